@@ -1,0 +1,1 @@
+"""tinygrad_norm: normalization layers from scratch, forward and backward."""

@@ -1,0 +1,154 @@
+"""Function: one node of the graph, a forward and its hand-derived backward."""
+
+import itertools
+from typing import Any, ClassVar
+
+import numpy
+
+from ..backends import Array, asarray
+from .grad_mode import mode
+from .memory import Memory
+from .tensor import Tensor
+
+_birth = itertools.count()
+
+Gradients = Array | tuple[Array | None, ...] | None
+"""What a backward returns: one gradient per input, or the only one."""
+
+
+class Function:
+    """Subclass with `forward(*arrays, **options)` and `backward(*dys)`; call with `apply`.
+
+    An instance is one call and the node of the graph, so what `forward` keeps in the tuple
+    `self.saved` is what `backward` reads, and is the memory that the call costs. Both work on raw
+    arrays. Inputs are tensors, None (not given) or Python numbers; `backward` returns one gradient
+    per input, None where there is none, and may skip work where `self.needs[i]` is False. A forward
+    that returns a tuple has several outputs; `backward` then takes one gradient for each, None for
+    those in `constants` (integers are constant anyway), zeros where the loss does not reach.
+
+    The class docstring of a primitive is its formula and its derivative, as `explain` shows them.
+    """
+
+    is_view: ClassVar[bool] = False  # the output shares memory with the first input
+    constants: ClassVar[tuple[int, ...]] = ()  # outputs through which no gradient flows
+
+    saved: tuple[Any, ...] | None = ()
+    inputs: tuple[Any, ...]
+    needs: tuple[bool, ...]
+    birth: int
+    dys: list[Array | None] | None = None
+    outputs: tuple[tuple[tuple[int, ...], Any], ...] | None = None  # (shape, dtype) each, if several
+    hooks: dict[int, list[Any]] | None = None
+    output_memory: Memory | None = None
+    versions: tuple[int, ...]
+
+    def forward(self, *arrays: Any, **options: Any) -> Any:
+        """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def backward(self, *dys: Any, **_: Any) -> Any:
+        """Return dL/dx for every input x from dL/dy."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward")
+
+    @classmethod
+    def apply(cls, *inputs: Any, **options: Any) -> Any:
+        """Run forward on the inputs' arrays; record the call where a gradient is required."""
+        node = cls()
+        arrays = []
+        needs = []
+        for x in inputs:
+            if isinstance(x, Tensor):
+                arrays.append(x.array)
+                needs.append(x.requires_grad)
+            else:
+                arrays.append(x)
+                needs.append(False)
+        tracked = mode.enabled and True in needs
+        node.needs = tuple(needs) if tracked else (False,) * len(needs)
+        y = node.forward(*arrays, **options)
+        if not tracked:
+            if type(y) is tuple:
+                return tuple(Tensor._wrap(part) for part in y)
+            y = Tensor._wrap(y)
+            if cls.is_view:
+                y.memory = inputs[0]._shared_memory()
+            return y
+        node.inputs = inputs
+        node.birth = next(_birth)
+        node.versions = tuple([
+            x.memory.version() if isinstance(x, Tensor) and x.memory is not None else 0 for x in inputs
+        ])
+        if type(y) is tuple:
+            return node._wrap_outputs(y)
+        out = Tensor._wrap(y, node)
+        if cls.is_view:
+            out.memory = inputs[0]._shared_memory()
+        for array in node.saved or ():
+            if array is y:
+                out.memory = node.output_memory = out.memory or Memory()
+        return out
+
+    def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        ys = tuple(asarray(y) for y in ys)
+        self.outputs = tuple((y.shape, y.dtype) for y in ys)
+        outs = []
+        for index, y in enumerate(ys):
+            constant = index in self.constants or y.dtype.kind != "f"
+            outs.append(Tensor._wrap(y, None if constant else self, index))
+            if not constant and any(array is y for array in self.saved or ()):
+                outs[-1].memory = self.output_memory = self.output_memory or Memory()
+        return tuple(outs)
+
+    def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
+        """Check the node, run its backward on `dys`, and check what comes out of it."""
+        if self.saved is None:
+            raise RuntimeError(
+                f"backward through {self.name} a second time: its saved arrays were freed by the first. "
+                "Pass retain_graph=True to the first backward to go through the graph again"
+            )
+        self._check_versions()
+        dxs = self.backward(*dys)
+        if not retain:
+            self.saved = None
+        if type(dxs) is not tuple:
+            dxs = (dxs,)
+        if len(dxs) != len(self.inputs):
+            raise RuntimeError(
+                f"{self.name}.backward returned {len(dxs)} gradients for {len(self.inputs)} inputs: "
+                "return one per input, None where an input has no gradient"
+            )
+        for i, (x, dx, need) in enumerate(zip(self.inputs, dxs, self.needs, strict=True)):
+            if need and dx is not None and dx.shape != x.shape:
+                raise RuntimeError(
+                    f"{self.name}.backward returned a gradient of shape {dx.shape} for input {i}, "
+                    f"whose shape is {x.shape}"
+                )
+        return dxs
+
+    def _check_versions(self) -> None:
+        saved = self.saved or ()
+        for i, (x, version) in enumerate(zip(self.inputs, self.versions, strict=True)):
+            if (
+                isinstance(x, Tensor)
+                and x.memory is not None
+                and x.memory.version() != version
+                and any(array is x.array or _same_memory(array, x.array) for array in saved)
+            ):
+                raise RuntimeError(
+                    f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
+                    "for backward: the gradient would be wrong. Change a copy, or run backward first"
+                )
+        if self.output_memory is not None and self.output_memory.version() != 0:
+            raise RuntimeError(
+                f"the output of {self.name} was changed in place, but its backward needs it: "
+                "change a copy, or run backward first"
+            )
+
+    @property
+    def name(self) -> str:
+        """The function's name as graphs and messages show it: without a trailing "Function"."""
+        return type(self).__name__.removesuffix("Function")
+
+
+def _same_memory(a: Any, b: Array) -> bool:
+    return isinstance(a, numpy.ndarray) and isinstance(b, numpy.ndarray) and numpy.may_share_memory(a, b)

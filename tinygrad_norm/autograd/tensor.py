@@ -1,0 +1,331 @@
+"""Tensor: an array, its gradient, and the Function that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from ..backends import Array, asarray, backend_of, to_device, to_numpy
+from .memory import Memory
+
+if TYPE_CHECKING:
+    from .function import Function
+
+
+class Tensor:
+    """An array on some backend that remembers how it was computed.
+
+    `array` is the raw array as the engine and the kernels use it; `data` is the same for a reader,
+    watched for writes. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
+    """
+
+    requires_grad: bool
+    array: Array
+    grad: Tensor | None = None
+    creator: Function | None = None
+    index: int = 0  # which output of its creator
+    memory: Memory | None = None
+    hooks: list[Callable[[Tensor], Any]] | None = None
+    grad_slot: Tensor | None = None  # where an optimizer wants the gradient: a view of its flat buffer
+
+    __array_ufunc__ = None  # NumPy's operators give way to ours: ndarray * Tensor is a Tensor
+
+    def __init__(self, data: Any, requires_grad: bool = False) -> None:
+        self.array = asarray(data)
+        self.requires_grad = False
+        if requires_grad:
+            self.requires_grad_()
+
+    @classmethod
+    def _wrap(cls, array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
+        self = Tensor.__new__(Tensor)
+        self.array = array if type(array) is numpy.ndarray else asarray_like(array)
+        self.requires_grad = creator is not None
+        if creator is not None:
+            self.creator = creator
+            if index:
+                self.index = index
+        return self
+
+    # -- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The size of every axis."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> numpy.dtype:
+        """The type of an element."""
+        return self.array.dtype
+
+    @property
+    def device(self) -> str:
+        """Where the array lives: "cpu" or "cuda"."""
+        return backend_of(self.array).device
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded function made it: a leaf's gradient is kept in `.grad`."""
+        return self.creator is None
+
+    def size(self, dim: int | None = None) -> tuple[int, ...] | int:
+        """Return the shape, or the size of axis `dim`."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> int:
+        """Return the number of axes."""
+        return self.array.ndim
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return self.array.size
+
+    def is_floating_point(self) -> bool:
+        """Return whether the elements are floating-point numbers."""
+        return self.array.dtype.kind == "f"
+
+    # -- raw values
+
+    @property
+    def data(self) -> Array:
+        """The array, shared: writing to it changes the tensor, and a pending backward notices."""
+        return self._shared_memory().expose(self.array)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = asarray(value.array if isinstance(value, Tensor) else value)
+        if array.shape != self.shape:
+            raise ValueError(f"data of shape {array.shape} assigned to a tensor of shape {self.shape}")
+        if isinstance(array, numpy.ndarray) and array.base is self.array and array.dtype == self.dtype:
+            array = self.array  # `x.data += 1` hands back the view that it was given
+        self.array = array
+        self.mark_written()
+
+    def numpy(self) -> numpy.ndarray:
+        """Return the values as a NumPy array: shared on the CPU, copied from a GPU."""
+        return to_numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+        array = self.numpy()
+        return array.astype(dtype) if dtype is not None and dtype != array.dtype else array
+
+    def item(self) -> float | int | bool:
+        """Return the single element as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"item() needs a tensor of one element, this one has shape {self.shape}")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """Return the values as nested lists of Python numbers."""
+        return to_numpy(self.array).tolist()
+
+    def _shared_memory(self) -> Memory:
+        if self.memory is None:
+            self.memory = Memory()
+        return self.memory
+
+    def mark_written(self) -> None:
+        """Tell the tape that the array was changed in place (who writes to `.array` calls this)."""
+        self._shared_memory().written += 1
+
+    def copy_(self, source: Any) -> Tensor:
+        """Overwrite the values with those of `source`, broadcast to this shape. Not recorded."""
+        self.array[...] = asarray(source.array if isinstance(source, Tensor) else source)
+        self.mark_written()
+        return self
+
+    def fill_(self, value: float) -> Tensor:
+        """Overwrite every value with `value`. Not recorded."""
+        return self.copy_(numpy.asarray(value))
+
+    def zero_(self) -> Tensor:
+        """Overwrite every value with zero. Not recorded."""
+        return self.fill_(0)
+
+    # -- gradients
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Say whether `.grad` is wanted; return self.
+
+        Raises:
+            RuntimeError: for integers and bools, and for results of recorded operations.
+        """
+        if requires_grad and self.array.dtype.kind != "f":
+            raise RuntimeError(f"only floating-point tensors can require grad, this one has {self.dtype}")
+        if not requires_grad and self.creator is not None:
+            raise RuntimeError("only leaves can stop requiring grad: use detach() on a computed tensor")
+        self.requires_grad = requires_grad
+        return self
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Add dL/dx to `x.grad` of every leaf x, with L = self, or sum(self · gradient).
+
+        Args:
+            gradient: dL/dself, of this tensor's shape; not needed where it has one element.
+            retain_graph: keep the saved arrays, so that backward can run again.
+
+        Raises:
+            RuntimeError: where no gradient is required; where this has several elements and no
+                gradient is given; a second time without `retain_graph`; where an array saved for
+                backward was changed in place.
+        """
+        from .graph import backward
+
+        backward(self, gradient, retain_graph)
+
+    def detach(self) -> Tensor:
+        """Return the same values, sharing memory, cut off from the graph."""
+        out = Tensor._wrap(self.array)
+        out.memory = self._shared_memory()
+        return out
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
+        """Call `hook(gradient)` when this tensor's gradient is known; what it returns replaces it.
+
+        Returns a handle with `remove()`.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("a hook needs a tensor that requires grad")
+        if self.creator is None:
+            if self.hooks is None:
+                self.hooks = []
+            return RemovableHandle(self.hooks, hook)
+        if self.creator.hooks is None:
+            self.creator.hooks = {}
+        return RemovableHandle(self.creator.hooks.setdefault(self.index, []), hook)
+
+    def retain_grad(self) -> None:
+        """Keep `.grad` for this computed tensor too (a leaf's is always kept)."""
+        if self.creator is not None:
+
+            def keep(dy: Tensor) -> None:
+                self.grad = dy if self.grad is None else Tensor._wrap(self.grad.array + dy.array)
+
+            self.register_hook(keep)
+
+    # -- Python's protocols
+
+    def __repr__(self) -> str:
+        body = numpy.array2string(to_numpy(self.array), separator=", ", precision=4, prefix="tensor(")
+        dtype = "" if self.dtype in (numpy.float32, numpy.int64, numpy.bool_) else f", dtype={self.dtype}"
+        if self.creator is not None:
+            return f"tensor({body}{dtype}, creator={self.creator.name})"
+        return f"tensor({body}{dtype}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous: use .all() or .any()")
+        return bool(self.array.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if self.requires_grad:
+            raise RuntimeError(
+                "in-place assignment to a tensor that requires grad cannot be recorded: "
+                "build the result with where or cat, or assign to detach()"
+            )
+        key = tuple(k.array if isinstance(k, Tensor) else k for k in (key if type(key) is tuple else (key,)))
+        self.array[key] = value.array if isinstance(value, Tensor) else value
+        self.mark_written()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.creator is not None:
+            raise RuntimeError("only leaves can be deep-copied: use detach() on a computed tensor")
+        copy = type(self).__new__(type(self))
+        copy.array, copy.requires_grad = self.array.copy(), self.requires_grad
+        if self.grad is not None:
+            copy.grad = Tensor._wrap(self.grad.array.copy())
+        memo[id(self)] = copy
+        return copy
+
+    # -- dtype and device; arithmetic and the functions are attached by tinygrad_norm.ops
+
+    def to(self, target: Any) -> Tensor:
+        """Return the tensor as another dtype, or on another device ("cpu", "cuda")."""
+        if isinstance(target, str) and target in ("cpu", "cuda"):
+            if target == self.device:
+                return self
+            if self.creator is not None:
+                raise RuntimeError("only leaves move between devices: use detach().to(...)")
+            moved = Tensor._wrap(to_device(self.array, target))
+            moved.requires_grad = self.requires_grad
+            return moved
+        return self if self.dtype == numpy.dtype(target) else self.astype(target)
+
+    def double(self) -> Tensor:
+        """Return the tensor as float64."""
+        return self.to(numpy.float64)
+
+    def float(self) -> Tensor:
+        """Return the tensor as float32."""
+        return self.to(numpy.float32)
+
+    def half(self) -> Tensor:
+        """Return the tensor as float16."""
+        return self.to(numpy.float16)
+
+    def long(self) -> Tensor:
+        """Return the tensor as int64."""
+        return self.to(numpy.int64)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Tensor: ...
+        def __add__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __lt__(self, other: Any) -> Tensor: ...
+        def __le__(self, other: Any) -> Tensor: ...
+        def __gt__(self, other: Any) -> Tensor: ...
+        def __ge__(self, other: Any) -> Tensor: ...
+
+
+class RemovableHandle:
+    """What `register_hook` returns: `remove()` takes the hook away again."""
+
+    def __init__(self, hooks: list[Any], hook: Any) -> None:
+        self.hooks, self.hook = hooks, hook
+        hooks.append(hook)
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        if self.hook in self.hooks:
+            self.hooks.remove(self.hook)
+
+
+def asarray_like(value: Any) -> Array:
+    """Return an array as it is, and a NumPy scalar (what reductions return) as a 0-d array."""
+    return numpy.asarray(value) if isinstance(value, numpy.generic | float | int | bool) else value

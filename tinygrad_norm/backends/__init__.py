@@ -1,0 +1,171 @@
+"""Where arrays live, and what runs on them: the one switch between NumPy and CuPy.
+
+`namespace(x)` is the library that owns the array `x`; array functions are written against it.
+`@kernel` marks an array function written once for every backend; `.cuda` attaches the handwritten
+CUDA twin that takes over where arrays live on a GPU. Nothing above this package asks which backend
+it runs on.
+"""
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType, TracebackType
+from typing import Any
+
+import numpy
+
+Array = Any
+"""An array of the current backend: `numpy.ndarray`, or `cupy.ndarray` where CuPy is chosen."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One place where arrays can live.
+
+    `name` is what `use_backend` takes, `device` what `Tensor.device` shows, `namespace` the library
+    with NumPy's functions, `array_type` its array, `from_numpy` and `to_numpy` the two transfers, and
+    `kernels` names the version of a `@kernel` that runs there ("numpy" or "cuda").
+    """
+
+    name: str
+    device: str
+    namespace: ModuleType
+    array_type: type
+    from_numpy: Callable[[numpy.ndarray], Array]
+    to_numpy: Callable[[Array], numpy.ndarray]
+    kernels: str
+
+
+def _numpy_backend() -> Backend:
+    return Backend("numpy", "cpu", numpy, numpy.ndarray, numpy.asarray, numpy.asarray, "numpy")
+
+
+def _cupy_backend() -> Backend:
+    from .cuda import load_cupy
+
+    cupy = load_cupy()
+    return Backend("cupy", "cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy, "cuda")
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy_backend, "cupy": _cupy_backend}
+_NUMPY = _numpy_backend()
+_LOADED: dict[str, Backend] = {"numpy": _NUMPY}
+_BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
+_current: Backend | None = None  # None until the first array is made: the environment decides then
+
+
+def _load(name: str) -> Backend:
+    if name not in _LOADERS:
+        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(_LOADERS)}")
+    if name not in _LOADED:
+        backend = _LOADERS[name]()
+        _LOADED[name] = _BY_TYPE[backend.array_type] = backend
+    return _LOADED[name]
+
+
+def current_backend() -> Backend:
+    """Return the backend on which new arrays are made.
+
+    The first call reads the environment variable TINYGRAD_NORM_BACKEND (default: numpy).
+    """
+    global _current
+    if _current is None:
+        _current = _load(os.environ.get("TINYGRAD_NORM_BACKEND", "numpy"))
+    return _current
+
+
+class use_backend:
+    """Choose where new tensors live: `"numpy"` (the CPU) or `"cupy"` (a CUDA GPU).
+
+    Takes effect at once; as a context manager it also puts the previous choice back::
+
+        tn.use_backend("cupy")
+        with tn.use_backend("numpy"):
+            ...
+
+    Raises:
+        ValueError: for an unknown name.
+        RuntimeError: where the backend cannot be had, saying what to install or to change.
+    """
+
+    def __init__(self, name: str) -> None:
+        global _current
+        # The default is not resolved here: leaving an unusable one must stay possible.
+        self.previous, self.backend = _current, _load(name)
+        _current = self.backend
+
+    def __enter__(self) -> Backend:
+        return self.backend
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _current
+        _current = self.previous
+
+
+def backend_of(x: Array) -> Backend:
+    """Return the backend that owns the array `x` (NumPy for anything that is no array)."""
+    return _BY_TYPE.get(type(x), _NUMPY)
+
+
+def namespace(x: Array) -> Any:
+    """Return the library that owns the array `x`: `numpy` or `cupy`."""
+    return _BY_TYPE.get(type(x), _NUMPY).namespace
+
+
+def asarray(data: Any, dtype: Any = None) -> Array:
+    """Return `data` as an array of the current backend, without a copy where none is needed."""
+    backend = current_backend()
+    if isinstance(data, backend.array_type) and type(data) is backend.array_type:
+        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
+    array = numpy.asarray(to_numpy(data), dtype=dtype)
+    return backend.from_numpy(array)
+
+
+def to_numpy(x: Array) -> numpy.ndarray:
+    """Return the array `x` as a NumPy array: itself on the CPU, a copy from a GPU."""
+    return backend_of(x).to_numpy(x)
+
+
+def to_device(x: Array, device: str) -> Array:
+    """Return the array `x` on `device` ("cpu" or "cuda"): itself where it is there already.
+
+    Raises:
+        ValueError: for an unknown device.
+        RuntimeError: where the device cannot be used, saying what to install or to change.
+    """
+    names = {"cpu": "numpy", "cuda": "cupy"}
+    if device not in names:
+        raise ValueError(f"unknown device {device!r}: choose one of {', '.join(names)}")
+    target = _load(names[device])
+    return x if backend_of(x) is target else target.from_numpy(to_numpy(x))
+
+
+class Kernel:
+    """An array function with one version per backend, chosen by the type of its first argument."""
+
+    def __init__(self, numpy_version: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, numpy_version)
+        self.versions = {"numpy": numpy_version}
+        self.numpy_version = numpy_version
+
+    def __call__(self, x: Array, *args: Any, **options: Any) -> Any:
+        if type(x) is numpy.ndarray:
+            return self.numpy_version(x, *args, **options)
+        version = self.versions.get(backend_of(x).kernels, self.numpy_version)
+        return version(x, *args, **options)
+
+    def cuda(self, cuda_version: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach the CUDA twin: same arguments, same results, a handwritten kernel inside."""
+        self.versions["cuda"] = cuda_version
+        return cuda_version
+
+
+def kernel(numpy_version: Callable[..., Any]) -> Kernel:
+    """Mark an array function written with `namespace(x)`; it runs on every backend.
+
+    Until a CUDA twin is attached with `.cuda`, the body itself runs on CuPy's arrays.
+    """
+    return Kernel(numpy_version)

@@ -1,0 +1,58 @@
+"""The GPU machine: finds CuPy, or says exactly what stands in the way."""
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+
+def load_cupy() -> ModuleType:
+    """Return CuPy, ready to use.
+
+    Checked in this order, each failure with its own remedy: the package, the driver, the driver's
+    version against the CUDA runtime of the package, a visible device, the run-time compiler. Nothing
+    that needs a device is touched before its check.
+
+    Raises:
+        RuntimeError: naming what is missing and what to do about it.
+    """
+    try:
+        cupy: Any = importlib.import_module("cupy")
+    except ImportError as error:
+        raise RuntimeError(
+            "the cupy backend needs CuPy, which is not installed: "
+            "pip install 'tinygrad_norm[cuda13]' (or [cuda12] for an older driver)"
+        ) from error
+    runtime = cupy.cuda.runtime
+    driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    if driver == 0:
+        raise RuntimeError(
+            "the cupy backend needs an NVIDIA driver, and none is loaded: install the driver, "
+            "or stay on the CPU with --backend numpy"
+        )
+    if driver // 1000 < built_for // 1000:
+        raise RuntimeError(
+            f"the NVIDIA driver supports CUDA {_version(driver)}, but this CuPy was built for CUDA "
+            f"{_version(built_for)}: pip install 'tinygrad_norm[cuda12]', or update the driver"
+        )
+    try:
+        devices = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"the NVIDIA driver answers, but CUDA cannot start: {error}") from error
+    if devices == 0:
+        raise RuntimeError(
+            "no CUDA device is visible: check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES, "
+            "or stay on the CPU with --backend numpy"
+        )
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:
+        raise RuntimeError(
+            f"CuPy found a device but not its run-time compiler NVRTC ({error}): "
+            "pip install 'tinygrad_norm[cuda13]' with the wheel's CUDA components, "
+            "or install the CUDA toolkit"
+        ) from error
+    return cupy
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,0 +1,99 @@
+"""What a function accepts where it takes a tensor, and the dtype that two of them meet in.
+
+PyTorch's rules: a Python number never changes the dtype of a floating-point tensor, an integer tensor
+meets a floating-point tensor in the latter's dtype, and a 0-d tensor does not widen one with axes.
+"""
+
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+
+default_dtype = numpy.dtype(numpy.float32)
+"""The dtype of Python floats, and of integers where an operation makes fractions of them."""
+
+
+def as_tensor(x: Any, what: str = "input") -> Tensor:
+    """Return `x` as a tensor; arrays and Python numbers are wrapped.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(x, Tensor):
+        return x
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return Tensor(x)
+    if isinstance(x, bool | int):
+        return Tensor(numpy.asarray(x))
+    if isinstance(x, float):
+        return Tensor(numpy.asarray(x, default_dtype))
+    raise TypeError(f"{what} must be a Tensor, got {type(x).__name__}: wrap it with tn.tensor(...)")
+
+
+def as_float_tensor(x: Any, what: str = "input") -> Tensor:
+    """Return `x` as a floating-point tensor: integers become the default dtype."""
+    x = as_tensor(x, what)
+    return x if x.array.dtype.kind == "f" else x.astype(default_dtype)
+
+
+def meet(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return both operands, ready for one array operation: tensors of one dtype, or a Python number."""
+    a_is, b_is = isinstance(a, Tensor), isinstance(b, Tensor)
+    if a_is and b_is:
+        if a.array.dtype == b.array.dtype:
+            return a, b
+    elif a_is and type(b) in (float, int):
+        if a.array.dtype.kind == "f" or (type(b) is int and a.array.dtype.kind == "i"):
+            return a, b
+    elif b_is and type(a) in (float, int) and b.array.dtype.kind == "f":
+        return a, b
+    return _promote(_operand(a), _operand(b))
+
+
+def _operand(x: Any) -> Any:
+    if isinstance(x, Tensor | bool | int | float) and not isinstance(x, numpy.generic):
+        return x
+    if isinstance(x, numpy.generic):
+        return x.item()
+    if hasattr(x, "dtype") and hasattr(x, "shape"):
+        return Tensor(x)
+    raise TypeError(f"unsupported operand {type(x).__name__}: wrap it with tn.tensor(...)")
+
+
+def _promote(a: Any, b: Any) -> tuple[Any, Any]:
+    dtype = result_type(a, b)
+    return tuple(  # type: ignore[return-value]
+        x.astype(dtype) if isinstance(x, Tensor) and x.array.dtype != dtype else _number(x, dtype)
+        for x in (a, b)
+    )
+
+
+def _number(x: Any, dtype: numpy.dtype) -> Any:
+    return x if isinstance(x, Tensor) else dtype.type(x).item()
+
+
+def result_type(*operands: Any) -> numpy.dtype:
+    """Return the dtype in which tensors and Python numbers meet, by PyTorch's rules."""
+    with_axes, without_axes, numbers = [], [], []
+    for x in operands:
+        if not isinstance(x, Tensor):
+            numbers.append(numpy.asarray(x).dtype if not isinstance(x, float) else default_dtype)
+        elif x.array.ndim:
+            with_axes.append(x.array.dtype)
+        else:
+            without_axes.append(x.array.dtype)
+    best: numpy.dtype | None = None
+    for group in (with_axes, without_axes, numbers):  # a later group only counts if its kind is higher
+        if not group:
+            continue
+        dtype = _join(group)
+        if best is None or "biuf".index(dtype.kind) > "biuf".index(best.kind):
+            best = dtype
+    assert best is not None
+    return best
+
+
+def _join(dtypes: list[numpy.dtype]) -> numpy.dtype:
+    floats = [d for d in dtypes if d.kind == "f"]
+    return numpy.result_type(*(floats or dtypes))

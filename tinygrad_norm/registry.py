@@ -1,0 +1,150 @@
+"""The list of ops: what is registered is gradient-checked, compared, benchmarked and documented.
+
+An `Op` names its ways to compute one thing; its `Case`s say on which inputs they must agree, its
+`ErrorCase`s which calls must be refused and how. Both are data, so the tests, `tinygrad-norm
+gradcheck`, the benchmarks and the tables of the docs need no list of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+
+@dataclass(frozen=True)
+class Input:
+    """How to draw one input: its shape, its distribution, and whether a gradient is wanted.
+
+    `draw` gets a seeded generator and the shape. A plain shape in a `Case` stands for
+    `Input(shape)`: standard normal numbers with a gradient.
+    """
+
+    shape: tuple[int, ...]
+    draw: Callable[[numpy.random.Generator, tuple[int, ...]], numpy.ndarray] = lambda rng, shape: (
+        rng.normal(size=shape)
+    )
+    differentiable: bool = True
+
+
+def positive(*shape: int, differentiable: bool = True) -> Input:
+    """Numbers in [0.5, 2): the domain of log, sqrt, a variance."""
+    return Input(shape, lambda rng, s: rng.uniform(0.5, 2.0, s), differentiable)
+
+
+def uniform(low: float, high: float, *shape: int, differentiable: bool = True) -> Input:
+    """Numbers in [low, high)."""
+    return Input(shape, lambda rng, s: rng.uniform(low, high, s), differentiable)
+
+
+def integers(high: int, *shape: int) -> Input:
+    """Integers in [0, high): class labels, indices."""
+    return Input(shape, lambda rng, s: rng.integers(0, high, s), differentiable=False)
+
+
+def booleans(*shape: int) -> Input:
+    """True and False: masks."""
+    return Input(shape, lambda rng, s: rng.random(s) < 0.6, differentiable=False)
+
+
+def distinct(*shape: int) -> Input:
+    """A shuffled grid with steps of at least 0.1: no ties, so that max, min and sort have a gradient.
+
+    No value is 0 either, so that kinks at zero (relu, abs) stay away.
+    """
+
+    def draw(rng: numpy.random.Generator, s: tuple[int, ...]) -> numpy.ndarray:
+        n = int(numpy.prod(s))
+        return ((rng.permutation(n) - n // 2 + 0.5) * max(0.1, 4.0 / max(n, 1))).reshape(s)
+
+    return Input(shape, draw)
+
+
+def fixed(values: Any, differentiable: bool = False) -> Input:
+    """Exactly `values`."""
+    array = numpy.asarray(values)
+    return Input(array.shape, lambda rng, s: array.copy(), differentiable)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs in the op's argument order (None: not given) and the remaining options by name."""
+
+    inputs: tuple[Input | tuple[int, ...] | None, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def draw(self, seed: int = 0) -> list[tuple[numpy.ndarray, bool] | None]:
+        """Return, for every input, its float64 (or integer) values and whether it wants a gradient."""
+        rng = numpy.random.default_rng(seed)
+        drawn: list[tuple[numpy.ndarray, bool] | None] = []
+        for spec in self.inputs:
+            if spec is None:
+                drawn.append(None)
+                continue
+            spec = spec if isinstance(spec, Input) else Input(spec)
+            drawn.append((numpy.asarray(spec.draw(rng, spec.shape)), spec.differentiable))
+        return drawn
+
+    def __str__(self) -> str:
+        shapes = [
+            "–" if i is None else "×".join(map(str, i.shape if isinstance(i, Input) else i)) or "()"
+            for i in self.inputs
+        ]
+        return " ".join([*shapes, *(f"{k}={v}" for k, v in self.options.items())])
+
+
+@dataclass(frozen=True)
+class ErrorCase:
+    """A call that must be refused: what to call, the exception, and words its message must contain."""
+
+    call: Callable[[], Any]
+    error: type[Exception]
+    match: str
+
+
+@dataclass(frozen=True)
+class Op:
+    """Ways to compute one thing, and the cases on which they must agree.
+
+    name        unique, and the name under which `tinygrad-norm gradcheck NAME` finds it
+    function    the closed form, from tensors to a tensor (or several)
+    composed    the same from primitives; None for a primitive itself
+    cases       inputs and options on which both, and finite differences, must agree
+    errors      calls that must be refused
+    kind        "primitive", "function", "block", "loss" or "normalization": the table it stands in
+    title       its name in prose
+    paper       "Authors year, arXiv:id", or empty
+    pool        which entries share one statistic, or empty
+    torch       dotted name of the same function in PyTorch, called with the same arguments; or empty
+    bench       cases at the sizes worth timing
+    """
+
+    name: str
+    function: Callable[..., Any]
+    composed: Callable[..., Any] | None
+    cases: tuple[Case, ...]
+    errors: tuple[ErrorCase, ...] = ()
+    kind: str = "function"
+    title: str = ""
+    paper: str = ""
+    pool: str = ""
+    torch: str = ""
+    bench: tuple[Case, ...] = ()
+
+
+REGISTRY: dict[str, Op] = {}
+
+
+def register(**fields: Any) -> Op:
+    """Add an `Op` to the registry and return it.
+
+    Raises:
+        ValueError: for a name that is taken, or an op without cases.
+    """
+    op = Op(**fields)
+    if op.name in REGISTRY:
+        raise ValueError(f"an op named {op.name!r} is registered already")
+    if not op.cases:
+        raise ValueError(f"op {op.name!r} needs at least one case")
+    REGISTRY[op.name] = op
+    return op
