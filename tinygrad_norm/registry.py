@@ -5,7 +5,7 @@ An `Op` names its ways to compute one thing; its `Case`s say on which inputs the
 gradcheck`, the benchmarks and the tables of the docs need no list of their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,6 +110,7 @@ class Op:
     function    the closed form, from tensors to a tensor (or several)
     composed    the same from primitives; None for a primitive itself
     cases       inputs and options on which both, and finite differences, must agree
+    inputs      the argument names of the cases' inputs, where they do not simply come first
     errors      calls that must be refused
     kind        "primitive", "function", "block", "loss" or "normalization": the table it stands in
     title       its name in prose
@@ -123,6 +124,7 @@ class Op:
     function: Callable[..., Any]
     composed: Callable[..., Any] | None
     cases: tuple[Case, ...]
+    inputs: tuple[str, ...] = ()
     errors: tuple[ErrorCase, ...] = ()
     kind: str = "function"
     title: str = ""
@@ -130,6 +132,13 @@ class Op:
     pool: str = ""
     torch: str = ""
     bench: tuple[Case, ...] = ()
+
+    def call(self, tensors: Sequence[Any], options: dict[str, Any], function: Callable[..., Any] | None = None) -> Any:
+        """Call the closed form (or `function`: the composed form, PyTorch's) as the cases mean it."""
+        function = function or self.function
+        if not self.inputs:
+            return function(*tensors, **options)
+        return function(**dict(zip(self.inputs, tensors, strict=False)), **options)
 
 
 REGISTRY: dict[str, Op] = {}

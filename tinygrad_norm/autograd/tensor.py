@@ -13,12 +13,16 @@ from .memory import Memory
 if TYPE_CHECKING:
     from .function import Function
 
+default_dtype = numpy.dtype(numpy.float32)
+"""The dtype of Python floats."""
+
 
 class Tensor:
     """An array on some backend that remembers how it was computed.
 
-    `array` is the raw array as the engine and the kernels use it; `data` is the same for a reader,
-    watched for writes. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
+    Shares memory with an array given to it (`tn.tensor` copies); Python floats become float32. `array`
+    is the raw array as the engine and the kernels use it; `data` is the same for a reader, watched
+    for writes. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
     """
 
     requires_grad: bool
@@ -33,7 +37,10 @@ class Tensor:
     __array_ufunc__ = None  # NumPy's operators give way to ours: ndarray * Tensor is a Tensor
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
-        self.array = asarray(data)
+        array = asarray(data)
+        if array.dtype == numpy.float64 and not hasattr(data, "dtype"):
+            array = array.astype(default_dtype)
+        self.array = array
         self.requires_grad = False
         if requires_grad:
             self.requires_grad_()

@@ -1,0 +1,337 @@
+"""Module: parameters, buffers and submodules under names, as every layer has them.
+
+State names, shapes and behaviour are PyTorch's, so a state dict can travel between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
+
+import numpy
+
+from .autograd.tensor import Tensor
+from .backends import asarray, to_device, to_numpy
+
+
+class Parameter(Tensor):
+    """A leaf tensor that a Module registers and an optimizer updates. Shares memory with `data`."""
+
+    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+        super().__init__(data.array if isinstance(data, Tensor) else data, requires_grad)
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + super().__repr__()
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `load_state_dict(strict=False)` did not find, and did not expect."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of every layer: subclass, assign parameters and submodules, define `forward`.
+
+    Assigning a Parameter or a Module to an attribute registers it; `register_buffer` registers state
+    that is saved but not trained (running statistics). Call `super().__init__()` first.
+    """
+
+    training: bool
+
+    def __init__(self) -> None:
+        # Through object: __setattr__ below needs these three to exist.
+        for name in ("_parameters", "_buffers", "_modules"):
+            object.__setattr__(self, name, {})
+        object.__setattr__(self, "_not_persistent", set())
+        object.__setattr__(self, "training", True)
+
+    _parameters: dict[str, Parameter | None]
+    _buffers: dict[str, Tensor | None]
+    _modules: dict[str, Module | None]
+    _not_persistent: set[str]
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the output; every layer defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self.forward(*inputs, **options)
+
+    # -- attributes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        registries = self.__dict__.get("_parameters"), self.__dict__.get("_buffers"), self.__dict__.get("_modules")
+        if registries[0] is None:
+            raise AttributeError(
+                f"assigning {type(self).__name__}.{name} before Module.__init__: call super().__init__() first"
+            )
+        parameters, buffers, modules = registries
+        home: dict[str, Any] | None = None
+        if isinstance(value, Parameter):
+            home = parameters
+        elif isinstance(value, Module):
+            home = modules
+        elif value is None or isinstance(value, Tensor):
+            home = next((kind for kind in (parameters, buffers, modules) if kind is not None and name in kind), None)
+            if home is parameters and value is not None:
+                raise TypeError(f"{name} is a parameter: assign a Parameter or None, got a plain Tensor")
+        for kind in (parameters, buffers, modules):
+            if kind is not None and kind is not home:
+                kind.pop(name, None)
+        if home is None:
+            object.__setattr__(self, name, value)
+        else:
+            self.__dict__.pop(name, None)
+            home[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        for kind in ("_parameters", "_buffers", "_modules"):
+            entries = self.__dict__.get(kind)
+            if entries is not None and name in entries:
+                return entries[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for kind in (self._parameters, self._buffers, self._modules):
+            if name in kind:
+                del kind[name]  # type: ignore[attr-defined]
+                return
+        object.__delattr__(self, name)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Register `parameter` under `name`; None reserves the name (a layer without bias)."""
+        self._check_name(name)
+        self._parameters[name] = parameter
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Register state that is not trained; it is part of `state_dict` if `persistent`."""
+        self._check_name(name)
+        if tensor is not None and not isinstance(tensor, Tensor):
+            raise TypeError(f"buffer {name!r} must be a Tensor or None, got {type(tensor).__name__}")
+        self._buffers[name] = tensor
+        if not persistent:
+            self._not_persistent.add(name)
+
+    def register_module(self, name: str, module: Module | None) -> None:
+        """Register a submodule under `name`, which may be any string without a dot."""
+        self._check_name(name)
+        self._modules[name] = module
+
+    add_module = register_module
+
+    def _check_name(self, name: str) -> None:
+        if not name or "." in name:
+            raise ValueError(f"a registered name must be non-empty and without dots, got {name!r}")
+        if hasattr(self, name) and name not in (*self._parameters, *self._buffers, *self._modules):
+            raise ValueError(f"{type(self).__name__} has an attribute {name!r} already")
+
+    # -- walking
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield (name, submodule) for the direct submodules, each once."""
+        seen: set[int] = set()
+        for name, module in self._modules.items():
+            if module is not None and id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """Yield the direct submodules, each once."""
+        return (module for _, module in self.named_children())
+
+    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
+        """Yield (dotted name, module) for this module and all below, each once."""
+        seen = set() if _seen is None else _seen
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all below, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Yield (dotted name, parameter), each parameter once even where modules share it."""
+        return self._named("_parameters", prefix, recurse, once=True)
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Yield the parameters, each once."""
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
+        """Yield (dotted name, buffer), each buffer once."""
+        return self._named("_buffers", prefix, recurse, once=True)
+
+    def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
+        """Yield the buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
+
+    def _named(self, kind: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+            for name, entry in getattr(module, kind).items():
+                if entry is None or (once and id(entry) in seen):
+                    continue
+                seen.add(id(entry))
+                yield f"{path}.{name}" if path else name, entry
+
+    def get_submodule(self, target: str) -> Module:
+        """Return the submodule with the dotted name `target`."""
+        module = self
+        for name in target.split(".") if target else ():
+            child = module._modules.get(name)
+            if child is None:
+                raise AttributeError(f"{type(module).__name__} has no submodule {name!r} (looking for {target!r})")
+            module = child
+        return module
+
+    # -- state
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return every parameter and persistent buffer by dotted name, sharing memory with the module."""
+        state: dict[str, Tensor] = {}
+        for path, module in self._walk(prefix):
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    state[path + name] = parameter.detach()
+            for name, buffer in module._buffers.items():
+                if buffer is not None and name not in module._not_persistent:
+                    state[path + name] = buffer.detach()
+        return state
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        for name, module in self._modules.items():
+            if module is not None:
+                yield from module._walk(f"{prefix}{name}.")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copy the values of `state_dict` (tensors or arrays by dotted name) into this module.
+
+        Nothing is changed unless everything fits.
+
+        Raises:
+            RuntimeError: naming every missing and unexpected name (unless `strict=False`) and every
+                shape that differs.
+        """
+        own = self.state_dict()
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in own]
+        problems = []
+        if strict and missing:
+            problems.append(f"missing: {', '.join(missing)}")
+        if strict and unexpected:
+            problems.append(f"unexpected: {', '.join(unexpected)}")
+        arrays = {
+            name: asarray(value.array if isinstance(value, Tensor) else value)
+            for name, value in state_dict.items()
+            if name in own
+        }
+        problems += [
+            f"{name}: the state has shape {array.shape}, the module {own[name].shape}"
+            for name, array in arrays.items()
+            if array.shape != own[name].shape
+        ]
+        if problems:
+            raise RuntimeError(
+                f"the state does not fit {type(self).__name__}; was it saved from another architecture?\n  "
+                + "\n  ".join(problems)
+            )
+        for name, array in arrays.items():
+            own[name].copy_(array)
+        return IncompatibleKeys(missing, unexpected)
+
+    # -- modes, dtypes and gradients
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode (dropout drops, batch statistics are used) here and below; return self."""
+        for module in self.modules():
+            object.__setattr__(module, "training", mode)
+        return self
+
+    def eval(self) -> Self:
+        """Set evaluation mode here and below; return self."""
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Say for all parameters whether they are trained; return self."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget every parameter's gradient, or fill it with zeros."""
+        for parameter in self.parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
+    def apply(self, function: Callable[[Module], Any]) -> Self:
+        """Call `function` on every submodule, then on this module; return self."""
+        for child in self.children():
+            child.apply(function)
+        function(self)
+        return self
+
+    def to(self, target: Any) -> Self:
+        """Convert parameters and floating-point buffers to a dtype, or move all to "cpu" or "cuda"."""
+        if isinstance(target, str) and target in ("cpu", "cuda"):
+            return self._convert(lambda array: to_device(array, target))
+        dtype = numpy.dtype(target)
+        if dtype.kind != "f":
+            raise TypeError(f"a module converts to a floating-point dtype or moves to a device, got {target!r}")
+        return self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+
+    def double(self) -> Self:
+        """Convert parameters and floating-point buffers to float64; return self."""
+        return self.to(numpy.float64)
+
+    def float(self) -> Self:
+        """Convert parameters and floating-point buffers to float32; return self."""
+        return self.to(numpy.float32)
+
+    def half(self) -> Self:
+        """Convert parameters and floating-point buffers to float16; return self."""
+        return self.to(numpy.float16)
+
+    def _convert(self, convert: Callable[[Any], Any]) -> Self:
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.array = convert(tensor.array)
+            tensor.mark_written()
+            tensor.grad_slot = None
+            if tensor.grad is not None:
+                tensor.grad = Tensor._wrap(convert(tensor.grad.array))
+        return self
+
+    # -- printing
+
+    def extra_repr(self) -> str:
+        """Return what stands in the parentheses of `repr`; every layer defines its own."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, module in self._modules.items():
+            lines.append(f"({name}): {module!r}".replace("\n", "\n  "))
+        if not lines:
+            return f"{type(self).__name__}({self.extra_repr()})"
+        body = "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines)
+        return f"{type(self).__name__}(\n  {body}\n)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__
+
+
+def state_to_numpy(state: Mapping[str, Tensor]) -> dict[str, numpy.ndarray]:
+    """Return a state dict as NumPy arrays, contiguous and owned: ready for `safetensors.numpy.save_file`."""
+    return {name: numpy.array(to_numpy(tensor.array), order="C") for name, tensor in state.items()}

@@ -1,0 +1,66 @@
+"""What every normalization refuses, in the same words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+
+Shape = tuple[int, ...]
+
+
+def check_input(x: Any, name: str) -> None:
+    """Refuse anything but a floating-point tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} takes a Tensor, got {type(x).__name__}: wrap it with tn.tensor(...)")
+    if x.array.dtype.kind != "f":
+        raise TypeError(f"{name} takes a floating-point tensor, got {x.dtype}: convert it with .float()")
+
+
+def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:
+    """Refuse a weight, bias or statistic whose shape is not `shape`."""
+    if vector is not None and vector.shape != shape:
+        raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
+
+
+def check_channels(x: Tensor, name: str, channels: int | None = None) -> int:
+    """Return the number of channels of x (N, C, ...), which must be `channels` where that is given."""
+    check_input(x, name)
+    if x.ndim < 2:
+        raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {x.shape}")
+    if channels is not None and x.shape[1] != channels:
+        raise ValueError(
+            f"{name} was made for {channels} channels, but x of shape {x.shape} has {x.shape[1]} on axis 1"
+        )
+    return x.shape[1]
+
+
+def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:
+    """Refuse pools of one value: their variance is 0 and nothing would be left of x."""
+    if pool == 1 and x.array.size:
+        raise ValueError(
+            f"{name} in training needs more than one value per channel, got shape {x.shape}: {advice}"
+        )
+
+
+def check_normalized_shape(x: Tensor, normalized_shape: int | Sequence[int], name: str) -> Shape:
+    """Return `normalized_shape` as a tuple; it must be the last sizes of x."""
+    check_input(x, name)
+    shape = as_shape(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"{name} over {shape} takes x whose last sizes are these, got shape {x.shape}"
+            + ("" if shape else ": normalized_shape must name at least one axis")
+        )
+    return shape
+
+
+def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
+    """Return an int or a sequence of ints as a shape of positive sizes."""
+    if isinstance(normalized_shape, int | numpy.integer):
+        normalized_shape = (int(normalized_shape),)
+    shape = tuple(int(n) for n in normalized_shape)
+    if any(n < 1 for n in shape):
+        raise ValueError(f"normalized_shape must have positive sizes, got {shape}")
+    return shape

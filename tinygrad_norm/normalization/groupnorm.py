@@ -1,0 +1,184 @@
+"""Group normalization: the channels of a sample are normalized in groups.
+
+    x (N, C, ...)   pool = the C/G channels of one group and all positions of one sample
+    m = mean(x)   r = 1/√(mean((x - m)²) + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+
+m and r are (N, G): one number per sample and group. w and b are (C,): per channel, not per group.
+
+Wu, He 2018, arXiv:1803.08494.
+
+Backward, for one pool, from dy = dL/dy:
+
+    db = Σ dy      dw = Σ dy·x̂      over samples and positions      g := dL/dx̂ = w·dy
+
+    straight   r·g
+    through m  -r·mean(g)
+    through r  -r·x̂·mean(g·x̂)
+
+    dx = r·(g - mean(g) - x̂·mean(g·x̂))
+
+The paths are derived in moments.py. w differs between the channels of one pool, so mean(g) cannot be
+had from db, as in batch normalization: it has to be taken over w·dy.
+
+Insight: G = 1 pools like LayerNorm over (C, H, W), but with an affine per channel; G = C is
+InstanceNorm. The paper's default is 32 groups, not 32 channels per group.
+"""
+
+import math
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel
+from ..module import Module, Parameter
+from ..registry import Case, ErrorCase, register
+from .checks import Shape, check_channels, check_vector
+from .moments import pool_norm_backward, pool_norm_forward
+
+
+def group_norm_composed(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Group normalization from primitives: autograd finds the gradient."""
+    N, C = input.shape[:2]
+    x = input.reshape(N, num_groups, input.numel() // max(N * num_groups, 1))
+    centered = x - x.mean(-1, keepdim=True)
+    y = (centered * ((centered * centered).mean(-1, keepdim=True) + eps) ** -0.5).reshape(input.shape)
+    per_channel = (C, *(1,) * (input.ndim - 2))
+    y = y if weight is None else y * weight.reshape(per_channel)
+    return y if bias is None else y + bias.reshape(per_channel)
+
+
+@kernel
+def group_norm_forward(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return y, mean and rstd: x (N, G, C/G, S), weight and bias (G, C/G, 1), mean and rstd (N, G, 1, 1)."""
+    y, mean, _, rstd = pool_norm_forward(x, weight, bias, (2, 3), eps)
+    return y, mean, rstd
+
+
+@kernel
+def group_norm_backward(
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+) -> tuple[Array, Array | None, Array | None]:
+    """Return dx (N, G, C/G, S), dweight and dbias of shape `affine`: (G, C/G, 1), or None without either."""
+    return pool_norm_backward(dy, x, weight, mean, rstd, (2, 3), affine)
+
+
+class GroupNormFunction(Function):
+    """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each group"""
+
+    def forward(
+        self, x: Array, weight: Array | None, bias: Array | None, *, num_groups: int, eps: float
+    ) -> Array:
+        N, C, *space = self.shape = x.shape
+        affine = num_groups, C // num_groups, 1
+        pools = x.reshape(N, num_groups, C // num_groups, math.prod(space))
+        weight, bias = (None if w is None else w.reshape(affine) for w in (weight, bias))
+        y, mean, rstd = group_norm_forward(pools, weight, bias, eps)
+        self.saved = pools, weight, mean, rstd, None if weight is None and bias is None else affine
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Gradients:
+        pools = self.saved[0]
+        dx, *affine = group_norm_backward(dy.reshape(pools.shape), *self.saved)
+        dweight, dbias = (None if d is None else d.reshape(self.shape[1]) for d in affine)
+        return dx.reshape(self.shape), dweight, dbias
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize each group of channels of each sample, then scale and shift per channel.
+
+    Args:
+        input: (N, C, ...).
+        num_groups: G, a divisor of C.
+        weight: (C,), or None.
+        bias: (C,), or None.
+        eps: added to the variance, in units of input².
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: where G does not divide C, or weight or bias is not (C,).
+
+    Source: Wu, He 2018, arXiv:1803.08494.
+    """
+    C = check_channels(input, "group_norm")
+    check_groups(num_groups, C)
+    check_vector(weight, "weight", (C,))
+    check_vector(bias, "bias", (C,))
+    return GroupNormFunction.apply(input, weight, bias, num_groups=num_groups, eps=eps)
+
+
+def check_groups(num_groups: int, num_channels: int) -> None:
+    """Refuse a number of groups that does not divide the number of channels."""
+    if num_groups < 1 or num_channels % num_groups:
+        raise ValueError(f"num_groups ({num_groups}) must divide the number of channels ({num_channels})")
+
+
+class GroupNorm(Module):
+    """Group normalization with learned weight (ones) and bias (zeros) per channel.
+
+    Takes and returns (N, num_channels, ...). Source: Wu, He 2018, arXiv:1803.08494.
+    """
+
+    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+        super().__init__()
+        check_groups(num_groups, num_channels)
+        self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
+        ones = numpy.ones(num_channels, numpy.float32)
+        self.register_parameter("weight", Parameter(ones) if affine else None)
+        self.register_parameter("bias", Parameter(ones * 0) if affine else None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        check_channels(input, "GroupNorm", self.num_channels)
+        return group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+
+
+register(
+    name="group_norm",
+    function=group_norm,
+    composed=group_norm_composed,
+    inputs=("input", "weight", "bias"),
+    cases=(
+        Case(((2, 4, 3, 2), (4,), (4,)), {"num_groups": 2}),
+        Case(((2, 4, 3, 2), None, None), {"num_groups": 4}),
+        Case(((2, 4, 3, 2), (4,), None), {"num_groups": 1}),
+        Case(((2, 6, 3), None, (6,)), {"num_groups": 3, "eps": 1e-3}),
+        Case(((3, 6), (6,), (6,)), {"num_groups": 2}),
+        Case(((2, 2, 2, 2, 2), (2,), (2,)), {"num_groups": 1}),
+        Case(((0, 4, 3), (4,), (4,)), {"num_groups": 2}),
+    ),
+    errors=(
+        ErrorCase(lambda: group_norm(Tensor(numpy.ones((2, 3))), 2), ValueError, "divide"),
+        ErrorCase(lambda: group_norm(Tensor(numpy.ones(3)), 1), ValueError, "at least 2 axes"),
+        ErrorCase(
+            lambda: group_norm(Tensor(numpy.ones((2, 4))), 2, Tensor(numpy.ones(2))), ValueError, "weight"
+        ),
+        ErrorCase(lambda: GroupNorm(3, 4), ValueError, "divide"),
+        ErrorCase(lambda: GroupNorm(2, 4)(Tensor(numpy.ones((2, 6)))), ValueError, "4 channels"),
+    ),
+    kind="normalization",
+    title="GroupNorm",
+    paper="Wu, He 2018, arXiv:1803.08494",
+    pool="each group of channels of each sample",
+    torch="torch.nn.functional.group_norm",
+    bench=(
+        Case(((32, 64, 32, 32), (64,), (64,)), {"num_groups": 32}),
+        Case(((8, 32, 16, 16), (32,), (32,)), {"num_groups": 8}),
+    ),
+)

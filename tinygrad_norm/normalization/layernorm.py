@@ -1,0 +1,181 @@
+"""Layer normalization: every sample gets mean 0 and variance 1 over its own last axes.
+
+    x (..., D)   m = mean(x)   r = 1/√(mean((x - m)²) + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+
+m and r are one number per row; w and b are (D,). D stands for all of `normalized_shape`: an image
+(N, C, H, W) normalized over (C, H, W) is N rows of D = C·H·W.
+
+Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+
+Backward, for one row, from dy = dL/dy:
+
+    db = Σrows dy      dw = Σrows dy·x̂      g := dL/dx̂ = w·dy
+
+    straight   r·g
+    through m  Σg·(-r)·(1/D)                      = -r·mean(g)
+    through r  Σ(g·(x-m)) · (-r³/2) · (2/D)·(x-m) = -r·x̂·mean(g·x̂)
+
+    dx = r·(g - mean(g) - x̂·mean(g·x̂))
+
+Insight: a row keeps its statistics to itself, so training and evaluation are one function and a batch
+of one is as good as any other; the price is that no feature is ever compared across samples.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel
+from ..module import Module, Parameter
+from ..registry import Case, ErrorCase, register
+from .checks import Shape, as_shape, check_normalized_shape, check_vector
+from .moments import pool_norm_backward, pool_norm_forward
+
+
+def layer_norm_composed(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Layer normalization from primitives: autograd finds the gradient."""
+    axes = tuple(range(-len(normalized_shape), 0))
+    centered = input - input.mean(axes, keepdim=True)
+    y = centered * ((centered * centered).mean(axes, keepdim=True) + eps) ** -0.5
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+@kernel
+def layer_norm_forward(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return y, mean and rstd: x (N, D), weight and bias (D,), mean and rstd (N, 1)."""
+    y, mean, _, rstd = pool_norm_forward(x, weight, bias, (1,), eps)
+    return y, mean, rstd
+
+
+@kernel
+def layer_norm_backward(
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+) -> tuple[Array, Array | None, Array | None]:
+    """Return dx (N, D), dweight and dbias of shape `affine`: (D,), or None without either."""
+    return pool_norm_backward(dy, x, weight, mean, rstd, (1,), affine)
+
+
+class LayerNormFunction(Function):
+    """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each row"""
+
+    def forward(
+        self, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Shape, eps: float
+    ) -> Array:
+        self.shapes = x.shape, normalized_shape
+        D = math.prod(normalized_shape)
+        rows = x.reshape(x.size // D, D)
+        weight, bias = (None if w is None else w.reshape(D) for w in (weight, bias))
+        y, mean, rstd = layer_norm_forward(rows, weight, bias, eps)
+        self.saved = rows, weight, mean, rstd, None if weight is None and bias is None else (D,)
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Gradients:
+        x_shape, normalized_shape = self.shapes
+        rows = self.saved[0]
+        dx, *affine = layer_norm_backward(dy.reshape(rows.shape), *self.saved)
+        dweight, dbias = (None if d is None else d.reshape(normalized_shape) for d in affine)
+        return dx.reshape(x_shape), dweight, dbias
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize each sample over its last axes, then scale and shift.
+
+    Args:
+        input: (..., *normalized_shape).
+        normalized_shape: the sizes of the last axes, which share one mean and one variance.
+        weight: of that shape, or None.
+        bias: of that shape, or None.
+        eps: added to the variance, in units of input².
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: where the last sizes of the input, or the shape of weight or bias, differ.
+
+    Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+    """
+    shape = check_normalized_shape(input, normalized_shape, "layer_norm")
+    check_vector(weight, "weight", shape)
+    check_vector(bias, "bias", shape)
+    return LayerNormFunction.apply(input, weight, bias, normalized_shape=shape, eps=eps)
+
+
+class LayerNorm(Module):
+    """Layer normalization with learned weight (ones) and bias (zeros) of shape `normalized_shape`.
+
+    Takes and returns (..., *normalized_shape). Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = as_shape(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        ones = numpy.ones(self.normalized_shape, numpy.float32)
+        self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
+        self.register_parameter("bias", Parameter(ones * 0) if elementwise_affine and bias else None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+register(
+    name="layer_norm",
+    function=layer_norm,
+    composed=layer_norm_composed,
+    inputs=("input", "weight", "bias"),
+    cases=(
+        Case(((4, 8), (8,), (8,)), {"normalized_shape": (8,)}),
+        Case(((4, 8), None, None), {"normalized_shape": (8,)}),
+        Case(((2, 3, 5), (5,), None), {"normalized_shape": (5,), "eps": 1e-3}),
+        Case(((2, 3, 5), None, (5,)), {"normalized_shape": (5,)}),
+        Case(((2, 3, 4), (3, 4), (3, 4)), {"normalized_shape": (3, 4)}),
+        Case(((2, 3, 2, 2), (3, 2, 2), (3, 2, 2)), {"normalized_shape": (3, 2, 2)}),
+        Case(((3, 1), (1,), (1,)), {"normalized_shape": (1,)}),
+        Case(((0, 4), (4,), (4,)), {"normalized_shape": (4,)}),
+    ),
+    errors=(
+        ErrorCase(lambda: layer_norm(Tensor(numpy.ones((2, 3))), (4,)), ValueError, "last sizes"),
+        ErrorCase(lambda: layer_norm(Tensor(numpy.ones((2, 3), int)), (3,)), TypeError, "floating-point"),
+        ErrorCase(
+            lambda: layer_norm(Tensor(numpy.ones((2, 3))), (3,), Tensor(numpy.ones(2))), ValueError, "weight"
+        ),
+        ErrorCase(lambda: layer_norm(Tensor(numpy.ones((2, 3))), (3,), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: layer_norm([[1.0, 2.0]], (2,)), TypeError, "Tensor"),  # type: ignore[arg-type]
+        ErrorCase(lambda: LayerNorm((3, 0)), ValueError, "positive"),
+    ),
+    kind="normalization",
+    title="LayerNorm",
+    paper="Ba, Kiros, Hinton 2016, arXiv:1607.06450",
+    pool="the last axes of each sample",
+    torch="torch.nn.functional.layer_norm",
+    bench=tuple(
+        Case((shape, shape[-1:], shape[-1:]), {"normalized_shape": shape[-1:]})
+        for shape in ((64, 64), (64, 128), (512, 768), (4096, 1024), (8192, 4096))
+    ),
+)

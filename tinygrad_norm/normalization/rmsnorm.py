@@ -1,0 +1,170 @@
+"""RMS normalization: every row is divided by its root mean square. No centering, no bias.
+
+    x (..., D)   r = 1/√(mean(x²) + eps)   x̂ = x·r   y = w·x̂
+
+r is one number per row; w is (D,), where D stands for all of `normalized_shape`.
+
+Zhang, Sennrich 2019, arXiv:1910.07467.
+
+Backward, for one row, from dy = dL/dy:
+
+    dw = Σrows dy·x̂      g := dL/dx̂ = w·dy
+
+    straight   r·g
+    through r  Σ(g·x) · (-r³/2) · (2/D)·x = -r·x̂·mean(g·x̂)
+
+    dx = r·(g - x̂·mean(g·x̂))
+
+Insight: it is LayerNorm without the path through the mean, so only the direction x̂ is removed from
+the gradient. At eps = 0 a row is √D times its L2 normalization.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel
+from ..module import Module, Parameter
+from ..ops.broadcast import unbroadcast
+from ..registry import Case, ErrorCase, register
+from .checks import Shape, as_shape, check_normalized_shape, check_vector
+from .moments import mean_square_rsqrt, pool_mean, widen
+
+
+def rms_norm_composed(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """RMS normalization from primitives: autograd finds the gradient."""
+    eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    axes = tuple(range(-len(normalized_shape), 0))
+    y = input * ((input * input).mean(axes, keepdim=True) + eps) ** -0.5
+    return y if weight is None else y * weight
+
+
+@kernel
+def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+    """Return y and rstd: x (N, D), weight (D,), rstd (N, 1)."""
+    wide = widen(x)
+    rstd = mean_square_rsqrt(wide, (1,), eps)
+    y = wide * rstd
+    if weight is not None:
+        y *= weight
+    return y.astype(x.dtype, copy=False), rstd
+
+
+@kernel
+def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
+    """Return dx (N, D) and dweight (D,), None without weight."""
+    dy = widen(dy)
+    x_hat = x * rstd
+    dy_x_hat = dy * x_hat
+    dweight = None if weight is None else unbroadcast(dy_x_hat, weight.shape)
+    g, g_x_hat = (dy, dy_x_hat) if weight is None else (dy * weight, dy_x_hat * weight)
+    x_hat *= pool_mean(g_x_hat, (1,))
+    dx = g - x_hat
+    dx *= rstd
+    return dx, dweight
+
+
+class RMSNormFunction(Function):
+    """y = w·x·r · dx = r·(g - x̂·mean(g·x̂)) with g = w·dy, means over each row"""
+
+    def forward(self, x: Array, weight: Array | None, *, normalized_shape: Shape, eps: float) -> Array:
+        self.shapes = x.shape, normalized_shape
+        D = math.prod(normalized_shape)
+        rows = x.reshape(x.size // D, D)
+        weight = None if weight is None else weight.reshape(D)
+        y, rstd = rms_norm_forward(rows, weight, eps)
+        self.saved = rows, weight, rstd
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Gradients:
+        x_shape, normalized_shape = self.shapes
+        dx, dweight = rms_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return dx.reshape(x_shape), None if dweight is None else dweight.reshape(normalized_shape)
+
+
+def rms_norm(
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Divide each sample by its root mean square over the last axes, then scale.
+
+    Args:
+        input: (..., *normalized_shape).
+        normalized_shape: the sizes of the last axes, which share one root mean square.
+        weight: of that shape, or None.
+        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: where the last sizes of the input, or the shape of weight, differ.
+
+    Source: Zhang, Sennrich 2019, arXiv:1910.07467.
+    """
+    shape = check_normalized_shape(input, normalized_shape, "rms_norm")
+    check_vector(weight, "weight", shape)
+    eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    return RMSNormFunction.apply(input, weight, normalized_shape=shape, eps=eps)
+
+
+class RMSNorm(Module):
+    """RMS normalization with a learned weight (ones) of shape `normalized_shape`.
+
+    Takes and returns (..., *normalized_shape). Source: Zhang, Sennrich 2019, arXiv:1910.07467.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+    ) -> None:
+        super().__init__()
+        self.normalized_shape = as_shape(normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        ones = numpy.ones(self.normalized_shape, numpy.float32)
+        self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return rms_norm(input, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+register(
+    name="rms_norm",
+    function=rms_norm,
+    composed=rms_norm_composed,
+    inputs=("input", "weight"),
+    cases=(
+        Case(((4, 8), (8,)), {"normalized_shape": (8,)}),
+        Case(((4, 8), None), {"normalized_shape": (8,)}),
+        Case(((2, 3, 5), None), {"normalized_shape": (5,), "eps": 1.0}),
+        Case(((2, 3, 4), (3, 4)), {"normalized_shape": (3, 4), "eps": 1e-6}),
+        Case(((0, 4), (4,)), {"normalized_shape": (4,)}),
+    ),
+    errors=(
+        ErrorCase(lambda: rms_norm(Tensor(numpy.ones((2, 3))), (4,)), ValueError, "last sizes"),
+        ErrorCase(lambda: rms_norm(Tensor(numpy.ones((2, 3), int)), (3,)), TypeError, "floating-point"),
+        ErrorCase(
+            lambda: rms_norm(Tensor(numpy.ones((2, 3))), (3,), Tensor(numpy.ones(2))), ValueError, "weight"
+        ),
+        ErrorCase(lambda: rms_norm(Tensor(numpy.ones((2, 3))), (3,), eps=-1.0), ValueError, "eps"),
+    ),
+    kind="normalization",
+    title="RMSNorm",
+    paper="Zhang, Sennrich 2019, arXiv:1910.07467",
+    pool="the last axes of each sample, no mean",
+    torch="torch.nn.functional.rms_norm",
+    bench=tuple(
+        Case((shape, shape[-1:]), {"normalized_shape": shape[-1:]})
+        for shape in ((64, 64), (512, 768), (4096, 1024))
+    ),
+)

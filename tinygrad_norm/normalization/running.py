@@ -1,0 +1,90 @@
+"""Running statistics: what batch and instance normalization remember of training for evaluation.
+
+The functions stay pure: they return the statistics of their input, and what is here moves the running
+averages towards them.
+"""
+
+from typing import ClassVar
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import Array, to_numpy
+from ..module import Module, Parameter
+
+
+def update_running(running: Tensor | None, value: Array, momentum: float) -> None:
+    """Move `running` towards `value` in place: running ← (1 - momentum)·running + momentum·value."""
+    if running is not None:
+        running.array *= 1 - momentum
+        running.array += momentum * value
+        running.mark_written()
+
+
+def unbiased(var: Array, n: int) -> Array:
+    """Return the unbiased variance n/(n - 1)·var of n values; of a single one, var itself."""
+    return var * (n / max(n - 1, 1))
+
+
+class RunningNorm(Module):
+    """Base of the normalizations with per-channel affine and running statistics.
+
+    Buffers as PyTorch's: running_mean (C,) zeros, running_var (C,) ones, num_batches_tracked int64 0-d;
+    all None without `track_running_stats`. A subclass says how many axes its input may have.
+    """
+
+    input_ndims: ClassVar[tuple[int, ...]]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(f"num_features must be at least 1, got {num_features}")
+        if momentum is not None and not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is the weight of the new value, between 0 and 1, got {momentum}")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        ones = numpy.ones(num_features, numpy.float32)
+        self.register_parameter("weight", Parameter(ones) if affine else None)
+        self.register_parameter("bias", Parameter(ones * 0) if affine and bias else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", Tensor(ones * 0) if tracked else None)
+        self.register_buffer("running_var", Tensor(ones.copy()) if tracked else None)
+        self.register_buffer("num_batches_tracked", Tensor(numpy.array(0)) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget what was gathered: mean 0, variance 1, no batches."""
+        if self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def count_batch(self) -> float:
+        """Count one more training batch; return the weight of its statistics in the running average."""
+        if not (self.training and self.track_running_stats):
+            return 0.0
+        self.num_batches_tracked.array += 1
+        if self.momentum is not None:
+            return self.momentum
+        return 1 / float(to_numpy(self.num_batches_tracked.array))
+
+    def check_ndim(self, input: Tensor) -> None:
+        """Refuse an input with another number of axes than this layer is made for."""
+        if isinstance(input, Tensor) and input.ndim not in self.input_ndims:
+            expected = " or ".join(f"{n}-d" for n in self.input_ndims)
+            raise ValueError(
+                f"{type(self).__name__} takes a {expected} input, got shape {input.shape} ({input.ndim}-d)"
+            )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
