@@ -1,21 +1,15 @@
 """gradcheck: is the hand-derived backward the derivative of the forward?
 
-Backward gives the Jacobian row by row (one dy per output entry), finite differences give it column by
-column (one input entry moved at a time), and every entry a (analytic) must equal its n (numeric):
-
-    relative error = |a - n| / max(|a|, |n|, scale)
-    scale          = max(largest |n|, largest |y| / max(1, |x|)) / 1000
-
-over the block of one output y and one input x, x being the entry that was moved. The scale keeps zeros
-and roundoff from counting as errors; it grows and shrinks with the function, so tiny gradients are
-checked as strictly as large ones. Right gradients come out at 1e-9 or better.
+Backward gives the Jacobian row by row, one dy per output entry; finite differences give it column by
+column, one input entry moved at a time; every entry must agree (`jacobian.py` says how they are
+compared). A loss such as y.sum() would see only the sum of the rows, which for a normalization is zero
+whatever its backward does. The fast mode looks at one number per output and input, vᵀJu along random v
+and u: no dy of special structure either.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy
@@ -25,58 +19,12 @@ from .finite_differences import Derivative, derivative
 from .function import Function
 from .grad_mode import enable_grad
 from .graph import grad, reachable
+from .jacobian import Block, Index
 from .tensor import Tensor
-
-Outputs = dict[int, Tensor]
 
 
 class GradcheckError(RuntimeError):
     """A backward that is not the derivative of its forward; the message says where and by how much."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """The Jacobian of one output with respect to one input, from backward and from finite differences.
-
-    Both are matrices with a row per output entry and a column per input entry; in fast mode the one
-    entry is vᵀJu along random directions. `size` is the largest |y| / max(1, |x|), per column.
-    """
-
-    input: int
-    output: int
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    analytic: numpy.ndarray
-    numeric: Derivative
-    size: numpy.ndarray
-    fast_mode: bool
-
-    @cached_property
-    def largest(self) -> numpy.ndarray:
-        """The denominator of the relative error: max(|a|, |n|, scale), entry by entry."""
-        n = numpy.where(numpy.isfinite(self.numeric.error), abs(self.numeric.value), 0.0)
-        scale = numpy.maximum(n.max(initial=0.0), self.size) / 1000
-        return numpy.maximum(numpy.maximum(abs(self.analytic), n), scale)
-
-    @cached_property
-    def difference(self) -> numpy.ndarray:
-        """|a - n|, entry by entry; infinite where finite differences found no value."""
-        known = numpy.isfinite(self.numeric.error)
-        return numpy.where(known, abs(self.analytic - numpy.where(known, self.numeric.value, 0.0)), numpy.inf)
-
-    @cached_property
-    def relative_error(self) -> numpy.ndarray:
-        """|a - n| / max(|a|, |n|, scale), entry by entry; 0 where both are 0."""
-        return self.difference / numpy.where(self.largest == 0, 1.0, self.largest)
-
-    @property
-    def worst(self) -> float:
-        """The largest relative error."""
-        return float(self.relative_error.max(initial=0.0))
-
-    def wrong(self, atol: float, rtol: float) -> numpy.ndarray:
-        """Return where the two disagree: |a - n| > atol + rtol·max(|a|, |n|, scale)."""
-        return self.difference > atol + rtol * self.largest
 
 
 def gradcheck(
@@ -93,26 +41,23 @@ def gradcheck(
     """Check the gradients of `func` at `inputs` against finite differences, as `torch.autograd.gradcheck`.
 
     Every floating-point output that requires grad is checked with respect to every input that does,
-    entry by entry. Also checked: that `func` gives the same twice and leaves its inputs alone, and that
-    backward gives finite gradients, the same twice, in no narrower dtype than the input's. The defaults
-    are stricter than PyTorch's (eps 1e-6, atol 1e-5, rtol 1e-3), as the differences are of sixth order.
+    entry by entry. Also checked: `func` gives the same twice and leaves its inputs alone; backward gives
+    finite gradients, the same twice, in no narrower dtype than the input's. The defaults are stricter
+    than PyTorch's (eps 1e-6, atol 1e-5, rtol 1e-3), because the differences are of sixth order.
 
     Args:
-        func: from tensors to a tensor or a tuple of tensors. Freeze its randomness.
+        func: from tensors to a tensor or a tuple of tensors, its randomness frozen.
         inputs: its arguments: a tensor, or a tuple of anything. Those to be checked are float64.
         eps: the first step of the differences, in units of max(1, |x|); shrunk where that is better.
         atol: the absolute error allowed, in units of the gradient.
         rtol: the relative error allowed, a fraction of max(|a|, |n|, scale).
         raise_exception: raise where the check fails, instead of returning False.
-        nondet_tol: the difference allowed between two runs of the same thing, in units of the result.
-        fast_mode: check vᵀJu along one random v and u per output and input, instead of every entry of J.
-
-    Returns:
-        True where everything agrees, else False.
+        nondet_tol: the difference allowed between two runs of the same thing, in the result's units.
+        fast_mode: compare vᵀJu, for one random v and u per output and input, instead of all of J.
 
     Raises:
-        GradcheckError: where the check fails, with the worst entry and a hint.
-        ValueError: for inputs or outputs that cannot be checked.
+        GradcheckError: where the check fails, with the worst entry and a hint at the cause.
+        ValueError: for inputs or outputs that cannot be checked: none requires grad, or not float64.
         TypeError: for outputs that are no tensors.
     """
     try:
@@ -127,6 +72,14 @@ def gradcheck(
     return True
 
 
+def _describe(wrong: list[Block], atol: float, rtol: float) -> str:
+    message = max(wrong, key=lambda block: block.worst).describe(atol, rtol)
+    if len(wrong) == 1:
+        return message
+    pairs = ", ".join(f"output {block.output} / input {block.input}" for block in wrong)
+    return f"{message}\n  wrong in all: {pairs}"
+
+
 def jacobians(
     func: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -135,56 +88,225 @@ def jacobians(
     nondet_tol: float = 0.0,
     fast_mode: bool = False,
 ) -> list[Block]:
-    """Return both Jacobians of every output with respect to every input, as `gradcheck` compares them.
+    """Return both Jacobians, of every output with respect to every input, as `gradcheck` compares them.
 
     Raises:
-        GradcheckError: where they cannot be compared: `func` does not repeat itself or changes its
-            inputs, or backward fails, does not repeat itself, or gives NaN or infinity.
-        ValueError: for inputs or outputs that cannot be checked.
+        GradcheckError: where there is nothing to compare: `func` does not repeat itself or changes its
+            inputs; backward fails, does not repeat itself, or gives NaN, infinity or a narrower dtype.
+        ValueError: for inputs or outputs that cannot be checked: none requires grad, or not float64.
         TypeError: for outputs that are no tensors.
     """
     arguments = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    xs = _checked_inputs(arguments)
+    xs = _differentiable(arguments)
     rng = numpy.random.default_rng(0) if fast_mode else None
     with enable_grad():
-        ys = _checked_outputs(func, arguments, nondet_tol)
-        dys = {o: list(_probes(y.shape, rng)) for o, y in ys.items()}
-        rows = {o: _backward(o, y, dys[o], xs, nondet_tol) for o, y in ys.items()}
-        values = {o: to_numpy(y.array) for o, y in ys.items()}
+        ys = _evaluate_twice(func, arguments, nondet_tol)
+        units = {i: numpy.maximum(1.0, abs(to_numpy(x.array))) for i, x in xs.items()}
+        us = {i: _Probes(x.shape, units[i], rng) for i, x in xs.items()}
+        vs = {o: _Probes(y.shape, numpy.ones(y.shape), rng) for o, y in ys.items()}
+        values = {o: to_numpy(y.array).copy() for o, y in ys.items()}
+        analytic = {o: _backward_twice(o, y, vs[o], xs, us, nondet_tol) for o, y in ys.items()}
 
-        def outputs() -> numpy.ndarray:
+        def measure() -> numpy.ndarray:
             moved = _call(func, arguments)
-            flat = [to_numpy(moved[o].array).reshape(-1) for o in ys]
-            if rng is not None:
-                flat = [numpy.vdot(dys[o][0], y).reshape(1) for o, y in zip(ys, flat, strict=True)]
-            return numpy.concatenate(flat) if flat else numpy.zeros(0)
+            return numpy.concatenate([v.measure(to_numpy(moved[o].array)) for o, v in vs.items()])
 
         blocks = []
-        for k, (i, x) in enumerate(xs.items()):
-            units = numpy.maximum(1.0, abs(to_numpy(x.array)))
-            directions = list(_probes(x.shape, rng))
-            if rng is not None:
-                directions = [u * units / abs(u).max(initial=1.0) for u in directions]
-                units = numpy.ones(1)
-            columns = _differentiate(outputs, x, directions, eps * units.reshape(-1))
+        for i, x in xs.items():
+            reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
+            numeric = _differentiate(measure, x, us[i], eps / reach)
             start = 0
             for o, y in ys.items():
-                analytic = rows[o][k]
-                if rng is not None:
-                    analytic = analytic @ directions[0].reshape(-1, 1)
-                stop = start + len(analytic)
-                largest = _magnitude(values[o], dys[o][0] if rng is not None else None)
-                blocks.append(
-                    Block(
-                        input=i,
-                        output=o,
-                        input_shape=x.shape,
-                        output_shape=y.shape,
-                        analytic=analytic,
-                        numeric=Derivative(*(part[start:stop] for part in columns)),
-                        size=largest / units.reshape(-1),
-                        fast_mode=fast_mode,
-                    )
-                )
+                stop = start + len(analytic[o][i])
+                part = Derivative(*(matrix[start:stop] for matrix in numeric))
+                size = numpy.outer(vs[o].bound(values[o]), reach)
+                blocks.append(Block(i, o, x.shape, y.shape, analytic[o][i], part, size, fast_mode))
                 start = stop
     return blocks
+
+
+class _Probes:
+    """The directions in which an array is probed: every entry by itself, or one at random."""
+
+    def __init__(self, shape: Index, units: numpy.ndarray, rng: numpy.random.Generator | None) -> None:
+        self.shape = shape
+        self.random = None if rng is None or 0 in shape else numpy.asarray(rng.normal(size=shape) * units)
+
+    def __len__(self) -> int:
+        return math.prod(self.shape) if self.random is None else 1
+
+    def __iter__(self) -> Iterator[numpy.ndarray]:
+        if self.random is not None:
+            yield self.random
+            return
+        for entry in range(math.prod(self.shape)):
+            direction = numpy.zeros(self.shape)
+            direction.reshape(-1)[entry] = 1.0
+            yield direction
+
+    def measure(self, array: numpy.ndarray) -> numpy.ndarray:
+        """Return the inner product of `array` with every probe."""
+        if self.random is None:
+            return array.reshape(-1).copy()
+        return numpy.vdot(self.random, array).reshape(1)
+
+    def bound(self, array: numpy.ndarray) -> numpy.ndarray:
+        """Return how large the inner product of `array` with every probe can be: Σ |probe·array|."""
+        finite = numpy.where(numpy.isfinite(array), abs(array), 0.0)
+        if self.random is None:
+            return finite.reshape(-1)
+        return (abs(self.random) * finite).sum().reshape(1)
+
+
+def _differentiable(arguments: tuple[Any, ...]) -> dict[int, Tensor]:
+    """Return the inputs to check, by position."""
+    xs = {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad}
+    if not xs:
+        raise ValueError(
+            "gradcheck needs at least one input tensor that requires grad: "
+            "tn.tensor(data, dtype=tn.float64, requires_grad=True)"
+        )
+    for i, x in xs.items():
+        if x.dtype != numpy.float64:
+            raise ValueError(
+                f"gradcheck needs float64, but input {i} requires grad in {x.dtype}: finite differences "
+                "of coarser numbers are mostly roundoff. Check x.detach().double().requires_grad_(), and "
+                "call .double() on a module"
+            )
+    return xs
+
+
+def _call(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[int, Tensor]:
+    """Return the tensors that `func` gives, by position; None among them is passed over."""
+    result = func(*arguments)
+    results = result if isinstance(result, tuple | list) else (result,)
+    for o, y in enumerate(results):
+        if not isinstance(y, Tensor | None):
+            raise TypeError(
+                f"gradcheck needs a func that returns tensors, but output {o} is of type {type(y).__name__}"
+            )
+    return {o: y for o, y in enumerate(results) if y is not None}
+
+
+def _evaluate_twice(
+    func: Callable[..., Any], arguments: tuple[Any, ...], nondet_tol: float
+) -> dict[int, Tensor]:
+    """Return the outputs to check, by position, from a `func` seen to repeat itself."""
+    tensors = {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor)}
+    before = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
+    first = _call(func, arguments)
+    for i, x in tensors.items():
+        if not _same(to_numpy(x.array), before[i], 0.0):
+            raise GradcheckError(f"func changed input {i} (shape {x.shape}) in place: work on a copy")
+    values = {o: to_numpy(y.array).copy() for o, y in first.items()}
+    second = _call(func, arguments)
+    for o, value in values.items():
+        if o not in second or not _same(to_numpy(second[o].array), value, nondet_tol):
+            raise GradcheckError(
+                f"func is not deterministic: output {o} differed between two calls with the same inputs. "
+                "Freeze its randomness and its state (seed, dropout mask, running statistics), or pass "
+                "nondet_tol"
+            )
+    floating = {o: y for o, y in first.items() if y.is_floating_point()}
+    # Outputs that claim no gradient at all are held to it: they must not depend on the inputs.
+    ys = {o: y for o, y in floating.items() if y.requires_grad} or floating
+    if not ys:
+        raise ValueError("gradcheck needs a func with a floating-point output")
+    for o, y in ys.items():
+        if y.dtype != numpy.float64:
+            raise ValueError(
+                f"gradcheck needs float64, but output {o} is {y.dtype}: func must keep the dtype"
+            )
+    return ys
+
+
+def _backward_twice(
+    o: int, y: Tensor, v: _Probes, xs: dict[int, Tensor], us: dict[int, _Probes], nondet_tol: float
+) -> dict[int, numpy.ndarray]:
+    """Return the analytic Jacobian with respect to every input, from a backward seen to repeat itself."""
+    try:
+        with _watched_dtypes(y):
+            first, second = _backward(y, v, xs, us), _backward(y, v, xs, us)
+    except GradcheckError:
+        raise
+    except RuntimeError as error:
+        raise GradcheckError(f"the backward of output {o} failed: {error}") from error
+    for i, x in xs.items():
+        place = f"of output {o} with respect to input {i} (shape {x.shape})"
+        if not numpy.isfinite(first[i]).all():
+            raise GradcheckError(f"the analytic gradient {place} is NaN or infinite")
+        if not _same(first[i], second[i], nondet_tol):
+            raise GradcheckError(
+                f"the gradient {place} differed between two backward passes with the same dy: "
+                "backward must not change what forward saved, nor draw random numbers"
+            )
+    return first
+
+
+def _backward(
+    y: Tensor, v: _Probes, xs: dict[int, Tensor], us: dict[int, _Probes]
+) -> dict[int, numpy.ndarray]:
+    matrices = {i: numpy.zeros((len(v), len(u))) for i, u in us.items()}
+    if y.requires_grad:
+        for row, probe in enumerate(v):
+            dy = backend_of(y.array).from_numpy(probe)
+            dxs = grad([y], list(xs.values()), [dy], retain_graph=True, allow_unused=True)
+            for (i, u), dx in zip(us.items(), dxs, strict=True):
+                if dx is not None:
+                    matrices[i][row] = u.measure(to_numpy(dx.array))
+    return matrices
+
+
+@contextmanager
+def _watched_dtypes(y: Tensor) -> Iterator[None]:
+    """Refuse gradients narrower than their inputs, which the sweep would widen without a word."""
+    nodes = reachable([] if y.creator is None else [y.creator])
+    for node in nodes:
+        node.run_backward = _refusing_narrow(node)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for node in nodes:
+            del node.run_backward
+
+
+def _refusing_narrow(node: Function) -> Callable[..., Any]:
+    def run_backward(dys: Any, retain: bool) -> Any:
+        dxs = type(node).run_backward(node, dys, retain)
+        for i, (x, dx) in enumerate(zip(node.inputs, dxs, strict=True)):
+            if node.needs[i] and dx is not None and dx.dtype.itemsize < x.dtype.itemsize:
+                raise GradcheckError(
+                    f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
+                    f"which is {x.dtype}: something in it narrows"
+                )
+        return dxs
+
+    return run_backward
+
+
+def _differentiate(
+    measure: Callable[[], numpy.ndarray], x: Tensor, u: _Probes, steps: numpy.ndarray
+) -> Derivative:
+    """Return the derivative of `measure` as x moves along every probe: a column each."""
+    home = x.array
+
+    def moved_by(shift: numpy.ndarray) -> numpy.ndarray:
+        x.array = home.copy()
+        x.array += backend_of(home).from_numpy(shift)
+        return measure()
+
+    try:
+        columns = [
+            derivative(lambda t, probe=probe: moved_by(t * probe), step)  # type: ignore[misc]
+            for probe, step in zip(u, steps, strict=True)
+        ]
+    finally:
+        x.array = home
+    height = len(columns[0].value) if columns else len(measure())
+    return Derivative(*(numpy.array([c[k] for c in columns]).reshape(len(u), height).T for k in range(3)))
+
+
+def _same(a: numpy.ndarray, b: numpy.ndarray, tolerance: float) -> bool:
+    if tolerance == 0 or a.dtype.kind not in "f" or a.shape != b.shape:
+        return numpy.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return numpy.allclose(a, b, rtol=0.0, atol=tolerance, equal_nan=True)
