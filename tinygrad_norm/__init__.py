@@ -1,1 +1,37 @@
-"""tinygrad_norm: normalization layers from scratch, forward and backward."""
+"""tinygrad_norm: normalization layers from scratch, forward and backward.
+
+The table of contents: everything a user needs, by the name it has in PyTorch.
+"""
+
+# isort: off
+
+# The engine: tensors and gradients.
+from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad
+from .backends import use_backend
+from .backends.random import manual_seed
+
+# New tensors, and the types of their elements.
+from .ops import tensor, zeros, ones, full, arange, eye, rand, randn
+from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
+from .ops import float16, float32, float64, int64, bool
+
+# Arithmetic and functions of single numbers.
+from .ops import add, sub, mul, div, neg, pow
+from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
+from .ops import sin, cos, tanh, sigmoid, maximum, minimum, clamp
+
+# Over axes.
+from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp
+from .ops import max, min, amax, amin, argmax, argmin, all, any
+
+# Shapes, parts and joints.
+from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
+from .ops import squeeze, unsqueeze, expand, broadcast_to
+from .ops import where, masked_fill, tril, triu, cat, stack
+
+# Products of matrices.
+from .ops import matmul
+
+# Comparisons.
+from .ops import eq, ne, lt, le, gt, ge, isfinite, isinf, isnan
+from .ops import logical_and, logical_not, logical_or, logical_xor

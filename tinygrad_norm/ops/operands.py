@@ -8,10 +8,7 @@ from typing import Any
 
 import numpy
 
-from ..autograd.tensor import Tensor
-
-default_dtype = numpy.dtype(numpy.float32)
-"""The dtype of Python floats, and of integers where an operation makes fractions of them."""
+from ..autograd.tensor import Tensor, default_dtype
 
 
 def as_tensor(x: Any, what: str = "input") -> Tensor:

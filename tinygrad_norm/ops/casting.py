@@ -1,0 +1,48 @@
+"""Change of dtype."""
+
+from typing import Any
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array
+from ..registry import Case, register
+from .operands import as_tensor
+
+
+class Cast(Function):
+    """y = x in another dtype · dx = dy in the dtype of x"""
+
+    def forward(self, x: Array, *, dtype: numpy.dtype) -> Array:
+        self.saved = (x.dtype,)
+        return x.astype(dtype)
+
+    def backward(self, dy: Array) -> Gradients:
+        (dtype,) = self.saved
+        return dy.astype(dtype)
+
+
+def astype(input: Tensor, dtype: Any) -> Tensor:
+    """Return `input` in `dtype`; the same tensor where it has it already.
+
+    No gradient flows through integers and bools: their result requires none.
+    """
+    x = as_tensor(input)
+    dtype = numpy.dtype(dtype)
+    if x.array.dtype == dtype:
+        return x
+    if dtype.kind != "f":
+        with numpy.errstate(invalid="ignore"):
+            return Tensor._wrap(x.array.astype(dtype))
+    with numpy.errstate(over="ignore"):
+        return Cast.apply(x, dtype=dtype)
+
+
+register(
+    name="astype",
+    function=astype,
+    composed=None,
+    cases=(Case(((3, 4),), {"dtype": "float64"}),),
+    kind="primitive",
+)

@@ -1,0 +1,133 @@
+"""Comparisons, logic and tests of values: their results are bools, through which no gradient flows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import Array, namespace
+from .dims import Dim, normalize_dims
+from .operands import as_tensor, meet
+
+
+def _arrays(a: Any, b: Any) -> tuple[Any, Any]:
+    a, b = meet(a, b)
+    return a.array if isinstance(a, Tensor) else a, b.array if isinstance(b, Tensor) else b
+
+
+def eq(input: Any, other: Any) -> Tensor:
+    """Return where input equals other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a == b)
+
+
+def ne(input: Any, other: Any) -> Tensor:
+    """Return where input differs from other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a != b)
+
+
+def lt(input: Any, other: Any) -> Tensor:
+    """Return where input < other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a < b)
+
+
+def le(input: Any, other: Any) -> Tensor:
+    """Return where input <= other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a <= b)
+
+
+def gt(input: Any, other: Any) -> Tensor:
+    """Return where input > other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a > b)
+
+
+def ge(input: Any, other: Any) -> Tensor:
+    """Return where input >= other, broadcast."""
+    a, b = _arrays(input, other)
+    return Tensor._wrap(a >= b)
+
+
+def isnan(input: Tensor) -> Tensor:
+    """Return where input is not a number."""
+    x = as_tensor(input).array
+    return Tensor._wrap(namespace(x).isnan(x))
+
+
+def isinf(input: Tensor) -> Tensor:
+    """Return where input is plus or minus infinity."""
+    x = as_tensor(input).array
+    return Tensor._wrap(namespace(x).isinf(x))
+
+
+def isfinite(input: Tensor) -> Tensor:
+    """Return where input is neither infinite nor not a number."""
+    x = as_tensor(input).array
+    return Tensor._wrap(namespace(x).isfinite(x))
+
+
+def logical_not(input: Tensor) -> Tensor:
+    """Return where input is False, or 0."""
+    x = as_tensor(input).array
+    return Tensor._wrap(namespace(x).logical_not(x))
+
+
+def logical_and(input: Tensor, other: Tensor) -> Tensor:
+    """Return where both are True, or not 0."""
+    a, b = as_tensor(input).array, as_tensor(other).array
+    return Tensor._wrap(namespace(a).logical_and(a, b))
+
+
+def logical_or(input: Tensor, other: Tensor) -> Tensor:
+    """Return where at least one is True, or not 0."""
+    a, b = as_tensor(input).array, as_tensor(other).array
+    return Tensor._wrap(namespace(a).logical_or(a, b))
+
+
+def logical_xor(input: Tensor, other: Tensor) -> Tensor:
+    """Return where exactly one is True, or not 0."""
+    a, b = as_tensor(input).array, as_tensor(other).array
+    return Tensor._wrap(namespace(a).logical_xor(a, b))
+
+
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Return whether every element over `dim` is True, or not 0."""
+    x = as_tensor(input).array
+    return Tensor._wrap(x.all(normalize_dims(dim, x.ndim), keepdims=keepdim))
+
+
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Return whether some element over `dim` is True, or not 0."""
+    x = as_tensor(input).array
+    return Tensor._wrap(x.any(normalize_dims(dim, x.ndim), keepdims=keepdim))
+
+
+def _bitwise(symbol: str, combine: Callable[[Array, Array], Array]) -> Callable[[Any, Any], Tensor]:
+    def method(input: Any, other: Any) -> Tensor:
+        a, b = _arrays(input, other)
+        _refuse_floats(symbol, a, b)
+        return Tensor._wrap(combine(a, b))
+
+    return method
+
+
+def _refuse_floats(symbol: str, *operands: Any) -> None:
+    for x in operands:
+        if numpy.asarray(x).dtype.kind == "f":
+            raise TypeError(f"{symbol} is for bools and integers, got floating-point numbers: compare first")
+
+
+bitwise_and = _bitwise("&", lambda a, b: a & b)
+bitwise_or = _bitwise("|", lambda a, b: a | b)
+bitwise_xor = _bitwise("^", lambda a, b: a ^ b)
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """Return every bool negated, every integer with its bits flipped."""
+    x = as_tensor(input).array
+    _refuse_floats("~", x)
+    return Tensor._wrap(~x)

@@ -1,0 +1,149 @@
+"""New tensors: from values, filled, counted, random. All live on the current backend."""
+
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import Array, asarray
+from ..backends.random import generator
+from .dims import Shape, as_shape
+from .operands import default_dtype
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a tensor with a copy of `data`: numbers, nested sequences, an array or a tensor.
+
+    An array keeps its dtype; Python floats become float32, ints int64, bools bool.
+
+    Raises:
+        ValueError: for nested sequences of unequal lengths.
+        TypeError: for values that are no real numbers.
+    """
+    if isinstance(data, Tensor):
+        array = data.array
+    elif hasattr(data, "dtype") and hasattr(data, "shape"):
+        array = data
+    else:
+        array = _from_sequences(data)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
+    array = asarray(array)
+    return _wrap(array.astype(array.dtype if dtype is None else numpy.dtype(dtype)), requires_grad)
+
+
+def _from_sequences(data: Any) -> numpy.ndarray:
+    try:
+        array = numpy.asarray(data)
+    except ValueError:
+        raise ValueError(
+            "nested sequences need equal lengths at every depth to become a tensor: pad the short ones"
+        ) from None
+    leaf = data
+    while isinstance(leaf, list | tuple) and leaf:
+        leaf = leaf[0]
+    if array.dtype == numpy.float64 and not hasattr(leaf, "dtype"):
+        return array.astype(default_dtype)
+    return array
+
+
+def _wrap(array: Any, requires_grad: bool) -> Tensor:
+    out = Tensor._wrap(asarray(array))
+    return out.requires_grad_() if requires_grad else out
+
+
+def _shape(size: tuple[Any, ...]) -> Shape:
+    shape = as_shape(size[0] if len(size) == 1 else size, "size")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"a size cannot be negative, got {shape}")
+    return shape
+
+
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros of shape `size`, given as numbers or as one tuple."""
+    return _wrap(numpy.zeros(_shape(size), dtype or default_dtype), requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones of shape `size`, given as numbers or as one tuple."""
+    return _wrap(numpy.ones(_shape(size), dtype or default_dtype), requires_grad)
+
+
+def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a tensor of shape `size` with `fill_value` everywhere, in the dtype that the value has."""
+    return _wrap(numpy.full(_shape((size,)), fill_value, dtype or _dtype_of(fill_value)), requires_grad)
+
+
+def _dtype_of(*numbers: Any) -> numpy.dtype:
+    dtype = numpy.result_type(*(numpy.asarray(number).dtype for number in numbers))
+    return default_dtype if dtype.kind == "f" else dtype
+
+
+def arange(
+    start: float, end: float | None = None, step: float = 1, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return start, start + step, ... before `end`; with one argument, 0, 1, ... before it.
+
+    Integers give int64, floats float32.
+
+    Raises:
+        ValueError: where `step` is 0 or leads away from `end`.
+    """
+    if end is None:
+        start, end = 0, start
+    if step == 0 or (end - start) * step < 0:
+        raise ValueError(f"arange from {start} to {end} cannot go in steps of {step}")
+    array = numpy.arange(start, end, step, dtype=dtype or _dtype_of(start, end, step))
+    return _wrap(array, requires_grad)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return the (n, m) matrix with ones on its diagonal; m is n if not given."""
+    return _wrap(numpy.eye(n, m, dtype=dtype or default_dtype), requires_grad)
+
+
+def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return random numbers, uniform in [0, 1), of shape `size`."""
+    return _wrap(_uniform(_shape(size), dtype), requires_grad)
+
+
+def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return random numbers of the standard normal distribution, of shape `size`."""
+    return _wrap(_normal(_shape(size), dtype), requires_grad)
+
+
+def _uniform(shape: Shape, dtype: Any) -> Array:
+    dtype = numpy.dtype(dtype or default_dtype)
+    if dtype == numpy.float16:  # from float32 it could round up to 1
+        return (generator().integers(0, 2048, shape) / 2048).astype(dtype)
+    return generator().random(shape, dtype)  # type: ignore[arg-type]
+
+
+def _normal(shape: Shape, dtype: Any) -> Array:
+    dtype = numpy.dtype(dtype or default_dtype)
+    return generator().standard_normal(shape, numpy.float32 if dtype.itemsize < 8 else dtype).astype(dtype)
+
+
+def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return zeros of the shape and dtype of `input`."""
+    return zeros(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return ones of the shape and dtype of `input`."""
+    return ones(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return `fill_value` everywhere, in the shape and dtype of `input`."""
+    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return random numbers, uniform in [0, 1), of the shape and dtype of `input`."""
+    return rand(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return standard normal random numbers of the shape and dtype of `input`."""
+    return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)

@@ -1,0 +1,68 @@
+"""Axes and shapes as arguments: `dim` made non-negative, and shapes with an axis kept, added or taken out."""
+
+import math
+import operator
+from collections.abc import Sequence
+
+Dim = int | tuple[int, ...] | list[int] | None
+Axes = tuple[int, ...]
+Shape = tuple[int, ...]
+
+
+def normalize_dim(dim: int, ndim: int) -> int:
+    """Return `dim` as a non-negative axis; a 0-d tensor counts as having one.
+
+    Raises:
+        IndexError: for an axis that does not exist.
+    """
+    n = ndim or 1
+    if not -n <= dim < n:
+        raise IndexError(f"dim {dim} is out of range for a tensor with {ndim} axes: use {-n} to {n - 1}")
+    return dim + n if dim < 0 else dim
+
+
+def normalize_dims(dim: Dim, ndim: int) -> Axes:
+    """Return `dim` as non-negative axes; None and () mean all of them.
+
+    Raises:
+        IndexError: for an axis that does not exist.
+        ValueError: for an axis named twice.
+    """
+    if dim is None:
+        return tuple(range(ndim))
+    if isinstance(dim, int):
+        axis = normalize_dim(dim, ndim)
+        return (axis,) if ndim else ()
+    if not isinstance(dim, tuple | list):
+        raise TypeError(f"dim must be an int or a tuple of ints, got {type(dim).__name__}")
+    if not dim:
+        return tuple(range(ndim))
+    axes = tuple(normalize_dim(operator.index(d), ndim) for d in dim)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"dim {dim} names an axis of a tensor with {ndim} axes twice")
+    return axes if ndim else ()
+
+
+def kept_shape(shape: Shape, axes: Axes) -> Shape:
+    """Return `shape` with size 1 at every one of `axes`: the shape of a keepdim result."""
+    return tuple([1 if i in axes else n for i, n in enumerate(shape)])
+
+
+def count(shape: Shape, axes: Axes) -> int:
+    """Return how many elements one entry of a reduction over `axes` is made of."""
+    return math.prod([shape[axis] for axis in axes])
+
+
+def as_shape(size: int | Sequence[int], what: str = "shape") -> Shape:
+    """Return a size or a sequence of sizes as a tuple of ints.
+
+    Raises:
+        TypeError: where a size is no integer.
+    """
+    try:
+        return (operator.index(size),)  # type: ignore[arg-type]
+    except TypeError:
+        try:
+            return tuple([operator.index(n) for n in size])  # type: ignore[union-attr]
+        except TypeError:
+            raise TypeError(f"{what} must be an int or a sequence of ints, got {size!r}") from None
