@@ -158,7 +158,7 @@ register(
         Case(((2, 4, 3, 2), (4,), (4,)), {"num_groups": 2}),
         Case(((2, 4, 3, 2), None, None), {"num_groups": 4}),
         Case(((2, 4, 3, 2), (4,), None), {"num_groups": 1}),
-        Case(((2, 6, 3), None, (6,)), {"num_groups": 3, "eps": 1e-3}),
+        Case(((2, 6, 3), (6,), (6,)), {"num_groups": 3, "eps": 1e-3}),
         Case(((3, 6), (6,), (6,)), {"num_groups": 2}),
         Case(((2, 2, 2, 2, 2), (2,), (2,)), {"num_groups": 1}),
         Case(((0, 4, 3), (4,), (4,)), {"num_groups": 2}),

@@ -209,7 +209,6 @@ register(
         Case(((2, 3, 2, 3), None, None, None, (3,))),
         Case(((1, 3, 2, 1, 2), None, None, (3,), (3,))),
         Case(((2, 3, 2, 2), *_STATISTICS, (3,), (3,)), {"use_input_stats": False}),
-        Case(((0, 3, 4), None, None, (3,), (3,))),
     ),
     errors=(
         ErrorCase(lambda: instance_norm(Tensor(numpy.ones((2, 3)))), ValueError, "positions"),

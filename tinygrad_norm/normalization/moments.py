@@ -129,9 +129,7 @@ def pool_norm_backward(
     return dx, dweight, dbias
 
 
-def fixed_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> Array:
+def fixed_norm_forward(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
     """Return y = w·(x - mean)·rstd + b with given statistics."""
     y = widen(x) - mean
     y *= rstd
