@@ -68,9 +68,13 @@ class Block:
         """The largest relative error."""
         return float(self.relative_error.max(initial=0.0))
 
+    def allowed(self, atol: float, rtol: float) -> numpy.ndarray:
+        """Return how large |a - n| may be: atol + rtol·max(|a|, |n|, scale)."""
+        return atol + rtol * self.largest
+
     def wrong(self, atol: float, rtol: float) -> numpy.ndarray:
-        """Return where |a - n| > atol + rtol·max(|a|, |n|, scale)."""
-        return self.difference > atol + rtol * self.largest
+        """Return where |a - n| is larger than allowed."""
+        return self.difference > self.allowed(atol, rtol)
 
     def describe(self, atol: float, rtol: float) -> str:
         """Return where the two differ most among the wrong entries, by how much, and a hint at the cause."""
@@ -83,29 +87,29 @@ class Block:
         place += f"input {self.input}{_at(column, self.input_shape, self.fast_mode)}"
         lines = [
             f"wrong gradient of {place} (shapes {self.output_shape} and {self.input_shape})",
-            f"  analytic        {a:.10g}",
+            f"  analytic        {a + 0.0:.10g}",
             f"  numeric         {n:.10g}  (estimated error {error:.1e}, step {step:.1e})",
             f"  relative error  {relative:.3g}  (allowed: rtol {rtol:g}, atol {atol:g})",
         ]
         if self.fast_mode:
             lines.append("  both along random directions: fast_mode=False finds the entry")
         else:
-            lines.append(f"  {wrong.sum()} of {wrong.size} entries of this Jacobian are wrong{_only(wrong)}")
-        hint = self._hint(wrong)
+            lines.append(f"  wrong entries   {wrong.sum()} of {wrong.size}{_only(wrong)}")
+        hint = self._hint(wrong, unsure=bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any()))
         return "\n".join([*lines, f"  hint: {hint}"] if hint else lines)
 
-    def _hint(self, wrong: numpy.ndarray) -> str:
+    def _hint(self, wrong: numpy.ndarray, unsure: bool) -> str:
         a, n = self.analytic, self.n
         if not self.known.all():
             return "func is NaN or infinite around this input: check it where it is smooth"
-        if (self.numeric.error > self.difference)[wrong].any():
+        if unsure:
             return "finite differences are unsure here: a kink, a jump or noise near this input?"
         if not a.any():
             return "the analytic gradient is 0 everywhere: was the input detached, or its gradient left out?"
         if self._alike(a, -n):
             return "the sign is flipped"
         factor = float((a * n).sum() / max((n * n).sum(), numpy.finfo(float).tiny))
-        if factor != 0 and self._alike(a, factor * n):
+        if factor != 0 and wrong.sum() > 1 and self._alike(a, factor * n):
             return f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few?"
         shape = self.input_shape
         if not self.fast_mode and len(shape) > 1 and shape[-1] == shape[-2]:
@@ -115,7 +119,7 @@ class Block:
         return ""
 
     def _alike(self, a: numpy.ndarray, b: numpy.ndarray) -> bool:
-        return bool((abs(a - b) <= 1e-6 * self.largest).all())
+        return bool((abs(a - b) <= 1e-8 * self.largest).all())
 
 
 def _at(flat: int, shape: Index, fast_mode: bool) -> str:

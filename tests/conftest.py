@@ -1,0 +1,46 @@
+"""What every test gets: a fixed seed, the backends that this machine has, and PyTorch where it is."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy starts its threads: these arrays are small
+
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.backends.cuda import load_cupy
+
+
+def _missing_cuda():
+    try:
+        load_cupy()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    needing = [item for item in items if item.get_closest_marker("cuda")]
+    reason = _missing_cuda() if needing else None
+    if reason is not None:
+        for item in needing:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    tn.manual_seed(0)
+
+
+@pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.cuda)])
+def backend(request):
+    """Run the test once on every backend, with new tensors living there."""
+    with tn.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch on one thread; the test is skipped where it is not installed."""
+    torch = pytest.importorskip("torch", reason="comparison with PyTorch: pip install torch")
+    torch.set_num_threads(1)
+    return torch
