@@ -151,7 +151,9 @@ def test_module_equals_pytorch_through_training_and_evaluation(make, shape, torc
             np.testing.assert_allclose(a.array, b.numpy(), rtol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{"momentum": None}, {"momentum": 0.3}, {"track_running_stats": False}, {"affine": False}])
+@pytest.mark.parametrize(
+    "options", [{"momentum": None}, {"momentum": 0.3}, {"track_running_stats": False}, {"affine": False}]
+)
 @pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm1d"])
 def test_options_of_the_running_norms_equal_pytorch(name, options, torch):
     if name == "InstanceNorm1d":
@@ -300,7 +302,9 @@ def test_group_norm_with_a_bias_only():
 def test_instance_norm_of_an_empty_batch():
     """Apart from the registered cases, because PyTorch refuses it; BatchNorm, GroupNorm it allows."""
     y, dx, dweight, dbias = forward_backward(
-        nn.InstanceNorm1d(3, affine=True, track_running_stats=True).double(), np.ones((0, 3, 4)), np.ones((0, 3, 4))
+        nn.InstanceNorm1d(3, affine=True, track_running_stats=True).double(),
+        np.ones((0, 3, 4)),
+        np.ones((0, 3, 4)),
     )
     assert y.shape == dx.shape == (0, 3, 4)
     assert not dweight.array.any()

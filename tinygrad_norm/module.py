@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy
 
 from .autograd.tensor import Tensor
-from .backends import asarray, to_device, to_numpy
+from .backends import asarray, to_device
 
 
 class Parameter(Tensor):
@@ -62,7 +62,11 @@ class Module:
     # -- attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
-        registries = self.__dict__.get("_parameters"), self.__dict__.get("_buffers"), self.__dict__.get("_modules")
+        registries = (
+            self.__dict__.get("_parameters"),
+            self.__dict__.get("_buffers"),
+            self.__dict__.get("_modules"),
+        )
         if registries[0] is None:
             raise AttributeError(
                 f"assigning {type(self).__name__}.{name} before Module.__init__: call super().__init__() first"
@@ -74,7 +78,9 @@ class Module:
         elif isinstance(value, Module):
             home = modules
         elif value is None or isinstance(value, Tensor):
-            home = next((kind for kind in (parameters, buffers, modules) if kind is not None and name in kind), None)
+            home = next(
+                (kind for kind in (parameters, buffers, modules) if kind is not None and name in kind), None
+            )
             if home is parameters and value is not None:
                 raise TypeError(f"{name} is a parameter: assign a Parameter or None, got a plain Tensor")
         for kind in (parameters, buffers, modules):
@@ -190,7 +196,9 @@ class Module:
         for name in target.split(".") if target else ():
             child = module._modules.get(name)
             if child is None:
-                raise AttributeError(f"{type(module).__name__} has no submodule {name!r} (looking for {target!r})")
+                raise AttributeError(
+                    f"{type(module).__name__} has no submodule {name!r} (looking for {target!r})"
+                )
             module = child
         return module
 
@@ -289,7 +297,9 @@ class Module:
             return self._convert(lambda array: to_device(array, target))
         dtype = numpy.dtype(target)
         if dtype.kind != "f":
-            raise TypeError(f"a module converts to a floating-point dtype or moves to a device, got {target!r}")
+            raise TypeError(
+                f"a module converts to a floating-point dtype or moves to a device, got {target!r}"
+            )
         return self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
 
     def double(self) -> Self:
@@ -330,8 +340,3 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__
-
-
-def state_to_numpy(state: Mapping[str, Tensor]) -> dict[str, numpy.ndarray]:
-    """Return a state dict as NumPy arrays, contiguous and owned: ready for `safetensors.numpy.save_file`."""
-    return {name: numpy.array(to_numpy(tensor.array), order="C") for name, tensor in state.items()}

@@ -21,8 +21,8 @@ class Input:
     """
 
     shape: tuple[int, ...]
-    draw: Callable[[numpy.random.Generator, tuple[int, ...]], numpy.ndarray] = lambda rng, shape: (
-        rng.normal(size=shape)
+    draw: Callable[[numpy.random.Generator, tuple[int, ...]], numpy.ndarray] = lambda rng, shape: rng.normal(
+        size=shape
     )
     differentiable: bool = True
 
@@ -133,7 +133,9 @@ class Op:
     torch: str = ""
     bench: tuple[Case, ...] = ()
 
-    def call(self, tensors: Sequence[Any], options: dict[str, Any], function: Callable[..., Any] | None = None) -> Any:
+    def call(
+        self, tensors: Sequence[Any], options: dict[str, Any], function: Callable[..., Any] | None = None
+    ) -> Any:
         """Call the closed form (or `function`: the composed form, PyTorch's) as the cases mean it."""
         function = function or self.function
         if not self.inputs:

@@ -32,11 +32,12 @@ class Function:
     is_view: ClassVar[bool] = False  # the output shares memory with the first input
     constants: ClassVar[tuple[int, ...]] = ()  # outputs through which no gradient flows
 
-    saved: tuple[Any, ...] | None = ()
+    saved: Any = ()  # a tuple; None once freed
     inputs: tuple[Any, ...]
     needs: tuple[bool, ...]
     birth: int
     dys: list[Array | None] | None = None
+    swept: bool = False  # whether a backward has run through this node
     outputs: tuple[tuple[tuple[int, ...], Any], ...] | None = None  # (shape, dtype) each, if several
     hooks: dict[int, list[Any]] | None = None
     output_memory: Memory | None = None
@@ -75,9 +76,9 @@ class Function:
             return y
         node.inputs = inputs
         node.birth = next(_birth)
-        node.versions = tuple([
-            x.memory.version() if isinstance(x, Tensor) and x.memory is not None else 0 for x in inputs
-        ])
+        node.versions = tuple(
+            [x.memory.version() if isinstance(x, Tensor) and x.memory is not None else 0 for x in inputs]
+        )
         if type(y) is tuple:
             return node._wrap_outputs(y)
         out = Tensor._wrap(y, node)
@@ -108,6 +109,7 @@ class Function:
             )
         self._check_versions()
         dxs = self.backward(*dys)
+        self.swept = True
         if not retain:
             self.saved = None
         if type(dxs) is not tuple:

@@ -72,9 +72,7 @@ def _catch(x: Tensor, caught: dict[int, Array]) -> Any:
     return x.register_hook(keep).remove
 
 
-def sweep(
-    roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool
-) -> dict[int, tuple[Tensor, Array]]:
+def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> dict[int, tuple[Tensor, Array]]:
     """Run every backward that `roots` depend on; return each leaf with its gradient."""
     leaves: dict[int, tuple[Tensor, Array]] = {}
     nodes = reachable([root.creator for root in roots if root.creator is not None])
@@ -107,7 +105,7 @@ def sweep(
 
 
 def reachable(creators: Iterable[Function]) -> list[Function]:
-    """Return every node that the given ones depend on, each once, in no particular order."""
+    """Return every node that the given ones depend on, each once, the nearest first."""
     stack = list(creators)
     seen = set(stack)
     for node in stack:  # grows while it is walked

@@ -239,7 +239,9 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.array.size != 1:
-            raise RuntimeError(f"the truth of a tensor of shape {self.shape} is ambiguous: use .all() or .any()")
+            raise RuntimeError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous: use .all() or .any()"
+            )
         return bool(self.array.item())
 
     def __float__(self) -> float:

@@ -143,6 +143,10 @@ def to_device(x: Array, device: str) -> Array:
     return x if backend_of(x) is target else target.from_numpy(to_numpy(x))
 
 
+KERNELS: dict[str, "Kernel"] = {}
+"""Every `@kernel` by name."""
+
+
 class Kernel:
     """An array function with one version per backend, chosen by the type of its first argument."""
 
@@ -168,4 +172,5 @@ def kernel(numpy_version: Callable[..., Any]) -> Kernel:
 
     Until a CUDA twin is attached with `.cuda`, the body itself runs on CuPy's arrays.
     """
-    return Kernel(numpy_version)
+    made = KERNELS[numpy_version.__name__] = Kernel(numpy_version)
+    return made

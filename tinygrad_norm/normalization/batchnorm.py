@@ -36,7 +36,6 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel
-from ..module import Module, Parameter
 from ..registry import Case, ErrorCase, Input, positive, register
 from .checks import Shape, check_channels, check_pool, check_vector
 from .moments import fixed_norm_backward, fixed_norm_forward, pool_norm_backward, pool_norm_forward, rsqrt

@@ -1,0 +1,5 @@
+"""`python -m tinygrad_norm` is `tinygrad-norm`."""
+
+from .cli import app
+
+app(prog_name="tinygrad-norm")

@@ -1,0 +1,1 @@
+"""Benchmarks: the same work by several programs, interleaved in one run, best of many rounds."""

@@ -1,0 +1,83 @@
+"""Timing: contestants take turns, so that a slow second of the machine is slow for all of them."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+
+Contestants = Mapping[str, Callable[[], Any]]
+
+
+def best_times(
+    contestants: Contestants, seconds: float = 1.0, on_round: Callable[[float], Any] = lambda done: None
+) -> dict[str, float]:
+    """Return each contestant's best time in seconds for one call.
+
+    They run A B C A B C ... for `seconds`, and at least ten rounds; a round is as many calls as take
+    about a millisecond. `on_round` is told the fraction of the time that is over.
+    """
+    calls = {name: _calls_per_round(function) for name, function in contestants.items()}
+    best = dict.fromkeys(contestants, float("inf"))
+    start, rounds = time.perf_counter(), 0
+    while rounds < 10 or time.perf_counter() - start < seconds:
+        for name, function in contestants.items():
+            n = calls[name]
+            began = time.perf_counter()
+            for _ in range(n):
+                function()
+            best[name] = min(best[name], (time.perf_counter() - began) / n)
+        rounds += 1
+        on_round(min(1.0, (time.perf_counter() - start) / seconds))
+    return best
+
+
+def _calls_per_round(function: Callable[[], Any], target: float = 1e-3) -> int:
+    function()  # warms caches, compiles, allocates
+    began = time.perf_counter()
+    function()
+    return max(1, int(target / max(time.perf_counter() - began, 1e-9)))
+
+
+SETTINGS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # Freed memory is kept, so that nobody is charged for page faults that a training loop has once.
+    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
+}
+"""The environment of a fair comparison; libraries read it when they are loaded."""
+
+
+def is_fair() -> bool:
+    """Return whether this process was started with `SETTINGS`."""
+    return all(os.environ.get(name) == value for name, value in SETTINGS.items())
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
+def environment() -> dict[str, str]:
+    """Return what a reader needs to compare figures: versions, threads, processor."""
+    torch = _torch()
+    return {
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "torch": torch.__version__ if torch else "not installed",
+        "threads": "1 each" if is_fair() else "as the environment says",
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

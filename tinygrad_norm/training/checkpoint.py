@@ -1,0 +1,71 @@
+"""Checkpoints: nested state in one safetensors file, arrays as arrays and the rest as JSON beside them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ..autograd.tensor import Tensor
+from ..backends import to_numpy
+from ..files import replacing
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Write tensors or arrays by name, and `metadata`, as a safetensors file."""
+    plain = {name: numpy.array(_array(value), order="C") for name, value in arrays.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata)
+
+
+def save_tree(path: Path, tree: dict[str, Any]) -> None:
+    """Write nested dicts and lists of tensors, arrays, numbers and text. Reads back with `load_tree`."""
+    arrays: dict[str, Any] = {}
+
+    def pack(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {"dict": [[pack(key), pack(value)] for key, value in node.items()]}
+        if isinstance(node, list | tuple):
+            return {type(node).__name__: [pack(value) for value in node]}
+        if isinstance(node, Tensor) or hasattr(node, "shape"):
+            arrays[str(len(arrays))] = node
+            return {"array": str(len(arrays) - 1)}
+        return node
+
+    structure = json.dumps(pack(tree))
+    save_arrays(path, arrays, {"structure": structure})
+
+
+def load_tree(path: Path) -> Any:
+    """Return what `save_tree` wrote, its arrays as NumPy arrays.
+
+    Raises:
+        ValueError: where there is no such file, or it is no checkpoint.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no {path.name} in {path.parent}: nothing to resume")
+    try:
+        with safe_open(path, "np") as file:
+            structure = json.loads((file.metadata() or {})["structure"])
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no checkpoint of a run: {error}") from error
+
+    def unpack(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        ((kind, content),) = node.items()
+        if kind == "array":
+            return arrays[content]
+        if kind == "dict":
+            return {unpack(key): unpack(value) for key, value in content}
+        return (list if kind == "list" else tuple)(unpack(value) for value in content)
+
+    return unpack(structure)
+
+
+def _array(value: Any) -> numpy.ndarray:
+    return to_numpy(value.array if isinstance(value, Tensor) else value)
