@@ -34,14 +34,14 @@ class Function:
 
     saved: Any = ()  # a tuple; None once freed
     inputs: tuple[Any, ...]
-    needs: tuple[bool, ...]
+    needs: list[bool]
     birth: int
     dys: list[Array | None] | None = None
     swept: bool = False  # whether a backward has run through this node
     outputs: tuple[tuple[tuple[int, ...], Any], ...] | None = None  # (shape, dtype) each, if several
     hooks: dict[int, list[Any]] | None = None
-    output_memory: Memory | None = None
-    versions: tuple[int, ...]
+    saved_outputs: tuple[tuple[Memory, int], ...] = ()
+    versions: list[int]
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""
@@ -55,17 +55,18 @@ class Function:
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run forward on the inputs' arrays; record the call where a gradient is required."""
         node = cls()
-        arrays = []
-        needs = []
+        arrays, needs, versions = [], [], []
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
                 needs.append(x.requires_grad)
+                versions.append(0 if x.memory is None else x.memory.version())
             else:
                 arrays.append(x)
                 needs.append(False)
+                versions.append(0)
         tracked = mode.enabled and True in needs
-        node.needs = tuple(needs) if tracked else (False,) * len(needs)
+        node.needs = needs if tracked else [False] * len(needs)
         y = node.forward(*arrays, **options)
         if not tracked:
             if type(y) is tuple:
@@ -74,19 +75,15 @@ class Function:
             if cls.is_view:
                 y.memory = inputs[0]._shared_memory()
             return y
-        node.inputs = inputs
-        node.birth = next(_birth)
-        node.versions = tuple(
-            [x.memory.version() if isinstance(x, Tensor) and x.memory is not None else 0 for x in inputs]
-        )
+        node.inputs, node.versions, node.birth = inputs, versions, next(_birth)
         if type(y) is tuple:
             return node._wrap_outputs(y)
         out = Tensor._wrap(y, node)
         if cls.is_view:
             out.memory = inputs[0]._shared_memory()
-        for array in node.saved or ():
+        for array in node.saved:
             if array is y:
-                out.memory = node.output_memory = out.memory or Memory()
+                node.guard_output(out)
         return out
 
     def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
@@ -96,9 +93,14 @@ class Function:
         for index, y in enumerate(ys):
             constant = index in self.constants or y.dtype.kind != "f"
             outs.append(Tensor._wrap(y, None if constant else self, index))
-            if not constant and any(array is y for array in self.saved or ()):
-                outs[-1].memory = self.output_memory = self.output_memory or Memory()
+            if not constant and any(array is y for array in self.saved):
+                self.guard_output(outs[-1])
         return tuple(outs)
+
+    def guard_output(self, out: Tensor) -> None:
+        """Remember the version of an output that backward needs."""
+        memory = out._shared_memory()
+        self.saved_outputs = (*self.saved_outputs, (memory, memory.version()))
 
     def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
         """Check the node, run its backward on `dys`, and check what comes out of it."""
@@ -107,7 +109,15 @@ class Function:
                 f"backward through {self.name} a second time: its saved arrays were freed by the first. "
                 "Pass retain_graph=True to the first backward to go through the graph again"
             )
-        self._check_versions()
+        for x, version in zip(self.inputs, self.versions, strict=True):
+            if isinstance(x, Tensor) and x.memory is not None and x.memory.version() != version:
+                self._refuse_if_saved(x)
+        for memory, version in self.saved_outputs:
+            if memory.version() != version:
+                raise RuntimeError(
+                    f"the output of {self.name} was changed in place, but its backward needs it: "
+                    "change a copy, or run backward first"
+                )
         dxs = self.backward(*dys)
         self.swept = True
         if not retain:
@@ -119,32 +129,24 @@ class Function:
                 f"{self.name}.backward returned {len(dxs)} gradients for {len(self.inputs)} inputs: "
                 "return one per input, None where an input has no gradient"
             )
-        for i, (x, dx, need) in enumerate(zip(self.inputs, dxs, self.needs, strict=True)):
-            if need and dx is not None and dx.shape != x.shape:
-                raise RuntimeError(
-                    f"{self.name}.backward returned a gradient of shape {dx.shape} for input {i}, "
-                    f"whose shape is {x.shape}"
-                )
         return dxs
 
-    def _check_versions(self) -> None:
-        saved = self.saved or ()
-        for i, (x, version) in enumerate(zip(self.inputs, self.versions, strict=True)):
-            if (
-                isinstance(x, Tensor)
-                and x.memory is not None
-                and x.memory.version() != version
-                and any(array is x.array or _same_memory(array, x.array) for array in saved)
-            ):
-                raise RuntimeError(
-                    f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
-                    "for backward: the gradient would be wrong. Change a copy, or run backward first"
-                )
-        if self.output_memory is not None and self.output_memory.version() != 0:
+    def _refuse_if_saved(self, x: Tensor) -> None:
+        """Raise for an input that was changed in place, unless backward has no use for it."""
+        if any(array is x.array or _same_memory(array, x.array) for array in self.saved):
+            i = next(i for i, other in enumerate(self.inputs) if other is x)
             raise RuntimeError(
-                f"the output of {self.name} was changed in place, but its backward needs it: "
-                "change a copy, or run backward first"
+                f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
+                "for backward: the gradient would be wrong. Change a copy, or run backward first"
             )
+
+    def refuse_gradient(self, x: Tensor, dx: Array) -> None:
+        """Raise for a gradient that has not the shape of its input."""
+        i = next(i for i, other in enumerate(self.inputs) if other is x)
+        raise RuntimeError(
+            f"{self.name}.backward returned a gradient of shape {dx.shape} for input {i}, "
+            f"whose shape is {x.shape}"
+        )
 
     @property
     def name(self) -> str:

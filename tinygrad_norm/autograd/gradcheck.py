@@ -62,9 +62,9 @@ def gradcheck(
     """
     try:
         blocks = jacobians(func, inputs, eps=eps, nondet_tol=nondet_tol, fast_mode=fast_mode)
-        wrong = [block for block in blocks if block.wrong(atol, rtol).any()]
-        if wrong:
-            raise GradcheckError(_describe(wrong, atol, rtol))
+        message = disagreement(blocks, atol, rtol)
+        if message:
+            raise GradcheckError(message)
     except GradcheckError:
         if raise_exception:
             raise
@@ -72,7 +72,11 @@ def gradcheck(
     return True
 
 
-def _describe(wrong: list[Block], atol: float, rtol: float) -> str:
+def disagreement(blocks: Sequence[Block], atol: float, rtol: float) -> str:
+    """Return what `gradcheck` says of these Jacobians: the worst wrong entry, or "" where all agree."""
+    wrong = [block for block in blocks if block.wrong(atol, rtol).any()]
+    if not wrong:
+        return ""
     message = max(wrong, key=lambda block: block.worst).describe(atol, rtol)
     if len(wrong) == 1:
         return message

@@ -82,9 +82,9 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
             _deliver(root, _start(root, gradient), leaves)
         for node in nodes:
             dys = node.dys
-            node.dys = None
             if dys is None:
                 continue
+            node.dys = None
             if node.hooks is not None:
                 _run_hooks(node, dys)
             if node.outputs is not None:
@@ -93,6 +93,8 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
             del dys
             for x, dx, need in zip(node.inputs, dxs, node.needs, strict=True):
                 if need and dx is not None:
+                    if dx.shape != x.array.shape:
+                        node.refuse_gradient(x, dx)
                     _deliver(x, dx, leaves)
             del dxs
     finally:
@@ -110,9 +112,11 @@ def reachable(creators: Iterable[Function]) -> list[Function]:
     seen = set(stack)
     for node in stack:  # grows while it is walked
         for x in node.inputs:
-            if isinstance(x, Tensor) and x.creator is not None and x.creator not in seen:
-                seen.add(x.creator)
-                stack.append(x.creator)
+            if isinstance(x, Tensor):
+                creator = x.creator
+                if creator is not None and creator not in seen:
+                    seen.add(creator)
+                    stack.append(creator)
     return stack
 
 
@@ -142,12 +146,14 @@ def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> N
     if node is None:
         key = id(x)
         leaves[key] = (x, dx) if key not in leaves else (x, leaves[key][1] + dx)
-        return
-    dys = node.dys
-    if dys is None:
-        dys = node.dys = [None] * (1 if node.outputs is None else len(node.outputs))
-    before = dys[x.index]
-    dys[x.index] = dx if before is None else before + dx
+    elif node.dys is None and node.outputs is None:
+        node.dys = [dx]
+    else:
+        dys = node.dys
+        if dys is None:
+            dys = node.dys = [None] * len(node.outputs or ())
+        before = dys[x.index]
+        dys[x.index] = dx if before is None else before + dx
 
 
 def _fill_missing(node: Function, dys: list[Array | None]) -> None:
