@@ -1,0 +1,133 @@
+"""The plan of the house: imports go one way, and every normalization has the same shape."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tinygrad_norm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A layer imports from those before it, and from itself; on one line, they do not know each other.
+LAYERS = [
+    ["files", "backends"],
+    ["autograd"],
+    ["registry"],
+    ["ops"],
+    ["module"],
+    ["normalization"],
+    ["nn"],
+    ["optim", "data"],
+    ["training", "learn"],
+    ["bench"],
+    ["cli"],
+    ["__init__"],
+    ["__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def layer_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Every module that the file imports, by absolute name, and the line."""
+    package = ["tinygrad_norm", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield f"{module}.{alias.name}", node.lineno
+
+
+def files(folder=""):
+    chosen = [path for path in FILES if folder in ("", layer_of(path))]
+    return [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in chosen]
+
+
+def test_every_part_of_the_package_has_its_place():
+    assert {layer_of(path) for path in FILES} <= set(RANK)
+
+
+@pytest.mark.parametrize("path", files())
+def test_imports_go_one_way(path):
+    own = layer_of(path)
+    for name, line in imported(path):
+        if name.startswith("tinygrad_norm."):
+            other = name.split(".")[1]
+            other = other if other in RANK else "__init__"
+            allowed = other == own or RANK[other] < RANK[own]
+            assert allowed, f"{path.name}:{line}: {own} imports from {other}, which stands above or beside it"
+
+
+@pytest.mark.parametrize("path", files())
+def test_only_backends_know_cupy(path):
+    if layer_of(path) == "backends":
+        return
+    assert not [name for name, _ in imported(path) if name.split(".")[0] == "cupy"]
+    assert "cupy" not in _names_in_code(path), f"{path.name} asks for CuPy: that is the work of backends"
+
+
+def _names_in_code(path):
+    return {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+
+
+# -- the shape of a normalization
+
+SECTIONS = ["composed", "forward and backward", "Function", "function", "Module", "register"]
+NORMALIZATIONS = [
+    pytest.param(path, id=path.stem)
+    for path in FILES
+    if layer_of(path) == "normalization" and "\nregister(" in path.read_text()
+]
+
+
+def sections(path):
+    """The section of every public top-level definition, in the file's order."""
+    for node in ast.parse(path.read_text()).body:
+        name = getattr(node, "name", "")
+        if isinstance(node, ast.FunctionDef) and not name.startswith("_"):
+            if name.endswith("_composed"):
+                yield "composed"
+            elif any(ast.unparse(decorator) == "kernel" for decorator in node.decorator_list):
+                assert name.endswith(("_forward", "_backward")), f"kernel {name} is neither"
+                yield "forward and backward"
+            elif not name.endswith("_cuda"):
+                yield "function"
+        elif isinstance(node, ast.ClassDef) and not name.startswith("_"):
+            yield "Function" if name.endswith("Function") else "Module"
+        elif isinstance(node, ast.Expr) and ast.unparse(node).startswith("register("):
+            yield "register"
+
+
+@pytest.mark.parametrize("path", NORMALIZATIONS)
+def test_a_normalization_has_its_sections_in_order(path):
+    found = list(dict.fromkeys(sections(path)))
+    assert found == SECTIONS, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("path", NORMALIZATIONS)
+def test_a_normalization_opens_with_its_derivation(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    parts = ["y = ", "arXiv:", "Backward", "dx = ", "Insight: "]
+    positions = [docstring.find(part) for part in parts]
+    assert -1 not in positions, f"missing: {[p for p, at in zip(parts, positions, strict=True) if at < 0]}"
+    assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize("path", files())
+def test_a_primitive_is_documented_by_its_formula_and_its_derivative(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Function" for base in node.bases):
+            if node.name.startswith("_"):
+                continue
+            docstring = ast.get_docstring(node) or ""
+            formula, _, derivative = docstring.partition(" · ")
+            assert "=" in formula, f"{node.name}: {docstring!r} has no formula"
+            assert derivative.startswith("d"), f"{node.name}: {docstring!r} has no derivative"
+            assert "=" in derivative, f"{node.name}: {docstring!r} has no derivative"

@@ -1,0 +1,143 @@
+"""`tinygrad-norm gradcheck`: every registered gradient against finite differences, as a table."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..backends import use_backend
+from ..files import replacing
+from ..learn.check import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Verdict, check
+from ..registry import REGISTRY, Op
+from .names import find_op
+
+
+def gradcheck(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Registered ops, such as layer_norm.", show_default="all"),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results to FILE too.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="numpy or cupy.", show_default="TINYGRAD_NORM_BACKEND, else numpy")
+    ] = None,
+) -> None:
+    """Check every gradient: closed form against composed, and both against finite differences.
+
+    Exits with status 1 where any check fails, and prints what is wrong.
+    """
+    ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY)]
+    if backend is not None:
+        try:
+            use_backend(backend)
+        except (ValueError, RuntimeError) as error:
+            raise typer.BadParameter(str(error), param_hint="--backend") from None
+    console = Console()
+    verdicts = _run(console, ops)
+    console.print(_table(verdicts))
+    _report_failures(console, verdicts)
+    if json_file is not None:
+        _save(json_file, verdicts)
+        console.print(f"results in {json_file}", highlight=False, soft_wrap=True)
+    failed = [verdict.name for verdict in verdicts if verdict.failures]
+    cases = sum(verdict.cases for verdict in verdicts)
+    if failed:
+        console.print(
+            f"{len(failed)} of {len(ops)} ops failed: {', '.join(failed)}", highlight=False, soft_wrap=True
+        )
+        raise typer.Exit(1)
+    console.print(
+        f"{len(ops)} ops, {cases} cases, all right; worst relative error {_number(_worst(verdicts))} "
+        f"(allowed: {COMPOSED_TOLERANCE:.0e} against composed, {NUMERIC_TOLERANCE:.0e} against finite "
+        "differences)",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _run(console: Console, ops: list[Op]) -> list[Verdict]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cases"),
+        TimeElapsedColumn(),
+    )
+    verdicts = []
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=sum(len(op.cases) for op in ops))
+        for op in ops:
+            bar.update(task, description=op.name)
+            verdicts.append(check(op, advance=lambda: bar.advance(task)))
+    return verdicts
+
+
+def _table(verdicts: list[Verdict]) -> Table:
+    table = Table("op", "kind", box=box.SIMPLE_HEAD)
+    for heading in ("cases", "worst relative error", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for verdict in verdicts:
+        table.add_row(
+            verdict.name,
+            verdict.kind,
+            str(verdict.cases),
+            _number(verdict.worst),
+            f"{verdict.seconds * 1e3:.0f} ms",
+            "[bold red]FAILED[/]" if verdict.failures else "[green]ok[/]",
+        )
+    return table
+
+
+def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        for failure in verdict.failures:
+            console.print(failure, markup=False, highlight=False, soft_wrap=True)
+            console.print()
+
+
+def _worst(verdicts: list[Verdict]) -> float | None:
+    return max((verdict.worst for verdict in verdicts if verdict.worst is not None), default=None)
+
+
+def _number(error: float | None) -> str:
+    return "–" if error is None else f"{error:.1e}"
+
+
+def _save(path: Path, verdicts: list[Verdict]) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(_as_json(verdicts), indent=2) + "\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--json") from None
+
+
+def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
+    def plain(error: float | None) -> float | None:
+        return error if error is not None and math.isfinite(error) else None
+
+    return {
+        "passed": not any(verdict.failures for verdict in verdicts),
+        "allowed": {"composed_error": COMPOSED_TOLERANCE, "numeric_error": NUMERIC_TOLERANCE},
+        "ops": [
+            {
+                "name": verdict.name,
+                "kind": verdict.kind,
+                "cases": verdict.cases,
+                "composed_error": plain(verdict.composed_error),
+                "numeric_error": plain(verdict.numeric_error),
+                "seconds": round(verdict.seconds, 6),
+                "passed": not verdict.failures,
+                "failures": list(verdict.failures),
+            }
+            for verdict in verdicts
+        ],
+    }
