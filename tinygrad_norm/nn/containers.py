@@ -1,0 +1,179 @@
+"""Modules that hold modules, and the two that only change a shape."""
+
+import operator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from ..autograd.tensor import Tensor
+from ..module import Module
+from ..ops.shape import flatten, unflatten
+
+
+class _ModuleSequence(Module):
+    """What Sequential and ModuleList share: submodules in order, under the names "0", "1", ..."""
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._modules.values())
+
+    def __contains__(self, module: object) -> bool:
+        return any(module is own for own in self)
+
+    def _name_at(self, index: int) -> str:
+        n = len(self)
+        position = operator.index(index)
+        if not -n <= position < n:
+            raise IndexError(f"index {index} is out of range for {type(self).__name__} of {n} modules")
+        return list(self._modules)[position]
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self._from_entries(list(self._modules.items())[index])
+        return self._modules[self._name_at(index)]
+
+    def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
+        raise NotImplementedError
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        self.register_module(self._name_at(index), _check_module(module))
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
+        self._renumber([module for name, module in self._modules.items() if name not in names])
+
+    def _renumber(self, modules: Iterable[Module | None]) -> None:
+        modules = list(modules)
+        self._modules.clear()
+        self._modules.update((str(i), module) for i, module in enumerate(modules))
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end; return self."""
+        self.register_module(str(len(self)), _check_module(module))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Add several modules at the end; return self."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Add a module before position `index`; those behind it get the next higher names."""
+        modules = list(self)
+        modules.insert(index, _check_module(module))
+        self._renumber(modules)
+
+
+def _check_module(module: Any) -> Module:
+    if not isinstance(module, Module):
+        hint = ": pass an instance, with ()" if isinstance(module, type) else ""
+        raise TypeError(f"a container holds Modules, got {module!r}{hint}")
+    return module
+
+
+class Sequential(_ModuleSequence):
+    """Modules called one after the other: Sequential(a, b)(x) is b(a(x)).
+
+    Takes modules, which are named "0", "1", ..., or one OrderedDict of names and modules. Indexing gives
+    a module, slicing a Sequential that shares its modules.
+    """
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__()
+        named = len(modules) == 1 and isinstance(modules[0], OrderedDict)
+        entries = modules[0].items() if named else ((str(i), module) for i, module in enumerate(modules))
+        for name, module in entries:
+            self.register_module(name, _check_module(module))
+
+    def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
+        return type(self)(OrderedDict(entries))
+
+    def forward(self, input: Any) -> Any:
+        for module in self._modules.values():
+            input = module(input)  # type: ignore[misc]
+        return input
+
+
+class ModuleList(_ModuleSequence):
+    """A list of modules whose parameters are found; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
+        return type(self)(module for _, module in entries if module is not None)
+
+
+class ModuleDict(Module):
+    """A dict of modules whose parameters are found; it has no forward of its own."""
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        super().__init__()
+        self.update(modules or {})
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+    def __getitem__(self, name: str) -> Any:
+        return self._modules[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.register_module(name, _check_module(module))
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
+
+    def keys(self) -> Iterable[str]:
+        """Return the names."""
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Any]:
+        """Return the modules."""
+        return self._modules.values()
+
+    def items(self) -> Iterable[tuple[str, Any]]:
+        """Return pairs of name and module."""
+        return self._modules.items()
+
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Add modules, replacing those of the same name."""
+        for name, module in modules.items():
+            self[name] = module
+
+
+class Flatten(Module):
+    """Merge the axes from `start_dim` to `end_dim`, inclusive: by default all but the batch."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return flatten(input, self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """Split axis `dim` into several of sizes `unflattened_size`, of which one may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return unflatten(input, self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

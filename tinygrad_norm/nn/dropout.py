@@ -1,0 +1,123 @@
+"""Dropout: in training every entry is zeroed with probability p, and what is left is made up for.
+
+    mask_i ~ Bernoulli(1 - p)   y = x·mask/(1 - p)
+
+so E[y] = x, and evaluation is the identity.
+
+Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
+
+Backward: the mask is a constant and y is linear in x, so dx = dy·mask/(1 - p).
+
+Insight: E[y] = x, but Var(y) = x²·p/(1 - p) is there in training only. A batch normalization behind a
+dropout gathers that variance in its running statistics and misses it in evaluation.
+"""
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, asarray, kernel
+from ..backends.random import generator
+from ..module import Module
+from ..normalization.checks import check_input
+from ..registry import Case, ErrorCase, booleans, register
+
+
+def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
+    """Dropout from primitives: autograd finds the gradient."""
+    return input * mask * _scale(p)
+
+
+def _scale(p: float) -> float:
+    return 1 / (1 - p) if p < 1 else 0.0
+
+
+@kernel
+def dropout_forward(x: Array, mask: Array, scale: float) -> Array:
+    """Return y: the bool mask is of x's shape, True where x is kept."""
+    y = x * mask
+    y *= scale
+    return y
+
+
+@kernel
+def dropout_backward(dy: Array, mask: Array, scale: float) -> Array:
+    """Return dx."""
+    return dropout_forward(dy, mask, scale)
+
+
+class DropoutFunction(Function):
+    """y = x·mask/(1 - p) · dx = dy·mask/(1 - p)"""
+
+    def forward(self, x: Array, mask: Array, *, p: float) -> Array:
+        self.saved = mask, _scale(p)
+        return dropout_forward(x, *self.saved)
+
+    def backward(self, dy: Array) -> Gradients:
+        return dropout_backward(dy, *self.saved), None
+
+
+def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
+    """Return input/(1 - p) where the bool `mask` is True, else 0: dropout with its chance taken out."""
+    check_input(input, "dropout")
+    return DropoutFunction.apply(input, mask, p=p)
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """Zero each entry with probability p and divide the others by 1 - p; outside training, do nothing.
+
+    The entries are chosen by the stream that `tn.manual_seed` restarts, the same on every backend.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for a p outside [0, 1].
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
+    """
+    check_probability(p)
+    check_input(input, "dropout")
+    if not training or p == 0:
+        return input
+    mask = asarray(generator().random(input.shape, numpy.float32) >= p)
+    return DropoutFunction.apply(input, Tensor._wrap(mask), p=p)
+
+
+def check_probability(p: float) -> None:
+    """Refuse a number that is no probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is the probability that an entry is zeroed, between 0 and 1, got {p}")
+
+
+class Dropout(Module):
+    """dropout as a layer: active in training, the identity in evaluation."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        check_probability(p)
+        self.p = p
+
+    def forward(self, input: Tensor) -> Tensor:
+        return dropout(input, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+register(
+    name="dropout",
+    function=masked_dropout,
+    composed=masked_dropout_composed,
+    cases=(
+        Case(((3, 4), booleans(3, 4)), {"p": 0.4}),
+        Case(((2, 3, 2), booleans(2, 3, 2)), {"p": 0.0}),
+        Case(((3, 4), booleans(3, 4)), {"p": 1.0}),
+        Case(((0, 4), booleans(0, 4)), {"p": 0.5}),
+    ),
+    errors=(
+        ErrorCase(lambda: dropout(Tensor([1.0]), 1.5), ValueError, "probability"),
+        ErrorCase(lambda: Dropout(-0.1), ValueError, "probability"),
+        ErrorCase(lambda: dropout([1.0]), TypeError, "Tensor"),  # type: ignore[arg-type]
+    ),
+    title="Dropout",
+    paper="Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014",
+)

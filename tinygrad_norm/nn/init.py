@@ -1,0 +1,195 @@
+"""Initial values: every function overwrites a tensor in place and returns it.
+
+A layer keeps the variance of what flows through it where Var(weight) = gain²/fan; the fan is the
+number of products that are summed into one output (fan_in, for the forward pass) or into one input's
+gradient (fan_out, for the backward pass). Numbers are drawn from the stream that `tn.manual_seed`
+restarts, unless a generator is given.
+"""
+
+import math
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends.random import generator as default_generator
+
+Generator = numpy.random.Generator | None
+
+_GAINS = {
+    "linear": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
+    "conv_transpose1d": 1.0,
+    "conv_transpose2d": 1.0,
+    "conv_transpose3d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "selu": 3 / 4,
+}
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return by how much a nonlinearity shrinks a standard deviation, as a factor to make up for it.
+
+    `param` is the negative slope of leaky_relu (0.01 if None).
+
+    Raises:
+        ValueError: for an unknown nonlinearity.
+    """
+    if nonlinearity == "leaky_relu":
+        slope = 0.01 if param is None else param
+        return math.sqrt(2 / (1 + slope * slope))
+    if nonlinearity not in _GAINS:
+        raise ValueError(
+            f"unknown nonlinearity {nonlinearity!r}: choose one of {', '.join([*_GAINS, 'leaky_relu'])}"
+        )
+    return _GAINS[nonlinearity]
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """Return fan_in and fan_out of a weight (out, in, *kernel).
+
+    Raises:
+        ValueError: for fewer than 2 axes.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"fan_in and fan_out need a weight (out, in, ...), got shape {tensor.shape}")
+    outputs, inputs, *kernel = tensor.shape
+    return inputs * math.prod(kernel), outputs * math.prod(kernel)
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with numbers from [a, b)."""
+    return tensor.copy_((generator or default_generator()).uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with normal numbers of this mean and standard deviation."""
+    return tensor.copy_((generator or default_generator()).normal(mean, std, tensor.shape))
+
+
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator = None,
+) -> Tensor:
+    """Fill with normal numbers, drawn again until they lie in [a, b] (in units of the values, not of std).
+
+    Raises:
+        ValueError: for an interval that almost no normal number hits.
+    """
+    low, high = (math.erf((bound - mean) / (std * math.sqrt(2))) for bound in (a, b))
+    if high - low < 1e-3:
+        raise ValueError(
+            f"fewer than 1 in 2000 normal numbers of mean {mean} and std {std} lie in [{a}, {b}]: "
+            "widen the interval"
+        )
+    rng = generator or default_generator()
+    values = rng.normal(mean, std, tensor.shape).reshape(-1)
+    outside = numpy.flatnonzero((values < a) | (values > b))
+    while outside.size:
+        values[outside] = rng.normal(mean, std, outside.size)
+        outside = outside[(values[outside] < a) | (values[outside] > b)]
+    return tensor.copy_(values.reshape(tensor.shape))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Fill with `val`."""
+    return tensor.fill_(val)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Fill with ones."""
+    return tensor.fill_(1)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Fill with zeros."""
+    return tensor.fill_(0)
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Fill with the identity matrix, so that a square linear layer changes nothing.
+
+    Raises:
+        ValueError: for anything but a matrix.
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
+    return tensor.copy_(numpy.eye(tensor.shape[0], tensor.shape[1]))
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill uniformly with variance gain²·2/(fan_in + fan_out), a compromise between both passes.
+
+    Source: Glorot, Bengio 2010.
+    """
+    bound = math.sqrt(3) * _xavier_std(tensor, gain)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with normal numbers of variance gain²·2/(fan_in + fan_out). Source: Glorot, Bengio 2010."""
+    return normal_(tensor, 0.0, _xavier_std(tensor, gain), generator)
+
+
+def _xavier_std(tensor: Tensor, gain: float) -> float:
+    return gain * math.sqrt(2 / max(sum(fans(tensor)), 1))
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill uniformly with variance gain²/fan; `a` is the negative slope of a leaky_relu that follows.
+
+    Source: He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
+    """
+    bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, generator)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator = None,
+) -> Tensor:
+    """Fill with normal numbers of variance gain²/fan; `a` is the negative slope of a leaky_relu that follows.
+
+    Source: He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
+    """
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+
+
+def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    fan_in, fan_out = fans(tensor)
+    return calculate_gain(nonlinearity, a) / math.sqrt(max(fan_in if mode == "fan_in" else fan_out, 1))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
+    """Fill with a random (semi-)orthogonal matrix times `gain`; axes after the first count as columns.
+
+    Source: Saxe, McClelland, Ganguli 2013, arXiv:1312.6120.
+
+    Raises:
+        ValueError: for fewer than 2 axes.
+    """
+    if tensor.ndim < 2:
+        raise ValueError(f"orthogonal_ needs at least 2 axes, got shape {tensor.shape}")
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    tall = (generator or default_generator()).normal(size=(max(rows, columns), min(rows, columns)))
+    q, r = numpy.linalg.qr(tall)
+    q *= numpy.where(numpy.diag(r) < 0, -gain, gain)  # without the sign, q would not be uniform
+    return tensor.copy_((q if rows >= columns else q.T).reshape(tensor.shape))
