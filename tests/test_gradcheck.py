@@ -107,6 +107,33 @@ def test_one_huge_output_does_not_hide_a_wrong_small_one():
         gradcheck(lambda x: WrongSquare.apply(x) + Tensor(np.array([1e12, 0.0, 0.0])), leaf(3))
 
 
+def test_one_huge_slope_does_not_hide_a_wrong_small_one():
+    x = leaf(3)
+    start, slopes = Tensor(x.array.copy()), Tensor(np.array([1e12, 0.0, 0.0]))
+
+    def huge_beside_slightly_off(x):
+        return WrongSquare.apply(x, factor=2.00001) + slopes * (x - start)
+
+    with pytest.raises(GradcheckError, match=r"output 0\[[12]\]"):
+        gradcheck(huge_beside_slightly_off, x)
+
+
+def test_one_infinite_output_does_not_hide_its_wrong_gradient():
+    class Masked(Function):
+        """y = -inf at the first entry, x elsewhere · dx = dy, which is wrong at the first"""
+
+        def forward(self, x):
+            y = x.copy()
+            y[0] = -np.inf
+            return y
+
+        def backward(self, dy):
+            return dy
+
+    with pytest.raises(GradcheckError, match=r"output 0\[0\] with respect to input 0\[0\]"):
+        gradcheck(Masked.apply, leaf(3))
+
+
 def test_an_input_near_a_kink_or_a_border_is_checked_with_smaller_steps():
     x = Tensor(np.array([1e-4, -3e-4, 2.0]), requires_grad=True)
     assert gradcheck(lambda x: tn.clamp(x, min=0), x)
@@ -123,6 +150,13 @@ def test_outputs_may_be_several_and_of_every_kind():
         (0, 0, (4, 4)),
         (0, 4, (1, 4)),
     ]
+
+
+def test_an_output_need_not_depend_on_every_input():
+    blocks = jacobians(lambda a, b: (a * a, a * b), (leaf(2), leaf(2)))
+    (unrelated,) = [block for block in blocks if (block.input, block.output) == (1, 0)]
+    assert not unrelated.analytic.any()
+    assert max(block.worst for block in blocks) < 1e-9
 
 
 def test_inputs_that_need_no_gradient_are_passed_through():

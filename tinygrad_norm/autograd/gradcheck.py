@@ -151,7 +151,7 @@ class _Probes:
     def measure(self, array: numpy.ndarray) -> numpy.ndarray:
         """Return the inner product of `array` with every probe."""
         if self.random is None:
-            return array.reshape(-1).copy()
+            return array.reshape(-1)
         return numpy.vdot(self.random, array).reshape(1)
 
     def bound(self, array: numpy.ndarray) -> numpy.ndarray:
