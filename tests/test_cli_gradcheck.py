@@ -132,7 +132,7 @@ def test_an_unknown_name_is_answered_with_close_ones():
     assert result.exit_code == 2
     assert "layernorm" in result.output
     assert "layer_norm" in result.output
-    assert "rms_norm" in run("norm").output
+    assert "rms_norm" in run("rms").output
 
 
 def test_an_unknown_backend_is_refused():

@@ -21,7 +21,7 @@ from .names import find_op
 def gradcheck(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Registered ops, such as layer_norm.", show_default="all"),
+        typer.Argument(metavar="NAME", help="Registered ops, such as layer_norm.", show_default="all"),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results to FILE too.")
@@ -41,6 +41,8 @@ def gradcheck(
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from None
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 100)  # a file has room for the longest names
     verdicts = _run(console, ops)
     console.print(_table(verdicts))
     _report_failures(console, verdicts)
@@ -81,9 +83,11 @@ def _run(console: Console, ops: list[Op]) -> list[Verdict]:
 
 
 def _table(verdicts: list[Verdict]) -> Table:
-    table = Table("op", "kind", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("op", "kind"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("cases", "worst relative error", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right")
     table.add_column("verdict", no_wrap=True)
     for verdict in verdicts:
         table.add_row(

@@ -144,7 +144,7 @@ def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
     numeric_errors: list[float] = []
     failures: list[str] = []
     for case in op.cases:
-        place = f"{op.name}, case {case}"
+        place = f"{op.name}, case {' '.join(str(case).split())}"
         try:
             if op.composed is not None:
                 found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
