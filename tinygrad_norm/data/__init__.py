@@ -1,1 +1,18 @@
-"""TODO."""
+"""Data: sources, splits, scaling and batches.
+
+    dataset = load("digits").scaled(StandardScaler())
+    for images, labels in DataLoader(dataset.train, batch_size=64, shuffle=True): ...
+
+The scalers are fitted on the training part alone; every shuffle depends on its seed alone.
+"""
+
+from .contrast import GlobalContrastScaler, LocalContrastScaler
+from .dataset import Dataset, Split
+from .digits import load_digits
+from .idx import load_idx, read_idx
+from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
+from .loader import DataLoader
+from .scaler import Scaler
+from .scaling import MinMaxScaler, StandardScaler
+from .shuffle import permutation, stratified_permutation
+from .sources import SOURCES, load

@@ -1,0 +1,52 @@
+"""Dataset: labelled images in three parts, one to learn from, one to choose by, one to be judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy
+
+from .scaler import Scaler
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a dataset: `images` (N, C, H, W) and `labels` (N,), int64.
+
+    Raises:
+        ValueError: where there are not as many labels as images.
+    """
+
+    images: numpy.ndarray
+    labels: numpy.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{len(self.images)} images with {len(self.labels)} labels: each needs one")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with their classes, split into training, validation and test parts.
+
+    name         as `load` knows it
+    classes      number of classes; labels are 0 … classes−1
+    max_value    the largest value a pixel can have as recorded (16 for digits, 255 for bytes)
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    max_value: float
+
+    def scaled(self, scaler: Scaler) -> Dataset:
+        """Fit `scaler` on the training part alone, and return the dataset with all three parts scaled."""
+        scaler.fit(self.train.images)
+        parts = (self.train, self.validation, self.test)
+        train, validation, test = (Split(scaler.transform(part.images), part.labels) for part in parts)
+        return replace(self, train=train, validation=validation, test=test)

@@ -1,0 +1,134 @@
+"""IDX: the file format of MNIST and Fashion-MNIST.
+
+    byte 0, 1    0
+    byte 2       element type: 08 uint8, 09 int8, 0B int16, 0C int32, 0D float32, 0E float64
+    byte 3       number of axes d
+    4·d bytes    the size of each axis, 32-bit big-endian
+    the rest     the elements, big-endian, last axis fastest
+
+Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits". Any file may be
+compressed with gzip.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy
+
+from .dataset import Dataset, Split
+from .shuffle import stratified_permutation
+
+DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+VALIDATION_SHARE = 0.1
+
+
+def read_idx(path: str | Path) -> numpy.ndarray:
+    """Return the array an IDX file holds, in the file's element type; gzip is recognized by content.
+
+    Raises:
+        OSError: where the file cannot be read.
+        ValueError: where it is no IDX file, or holds fewer or more bytes than its header says.
+    """
+    content = _uncompressed(Path(path))
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES or content[3] == 0:
+        raise ValueError(
+            f"{path} is no IDX file: it starts with {content[:4].hex(' ') or 'nothing'}, expected 00 00, "
+            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and a number of axes of at least 1"
+        )
+    dtype, ndim = numpy.dtype(DTYPES[content[2]]), content[3]
+    start = 4 + 4 * ndim
+    if len(content) < start:
+        raise ValueError(f"{path} is truncated: {len(content)} bytes, its header alone needs {start}")
+    shape = numpy.frombuffer(content, ">u4", ndim, offset=4).tolist()
+    expected = start + math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        raise ValueError(
+            f"{path} is {'truncated' if len(content) < expected else 'damaged'}: its header says shape "
+            f"{tuple(shape)} of {dtype.name}, which makes {expected} bytes, but there are {len(content)}: "
+            "fetch the file again"
+        )
+    return numpy.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
+    """Return the dataset in `folder`: MNIST, Fashion-MNIST or another of their four files.
+
+    The files are train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with t10k for train,
+    also as train-images.idx3-ubyte, and each also with .gz. A tenth of the training part, every
+    class in its share, is set aside for validation; which tenth depends on `seed` alone. Images are
+    (N, 1, H, W), uint8; labels (N,), int64.
+
+    Raises:
+        ValueError: where the folder or a file in it is missing, damaged, or does not fit the others.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder: name the one that holds {FILES[0]} and its like")
+    found = {name: _find(folder, name) for name in FILES}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise ValueError(
+            f"{folder} has no {', no '.join(missing)} (looked for each also with '.idx' in place of '-idx', "
+            "and with .gz): put the files there, or name another folder"
+        )
+    paths = [path for path in found.values() if path is not None]
+    train, test = _read_part(*paths[:2]), _read_part(*paths[2:])
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise ValueError(
+            f"{folder} mixes images of {train.images.shape[2:]} pixels for training with "
+            f"{test.images.shape[2:]} for the test: are these files of one dataset?"
+        )
+    if len(train) < 2 or len(test) == 0:
+        raise ValueError(
+            f"{folder} has {len(train)} training and {len(test)} test images: at least 2 and 1 are needed"
+        )
+    order = stratified_permutation(train.labels, seed)
+    validation, rest = numpy.split(order, [max(1, round(VALIDATION_SHARE * len(train)))])
+    return Dataset(
+        name="idx",
+        train=Split(train.images[rest], train.labels[rest]),
+        validation=Split(train.images[validation], train.labels[validation]),
+        test=test,
+        classes=int(max(train.labels.max(), test.labels.max())) + 1,
+        max_value=255,
+    )
+
+
+def _uncompressed(path: Path) -> bytes:
+    content = path.read_bytes()
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is a truncated or damaged gzip file ({error}): fetch it again") from error
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    dotted = name.replace("-idx", ".idx")
+    candidates = (folder / n for n in (name, f"{name}.gz", dotted, f"{dotted}.gz"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_part(images_path: Path, labels_path: Path) -> Split:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    for path, array, ndim, meaning in (
+        (images_path, images, 3, "images (N, H, W)"),
+        (labels_path, labels, 1, "labels (N,)"),
+    ):
+        if array.ndim != ndim or array.dtype != numpy.uint8:
+            raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}, expected uint8 {meaning}")
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{images_path} holds {len(images)} images but {labels_path} {len(labels)} labels: "
+            "are these files of one dataset?"
+        )
+    return Split(images[:, None], labels.astype(numpy.int64))

@@ -1,0 +1,121 @@
+"""Scale images by known constants: from pixel values to [0, 1] or [−1, 1], then per channel.
+
+    [0, 1]        y = x/255
+    [−1, 1]       y = x/127.5 − 1
+    per channel   y = (x/255 − mean)/std
+
+`mean` and `std` are those of images already in [0, 1]: dividing by 255 comes first. ImageNet's are
+what torchvision's pretrained networks expect.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from .scaler import Scaler, ascending, by_blocks, real_images
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageScaler(Scaler):
+    """Scale pixels 0 … `max_value` to `feature_range`, then each channel to (y − mean)/std.
+
+    Args:
+        feature_range: (0, 1) divides by 255; (−1, 1) divides by 127.5 and subtracts 1.
+        mean, std: one number per channel, of images in [0, 1]; both or neither.
+        max_value: the value of a white pixel: 255 for bytes, 16 for scikit-learn's digits.
+        channels_last: images are (N, H, W, C) instead of (N, C, H, W).
+
+    Integer images are taken at their word; floating-point images that look scaled already are
+    refused. There is nothing to fit.
+
+    Raises:
+        ValueError: for a range that does not ascend; for `mean` without `std` or with another range
+            than (0, 1); for a `std` or a `max_value` that cannot be one.
+    """
+
+    def __init__(
+        self,
+        feature_range: tuple[float, float] = (0.0, 1.0),
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        *,
+        max_value: float = 255,
+        channels_last: bool = False,
+    ) -> None:
+        self.feature_range = ascending(feature_range)
+        self.max_value, self.channels_last = max_value, channels_last
+        if not 1 < max_value < numpy.inf:
+            raise ValueError(f"max_value must be above 1 (255 for bytes), got {max_value}")
+        if (mean is None) != (std is None):
+            raise ValueError("mean and std go together: give both, or neither")
+        if mean is not None and tuple(feature_range) != (0, 1):
+            raise ValueError(f"mean and std are those of images in [0, 1], not in {list(feature_range)}")
+        self.channels = None if mean is None else numpy.size(mean)
+        self.mean = numpy.array([0.0] if mean is None else mean, numpy.float64)
+        self.std = numpy.array([1.0] if std is None else std, numpy.float64)
+        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+            raise ValueError(f"mean and std need one number per channel each, got {mean} and {std}")
+        if not (numpy.isfinite([self.mean, self.std]).all() and (self.std > 0).all()):
+            raise ValueError(f"mean and std must be finite and std positive, got {mean} and {std}")
+
+    def transform(self, x: Any) -> numpy.ndarray:
+        """Return the images `x`, with pixels 0 … `max_value`, scaled.
+
+        Raises:
+            TypeError: for anything but integers and floating-point numbers.
+            ValueError: for a shape without these channels, pixels outside 0 … `max_value`, NaN or
+                infinity, or floating-point images that look scaled already.
+        """
+        x = self._images(x)
+        self._check_pixels(x)
+        return by_blocks(self._forward, x)
+
+    def inverse_transform(self, y: Any) -> numpy.ndarray:
+        """Return the images, with pixels 0 … `max_value`, whose `transform` is `y`; not rounded.
+
+        Raises:
+            TypeError: for anything but integers and floating-point numbers.
+            ValueError: for a shape without these channels, NaN or infinity.
+        """
+        return by_blocks(self._inverse, self._images(y))
+
+    def _forward(self, x: numpy.ndarray) -> numpy.ndarray:
+        a, b = self.feature_range
+        y = x / (self.max_value / (b - a)) + a
+        return (y - self._per_channel(self.mean)) / self._per_channel(self.std)
+
+    def _inverse(self, y: numpy.ndarray) -> numpy.ndarray:
+        a, b = self.feature_range
+        y = y * self._per_channel(self.std) + self._per_channel(self.mean)
+        return (y - a) * (self.max_value / (b - a))
+
+    def _per_channel(self, values: numpy.ndarray) -> numpy.ndarray:
+        return values if self.channels_last else values.reshape(-1, 1, 1)
+
+    def _images(self, x: Any) -> numpy.ndarray:
+        x = real_images(x, self.channels_last)
+        axis = 3 if self.channels_last else 1
+        if self.channels not in (None, x.shape[axis]):
+            raise ValueError(
+                f"mean and std are for {self.channels} channels, but axis {axis} of shape {x.shape} has "
+                f"{x.shape[axis]}: is channels_last={self.channels_last} right?"
+            )
+        return x
+
+    def _check_pixels(self, x: numpy.ndarray) -> None:
+        if x.dtype.kind == "b":
+            raise TypeError("expected pixels, got bools: multiply them by max_value first")
+        low, high = (x.min(), x.max()) if x.size else (0, 0)
+        if low < 0 or high > self.max_value:
+            raise ValueError(
+                f"pixels must lie in 0 … {self.max_value}, these reach from {low} to {high}: "
+                f"{'are they scaled already?' if low < 0 else 'is max_value right?'}"
+            )
+        if x.dtype.kind == "f" and 0 < high <= 1:
+            raise ValueError(
+                f"these images look scaled already: the largest pixel is {high}, {self.max_value} was "
+                "expected. Leave out one scaling, or pass integers, which are taken at their word"
+            )
