@@ -64,7 +64,8 @@ def main(arguments=None):
     parser.add_argument("--out", default="high_learning_rate.png")
     options = parser.parse_args(arguments)
 
-    digits = data.load("digits").scaled(data.StandardScaler())
+    digits = data.load("digits")
+    digits = digits.scaled(data.ImageScaler(max_value=digits.max_value))
     curves, accuracies = {}, {}
     print(f"{'':20} {'first loss':>10} {'last loss':>10} {'test accuracy':>14}")
     for name, norm in (("with BatchNorm", True), ("without", False)):

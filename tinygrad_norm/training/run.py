@@ -73,7 +73,7 @@ class Run:
         self.config, self.out = config, Path(out)
         manual_seed(config.seed)
         dataset = data.load(config.dataset, config.data_dir, seed=config.seed)
-        self.dataset = dataset.scaled(data.StandardScaler())
+        self.dataset = dataset.scaled(data.ImageScaler(max_value=dataset.max_value))
         shape = self.dataset.train.images.shape[1:]
         self.model = build_model(config.model, config.norm, shape, self.dataset.classes)
         self.model.to(current_backend().device)

@@ -1,0 +1,214 @@
+"""`tinygrad-norm train`: what it writes, resuming, interrupting, and answers to wrong calls."""
+
+import csv
+import json
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from tinygrad_norm.cli import app
+from tinygrad_norm.training import MODELS, NORMS, Config, Interrupted, Run
+
+pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def metrics(folder):
+    with open(folder / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_numbers(a, b):
+    assert metrics(a) == metrics(b)
+    for name, value in weights(a).items():
+        np.testing.assert_array_equal(value, weights(b)[name], err_msg=name)
+
+
+def test_writes_metrics_curves_weights_and_config(tmp_path):
+    result = invoke("digits", "--epochs", 2, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "test accuracy:" in result.output
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "curves.png",
+        "metrics.csv",
+        "model.safetensors",
+    ]
+    rows = metrics(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["train_loss"]) < float(rows[0]["train_loss"])
+    assert weights(tmp_path / "run")["2.running_mean"].shape == (128,)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["norm"] == "batch"
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, optimizer):
+    config = Config(epochs=4, optimizer=optimizer, lr=0.01)
+    Run(config, tmp_path / "whole").train()
+
+    def stop_in_the_middle_of_epoch_2(run):
+        if run.progress.epoch == 1 and run.progress.step == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        Run(config, tmp_path / "parts").train(on_step=stop_in_the_middle_of_epoch_2)
+    assert len(metrics(tmp_path / "parts")) == 1
+    Run(config, tmp_path / "parts", resume=True).train()
+    assert_same_numbers(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monkeypatch):
+    original = Run._step
+
+    def step(self, *batch):
+        original(self, *batch)
+        if self.progress.epoch == 1 and self.progress.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Run, "_step", step)
+    result = invoke("digits", "--epochs", 3, "--out", tmp_path / "run")
+    assert result.exit_code == 130
+    assert "everything is saved" in result.output
+    assert f"--resume {tmp_path / 'run'}" in result.output.replace("\n", "")
+    monkeypatch.undo()
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "continuing after epoch 1, step 3" in result.output
+    assert len(metrics(tmp_path / "run")) == 3
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_does_not(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        Run(Config(epochs=1, seed=seed), tmp_path / name).train()
+    assert_same_numbers(tmp_path / "a", tmp_path / "b")
+    assert metrics(tmp_path / "a") != metrics(tmp_path / "c")
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_model_learns_with_every_norm(tmp_path, model, norm):
+    if (model, norm) == ("mlp", "instance"):
+        pytest.skip("refused: the features of an mlp have no positions")
+    run = Run(Config(model=model, norm=norm, epochs=1), tmp_path)
+    before, _ = run.evaluate(run.dataset.validation)
+    run.train()
+    after, _ = run.evaluate(run.dataset.validation)
+    assert after < 0.6 * before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "accuracy"), [("mlp", 0.97), ("cnn", 0.985)])
+def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy):
+    run = Run(Config(model=model), tmp_path)
+    run.train()
+    assert run.test()[1] >= accuracy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digits", "--norm", "batchnorm"], "unknown norm 'batchnorm': choose one of batch, layer"),
+        (["digits", "--model", "mlpp"], "unknown model 'mlpp': choose one of mlp, cnn"),
+        (["digits", "--model", "mlp", "--norm", "instance"], "--model cnn"),
+        (["digits", "--optimizer", "adamm"], "unknown optimizer"),
+        (["digits", "--epochs", "0"], "epochs must be at least 1"),
+        (["digits", "--lr", "0"], "lr must be a positive number"),
+        (["cifar"], "unknown dataset 'cifar': choose one of digits, idx"),
+        (["idx"], "folder"),
+        (["digits", "--backend", "tpu"], "unknown backend"),
+        (["--resume", "nowhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_gets_an_answer(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_idx_files(tmp_path):
+    result = invoke("idx", "--data-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "train-images" in result.output
+
+
+def test_cupy_that_is_not_installed(tmp_path, monkeypatch):
+    from tinygrad_norm import backends
+
+    monkeypatch.setattr(backends, "_LOADED", {"numpy": backends._NUMPY})
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    result = invoke("digits", "--backend", "cupy", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "pip install 'tinygrad_norm[cuda13]'" in " ".join(result.output.split())
+
+
+def test_scikit_learn_that_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    result = invoke("digits", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "pip install 'tinygrad_norm[data]'" in " ".join(result.output.split())
+
+
+def test_matplotlib_that_is_not_installed_costs_only_the_picture(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "curves.png was not drawn: pip install 'tinygrad_norm[plot]'" in " ".join(result.output.split())
+    assert not (tmp_path / "run" / "curves.png").exists()
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    text = (tmp_path / "run" / "config.json").read_text()
+    (tmp_path / "run" / "config.json").write_text(text.replace('"mlp"', '"cnn"'))
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "another architecture" in " ".join(result.output.split())
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "damaged" in " ".join(result.output.split())
+
+
+def test_a_finished_run_is_never_overwritten(tmp_path):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "--resume" in result.output
+
+
+def test_resume_takes_no_other_option(tmp_path):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    result = invoke("--resume", tmp_path / "run", "--epochs", 3)
+    assert result.exit_code == 2
+    assert "leave out --epochs" in " ".join(result.output.split())
+
+
+def test_a_loss_that_explodes_is_an_error_not_a_nan(tmp_path):
+    result = invoke("digits", "--norm", "none", "--optimizer", "sgd", "--lr", 1e6, "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "smaller --lr" in " ".join(result.output.split())
