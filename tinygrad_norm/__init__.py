@@ -36,3 +36,6 @@ from .ops import matmul
 # Comparisons.
 from .ops import eq, ne, lt, le, gt, ge, isfinite, isinf, isnan
 from .ops import logical_and, logical_not, logical_or, logical_xor
+
+# Looking inside.
+from .learn.draw import draw

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What helps to learn: pictures of a computation, and checks of its gradients."""

@@ -1,0 +1,50 @@
+"""tinygrad-norm draw NAME: a registered op as a picture, composed form beside closed form."""
+
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..learn.draw_op import draw_op
+from .names import find_op
+
+
+class Form(StrEnum):
+    """Which ways to compute the op are drawn."""
+
+    composed = "composed"
+    closed = "closed"
+    both = "both"
+
+
+def draw(
+    name: Annotated[str, typer.Argument(help="A registered op, such as layer_norm.")],
+    form: Annotated[
+        Form, typer.Option(help="From primitives, the fused closed form, or side by side.")
+    ] = Form.both,
+    case: Annotated[int, typer.Option(help="Which of the op's registered cases, counted from 0.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write: .svg, .png, .pdf or .dot.", show_default="NAME.svg")
+    ] = None,
+    before: Annotated[
+        bool, typer.Option("--before", help="Draw it before backward, without gradients.")
+    ] = False,
+) -> None:
+    """Draw an op with its shapes, values and gradients: composed form beside closed form."""
+    op = find_op(name)
+    if not 0 <= case < len(op.cases):
+        listed = "; ".join(f"{i}: {one}" for i, one in enumerate(op.cases))
+        raise typer.BadParameter(f"{name} has no case {case}. Its cases are {listed}", param_hint="--case")
+    both = ("closed",) if op.composed is None else ("composed", "closed")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            drawing = draw_op(op, op.cases[case], both if form is Form.both else (form,), backward=not before)
+            path = drawing.save(out or Path(f"{name}.svg"))
+        except (ValueError, OSError) as error:
+            raise typer.BadParameter(str(error)) from None
+    for warning in caught:
+        typer.echo(warning.message, err=True)
+    typer.echo(f"{name} (case {case}: {op.cases[case]}) is drawn in {path}")

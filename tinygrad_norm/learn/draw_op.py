@@ -1,0 +1,54 @@
+"""Draw an op: a registered op on one of its cases, composed form beside closed form.
+
+Both get the same inputs and the same random dy, so the same gradients must arrive at both; the nodes
+in between are what the closed form saves.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..autograd.tensor import Tensor
+from ..module import Parameter
+from ..registry import Case, Op
+from .check import cotangent
+from .check import draw as inputs_of
+from .dot import Panel, argument_names
+from .draw import MAX_NODES, Drawing
+from .walk import Walk, walk
+
+
+def draw_op(op: Op, case: Case, forms: Sequence[str], backward: bool = True) -> Drawing:
+    """Draw `op` on `case` in each of `forms` ("composed", "closed"), with gradients unless `backward` is off.
+
+    Raises:
+        ValueError: for the composed form of an op that has none: a primitive.
+    """
+    panels = []
+    for form in forms:
+        function = {"composed": op.composed, "closed": op.function}[form]
+        if function is None:
+            raise ValueError(f"{op.name} is a primitive: it has no composed form, draw its closed form")
+        graph, names = _compute(op, case, function, backward)
+        count = len(graph.functions) + graph.omitted
+        title = {"composed": "composed", "closed": "closed form" if op.composed else "primitive"}[form]
+        panels.append(Panel(graph, names, f"{title}: {count} function{'s' * (count != 1)}"))
+    gradients = "gradients of sum(y·dy) for a random dy" if backward else "before backward"
+    return Drawing(panels, f"{op.title or op.name}   {case}\n{gradients}")
+
+
+def _compute(op: Op, case: Case, function: Callable[..., Any], backward: bool) -> tuple[Walk, dict[int, str]]:
+    names = op.inputs or argument_names(op.function, len(case.inputs))
+    inputs = [_as_parameter(name, x) for name, x in zip(names, inputs_of(case), strict=True)]
+    result = op.call(inputs, case.options, function)
+    outputs = [result] if isinstance(result, Tensor) else list(result)
+    graph = walk(outputs, MAX_NODES)
+    for x in graph.tensors if backward else ():
+        x.retain_grad()
+    differentiable = [y for y in outputs if y.requires_grad]
+    for k, y in enumerate(differentiable if backward else ()):
+        y.backward(cotangent(y.shape, k), retain_graph=True)
+    return graph, {id(x): name for name, x in zip(names, inputs, strict=True) if x is not None}
+
+
+def _as_parameter(name: str, x: Tensor | None) -> Tensor | None:
+    return Parameter(x) if x is not None and x.requires_grad and name in ("weight", "bias") else x

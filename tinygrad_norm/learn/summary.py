@@ -1,0 +1,77 @@
+"""Summary: an array in a line or a few, short enough to stand in a picture.
+
+Small arrays are printed, rows of their last axis; of big ones mean ± standard deviation and the range.
+"""
+
+import math
+
+import numpy
+
+from ..backends import Array, to_numpy
+
+_MAX_ROWS, _MAX_COLUMNS = 4, 5
+
+
+def summarize(x: Array) -> list[str]:
+    """Return the values of `x` as lines of text: all of them where they are few, else what they are like."""
+    values = to_numpy(x)
+    if values.size == 0:
+        return ["empty"]
+    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    if rows.shape[0] <= _MAX_ROWS and rows.shape[1] <= _MAX_COLUMNS:
+        return _table(rows)
+    return [_statistics(values)]
+
+
+def number(value: float) -> str:
+    """Return one number with three digits: 0.5, 12, 1e-05."""
+    return str(value) if isinstance(value, bool | int) else f"{value:.3g}"
+
+
+def _table(rows: numpy.ndarray) -> list[str]:
+    texts = _cells(rows)
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    return ["  ".join(text.rjust(n) for text, n in zip(row, widths, strict=True)) for row in texts]
+
+
+def _cells(rows: numpy.ndarray) -> list[list[str]]:
+    if rows.dtype.kind != "f":
+        return [[str(value) for value in row] for row in rows.tolist()]
+    finite = numpy.abs(rows[numpy.isfinite(rows)].astype(numpy.float64))
+    largest = finite.max(initial=0.0)
+    fixed = 1e-3 <= largest < 1e5
+    decimals = max(0, min(3, 3 - math.floor(math.log10(largest)))) if fixed else 0
+    return [[_cell(value, fixed, decimals) for value in row] for row in rows.tolist()]
+
+
+def _cell(value: float, fixed: bool, decimals: int) -> str:
+    if value == 0:
+        return "0"
+    if not fixed or not math.isfinite(value):
+        return f"{value:.2e}" if math.isfinite(value) else str(value)
+    text = f"{value:.{decimals}f}"
+    return text if float(text) != 0 else f"{value:.1g}"  # what is not zero never reads as zero
+
+
+def _statistics(values: numpy.ndarray) -> str:
+    if values.dtype.kind == "b":
+        return f"{int(values.sum())} of {values.size} True"
+    if values.dtype.kind != "f":
+        return f"{values.min()} … {values.max()}"
+    finite = values[numpy.isfinite(values)]
+    parts = []
+    if finite.size:
+        mean, std, low, high = _cells(_moments(finite))[0]
+        parts.append(f"{low} everywhere" if low == high else f"{mean} ± {std}  {low} … {high}")
+    counts = {"NaN": numpy.isnan(values).sum(), "inf": numpy.isinf(values).sum()}
+    return "  ".join(parts + [f"{count} {name}" for name, count in counts.items() if count])
+
+
+def _moments(finite: numpy.ndarray) -> numpy.ndarray:
+    low, high = float(finite.min()), float(finite.max())
+    largest = max(-low, high, 0.0)
+    scaled = finite.astype(numpy.float64) / (largest or 1.0)  # so that no square overflows
+    mean, std = scaled.mean(), scaled.std()
+    if abs(mean) < 8 * numpy.finfo(finite.dtype).eps:  # a sum that rounding alone keeps from zero
+        mean = 0.0
+    return numpy.array([[mean * largest, std * largest, low, high]])
