@@ -19,19 +19,20 @@ from .ops import float16, float32, float64, int64, bool
 # Arithmetic and functions of single numbers.
 from .ops import add, sub, mul, div, neg, pow
 from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
-from .ops import sin, cos, tanh, sigmoid, maximum, minimum, clamp
+from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clone
 
 # Over axes.
-from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp
+from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
 from .ops import max, min, amax, amin, argmax, argmin, all, any
 
 # Shapes, parts and joints.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
 from .ops import squeeze, unsqueeze, expand, broadcast_to
-from .ops import where, masked_fill, tril, triu, cat, stack
+from .ops import where, masked_fill, gather, index_select, take_along_dim, tril, triu
+from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
 
 # Products of matrices.
-from .ops import matmul
+from .ops import matmul, mm, bmm, outer, einsum
 
 # Comparisons.
 from .ops import eq, ne, lt, le, gt, ge, isfinite, isinf, isnan

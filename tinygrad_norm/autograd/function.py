@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy
 
-from ..backends import Array, asarray
+from ..backends import Array
 from .grad_mode import mode
 from .memory import Memory
 from .tensor import Tensor
@@ -29,7 +29,7 @@ class Function:
     The class docstring of a primitive is its formula and its derivative, as `explain` shows them.
     """
 
-    is_view: ClassVar[bool] = False  # the output shares memory with the first input
+    is_view: ClassVar[bool] = False  # the outputs share memory with the first input
     constants: ClassVar[tuple[int, ...]] = ()  # outputs through which no gradient flows
 
     saved: Any = ()  # a tuple; None once freed
@@ -70,14 +70,14 @@ class Function:
         y = node.forward(*arrays, **options)
         if not tracked:
             if type(y) is tuple:
-                return tuple(Tensor._wrap(part) for part in y)
+                return cls._share_memory(tuple([Tensor._wrap(part) for part in y]), inputs)
             y = Tensor._wrap(y)
             if cls.is_view:
                 y.memory = inputs[0]._shared_memory()
             return y
         node.inputs, node.versions, node.birth = inputs, versions, next(_birth)
         if type(y) is tuple:
-            return node._wrap_outputs(y)
+            return cls._share_memory(node._wrap_outputs(y), inputs)
         out = Tensor._wrap(y, node)
         if cls.is_view:
             out.memory = inputs[0]._shared_memory()
@@ -86,8 +86,14 @@ class Function:
                 node.guard_output(out)
         return out
 
+    @classmethod
+    def _share_memory(cls, outs: tuple[Tensor, ...], inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
+        if cls.is_view:
+            for out in outs:
+                out.memory = inputs[0]._shared_memory()
+        return outs
+
     def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        ys = tuple(asarray(y) for y in ys)
         self.outputs = tuple((y.shape, y.dtype) for y in ys)
         outs = []
         for index, y in enumerate(ys):

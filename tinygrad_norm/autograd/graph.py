@@ -78,25 +78,26 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
     nodes = reachable([root.creator for root in roots if root.creator is not None])
     nodes.sort(key=operator.attrgetter("birth"), reverse=True)
     try:
-        for root, gradient in zip(roots, gradients, strict=True):
-            _deliver(root, _start(root, gradient), leaves)
-        for node in nodes:
-            dys = node.dys
-            if dys is None:
-                continue
-            node.dys = None
-            if node.hooks is not None:
-                _run_hooks(node, dys)
-            if node.outputs is not None:
-                _fill_missing(node, dys)
-            dxs = node.run_backward(dys, retain)
-            del dys
-            for x, dx, need in zip(node.inputs, dxs, node.needs, strict=True):
-                if need and dx is not None:
-                    if dx.shape != x.array.shape:
-                        node.refuse_gradient(x, dx)
-                    _deliver(x, dx, leaves)
-            del dxs
+        with numpy.errstate(all="ignore"):  # infinity and NaN are results here, as in PyTorch
+            for root, gradient in zip(roots, gradients, strict=True):
+                _deliver(root, _start(root, gradient), leaves)
+            for node in nodes:
+                dys = node.dys
+                if dys is None:
+                    continue
+                node.dys = None
+                if node.hooks is not None:
+                    _run_hooks(node, dys)
+                if node.outputs is not None:
+                    _fill_missing(node, dys)
+                dxs = node.run_backward(dys, retain)
+                del dys
+                for x, dx, need in zip(node.inputs, dxs, node.needs, strict=True):
+                    if need and dx is not None:
+                        if dx.shape != x.array.shape:
+                            node.refuse_gradient(x, dx)
+                        _deliver(x, dx, leaves)
+                del dxs
     finally:
         for node in nodes:  # only after an error is anything left here
             node.dys = None
@@ -186,8 +187,7 @@ def _accumulate(leaf: Tensor, dx: Array) -> None:
         namespace(dx).add(leaf.grad.array, dx, out=leaf.grad.array)
         leaf.grad.mark_written()
     elif slot is not None:
-        slot.array[...] = dx
-        leaf.grad = slot
+        leaf.grad = slot(dx)
     else:
         # An array that anybody else holds (the caller's dy, another leaf's gradient) is copied, so
         # that changing one .grad in place never changes another. References: leaves, dx, getrefcount.

@@ -1,10 +1,10 @@
-"""The differentiable functions of tensors, attached to Tensor as methods and operators."""
+"""The differentiable functions of tensors, and the table that makes them methods and operators."""
 
 from collections.abc import Callable
 from typing import Any
 
 from ..autograd.tensor import Tensor
-from .arithmetic import add, div, matmul, mul, neg, pow, sub
+from .arithmetic import add, div, mul, neg, pow, sub
 from .casting import astype
 from .comparison import (
     all,
@@ -43,9 +43,12 @@ from .creation import (
     zeros_like,
 )
 from .dtypes import bool, float16, float32, float64, int64
+from .einsum import einsum
 from .elementwise import (
     abs,
     clamp,
+    clone,
+    contiguous,
     cos,
     exp,
     expm1,
@@ -62,9 +65,12 @@ from .elementwise import (
     square,
     tanh,
 )
+from .erf import erf
 from .extremes import amax, amin, argmax, argmin, max, min
-from .indexing import getitem, masked_fill, tril, triu, where
-from .joining import cat, stack
+from .indexing import gather, getitem, index_select, masked_fill, take_along_dim, tril, triu, where
+from .joining import cat, chunk, flip, repeat, roll, split, stack, tile, unbind
+from .linalg import bmm, matmul, mm, outer
+from .norms import norm
 from .reduction import cumsum, logsumexp, mean, prod, std, sum, var, var_mean
 from .shape import (
     broadcast_to,
@@ -82,90 +88,92 @@ from .shape import (
     view,
 )
 
-_METHODS: tuple[Callable[..., Any], ...] = (
-    *(abs, add, div, mul, neg, pow, sub, matmul, astype),
-    *(all, any, eq, ge, gt, isfinite, isinf, isnan, le, lt, ne),
-    *(logical_and, logical_not, logical_or, logical_xor),
-    *(clamp, cos, exp, expm1, log, log1p, maximum, minimum, reciprocal, rsqrt, sigmoid, sign, sin),
-    *(sqrt, square, tanh),
-    *(amax, amin, argmax, argmin, cumsum, logsumexp, max, mean, min, prod, std, sum, var, var_mean),
-    *(flatten, movedim, squeeze, swapaxes, transpose, unflatten, unsqueeze),
-    *(masked_fill, tril, triu),
-)
-
-_SIZES_AS_ARGUMENTS = (broadcast_to, expand, permute, reshape)
-"""Functions of a tuple that as methods also take its entries one by one: x.reshape(2, 3)."""
+Method = Callable[..., Any]
 
 
-def _taking_sizes(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: Tensor, *sizes: Any, **named: Any) -> Any:
-        if not sizes:
-            return function(self, **named) if named else function(self, ())
-        return function(self, sizes[0] if len(sizes) == 1 else sizes)
+def _taking_sizes(function: Method) -> Method:
+    def method(self: Tensor, *sizes: Any, **named: Any) -> Tensor:
+        if len(sizes) == 1:
+            return function(self, sizes[0])
+        return function(self, **named) if named else function(self, sizes)
 
     method.__name__, method.__doc__ = function.__name__, function.__doc__
     return method
 
 
-def _reflected(function: Callable[..., Any]) -> Callable[..., Any]:
+def _reflected(function: Method) -> Method:
     def method(self: Tensor, other: Any) -> Tensor:
         return function(other, self)
 
     return method
 
 
-_OPERATORS = {
-    "add": add,
-    "sub": sub,
-    "mul": mul,
-    "truediv": div,
-    "pow": pow,
-    "matmul": matmul,
-    "and": bitwise_and,
-    "or": bitwise_or,
-    "xor": bitwise_xor,
-}
-
-
-def _comparing(function: Callable[..., Any]) -> Callable[..., Any]:
+def _comparing(function: Method) -> Method:
     def method(self: Tensor, other: Any) -> Any:
-        if other is None or isinstance(other, str):
-            return NotImplemented
-        return function(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else function(self, other)
 
     return method
 
 
+def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """Return self where `condition` holds, else other."""
+    return where(condition, self, other)
+
+
+def _einsum(self: Tensor, equation: str, *operands: Any) -> Tensor:
+    """Return `einsum(equation, self, *operands)`."""
+    return einsum(equation, self, *operands)
+
+
+def _cat(self: Tensor, *tensors: Tensor, dim: int = 0) -> Tensor:
+    """Return self and `tensors` joined along axis `dim`."""
+    return cat([self, *tensors], dim)
+
+
+def _stack(self: Tensor, *tensors: Tensor, dim: int = 0) -> Tensor:
+    """Return self and `tensors` joined along a new axis `dim`."""
+    return stack([self, *tensors], dim)
+
+
 def _transposed(self: Tensor) -> Tensor:
-    return permute(self, tuple(range(self.ndim))[::-1])
+    """The tensor with its axes in the reverse order: a matrix transposed."""
+    return permute(self, range(self.ndim)[::-1])
 
 
-def _matrix_transposed(self: Tensor) -> Tensor:
+def _matrices_transposed(self: Tensor) -> Tensor:
+    """The tensor with its last two axes exchanged: every matrix transposed."""
     if self.ndim < 2:
         raise ValueError(f".mT needs a matrix, or several: got shape {self.shape}")
     return transpose(self, -2, -1)
 
 
-def _attach() -> None:
-    for function in _METHODS:
-        setattr(Tensor, function.__name__, function)
-    for function in _SIZES_AS_ARGUMENTS:
-        setattr(Tensor, function.__name__, _taking_sizes(function))
-    for name, function in _OPERATORS.items():
-        setattr(Tensor, f"__{name}__", function)
-        setattr(Tensor, f"__r{name}__", _reflected(function))
-    for function in (eq, ne, lt, le, gt, ge):
-        setattr(Tensor, f"__{function.__name__}__", _comparing(function))
-    Tensor.view = Tensor.reshape
-    Tensor.moveaxis = movedim
-    Tensor.swapaxes = Tensor.swapdims = transpose
-    Tensor.where = lambda self, condition, other: where(condition, self, other)
-    Tensor.T = property(_transposed)
-    Tensor.mT = property(_matrix_transposed)
-    Tensor.__neg__ = neg
-    Tensor.__abs__ = abs
-    Tensor.__invert__ = bitwise_not
-    Tensor.__getitem__ = getitem
+# fmt: off
+METHODS: dict[str, Any] = {function.__name__: function for function in (
+    add, sub, mul, div, neg, pow, matmul, mm, bmm, outer,
+    exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign, sin, cos, tanh, sigmoid, erf,
+    maximum, minimum, clamp, astype, clone, contiguous,
+    sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm,
+    max, min, amax, amin, argmax, argmin, all, any,
+    flatten, unflatten, transpose, movedim, squeeze, unsqueeze,
+    gather, index_select, take_along_dim, masked_fill, tril, triu, split, chunk, unbind, roll,
+    eq, ne, lt, le, gt, ge, isfinite, isinf, isnan, logical_not, logical_and, logical_or, logical_xor,
+)} | {function.__name__: _taking_sizes(function) for function in (
+    reshape, permute, expand, broadcast_to, repeat, tile, flip,
+)} | {
+    "view": _taking_sizes(view), "swapaxes": swapaxes, "moveaxis": moveaxis,
+    "where": _where, "einsum": _einsum, "cat": _cat, "stack": _stack,
+    "T": property(_transposed), "mT": property(_matrices_transposed),
+    "__neg__": neg, "__abs__": abs, "__invert__": bitwise_not, "__getitem__": getitem,
+} | {f"__{function.__name__}__": _comparing(function) for function in (eq, ne, lt, le, gt, ge)}
 
+OPERATORS = {
+    "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul,
+    "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
+}
+# fmt: on
 
-_attach()
+for _name, _method in METHODS.items():
+    setattr(Tensor, _name, _method)
+for _name, _method in OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _method)
+    setattr(Tensor, f"__r{_name}__", _reflected(_method))

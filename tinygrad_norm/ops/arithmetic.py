@@ -1,16 +1,20 @@
-"""Addition, multiplication, powers and the matrix product, with broadcasting.
+"""Addition, multiplication and powers, with broadcasting.
 
 Where an input was broadcast, its gradient is the sum over the stretched axes: `unbroadcast`.
 """
 
+import operator
 from typing import Any
+
+import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, positive, register
 from .broadcast import shape_of, unbroadcast
-from .operands import as_float_tensor, meet
+from .ieee import silent
+from .operands import as_float_tensor, as_tensor, meet
 
 
 class Add(Function):
@@ -18,7 +22,7 @@ class Add(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = shape_of(a), shape_of(b)
-        return a + b
+        return silent.run(operator.add, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a_shape, b_shape = self.saved
@@ -30,7 +34,7 @@ class Sub(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = shape_of(a), shape_of(b)
-        return a - b
+        return silent.run(operator.sub, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a_shape, b_shape = self.saved
@@ -42,7 +46,7 @@ class Mul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return a * b
+        return silent.run(operator.mul, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -55,7 +59,7 @@ class Div(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return a / b
+        return silent.run(operator.truediv, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -75,10 +79,10 @@ class Neg(Function):
 
 
 class Pow(Function):
-    """y = aᵇ · da = dy·b·aᵇ⁻¹ (0 where b = 0), db = dy·y·log a (0 where a = 0 and b ≥ 0)"""
+    """y = aᵇ · da = dy·b·aᵇ⁻¹ (0 where b = 0, or a = 0 < b < 1), db = dy·y·log a (0 where a = 0 <= b)"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        y = a**b
+        y = silent.run(operator.pow, a, b)
         self.saved = a, b, y
         return y
 
@@ -86,40 +90,25 @@ class Pow(Function):
         a, b, y = self.saved
         da = db = None
         if self.needs[0]:
-            if shape_of(b) == ():
-                da = dy * (b * a ** (b - 1)) if b != 0 else dy * (a * 0)
-            else:
-                da = dy * b * a ** namespace(b).where(b == 0, 1, b - 1)
-            da = unbroadcast(da, shape_of(a))
+            da = unbroadcast(dy * _slope(a, b), a.shape)
         if self.needs[1]:
-            xp = namespace(y)
-            safe = xp.where(a == 0, 1, a) if shape_of(a) != () or a == 0 else a
-            db = unbroadcast(dy * (y * xp.log(safe)), shape_of(b))
+            xp = namespace(b)
+            slope = xp.where((a == 0) & (b >= 0), 0, y * xp.log(xp.asarray(a, y.dtype)))
+            db = unbroadcast(dy * slope, b.shape)
         return da, db
 
 
-class MatMul(Function):
-    """y = a @ b over the last two axes · da = dy @ bᵀ, db = aᵀ @ dy
-
-    A vector stands for a row on the left and a column on the right, as in NumPy.
-    """
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
-        return a @ b
-
-    def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
-        a2 = a.reshape(1, -1) if a.ndim == 1 else a
-        b2 = b.reshape(-1, 1) if b.ndim == 1 else b
-        rows = dy.shape[: dy.ndim - (b.ndim > 1)] if a.ndim > 1 else dy.shape[: dy.ndim - (b.ndim > 1)] + (1,)
-        dy = dy.reshape((*rows, b2.shape[-1]))
-        da = db = None
-        if self.needs[0]:
-            da = unbroadcast(dy @ b2.swapaxes(-1, -2), a2.shape).reshape(a.shape)
-        if self.needs[1]:
-            db = unbroadcast(a2.swapaxes(-1, -2) @ dy, b2.shape).reshape(b.shape)
-        return da, db
+def _slope(a: Array, b: Array) -> Array:
+    if shape_of(b) or not isinstance(b, int | float):
+        xp = namespace(a)
+        flat = (b == 0) | ((a == 0) & (b > 0) & (b < 1))
+        return xp.where(flat, 0, b * a ** xp.where(flat, 1, b - 1))
+    if b == 0:
+        return namespace(a).zeros_like(a)
+    if 0 < b < 1:
+        zero = a == 0
+        return b * (a + zero) ** (b - 1) * ~zero
+    return b * a ** (b - 1)
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
@@ -140,49 +129,65 @@ def mul(input: Any, other: Any) -> Tensor:
 def div(input: Any, other: Any) -> Tensor:
     """Return input/other, element by element, broadcast; integers give fractions."""
     a, b = meet(input, other)
-    if getattr(a, "dtype", None) is not None and a.array.dtype.kind != "f":
+    if isinstance(a, Tensor) and a.array.dtype.kind != "f":
         a = as_float_tensor(a)
-    if getattr(b, "dtype", None) is not None and b.array.dtype.kind != "f":
+    if isinstance(b, Tensor) and b.array.dtype.kind != "f":
         b = as_float_tensor(b)
     return Div.apply(a, b)
 
 
 def neg(input: Tensor) -> Tensor:
     """Return −input."""
-    return Neg.apply(input)
+    return Neg.apply(as_tensor(input))
 
 
 def pow(input: Any, exponent: Any) -> Tensor:
-    """Return input raised to `exponent` (a number or a tensor), element by element, broadcast."""
-    return Pow.apply(*meet(input, exponent))
+    """Return input raised to `exponent` (a number or a tensor), element by element, broadcast.
 
-
-def matmul(input: Tensor, other: Tensor) -> Tensor:
-    """Return the matrix product over the last two axes; leading axes are broadcast.
+    A negative base has a real power only for a whole exponent; elsewhere the result is NaN.
 
     Raises:
-        ValueError: where the inner sizes differ.
+        ValueError: for an integer raised to a negative integer.
     """
-    a, b = meet(input, other)
-    if a.ndim == 0 or b.ndim == 0:
-        raise ValueError("matmul needs tensors with at least one axis: use * for a number")
-    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+    try:
+        return Pow.apply(*meet(input, exponent))
+    except ValueError as error:
+        if "negative integer powers" not in str(error):
+            raise
         raise ValueError(
-            f"matmul of {a.shape} and {b.shape}: the last size of the first ({a.shape[-1]}) must equal "
-            f"the {'second last' if b.ndim > 1 else 'only'} size of the second ({b.shape[-2 if b.ndim > 1 else 0]})"
-        )
-    return MatMul.apply(a, b)
+            "an integer to a negative integer power is no integer: convert the base first, with .float()"
+        ) from None
 
 
 _PAIRS = (Case(((3, 4), (3, 4))), Case(((2, 3, 4), (3, 1))), Case(((), (2, 3))), Case(((0, 3), (3,))))
 _DIVISORS = (Case(((3, 4), positive(3, 4))), Case(((2, 3, 4), positive(3, 1))), Case(((), positive(2, 3))))
 
-register(name="add", function=add, composed=None, cases=_PAIRS, kind="primitive", torch="torch.add")
-register(name="sub", function=sub, composed=None, cases=_PAIRS, kind="primitive", torch="torch.sub")
-register(name="mul", function=mul, composed=None, cases=_PAIRS, kind="primitive", torch="torch.mul")
-register(name="div", function=div, composed=None, cases=_DIVISORS, kind="primitive", torch="torch.div")
+
+def _refusing(function: Any) -> tuple[ErrorCase, ...]:
+    return (
+        ErrorCase(lambda: function(numpy.ones(2), "1"), TypeError, "unsupported operand str"),
+        ErrorCase(lambda: function(numpy.ones(2), numpy.ones(3)), ValueError, "could not be broadcast"),
+    )
+
+
+for _function, _cases in ((add, _PAIRS), (sub, _PAIRS), (mul, _PAIRS), (div, _DIVISORS)):
+    register(
+        name=_function.__name__,
+        function=_function,
+        composed=None,
+        cases=_cases,
+        errors=_refusing(_function),
+        kind="primitive",
+        torch=f"torch.{_function.__name__}",
+    )
 register(
-    name="neg", function=neg, composed=None, cases=(Case(((3, 4),)),), kind="primitive", torch="torch.neg"
+    name="neg",
+    function=neg,
+    composed=None,
+    cases=(Case(((3, 4),)), Case(((),))),
+    errors=(ErrorCase(lambda: neg([1.0]), TypeError, "must be a Tensor, got list"),),  # type: ignore[arg-type]
+    kind="primitive",
+    torch="torch.neg",
 )
 register(
     name="pow",
@@ -193,26 +198,14 @@ register(
         Case((positive(2, 3), (3,))),
         Case(((3, 4),), {"exponent": 2}),
         Case((positive(3, 4),), {"exponent": -0.5}),
+        Case((positive(3, 4),), {"exponent": 0.5}),
         Case(((3, 4),), {"exponent": 0}),
+        Case(((3, 4),), {"exponent": 3}),
+    ),
+    errors=(
+        *_refusing(pow),
+        ErrorCase(lambda: pow(numpy.arange(3), -1), ValueError, "negative integer power"),
     ),
     kind="primitive",
     torch="torch.pow",
-)
-register(
-    name="matmul",
-    function=matmul,
-    composed=None,
-    cases=(
-        Case(((3, 4), (4, 2))),
-        Case(((2, 3, 4), (4, 5))),
-        Case(((2, 1, 3, 4), (5, 4, 2))),
-        Case(((4,), (4, 2))),
-        Case(((3, 4), (4,))),
-        Case(((4,), (4,))),
-        Case(((2, 3, 4), (4,))),
-        Case(((4,), (2, 4, 3))),
-    ),
-    errors=(ErrorCase(lambda: matmul(Tensor([[1.0, 2.0]]), Tensor([[1.0, 2.0]])), ValueError, "last size"),),
-    kind="primitive",
-    torch="torch.matmul",
 )

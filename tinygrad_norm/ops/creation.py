@@ -5,7 +5,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
-from ..backends import Array, asarray
+from ..backends import asarray
 from ..backends.random import generator
 from .dims import Shape, as_shape
 from .operands import default_dtype
@@ -23,13 +23,13 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     if isinstance(data, Tensor):
         array = data.array
     elif hasattr(data, "dtype") and hasattr(data, "shape"):
-        array = data
+        array = asarray(data)
     else:
-        array = _from_sequences(data)
+        array = asarray(_from_sequences(data))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
-    array = asarray(array)
-    return _wrap(array.astype(array.dtype if dtype is None else numpy.dtype(dtype)), requires_grad)
+    out = Tensor._wrap(array.astype(array.dtype if dtype is None else numpy.dtype(dtype)))
+    return out.requires_grad_() if requires_grad else out
 
 
 def _from_sequences(data: Any) -> numpy.ndarray:
@@ -47,7 +47,7 @@ def _from_sequences(data: Any) -> numpy.ndarray:
     return array
 
 
-def _wrap(array: Any, requires_grad: bool) -> Tensor:
+def _wrap(array: numpy.ndarray, requires_grad: bool) -> Tensor:
     out = Tensor._wrap(asarray(array))
     return out.requires_grad_() if requires_grad else out
 
@@ -59,19 +59,24 @@ def _shape(size: tuple[Any, ...]) -> Shape:
     return shape
 
 
+def _or_default(dtype: Any) -> Any:
+    return default_dtype if dtype is None else dtype
+
+
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return zeros of shape `size`, given as numbers or as one tuple."""
-    return _wrap(numpy.zeros(_shape(size), dtype or default_dtype), requires_grad)
+    return _wrap(numpy.zeros(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return ones of shape `size`, given as numbers or as one tuple."""
-    return _wrap(numpy.ones(_shape(size), dtype or default_dtype), requires_grad)
+    return _wrap(numpy.ones(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of shape `size` with `fill_value` everywhere, in the dtype that the value has."""
-    return _wrap(numpy.full(_shape((size,)), fill_value, dtype or _dtype_of(fill_value)), requires_grad)
+    dtype = _dtype_of(fill_value) if dtype is None else dtype
+    return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
 
 
 def _dtype_of(*numbers: Any) -> numpy.dtype:
@@ -93,13 +98,13 @@ def arange(
         start, end = 0, start
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange from {start} to {end} cannot go in steps of {step}")
-    array = numpy.arange(start, end, step, dtype=dtype or _dtype_of(start, end, step))
-    return _wrap(array, requires_grad)
+    dtype = _dtype_of(start, end, step) if dtype is None else dtype
+    return _wrap(numpy.arange(start, end, step).astype(dtype), requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return the (n, m) matrix with ones on its diagonal; m is n if not given."""
-    return _wrap(numpy.eye(n, m, dtype=dtype or default_dtype), requires_grad)
+    return _wrap(numpy.eye(n, m, dtype=_or_default(dtype)), requires_grad)
 
 
 def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -112,38 +117,43 @@ def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     return _wrap(_normal(_shape(size), dtype), requires_grad)
 
 
-def _uniform(shape: Shape, dtype: Any) -> Array:
-    dtype = numpy.dtype(dtype or default_dtype)
+def _uniform(shape: Shape, dtype: Any) -> numpy.ndarray:
+    dtype = numpy.dtype(_or_default(dtype))
     if dtype == numpy.float16:  # from float32 it could round up to 1
         return (generator().integers(0, 2048, shape) / 2048).astype(dtype)
-    return generator().random(shape, dtype)  # type: ignore[arg-type]
+    return generator().random(shape, dtype)
 
 
-def _normal(shape: Shape, dtype: Any) -> Array:
-    dtype = numpy.dtype(dtype or default_dtype)
+def _normal(shape: Shape, dtype: Any) -> numpy.ndarray:
+    dtype = numpy.dtype(_or_default(dtype))
     return generator().standard_normal(shape, numpy.float32 if dtype.itemsize < 8 else dtype).astype(dtype)
 
 
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return zeros of the shape and dtype of `input`."""
-    return zeros(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Return zeros of the shape and dtype of `input`, on its device."""
+    dtype = input.dtype if dtype is None else dtype
+    return zeros(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return ones of the shape and dtype of `input`."""
-    return ones(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Return ones of the shape and dtype of `input`, on its device."""
+    dtype = input.dtype if dtype is None else dtype
+    return ones(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
 
 
 def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return `fill_value` everywhere, in the shape and dtype of `input`."""
-    return full(input.shape, fill_value, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Return `fill_value` everywhere, in the shape and dtype of `input`, on its device."""
+    dtype = input.dtype if dtype is None else dtype
+    return full(input.shape, fill_value, dtype=dtype, requires_grad=requires_grad).to(input.device)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return random numbers, uniform in [0, 1), of the shape and dtype of `input`."""
-    return rand(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Return random numbers, uniform in [0, 1), of the shape and dtype of `input`, on its device."""
+    dtype = input.dtype if dtype is None else dtype
+    return rand(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
 
 
 def randn_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return standard normal random numbers of the shape and dtype of `input`."""
-    return randn(input.shape, dtype=dtype or input.dtype, requires_grad=requires_grad)
+    """Return standard normal random numbers of the shape and dtype of `input`, on its device."""
+    dtype = input.dtype if dtype is None else dtype
+    return randn(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)

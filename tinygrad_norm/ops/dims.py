@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 Dim = int | tuple[int, ...] | list[int] | None
 Axes = tuple[int, ...]
@@ -13,34 +14,54 @@ def normalize_dim(dim: int, ndim: int) -> int:
     """Return `dim` as a non-negative axis; a 0-d tensor counts as having one.
 
     Raises:
+        TypeError: for anything but an integer.
         IndexError: for an axis that does not exist.
     """
+    if not isinstance(dim, int):
+        dim = _index(dim)
     n = ndim or 1
     if not -n <= dim < n:
         raise IndexError(f"dim {dim} is out of range for a tensor with {ndim} axes: use {-n} to {n - 1}")
     return dim + n if dim < 0 else dim
 
 
+def _index(dim: Any) -> int:
+    try:
+        return operator.index(dim)
+    except TypeError:
+        raise TypeError(
+            f"dim must be an int, or where several are meant a tuple of ints, got {dim!r}"
+        ) from None
+
+
 def normalize_dims(dim: Dim, ndim: int) -> Axes:
     """Return `dim` as non-negative axes; None and () mean all of them.
 
     Raises:
+        TypeError: for anything but integers.
         IndexError: for an axis that does not exist.
         ValueError: for an axis named twice.
     """
     if dim is None:
         return tuple(range(ndim))
-    if isinstance(dim, int):
+    if not isinstance(dim, tuple | list):
         axis = normalize_dim(dim, ndim)
         return (axis,) if ndim else ()
-    if not isinstance(dim, tuple | list):
-        raise TypeError(f"dim must be an int or a tuple of ints, got {type(dim).__name__}")
     if not dim:
         return tuple(range(ndim))
-    axes = tuple(normalize_dim(operator.index(d), ndim) for d in dim)
+    axes = tuple([normalize_dim(d, ndim) for d in dim])
     if len(set(axes)) != len(axes):
         raise ValueError(f"dim {dim} names an axis of a tensor with {ndim} axes twice")
     return axes if ndim else ()
+
+
+def named_dims(dims: int | Sequence[int], ndim: int) -> Axes:
+    """Return exactly the axes that `dims` names, non-negative; () names none.
+
+    Raises:
+        IndexError, TypeError, ValueError: as `normalize_dims`.
+    """
+    return () if isinstance(dims, tuple | list) and not dims else normalize_dims(dims, ndim)  # type: ignore[arg-type]
 
 
 def kept_shape(shape: Shape, axes: Axes) -> Shape:

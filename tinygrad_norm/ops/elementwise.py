@@ -1,19 +1,20 @@
 """Functions of one number, element by element, and of two or three with kinks between them.
 
-At a kink the gradient is the subgradient 0 (abs, sign) or shared evenly (maximum, minimum). Where the
-slope is infinite, at sqrt(0), it is 0 too: a norm or a standard deviation of nothing stays finite.
+At a kink the gradient is the subgradient 0 (abs, sign) or shared evenly (maximum, minimum). At sqrt(0),
+where PyTorch has an infinite slope, it is 0 too: the gradient of a norm or of a standard deviation
+that is 0 stays finite.
 """
 
-import math
+import operator
+from functools import partial
 from typing import Any
-
-import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..registry import Case, ErrorCase, Input, distinct, positive, register, uniform
+from ..registry import Case, ErrorCase, distinct, positive, register, uniform
 from .broadcast import shape_of, unbroadcast
+from .ieee import silent
 from .operands import as_float_tensor, as_tensor, meet, result_type
 
 
@@ -21,8 +22,7 @@ class Exp(Function):
     """y = exp(x) · dx = dy·y"""
 
     def forward(self, x: Array) -> Array:
-        with numpy.errstate(over="ignore"):
-            y = namespace(x).exp(x)
+        y = silent.run(namespace(x).exp, x)
         self.saved = (y,)
         return y
 
@@ -35,8 +35,7 @@ class Expm1(Function):
     """y = exp(x) - 1 · dx = dy·(y + 1)"""
 
     def forward(self, x: Array) -> Array:
-        with numpy.errstate(over="ignore"):
-            y = namespace(x).expm1(x)
+        y = silent.run(namespace(x).expm1, x)
         self.saved = (y,)
         return y
 
@@ -50,8 +49,7 @@ class Log(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        with numpy.errstate(divide="ignore", invalid="ignore"):
-            return namespace(x).log(x)
+        return silent.run(namespace(x).log, x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -63,8 +61,7 @@ class Log1p(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        with numpy.errstate(divide="ignore", invalid="ignore"):
-            return namespace(x).log1p(x)
+        return silent.run(namespace(x).log1p, x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -75,8 +72,7 @@ class Sqrt(Function):
     """y = √x · dx = dy/(2y), 0 where y = 0"""
 
     def forward(self, x: Array) -> Array:
-        with numpy.errstate(invalid="ignore"):
-            y = namespace(x).sqrt(x)
+        y = silent.run(namespace(x).sqrt, x)
         self.saved = (y,)
         return y
 
@@ -86,12 +82,15 @@ class Sqrt(Function):
         return dy * ~zero / (2 * (y + zero))
 
 
+def _one_over_root(x: Array) -> Array:
+    return 1 / namespace(x).sqrt(x)
+
+
 class Rsqrt(Function):
     """y = 1/√x · dx = -dy·y³/2"""
 
     def forward(self, x: Array) -> Array:
-        with numpy.errstate(divide="ignore", invalid="ignore"):
-            y = 1 / namespace(x).sqrt(x)
+        y = silent.run(_one_over_root, x)
         self.saved = (y,)
         return y
 
@@ -104,8 +103,7 @@ class Reciprocal(Function):
     """y = 1/x · dx = -dy·y²"""
 
     def forward(self, x: Array) -> Array:
-        with numpy.errstate(divide="ignore", over="ignore"):
-            y = 1 / x
+        y = silent.run(operator.truediv, 1, x)
         self.saved = (y,)
         return y
 
@@ -119,8 +117,7 @@ class Square(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        with numpy.errstate(over="ignore"):
-            return x * x
+        return silent.run(namespace(x).square, x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -132,7 +129,7 @@ class Abs(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return abs(x)
+        return namespace(x).abs(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -154,8 +151,7 @@ class Sin(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        with numpy.errstate(invalid="ignore"):
-            return namespace(x).sin(x)
+        return silent.run(namespace(x).sin, x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -167,8 +163,7 @@ class Cos(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        with numpy.errstate(invalid="ignore"):
-            return namespace(x).cos(x)
+        return silent.run(namespace(x).cos, x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -193,7 +188,7 @@ class Sigmoid(Function):
 
     def forward(self, x: Array) -> Array:
         xp = namespace(x)
-        e = xp.exp(-abs(x))  # at most 1, so that neither side overflows
+        e = xp.exp(-xp.abs(x))  # at most 1, so that neither side overflows
         y = xp.where(x >= 0, 1, e) / (1 + e)
         self.saved = (y,)
         return y
@@ -201,6 +196,16 @@ class Sigmoid(Function):
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
         return dy * (y * (1 - y))
+
+
+class Clone(Function):
+    """y = a copy of x · dx = dy"""
+
+    def forward(self, x: Array) -> Array:
+        return x.copy()
+
+    def backward(self, dy: Array) -> Gradients:
+        return dy
 
 
 class Maximum(Function):
@@ -212,7 +217,8 @@ class Maximum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        return _to_winner(dy, a > b, a == b, shape_of(a), shape_of(b))
+        da = _to_winner(dy, a < b, a == b, a) if self.needs[0] else None
+        return da, _to_winner(dy, b < a, a == b, b) if self.needs[1] else None
 
 
 class Minimum(Function):
@@ -224,13 +230,13 @@ class Minimum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        return _to_winner(dy, a < b, a == b, shape_of(a), shape_of(b))
+        da = _to_winner(dy, a > b, a == b, a) if self.needs[0] else None
+        return da, _to_winner(dy, b > a, a == b, b) if self.needs[1] else None
 
 
-def _to_winner(dy: Array, first: Array, tie: Array, a_shape: Any, b_shape: Any) -> Gradients:
+def _to_winner(dy: Array, lost: Array, tie: Array, x: Array) -> Array:
     xp = namespace(dy)
-    da = xp.where(tie, dy * 0.5, xp.where(first, dy, 0))
-    return unbroadcast(da, a_shape), unbroadcast(dy - da, b_shape)
+    return unbroadcast(xp.where(lost, 0, xp.where(tie, dy * 0.5, dy)), x.shape)
 
 
 class Clamp(Function):
@@ -327,14 +333,25 @@ def sigmoid(input: Tensor) -> Tensor:
     return Sigmoid.apply(as_float_tensor(input))
 
 
+def clone(input: Tensor) -> Tensor:
+    """Return a copy, through which gradients flow."""
+    return Clone.apply(as_tensor(input))
+
+
+def contiguous(input: Tensor) -> Tensor:
+    """Return `input` itself where its elements lie in order in memory, else a copy where they do."""
+    x = as_tensor(input)
+    return x if x.array.flags.c_contiguous else clone(x)
+
+
 def maximum(input: Tensor, other: Tensor) -> Tensor:
     """Return the larger of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Maximum.apply(*meet(input, other))
+    return Maximum.apply(*meet(as_tensor(input), other))
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
     """Return the smaller of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Minimum.apply(*meet(input, other))
+    return Minimum.apply(*meet(as_tensor(input), other))
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -343,8 +360,72 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     Raises:
         ValueError: where neither bound is given.
     """
+    x = as_tensor(input)
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
-    dtype = result_type(*(bound for bound in (input, min, max) if bound is not None))
-    low, high = (b.astype(dtype) if isinstance(b, Tensor) else b for b in (min, max))
-    return Clamp.apply(input.astype(dtype), low, high)
+    bounds = [bound for bound in (min, max) if bound is not None]
+    dtype = result_type(x, *bounds)
+    low, high = (bound.astype(dtype) if isinstance(bound, Tensor) else bound for bound in (min, max))
+    return Clamp.apply(x.astype(dtype), low, high)
+
+
+_LIST: Any = [1.0]
+_SMOOTH = (Case(((3, 4),)), Case(((),)), Case(((0, 3),)))
+_KINKED = (Case((distinct(3, 4),)), Case((distinct(0, 3),)))
+_POSITIVE = (Case((positive(3, 4),)), Case((positive(),)), Case((positive(0, 3),)))
+
+for _function, _cases in (
+    (exp, _SMOOTH),
+    (expm1, _SMOOTH),
+    (log, _POSITIVE),
+    (log1p, _POSITIVE),
+    (sqrt, _POSITIVE),
+    (rsqrt, _POSITIVE),
+    (reciprocal, _POSITIVE),
+    (square, _SMOOTH),
+    (abs, _KINKED),
+    (sign, _KINKED),
+    (sin, _SMOOTH),
+    (cos, _SMOOTH),
+    (tanh, _SMOOTH),
+    (sigmoid, _SMOOTH),
+    (clone, _SMOOTH),
+):
+    register(
+        name=_function.__name__,
+        function=_function,
+        composed=None,
+        cases=_cases,
+        errors=(ErrorCase(partial(_function, _LIST), TypeError, "must be a Tensor, got list"),),
+        kind="primitive",
+        torch=f"torch.{_function.__name__}",
+    )
+
+_PAIRS = (Case(((3, 4), (3, 4))), Case(((2, 3, 4), (3, 1))), Case(((), (2, 3))), Case(((0, 3), (3,))))
+
+for _binary in (maximum, minimum):
+    register(
+        name=_binary.__name__,
+        function=_binary,
+        composed=None,
+        cases=_PAIRS,
+        errors=(ErrorCase(partial(_binary, _LIST, _LIST), TypeError, "must be a Tensor, got list"),),
+        kind="primitive",
+        torch=f"torch.{_binary.__name__}",
+    )
+
+register(
+    name="clamp",
+    function=clamp,
+    composed=None,
+    cases=(
+        Case((distinct(4, 4),), {"min": -0.7, "max": 0.6}),
+        Case((distinct(4, 4),), {"min": 0.2}),
+        Case((distinct(4, 4),), {"max": 0.2}),
+        Case((distinct(3, 4), uniform(-0.84, -0.81, 4), uniform(0.56, 0.59, 3, 1))),
+        Case((distinct(3, 4), None, uniform(0.56, 0.59, 4))),
+    ),
+    errors=(ErrorCase(lambda: clamp(Tensor(1.0)), ValueError, "min, max or both"),),
+    kind="primitive",
+    torch="torch.clamp",
+)

@@ -4,14 +4,18 @@ Values over several axes share their gradient evenly among ties. Along one axis 
 (`max(x, dim)`), the first extreme element gets all of it.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
+
+import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..registry import Case, ErrorCase, distinct, fixed, register
+from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dim, normalize_dims
 from .elementwise import maximum, minimum
+from .operands import as_tensor
 from .shape import reshape
 
 
@@ -23,7 +27,7 @@ class ValuesAndIndices(NamedTuple):
 
 
 class Amax(Function):
-    """y = max x over `axes` · dx = dy where x = y, divided by how many x there are equal to y"""
+    """y = max x over `axes` · dx = dy where x = y, divided by how many x equal y"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         y = x.max(axes, keepdims=keepdim)
@@ -35,7 +39,7 @@ class Amax(Function):
 
 
 class Amin(Function):
-    """y = min x over `axes` · dx = dy where x = y, divided by how many x there are equal to y"""
+    """y = min x over `axes` · dx = dy where x = y, divided by how many x equal y"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         y = x.min(axes, keepdims=keepdim)
@@ -54,7 +58,7 @@ def _share(dy: Array, x: Array, y: Array, axes: Axes) -> Array:
 
 
 class MaxAlong(Function):
-    """y = x[i] with i = argmax x along `dim` · dx = dy at i, 0 elsewhere"""
+    """y = xᵢ with i = argmax x along `dim` · dxᵢ = dy, 0 elsewhere"""
 
     constants = (1,)
 
@@ -63,28 +67,29 @@ class MaxAlong(Function):
 
     def _take(self, x: Array, index: Array, dim: int, keepdim: bool) -> tuple[Array, Array]:
         kept = index.reshape(kept_shape(x.shape, (dim,)))
-        self.saved = x.shape, dim, kept
+        self.saved = x.shape, dim, kept.copy()  # the caller is handed the index, and may change it
         y = namespace(x).take_along_axis(x, kept, dim)
-        return (y, kept.copy()) if keepdim else (y.reshape(index.shape), index)
+        return (y, kept) if keepdim else (y.reshape(index.shape), index)
 
     def backward(self, dy: Array, _: Array | None) -> Gradients:
         shape, dim, index = self.saved
-        xp = namespace(dy)
-        places = xp.arange(shape[dim]).reshape([-1 if i == dim else 1 for i in range(len(shape))])
+        places = namespace(dy).arange(shape[dim]).reshape([-1 if i == dim else 1 for i in range(len(shape))])
         return dy.reshape(index.shape) * (places == index)
 
 
 class MinAlong(MaxAlong):
-    """y = x[i] with i = argmin x along `dim` · dx = dy at i, 0 elsewhere"""
+    """y = xᵢ with i = argmin x along `dim` · dxᵢ = dy, 0 elsewhere"""
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> tuple[Array, Array]:
         return self._take(x, x.argmin(dim), dim, keepdim)
 
 
-def _extreme_axes(name: str, input: Tensor, dim: Dim) -> Axes:
-    axes = normalize_dims(dim, input.ndim)
-    if any(input.shape[axis] == 0 for axis in axes):
-        raise ValueError(f"{name} of nothing: shape {input.shape} has size 0 along dim {dim}")
+def _axes_with_elements(name: str, x: Tensor, dim: Dim) -> Axes:
+    axes = normalize_dims(dim, x.ndim)
+    if 0 in [x.shape[axis] for axis in axes]:
+        raise ValueError(
+            f"{name} over dim {dim} of a tensor of shape {x.shape}: there is nothing to choose from"
+        )
     return axes
 
 
@@ -92,78 +97,130 @@ def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """Return the largest elements over `dim` (all axes if ()); ties share the gradient.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    return Amax.apply(input, axes=_extreme_axes("amax", input, dim), keepdim=keepdim)
+    x = as_tensor(input)
+    return Amax.apply(x, axes=_axes_with_elements("amax", x, dim), keepdim=keepdim)
 
 
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """Return the smallest elements over `dim` (all axes if ()); ties share the gradient.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    return Amin.apply(input, axes=_extreme_axes("amin", input, dim), keepdim=keepdim)
+    x = as_tensor(input)
+    return Amin.apply(x, axes=_axes_with_elements("amin", x, dim), keepdim=keepdim)
 
 
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """Return the largest element; along axis `dim`, also where it is; with a tensor, the larger of both.
+    """Return the largest element; along axis `dim`, (values, indices); with a tensor, the larger of both.
 
-    `max(x)` shares its gradient among ties. `max(x, dim)` returns (values, indices) and its gradient
-    goes to the index, the first of equals. `max(x, other)` is `maximum`.
+    `max(x)` shares its gradient among ties; that of `max(x, dim)` goes to the index, the first of equals.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    if other is not None or isinstance(dim, Tensor):
-        return maximum(input, dim if other is None else other)
-    if dim is None:
-        return amax(input)
-    return _along("max", MaxAlong, input, dim, keepdim)
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return maximum(input, other)
+    return amax(input) if dim is None else _along("max", MaxAlong, input, dim, keepdim)
 
 
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """Return the smallest element; along axis `dim`, also where it is; with a tensor, the smaller of both.
+    """Return the smallest element; along axis `dim`, (values, indices); with a tensor, the smaller of both.
 
-    `min(x)` shares its gradient among ties. `min(x, dim)` returns (values, indices) and its gradient
-    goes to the index, the first of equals. `min(x, other)` is `minimum`.
+    `min(x)` shares its gradient among ties; that of `min(x, dim)` goes to the index, the first of equals.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    if other is not None or isinstance(dim, Tensor):
-        return minimum(input, dim if other is None else other)
-    if dim is None:
-        return amin(input)
-    return _along("min", MinAlong, input, dim, keepdim)
+    other = dim if isinstance(dim, Tensor) else other
+    if other is not None:
+        return minimum(input, other)
+    return amin(input) if dim is None else _along("min", MinAlong, input, dim, keepdim)
 
 
-def _along(name: str, function: type[Function], input: Tensor, dim: int, keepdim: bool) -> ValuesAndIndices:
-    axis = normalize_dim(dim, input.ndim)
-    _extreme_axes(name, input, dim)
-    if input.ndim:
-        return ValuesAndIndices(*function.apply(input, dim=axis, keepdim=keepdim))
-    values, indices = function.apply(reshape(input, 1), dim=0, keepdim=False)
-    return ValuesAndIndices(values, indices)
+def _along(name: str, function: type[Function], input: Any, dim: int, keepdim: bool) -> ValuesAndIndices:
+    x = as_tensor(input)
+    axis = normalize_dim(dim, x.ndim)
+    _axes_with_elements(name, x, axis)
+    if x.ndim:
+        return ValuesAndIndices(*function.apply(x, dim=axis, keepdim=keepdim))
+    return ValuesAndIndices(*function.apply(reshape(x, 1), dim=0, keepdim=False))
 
 
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the index of the largest element along `dim` (in the flattened tensor if None), as int64.
+    """Return the int64 index of the largest element along `dim`, or in the flattened tensor if None.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    _extreme_axes("argmax", input, dim)
-    axis = None if dim is None else normalize_dim(dim, input.ndim) if input.ndim else None
-    return Tensor._wrap(input.array.argmax(axis, keepdims=keepdim))
+    x, axis = _one_axis("argmax", input, dim)
+    return Tensor._wrap(x.array.argmax(axis, keepdims=keepdim))
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the index of the smallest element along `dim` (in the flattened tensor if None), as int64.
+    """Return the int64 index of the smallest element along `dim`, or in the flattened tensor if None.
 
     Raises:
-        ValueError: where there are no elements to choose from.
+        ValueError: where there is nothing to choose from.
     """
-    _extreme_axes("argmin", input, dim)
-    axis = None if dim is None else normalize_dim(dim, input.ndim) if input.ndim else None
-    return Tensor._wrap(input.array.argmin(axis, keepdims=keepdim))
+    x, axis = _one_axis("argmin", input, dim)
+    return Tensor._wrap(x.array.argmin(axis, keepdims=keepdim))
+
+
+def _one_axis(name: str, input: Any, dim: int | None) -> tuple[Tensor, int | None]:
+    x = as_tensor(input)
+    axis = None if dim is None else normalize_dim(dim, x.ndim)
+    _axes_with_elements(name, x, axis)
+    return x, axis if x.ndim else None
+
+
+def _refusing(function: Any, *calls: tuple[Any, type[Exception], str]) -> tuple[ErrorCase, ...]:
+    nothing = numpy.zeros((0, 3))
+    return tuple([ErrorCase(partial(function, nothing, dim), error, match) for dim, error, match in calls])
+
+
+for _function in (amax, amin):
+    register(
+        name=_function.__name__,
+        function=_function,
+        composed=None,
+        cases=(
+            Case((distinct(3, 4),)),
+            Case((distinct(2, 3, 4),), {"dim": (0, -1), "keepdim": True}),
+            Case((distinct(3, 4),), {"dim": 1}),
+            Case((distinct(),)),
+        ),
+        errors=_refusing(
+            _function,
+            ((), ValueError, "nothing to choose from"),
+            (2, IndexError, "dim 2 is out of range"),
+        ),
+        kind="primitive",
+        torch=f"torch.{_function.__name__}",
+    )
+
+for _function in (max, min):
+    register(
+        name=_function.__name__,
+        function=_function,
+        composed=None,
+        cases=(
+            Case((distinct(3, 4),)),
+            Case((distinct(3, 4),), {"dim": 1}),
+            Case((distinct(2, 3, 2),), {"dim": -2, "keepdim": True}),
+            Case((distinct(),), {"dim": 0}),
+            Case((distinct(3, 0),), {"dim": 0}),
+            Case(((3, 4), (4,))),
+        ),
+        errors=_refusing(
+            _function,
+            (None, ValueError, "nothing to choose from"),
+            (0, ValueError, "nothing to choose from"),
+            ((0, 1), TypeError, "dim must be an int"),
+        ),
+        kind="primitive",
+        torch=f"torch.{_function.__name__}",
+    )

@@ -1,8 +1,10 @@
-"""Choosing elements: by position, by mask, by condition.
+"""Choosing elements: by position, by index, by condition.
 
-A chosen element's gradient goes back to where it was taken from; one taken several times gets the sum.
+A chosen element's gradient goes back to the place it was taken from; one taken several times gets the
+sum. Where a key holds arrays of integers that sum is a scatter: see `scatter_add`.
 """
 
+from functools import partial
 from types import EllipsisType
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array, asarray, namespace
 from ..registry import Case, ErrorCase, booleans, fixed, integers, register
 from .broadcast import shape_of, unbroadcast
-from .dims import Shape, kept_shape, normalize_dim
+from .creation import ones, tensor, zeros
+from .dims import Shape, normalize_dim
+from .half import widen
 from .operands import as_tensor, meet, result_type
+from .shape import expand, reshape
 
 _BASIC = (int, slice, type(None), EllipsisType)
 
@@ -80,27 +85,44 @@ class Triangle(Function):
 
 
 def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
-    """Return zeros of `shape` with `dy` added at `key`, once for every time an element is named."""
+    """Return zeros of `shape` with `dy` added at `key`, once for every time an element is named.
+
+    NumPy adds at flat positions several times faster than at a key of several parts. They are found
+    by asking each axis for its coordinates at `key`.
+    """
     xp = namespace(dy)
-    dx = xp.zeros(shape, dy.dtype)
-    if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):
+    dy = widen(dy)
+    if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # names nothing twice
+        dx = xp.zeros(shape, dy.dtype)
         dx[key] = dy
-    else:
-        xp.add.at(dx, key, dy)
-    return dx
+        return dx
+    positions: Any = 0
+    stride = 1
+    for axis in range(len(shape) - 1, -1, -1):
+        coordinates = xp.broadcast_to(_arange_along(xp, axis, shape), shape)[key]
+        positions = positions + coordinates * stride
+        stride *= shape[axis]
+    dx = xp.zeros(stride, dy.dtype)
+    xp.add.at(dx, positions.reshape(-1), dy.reshape(-1))
+    return dx.reshape(shape)
+
+
+def _arange_along(xp: Any, axis: int, shape: Shape) -> Array:
+    return xp.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
 
 
 def getitem(input: Tensor, key: Any) -> Tensor:
-    """Return input[key]: ints, slices, None and Ellipsis give views; arrays and lists of indices, copies.
+    """Return input[key]: ints, slices, None and Ellipsis give a view; tensors and lists of indices, a copy.
 
     Raises:
         IndexError: for an index out of range, or too many of them.
-        TypeError: for indices that are neither integers nor bools.
+        TypeError: for an index that is neither an integer nor a bool.
     """
     if type(key) in _BASIC:
         return Slice.apply(input, key=key)
-    parts = tuple([_as_index(k) for k in (key if type(key) is tuple else (key,))])
-    if not any(isinstance(k, numpy.bool_) or hasattr(k, "dtype") for k in parts):
+    key = key if type(key) is tuple else (key,)
+    parts = tuple([k if type(k) in _BASIC else _as_index(k) for k in key])
+    if not any(hasattr(k, "dtype") for k in parts):
         return Slice.apply(input, key=parts)
     if any(type(k) is int for k in parts):
         basic, parts = _ints_first(parts)
@@ -109,36 +131,112 @@ def getitem(input: Tensor, key: Any) -> Tensor:
 
 
 def _as_index(k: Any) -> Any:
-    if type(k) in _BASIC:
-        return k
     if isinstance(k, Tensor):
         k = k.array
-    elif isinstance(k, bool | list | tuple | range):
-        k = numpy.asarray(
-            [i.array if isinstance(i, Tensor) else i for i in k] if not isinstance(k, bool) else k
-        )
-        k = k.astype(numpy.int64) if k.size == 0 else k
-    kind = getattr(getattr(k, "dtype", None), "kind", "")
-    if kind not in ("i", "u", "b"):
+    elif not hasattr(k, "dtype"):
+        k = _from_sequence(k)
+    if k.dtype.kind not in "iub":
+        raise TypeError(f"a tensor is indexed by integers or bools, got {k.dtype}: convert it with .long()")
+    if k.dtype.kind != "b" and k.ndim == 0:
+        return int(k)
+    return asarray(k)
+
+
+def _from_sequence(k: Any) -> Array:
+    if not isinstance(k, bool | list | tuple | range):
         raise TypeError(
-            f"a tensor is indexed by ints, slices, None, ... and integer or bool tensors, got {k!r}"
+            f"a tensor is indexed by ints, slices, None, ... and tensors of integers or bools, got {k!r}"
         )
-    return int(k) if k.ndim == 0 and kind != "b" else numpy.asarray(k) if isinstance(k, numpy.generic) else k
+    array = asarray(k)
+    return array if array.size else array.astype(numpy.int64)
 
 
 def _ints_first(parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split a key in two steps: NumPy alone would count an int beside arrays as one of the arrays."""
+    """Split a key in two steps, as PyTorch takes them: NumPy counts an int beside arrays as an array."""
     basic: list[Any] = []
     rest: list[Any] = []
     for k in parts:
         if hasattr(k, "dtype"):
-            basic.extend([slice(None)] * (k.ndim if k.dtype.kind == "b" else 1))
+            basic += [slice(None)] * (k.ndim if k.dtype.kind == "b" else 1)
             rest.append(k)
         else:
             basic.append(k)
             if type(k) is not int:
                 rest.append(k if k is Ellipsis else slice(None))
     return tuple(basic), tuple(rest)
+
+
+def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return y with y[i][j][k] = input[i][index[i][j][k]][k] (here for dim = 1), of the shape of `index`.
+
+    Raises:
+        ValueError: where `index` is longer than `input` along another axis than `dim`.
+        IndexError: for an index outside of 0 to size − 1.
+    """
+    x, i = as_tensor(input), as_tensor(index, "index")
+    axis = normalize_dim(dim, x.ndim)
+    if x.ndim != i.ndim or any(i.shape[d] > x.shape[d] for d in range(x.ndim) if d != axis):
+        raise ValueError(
+            f"gather along axis {axis} of a tensor of shape {x.shape} needs an index with as many axes and, "
+            f"but for that one, no larger sizes: got {i.shape}"
+        )
+    places = _checked_index("gather", i, x.shape[axis] if x.ndim else 1)
+    if not x.ndim:
+        return reshape(x, ())
+    xp = namespace(places)
+    key = [places if d == axis else _arange_along(xp, d, i.shape) for d in range(i.ndim)]
+    return Index.apply(x, key=tuple(key))
+
+
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
+    """Return `gather` with the other axes of `input` and `indices` broadcast; of flat tensors if dim is None.
+
+    Raises:
+        ValueError: where the other axes do not broadcast.
+        IndexError: for an index outside of 0 to size − 1.
+    """
+    x, i = as_tensor(input), as_tensor(indices, "indices")
+    if dim is None:
+        return gather(reshape(x, x.numel()), 0, reshape(i, i.numel()))
+    if x.ndim != i.ndim:
+        raise ValueError(f"take_along_dim needs as many axes in both, got {x.shape} and {i.shape}")
+    axis = normalize_dim(dim, x.ndim)
+    sizes = [
+        -1 if d == axis else max(n, m) if min(n, m) else 0
+        for d, (n, m) in enumerate(zip(x.shape, i.shape, strict=True))
+    ]
+    return gather(expand(x, sizes), axis, expand(i, sizes))
+
+
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+    """Return the slices of `input` along axis `dim` that the 1-d `index` names, in its order.
+
+    Raises:
+        ValueError: where `index` has several axes.
+        IndexError: for an index outside of 0 to size − 1.
+    """
+    x, i = as_tensor(input), as_tensor(index, "index")
+    if i.ndim > 1:
+        raise ValueError(
+            f"index_select needs a 1-d index, got shape {i.shape}: use x[index] for several axes"
+        )
+    axis = normalize_dim(dim, x.ndim)
+    places = _checked_index("index_select", i, x.shape[axis] if x.ndim else 1).reshape(-1)
+    if not x.ndim:
+        return reshape(x, ())
+    return Index.apply(x, key=(slice(None),) * axis + (places,))
+
+
+def _checked_index(name: str, index: Tensor, size: int) -> Array:
+    array = index.array
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} needs an index of integers, got {array.dtype}: convert it with .long()")
+    if array.size and not (array.min() >= 0 and array.max() < size):
+        raise IndexError(
+            f"{name} got indices from {array.min()} to {array.max()}, but the axis has size {size}: "
+            f"use 0 to {size - 1}"
+        )
+    return array
 
 
 def where(condition: Tensor, input: Any, other: Any) -> Tensor:
@@ -148,10 +246,9 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
         TypeError: where `condition` is not bool.
     """
     mask = _as_mask(condition, "condition")
-    a, b = meet(input, other) if isinstance(input, Tensor) or isinstance(other, Tensor) else (input, other)
+    a, b = meet(input, other)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
-        dtype = result_type(a, b)
-        a, b = Tensor(numpy.asarray(a, dtype)), Tensor(numpy.asarray(b, dtype))
+        a = as_tensor(a).astype(result_type(a, b))
     return Where.apply(mask, a, b)
 
 
@@ -166,15 +263,15 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Return `input` with `value` (a number or a 0-d tensor) where `mask` is True, broadcast.
 
     Raises:
-        TypeError: where `mask` is not bool, or `value` does not fit the dtype of `input`.
+        TypeError: where `mask` is not bool, or `value` a float for a tensor of integers.
+        ValueError: where `value` has axes.
     """
-    if isinstance(value, Tensor):
-        if value.ndim:
-            raise ValueError(f"value must be a number or a 0-d tensor, got shape {value.shape}: use where")
-        value = value.astype(input.dtype)
-    elif isinstance(value, float) and input.array.dtype.kind != "f":
-        raise TypeError(f"value {value} does not fit a tensor of {input.dtype}: convert it with .float()")
-    return Where.apply(_as_mask(mask, "mask"), value, input)
+    x, fill = as_tensor(input), as_tensor(value, "value")
+    if fill.ndim:
+        raise ValueError(f"value must be a number or a 0-d tensor, got shape {fill.shape}: use where")
+    if fill.array.dtype.kind == "f" and x.array.dtype.kind != "f":
+        raise TypeError(f"value {value} does not fit a tensor of {x.dtype}: convert that with .float()")
+    return Where.apply(_as_mask(mask, "mask"), fill.astype(x.dtype), x)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
@@ -188,6 +285,133 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
 
 
 def _triangle(input: Tensor, diagonal: int, lower: bool) -> Tensor:
-    if input.ndim < 2:
-        raise ValueError(f"a triangle needs a matrix, or several: got shape {input.shape}")
-    return Triangle.apply(input, diagonal=diagonal, lower=lower)
+    x = as_tensor(input)
+    if x.ndim < 2:
+        raise ValueError(f"a triangle needs a matrix, or several: got shape {x.shape}")
+    return Triangle.apply(x, diagonal=diagonal, lower=lower)
+
+
+_MASK, _ROW = numpy.array([[True, False, True], [False, True, True]]), numpy.array([2, 0, 0, -1])
+
+register(
+    name="getitem",
+    function=getitem,
+    composed=None,
+    cases=(
+        Case(((3, 4),), {"key": 1}),
+        Case(((3, 4),), {"key": (slice(None, None, 2), -1)}),
+        Case(((3, 4),), {"key": (None, Ellipsis, slice(1, 3))}),
+        Case(((2, 3),), {"key": (1, 2)}),
+        Case(((3, 4),), {"key": _ROW}),
+        Case(((2, 3, 4),), {"key": (slice(None), [2, 2])}),
+        Case(((2, 3, 4),), {"key": (0, slice(None), _ROW)}),
+        Case(((3, 4),), {"key": (numpy.array([[0], [2]]), numpy.array([1, 1, 3]))}),
+        Case(((3, 2, 4),), {"key": (_ROW - 1, slice(None), _ROW)}),
+        Case(((2, 3),), {"key": _MASK}),
+        Case(((2, 3, 4),), {"key": (_MASK, slice(1, 3))}),
+        Case(((4, 2, 3),), {"key": (_ROW, _MASK[:, 0])}),
+        Case(((3, 2),), {"key": []}),
+    ),
+    errors=(
+        ErrorCase(lambda: Tensor([1.0, 2.0])[2], IndexError, "out of bounds"),
+        ErrorCase(lambda: Tensor([1.0, 2.0])[0, 0], IndexError, "too many indices"),
+        ErrorCase(lambda: Tensor([1.0, 2.0])[1.0], TypeError, "indexed by ints"),
+        ErrorCase(lambda: Tensor([1.0, 2.0])[Tensor([1.0])], TypeError, "by integers or bools"),
+    ),
+    kind="primitive",
+)
+register(
+    name="gather",
+    function=gather,
+    composed=None,
+    cases=(
+        Case(((3, 4), fixed([[3, 0, 0], [1, 1, 1]])), {"dim": 1}),
+        Case(((3, 4), fixed([[2, 0, 2, 1]])), {"dim": 0}),
+        Case(((2, 3, 2), integers(3, 2, 5, 2)), {"dim": -2}),
+    ),
+    inputs=("input", "index"),
+    errors=(
+        ErrorCase(lambda: gather(ones(2, 2), 1, zeros(3, 1, dtype=int)), ValueError, "no larger sizes"),
+        ErrorCase(lambda: gather(ones(2), 0, tensor([-1])), IndexError, "use 0 to 1"),
+        ErrorCase(lambda: gather(ones(2), 0, ones(1)), TypeError, "index of integers"),
+    ),
+    kind="primitive",
+    torch="torch.gather",
+)
+register(
+    name="take_along_dim",
+    function=take_along_dim,
+    composed=None,
+    cases=(
+        Case(((3, 4), fixed([[3, 0]])), {"dim": 1}),
+        Case(((1, 4), integers(4, 3, 2)), {"dim": 1}),
+        Case(((3, 4), integers(12, 5))),
+    ),
+    errors=(
+        ErrorCase(lambda: take_along_dim(ones(2), zeros(1, 1, dtype=int), 0), ValueError, "as many axes"),
+        ErrorCase(lambda: take_along_dim(ones(2), tensor([2])), IndexError, "use 0 to 1"),
+    ),
+    kind="primitive",
+    torch="torch.take_along_dim",
+)
+register(
+    name="index_select",
+    function=index_select,
+    composed=None,
+    cases=(
+        Case(((3, 4), fixed([2, 0, 2])), {"dim": 0}),
+        Case(((3, 4), integers(4, 6)), {"dim": -1}),
+        Case(((3, 4), integers(4, 0)), {"dim": 1}),
+    ),
+    inputs=("input", "index"),
+    errors=(
+        ErrorCase(lambda: index_select(ones(2), 0, zeros(1, 1, dtype=int)), ValueError, "1-d index"),
+        ErrorCase(lambda: index_select(ones(2), 0, tensor([2])), IndexError, "use 0 to 1"),
+    ),
+    kind="primitive",
+    torch="torch.index_select",
+)
+register(
+    name="where",
+    function=where,
+    composed=None,
+    cases=(
+        Case((booleans(3, 4), (3, 4), (3, 4))),
+        Case((booleans(3, 4), (4,), (3, 1))),
+        Case((booleans(4), (3, 4), ())),
+    ),
+    errors=(ErrorCase(lambda: where(ones(2), 1.0, 0.0), TypeError, "condition must be a bool tensor"),),
+    kind="primitive",
+    torch="torch.where",
+)
+register(
+    name="masked_fill",
+    function=masked_fill,
+    composed=None,
+    cases=(
+        Case(((3, 4), booleans(3, 4)), {"value": -2.5}),
+        Case(((3, 4), booleans(4)), {"value": 0}),
+        Case(((3, 4), booleans(3, 1), ())),
+    ),
+    errors=(
+        ErrorCase(lambda: masked_fill(ones(2), ones(2), 0), TypeError, "mask must be a bool tensor"),
+        ErrorCase(lambda: masked_fill(ones(2), ones(2) > 0, ones(2)), ValueError, "0-d"),
+        ErrorCase(lambda: masked_fill(tensor([1, 2]), ones(2) > 0, 0.5), TypeError, "does not fit"),
+    ),
+    kind="primitive",
+    torch="torch.masked_fill",
+)
+for _function in (tril, triu):
+    register(
+        name=_function.__name__,
+        function=_function,
+        composed=None,
+        cases=(
+            Case(((3, 4),)),
+            Case(((2, 3, 3),), {"diagonal": 1}),
+            Case(((4, 3),), {"diagonal": -1}),
+        ),
+        errors=(ErrorCase(partial(_function, ones(2)), ValueError, "needs a matrix"),),
+        kind="primitive",
+        torch=f"torch.{_function.__name__}",
+    )

@@ -60,14 +60,11 @@ def _operand(x: Any) -> Any:
 
 def _promote(a: Any, b: Any) -> tuple[Any, Any]:
     dtype = result_type(a, b)
-    return tuple(  # type: ignore[return-value]
-        x.astype(dtype) if isinstance(x, Tensor) and x.array.dtype != dtype else _number(x, dtype)
-        for x in (a, b)
-    )
+    return _as_dtype(a, dtype), _as_dtype(b, dtype)
 
 
-def _number(x: Any, dtype: numpy.dtype) -> Any:
-    return x if isinstance(x, Tensor) else dtype.type(x).item()
+def _as_dtype(x: Any, dtype: numpy.dtype) -> Any:
+    return x.astype(dtype) if isinstance(x, Tensor) else dtype.type(x).item()
 
 
 def result_type(*operands: Any) -> numpy.dtype:
@@ -80,15 +77,14 @@ def result_type(*operands: Any) -> numpy.dtype:
             with_axes.append(x.array.dtype)
         else:
             without_axes.append(x.array.dtype)
-    best: numpy.dtype | None = None
-    for group in (with_axes, without_axes, numbers):  # a later group only counts if its kind is higher
-        if not group:
-            continue
-        dtype = _join(group)
-        if best is None or "biuf".index(dtype.kind) > "biuf".index(best.kind):
-            best = dtype
-    assert best is not None
-    return best
+    first, *others = [_join(group) for group in (with_axes, without_axes, numbers) if group]
+    for dtype in others:  # a later group counts only where its kind is higher
+        if _KINDS[dtype.kind] > _KINDS[first.kind]:
+            first = dtype
+    return first
+
+
+_KINDS = {"b": 0, "i": 1, "u": 1, "f": 2}
 
 
 def _join(dtypes: list[numpy.dtype]) -> numpy.dtype:

@@ -1,10 +1,11 @@
-"""Sums, means and variances over one axis, several, or all; products, cumulative sums, log-sum-exp.
+"""Sums, means and variances over one axis, several, or all; products and running sums along one.
 
 A reduction's gradient is spread back over the axes that it took away: `_spread`. Half-precision
 numbers are accumulated in float32.
 """
 
 import math
+import operator
 from typing import Any
 
 import numpy
@@ -12,10 +13,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..registry import Case, ErrorCase, Input, fixed, register
+from ..registry import Case, ErrorCase, fixed, register
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims
 from .elementwise import sqrt
-from .operands import as_float_tensor
+from .half import narrow, widen
+from .ieee import silent
+from .operands import as_float_tensor, as_tensor
 from .shape import reshape
 
 
@@ -23,12 +26,8 @@ def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
     return namespace(dy).broadcast_to(dy.reshape(kept_shape(shape, axes)), shape)
 
 
-def _is_half(x: Array) -> bool:
-    return x.dtype.itemsize == 2 and x.dtype.kind == "f"
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(numpy.float32) if _is_half(x) else x
+def _sum(x: Array, axes: Axes, keepdim: bool) -> Array:
+    return silent.run(namespace(x).add.reduce, widen(x), axes, None, None, keepdim)
 
 
 class Sum(Function):
@@ -38,8 +37,7 @@ class Sum(Function):
         self.saved = x.shape, axes
         if x.dtype.kind != "f":
             return x.sum(axes, numpy.int64, keepdims=keepdim)
-        y = _wide(x).sum(axes, keepdims=keepdim)
-        return y.astype(x.dtype) if _is_half(x) else y
+        return narrow(_sum(x, axes, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
         return _spread(dy, *self.saved)
@@ -49,10 +47,9 @@ class Mean(Function):
     """y = Σ x / n over `axes` · dx = dy/n, spread over them"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
-        n = count(x.shape, axes) or math.nan
+        n = count(x.shape, axes)
         self.saved = x.shape, axes, n
-        y = _wide(x).sum(axes, keepdims=keepdim) / n
-        return y.astype(x.dtype) if _is_half(x) else y
+        return narrow(silent.run(operator.truediv, _sum(x, axes, keepdim), n), x)
 
     def backward(self, dy: Array) -> Gradients:
         shape, axes, n = self.saved
@@ -63,21 +60,21 @@ class Var(Function):
     """y = Σ (x - mean(x))² / (n - correction) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)"""
 
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
-        divisor = max(count(x.shape, axes) - correction, 0) or math.nan
+        divisor = max(count(x.shape, axes) - correction, 0)
         self.saved = x, axes, divisor
+        return narrow(silent.run(self._mean_square, widen(x), axes, divisor, keepdim), x)
+
+    def _mean_square(self, x: Array, axes: Axes, divisor: float, keepdim: bool) -> Array:
         centered = self._center(x, axes)
-        y = (centered * centered).sum(axes, keepdims=keepdim) / divisor
-        return y.astype(x.dtype) if _is_half(x) else y
+        return namespace(x).add.reduce(centered * centered, axes, None, None, keepdim) / divisor
 
     @staticmethod
     def _center(x: Array, axes: Axes) -> Array:
-        x = _wide(x)
-        n = count(x.shape, axes) or math.nan
-        return x - x.sum(axes).reshape(kept_shape(x.shape, axes)) / n
+        return x - x.sum(axes).reshape(kept_shape(x.shape, axes)) / count(x.shape, axes)
 
     def backward(self, dy: Array) -> Gradients:
         x, axes, divisor = self.saved
-        return _spread(dy, x.shape, axes) * self._center(x, axes) * (2 / divisor)
+        return _spread(dy * 2 / divisor, x.shape, axes) * self._center(widen(x), axes)
 
 
 class Prod(Function):
@@ -85,74 +82,71 @@ class Prod(Function):
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
         self.saved = x, dim
-        if x.dtype.kind != "f":
-            return x.prod(dim, numpy.int64, keepdims=keepdim)
-        y = _wide(x).prod(dim, keepdims=keepdim)
-        return y.astype(x.dtype) if _is_half(x) else y
+        dtype = numpy.int64 if x.dtype.kind != "f" else None
+        return narrow(silent.run(namespace(x).multiply.reduce, widen(x), dim, dtype, None, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
         x, dim = self.saved
         xp = namespace(x)
-        last = _wide(x).swapaxes(dim, -1)
-        one = xp.ones((*last.shape[:-1], 1), last.dtype)
-        before = xp.concatenate([one, last[..., :-1]], -1).cumprod(-1)
-        after = xp.concatenate([one, last[..., :0:-1]], -1).cumprod(-1)[..., ::-1]
+        last = widen(x).swapaxes(dim, -1)
+        before, after = xp.ones_like(last), xp.ones_like(last)
+        before[..., 1:] = last[..., :-1].cumprod(-1)
+        after[..., :-1] = last[..., :0:-1].cumprod(-1)[..., ::-1]
         return (before * after).swapaxes(dim, -1) * dy.reshape(kept_shape(x.shape, (dim,)))
 
 
 class Cumsum(Function):
-    """y = x₁ + … + x at each place along `dim` · dx = dy from each place on, summed"""
+    """yᵢ = x₀ + … + xᵢ along `dim` · dxᵢ = dyᵢ + … + dyₙ"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
         self.saved = (dim,)
-        if x.dtype.kind != "f":
-            return x.cumsum(dim, numpy.int64)
-        return _wide(x).cumsum(dim).astype(x.dtype, copy=False)
+        dtype = numpy.int64 if x.dtype.kind != "f" else None
+        return narrow(silent.run(namespace(x).cumsum, widen(x), dim, dtype), x)
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved
         xp = namespace(dy)
-        return xp.flip(xp.flip(_wide(dy), dim).cumsum(dim), dim)
+        return xp.flip(xp.flip(widen(dy), dim).cumsum(dim), dim)
 
 
 class LogSumExp(Function):
     """y = log Σ exp(x) over `axes` · dx = dy·exp(x - y), 0 where y = -∞"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
+        y = narrow(silent.run(self._stable, widen(x), axes, keepdim), x)
+        self.saved = x, y, axes
+        return y
+
+    @staticmethod
+    def _stable(x: Array, axes: Axes, keepdim: bool) -> Array:
         xp = namespace(x)
-        wide = _wide(x)
-        kept = kept_shape(x.shape, axes)
-        top = wide.max(axes, initial=-math.inf).reshape(kept)
+        top = x.max(axes, initial=-math.inf, keepdims=keepdim)
         top = xp.where(xp.isfinite(top), top, 0)
-        with numpy.errstate(divide="ignore", over="ignore"):
-            y = xp.log(xp.exp(wide - top).sum(axes)).reshape(kept) + top
-        self.saved = x, y
-        return (y if keepdim else y.reshape(_reduced(x.shape, axes))).astype(x.dtype)
+        rest = xp.exp(x - top.reshape(kept_shape(x.shape, axes)))
+        return xp.log(rest.sum(axes, keepdims=keepdim)) + top
 
     def backward(self, dy: Array) -> Gradients:
-        x, y = self.saved
+        x, y, axes = self.saved
         xp = namespace(x)
-        difference = x - xp.where(xp.isfinite(y), y, 0)
-        return dy.reshape(y.shape) * xp.exp(xp.where(xp.isfinite(y), difference, 0))
-
-
-def _reduced(shape: Shape, axes: Axes) -> Shape:
-    return tuple([n for i, n in enumerate(shape) if i not in axes])
+        kept = kept_shape(x.shape, axes)
+        share = xp.exp(widen(x) - xp.where(y == -math.inf, 0, y).reshape(kept))
+        return dy.reshape(kept) * share
 
 
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return the sum over `dim` (all axes if None); bools and integers sum to int64."""
-    return Sum.apply(input, axes=normalize_dims(dim, input.ndim), keepdim=keepdim)
+    x = as_tensor(input)
+    return Sum.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return the mean over `dim` (all axes if None); NaN where there is nothing to average.
 
     Raises:
-        TypeError: for integers and bools, whose mean is no integer.
+        RuntimeError: for integers and bools, whose mean is none.
     """
-    _refuse_integers("mean", input)
-    return Mean.apply(input, axes=normalize_dims(dim, input.ndim), keepdim=keepdim)
+    x = _floating("mean", input)
+    return Mean.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
 def var(
@@ -165,22 +159,21 @@ def var(
 ) -> Tensor:
     """Return the variance over `dim` (all axes if None): Σ (x − mean)² / (n − correction).
 
-    `correction` is 1 if not given; `unbiased` says the same as a bool (True: 1, False: 0). NaN where
-    n ≤ correction: no such estimate exists.
+    `correction` is 1 if not given; `unbiased` says the same as a bool (True is 1, False is 0). A single
+    number has no variance with correction 1: NaN.
 
     Raises:
-        TypeError: for integers and bools; where both `unbiased` and `correction` are given.
+        RuntimeError: for integers and bools.
+        TypeError: where both `unbiased` and `correction` are given.
     """
-    _refuse_integers("var", input)
-    if isinstance(dim, bool):  # var(x, False)
+    x = _floating("var", input)
+    if isinstance(dim, bool):  # PyTorch's var(x, unbiased)
         dim, unbiased = None, dim
-    if unbiased is not None and correction is not None:
-        raise TypeError("var takes unbiased or correction, not both: unbiased=False is correction=0")
     if correction is None:
         correction = 0 if unbiased is False else 1
-    return Var.apply(
-        input, axes=normalize_dims(dim, input.ndim), correction=correction, keepdim=keepdim
-    )
+    elif unbiased is not None:
+        raise TypeError("give unbiased or correction, not both: unbiased=False is correction=0")
+    return Var.apply(x, axes=normalize_dims(dim, x.ndim), correction=correction, keepdim=keepdim)
 
 
 def std(
@@ -191,7 +184,7 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """Return the square root of `var`, with the same arguments; its gradient is 0 where it is 0."""
+    """Return the square root of `var`, which has the same arguments; its gradient is 0 where it is 0."""
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
@@ -203,31 +196,152 @@ def var_mean(
     *,
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return `var` and `mean` over `dim`, with the arguments of `var`."""
+    """Return `var` and `mean`, with the arguments of `var`."""
     over = None if isinstance(dim, bool) else dim
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
 
 
-def _refuse_integers(name: str, input: Tensor) -> None:
-    if input.array.dtype.kind != "f":
-        raise TypeError(f"{name} of {input.dtype} is no {input.dtype}: convert the tensor first, with .float()")
+def _floating(name: str, input: Any) -> Tensor:
+    x = as_tensor(input)
+    if x.array.dtype.kind != "f":
+        raise RuntimeError(f"{name} of a tensor of {x.dtype}: convert it first, with .float()")
+    return x
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the product over axis `dim` (all axes if None); bools and integers give int64."""
-    if dim is None:
-        whole = Prod.apply(reshape(input, -1), dim=0, keepdim=False)
-        return reshape(whole, (1,) * input.ndim) if keepdim else whole
-    axis = normalize_dim(dim, input.ndim)
-    return Prod.apply(input, dim=axis, keepdim=keepdim) if input.ndim else prod(input)
+    """Return the product along axis `dim` (of all elements if None); bools and integers give int64."""
+    x = as_tensor(input)
+    axis = None if dim is None else normalize_dim(dim, x.ndim)
+    if axis is None or not x.ndim:
+        whole = Prod.apply(reshape(x, x.numel()), dim=0, keepdim=False)
+        return reshape(whole, (1,) * x.ndim) if keepdim else whole
+    return Prod.apply(x, dim=axis, keepdim=keepdim)
 
 
 def cumsum(input: Tensor, dim: int) -> Tensor:
-    """Return the running sum along axis `dim`; bools and integers give int64."""
-    axis = normalize_dim(dim, input.ndim)
-    return Cumsum.apply(input, dim=axis) if input.ndim else sum(input)
+    """Return the running sums along axis `dim`; bools and integers give int64."""
+    x = as_tensor(input)
+    axis = normalize_dim(dim, x.ndim)
+    return Cumsum.apply(x, dim=axis) if x.ndim else sum(x)
 
 
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """Return log Σ exp(input) over `dim`, without overflow; −∞ where every element is −∞."""
-    return LogSumExp.apply(as_float_tensor(input), axes=normalize_dims(dim, input.ndim), keepdim=keepdim)
+    x = as_float_tensor(input)
+    return LogSumExp.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
+
+
+_OVER_AXES = (
+    Case(((2, 3, 4),)),
+    Case(((2, 3, 4),), {"dim": 1}),
+    Case(((2, 3, 4),), {"dim": (0, -1), "keepdim": True}),
+    Case(((),)),
+)
+_EMPTY = Case(((0, 3),), {"dim": 0})
+_DEVIATIONS = (
+    *_OVER_AXES[:3],
+    Case(((4, 3),), {"dim": 0, "correction": 0}),
+    Case(((4, 3),), {"dim": 0, "unbiased": False}),
+    Case(((2, 0),), {"dim": 0}),
+)
+
+
+def _refusing(function: Any) -> tuple[ErrorCase, ...]:
+    return (
+        ErrorCase(lambda: function(Tensor(numpy.arange(3)), 0), RuntimeError, "with .float()"),
+        ErrorCase(lambda: function(Tensor(numpy.ones(3)), 1), IndexError, "dim 1 is out of range"),
+        ErrorCase(lambda: function(Tensor(numpy.ones(3)), (0, -1)), ValueError, "twice"),
+        ErrorCase(lambda: function(Tensor(numpy.ones(3)), 0.5), TypeError, "dim must be an int"),
+    )
+
+
+register(
+    name="sum",
+    function=sum,
+    composed=None,
+    cases=(*_OVER_AXES, _EMPTY),
+    errors=_refusing(sum)[1:],
+    kind="primitive",
+    torch="torch.sum",
+)
+register(
+    name="mean",
+    function=mean,
+    composed=None,
+    cases=(*_OVER_AXES, Case(((2, 0),), {"dim": 0})),
+    errors=_refusing(mean),
+    kind="primitive",
+    torch="torch.mean",
+)
+register(
+    name="var",
+    function=var,
+    composed=None,
+    cases=_DEVIATIONS,
+    errors=(
+        *_refusing(var),
+        ErrorCase(lambda: var(Tensor(numpy.ones(3)), 0, False, correction=0), TypeError, "not both"),
+    ),
+    kind="primitive",
+    torch="torch.var",
+)
+register(
+    name="std",
+    function=std,
+    composed=None,
+    cases=_DEVIATIONS,
+    errors=_refusing(std),
+    kind="primitive",
+    torch="torch.std",
+)
+register(
+    name="var_mean",
+    function=var_mean,
+    composed=None,
+    cases=_DEVIATIONS,
+    errors=_refusing(var_mean),
+    kind="primitive",
+    torch="torch.var_mean",
+)
+register(
+    name="prod",
+    function=prod,
+    composed=None,
+    cases=(
+        Case(((2, 3),)),
+        Case(((2, 3, 2),), {"dim": 1}),
+        Case(((2, 3),), {"dim": -1, "keepdim": True}),
+        Case((fixed([[0.0, 2.0, 3.0], [0.0, 0.0, 3.0], [-1.0, 2.0, 0.5]], True),), {"dim": 1}),
+        Case(((2, 0),), {"dim": 1}),
+        Case(((),)),
+    ),
+    errors=(
+        ErrorCase(lambda: prod(Tensor(1.0), 1), IndexError, "dim 1 is out of range"),
+        ErrorCase(lambda: prod(Tensor([[1.0]]), (0, 1)), TypeError, "dim must be an int"),  # type: ignore[arg-type]
+    ),
+    kind="primitive",
+    torch="torch.prod",
+)
+register(
+    name="cumsum",
+    function=cumsum,
+    composed=None,
+    cases=(Case(((2, 3),), {"dim": 0}), Case(((2, 3, 2),), {"dim": -1}), Case(((),), {"dim": 0}), _EMPTY),
+    errors=(ErrorCase(lambda: cumsum(Tensor([1.0]), 1), IndexError, "dim 1 is out of range"),),
+    kind="primitive",
+    torch="torch.cumsum",
+)
+register(
+    name="logsumexp",
+    function=logsumexp,
+    composed=None,
+    cases=(
+        Case(((2, 3),), {"dim": 1}),
+        Case(((2, 3, 4),), {"dim": (0, 2), "keepdim": True}),
+        Case((fixed([[1000.0, 1000.0], [-1000.0, 0.0]], True),), {"dim": 1}),
+        _EMPTY,
+    ),
+    errors=(ErrorCase(lambda: logsumexp(Tensor([1.0]), 1), IndexError, "dim 1 is out of range"),),
+    kind="primitive",
+    torch="torch.logsumexp",
+)

@@ -11,7 +11,8 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
 from .broadcast import unbroadcast
-from .dims import Axes, Dim, Shape, as_shape, normalize_dim, normalize_dims
+from .dims import Axes, Dim, Shape, as_shape, named_dims, normalize_dim
+from .operands import as_tensor
 
 
 class Reshape(Function):
@@ -74,17 +75,19 @@ def reshape(input: Tensor, shape: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: where `shape` does not hold exactly the elements of `input`.
     """
+    x = as_tensor(input)
     sizes = as_shape(shape)
     try:
-        return Reshape.apply(input, shape=sizes)
+        return Reshape.apply(x, shape=sizes)
     except ValueError:
         raise ValueError(
-            f"shape {sizes} does not fit a tensor of shape {input.shape} ({input.numel()} elements): "
+            f"shape {sizes} does not fit a tensor of shape {x.shape} ({x.numel()} elements): "
             "the product of the sizes must be the same, and one of them may be -1"
         ) from None
 
 
 view = reshape
+"""PyTorch's `view` is a reshape that refuses to copy; here it copies where it must."""
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -93,23 +96,31 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     Raises:
         ValueError: where `start_dim` comes after `end_dim`.
     """
-    shape = input.shape or (1,)
+    x = as_tensor(input)
+    shape = x.shape or (1,)
     start, end = normalize_dim(start_dim, len(shape)), normalize_dim(end_dim, len(shape))
     if start > end:
         raise ValueError(f"flatten needs start_dim <= end_dim, got {start_dim} and {end_dim}")
-    return Reshape.apply(input, shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+    return Reshape.apply(x, shape=(*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """Return axis `dim` split into several of `sizes`, of which one may be -1."""
-    axis = normalize_dim(dim, input.ndim)
-    n, parts = input.shape[axis], as_shape(sizes, "sizes")
+    """Return axis `dim` split into several of `sizes`, of which one may be -1.
+
+    Raises:
+        ValueError: where `sizes` do not multiply to the size of the axis.
+    """
+    x = as_tensor(input)
+    if not x.ndim:
+        raise ValueError("unflatten needs a tensor with at least one axis")
+    axis = normalize_dim(dim, x.ndim)
+    n, parts = x.shape[axis], as_shape(sizes, "sizes")
     known = math.prod(size for size in parts if size != -1)
     if parts.count(-1) == 1 and known > 0 and n % known == 0:
         parts = tuple(n // known if size == -1 else size for size in parts)
     if math.prod(parts) != n or min(parts, default=0) < 0:
         raise ValueError(f"sizes {tuple(sizes)} do not multiply to {n}, the size of axis {dim}")
-    return Reshape.apply(input, shape=(*input.shape[:axis], *parts, *input.shape[axis + 1 :]))
+    return Reshape.apply(x, shape=(*x.shape[:axis], *parts, *x.shape[axis + 1 :]))
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
@@ -118,34 +129,37 @@ def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
     Raises:
         ValueError: where an axis is missing or named twice.
     """
-    if len(dims) != input.ndim:
-        raise ValueError(
-            f"permute of a tensor with {input.ndim} axes needs all of them once, got {tuple(dims)}"
-        )
-    return Permute.apply(input, dims=normalize_dims(tuple(dims), input.ndim))
+    x = as_tensor(input)
+    axes = as_shape(dims, "dims")
+    if len(axes) != x.ndim:
+        raise ValueError(f"permute of a tensor with {x.ndim} axes needs all of them once, got {axes}")
+    return Permute.apply(x, dims=named_dims(axes, x.ndim))
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Return the tensor with axes `dim0` and `dim1` exchanged."""
-    ndim = input.ndim
-    dim0, dim1 = normalize_dim(dim0, ndim), normalize_dim(dim1, ndim)
-    return Transpose.apply(input, dim0=dim0, dim1=dim1) if ndim else Reshape.apply(input, shape=())
+    x = as_tensor(input)
+    dim0, dim1 = normalize_dim(dim0, x.ndim), normalize_dim(dim1, x.ndim)
+    return Transpose.apply(x, dim0=dim0, dim1=dim1) if x.ndim else Reshape.apply(x, shape=())
 
 
 swapaxes = transpose
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Return the axes `source` moved to the places `destination`; the others keep their order."""
-    sources = normalize_dims(as_shape(source, "source"), input.ndim)
-    places = normalize_dims(as_shape(destination, "destination"), input.ndim)
+    """Return the axes `source` moved to the places `destination`; the others keep their order.
+
+    Raises:
+        ValueError: where they are not equally many.
+    """
+    x = as_tensor(input)
+    sources = named_dims(as_shape(source, "source"), x.ndim)
+    places = named_dims(as_shape(destination, "destination"), x.ndim)
     if len(sources) != len(places):
         raise ValueError(f"movedim needs as many sources as destinations, got {source} and {destination}")
     moved = dict(zip(places, sources, strict=True))
-    rest = iter([axis for axis in range(input.ndim) if axis not in sources])
-    return Permute.apply(
-        input, dims=tuple([moved[i] if i in moved else next(rest) for i in range(input.ndim)])
-    )
+    rest = iter([axis for axis in range(x.ndim) if axis not in sources])
+    return Permute.apply(x, dims=tuple([moved[i] if i in moved else next(rest) for i in range(x.ndim)]))
 
 
 moveaxis = movedim
@@ -153,16 +167,16 @@ moveaxis = movedim
 
 def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     """Return the tensor without its axes of size 1, or without those of `dim` that have size 1."""
-    axes = normalize_dims(dim, input.ndim)
-    return Reshape.apply(
-        input, shape=tuple([n for i, n in enumerate(input.shape) if n != 1 or i not in axes])
-    )
+    x = as_tensor(input)
+    axes = range(x.ndim) if dim is None else named_dims(dim, x.ndim)
+    return Reshape.apply(x, shape=tuple([n for i, n in enumerate(x.shape) if n != 1 or i not in axes]))
 
 
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Return the tensor with a new axis of size 1 at place `dim`."""
-    axis = normalize_dim(dim, input.ndim + 1)
-    return Reshape.apply(input, shape=(*input.shape[:axis], 1, *input.shape[axis:]))
+    x = as_tensor(input)
+    axis = normalize_dim(dim, x.ndim + 1)
+    return Reshape.apply(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
 
 
 def expand(input: Tensor, size: int | Sequence[int]) -> Tensor:
@@ -171,17 +185,18 @@ def expand(input: Tensor, size: int | Sequence[int]) -> Tensor:
     Raises:
         ValueError: where an axis is neither 1 nor the size asked for.
     """
+    x = as_tensor(input)
     sizes = as_shape(size, "size")
-    added = len(sizes) - input.ndim
-    shape = tuple([input.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(sizes)])
-    if added < 0 or any(n not in (1, m) for n, m in zip(input.shape, shape[added:], strict=True)):
+    added = len(sizes) - x.ndim
+    shape = tuple([x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(sizes)])
+    if added < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[added:], strict=True)):
         raise ValueError(
-            f"a tensor of shape {input.shape} does not expand to {sizes}: only axes of size 1 stretch, "
+            f"a tensor of shape {x.shape} does not expand to {sizes}: only axes of size 1 stretch, "
             "and new ones are added in front"
         )
     if min(shape, default=0) < 0:
-        raise ValueError(f"expand to {sizes}: -1 stands for the size of an axis the tensor has")
-    return Expand.apply(input, shape=shape)
+        raise ValueError(f"expand to {sizes}: -1 stands for the size of an axis that the tensor has")
+    return Expand.apply(x, shape=shape)
 
 
 def broadcast_to(input: Tensor, shape: int | Sequence[int]) -> Tensor:
@@ -278,18 +293,27 @@ register(
     torch="torch.unsqueeze",
 )
 register(
-    name="broadcast_to",
-    function=broadcast_to,
+    name="expand",
+    function=expand,
     composed=None,
     cases=(
-        Case(((3, 1),), {"shape": (2, 3, 4)}),
-        Case(((),), {"shape": (2, 2)}),
-        Case(((1, 3),), {"shape": (0, 3)}),
+        Case(((3, 1),), {"size": (2, 3, 4)}),
+        Case(((3, 1),), {"size": (-1, 2)}),
+        Case(((),), {"size": (2, 2)}),
+        Case(((1, 3),), {"size": (0, 3)}),
     ),
     errors=(
-        ErrorCase(lambda: broadcast_to(Tensor([1.0, 2.0]), (3,)), ValueError, "does not expand"),
+        ErrorCase(lambda: expand(Tensor([1.0, 2.0]), (3,)), ValueError, "does not expand"),
         ErrorCase(lambda: expand(Tensor([1.0, 2.0]), (-1, 2)), ValueError, "-1 stands for"),
     ),
     kind="primitive",
-    torch="torch.broadcast_to",
+    torch="torch.Tensor.expand",
+)
+register(
+    name="broadcast_to",
+    function=broadcast_to,
+    composed=None,
+    cases=(Case(((3, 1),), {"shape": (2, 3, 4)}),),
+    errors=(ErrorCase(lambda: broadcast_to(Tensor([1.0, 2.0]), (3,)), ValueError, "does not expand"),),
+    kind="primitive",
 )

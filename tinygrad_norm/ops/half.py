@@ -1,0 +1,22 @@
+"""Half precision: numbers are stored in 16 bits, but summed up in 32."""
+
+from typing import Any
+
+import numpy
+
+from ..backends import Array
+
+
+def is_half(x: Array) -> bool:
+    """Return whether `x` holds floating-point numbers of 16 bits."""
+    return x.dtype.itemsize == 2 and x.dtype.kind == "f"
+
+
+def widen(x: Array) -> Array:
+    """Return `x` in the precision in which it is accumulated: float32 for half types, else its own."""
+    return x.astype(numpy.float32) if is_half(x) else x
+
+
+def narrow(y: Any, like: Array) -> Any:
+    """Return `y`, which was accumulated from `widen(like)`, in the dtype of `like`."""
+    return y.astype(like.dtype) if is_half(like) else y

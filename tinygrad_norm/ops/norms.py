@@ -1,0 +1,103 @@
+"""Norms of vectors: the sizes of whole tensors, or of slices along some axes.
+
+For 0 < p < ∞ the largest |x| is divided out first, ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p) with m = max |x|, so that
+no power overflows or underflows. The gradient,
+
+    ∂‖x‖/∂x = sign(x)·(|x|/‖x‖)ᵖ⁻¹,
+
+is x/‖x‖ for p = 2 and sign(x) for p = 1. Where the norm is 0 it is taken to be 0. The norms of p = ±∞
+are the largest and the smallest |x|, and ties share the gradient; p = 0 counts what is not 0.
+"""
+
+import math
+from typing import Any
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, namespace
+from ..registry import Case, ErrorCase, distinct, register
+from .dims import Axes, Dim, kept_shape, normalize_dims
+from .elementwise import abs, sign
+from .extremes import amax, amin
+from .half import narrow, widen
+from .ieee import silent
+from .operands import as_tensor
+from .reduction import sum
+
+
+class Norm(Function):
+    """y = (Σ |x|ᵖ)^(1/p) over `axes` · dx = dy·sign(x)·(|x|/y)ᵖ⁻¹, 0 where y = 0"""
+
+    def forward(self, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Array:
+        y = narrow(silent.run(self._scaled, widen(x), p, axes, keepdim), x)
+        self.saved = x, y, p, axes
+        return y
+
+    @staticmethod
+    def _scaled(x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
+        xp = namespace(x)
+        size = xp.abs(x)
+        top = size.max(axes, initial=0, keepdims=keepdim)
+        top = xp.where((top > 0) & (top < math.inf), top, 1)
+        powers = (size / top.reshape(kept_shape(x.shape, axes))) ** p
+        return top * powers.sum(axes, keepdims=keepdim) ** (1 / p)
+
+    def backward(self, dy: Array) -> Gradients:
+        x, y, p, axes = self.saved
+        xp = namespace(x)
+        kept = kept_shape(x.shape, axes)
+        flat = (x == 0) | (y.reshape(kept) == 0)
+        y = widen(y).reshape(kept)
+        ratio = xp.where(flat, 1, xp.abs(x) / (y + (y == 0)))
+        return dy.reshape(kept) * xp.where(flat, 0, xp.sign(x) * ratio ** (p - 1))
+
+
+def norm(input: Tensor, p: Any = "fro", dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """Return (Σ |x|ᵖ)^(1/p) over `dim` (all axes if None); "fro" is p = 2, the length.
+
+    Raises:
+        RuntimeError: for integers and bools.
+        ValueError: for matrix norms; for p = ±∞ of nothing.
+    """
+    x = as_tensor(input)
+    if x.array.dtype.kind != "f":
+        raise RuntimeError(f"norm of a tensor of {x.dtype}: convert it first, with .float()")
+    if p in ("fro", None):
+        p = 2
+    if not isinstance(p, int | float) or p != p:
+        raise ValueError(f'p must be a number, inf, -inf or "fro", got {p!r}')
+    if p == math.inf:
+        return amax(abs(x), dim, keepdim)
+    if p == -math.inf:
+        return amin(abs(x), dim, keepdim)
+    if p == 0:
+        return sum(abs(sign(x)), dim, keepdim)
+    return Norm.apply(x, p=p, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
+
+
+register(
+    name="norm",
+    function=norm,
+    composed=None,
+    cases=(
+        Case(((3, 4),)),
+        Case(((3, 4),), {"dim": 1}),
+        Case(((2, 3, 4),), {"p": 2, "dim": (0, 2), "keepdim": True}),
+        Case((distinct(3, 4),), {"p": 1, "dim": 0}),
+        Case(((3, 4),), {"p": 3, "dim": 1}),
+        Case((distinct(3, 4),), {"p": 0.5, "dim": 1}),
+        Case((distinct(3, 4),), {"p": -1, "dim": 1}),
+        Case((distinct(3, 3),), {"p": math.inf, "dim": 0}),
+        Case((distinct(3, 3),), {"p": -math.inf, "dim": 0}),
+        Case((distinct(3, 4),), {"p": 0, "dim": 1}),
+        Case(((),)),
+        Case(((0, 3),), {"dim": 0}),
+    ),
+    errors=(
+        ErrorCase(lambda: norm(Tensor([1.0]), "nuc"), ValueError, "p must be a number"),
+        ErrorCase(lambda: norm(Tensor([1])), RuntimeError, "with .float()"),
+        ErrorCase(lambda: norm(Tensor([1.0]), 2, 1), IndexError, "dim 1 is out of range"),
+    ),
+    kind="primitive",
+    torch="torch.norm",
+)
