@@ -53,6 +53,10 @@ def cases_and_forms():
     return pytest.mark.parametrize(("op", "case", "form"), chosen)
 
 
+def test_importing_the_package_registers_everything():
+    assert {"matmul", "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"} <= set(REGISTRY)
+
+
 @cases(lambda op: op.composed is not None)
 def test_closed_form_equals_composed(op, case, backend):
     found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
