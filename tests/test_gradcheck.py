@@ -245,6 +245,12 @@ def test_coarse_outputs_are_refused():
         gradcheck(lambda x: x.float(), leaf(3))
 
 
+@pytest.mark.parametrize("eps", [0.0, -1e-3, float("nan")])
+def test_the_step_must_be_positive(eps):
+    with pytest.raises(ValueError, match=r"eps .* must be positive"):
+        gradcheck(lambda x: x * x, leaf(3), eps=eps)
+
+
 def test_some_input_must_require_grad():
     with pytest.raises(ValueError, match="requires grad"):
         gradcheck(lambda x: x * x, Tensor(np.ones(3)))

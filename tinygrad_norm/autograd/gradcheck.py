@@ -57,7 +57,8 @@ def gradcheck(
 
     Raises:
         GradcheckError: where the check fails, with the worst entry and a hint at the cause.
-        ValueError: for inputs or outputs that cannot be checked: none requires grad, or not float64.
+        ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
+            and for an eps that is not positive.
         TypeError: for outputs that are no tensors.
     """
     try:
@@ -97,9 +98,12 @@ def jacobians(
     Raises:
         GradcheckError: where there is nothing to compare: `func` does not repeat itself or changes its
             inputs; backward fails, does not repeat itself, or gives NaN, infinity or a narrower dtype.
-        ValueError: for inputs or outputs that cannot be checked: none requires grad, or not float64.
+        ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
+            and for an eps that is not positive.
         TypeError: for outputs that are no tensors.
     """
+    if not eps > 0:
+        raise ValueError(f"eps is the first step of the differences and must be positive, got {eps}")
     arguments = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     xs = _differentiable(arguments)
     rng = numpy.random.default_rng(0) if fast_mode else None
