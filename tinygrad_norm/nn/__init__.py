@@ -9,17 +9,27 @@ from .containers import Flatten, ModuleDict, ModuleList, Sequential, Unflatten
 from .linear import Bilinear, Identity, Linear
 
 # Activations.
-from .rectifiers import ReLU
+from .rectifiers import ReLU, ReLU6, LeakyReLU, PReLU, Threshold, Hardtanh, Hardsigmoid, Hardswish
+from .activation import ELU, SELU, CELU, GELU, SiLU, Mish, Softplus, Softsign, LogSigmoid, GLU
+from .activation import Sigmoid, Tanh
+from .softmax import Softmax, LogSoftmax, Softmin
 
 # Normalizations.
 from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ..normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from ..normalization import GroupNorm, LayerNorm, RMSNorm
 
+# Lookup.
+from .embedding import Embedding
+
 # Chance.
 from .dropout import Dropout
 
 # Losses.
 from .crossentropy import CrossEntropyLoss
+from .nll import NLLLoss
+from .loss import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
+from .divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
+from .similarity import CosineSimilarity
 
 from . import functional, init

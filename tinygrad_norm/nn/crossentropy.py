@@ -25,7 +25,7 @@ and largest where the prediction is confidently wrong. Softmax and logarithm one
 compute log 0 there.
 """
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -36,10 +36,12 @@ from ..backends import Array, kernel, namespace
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import arange, ones
+from ..ops.half import narrow, widen
+from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, Input, fixed, integers, positive, register
-from .precision import narrow, widen
 from .reduction import check_reduction, reduce_losses, spread_gradient
-from .targets import check_class_weight, class_count, locate
+from .softmax import largest, log_softmax_forward, total
+from .targets import by_class, check_class_weight, check_classes, locate
 
 
 def cross_entropy_composed(
@@ -73,14 +75,12 @@ def cross_entropy_composed(
 def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
     """Return -log p of the targets and p: x and p (N, C) or (N, C, S), index (N,) or (N, S) into flat x."""
     xp = namespace(x)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        z = x - x.max(1, keepdims=True)
-        p = xp.exp(z)
-        total = p.sum(1, keepdims=True)
-        p /= total
-        losses = xp.log(total).reshape(index.shape)
-        losses -= z.reshape(-1)[index]
-    return losses, p
+    z = x - largest(x)
+    true = z.reshape(-1)[index]
+    p = xp.exp(z, out=z)
+    sums = total(p)
+    p /= sums
+    return xp.log(sums).reshape(index.shape) - true, p
 
 
 @kernel
@@ -93,21 +93,19 @@ def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
 
 @kernel
 def soft_cross_entropy_forward(x: Array, q: Array) -> tuple[Array, Array]:
-    """Return -Σ q·log p and log p: x, q and log p (N, C, S), the losses (N, S)."""
+    """Return -Σ q·log p and log p: x, q and log p (N, C) or (N, C, S), the losses (N,) or (N, S)."""
     xp = namespace(x)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        log_p = x - x.max(1, keepdims=True)
-        log_p -= xp.log(xp.exp(log_p).sum(1, keepdims=True))
-        terms = q * log_p
-    return -xp.where(q == 0, 0, terms).sum(1), log_p
+    log_p = log_softmax_forward(x)
+    return -xp.where(q == 0, 0, q * log_p).sum(1), log_p
 
 
 @kernel
 def soft_cross_entropy_backward(
-    dlosses: Array, log_p: Array, q: Array, needs: tuple[bool, ...]
+    dlosses: Array, log_p: Array, q: Array, needs: Sequence[bool]
 ) -> tuple[Array | None, Array | None]:
-    """Return dx and dq, each where `needs` wants it: dlosses (N, 1, S) or 0-d."""
-    dx = dlosses * (namespace(q).exp(log_p) * q.sum(1, keepdims=True) - q) if needs[0] else None
+    """Return dx and dq, each where `needs` wants it: dlosses is of the losses' shape, or 0-d."""
+    dlosses = dlosses[:, None] if dlosses.ndim else dlosses
+    dx = dlosses * (namespace(q).exp(log_p) * total(q) - q) if needs[0] else None
     return dx, -dlosses * log_p if needs[1] else None
 
 
@@ -117,53 +115,33 @@ class CrossEntropyFunction(Function):
     def forward(
         self, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
     ) -> Array:
-        self.shape = x.shape
-        rows, t = _lay_out(x), target.reshape(1) if x.ndim == 1 else target
-        t = t if t.ndim < 2 else t.reshape(len(t), math.prod(t.shape[1:]))
-        index, scale, divisor = locate(t, rows.shape[1], weight, ignore_index, rows.dtype)
-        losses, p = cross_entropy_forward(rows, index)
-        if scale is not None:
-            with numpy.errstate(invalid="ignore"):
-                losses = namespace(x).where(scale == 0, 0, losses * scale)
-        self.saved = p, index, scale, divisor, reduction
-        return narrow(reduce_losses(losses.reshape(target.shape), reduction, divisor), x.dtype)
+        rows = by_class(x)
+        where = locate(target, rows, weight, ignore_index)
+        losses, p = silent.run(cross_entropy_forward, rows, where.index)
+        self.saved = p, where, reduction, x.shape
+        return narrow(reduce_losses(where.count(losses).reshape(target.shape), reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
-        p, index, scale, divisor, reduction = self.saved
-        dlosses = spread_gradient(widen(dy), reduction, divisor)
-        if reduction == "none":
-            dlosses = dlosses.reshape(index.shape)
-        if scale is not None:
-            dlosses = dlosses * scale
-        return cross_entropy_backward(dlosses, p, index).reshape(self.shape), None, None
+        p, where, reduction, shape = self.saved
+        dlosses = where.count(spread_gradient(widen(dy), reduction, where.index.shape, where.divisor))
+        return cross_entropy_backward(dlosses, p, where.index).reshape(shape), None, None
 
 
 class SoftCrossEntropyFunction(Function):
     """y = -Σ q·log p, reduced · dx = dy·(p·Σq - q), dq = -dy·log p with p = softmax(x)"""
 
     def forward(self, x: Array, q: Array, *, reduction: str, divisor: Any) -> Array:
-        self.shape = x.shape
+        masses = by_class(q)
+        losses, log_p = silent.run(soft_cross_entropy_forward, by_class(x), masses)
+        self.saved = log_p, masses, reduction, divisor, x.shape
         batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-        rows, masses = _lay_out(x), _lay_out(q)
-        losses, log_p = soft_cross_entropy_forward(rows, masses)
-        self.saved = log_p, masses, reduction, divisor
-        return narrow(reduce_losses(losses.reshape(batch), reduction, divisor), x.dtype)
+        return narrow(reduce_losses(losses.reshape(batch), reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
-        log_p, q, reduction, divisor = self.saved
-        dlosses = spread_gradient(widen(dy), reduction, divisor)
-        if reduction == "none":
-            dlosses = dlosses.reshape(len(q), 1, *q.shape[2:])
+        log_p, q, reduction, divisor, shape = self.saved
+        dlosses = spread_gradient(widen(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
         dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, self.needs)
-        return None if dx is None else dx.reshape(self.shape), None if dq is None else dq.reshape(self.shape)
-
-
-def _lay_out(x: Array) -> Array:
-    """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous."""
-    x = namespace(x).ascontiguousarray(widen(x))
-    if x.ndim < 2:
-        return x.reshape(1, -1)
-    return x if x.ndim == 2 else x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
 
 
 def cross_entropy(
@@ -198,12 +176,14 @@ def cross_entropy(
         raise ValueError(f"label_smoothing is a part of the mass, between 0 and 1, got {label_smoothing}")
     if isinstance(target, Tensor) and target.array.dtype.kind == "f":
         return _of_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
-    C = class_count(input, target, weight, "cross_entropy")
+    check_classes(input, target, weight, "cross_entropy")
     if label_smoothing == 0:
         return CrossEntropyFunction.apply(
             input, target, weight, ignore_index=ignore_index, reduction=reduction
         )
-    q, divisor = _smoothed(input.array, target.array, C, weight, ignore_index, label_smoothing)
+    q, divisor = _smoothed(
+        input.array, target.array, None if weight is None else weight.array, ignore_index, label_smoothing
+    )
     return SoftCrossEntropyFunction.apply(input, Tensor._wrap(q), reduction=reduction, divisor=divisor)
 
 
@@ -229,20 +209,17 @@ def _of_probabilities(
 
 
 def _smoothed(
-    x: Array, target: Array, C: int, weight: Tensor | None, ignore_index: int, smoothing: float
+    x: Array, target: Array, weight: Array | None, ignore_index: int, smoothing: float
 ) -> tuple[Array, Any]:
     """Return the smoothed mass q, in the shape of x, and the divisor of the mean."""
-    xp = namespace(x)
-    rows = _lay_out(x)
-    w = None if weight is None else weight.array
-    t = target.reshape(len(rows), *rows.shape[2:])
-    index, _, divisor = locate(t, C, w, ignore_index, rows.dtype)
-    q = xp.full(rows.shape, smoothing / C, rows.dtype)
-    q.reshape(-1)[index] += 1 - smoothing
-    if w is not None:
-        q *= w.reshape(-1, *(1,) * (rows.ndim - 2))
-    q *= (t != ignore_index)[:, None]
-    return q.reshape(x.shape), divisor
+    rows = by_class(x)
+    where = locate(target, rows, weight, ignore_index)
+    q = namespace(x).full(rows.shape, smoothing / rows.shape[1], rows.dtype)
+    q.reshape(-1)[where.index] += 1 - smoothing
+    if weight is not None:
+        q *= weight.reshape(-1, *(1,) * (rows.ndim - 2))
+    q *= (target.reshape(where.index.shape) != ignore_index)[:, None]
+    return q.reshape(x.shape), where.divisor
 
 
 class CrossEntropyLoss(Module):

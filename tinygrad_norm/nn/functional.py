@@ -7,14 +7,23 @@
 from .linear import bilinear, linear
 
 # Activations.
-from .rectifiers import relu
+from .rectifiers import relu, relu6, leaky_relu, prelu, threshold, hardtanh, hardsigmoid, hardswish
+from .activation import elu, selu, celu, gelu, silu, mish, softplus, softsign, logsigmoid, glu
 from ..ops import sigmoid, tanh
+from .softmax import softmax, log_softmax, softmin
 
 # Normalizations.
 from ..normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+
+# Lookup.
+from .embedding import embedding, one_hot
 
 # Chance.
 from .dropout import dropout
 
 # Losses.
 from .crossentropy import cross_entropy
+from .nll import nll_loss
+from .loss import mse_loss, l1_loss, smooth_l1_loss, huber_loss
+from .divergence import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
+from .similarity import cosine_similarity

@@ -27,6 +27,8 @@ def reduce_losses(losses: Array, reduction: str, divisor: Any) -> Array:
     return total if reduction == "sum" else total / divisor
 
 
-def spread_gradient(dy: Array, reduction: str, divisor: Any) -> Array:
-    """Return dL/dlosses, of the losses' shape or 0-d, from dL/dresult."""
-    return dy if reduction in ("none", "sum") else dy / divisor
+def spread_gradient(dy: Array, reduction: str, shape: tuple[int, ...], divisor: Any) -> Array:
+    """Return dL/dlosses from dL/dresult: of `shape` where losses are kept apart, else one for all."""
+    if reduction == "none":
+        return dy.reshape(shape)
+    return dy if reduction == "sum" else dy / divisor

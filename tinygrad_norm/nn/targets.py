@@ -1,5 +1,6 @@
 """Class indices as targets: checked, and located in the array that holds a number per class."""
 
+import operator
 from typing import NamedTuple
 
 import numpy
@@ -7,6 +8,9 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..normalization.checks import check_input
+from ..ops.half import widen
+from ..ops.ieee import silent
+from .softmax import lay_out
 
 
 class Located(NamedTuple):
@@ -21,9 +25,20 @@ class Located(NamedTuple):
     scale: Array | None
     divisor: Array | int
 
+    def count(self, losses: Array) -> Array:
+        """Return the losses (or their gradients) times scale; what counts 0 is 0, even of infinity."""
+        if self.scale is None:
+            return losses
+        return namespace(losses).where(self.scale == 0, 0, silent.run(operator.mul, losses, self.scale))
 
-def class_count(input: Tensor, target: Tensor, weight: Tensor | None, name: str) -> int:
-    """Return C for an input (C,), (N, C) or (N, C, ...) whose target is (), (N,) or (N, ...).
+
+def by_class(x: Array) -> Array:
+    """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous and not in a half type."""
+    return namespace(x).ascontiguousarray(lay_out(widen(x), min(x.ndim - 1, 1)))
+
+
+def check_classes(input: Tensor, target: Tensor, weight: Tensor | None, name: str) -> None:
+    """Refuse what is not an input (C,), (N, C) or (N, C, ...) with class indices (), (N,) or (N, ...).
 
     Raises:
         TypeError: for an input that is no floating-point tensor, a target that is no integer tensor.
@@ -42,9 +57,7 @@ def class_count(input: Tensor, target: Tensor, weight: Tensor | None, name: str)
             f"{name} of an input {shape} takes one class index per sample, of shape {batch}, "
             f"got shape {target.shape}"
         )
-    C = shape[1] if len(shape) > 1 else shape[0]
-    check_class_weight(weight, C)
-    return C
+    check_class_weight(weight, shape[1] if len(shape) > 1 else shape[0])
 
 
 def check_class_weight(weight: Tensor | None, C: int) -> None:
@@ -57,31 +70,33 @@ def check_class_weight(weight: Tensor | None, C: int) -> None:
         raise ValueError("class weights are constants: pass weight.detach()")
 
 
-def locate(t: Array, C: int, weight: Array | None, ignore_index: int, dtype: numpy.dtype) -> Located:
-    """Return where the class indices `t` (N,) or (N, S) point.
+def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) -> Located:
+    """Return where the class indices `target` point in `rows` (N, C) or (N, C, S), made by `by_class`.
 
     Raises:
         IndexError: for a class that does not exist and is not `ignore_index`.
     """
-    xp = namespace(t)
-    t = t.astype(numpy.int64, copy=False)
+    xp = namespace(rows)
+    N, C, *space = rows.shape
+    t = target.reshape(N, *space).astype(numpy.int64, copy=False)
     valid = _valid(t, C, ignore_index)
     scale = None
     if valid is not None:
         t = t * valid
-        scale = valid.astype(dtype) if weight is None else weight[t] * valid
+        scale = valid.astype(rows.dtype) if weight is None else weight[t] * valid
     elif weight is not None:
         scale = weight[t]
-    N, S = len(t), t[:1].size
-    index = t + xp.arange(0, N * C, C) if t.ndim == 1 else t * S + _corners(xp, N, C, S)
+    index = t + xp.arange(0, N * C, max(C, 1)) if not space else _within_space(t, C)
     if scale is None:
         return Located(index, None, max(t.size, 1))
     divisor = scale.sum()
     return Located(index, scale, divisor + (divisor == 0))
 
 
-def _corners(xp: object, N: int, C: int, S: int) -> Array:
-    return xp.arange(N)[:, None] * (C * S) + xp.arange(S)  # type: ignore[attr-defined]
+def _within_space(t: Array, C: int) -> Array:
+    xp = namespace(t)
+    N, S = t.shape
+    return (xp.arange(N)[:, None] * C + t) * S + xp.arange(S)
 
 
 def _valid(t: Array, C: int, ignore_index: int) -> Array | None:

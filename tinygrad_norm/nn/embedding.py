@@ -1,0 +1,203 @@
+"""Embedding: a row of the weight for every index.
+
+    index (...)   weight (V, D)   y = weight[index]   y (..., D)
+
+Backward: a row's gradient is the sum of dy over all places where it was looked up,
+
+    dweight_v = Σ dy_n over n with index_n = v
+
+which is onehot(index)ᵀ @ dy without the zeros. The rows of dy are sorted by index and every run of
+equal indices is summed: the result does not depend on chance, as unordered addition would.
+
+Insight: an embedding is a linear layer whose inputs are one-hot; only rows that were used learn.
+"""
+
+from typing import Any
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel, namespace
+from ..module import Module, Parameter
+from ..ops import arange, ones
+from ..ops.half import widen
+from ..registry import Case, ErrorCase, fixed, integers, register
+from . import init
+
+
+def embedding_composed(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Embedding from primitives: autograd finds the gradient."""
+    if padding_idx is not None:
+        padding = arange(len(weight)).eq(padding_idx % len(weight)).unsqueeze(1)
+        weight = weight.detach().where(padding, weight)
+    return weight[input]
+
+
+@kernel
+def embedding_forward(weight: Array, index: Array) -> Array:
+    """Return y (..., D): weight (V, D), index (...)."""
+    return weight[index]
+
+
+@kernel
+def embedding_backward(dy: Array, index: Array, count: int) -> Array:
+    """Return dweight (count, D): dy (N, D), index (N,)."""
+    xp = namespace(dy)
+    dweight = xp.zeros((count, dy.shape[1]), dy.dtype)
+    if index.size:
+        order = xp.argsort(index, kind="stable")
+        ordered = index[order]
+        starts = xp.flatnonzero(xp.concatenate((xp.ones(1, bool), ordered[1:] != ordered[:-1])))
+        dweight[ordered[starts]] = xp.add.reduceat(dy[order], starts, 0)
+    return dweight
+
+
+class EmbeddingFunction(Function):
+    """y = weight[index] · dweight[v] = Σ dy where index = v, but 0 for the row of padding"""
+
+    def forward(self, index: Array, weight: Array, *, padding_idx: int | None) -> Array:
+        self.saved = index, weight.shape, padding_idx
+        return embedding_forward(weight, index)
+
+    def backward(self, dy: Array) -> Gradients:
+        index, (V, D), padding_idx = self.saved
+        dweight = embedding_backward(widen(dy).reshape(index.size, D), index.reshape(-1), V)
+        if padding_idx is not None:
+            dweight[padding_idx] = 0
+        return None, dweight
+
+
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
+    """Return the rows of `weight` that `input` names.
+
+    Args:
+        input: integers (...), from 0 to V - 1.
+        weight: (V, D).
+        padding_idx: the row that gets no gradient; a negative one counts from the end.
+
+    Raises:
+        TypeError: for an input that is no integer tensor.
+        ValueError: for a weight that is no matrix.
+        IndexError: for an index outside 0 to V - 1, or a padding_idx outside -V to V - 1.
+    """
+    check_indices(input, "embedding")
+    if weight.ndim != 2:
+        raise ValueError(f"embedding takes a weight (num_embeddings, dim), got shape {weight.shape}")
+    V = weight.shape[0]
+    check_range(input, V, "embedding")
+    check_padding(padding_idx, V)
+    return EmbeddingFunction.apply(input, weight, padding_idx=padding_idx)
+
+
+def check_indices(input: Any, name: str) -> None:
+    """Refuse anything but a tensor of integers."""
+    if not isinstance(input, Tensor) or input.array.dtype.kind not in "iu":
+        kind = input.dtype if isinstance(input, Tensor) else type(input).__name__
+        raise TypeError(f"{name} takes indices as an integer tensor, got {kind}: convert it with .long()")
+
+
+def check_range(input: Tensor, count: int, name: str) -> None:
+    """Refuse indices outside 0 to count - 1."""
+    index = input.array
+    if index.size and not (index.min() >= 0 and index.max() < count):
+        wrong = index.min() if index.min() < 0 else index.max()
+        raise IndexError(f"{name} of {count} rows takes indices from 0 to {count - 1}, got {int(wrong)}")
+
+
+def check_padding(padding_idx: int | None, count: int) -> None:
+    """Refuse a padding row that does not exist."""
+    if padding_idx is not None and not -count <= padding_idx < count:
+        raise IndexError(f"padding_idx must be a row from {-count} to {count - 1}, got {padding_idx}")
+
+
+class Embedding(Module):
+    """Embedding with a learned weight (num_embeddings, embedding_dim), which starts normal, padding 0.
+
+    Takes integers (...), returns (..., embedding_dim). The row `padding_idx` is never trained.
+    """
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+        super().__init__()
+        check_padding(padding_idx, num_embeddings)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.weight = Parameter(numpy.empty((num_embeddings, embedding_dim), numpy.float32))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weight anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            self.weight.array[self.padding_idx] = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return embedding(input, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Return int64 (..., num_classes): 1 at each index of `tensor` (...), else 0.
+
+    Args:
+        tensor: integers from 0 to num_classes - 1.
+        num_classes: the size of the new axis; -1 for the largest index plus 1.
+
+    Raises:
+        TypeError: for anything but an integer tensor.
+        ValueError: for an empty tensor without num_classes.
+        IndexError: for an index outside 0 to num_classes - 1.
+    """
+    check_indices(tensor, "one_hot")
+    index = tensor.array
+    if num_classes == -1:
+        if not index.size:
+            raise ValueError(
+                "one_hot of an empty tensor cannot guess the number of classes: pass num_classes"
+            )
+        num_classes = int(index.max()) + 1
+    check_range(tensor, num_classes, "one_hot")
+    xp = namespace(index)
+    return Tensor._wrap((index[..., None] == xp.arange(num_classes)).astype(numpy.int64))
+
+
+register(
+    name="embedding",
+    function=embedding,
+    composed=embedding_composed,
+    cases=(
+        Case((integers(5, 7), (5, 3))),
+        Case((fixed([[4, 0], [4, 4]]), (5, 2)), {"padding_idx": 1}),
+        Case((integers(3, 2, 3), (5, 3)), {"padding_idx": -1}),
+        Case((fixed(2), (5, 3))),
+        Case((fixed(numpy.zeros((0,), int)), (5, 3))),
+    ),
+    errors=(
+        ErrorCase(lambda: embedding(Tensor([0, 5]), ones(5, 3)), IndexError, "0 to 4, got 5"),
+        ErrorCase(lambda: embedding(Tensor([0, -1]), ones(5, 3)), IndexError, "got -1"),
+        ErrorCase(lambda: embedding(Tensor([0.0]), ones(5, 3)), TypeError, "integer"),
+        ErrorCase(lambda: embedding(Tensor([0]), ones(5)), ValueError, "num_embeddings"),
+        ErrorCase(lambda: embedding(Tensor([0]), ones(5, 3), 5), IndexError, "padding_idx"),
+        ErrorCase(lambda: Embedding(5, 3, padding_idx=-6), IndexError, "padding_idx"),
+    ),
+    kind="block",
+    title="Embedding",
+    torch="torch.nn.functional.embedding",
+    bench=(Case((integers(100, 32, 64), (100, 128))),),
+)
+register(
+    name="one_hot",
+    function=one_hot,
+    composed=None,
+    cases=(Case((integers(4, 3, 2),), {"num_classes": 4}), Case((fixed([2, 0]),)), Case((fixed(1),))),
+    errors=(
+        ErrorCase(lambda: one_hot(Tensor([0, 3]), 3), IndexError, "0 to 2, got 3"),
+        ErrorCase(lambda: one_hot(Tensor([0.0])), TypeError, "integer"),
+        ErrorCase(lambda: one_hot(ones(0, dtype=int)), ValueError, "pass num_classes"),
+    ),
+    kind="primitive",
+    torch="torch.nn.functional.one_hot",
+)

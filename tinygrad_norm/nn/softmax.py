@@ -1,0 +1,261 @@
+"""Softmax: positive numbers that sum to 1, in the ratio of their exponentials.
+
+    x (..., D, ...), along one axis   m = max x   e = exp(x - m)   y = e/Σe
+
+m cancels out; it is there so that the largest exponential is 1 and nothing overflows. Its logarithm and
+the softmax of -x are
+
+    log_softmax(x) = x - m - log Σ exp(x - m)      softmin(x) = softmax(-x)
+
+Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
+
+Backward, for one row, from dy = dL/dy; m is constant, as y does not depend on it:
+
+    softmax       ∂y_i/∂x_k = y_i·(1[i = k] - y_k)      dx_k = y_k·(dy_k - Σ dy·y)
+    log_softmax   ∂y_i/∂x_k = 1[i = k] - exp(y_k)       dx_k = dy_k - exp(y_k)·Σ dy
+
+Insight: Σ dx = 0 in both: adding a constant to a row changes nothing, so no gradient points there.
+
+A row of nothing but -∞ has no largest entry: its softmax is NaN, as PyTorch's is. Attention, which
+masks with -∞, takes care of such rows itself.
+"""
+
+import math
+from typing import Any
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel, namespace
+from ..module import Module
+from ..normalization.checks import check_input
+from ..ops import ones
+from ..ops.dims import normalize_dim
+from ..ops.half import narrow, widen
+from ..ops.ieee import silent
+from ..registry import Case, ErrorCase, register, uniform
+
+
+def softmax_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Softmax from primitives: autograd finds the gradient."""
+    x = input if dtype is None else input.to(dtype)
+    e = (x - x.amax(dim, keepdim=True).detach()).exp()
+    return e / e.sum(dim, keepdim=True)
+
+
+def log_softmax_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Log-softmax from primitives: autograd finds the gradient."""
+    x = input if dtype is None else input.to(dtype)
+    z = x - x.amax(dim, keepdim=True).detach()
+    return z - z.exp().sum(dim, keepdim=True).log()
+
+
+def softmin_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Softmin from primitives: autograd finds the gradient."""
+    return softmax_composed(-input, dim, dtype=dtype)
+
+
+def lay_out(x: Array, dim: int) -> Array:
+    """Return x (..., D, ...) with D on axis `dim` as (N, D), or as (N, D, S) where axes follow."""
+    N, D, S = math.prod(x.shape[:dim]), x.shape[dim] if x.ndim else 1, math.prod(x.shape[dim + 1 :])
+    return x.reshape(N, D) if S == 1 else x.reshape(N, D, S)
+
+
+def largest(x: Array) -> Array:
+    """Return the maximum over axis 1, which stays with size 1; of no entries, 0."""
+    return x.max(1, keepdims=True) if x.size else x.sum(1, keepdims=True)
+
+
+def total(x: Array) -> Array:
+    """Return Σ x over axis 1, which stays with size 1."""
+    if x.ndim == 2:
+        return namespace(x).einsum("nd->n", x)[:, None]
+    return x.sum(1, keepdims=True)
+
+
+_FAR_FROM_UNDERFLOW = 60.0  # exp(-60) keeps every digit, in float32 too
+
+
+@kernel
+def softmax_forward(x: Array) -> Array:
+    """Return y: x and y (N, D) or (N, D, S), softmax over axis 1.
+
+    Where all of x lies close together, its one global maximum serves every row, and is much cheaper.
+    """
+    highest = x.max(initial=0)
+    y = x - (highest if highest - x.min(initial=0) < _FAR_FROM_UNDERFLOW else largest(x))
+    namespace(x).exp(y, out=y)
+    y /= total(y)
+    return y
+
+
+@kernel
+def softmax_backward(dy: Array, y: Array) -> Array:
+    """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
+    dx = dy * y
+    dx -= total(dx) * y
+    return dx
+
+
+@kernel
+def log_softmax_forward(x: Array) -> Array:
+    """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
+    xp = namespace(x)
+    y = x - largest(x)
+    y -= xp.log(total(xp.exp(y)))
+    return y
+
+
+@kernel
+def log_softmax_backward(dy: Array, y: Array) -> Array:
+    """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
+    return dy - namespace(y).exp(y) * total(dy)
+
+
+class SoftmaxFunction(Function):
+    """y = exp(x - max x)/Σ exp(x - max x) · dx = y·(dy - Σ dy·y)"""
+
+    def forward(self, x: Array, *, dim: int) -> Array:
+        y = silent.run(softmax_forward, lay_out(widen(x), dim)).reshape(x.shape)
+        self.saved = y, dim
+        return narrow(y, x)
+
+    def backward(self, dy: Array) -> Gradients:
+        y, dim = self.saved
+        return softmax_backward(lay_out(widen(dy), dim), lay_out(y, dim)).reshape(dy.shape)
+
+
+class LogSoftmaxFunction(Function):
+    """y = x - max x - log Σ exp(x - max x) · dx = dy - exp(y)·Σ dy"""
+
+    def forward(self, x: Array, *, dim: int) -> Array:
+        y = silent.run(log_softmax_forward, lay_out(widen(x), dim)).reshape(x.shape)
+        self.saved = y, dim
+        return narrow(y, x)
+
+    def backward(self, dy: Array) -> Gradients:
+        y, dim = self.saved
+        return log_softmax_backward(lay_out(widen(dy), dim), lay_out(y, dim)).reshape(dy.shape)
+
+
+def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return exp(input)/Σ exp(input) along axis `dim`; a row of nothing but -∞ gives NaN.
+
+    Args:
+        input: any shape.
+        dim: the axis along which the result sums to 1.
+        dtype: the dtype to convert the input to first.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
+        IndexError: for an axis that does not exist.
+
+    Source: Bridle 1990.
+    """
+    x = input if dtype is None else input.to(dtype)
+    return SoftmaxFunction.apply(x, dim=_axis(x, dim, "softmax"))
+
+
+def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return the logarithm of softmax(input, dim), without ever taking the logarithm of 0.
+
+    Args:
+        input: any shape.
+        dim: the axis along which the exponentials of the result sum to 1.
+        dtype: the dtype to convert the input to first.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
+        IndexError: for an axis that does not exist.
+    """
+    x = input if dtype is None else input.to(dtype)
+    return LogSoftmaxFunction.apply(x, dim=_axis(x, dim, "log_softmax"))
+
+
+def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return softmax(-input, dim): the smallest entry gets the most.
+
+    Args:
+        input: any shape.
+        dim: the axis along which the result sums to 1.
+        dtype: the dtype to convert the input to first.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
+        IndexError: for an axis that does not exist.
+    """
+    x = input if dtype is None else input.to(dtype)
+    axis = _axis(x, dim, "softmin")
+    return SoftmaxFunction.apply(-x, dim=axis)
+
+
+def _axis(x: Tensor, dim: int, name: str) -> int:
+    check_input(x, name)
+    if not isinstance(dim, int):
+        raise TypeError(f"{name} needs the axis along which it sums to 1: pass dim as an int, got {dim!r}")
+    return normalize_dim(dim, x.ndim)
+
+
+class _AlongDim(Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_AlongDim):
+    """softmax as a layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return softmax(input, self.dim)
+
+
+class LogSoftmax(_AlongDim):
+    """log_softmax as a layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return log_softmax(input, self.dim)
+
+
+class Softmin(_AlongDim):
+    """softmin as a layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return softmin(input, self.dim)
+
+
+_CASES = (
+    Case(((3, 4),), {"dim": 1}),
+    Case(((3, 4),), {"dim": 0}),
+    Case(((2, 3, 4),), {"dim": -2}),
+    Case(((4,),), {"dim": -1}),
+    Case(((),), {"dim": 0}),
+    Case(((3, 1),), {"dim": 1}),
+    Case(((0, 3),), {"dim": 1}),
+    Case((uniform(-5, 5, 3, 4),), {"dim": 1}),
+)
+_BENCH = tuple(Case((shape,), {"dim": -1}) for shape in ((64, 64), (512, 768), (4096, 1024)))
+
+
+def _register(function: Any, composed: Any) -> None:
+    """Register one of the three, which are checked on the same cases."""
+    register(
+        name=function.__name__,
+        function=function,
+        composed=composed,
+        cases=_CASES,
+        errors=(
+            ErrorCase(lambda: function(ones(2, 3), 2), IndexError, "out of range"),
+            ErrorCase(lambda: function(ones(2, 3), None), TypeError, "pass dim"),
+            ErrorCase(lambda: function(ones(2, 3, dtype=int), 1), TypeError, "floating-point"),
+        ),
+        paper="Bridle 1990",
+        torch=f"torch.nn.functional.{function.__name__}",
+        bench=_BENCH,
+    )
+
+
+_register(softmax, softmax_composed)
+_register(log_softmax, log_softmax_composed)
+_register(softmin, softmin_composed)
