@@ -1,0 +1,162 @@
+"""Checks a launch's arguments against the kernel's parameters, and its shape against a GPU's limits.
+
+CuPy passes whatever it is given as so many bytes; a wrong one becomes a wrong result. Here it is
+refused.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from .array import EmulatorArray
+from .library import Parameter
+
+GRID_LIMITS = (2**31 - 1, 65535, 65535)
+BLOCK_LIMITS = (1024, 1024, 64)
+MOST_THREADS = 1024
+DEFAULT_DYNAMIC_SHARED = 48 * 1024  # bytes a kernel may ask for without opting in to more
+MOST_DYNAMIC_SHARED = 227 * 1024
+
+# NumPy knows no bfloat16 of its own: ml_dtypes' type has that name, and its bits fit in uint16.
+_STAND_INS = {"bfloat16": ("bfloat16", "uint16")}
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument as the kernel gets it: `storage` holds its bytes, `array` the array pointed to."""
+
+    parameter: Parameter
+    storage: Any
+    array: EmulatorArray | None = None
+
+    @property
+    def address(self) -> int:
+        """Where the array's first element lies."""
+        return self.storage.value or 0
+
+    @property
+    def nbytes(self) -> int:
+        """How large the array is, 0 if there is none."""
+        return 0 if self.array is None else self.array.nbytes
+
+
+def check_shape(what: str, shape: Any, limits: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return a grid or a block as three sizes.
+
+    Raises:
+        TypeError: for anything but a tuple of 1 to 3 integers.
+        ValueError: for a size outside 1 … limit.
+    """
+    if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3:
+        raise TypeError(f"{what} must be a tuple of 1 to 3 integers, not {shape!r}")
+    for axis, (size, limit) in enumerate(zip(shape, limits, strict=False)):
+        if not isinstance(size, int | numpy.integer):
+            raise TypeError(f"{what} must be a tuple of 1 to 3 integers, not {shape!r}")
+        if not 1 <= size <= limit:
+            raise ValueError(f"{what}.{'xyz'[axis]} is {size}: it must lie between 1 and {limit}")
+    x, y, z = (*(int(size) for size in shape), 1, 1)[:3]
+    return x, y, z
+
+
+def check_block(shape: Any) -> tuple[int, int, int]:
+    """Return a block as three sizes.
+
+    Raises:
+        TypeError, ValueError: as `check_shape`, and for more than 1024 threads.
+    """
+    x, y, z = check_shape("block", shape, BLOCK_LIMITS)
+    if x * y * z > MOST_THREADS:
+        raise ValueError(f"a block of {x} × {y} × {z} = {x * y * z} threads: the most is {MOST_THREADS}")
+    return x, y, z
+
+
+def check_shared_memory(size: int, limit: int) -> int:
+    """Return `size` if a block may have that much dynamic shared memory.
+
+    Raises:
+        ValueError: for more than `limit` bytes.
+    """
+    if not 0 <= size <= limit:
+        raise ValueError(
+            f"shared_mem={size} bytes of dynamic shared memory, allowed are 0 to {limit}: "
+            f"set max_dynamic_shared_size_bytes first (at most {MOST_DYNAMIC_SHARED}), or use less"
+        )
+    return size
+
+
+def bind(kernel: str, parameters: Sequence[Parameter], names: Sequence[str], args: Any) -> list[Argument]:
+    """Turn Python's arguments into the kernel's.
+
+    Raises:
+        TypeError: for a wrong number of arguments, or one of a wrong type.
+        ValueError: for an array that is not contiguous, not aligned or not writable.
+    """
+    if len(args) != len(parameters):
+        raise TypeError(
+            f"{kernel}: received {len(args)} arguments, expected {len(parameters)}: ({', '.join(names)})"
+        )
+    return [
+        _bind_pointer(f"{kernel}: argument {i} ({name})", parameter, value)
+        if parameter.pointer
+        else _bind_scalar(f"{kernel}: argument {i} ({name})", parameter, value)
+        for i, (parameter, name, value) in enumerate(zip(parameters, names, args, strict=True))
+    ]
+
+
+def _bind_pointer(where: str, parameter: Parameter, value: Any) -> Argument:
+    if value is None:
+        return Argument(parameter, ctypes.c_void_p(None))
+    expected = f"an array of {parameter.dtype}" if parameter.dtype else "an array"
+    if not isinstance(value, EmulatorArray):
+        host = ", which lies in host memory: move it with emulator.asarray(...)"
+        raise TypeError(
+            f"{where}: received {_describe(value)}"
+            + (host if isinstance(value, numpy.ndarray) else f"; expected {expected} or None")
+        )
+    if parameter.dtype and value.dtype.name not in _STAND_INS.get(parameter.dtype, (parameter.dtype,)):
+        raise TypeError(
+            f"{where}: received an array of {value.dtype}, expected {expected}: "
+            "convert it, or launch the kernel compiled for its dtype"
+        )
+    if not value.flags.c_contiguous:
+        raise ValueError(
+            f"{where}: received an array of shape {value.shape} with strides {value.strides}, "
+            "expected its elements one after the other: pass ascontiguousarray(...) of it"
+        )
+    address = value.ctypes.data
+    if value.size and address % parameter.alignment:
+        raise ValueError(
+            f"{where}: received an array {address % parameter.alignment} bytes past a multiple of "
+            f"{parameter.alignment}, which the kernel's pointer type needs: pass a copy of it"
+        )
+    if not parameter.constant and not value.flags.writeable:
+        raise ValueError(f"{where}: received a read-only array, but the kernel may write to it: pass a copy")
+    return Argument(parameter, ctypes.c_void_p(address), value)
+
+
+def _bind_scalar(where: str, parameter: Parameter, value: Any) -> Argument:
+    expected = parameter.dtype
+    accepted = _STAND_INS.get(expected, (expected,))
+    if isinstance(value, numpy.generic) and value.dtype.name in accepted:
+        return Argument(parameter, ctypes.create_string_buffer(value.tobytes(), parameter.size))
+    kinds = {bool: ("bool",), float: ("float64",)}
+    if type(value) in kinds and expected in kinds[type(value)]:
+        return Argument(parameter, ctypes.create_string_buffer(numpy.dtype(expected).type(value).tobytes()))
+    if type(value) is int and expected.lstrip("u").startswith("int"):
+        limits = numpy.iinfo(expected)
+        if limits.min <= value <= limits.max:
+            return Argument(parameter, ctypes.create_string_buffer(numpy.array(value, expected).tobytes()))
+    remedy = f"pass numpy.{expected}(...)" if hasattr(numpy, expected) else "pass its bits as numpy.uint16"
+    raise TypeError(f"{where}: received {_describe(value)}, expected {expected}: {remedy}")
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, numpy.ndarray):
+        return f"a {type(value).__module__}.{type(value).__name__} of {value.dtype}"
+    if isinstance(value, numpy.generic):
+        return f"numpy.{type(value).__name__}({value})"
+    passed = {float: "float64", int: "int64"}.get(type(value))
+    return f"the Python {type(value).__name__} {value!r}" + (f", passed as {passed}" if passed else "")

@@ -1,0 +1,168 @@
+"""Compiles kernels and the runtime with g++ into a cache directory.
+
+A library's name is a hash of everything that went into it, and it appears there complete or not at
+all, so any number of processes may share the directory.
+"""
+
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+INCLUDE = HERE / "include"
+
+COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-g1", "-gdwarf-4", "-w")
+RUNTIME = ("-O2", "-pthread")
+# nvcc contracts a·b+c into one instruction, and its users cast between pointer types freely.
+KERNEL = ("-ffp-contract=fast", "-fno-strict-aliasing")
+PLAIN = ("-O2",)
+CHECKED = (
+    "-O1",
+    "-DEMULATOR_CHECKED",
+    "-fsanitize=thread",
+    "-fsanitize=alignment,bounds,null,shift,integer-divide-by-zero,signed-integer-overflow",
+)
+# Without these, instances of one template in two modules would share their variables.
+GCC_ONLY = ("-fno-gnu-unique", "-fno-extern-tls-init")
+GCC_CHECKED_ONLY = ("--param=tsan-instrument-func-entry-exit=0",)
+
+PASSED_ON = ("-D", "-U", "-std=")
+IGNORED = ("--device-as-default-execution-space", "-lineinfo", "--generate-line-info", "--use_fast_math")
+
+
+class CompileError(RuntimeError):
+    """The kernel's text does not compile; the message is the compiler's."""
+
+
+def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
+    """Return the library with the kernels in `text`, compiled if it is not in the cache.
+
+    Raises:
+        CompileError: with the compiler's messages.
+        RuntimeError: where there is no compiler or no writable cache directory.
+        ValueError: for an option that means nothing to the emulator.
+    """
+    runtime = compile_runtime()
+    flags = [*COMMON, *KERNEL, *_native(), *(CHECKED if checked else PLAIN), *_translate(options)]
+    if "__clang__" not in _predefined():
+        flags += [*GCC_ONLY, *(GCC_CHECKED_ONLY if checked else ())]
+    flags += ["-I", str(INCLUDE)]
+    sources = [runtime.name, _predefined(), *(path.read_text() for path in sorted(INCLUDE.iterdir()))]
+    target = cache_directory() / f"kernel-{_digest([text, *flags, *sources])}.so"
+    if not target.exists():
+        _build(target, ["-x", "c++", "-", *flags], [str(runtime), *_linker()], text)
+    return target
+
+
+@functools.cache
+def compile_runtime() -> Path:
+    """Return the library with the scheduler and the checks, compiled if it is not in the cache."""
+    sources = sorted((HERE / "runtime").glob("*.cpp"))
+    headers = [*(HERE / "runtime").glob("*.h"), *INCLUDE.glob("*.h")]
+    flags = [*COMMON, *RUNTIME]
+    parts = [path.read_text() for path in sorted([*sources, *headers])]
+    target = cache_directory() / f"runtime-{_digest([*flags, _predefined(), *parts])}.so"
+    if not target.exists():
+        unit = "".join(f'#include "{path}"\n' for path in sources)
+        _build(target, ["-x", "c++", "-", *flags], ["-pthread"], unit)
+    return target
+
+
+def cache_directory() -> Path:
+    """Return the directory of compiled kernels: TINYGRAD_NORM_CACHE, or the user's own cache."""
+    chosen = os.environ.get("TINYGRAD_NORM_CACHE")
+    if chosen:
+        directory = Path(chosen)
+    elif sys.platform == "darwin":
+        directory = Path.home() / "Library/Caches/tinygrad_norm"
+    else:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_norm"
+    return directory / "emulator"
+
+
+@functools.cache
+def compiler() -> str:
+    """Return the path of g++.
+
+    Raises:
+        RuntimeError: where there is none, saying how to install it.
+    """
+    path = shutil.which("g++")
+    if path is None:
+        command = "xcode-select --install" if sys.platform == "darwin" else "apt install g++"
+        raise RuntimeError(f"the emulator compiles kernels with g++, which was not found: {command}")
+    return path
+
+
+def _native() -> tuple[str, ...]:
+    return ("-march=native",) if platform.machine() in ("x86_64", "AMD64") else ()
+
+
+@functools.cache
+def _predefined() -> str:
+    """Return the compiler's macros: they tell its version and the instructions of this processor."""
+    command = [compiler(), *_native(), "-dM", "-E", "-x", "c++", os.devnull]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _translate(options: Iterable[str]) -> list[str]:
+    flags = []
+    for option in options:
+        if option.startswith(PASSED_ON):
+            flags.append(option)
+        elif option == "--fmad=false":
+            flags.append("-ffp-contract=off")
+        elif option not in IGNORED:
+            raise ValueError(
+                f"compiler option {option!r} means nothing to the emulator: it knows {', '.join(PASSED_ON)}, "
+                f"--fmad=false, and leaves out {', '.join(IGNORED)}"
+            )
+    return flags
+
+
+def _linker() -> list[str]:
+    if sys.platform == "darwin":
+        return ["-Wl,-rpath,@loader_path"]
+    return ["-Wl,-z,defs", "-Wl,-rpath,$ORIGIN"]
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _build(target: Path, compiling: Sequence[str], linking: Sequence[str], text: str) -> None:
+    """Compile `text` and link it to `target`, which appears complete or not at all.
+
+    Two steps, because a linker told of -fsanitize would add the sanitizers' own runtimes.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix="building-")
+    except OSError as error:
+        raise RuntimeError(
+            f"the emulator cannot write to its cache directory {target.parent} ({error.strerror}): "
+            "set TINYGRAD_NORM_CACHE to a directory that can be written to"
+        ) from error
+    with scratch as directory:
+        object_file, library = f"{directory}/kernel.o", f"{directory}/{target.name}"
+        name = (
+            f"-Wl,-install_name,@rpath/{target.name}"
+            if sys.platform == "darwin"
+            else f"-Wl,-soname,{target.name}"
+        )
+        _run([*compiling, "-c", "-o", object_file], text)
+        _run(["-shared", object_file, *linking, name, "-o", library])
+        os.replace(library, target)
+
+
+def _run(arguments: Sequence[str], text: str = "") -> None:
+    run = subprocess.run([compiler(), *arguments], input=text, capture_output=True, text=True)
+    if run.returncode:
+        raise CompileError(run.stderr[:4000])

@@ -1,0 +1,74 @@
+"""NumPy as the emulator's arrays see it: the functions that make arrays make EmulatorArrays.
+
+`namespace(x)` of an EmulatorArray is this module; what is not defined here is NumPy's own.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from .array import EmulatorArray, asarray, asnumpy, empty, zeros
+
+__all__ = [
+    "arange",
+    "array",
+    "asarray",
+    "ascontiguousarray",
+    "asnumpy",
+    "empty",
+    "empty_like",
+    "eye",
+    "full",
+    "full_like",
+    "linspace",
+    "ndarray",
+    "ones",
+    "ones_like",
+    "zeros",
+    "zeros_like",
+]
+
+ndarray = EmulatorArray
+
+
+def _guarded(function: Callable[..., numpy.ndarray]) -> Callable[..., EmulatorArray]:
+    @functools.wraps(function)
+    def make(*args: Any, **options: Any) -> EmulatorArray:
+        made = function(*args, **options)
+        guarded = empty(made.shape, made.dtype)
+        guarded[...] = made
+        return guarded
+
+    return make
+
+
+arange = _guarded(numpy.arange)
+array = _guarded(numpy.array)
+eye = _guarded(numpy.eye)
+full = _guarded(numpy.full)
+full_like = _guarded(numpy.full_like)
+linspace = _guarded(numpy.linspace)
+ones = _guarded(numpy.ones)
+ones_like = _guarded(numpy.ones_like)
+
+
+def empty_like(x: Any, dtype: Any = None) -> EmulatorArray:
+    """Return an array of x's shape, and of its dtype if none is given, filled with NaN bytes."""
+    return empty(numpy.shape(x), x.dtype if dtype is None else dtype)
+
+
+def zeros_like(x: Any, dtype: Any = None) -> EmulatorArray:
+    """Return zeros of x's shape, and of its dtype if none is given."""
+    return zeros(numpy.shape(x), x.dtype if dtype is None else dtype)
+
+
+def ascontiguousarray(x: Any, dtype: Any = None) -> EmulatorArray:
+    """Return `x` itself if its elements lie one after the other, or a copy whose elements do."""
+    x = asarray(x, dtype)
+    return x if x.flags.c_contiguous else array(x, order="C")
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(numpy, name)

@@ -1,0 +1,35 @@
+// Keeps a wild kernel from taking the process down, and an endless one from keeping it.
+#pragma once
+#include <signal.h>
+#include <time.h>
+
+#include <memory>
+
+#include "launch.h"
+
+namespace emulator {
+
+// While one exists, a fault inside a kernel ends the launch instead of the process.
+class FaultHandler {
+ public:
+  FaultHandler();
+  ~FaultHandler();
+
+ private:
+  std::unique_ptr<char[]> memory_;
+  stack_t previous_;
+};
+
+// Interrupts the calling thread's launch if it takes longer than `seconds` (on Linux).
+class Watchdog {
+ public:
+  explicit Watchdog(double seconds);
+  ~Watchdog();
+
+ private:
+#ifdef __linux__
+  timer_t timer_;
+#endif
+};
+
+}  // namespace emulator
