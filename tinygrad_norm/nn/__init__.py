@@ -32,4 +32,4 @@ from .loss import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
 from .divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
 from .similarity import CosineSimilarity
 
-from . import functional, init
+from . import functional, init, utils
