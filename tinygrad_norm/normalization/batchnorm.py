@@ -37,7 +37,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel
 from ..registry import Case, ErrorCase, Input, positive, register
-from .checks import Shape, check_channels, check_pool, check_vector
+from .checks import check_channels, check_pool, check_vector
 from .moments import fixed_norm_backward, fixed_norm_forward, pool_norm_backward, pool_norm_forward, rsqrt
 from .running import RunningNorm, unbiased, update_running
 
@@ -75,10 +75,10 @@ def batch_norm_forward(
 
 @kernel
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias of shape `affine`: (C, 1), or None without either."""
-    return pool_norm_backward(dy, x, weight, mean, rstd, (0, 2), affine)
+    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (0, 2), (0, 2))
 
 
 @kernel
@@ -92,10 +92,10 @@ def batch_norm_eval_forward(
 
 @kernel
 def batch_norm_eval_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias of shape `affine`: (C, 1), or None without either."""
-    return fixed_norm_backward(dy, x, weight, mean, rstd, affine)
+    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    return fixed_norm_backward(dy, x, weight, bias, mean, rstd)
 
 
 class _PerChannel(Function):
@@ -123,7 +123,7 @@ class BatchNormFunction(_PerChannel):
     ) -> tuple[Array, Array, Array]:
         pools, weight, bias = self.lay_out(x, weight, bias)
         y, mean, var, rstd = batch_norm_forward(pools, weight, bias, eps)
-        self.saved = pools, weight, mean, rstd, None if weight is None and bias is None else (x.shape[1], 1)
+        self.saved = pools, weight, bias, mean, rstd
         return y.reshape(x.shape), mean.reshape(-1), var.reshape(-1)
 
     def backward(self, dy: Array, *_: None) -> Gradients:
@@ -138,7 +138,7 @@ class BatchNormEvalFunction(_PerChannel):
     ) -> Array:
         pools, weight, bias, mean, var = self.lay_out(x, weight, bias, mean, var)
         y, rstd = batch_norm_eval_forward(pools, weight, bias, mean, var, eps)
-        self.saved = pools, weight, mean, rstd, None if weight is None and bias is None else (x.shape[1], 1)
+        self.saved = pools, weight, bias, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:

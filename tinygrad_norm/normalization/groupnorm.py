@@ -33,7 +33,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, kernel
 from ..module import Module, Parameter
 from ..registry import Case, ErrorCase, register
-from .checks import Shape, check_channels, check_vector
+from .checks import check_channels, check_vector
 from .moments import pool_norm_backward, pool_norm_forward
 
 
@@ -65,10 +65,10 @@ def group_norm_forward(
 
 @kernel
 def group_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, G, C/G, S), dweight and dbias of shape `affine`: (G, C/G, 1), or None without either."""
-    return pool_norm_backward(dy, x, weight, mean, rstd, (2, 3), affine)
+    """Return dx (N, G, C/G, S), dweight and dbias (G, C/G, 1), or None."""
+    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2, 3), (3,))
 
 
 class GroupNormFunction(Function):
@@ -82,7 +82,7 @@ class GroupNormFunction(Function):
         pools = x.reshape(N, num_groups, C // num_groups, math.prod(space))
         weight, bias = (None if w is None else w.reshape(affine) for w in (weight, bias))
         y, mean, rstd = group_norm_forward(pools, weight, bias, eps)
-        self.saved = pools, weight, mean, rstd, None if weight is None and bias is None else affine
+        self.saved = pools, weight, bias, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:

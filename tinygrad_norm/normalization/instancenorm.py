@@ -33,7 +33,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, kernel
 from ..registry import Case, ErrorCase, Input, positive, register
 from .batchnorm import batch_norm, batch_norm_composed
-from .checks import Shape, check_channels, check_pool, check_vector
+from .checks import check_channels, check_pool, check_vector
 from .moments import pool_norm_backward, pool_norm_forward
 from .running import RunningNorm, unbiased, update_running
 
@@ -68,10 +68,10 @@ def instance_norm_forward(
 
 @kernel
 def instance_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias of shape `affine`: (C, 1), or None without either."""
-    return pool_norm_backward(dy, x, weight, mean, rstd, (2,), affine)
+    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2,), (2,))
 
 
 class InstanceNormFunction(Function):
@@ -89,7 +89,7 @@ class InstanceNormFunction(Function):
         pools = x.reshape(N, C, math.prod(space))
         weight, bias = (None if w is None else w.reshape(C, 1) for w in (weight, bias))
         y, mean, var, rstd = instance_norm_forward(pools, weight, bias, eps)
-        self.saved = pools, weight, mean, rstd, None if weight is None and bias is None else (C, 1)
+        self.saved = pools, weight, bias, mean, rstd
         return y.reshape(x.shape), mean.reshape(N, C), var.reshape(N, C)
 
     def backward(self, dy: Array, *_: None) -> Gradients:

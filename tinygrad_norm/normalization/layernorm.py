@@ -28,11 +28,12 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
+from ..backends.rows import column_sums, row_dots, row_sums
 from ..module import Module, Parameter
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import pool_norm_backward, pool_norm_forward
+from .moments import moments, widen
 
 
 def layer_norm_composed(
@@ -55,16 +56,39 @@ def layer_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and rstd: x (N, D), weight and bias (D,), mean and rstd (N, 1)."""
-    y, mean, _, rstd = pool_norm_forward(x, weight, bias, (1,), eps)
-    return y, mean, rstd
+    x_wide = widen(x)
+    mean, _, rstd = moments(x_wide, (1,), eps)
+    y = x_wide - mean
+    y *= rstd
+    if weight is not None:
+        y *= weight
+    if bias is not None:
+        y += bias
+    return y.astype(x.dtype, copy=False), mean, rstd
 
 
 @kernel
 def layer_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, D), dweight and dbias of shape `affine`: (D,), or None without either."""
-    return pool_norm_backward(dy, x, weight, mean, rstd, (1,), affine)
+    """Return dx (N, D), dweight and dbias (D,), None where there is no weight or bias."""
+    D = x.shape[1]
+    dy, x_hat = widen(dy), widen(x) - mean
+    x_hat *= rstd
+    dy_x_hat = dy * x_hat
+    dweight = None if weight is None else column_sums(dy_x_hat)
+    dbias = None if bias is None else column_sums(dy)
+    if weight is None:
+        mean_g, mean_g_x_hat = row_sums(dy) / D, row_sums(dy_x_hat) / D
+        dx = dy - mean_g
+    else:
+        mean_g, mean_g_x_hat = row_dots(dy, weight) / D, row_dots(dy_x_hat, weight) / D
+        dx = namespace(dy).multiply(dy, weight, out=dy_x_hat)
+        dx -= mean_g
+    x_hat *= mean_g_x_hat
+    dx -= x_hat
+    dx *= rstd
+    return dx, dweight, dbias
 
 
 class LayerNormFunction(Function):
@@ -78,7 +102,7 @@ class LayerNormFunction(Function):
         rows = x.reshape(x.size // D, D)
         weight, bias = (None if w is None else w.reshape(D) for w in (weight, bias))
         y, mean, rstd = layer_norm_forward(rows, weight, bias, eps)
-        self.saved = rows, weight, mean, rstd, None if weight is None and bias is None else (D,)
+        self.saved = rows, weight, bias, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:

@@ -1,46 +1,49 @@
-"""The one formula behind batch, layer, group and instance normalization.
+"""The one formula behind batch, group, instance and layer normalization.
 
     m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b
 
 They differ only in which entries of x share one m and one v, the pool, and in the axes on which the
-affine w, b lives. Every file of the family lays x out so that its pool is whole `axes` and w
-broadcasts; the rest is here. With the pool's size D, from dy = dL/dy:
+affine w, b lives. From dy = dL/dy, with a pool of n values:
 
     db = Σ dy      dw = Σ dy·x̂      over the axes that w does not have      g := dL/dx̂ = w·dy
 
 x reaches L along three paths: straight, through m, and through r.
 
     straight   r·g
-    through m  Σg·(-r)·(1/D)                       = -r·mean(g)        (dr/dm = 0: Σ(x - m) = 0)
-    through r  Σ(g·(x-m)) · (-r³/2) · (2/D)·(x-m)  = -r·x̂·mean(g·x̂)
+    through m  Σg·(-r)·(1/n)                       = -r·mean(g)        (dr/dm = 0: Σ(x - m) = 0)
+    through r  Σ(g·(x-m)) · (-r³/2) · (2/n)·(x-m)  = -r·x̂·mean(g·x̂)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
 
 So dx is r times g without its components along 1 and along x̂: the two directions in which moving
 the pool cannot change y. With m and v held constant (BatchNorm in evaluation) only the straight path
 is left: dx = r·g.
+
+Here stands what the files share: the statistics, guarded; and the formula for a w that is constant
+along whole axes of the pool, `inner` (all but LayerNorm, where every entry of a pool has its own w).
+There, Σ dy and Σ dy·(x-m) over `inner` are small, and everything else follows from them:
+
+    mean(g) = Σ w·(Σ dy)/n      mean(g·x̂) = r·Σ w·(Σ dy·(x-m))/n      dx = (r·w)·dy + k·(x-m) + c
+    with k = -r²·mean(g·x̂) and c = -r·mean(g): x is read twice, dy twice, and no x̂ is made.
 """
 
+import functools
 import math
 
 import numpy
 
 from ..backends import Array, namespace
+from ..backends.rows import sums
 from ..ops.broadcast import unbroadcast
+from ..ops.half import widen
 
 Axes = tuple[int, ...]
-Shape = tuple[int, ...]
-
-
-def widen(x: Array) -> Array:
-    """Return `x` in the dtype that statistics are computed in: float32 for half types, else its own."""
-    return x.astype(numpy.float32) if x.dtype.itemsize < 4 else x
 
 
 def pool_mean(x: Array, axes: Axes) -> Array:
     """Return the mean over `axes`, which stay with size 1."""
     n = math.prod(x.shape[axis] for axis in axes)
-    return namespace(x).add.reduce(x, axes, keepdims=True) * x.dtype.type(1 / max(n, 1))
+    return sums(x, axes) * x.dtype.type(1 / max(n, 1))
 
 
 def moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Array]:
@@ -83,6 +86,17 @@ def rsqrt(var: Array, eps: float) -> Array:
     return xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
 
 
+def is_extreme(rstd: Array) -> bool:
+    """Say whether some rstd is so small or large that products of three of them are not right any more."""
+    limit = _cube_root_of_tiny(rstd.dtype)
+    return bool(rstd.size) and not (limit < rstd.min() and rstd.max() < 1 / limit)
+
+
+@functools.cache
+def _cube_root_of_tiny(dtype: numpy.dtype) -> float:
+    return float(numpy.finfo(dtype).tiny) ** (1 / 3)
+
+
 def _scaled_moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Array]:
     xp = namespace(x)
     scale = _scale(x, axes)
@@ -107,45 +121,64 @@ def pool_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float
 ) -> tuple[Array, Array, Array, Array]:
     """Return y, mean, var and rstd; `axes` is the pool, weight and bias broadcast against x."""
-    wide = widen(x)
-    mean, var, rstd = moments(wide, axes, eps)
+    mean, var, rstd = moments(widen(x), axes, eps)
     return fixed_norm_forward(x, weight, bias, mean, rstd), mean, var, rstd
 
 
 def pool_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, axes: Axes, affine: Shape | None
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    rstd: Array,
+    axes: Axes,
+    inner: Axes,
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx, dweight and dbias; `affine` is the shape of weight and bias, None without either."""
-    dy, x = widen(dy), widen(x)
-    x_hat = (x - mean) * rstd
-    dy_x_hat = dy * x_hat
-    dweight = None if weight is None else unbroadcast(dy_x_hat, weight.shape)
-    dbias = None if affine is None else unbroadcast(dy, affine)
-    g, g_x_hat = (dy, dy_x_hat) if weight is None else (dy * weight, dy_x_hat * weight)
-    x_hat *= pool_mean(g_x_hat, axes)
-    dx = g - pool_mean(g, axes)
-    dx -= x_hat
-    dx *= rstd
+    """Return dx, dweight and dbias, None where there is no weight or bias.
+
+    `axes` is the pool, `inner` those of its axes along which weight is constant.
+    """
+    dy, centered = widen(dy), widen(x) - mean
+    if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
+        ones = namespace(rstd).ones_like(rstd)
+        dx, *affine_gradients = pool_norm_backward(
+            dy, centered * rstd, weight, bias, 0 * ones, ones, axes, inner
+        )
+        return dx * rstd, *affine_gradients
+    dx = dy * centered
+    sum_dy, sum_dy_centered = sums(dy, inner), sums(dx, inner)
+    dweight = None if weight is None else unbroadcast(sum_dy_centered * rstd, weight.shape)
+    dbias = None if bias is None else unbroadcast(sum_dy, bias.shape)
+    scale = rstd if weight is None else rstd * weight
+    n = math.prod(x.shape[axis] for axis in axes)
+    k = sums(scale * sum_dy_centered, axes) * (rstd * rstd * dy.dtype.type(-1 / max(n, 1)))
+    c = sums(scale * sum_dy, axes) * dy.dtype.type(-1 / max(n, 1))
+    namespace(dx).multiply(dy, scale, out=dx)
+    centered *= k
+    dx += centered
+    dx += c
     return dx, dweight, dbias
 
 
-def fixed_norm_forward(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
-    """Return y = w·(x - mean)·rstd + b with given statistics."""
+def fixed_norm_forward(
+    x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> Array:
+    """Return y = (r·w)·(x - mean) + b with given statistics."""
     y = widen(x) - mean
-    y *= rstd
-    if weight is not None:
-        y *= weight
+    y *= rstd if weight is None else rstd * weight
     if bias is not None:
         y += bias
     return y.astype(x.dtype, copy=False)
 
 
 def fixed_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, affine: Shape | None
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx, dweight and dbias with the statistics held constant: dx = r·g."""
     dy = widen(dy)
-    dbias = None if affine is None else unbroadcast(dy, affine)
+    dbias = None if bias is None else unbroadcast(dy, bias.shape)
     if weight is None:
         return dy * rstd, None, dbias
-    return dy * (weight * rstd), unbroadcast(dy * ((widen(x) - mean) * rstd), weight.shape), dbias
+    x_hat = (widen(x) - mean) * rstd
+    return dy * (weight * rstd), unbroadcast(dy * x_hat, weight.shape), dbias

@@ -26,12 +26,12 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
+from ..backends.rows import column_sums, row_dots, row_sums
 from ..module import Module, Parameter
-from ..ops.broadcast import unbroadcast
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import mean_square_rsqrt, pool_mean, widen
+from .moments import mean_square_rsqrt, widen
 
 
 def rms_norm_composed(
@@ -58,14 +58,17 @@ def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array,
 @kernel
 def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
     """Return dx (N, D) and dweight (D,), None without weight."""
-    dy = widen(dy)
-    x_hat = x * rstd
+    dy, x_hat = widen(dy), x * rstd
     dy_x_hat = dy * x_hat
-    dweight = None if weight is None else unbroadcast(dy_x_hat, weight.shape)
-    g, g_x_hat = (dy, dy_x_hat) if weight is None else (dy * weight, dy_x_hat * weight)
-    x_hat *= pool_mean(g_x_hat, (1,))
-    dx = g - x_hat
-    dx *= rstd
+    if weight is None:
+        dweight, mean_g_x_hat = None, row_sums(dy_x_hat) / x.shape[1]
+        dx = dy * rstd
+    else:
+        dweight, mean_g_x_hat = column_sums(dy_x_hat), row_dots(dy_x_hat, weight) / x.shape[1]
+        dx = namespace(dy).multiply(dy, weight, out=dy_x_hat)
+        dx *= rstd
+    x_hat *= mean_g_x_hat * rstd
+    dx -= x_hat
     return dx, dweight
 
 
