@@ -137,7 +137,7 @@ def _stack(self: Tensor, *tensors: Tensor, dim: int = 0) -> Tensor:
 
 def _transposed(self: Tensor) -> Tensor:
     """The tensor with its axes in the reverse order: a matrix transposed."""
-    return permute(self, range(self.ndim)[::-1])
+    return transpose(self, 0, 1) if self.ndim == 2 else permute(self, range(self.ndim)[::-1])
 
 
 def _matrices_transposed(self: Tensor) -> Tensor:

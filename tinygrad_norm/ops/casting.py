@@ -7,7 +7,8 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
-from ..registry import Case, register
+from ..registry import Case, ErrorCase, register
+from .ieee import silent
 from .operands import as_tensor
 
 
@@ -16,7 +17,7 @@ class Cast(Function):
 
     def forward(self, x: Array, *, dtype: numpy.dtype) -> Array:
         self.saved = (x.dtype,)
-        return x.astype(dtype)
+        return silent.run(x.astype, dtype)
 
     def backward(self, dy: Array) -> Gradients:
         (dtype,) = self.saved
@@ -27,22 +28,26 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
     """Return `input` in `dtype`; the same tensor where it has it already.
 
     No gradient flows through integers and bools: their result requires none.
+
+    Raises:
+        TypeError: for a dtype of anything but real numbers or bools.
     """
     x = as_tensor(input)
     dtype = numpy.dtype(dtype)
+    if dtype.kind not in "biuf":
+        raise TypeError(f"a tensor holds real numbers or bools, not {dtype}")
     if x.array.dtype == dtype:
         return x
     if dtype.kind != "f":
-        with numpy.errstate(invalid="ignore"):
-            return Tensor._wrap(x.array.astype(dtype))
-    with numpy.errstate(over="ignore"):
-        return Cast.apply(x, dtype=dtype)
+        return Tensor._wrap(silent.run(x.array.astype, dtype))
+    return Cast.apply(x, dtype=dtype)
 
 
 register(
     name="astype",
     function=astype,
     composed=None,
-    cases=(Case(((3, 4),), {"dtype": "float64"}),),
+    cases=(Case(((3, 4),), {"dtype": numpy.float64}),),
+    errors=(ErrorCase(lambda: astype(Tensor([1.0]), "complex64"), TypeError, "real numbers"),),
     kind="primitive",
 )

@@ -8,6 +8,7 @@ from ..autograd.tensor import Tensor
 from ..backends import asarray
 from ..backends.random import generator
 from .dims import Shape, as_shape
+from .ieee import silent
 from .operands import default_dtype
 
 
@@ -28,7 +29,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = asarray(_from_sequences(data))
     if array.dtype.kind not in "biuf":
         raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
-    out = Tensor._wrap(array.astype(array.dtype if dtype is None else numpy.dtype(dtype)))
+    dtype = array.dtype if dtype is None else numpy.dtype(dtype)
+    out = Tensor._wrap(silent.run(array.astype, dtype))
     return out.requires_grad_() if requires_grad else out
 
 
@@ -43,7 +45,7 @@ def _from_sequences(data: Any) -> numpy.ndarray:
     while isinstance(leaf, list | tuple) and leaf:
         leaf = leaf[0]
     if array.dtype == numpy.float64 and not hasattr(leaf, "dtype"):
-        return array.astype(default_dtype)
+        return silent.run(array.astype, default_dtype)
     return array
 
 

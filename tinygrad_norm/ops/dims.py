@@ -80,10 +80,11 @@ def as_shape(size: int | Sequence[int], what: str = "shape") -> Shape:
     Raises:
         TypeError: where a size is no integer.
     """
+    if isinstance(size, int):
+        return (size,)
     try:
-        return (operator.index(size),)  # type: ignore[arg-type]
+        return tuple(map(operator.index, size))
     except TypeError:
-        try:
-            return tuple([operator.index(n) for n in size])  # type: ignore[union-attr]
-        except TypeError:
-            raise TypeError(f"{what} must be an int or a sequence of ints, got {size!r}") from None
+        if hasattr(size, "__index__"):
+            return (operator.index(size),)
+        raise TypeError(f"{what} must be an int or a sequence of ints, got {size!r}") from None

@@ -16,6 +16,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
+from .broadcast import stretch
 from .half import narrow, widen
 from .ieee import silent
 from .operands import as_tensor, result_type
@@ -76,7 +77,7 @@ class Einsum(Function):
                 found = tuple([name for name in names[i] if any(name in term for term in terms)])
                 dx = contract([widen(dy), *(widen(xs[j]) for j in others)], terms, found)
                 kept = [n if name in found else 1 for n, name in zip(x.shape, names[i], strict=True)]
-                dxs.append(namespace(dx).broadcast_to(dx.reshape(kept), x.shape))
+                dxs.append(stretch(dx.reshape(kept), x.shape))
             else:
                 dxs.append(None)
         return tuple(dxs)

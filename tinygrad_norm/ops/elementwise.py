@@ -15,7 +15,7 @@ from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, positive, register, uniform
 from .broadcast import shape_of, unbroadcast
 from .ieee import silent
-from .operands import as_float_tensor, as_tensor, meet, result_type
+from .operands import as_float_tensor, as_operand, as_tensor, meet, result_type
 
 
 class Exp(Function):
@@ -363,9 +363,9 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     x = as_tensor(input)
     if min is None and max is None:
         raise ValueError("clamp needs min, max or both")
-    bounds = [bound for bound in (min, max) if bound is not None]
-    dtype = result_type(x, *bounds)
-    low, high = (bound.astype(dtype) if isinstance(bound, Tensor) else bound for bound in (min, max))
+    bounds = [None if bound is None else as_operand(bound) for bound in (min, max)]
+    dtype = result_type(x, *[bound for bound in bounds if bound is not None])
+    low, high = (bound.astype(dtype) if isinstance(bound, Tensor) else bound for bound in bounds)
     return Clamp.apply(x.astype(dtype), low, high)
 
 

@@ -220,7 +220,8 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     if dims is None and len(amounts) == 1:
         flat = Roll.apply(reshape(x, x.numel()), shifts=amounts, axes=(0,))
         return reshape(flat, x.shape)
-    axes = tuple([normalize_dim(dim, x.ndim) for dim in as_shape(dims or (), "dims")])
+    named = () if dims is None else as_shape(dims, "dims")
+    axes = tuple([normalize_dim(dim, x.ndim) for dim in named])
     if len(amounts) != len(axes):
         raise ValueError(f"roll needs one shift for each of dims, got shifts {shifts} and dims {dims}")
     return Roll.apply(x, shifts=amounts, axes=axes)
@@ -308,6 +309,7 @@ register(
     cases=(
         Case(((2, 3),), {"shifts": 1}),
         Case(((2, 3),), {"shifts": -2, "dims": 1}),
+        Case(((2, 3),), {"shifts": 1, "dims": 0}),
         Case(((2, 3),), {"shifts": (1, 2), "dims": (0, 1)}),
     ),
     errors=(ErrorCase(lambda: roll(ones(2, 2), (1, 1)), ValueError, "one shift for each"),),

@@ -31,8 +31,11 @@ class MatMul(Function):
         return narrow(silent.run(operator.matmul, widen(a), widen(b)), a)
 
     def backward(self, dy: Array) -> Gradients:
-        a, b = (widen(x) for x in self.saved or ())
-        dy = widen(dy)
+        a, b = self.saved
+        dy, a, b = widen(dy), widen(a), widen(b)
+        if a.ndim == b.ndim == 2:
+            da = dy @ b.swapaxes(0, 1) if self.needs[0] else None
+            return da, a.swapaxes(0, 1) @ dy if self.needs[1] else None
         a2 = a.reshape(1, -1) if a.ndim == 1 else a
         b2 = b.reshape(-1, 1) if b.ndim == 1 else b
         rows = dy.shape[: dy.ndim - (b.ndim > 1)] if a.ndim > 1 else (*dy.shape[: dy.ndim - (b.ndim > 1)], 1)

@@ -22,7 +22,7 @@ from .extremes import amax, amin
 from .half import narrow, widen
 from .ieee import silent
 from .operands import as_tensor
-from .reduction import sum
+from .reduction import largest_or_0, sum
 
 
 class Norm(Function):
@@ -37,7 +37,7 @@ class Norm(Function):
     def _scaled(x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
         xp = namespace(x)
         size = xp.abs(x)
-        top = size.max(axes, initial=0, keepdims=keepdim)
+        top = largest_or_0(size, axes, keepdim)
         top = xp.where((top > 0) & (top < math.inf), top, 1)
         powers = (size / top.reshape(kept_shape(x.shape, axes))) ** p
         return top * powers.sum(axes, keepdims=keepdim) ** (1 / p)

@@ -45,10 +45,15 @@ def meet(a: Any, b: Any) -> tuple[Any, Any]:
             return a, b
     elif b_is and type(a) in (float, int) and b.array.dtype.kind == "f":
         return a, b
-    return _promote(_operand(a), _operand(b))
+    return _promote(as_operand(a), as_operand(b))
 
 
-def _operand(x: Any) -> Any:
+def as_operand(x: Any) -> Any:
+    """Return `x` as a tensor or a Python number.
+
+    Raises:
+        TypeError: for anything else.
+    """
     if isinstance(x, Tensor | bool | int | float) and not isinstance(x, numpy.generic):
         return x
     if isinstance(x, numpy.generic):

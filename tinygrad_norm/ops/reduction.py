@@ -14,6 +14,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, fixed, register
+from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims
 from .elementwise import sqrt
 from .half import narrow, widen
@@ -23,11 +24,16 @@ from .shape import reshape
 
 
 def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
-    return namespace(dy).broadcast_to(dy.reshape(kept_shape(shape, axes)), shape)
+    return stretch(dy.reshape(kept_shape(shape, axes)), shape)
 
 
 def _sum(x: Array, axes: Axes, keepdim: bool) -> Array:
     return silent.run(namespace(x).add.reduce, widen(x), axes, None, None, keepdim)
+
+
+def largest_or_0(x: Array, axes: Axes, keepdim: bool) -> Array:
+    """Return the largest elements over `axes`, 0 where there are none."""
+    return x.max(axes, keepdims=keepdim) if count(x.shape, axes) else x.sum(axes, keepdims=keepdim)
 
 
 class Sum(Function):
@@ -120,7 +126,7 @@ class LogSumExp(Function):
     @staticmethod
     def _stable(x: Array, axes: Axes, keepdim: bool) -> Array:
         xp = namespace(x)
-        top = x.max(axes, initial=-math.inf, keepdims=keepdim)
+        top = largest_or_0(x, axes, keepdim)
         top = xp.where(xp.isfinite(top), top, 0)
         rest = xp.exp(x - top.reshape(kept_shape(x.shape, axes)))
         return xp.log(rest.sum(axes, keepdims=keepdim)) + top
