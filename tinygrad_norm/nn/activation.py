@@ -29,6 +29,12 @@ def logistic(x: Array) -> Array:
     return 1 / (1 + namespace(x).exp(-x))
 
 
+def log1p_exp(x: Array) -> Array:
+    """Return softplus(x) = log(1 + exp(x)), from an exponential that is at most 1."""
+    xp = namespace(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
+
+
 class Tanh(Module):
     """tanh as a layer."""
 
@@ -82,18 +88,22 @@ def gelu_composed(input: Tensor, approximate: str = "none") -> Tensor:
     return input * 0.5 * (1 + (input / math.sqrt(2)).erf())
 
 
-class Gelu(Pointwise):
+class Gelu(Function):
     """y = x·Φ(x) · dx = dy·(Φ(x) + x·φ(x))"""
 
-    def value(self, x: Array) -> Array:
-        return x * self._cdf(x)
+    def forward(self, x: Array) -> Array:
+        wide = widen(x)
+        cdf = 0.5 + 0.5 * erf_forward(wide / math.sqrt(2))
+        self.saved = x, cdf  # Φ is dear: kept, where the other activations compute theirs again
+        return narrow(wide * cdf, x)
 
-    def slope(self, x: Array) -> Array:
-        density = namespace(x).exp(x * x * -0.5) / math.sqrt(2 * math.pi)
-        return self._cdf(x) + x * density
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(self._chain, dy, *(self.saved or ()))
 
-    def _cdf(self, x: Array) -> Array:
-        return 0.5 + 0.5 * erf_forward(x / math.sqrt(2))
+    def _chain(self, dy: Array, x: Array, cdf: Array) -> Array:
+        x = widen(x)
+        density = namespace(x).exp(x * x * -0.5)
+        return dy * (cdf + x * density * (1 / math.sqrt(2 * math.pi)))
 
 
 class GeluTanh(Pointwise):
@@ -150,7 +160,7 @@ class SoftplusFunction(Pointwise):
     def value(self, x: Array, *, beta: float, threshold: float) -> Array:
         xp = namespace(x)
         z = beta * x
-        return xp.where(z > threshold, x, xp.logaddexp(z, 0) / beta)
+        return xp.where(z > threshold, x, log1p_exp(z) / beta)
 
     def slope(self, x: Array, *, beta: float, threshold: float) -> Array:
         z = beta * x
@@ -190,16 +200,22 @@ def mish_composed(input: Tensor) -> Tensor:
 
 
 class MishFunction(Pointwise):
-    """y = x·t, t = tanh(softplus(x)) · dx = dy·(t + x·(1 - t²)·σ(x))"""
+    """y = x·t, t = tanh(softplus(x)) · dx = dy·(t + x·(1 - t²)·σ(x))
+
+    With e = exp(x) and n = (1 + e)² - 1 = e·(e + 2), t = n/(n + 2) and 1 - t² = 4·(n + 1)/(n + 2)².
+    """
 
     def value(self, x: Array) -> Array:
-        xp = namespace(x)
-        return x * xp.tanh(xp.logaddexp(x, 0))
+        e = namespace(x).exp(namespace(x).minimum(x, 20))  # beyond, t is 1 to the last bit
+        n = e * (e + 2)
+        return x * (n / (n + 2))
 
     def slope(self, x: Array) -> Array:
-        xp = namespace(x)
-        t = xp.tanh(xp.logaddexp(x, 0))
-        return t + x * ((1 - t * t) * logistic(x))
+        x = namespace(x).minimum(x, 20)
+        e = namespace(x).exp(x)
+        n = e * (e + 2)
+        r = 1 / (n + 2)
+        return n * r + x * (4 * (n + 1) * r * r * (e / (1 + e)))
 
 
 def mish(input: Tensor) -> Tensor:
@@ -224,7 +240,7 @@ class LogSigmoidFunction(Pointwise):
     """y = log σ(x) = -softplus(-x) · dx = dy·σ(-x)"""
 
     def value(self, x: Array) -> Array:
-        return -namespace(x).logaddexp(-x, 0)
+        return -log1p_exp(-x)
 
     def slope(self, x: Array) -> Array:
         return logistic(-x)
@@ -279,11 +295,13 @@ class ExponentialUnit(Pointwise):
 
     def value(self, x: Array, *, s: float, a: float, c: float) -> Array:
         xp = namespace(x)
-        return xp.where(x > 0, s * x, s * a * xp.expm1(x / c))
+        return s * xp.maximum(x, 0) + s * a * xp.expm1(xp.minimum(x, 0) / c)
 
     def slope(self, x: Array, *, s: float, a: float, c: float) -> Array:
-        xp = namespace(x)
-        return xp.where(x > 0, s, s * a / c * xp.exp(x / c))
+        at_zero = s * a / c
+        return at_zero * namespace(x).exp(namespace(x).minimum(x, 0) / c) + x.dtype.type(s - at_zero) * (
+            x > 0
+        )
 
 
 def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:

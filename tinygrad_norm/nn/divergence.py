@@ -14,7 +14,7 @@ from ..backends import Array, namespace
 from ..module import Module
 from ..ops import ones
 from ..registry import Case, ErrorCase, Input, fixed, positive, register, uniform
-from .activation import logistic
+from .activation import log1p_exp, logistic
 from .loss import PointwiseLoss, check_pair, pair_errors, reduced
 from .reduction import REDUCTIONS, check_reduction
 
@@ -116,16 +116,14 @@ class BinaryCrossEntropyWithLogitsFunction(PointwiseLoss):
     """
 
     def value(self, x: Array, t: Array, *, weight: Array | None, pos_weight: Array | None) -> Array:
-        xp = namespace(x)
-        losses = (1 - t) * xp.logaddexp(x, 0) + _weigh(t, pos_weight) * xp.logaddexp(-x, 0)
+        losses = (1 - t) * log1p_exp(x) + _weigh(t, pos_weight) * log1p_exp(-x)
         return _weigh(losses, weight)
 
     def slopes(
         self, x: Array, t: Array, *, weight: Array | None, pos_weight: Array | None
     ) -> tuple[Array, Array]:
-        xp = namespace(x)
         dx = (1 - t) * logistic(x) - _weigh(t, pos_weight) * logistic(-x)
-        dt = _weigh(xp.logaddexp(-x, 0), pos_weight) - xp.logaddexp(x, 0)
+        dt = _weigh(log1p_exp(-x), pos_weight) - log1p_exp(x)
         return _weigh(dx, weight), _weigh(dt, weight)
 
 

@@ -37,7 +37,7 @@ def embedding_composed(input: Tensor, weight: Tensor, padding_idx: int | None = 
 @kernel
 def embedding_forward(weight: Array, index: Array) -> Array:
     """Return y (..., D): weight (V, D), index (...)."""
-    return weight[index]
+    return weight.take(index, 0)
 
 
 @kernel
@@ -49,7 +49,7 @@ def embedding_backward(dy: Array, index: Array, count: int) -> Array:
         order = xp.argsort(index, kind="stable")
         ordered = index[order]
         starts = xp.flatnonzero(xp.concatenate((xp.ones(1, bool), ordered[1:] != ordered[:-1])))
-        dweight[ordered[starts]] = xp.add.reduceat(dy[order], starts, 0)
+        dweight[ordered[starts]] = xp.add.reduceat(dy.take(order, 0), starts, 0)
     return dweight
 
 

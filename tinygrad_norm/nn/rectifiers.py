@@ -56,10 +56,10 @@ class LeakyRelu(Pointwise):
     """y = x where x > 0, else s·x · dx = dy where x > 0, else s·dy, with s = negative_slope"""
 
     def value(self, x: Array, *, negative_slope: float) -> Array:
-        return namespace(x).where(x > 0, x, negative_slope * x)
+        return namespace(x).maximum(x, 0) + negative_slope * namespace(x).minimum(x, 0)
 
     def slope(self, x: Array, *, negative_slope: float) -> Array:
-        return namespace(x).where(x > 0, 1, x.dtype.type(negative_slope))
+        return (x > 0) + x.dtype.type(negative_slope) * (x <= 0)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -94,12 +94,13 @@ class Prelu(Function):
     def forward(self, x: Array, weight: Array) -> Array:
         w = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight.reshape(())
         self.saved = x, w, weight.shape
-        return namespace(x).where(x > 0, x, w * x)
+        return namespace(x).maximum(x, 0) + w * namespace(x).minimum(x, 0)
 
     def backward(self, dy: Array) -> Gradients:
         x, w, shape = self.saved
-        dx = namespace(x).where(x > 0, dy, w * dy) if self.needs[0] else None
-        return dx, unbroadcast(dy * (x * (x <= 0)), w.shape).reshape(shape) if self.needs[1] else None
+        dx = dy * (x > 0) + dy * w * (x <= 0) if self.needs[0] else None
+        dw = unbroadcast(dy * namespace(x).minimum(x, 0), w.shape).reshape(shape) if self.needs[1] else None
+        return dx, dw
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -274,7 +275,7 @@ class HardswishFunction(Pointwise):
         return x * namespace(x).clip(x / 6 + 0.5, 0, 1)
 
     def slope(self, x: Array) -> Array:
-        return namespace(x).where(abs(x) < 3, x / 3 + 0.5, x > 0)
+        return (abs(x) < 3) * (namespace(x).clip(x, -3, 3) / 3 + 0.5) + (x >= 3)
 
 
 def hardswish(input: Tensor) -> Tensor:

@@ -56,6 +56,8 @@ def softmin_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 def lay_out(x: Array, dim: int) -> Array:
     """Return x (..., D, ...) with D on axis `dim` as (N, D), or as (N, D, S) where axes follow."""
+    if x.ndim == 2 and dim == 1:
+        return x
     N, D, S = math.prod(x.shape[:dim]), x.shape[dim] if x.ndim else 1, math.prod(x.shape[dim + 1 :])
     return x.reshape(N, D) if S == 1 else x.reshape(N, D, S)
 
@@ -72,18 +74,25 @@ def total(x: Array) -> Array:
     return x.sum(1, keepdims=True)
 
 
-_FAR_FROM_UNDERFLOW = 60.0  # exp(-60) keeps every digit, in float32 too
+def inner(a: Array, b: Array) -> Array:
+    """Return Σ a·b over axis 1, which stays with size 1."""
+    if a.ndim == 2:
+        return namespace(a).einsum("nd,nd->n", a, b)[:, None]
+    return (a * b).sum(1, keepdims=True)
+
+
+_HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
 
 
 @kernel
 def softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), softmax over axis 1.
 
-    Where all of x lies close together, its one global maximum serves every row, and is much cheaper.
+    Without m where no exponential comes near overflow or underflow: finding every row's maximum takes
+    longer than finding that out.
     """
-    highest = x.max(initial=0)
-    y = x - (highest if highest - x.min(initial=0) < _FAR_FROM_UNDERFLOW else largest(x))
-    namespace(x).exp(y, out=y)
+    xp = namespace(x)
+    y = xp.exp(x if x.max(initial=0) < _HARMLESS and x.min(initial=0) > -_HARMLESS else x - largest(x))
     y /= total(y)
     return y
 
@@ -91,8 +100,8 @@ def softmax_forward(x: Array) -> Array:
 @kernel
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    dx = dy * y
-    dx -= total(dx) * y
+    dx = dy - inner(dy, y)
+    dx *= y
     return dx
 
 
