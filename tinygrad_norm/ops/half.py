@@ -18,5 +18,8 @@ def widen(x: Array) -> Array:
 
 
 def narrow(y: Any, like: Array) -> Any:
-    """Return `y`, which was accumulated from `widen(like)`, in the dtype of `like`."""
-    return y.astype(like.dtype) if is_half(like) else y
+    """Return `y`, which was accumulated from `widen(like)`, in the dtype of `like`; what is too large, as ∞."""
+    if not is_half(like):
+        return y
+    with numpy.errstate(over="ignore"):
+        return y.astype(like.dtype)
