@@ -38,5 +38,9 @@ from .ops import matmul, mm, bmm, outer, einsum
 from .ops import eq, ne, lt, le, gt, ge, isfinite, isinf, isnan
 from .ops import logical_and, logical_not, logical_or, logical_xor
 
+# Layers, training, data.
+from . import data, nn, normalization, optim
+from .module import Module, Parameter
+
 # Looking inside.
 from .learn.draw import draw

@@ -32,7 +32,7 @@ class Tensor:
     index: int = 0  # which output of its creator
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
-    grad_slot: Tensor | None = None  # where an optimizer wants the gradient: a view of its flat buffer
+    grad_slot: Callable[[Array], Tensor] | None = None  # an optimizer's, which puts the gradient in its buffer
 
     __array_ufunc__ = None  # NumPy's operators give way to ours: ndarray * Tensor is a Tensor
 
@@ -221,7 +221,9 @@ class Tensor:
     # -- Python's protocols
 
     def __repr__(self) -> str:
-        body = numpy.array2string(to_numpy(self.array), separator=", ", precision=4, prefix="tensor(")
+        body = numpy.array2string(
+            to_numpy(self.array), separator=", ", precision=4, prefix="tensor(", floatmode="maxprec_equal"
+        )
         dtype = "" if self.dtype in (numpy.float32, numpy.int64, numpy.bool_) else f", dtype={self.dtype}"
         if self.creator is not None:
             return f"tensor({body}{dtype}, creator={self.creator.name})"

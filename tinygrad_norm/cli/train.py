@@ -132,7 +132,8 @@ def _train_with_progress(console: Console, run: Run) -> None:
                 console.print(
                     f"epoch {row['epoch']:>3}/{run.config.epochs}  "
                     f"loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.1%}  "
-                    f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
+                    f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}",
+                    soft_wrap=True,
                 )
 
         run.train(on_step, on_epoch)
