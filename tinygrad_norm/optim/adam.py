@@ -1,0 +1,189 @@
+"""Adam: every number gets its own step length, from the size its gradient usually has.
+
+    g = dL/dθ + λ·θ                     Adam; AdamW: g = dL/dθ, and θ ← θ - lr·λ·θ apart
+    m ← β₁·m + (1 - β₁)·g               a mean of the gradient over about 1/(1 - β₁) steps
+    v ← β₂·v + (1 - β₂)·g²              the same of its square
+    θ ← θ - lr·m̂/(√v̂ + eps)             m̂ = m/(1 - β₁ᵗ), v̂ = v/(1 - β₂ᵗ), t = 1, 2, …
+
+Both means start at 0. After t steps m = (1 - β₁)·Σᵢ β₁ᵗ⁻ⁱ·gᵢ, and were all gᵢ equal to g, the geometric
+sum would give m = (1 - β₁ᵗ)·g: dividing by 1 - β₁ᵗ makes m̂ = g, and v̂ = g² in the same way.
+
+Multiplying both sides of the fraction by √(1 - β₂ᵗ) leaves two numbers per step and no pass over v̂:
+
+    lr·m̂/(√v̂ + eps) = a·m/(√v + e)      a = lr·√(1 - β₂ᵗ)/(1 - β₁ᵗ)      e = eps·√(1 - β₂ᵗ)
+
+Kingma, Ba 2015, arXiv:1412.6980. amsgrad divides by the largest v so far, so that a step length never
+grows again: Reddi, Kale, Kumar 2018, arXiv:1904.09237. AdamW: Loshchilov, Hutter 2019, arXiv:1711.05101.
+
+Insight: a gradient multiplied by 1000 gives the same step, as |m̂|/√v̂ is about 1 or less. That is why
+weight decay inside g is divided away together with it (Adam), and acts apart in AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy
+
+from ..backends import Array, kernel, namespace
+from .flat import blocks
+from .groups import Parameters, check_non_negative
+from .optimizer import Optimizer
+
+
+@kernel
+def adam_step(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    work: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """Move the flat arrays `param`, `exp_avg` (m), `exp_avg_sq` (v) and its maximum one step, in place.
+
+    `step` is t; `decoupled` is AdamW's weight decay. `work` is scratch, in whose dtype is computed.
+    """
+    xp = namespace(param)
+    beta1, beta2 = betas
+    root = math.sqrt(1 - beta2**step)
+    a = lr * root / (1 - beta1**step)
+    # At least the smallest normal number: with eps = 0, a gradient that is always 0 divides 0 by 0.
+    e = max(eps * root, float(numpy.finfo(work.dtype).tiny))
+    for p, g, m, v, largest in blocks(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq):
+        s, t = work[0, : p.size], work[1, : p.size]
+        theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
+        if maximize:
+            g = xp.negative(g, out=t)
+        if weight_decay and decoupled:
+            theta *= 1 - lr * weight_decay
+        elif weight_decay:
+            xp.multiply(theta, weight_decay, out=s)
+            g = xp.add(g, s, out=t)
+        m *= beta1
+        m += xp.multiply(g, 1 - beta1, out=s)
+        xp.multiply(g, g, out=s)
+        s *= 1 - beta2
+        v *= beta2
+        v += s
+        xp.sqrt(v if largest is None else xp.maximum(largest, v, out=largest), out=s)
+        s += e
+        xp.divide(m, s, out=s)
+        s *= a
+        theta -= s
+        if theta is not p:
+            p[...] = theta
+
+
+class Adam(Optimizer):
+    """Adam: steps of about lr in every number, whatever the size of its gradient.
+
+    Args:
+        params: tensors, or groups.
+        lr: the step's length, in units of the parameter.
+        betas: how much of the means of the gradient and of its square is kept at each step.
+        eps: added to the root of the mean square, in units of the gradient.
+        weight_decay: this much of the parameter is added to its gradient.
+        amsgrad: divide by the largest mean square so far.
+        maximize: go up the gradient.
+
+    Raises:
+        TypeError, ValueError: as Optimizer; for betas outside of [0, 1).
+
+    Source: Kingma, Ba 2015, arXiv:1412.6980.
+    """
+
+    state_names = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    decoupled: ClassVar[bool] = False  # whether weight decay goes past the means
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        check_non_negative(options, "lr", "eps", "weight_decay")
+        betas = options["betas"]
+        if not (isinstance(betas, tuple | list) and len(betas) == 2):
+            raise TypeError(f"betas must be two numbers, got {betas!r}")
+        named = {"betas[0]": betas[0], "betas[1]": betas[1]}
+        check_non_negative(named, *named)
+        if not all(beta < 1 for beta in betas):
+            raise ValueError(f"betas must be below 1, got {tuple(betas)}: at 1 nothing new would be learned")
+
+    def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if options["amsgrad"] else ()))
+
+    def _update(
+        self,
+        options: Mapping[str, Any],
+        step: int,
+        param: Array,
+        grad: Array,
+        moments: Sequence[Array],
+        work: Array,
+    ) -> None:
+        beta1, beta2 = options["betas"]
+        adam_step(
+            param,
+            grad,
+            moments[0],
+            moments[1],
+            moments[2] if len(moments) == 3 else None,
+            work,
+            step=step,
+            lr=float(options["lr"]),
+            betas=(float(beta1), float(beta2)),
+            eps=float(options["eps"]),
+            weight_decay=float(options["weight_decay"]),
+            decoupled=self.decoupled,
+            maximize=options["maximize"],
+        )
+
+
+class AdamW(Adam):
+    """Adam whose weight decay goes past the means: θ shrinks by lr·weight_decay of itself each step.
+
+    Arguments and errors as Adam. Source: Loshchilov, Hutter 2019, arXiv:1711.05101.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

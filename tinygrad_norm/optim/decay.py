@@ -1,0 +1,37 @@
+"""Which parameters decay: what multiplies as a matrix or a filter does, norms' weights and biases do not.
+
+Weight decay pulls a weight toward 0. For a matrix that is a preference for smooth functions. A norm's
+weight has 1 as its neutral value and a bias may need any: pulled toward 0 they lose what the layer needs.
+
+Insight: a matrix right before a norm does not change the output when it is scaled, so decay cannot make
+that function smoother. It keeps ‖W‖ small, and as the gradient grows like 1/‖W‖, it keeps the *effective*
+learning rate lr/‖W‖² up (van Laarhoven 2017, arXiv:1706.05350).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.tensor import Tensor
+from ..module import Module
+
+
+def split_decay(module: Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return two parameter groups: the first decays by `weight_decay`, the second does not.
+
+    The second has every parameter with fewer than two axes (biases, weights of norms, single numbers),
+    and the weight and bias of norms over several axes (LayerNorm, RMSNorm). Each parameter is in one
+    group once, frozen ones too.
+    """
+    decayed: dict[int, Tensor] = {}
+    undecayed: dict[int, Tensor] = {}
+    for part in module.modules():
+        is_norm = hasattr(part, "normalized_shape")
+        for _, parameter in part.named_parameters(recurse=False):
+            if id(parameter) not in decayed and id(parameter) not in undecayed:
+                group = undecayed if is_norm or parameter.ndim < 2 else decayed
+                group[id(parameter)] = parameter
+    return [
+        {"params": list(decayed.values()), "weight_decay": weight_decay},
+        {"params": list(undecayed.values()), "weight_decay": 0.0},
+    ]

@@ -1,0 +1,75 @@
+"""What an optimizer takes: tensors or groups of tensors, and options within their range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+from ..autograd.tensor import Tensor
+from ..module import Module
+
+Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
+"""Tensors, or dicts with "params" (tensors) and the options of that group."""
+
+
+def as_groups(params: Any) -> list[dict[str, Any]]:
+    """Return `params` as a list of groups.
+
+    Raises:
+        TypeError: for anything but an iterable of tensors or of dicts.
+        ValueError: for no parameters at all.
+    """
+    if isinstance(params, Module):
+        raise TypeError(
+            f"an optimizer takes parameters, got the module {type(params).__name__}: pass .parameters()"
+        )
+    if isinstance(params, Tensor | Mapping) or not isinstance(params, Iterable):
+        raise TypeError(
+            f"an optimizer takes an iterable of tensors or of groups, got {_name(params)}: "
+            "pass module.parameters(), or a list"
+        )
+    entries = list(params)
+    if not entries:
+        raise ValueError("no parameters to optimize: params is empty (a generator is empty the second time)")
+    return entries if isinstance(entries[0], dict) else [{"params": entries}]
+
+
+def as_parameters(params: Any) -> list[Tensor]:
+    """Return the tensors of one group as a list, each once.
+
+    Raises:
+        TypeError: for anything but tensors in an order.
+        ValueError: for computed tensors.
+    """
+    if isinstance(params, Tensor):
+        params = [params]
+    if isinstance(params, set | frozenset | Mapping | Module) or not isinstance(params, Iterable):
+        raise TypeError(f'"params" of a group must be a tensor or a list of tensors, got {_name(params)}')
+    distinct: dict[int, Tensor] = {}
+    for i, parameter in enumerate(params):
+        if not isinstance(parameter, Tensor):
+            advice = ": pass parameters(), not named_parameters()" if isinstance(parameter, tuple) else ""
+            raise TypeError(f"an optimizer takes tensors, entry {i} is {_name(parameter)}{advice}")
+        if not parameter.is_leaf:
+            raise ValueError(
+                f"entry {i} (shape {parameter.shape}) was computed from other tensors: only leaves can be "
+                "optimized. Pass what it was computed from, or its detach().requires_grad_()"
+            )
+        distinct.setdefault(id(parameter), parameter)
+    return list(distinct.values())
+
+
+def check_non_negative(options: Mapping[str, Any], *names: str) -> None:
+    """Refuse options that are no finite numbers of at least 0."""
+    for name in names:
+        value = options[name]
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {_name(value)}")
+        if not 0 <= float(value) < math.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+
+
+def _name(value: Any) -> str:
+    return f"one {type(value).__name__}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -1,0 +1,98 @@
+"""Schedules that multiply the current learning rate, so that several may act on one optimizer.
+
+With f(t) the fraction of the initial rate at step t, a step sets lr ← lr·f(t)/f(t - 1). Whatever else
+changed lr meanwhile, by hand or by another schedule, stays in it as a factor.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..optimizer import Optimizer
+from .base import LRScheduler, check_steps
+
+
+class StepLR(LRScheduler):
+    """Multiply the learning rate by `gamma` every `step_size` steps: f(t) = gamma^⌊t/step_size⌋.
+
+    Raises:
+        TypeError: for an optimizer that is none.
+        ValueError: for a step_size below 1.
+    """
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        check_steps("step_size", step_size)
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        drops = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
+        return [group["lr"] * (self.gamma if drops else 1) for group in self.optimizer.param_groups]
+
+
+class LinearLR(LRScheduler):
+    """Go from `start_factor` to `end_factor` of the initial rate in `total_iters` steps, then stay: warm-up.
+
+    f(t) = start_factor + (end_factor - start_factor)·min(t/total_iters, 1). Warm-up lets the first steps,
+    whose gradients are the largest, be small: Goyal et al. 2017, arXiv:1706.02677.
+
+    Raises:
+        TypeError: for an optimizer that is none.
+        ValueError: for a start_factor outside of (0, 1], an end_factor outside of [0, 1], or
+            total_iters below 1.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        check_steps("total_iters", total_iters)
+        if not 0 < start_factor <= 1:
+            raise ValueError(f"start_factor must be above 0 and at most 1, got {start_factor}")
+        if not 0 <= end_factor <= 1:
+            raise ValueError(f"end_factor must be between 0 and 1, got {end_factor}")
+        self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        t, rise = self.last_epoch, (self.end_factor - self.start_factor) / self.total_iters
+        if t == 0:
+            ratio = self.start_factor
+        elif t <= self.total_iters:
+            ratio = (self.start_factor + rise * t) / (self.start_factor + rise * (t - 1))
+        else:
+            ratio = 1.0
+        return [group["lr"] * ratio for group in self.optimizer.param_groups]
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Go from the initial rate down to `eta_min` along half a cosine of `T_max` steps, then up again.
+
+    lr = eta_min + (initial - eta_min)·f(t) with f(t) = (1 + cos(πt/T_max))/2: what is multiplied by
+    f(t)/f(t - 1) is the height above eta_min. Source: Loshchilov, Hutter 2017, arXiv:1608.03983.
+
+    Raises:
+        TypeError: for an optimizer that is none.
+        ValueError: for T_max below 1.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        check_steps("T_max", T_max)
+        self.T_max, self.eta_min = T_max, eta_min
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float]:
+        t, groups = self.last_epoch, self.optimizer.param_groups
+        if t == 0:
+            return [group["lr"] for group in groups]
+        if (t - 1) % (2 * self.T_max) == self.T_max:  # f(t - 1) = 0: nothing is left to be multiplied
+            heights = [(base - self.eta_min) * self._fraction(t) for base in self.base_lrs]
+            return [group["lr"] + height for group, height in zip(groups, heights, strict=True)]
+        ratio = self._fraction(t) / self._fraction(t - 1)
+        return [self.eta_min + (group["lr"] - self.eta_min) * ratio for group in groups]
+
+    def _fraction(self, t: int) -> float:
+        return (1 + math.cos(math.pi * t / self.T_max)) / 2

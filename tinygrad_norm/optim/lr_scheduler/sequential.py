@@ -1,0 +1,69 @@
+"""Schedules one after the other, as in warm-up and then decay."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..optimizer import Optimizer
+from .base import LRScheduler, check_optimizer
+
+
+class SequentialLR(LRScheduler):
+    """Follow the first schedule, and from each milestone on the next one, from its own step 0.
+
+    Args:
+        optimizer: that of all `schedulers`.
+        schedulers: at least one.
+        milestones: the steps at which the next one takes over, increasing; one fewer than schedulers.
+
+    Raises:
+        TypeError: for an optimizer that is none.
+        ValueError: for schedules of another optimizer, or milestones that do not fit.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, schedulers: Sequence[LRScheduler], milestones: Sequence[int]
+    ) -> None:
+        check_optimizer(optimizer)
+        if not schedulers or len(milestones) != len(schedulers) - 1:
+            raise ValueError(
+                "milestones lie between schedules, one fewer than these: "
+                f"got {len(schedulers)} schedules and {len(milestones)} milestones"
+            )
+        if list(milestones) != sorted(set(milestones)):
+            raise ValueError(f"milestones must increase, got {list(milestones)}")
+        if any(scheduler.optimizer is not optimizer for scheduler in schedulers):
+            raise ValueError("all schedules must belong to the optimizer that is given")
+        self._schedulers, self._milestones = list(schedulers), list(milestones)
+        super().__init__(optimizer)
+
+    def begin(self) -> None:
+        self.last_epoch = 0
+        self._set([float(group["initial_lr"]) for group in self.optimizer.param_groups])
+        self._follow(self._current().begin)
+
+    def step(self) -> None:
+        self.last_epoch += 1
+        scheduler = self._current()
+        self._follow(scheduler.restart if self.last_epoch in self._milestones else scheduler.step)
+
+    def _current(self) -> LRScheduler:
+        return self._schedulers[bisect_right(self._milestones, self.last_epoch)]
+
+    def _follow(self, move: Any) -> None:
+        move()
+        self._last_lr = self._current().get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the optimizer, with the state of every schedule."""
+        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken; load the optimizer's state too, which has the rates."""
+        schedulers = self._schedulers
+        super().load_state_dict(state_dict)
+        self._schedulers = schedulers
+        for scheduler, state in zip(schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)

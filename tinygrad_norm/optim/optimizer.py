@@ -1,0 +1,253 @@
+"""Optimizer: parameter groups, their flat buffers, and state that can be saved.
+
+A subclass names its moments and defines one update on flat arrays. Everything about parameters stands
+here: which have a gradient, where they live, how often each was updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy
+
+from ..autograd.grad_mode import enable_grad
+from ..autograd.tensor import Tensor
+from ..backends import Array, to_device
+from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
+from .groups import Parameters, as_groups, as_parameters
+from .saved import read_entry, read_groups
+
+
+class Optimizer:
+    """Base of every optimizer: `step()` moves the parameters by their gradients.
+
+    Args:
+        params: tensors to optimize, or dicts with "params" and the options of that group.
+        defaults: the options of groups that do not say otherwise.
+
+    A parameter without a gradient, or frozen (`requires_grad=False`), is left alone by a step: it is
+    not decayed, its moments and its count of updates stay. One given twice in a group counts once.
+
+    Raises:
+        TypeError: for params that are no iterable of tensors or dicts.
+        ValueError: for no parameters, computed tensors, a parameter in two groups, parameters that
+            share memory, and options out of range.
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" where updates are counted
+
+    def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self._layout: list[FlatGroup] = []
+        self._check(defaults)
+        for group in as_groups(params):
+            self._admit(group)
+        self._lay_out()
+
+    # -- what a subclass defines
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        """Raise ValueError or TypeError for options out of range."""
+        raise NotImplementedError(f"{type(self).__name__} must define _check")
+
+    def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the moments that an update with these options moves."""
+        raise NotImplementedError(f"{type(self).__name__} must define _moments")
+
+    def _update(
+        self,
+        options: Mapping[str, Any],
+        step: int,
+        param: Array,
+        grad: Array,
+        moments: Sequence[Array],
+        work: Array,
+    ) -> None:
+        """Move the flat arrays `param` and `moments` in place; `step` counts the moments' updates from 1."""
+        raise NotImplementedError(f"{type(self).__name__} must define _update")
+
+    # -- stepping
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: computes the loss anew and calls backward; what it returns is returned.
+
+        Raises:
+            TypeError, ValueError: where a gradient that was assigned does not fit its parameter.
+        """
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        if not self._settled():
+            self._lay_out()
+        with numpy.errstate(all="ignore"):  # infinity and NaN are results, as in PyTorch
+            for group, flat in zip(self.param_groups, self._layout, strict=True):
+                for buffer in flat.buffers:
+                    self._step_buffer(group, buffer)
+        return loss
+
+    def _step_buffer(self, group: dict[str, Any], buffer: FlatBuffer) -> None:
+        names = self._moments(group)
+        moments = [buffer.moment(name) for name in names]
+        for places in buffer.ready():
+            part, step = slice(places[0].start, places[-1].stop), places[0].updates + 1
+            param, grad = buffer.values[part], buffer.gradients[part]
+            self._update(group, step, param, grad, [moment[part] for moment in moments], buffer.work)
+            for place in places:
+                place.parameter.mark_written()
+                if names:
+                    place.updates = step
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget every gradient, or fill it with zeros."""
+        for parameter in self._parameters():
+            if set_to_none:
+                parameter.grad = None
+            elif parameter.grad is not None:
+                parameter.grad.zero_()
+
+    # -- groups
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a dict with "params" and the options of the new group; the defaults fill the rest.
+
+        Raises:
+            TypeError, ValueError: as the constructor.
+        """
+        self._admit(param_group)
+        try:
+            self._lay_out()
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _admit(self, param_group: dict[str, Any]) -> None:
+        if not isinstance(param_group, dict):
+            raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
+        if "params" not in param_group:
+            raise ValueError('a parameter group needs "params": the tensors that its options are for')
+        group = {**self.defaults, **param_group, "params": as_parameters(param_group["params"])}
+        self._check(group)
+        known = set(map(id, self._parameters()))
+        if any(id(parameter) in known for parameter in group["params"]):
+            raise ValueError("a parameter is in more than one group: it is not clear whose options apply")
+        self.param_groups.append(group)
+
+    def _parameters(self) -> list[Tensor]:
+        return list(chain.from_iterable(group["params"] for group in self.param_groups))
+
+    def _settled(self) -> bool:
+        """Make every parameter live in its place; say whether the layout still fits."""
+        if len(self._layout) != len(self.param_groups):
+            return False
+        for flat, group in zip(self._layout, self.param_groups, strict=True):
+            if not flat.settled(group["params"]):
+                return False
+        return True
+
+    def _lay_out(self, kept: frozenset[int] = frozenset()) -> None:
+        previous, parameters = self._places(), self._parameters()
+        moved = [p for p in parameters if id(p) not in previous or p.array is not previous[id(p)][1].values]
+        refuse_shared_memory(moved, parameters)
+        self._layout = [FlatGroup(group["params"], previous, kept) for group in self.param_groups]
+
+    def _places(self) -> dict[int, tuple[FlatBuffer, Place]]:
+        return {
+            id(place.parameter): (buffer, place)
+            for flat in self._layout
+            for buffer in flat.buffers
+            for place in buffer.places
+        }
+
+    # -- state
+
+    @property
+    def state(self) -> Mapping[Tensor, Mapping[str, Tensor]]:
+        """What is remembered of every parameter updated so far, by name, sharing memory with it."""
+        states: dict[Tensor, Mapping[str, Tensor]] = {}
+        for buffer, place in self._places().values():
+            if place.updates:
+                state = {"step": Tensor(numpy.array(place.updates))} if "step" in self.state_names else {}
+                state |= {name: Tensor._wrap(place.view(flat)) for name, flat in buffer.moments.items()}
+                states[place.parameter] = MappingProxyType(state)
+        return MappingProxyType(states)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything but the parameters' values, in PyTorch's form.
+
+        "state" holds the moments of each parameter by its number, counted through all groups;
+        "param_groups" the options, with these numbers as "params".
+        """
+        numbers = {id(parameter): i for i, parameter in enumerate(self._parameters())}
+        return {
+            "state": {
+                numbers[id(parameter)]: {
+                    name: Tensor._wrap(value.array.copy()) for name, value in state.items()
+                }
+                for parameter, state in self.state.items()
+            },
+            "param_groups": [
+                {**group, "params": [numbers[id(parameter)] for parameter in group["params"]]}
+                for group in self.param_groups
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over moments and options that `state_dict` returned, here or in PyTorch.
+
+        With the same parameters and gradients, what follows is the same bit for bit. Nothing is
+        changed unless everything fits.
+
+        Raises:
+            ValueError: where groups, options, moments or shapes are another optimizer's or model's.
+        """
+        saved_groups = read_groups(state_dict, self.param_groups, self.defaults)
+        state = {int(number): entry for number, entry in state_dict["state"].items()}
+        states: list[tuple[Tensor, dict[str, Array]]] = []
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            self._check(saved)
+            needed = {*self._moments(saved), *({"step"} & set(self.state_names))}
+            for number, parameter in zip(saved["params"], own["params"], strict=True):
+                entry = read_entry(state.pop(number, {}), number, parameter, needed, self.state_names)
+                if entry:
+                    states.append((parameter, entry))
+        if state:
+            raise ValueError(f"the state is of parameters {sorted(state)}, which are in none of its groups")
+        for own, saved in zip(self.param_groups, saved_groups, strict=True):
+            own.update({name: value for name, value in saved.items() if name != "params"})
+        self._restore(states)
+
+    def _restore(self, states: Sequence[tuple[Tensor, dict[str, Array]]]) -> None:
+        self._lay_out(frozenset(id(parameter) for parameter, _ in states))
+        places = self._places()
+        for buffer, place in places.values():
+            place.updates = 0
+            buffer.moments.clear()
+        for parameter, entry in states:
+            buffer, place = places[id(parameter)]
+            place.updates = int(entry["step"]) if "step" in entry else 1
+            for name in entry.keys() - {"step"}:
+                place.view(buffer.moment(name))[...] = to_device(entry[name], parameter.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        states = [(p, {name: t.array for name, t in state.items()}) for p, state in self.state.items()]
+        return {**self.__dict__, "_layout": states}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__dict__.update(saved, _layout=[])
+        self._restore(saved["_layout"])
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  {len(group['params'])} parameters, "
+            + ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            for group in self.param_groups
+        ]
+        return "\n".join([f"{type(self).__name__}(", *lines, ")"])

@@ -1,0 +1,72 @@
+"""What is read from a saved optimizer: groups and moments, refused where they belong to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import Array, asarray
+
+
+def read_groups(
+    state_dict: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]
+) -> Sequence[Mapping[str, Any]]:
+    """Return the saved groups, which must be as long as `groups` and have the options of `defaults`.
+
+    Raises:
+        ValueError: naming the difference.
+    """
+    missing = [part for part in ("state", "param_groups") if part not in state_dict]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(missing)} missing: the state of an optimizer has state and param_groups, "
+            f"got {sorted(map(str, state_dict))}"
+        )
+    saved_groups = state_dict["param_groups"]
+    sizes, saved_sizes = ([len(group["params"]) for group in g] for g in (groups, saved_groups))
+    if sizes != saved_sizes:
+        raise ValueError(
+            f"the state is of groups of {saved_sizes} parameters, this optimizer has groups of {sizes}: "
+            "was it saved from another model, or with other groups?"
+        )
+    missing = sorted({name for group in saved_groups for name in defaults if name not in group})
+    if missing:
+        raise ValueError(
+            f"the state lacks the options {', '.join(missing)}: was it saved from another optimizer?"
+        )
+    return saved_groups
+
+
+def read_entry(
+    entry: Mapping[str, Any], number: int, parameter: Tensor, needed: Collection[str], known: Collection[str]
+) -> dict[str, Array]:
+    """Return what was saved for one parameter as arrays by name; empty where nothing was.
+
+    Raises:
+        ValueError: for entries that are missing, unknown, or not of the parameter's shape.
+    """
+    arrays = {
+        name: asarray(value.array if isinstance(value, Tensor) else numpy.asarray(value))
+        for name, value in entry.items()
+        if value is not None
+    }
+    if not arrays:
+        return arrays
+    if not set(needed) <= arrays.keys() <= set(known):
+        raise ValueError(
+            f"parameter {number}: the state has {', '.join(arrays)}, this optimizer keeps "
+            f"{', '.join(known)}: was it saved from another optimizer?"
+        )
+    for name, array in arrays.items():
+        shape = () if name == "step" else parameter.shape
+        if array.shape != shape:
+            raise ValueError(
+                f"parameter {number}: {name} has shape {array.shape}, expected {shape}: "
+                "was the state saved from another model?"
+            )
+    if "step" in arrays and not arrays["step"] >= 1:
+        raise ValueError(f"parameter {number}: step must be at least 1, got {arrays['step']}")
+    return arrays

@@ -1,0 +1,150 @@
+"""SGD: down the gradient, with the momentum of a heavy ball.
+
+    g = dL/dθ + λ·θ                     λ: weight_decay, an L2 penalty λ/2·‖θ‖² added to L
+    b ← g                               in the first update
+    b ← μ·b + (1 - d)·g                 later; μ: momentum, d: dampening
+    θ ← θ - lr·g                        without momentum
+    θ ← θ - lr·b                        heavy ball
+    θ ← θ - lr·(g + μ·b)                Nesterov
+
+With a constant gradient g, b approaches (1 + μ + μ² + …)·g = g/(1 - μ): momentum 0.9 makes steps ten
+times as long where the gradient agrees with itself, and cancels where it changes sign.
+
+Nesterov's gradient belongs at the point θ - lr·μ·b that the ball will roll to. Written for that point
+itself, φ = θ - lr·μ·b, the two lines b' = μ·b + g(φ), θ' = θ - lr·b' become
+φ' = θ' - lr·μ·b' = φ - lr·(g(φ) + μ·b'): the form above, whose parameters are φ.
+
+Robbins, Monro 1951, "A Stochastic Approximation Method". Polyak 1964, "Some methods of speeding up the
+convergence of iteration methods". Nesterov 1983; the form with a momentum buffer: Sutskever, Martens,
+Dahl, Hinton 2013, "On the importance of initialization and momentum in deep learning".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..backends import Array, kernel, namespace
+from .flat import blocks
+from .groups import Parameters, check_non_negative
+from .optimizer import Optimizer
+
+
+@kernel
+def sgd_step(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    work: Array,
+    *,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """Move the flat arrays `param` and `momentum_buffer` (None without momentum) one step, in place.
+
+    `first` says that the buffer is still empty. `work` is scratch, in whose dtype is computed.
+    """
+    xp = namespace(param)
+    for p, g, b in blocks(param, grad, momentum_buffer):
+        s, t = work[0, : p.size], work[1, : p.size]
+        theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
+        if maximize:
+            g = xp.negative(g, out=t)
+        if weight_decay:
+            xp.multiply(theta, weight_decay, out=s)
+            g = xp.add(g, s, out=t)
+        if b is not None:
+            if first:
+                b[...] = g
+            else:
+                b *= momentum
+                b += xp.multiply(g, 1 - dampening, out=s) if dampening else g
+            if nesterov:
+                xp.multiply(b, momentum, out=s)
+                g = xp.add(g, s, out=s)
+            else:
+                g = b
+        theta -= xp.multiply(g, lr, out=s)
+        if theta is not p:
+            p[...] = theta
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum, Nesterov's momentum and weight decay.
+
+    Args:
+        params: tensors, or groups.
+        lr: the step's length, in units of parameter per gradient.
+        momentum: the fraction of the last step that is taken again.
+        dampening: the fraction of the gradient that momentum leaves out, except in the first step.
+        weight_decay: this much of the parameter is added to its gradient.
+        nesterov: take the gradient where momentum will have led; needs momentum and no dampening.
+        maximize: go up the gradient.
+
+    Raises:
+        TypeError, ValueError: as Optimizer; for nesterov without momentum or with dampening.
+
+    Source: Sutskever, Martens, Dahl, Hinton 2013.
+    """
+
+    state_names = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        check_non_negative(options, "lr", "momentum", "weight_decay")
+        if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
+            raise ValueError(
+                f"nesterov needs momentum above 0 and dampening 0, got momentum={options['momentum']}, "
+                f"dampening={options['dampening']}"
+            )
+
+    def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("momentum_buffer",) if options["momentum"] else ()
+
+    def _update(
+        self,
+        options: Mapping[str, Any],
+        step: int,
+        param: Array,
+        grad: Array,
+        moments: Sequence[Array],
+        work: Array,
+    ) -> None:
+        sgd_step(
+            param,
+            grad,
+            moments[0] if moments else None,
+            work,
+            first=step == 1,
+            lr=float(options["lr"]),
+            momentum=float(options["momentum"]),
+            dampening=float(options["dampening"]),
+            weight_decay=float(options["weight_decay"]),
+            nesterov=options["nesterov"],
+            maximize=options["maximize"],
+        )
