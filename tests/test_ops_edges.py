@@ -131,6 +131,37 @@ def test_pow_with_a_tensor_exponent_between_0_and_1_stays_finite_at_0():
     np.testing.assert_allclose(db, [0, 4 * np.log(4)])
 
 
+OVERFLOWS = {
+    "compare": lambda x: (x > 1e300) | (x == -1e300),
+    "clamp": lambda x: x.clamp(-1e300, 1e300),
+    "maximum": lambda x: x.maximum(1e300),
+    "where": lambda x: tn.where(x > 0, x, -1e300),
+    "masked_fill": lambda x: x.masked_fill(x > 0, -1e300),
+    "add": lambda x: x + 1e300,
+    "power": lambda x: x**1e300 + 1e300**x,
+    "sums": lambda x: (x * 6e4).sum() + (x * 6e4).prod() + (x * 6e4).cumsum(0),
+    "moments": lambda x: (x * 6e4).mean() + (x * 6e4).cumsum(0).var() + (x * 6e4).norm(3),
+    "products": lambda x: (x * 6e4) @ (x * 6e4) + tn.einsum("i,i->", x * 6e4, x * 6e4),
+    "exponentials": lambda x: (x * 6e4).exp() + (x * 6e4).expm1() + (x * 6e4).logsumexp(0),
+    "nan": lambda x: (x * nan).max() + (x * nan).sign().abs().sigmoid().tanh().erf().sqrt().log(),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", OVERFLOWS)
+def test_overflow_and_nan_do_not_warn(name, dtype):
+    x = tn.ones(3, dtype=dtype, requires_grad=True)
+    y = OVERFLOWS[name](x)
+    if y.requires_grad:
+        y.backward(tn.ones_like(y))
+
+
+def test_numbers_enter_float64_tensors_exactly():
+    x = tn.tensor(np.zeros(2))
+    for y in (x + 0.1, x.masked_fill(x == 0, 0.1), tn.where(x == 0, 0.1, x), x.clamp(0.1), x.maximum(0.1)):
+        assert y.tolist() == [0.1, 0.1]
+
+
 def test_norm_0_counts_and_has_no_slope():
     y, dx = gradients(lambda x: x.norm(0), [0, 2, -3])
     assert y == 2

@@ -1,13 +1,15 @@
 """Comparisons, logic and tests of values: their results are bools, through which no gradient flows."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import namespace
 from .dims import Dim, normalize_dims
+from .ieee import silent
 from .operands import as_tensor, meet
 
 
@@ -16,40 +18,38 @@ def _arrays(a: Any, b: Any) -> tuple[Any, Any]:
     return a.array if isinstance(a, Tensor) else a, b.array if isinstance(b, Tensor) else b
 
 
+def _compare(relation: Callable[[Any, Any], Any], input: Any, other: Any) -> Tensor:
+    return Tensor._wrap(silent.run(relation, *_arrays(input, other)))
+
+
 def eq(input: Any, other: Any) -> Tensor:
     """Return where input equals other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a == b)
+    return _compare(operator.eq, input, other)
 
 
 def ne(input: Any, other: Any) -> Tensor:
     """Return where input differs from other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a != b)
+    return _compare(operator.ne, input, other)
 
 
 def lt(input: Any, other: Any) -> Tensor:
     """Return where input < other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a < b)
+    return _compare(operator.lt, input, other)
 
 
 def le(input: Any, other: Any) -> Tensor:
     """Return where input <= other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a <= b)
+    return _compare(operator.le, input, other)
 
 
 def gt(input: Any, other: Any) -> Tensor:
     """Return where input > other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a > b)
+    return _compare(operator.gt, input, other)
 
 
 def ge(input: Any, other: Any) -> Tensor:
     """Return where input >= other, broadcast."""
-    a, b = _arrays(input, other)
-    return Tensor._wrap(a >= b)
+    return _compare(operator.ge, input, other)
 
 
 def isnan(input: Tensor) -> Tensor:
@@ -106,28 +106,35 @@ def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return Tensor._wrap(x.any(normalize_dims(dim, x.ndim), keepdims=keepdim))
 
 
-def _bitwise(symbol: str, combine: Callable[[Array, Array], Array]) -> Callable[[Any, Any], Tensor]:
-    def method(input: Any, other: Any) -> Tensor:
-        a, b = _arrays(input, other)
-        _refuse_floats(symbol, a, b)
-        return Tensor._wrap(combine(a, b))
+def bitwise_and(input: Any, other: Any) -> Tensor:
+    """Return input & other: both, for bools; bit by bit, for integers."""
+    return _bitwise(operator.and_, "&", input, other)
 
-    return method
+
+def bitwise_or(input: Any, other: Any) -> Tensor:
+    """Return input | other: at least one, for bools; bit by bit, for integers."""
+    return _bitwise(operator.or_, "|", input, other)
+
+
+def bitwise_xor(input: Any, other: Any) -> Tensor:
+    """Return input ^ other: exactly one, for bools; bit by bit, for integers."""
+    return _bitwise(operator.xor, "^", input, other)
+
+
+def bitwise_not(input: Tensor) -> Tensor:
+    """Return ~input: the contrary, for bools; every bit flipped, for integers."""
+    x = as_tensor(input).array
+    _refuse_floats("~", x)
+    return Tensor._wrap(~x)
+
+
+def _bitwise(combine: Callable[[Any, Any], Any], symbol: str, input: Any, other: Any) -> Tensor:
+    a, b = _arrays(input, other)
+    _refuse_floats(symbol, a, b)
+    return Tensor._wrap(combine(a, b))
 
 
 def _refuse_floats(symbol: str, *operands: Any) -> None:
     for x in operands:
-        if numpy.asarray(x).dtype.kind == "f":
+        if isinstance(x, float) or getattr(x, "dtype", numpy.dtype(bool)).kind == "f":
             raise TypeError(f"{symbol} is for bools and integers, got floating-point numbers: compare first")
-
-
-bitwise_and = _bitwise("&", lambda a, b: a & b)
-bitwise_or = _bitwise("|", lambda a, b: a | b)
-bitwise_xor = _bitwise("^", lambda a, b: a ^ b)
-
-
-def bitwise_not(input: Tensor) -> Tensor:
-    """Return every bool negated, every integer with its bits flipped."""
-    x = as_tensor(input).array
-    _refuse_floats("~", x)
-    return Tensor._wrap(~x)

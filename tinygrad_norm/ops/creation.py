@@ -78,7 +78,7 @@ def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of shape `size` with `fill_value` everywhere, in the dtype that the value has."""
     dtype = _dtype_of(fill_value) if dtype is None else dtype
-    return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
+    return _wrap(silent.run(numpy.full, _shape((size,)), fill_value, dtype), requires_grad)
 
 
 def _dtype_of(*numbers: Any) -> numpy.dtype:

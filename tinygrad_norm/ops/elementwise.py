@@ -13,7 +13,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, positive, register, uniform
-from .broadcast import shape_of, unbroadcast
+from .broadcast import unbroadcast
 from .ieee import silent
 from .operands import as_float_tensor, as_operand, as_tensor, meet, result_type
 
@@ -213,7 +213,7 @@ class Maximum(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return namespace(a).maximum(a, b)
+        return silent.run(namespace(a).maximum, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -226,7 +226,7 @@ class Minimum(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return namespace(a).minimum(a, b)
+        return silent.run(namespace(a).minimum, a, b)
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -244,23 +244,19 @@ class Clamp(Function):
 
     def forward(self, x: Array, low: Array | None, high: Array | None) -> Array:
         self.saved = x, low, high
-        return namespace(x).clip(x, low, high)
+        return silent.run(namespace(x).clip, x, low, high)
 
     def backward(self, dy: Array) -> Gradients:
         x, low, high = self.saved
-        inside: Any = True
-        dlow = dhigh = None
-        if low is not None:
-            inside = x >= low
-            dlow = dy * ((x < low) & (True if high is None else low < high))
-        if high is not None:
-            inside = inside & (x <= high)
-            dhigh = dy * ((x > high) | (False if low is None else low >= high))
-        return (
-            unbroadcast(dy * inside, x.shape),
-            None if dlow is None else unbroadcast(dlow, shape_of(low)),
-            None if dhigh is None else unbroadcast(dhigh, shape_of(high)),
-        )
+        dx = dlow = dhigh = None
+        if self.needs[0]:
+            inside = (True if low is None else x >= low) & (True if high is None else x <= high)
+            dx = unbroadcast(dy * inside, x.shape)
+        if self.needs[1]:
+            dlow = unbroadcast(dy * ((x < low) & (True if high is None else low < high)), low.shape)
+        if self.needs[2]:
+            dhigh = unbroadcast(dy * ((x > high) | (False if low is None else low > high)), high.shape)
+        return dx, dlow, dhigh
 
 
 def exp(input: Tensor) -> Tensor:

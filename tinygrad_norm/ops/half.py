@@ -18,7 +18,7 @@ def widen(x: Array) -> Array:
 
 
 def narrow(y: Any, like: Array) -> Any:
-    """Return `y`, which was accumulated from `widen(like)`, in the dtype of `like`; what is too large, as ∞."""
+    """Return `y`, accumulated from `widen(like)`, in the dtype of `like`; what is too large becomes ∞."""
     if not is_half(like):
         return y
     with numpy.errstate(over="ignore"):

@@ -18,7 +18,7 @@ from .creation import ones, tensor, zeros
 from .dims import Shape, normalize_dim
 from .half import widen
 from .ieee import silent
-from .operands import as_tensor, meet, result_type
+from .operands import as_operand, as_tensor, meet, result_type
 from .shape import expand, reshape
 
 _BASIC = (int, slice, type(None), EllipsisType)
@@ -266,12 +266,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         TypeError: where `mask` is not bool, or `value` a float for a tensor of integers.
         ValueError: where `value` has axes.
     """
-    x, fill = as_tensor(input), as_tensor(value, "value")
-    if fill.ndim:
+    x, fill = as_tensor(input), as_operand(value)
+    if shape_of(fill) != ():
         raise ValueError(f"value must be a number or a 0-d tensor, got shape {fill.shape}: use where")
-    if fill.array.dtype.kind == "f" and x.array.dtype.kind != "f":
+    if result_type(fill).kind == "f" and x.array.dtype.kind != "f":
         raise TypeError(f"value {value} does not fit a tensor of {x.dtype}: convert that with .float()")
-    return Where.apply(_as_mask(mask, "mask"), fill.astype(x.dtype), x)
+    return Where.apply(_as_mask(mask, "mask"), fill.astype(x.dtype) if isinstance(fill, Tensor) else fill, x)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:
