@@ -102,7 +102,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         for kind in (self._parameters, self._buffers, self._modules):
             if name in kind:
-                del kind[name]  # type: ignore[attr-defined]
+                del kind[name]
                 return
         object.__delattr__(self, name)
 

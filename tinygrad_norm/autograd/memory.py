@@ -58,4 +58,4 @@ class _Exposed:
 
 
 def _checksum(array: numpy.ndarray) -> int:
-    return zlib.crc32(array if array.flags.c_contiguous else array.tobytes())
+    return zlib.crc32(array.data if array.flags.c_contiguous else array.tobytes())

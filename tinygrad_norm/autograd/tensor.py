@@ -13,6 +13,8 @@ from .memory import Memory
 if TYPE_CHECKING:
     from .function import Function
 
+NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
+
 default_dtype = numpy.dtype(numpy.float32)
 """The dtype of Python floats."""
 
@@ -116,11 +118,11 @@ class Tensor:
         self.array = array
         self.mark_written()
 
-    def numpy(self) -> numpy.ndarray:
+    def numpy(self) -> NumpyArray:
         """Return the values as a NumPy array: shared on the CPU, copied from a GPU."""
         return to_numpy(self.data)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
         array = self.numpy()
         return array.astype(dtype) if dtype is not None and dtype != array.dtype else array
 

@@ -118,10 +118,10 @@ def namespace(x: Array) -> Any:
 def asarray(data: Any, dtype: Any = None) -> Array:
     """Return `data` as an array of the current backend, without a copy where none is needed."""
     backend = current_backend()
-    if isinstance(data, backend.array_type) and type(data) is backend.array_type:
-        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
-    array = numpy.asarray(to_numpy(data), dtype=dtype)
-    return backend.from_numpy(array)
+    if type(data) is not backend.array_type:
+        return backend.from_numpy(numpy.asarray(to_numpy(data), dtype=dtype))
+    array: Any = data
+    return array if dtype is None or array.dtype == dtype else array.astype(dtype)
 
 
 def to_numpy(x: Array) -> numpy.ndarray:

@@ -54,7 +54,7 @@ def batch_norm_composed(
     """Batch normalization from primitives (without the running update): autograd finds the gradient."""
     axes = (0, *range(2, input.ndim))
     per_channel = (-1, *(1,) * (input.ndim - 2))
-    if training:
+    if training or running_mean is None or running_var is None:
         centered = input - input.mean(axes, keepdim=True)
         var = (centered * centered).mean(axes, keepdim=True)
     else:
