@@ -100,9 +100,9 @@ class Sequential(_ModuleSequence):
 class ModuleList(_ModuleSequence):
     """A list of modules whose parameters are found; it has no forward of its own."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        self.extend(modules or ())
 
     def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
         return type(self)(module for _, module in entries if module is not None)
