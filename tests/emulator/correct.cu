@@ -92,6 +92,21 @@ extern "C" __global__ void votes(const int* x, int* y) {
   }
 }
 
+// Structs that no vector load fits, moved piece by piece.
+struct Pair {
+  float first, second;
+};
+struct Triple {
+  short a, b, c;
+};
+
+extern "C" __global__ void copy_structs(const float* x, float* y, const short* s, short* t) {
+  reinterpret_cast<Pair*>(y + 1)[threadIdx.x] = reinterpret_cast<const Pair*>(x + 1)[threadIdx.x];
+  reinterpret_cast<Triple*>(t)[threadIdx.x] = reinterpret_cast<const Triple*>(s)[threadIdx.x];
+  float3 v = reinterpret_cast<const float3*>(x)[0];
+  if (threadIdx.x == 0) y[0] = v.x + v.y + v.z;
+}
+
 extern "C" __global__ void scale_vectors(const float4* x, float4* y, const double2* a, double2* b, int n) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;

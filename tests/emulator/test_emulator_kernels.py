@@ -84,6 +84,15 @@ def test_vectors(correct):
     assert np.array_equal(b, a[:, ::-1])
 
 
+def test_structs(correct):
+    x, s = asarray(np.arange(65, dtype=f4)), asarray(np.arange(96, dtype=np.int16))
+    y, t = empty(65, f4), empty(96, np.int16)
+    correct.get_function("copy_structs")((1,), (32,), (x, y, s, t))
+    assert np.array_equal(y[1:], x[1:])
+    assert y[0] == 3
+    assert np.array_equal(t, s)
+
+
 def test_a_barrier_waits_only_for_who_is_left(correct):
     y = empty(32, i4)
     correct.get_function("leave_early")((1,), (64,), (y,))

@@ -84,7 +84,7 @@ def asnumpy(x: EmulatorArray) -> numpy.ndarray:
     return numpy.array(x, subok=False)
 
 
-def damaged(arrays: Iterable[numpy.ndarray]) -> int | None:
+def damaged(arrays: Iterable[numpy.ndarray | None]) -> int | None:
     """Return the index of the first of `arrays` with a changed byte in its guard zones, and mend them all."""
     first = None
     for i, array in enumerate(arrays):

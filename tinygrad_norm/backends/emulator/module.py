@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .arguments import (
@@ -62,6 +63,7 @@ class RawModule:
         self._bare = bare
         self._names = tuple(dict.fromkeys([*(name_expressions or ()), *_EXTERN_C.findall(bare)]))
         self._libraries: dict[bool, Library] = {}
+        self._entries: dict[tuple[str, bool], Entry] = {}
 
     def get_function(self, name: str) -> "Kernel":
         """Return the kernel called `name`, a name expression or an `extern "C"` name.
@@ -87,13 +89,17 @@ class RawModule:
             self._libraries[checked] = Library(path, checked)
         return self._libraries[checked]
 
-    def entry(self, name: str, checked: bool) -> tuple[Library, int, tuple[Parameter, ...]]:
-        """Return the library that has the kernel, the kernel's address, and its parameters."""
-        library = self.library(checked)
-        return (library, *library.entry(_symbol(self._names.index(name))))
+    def entry(self, name: str, checked: bool) -> "Entry":
+        """Return where the kernel is in the plain or the checked library, and its parameters."""
+        if (name, checked) not in self._entries:
+            library = self.library(checked)
+            address, parameters = library.entry(_symbol(self._names.index(name)))
+            names = self._parameter_names(name, len(parameters))
+            self._entries[name, checked] = Entry(library, address, parameters, names)
+        return self._entries[name, checked]
 
-    def parameter_names(self, name: str, count: int) -> tuple[str, ...]:
-        """Return the names of a kernel's parameters as its text has them; numbers if it cannot be read."""
+    def _parameter_names(self, name: str, count: int) -> tuple[str, ...]:
+        """The names of a kernel's parameters as its text has them; numbers if it cannot be read."""
         base = re.escape(re.split(r"[<(]", name)[0].split("::")[-1].strip())
         found = re.search(rf"__global__[^;{{}}]*?\b{base}\s*\(([^()]*)\)", self._bare)
         names = [re.search(r"(\w+)\s*$", part) for part in found[1].split(",")] if found else []
@@ -105,6 +111,16 @@ class RawModule:
         exports = [f"EMULATOR_EXPORT_KERNEL({_symbol(i)}, {name})" for i, name in enumerate(self._names)]
         head = '#include "cuda_emulator.h"\n#line 1 "kernel.cu"\n'
         return head + self.code + '\n#line 1 "exports"\n' + "\n".join([*exports, "EMULATOR_EXPORT_MODULE\n"])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kernel in a compiled library: its address, its parameters and their names."""
+
+    library: Library
+    address: int
+    parameters: tuple[Parameter, ...]
+    names: tuple[str, ...]
 
 
 class Kernel:
@@ -137,22 +153,20 @@ class Kernel:
         self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], *, shared_mem: int = 0
     ) -> None:
         schedule = current()
-        library, entry, parameters = self.module.entry(self.name, self.module.checked or schedule.checked)
+        entry = self.module.entry(self.name, self.module.checked or schedule.checked)
         grid3, block3 = check_shape("grid", grid, GRID_LIMITS), check_block(block)
         check_shared_memory(shared_mem, self._most_shared)
-        names = self.module.parameter_names(self.name, len(parameters))
-        arguments = bind(self.name, parameters, names, args)
+        arguments = bind(self.name, entry.parameters, entry.names, args)
         start = time.perf_counter()
-        report, traffic = launch(library, entry, grid3, block3, arguments, shared_mem, schedule)
+        report, traffic = launch(entry.library, entry.address, grid3, block3, arguments, shared_mem, schedule)
         note(Launch(self.name, grid3, block3, shared_mem, time.perf_counter() - start, traffic))
-        arrays = {i: argument.array for i, argument in enumerate(arguments) if argument.array is not None}
-        hit = damaged(arrays.values())
+        hit = damaged(argument.array for argument in arguments)
         if KINDS[report.kind] != "none":
-            raise KernelError(f"{self.name}: {Explanation(report, library, names, block3, schedule.timeout)}")
+            what = Explanation(report, entry.library, entry.names, block3, schedule.timeout)
+            raise KernelError(f"{self.name}: {what}")
         if hit is not None:
-            index = list(arrays)[hit]
             raise KernelError(
-                f"{self.name}: wrote outside argument {index} ({names[index]}): its guard zones are damaged; "
+                f"{self.name}: wrote outside argument {hit} ({entry.names[hit]}), into its guard zones: "
                 "launch it under schedule(checked=True) to see where"
             )
 

@@ -2,6 +2,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "vector_types.h"
+
 namespace emulator {
 
 struct Range {  // the bytes of one array argument
@@ -54,7 +56,7 @@ enum Kind : int32_t {
 enum Space : int32_t { kNowhere, kGlobal, kStaticShared, kDynamicShared };
 
 struct Place {  // a CUDA thread, and where in the source it was
-  uint32_t block[3], thread[3];
+  uint3 block, thread;
   const char* file;
   const char* what;  // the intrinsic it waits in
   uint64_t pc;       // relative to the image; 0 where `file` and `line` say it

@@ -75,7 +75,8 @@ inline int __syncthreads_and(int predicate, EMULATOR_PLACE) {
   return emulator::emulator_block_barrier("__syncthreads_and", emulator::Vote::all, predicate, file, line);
 }
 inline int __syncthreads_count(int predicate, EMULATOR_PLACE) {
-  return emulator::emulator_block_barrier("__syncthreads_count", emulator::Vote::count, predicate, file, line);
+  return emulator::emulator_block_barrier("__syncthreads_count", emulator::Vote::count, predicate, file,
+                                          line);
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, EMULATOR_PLACE) {
   emulator::emulator_warp_barrier(mask, file, line);
@@ -95,15 +96,18 @@ inline T __shfl_sync(unsigned mask, T value, int lane, int width = 32, EMULATOR_
 }
 template <class T>
 inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, EMULATOR_PLACE) {
-  return emulator::shuffle("__shfl_up_sync", emulator::Shuffle::up, mask, value, int(delta), width, file, line);
+  return emulator::shuffle("__shfl_up_sync", emulator::Shuffle::up, mask, value, int(delta), width, file,
+                           line);
 }
 template <class T>
 inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32, EMULATOR_PLACE) {
-  return emulator::shuffle("__shfl_down_sync", emulator::Shuffle::down, mask, value, int(delta), width, file, line);
+  return emulator::shuffle("__shfl_down_sync", emulator::Shuffle::down, mask, value, int(delta), width, file,
+                           line);
 }
 template <class T>
 inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, EMULATOR_PLACE) {
-  return emulator::shuffle("__shfl_xor_sync", emulator::Shuffle::exclusive_or, mask, value, lane_mask, width, file, line);
+  return emulator::shuffle("__shfl_xor_sync", emulator::Shuffle::exclusive_or, mask, value, lane_mask, width,
+                           file, line);
 }
 
 [[noreturn]] inline void __trap(EMULATOR_PLACE) { emulator::emulator_trap("__trap()", file, line); }

@@ -17,7 +17,8 @@ EMULATOR_API uint3 emulator_thread_index() __attribute__((const));
 EMULATOR_API uint3 emulator_block_index() __attribute__((const));
 EMULATOR_API uint3 emulator_block_size() __attribute__((const));
 EMULATOR_API uint3 emulator_grid_size() __attribute__((const));
-EMULATOR_API int emulator_block_barrier(const char* what, Vote vote, int predicate, const char* file, int line);
+EMULATOR_API int emulator_block_barrier(const char* what, Vote vote, int predicate, const char* file,
+                                        int line);
 EMULATOR_API void emulator_warp_barrier(unsigned mask, const char* file, int line);
 EMULATOR_API unsigned emulator_warp_vote(const char* what, Vote vote, unsigned mask, int predicate,
                                          const char* file, int line);

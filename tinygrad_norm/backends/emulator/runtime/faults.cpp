@@ -8,6 +8,7 @@
 #include <mutex>
 #include <new>
 
+#include "scheduler.h"
 #include "shadow.h"
 
 namespace emulator {
@@ -44,7 +45,7 @@ void on_fault(int signal, siginfo_t* info, void* context) {
   Report& report = *launch->report;
   const Config& config = *launch->config;
   uintptr_t pc = program_counter(context), address = reinterpret_cast<uintptr_t>(info->si_addr);
-  auto in_kernel = [&config](uintptr_t pc) { return pc >= config.image_begin && pc < config.image_end; };
+  auto in_kernel = [&](uintptr_t code) { return code >= config.image_begin && code < config.image_end; };
   if (!in_kernel(pc) && launch->shadow) pc = launch->shadow->last_pc();
   report.here = place_of(*launch, *launch->running);
   if (in_kernel(pc)) report.here.pc = pc - config.image_begin;
@@ -93,7 +94,7 @@ Watchdog::Watchdog(double seconds) {
   if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) throw std::bad_alloc();
   itimerspec when = {};
   when.it_value.tv_sec = time_t(seconds);
-  when.it_value.tv_nsec = long((seconds - double(time_t(seconds))) * 1e9);
+  when.it_value.tv_nsec = long((seconds - double(time_t(seconds))) * 1e9) | 1;  // all 0 would never strike
   when.it_interval.tv_nsec = 20'000'000;  // again and again, until it strikes inside a kernel
   timer_settime(timer_, 0, &when, nullptr);
 }

@@ -42,9 +42,6 @@ struct Thread {
 struct Gathering {
   unsigned mask, arrived;
   Operation operation;
-  const char* what;
-  const char* file;
-  int line;
 };
 
 struct Warp {
@@ -88,11 +85,5 @@ struct Launch {
 };
 
 extern thread_local Launch* current;
-
-// Ends the launch from inside a fiber; the report says why.
-[[noreturn]] void abandon(Launch& launch);
-
-Place place_of(const Launch& launch, const Thread& thread);
-Place place_of(const Launch& launch, uint32_t block_number, uint32_t thread_number);
 
 }  // namespace emulator

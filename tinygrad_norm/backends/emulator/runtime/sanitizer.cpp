@@ -9,13 +9,17 @@ namespace {
 void access(void* address, size_t size, bool writes, void* pc) {
   Launch* launch = current;
   if (launch && launch->shadow) {
-    launch->shadow->access(reinterpret_cast<uintptr_t>(address), size, writes, reinterpret_cast<uintptr_t>(pc));
+    launch->shadow->access(reinterpret_cast<uintptr_t>(address), size, writes,
+                           reinterpret_cast<uintptr_t>(pc));
   }
 }
 
+// A struct of smaller alignment than size, which a GPU too moves in pieces.
 void access_range(void* address, size_t size, bool writes, void* pc) {
   auto first = static_cast<char*>(address);
-  for (size_t i = 0; i < size; i += 4) access(first + i, size - i < 4 ? 1 : 4, writes, pc);
+  uintptr_t bits = reinterpret_cast<uintptr_t>(address) | size;
+  size_t piece = bits & 1 ? 1 : bits & 2 ? 2 : 4;
+  for (size_t i = 0; i < size; i += piece) access(first + i, piece, writes, pc);
 }
 
 // As the compiler lays them out.
@@ -54,12 +58,12 @@ extern "C" {
 
 #define PC __builtin_return_address(0)
 
-#define PLAIN_ACCESS(size)                                                            \
-  EMULATOR_API void __tsan_read##size(void* address) { access(address, size, false, PC); }  \
+#define PLAIN_ACCESS(size)                                                                 \
+  EMULATOR_API void __tsan_read##size(void* address) { access(address, size, false, PC); } \
   EMULATOR_API void __tsan_write##size(void* address) { access(address, size, true, PC); }
-#define UNALIGNED_ACCESS(size)                                                                  \
-  EMULATOR_API void __tsan_unaligned_read##size(void* address) { access(address, size, false, PC); }  \
-  EMULATOR_API void __tsan_unaligned_write##size(void* address) { access(address, size, true, PC); }
+#define UNALIGNED_ACCESS(size)                                                                             \
+  EMULATOR_API void __tsan_unaligned_read##size(void* address) { access_range(address, size, false, PC); } \
+  EMULATOR_API void __tsan_unaligned_write##size(void* address) { access_range(address, size, true, PC); }
 PLAIN_ACCESS(1)
 PLAIN_ACCESS(2)
 PLAIN_ACCESS(4)

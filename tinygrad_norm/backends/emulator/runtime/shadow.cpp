@@ -26,8 +26,7 @@ void Region::split(unsigned shift) {
       mmap(nullptr, bytes(shift), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return;  // coarser cells could only report a race too many
   auto finer = static_cast<Cell*>(memory);
-  size_t count = bytes(shift_) / sizeof(Cell), parts = size_t(1) << (shift_ - shift);
-  for (size_t i = 0; i + 1 < count; i++) std::fill_n(finer + i * parts, parts, cells_[i]);
+  for (size_t i = 0; i < bytes(shift) / sizeof(Cell); i++) finer[i] = cells_[i >> (shift_ - shift)];
   munmap(cells_, bytes(shift_));
   cells_ = finer;
   shift_ = shift;

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "launch.h"
+#include "scheduler.h"
 
 namespace emulator {
 
