@@ -1,4 +1,4 @@
-"""What the registry cannot say of Linear and Bilinear: start values, layouts, skipped gradients, half types."""
+"""What the registry cannot say of Linear and Bilinear: start values, layouts, half types."""
 
 import math
 
