@@ -187,11 +187,13 @@ class Sigmoid(Function):
     """y = 1/(1 + exp(-x)) · dx = dy·y·(1 - y)"""
 
     def forward(self, x: Array) -> Array:
-        xp = namespace(x)
-        e = xp.exp(-xp.abs(x))  # at most 1, so that neither side overflows
-        y = xp.where(x >= 0, 1, e) / (1 + e)
+        y = silent.run(self._logistic, x)
         self.saved = (y,)
         return y
+
+    @staticmethod
+    def _logistic(x: Array) -> Array:
+        return 1 / (1 + namespace(x).exp(-x))  # right also where exp overflows: 1/∞ = 0
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved

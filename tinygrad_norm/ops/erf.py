@@ -27,6 +27,7 @@ from .operands import as_float_tensor
 
 _PER_UNIT = 32  # grid points
 _LAST = 6 * _PER_UNIT
+_PIECE = 8192
 
 
 @functools.cache
@@ -43,16 +44,26 @@ def _coefficients(xp: Any, dtype: numpy.dtype) -> list[Array]:
 
 @kernel
 def erf_forward(x: Array) -> Array:
-    """Return erf(x), in float32 or float64."""
+    """Return erf(x), in float32 or float64, a piece that fits the cache at a time."""
+    y = numpy.empty(x.shape, x.dtype)
+    x, flat = x.reshape(-1), y.reshape(-1)
+    for start in range(0, x.size, _PIECE):
+        flat[start : start + _PIECE] = _series(x[start : start + _PIECE])
+    return y
+
+
+@erf_forward.cuda
+def _series(x: Array) -> Array:
     xp = namespace(x)
     size = xp.minimum(xp.abs(x), _LAST / _PER_UNIT)
-    nearest = xp.rint(size * _PER_UNIT)
+    nearest = xp.rint(xp.fmin(size, _LAST / _PER_UNIT) * _PER_UNIT)  # a number even where x is NaN
     h = size - nearest / _PER_UNIT
+    index = nearest.astype(numpy.intp)
     rows = _coefficients(xp, x.dtype)
-    index = xp.nan_to_num(nearest).astype(numpy.intp)
-    y = rows[-1][index]
+    y = rows[-1].take(index)
     for row in rows[-2::-1]:
-        y = y * h + row[index]
+        y *= h
+        y += row.take(index)
     return xp.copysign(y, x)
 
 

@@ -1,7 +1,8 @@
 """Norms of vectors: the sizes of whole tensors, or of slices along some axes.
 
-For 0 < p < ∞ the largest |x| is divided out first, ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p) with m = max |x|, so that
-no power overflows or underflows. The gradient,
+Where a power would overflow or underflow, the largest |x| is divided out first: ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p)
+with m = max |x|. For p = 2 that is only done once the plain sum of squares has turned out badly. The
+gradient,
 
     ∂‖x‖/∂x = sign(x)·(|x|/‖x‖)ᵖ⁻¹,
 
@@ -11,6 +12,8 @@ are the largest and the smallest |x|, and ties share the gradient; p = 0 counts 
 
 import math
 from typing import Any
+
+import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
@@ -29,8 +32,16 @@ class Norm(Function):
     """y = (Σ |x|ᵖ)^(1/p) over `axes` · dx = dy·sign(x)·(|x|/y)ᵖ⁻¹, 0 where y = 0"""
 
     def forward(self, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Array:
-        y = narrow(silent.run(self._scaled, widen(x), p, axes, keepdim), x)
+        compute = self._length if p == 2 else self._scaled
+        y = narrow(silent.run(compute, widen(x), p, axes, keepdim), x)
         self.saved = x, y, p, axes
+        return y
+
+    def _length(self, x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
+        y = namespace(x).sqrt((x * x).sum(axes, keepdims=keepdim))
+        info = numpy.finfo(x.dtype)
+        if y.size and not (y.min() > math.sqrt(info.tiny / info.eps) and y.max() < math.inf):
+            return self._scaled(x, p, axes, keepdim)
         return y
 
     @staticmethod
@@ -46,8 +57,10 @@ class Norm(Function):
         x, y, p, axes = self.saved
         xp = namespace(x)
         kept = kept_shape(x.shape, axes)
-        flat = (x == 0) | (y.reshape(kept) == 0)
         y = widen(y).reshape(kept)
+        if p == 2:
+            return x * (dy.reshape(kept) / (y + (y == 0)))
+        flat = (x == 0) | (y == 0)
         ratio = xp.where(flat, 1, xp.abs(x) / (y + (y == 0)))
         return dy.reshape(kept) * xp.where(flat, 0, xp.sign(x) * ratio ** (p - 1))
 
