@@ -9,7 +9,6 @@ from safetensors.numpy import load_file, save_file
 
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor
-
 from tinygrad_norm.nn import functional as F
 
 
@@ -386,7 +385,8 @@ NETWORKS = {
 @pytest.mark.parametrize(("make", "shape"), NETWORKS.values(), ids=NETWORKS.keys())
 def test_state_travels_to_pytorch_and_back_and_trains_alike(make, shape, torch, tmp_path):
     """Saved by one, loaded by the other: the same outputs, and after 5 steps of both the same weights."""
-    from safetensors.torch import load_file as load_torch, save_file as save_torch
+    from safetensors.torch import load_file as load_torch
+    from safetensors.torch import save_file as save_torch
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape) if shape else rng.integers(0, 7, (5, 3))
