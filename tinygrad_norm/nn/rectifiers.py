@@ -59,7 +59,7 @@ class LeakyRelu(Pointwise):
         return namespace(x).maximum(x, 0) + negative_slope * namespace(x).minimum(x, 0)
 
     def slope(self, x: Array, *, negative_slope: float) -> Array:
-        return (x > 0) + x.dtype.type(negative_slope) * (x <= 0)
+        return (x > 0) + (x <= 0) * x.dtype.type(negative_slope)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:

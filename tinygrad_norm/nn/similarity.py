@@ -23,6 +23,7 @@ from ..ops.broadcast import unbroadcast
 from ..ops.dims import normalize_dim
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
+from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, register
 
 
@@ -55,7 +56,7 @@ class CosineSimilarityFunction(Function):
 def _direction(x: Array, dim: int, eps: float) -> tuple[Array, Array]:
     """Return x/max(‖x‖, eps) and max(‖x‖, eps); scaled where a square would overflow."""
     xp = namespace(x)
-    scale = xp.maximum(abs(x).max(dim, keepdims=True, initial=0), 1)
+    scale = xp.maximum(largest_or_0(abs(x), (dim,), True), 1)
     scaled = x / scale
     length = xp.maximum(xp.sqrt((scaled * scaled).sum(dim, keepdims=True)), eps / scale)
     return scaled / length, length * scale

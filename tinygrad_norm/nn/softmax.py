@@ -32,6 +32,7 @@ from ..ops import ones
 from ..ops.dims import normalize_dim
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
+from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, register, uniform
 
 
@@ -62,11 +63,6 @@ def lay_out(x: Array, dim: int) -> Array:
     return x.reshape(N, D) if S == 1 else x.reshape(N, D, S)
 
 
-def largest(x: Array) -> Array:
-    """Return the maximum over axis 1, which stays with size 1; of no entries, 0."""
-    return x.max(1, keepdims=True) if x.size else x.sum(1, keepdims=True)
-
-
 def total(x: Array) -> Array:
     """Return Σ x over axis 1, which stays with size 1."""
     if x.ndim == 2:
@@ -92,7 +88,8 @@ def softmax_forward(x: Array) -> Array:
     longer than finding that out.
     """
     xp = namespace(x)
-    y = xp.exp(x if x.max(initial=0) < _HARMLESS and x.min(initial=0) > -_HARMLESS else x - largest(x))
+    moderate = not x.size or (x.max() < _HARMLESS and x.min() > -_HARMLESS)
+    y = xp.exp(x if moderate else x - x.max(1, keepdims=True))
     y /= total(y)
     return y
 
@@ -109,7 +106,7 @@ def softmax_backward(dy: Array, y: Array) -> Array:
 def log_softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
     xp = namespace(x)
-    y = x - largest(x)
+    y = x - largest_or_0(x, (1,), True)
     y -= xp.log(total(xp.exp(y)))
     return y
 

@@ -20,6 +20,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, namespace
 from ...ops.half import widen
 from ...ops.ieee import silent
+from ...ops.reduction import largest_or_0
 
 Tensors = Tensor | Iterable[Tensor]
 
@@ -155,5 +156,5 @@ def _unit_norms(x: Array) -> Array:
     xp = namespace(x)
     axes = tuple(range(1 if x.ndim > 1 else 0, x.ndim))
     x = widen(x)
-    scale = xp.maximum(abs(x).max(axes, keepdims=True, initial=0), 1)
+    scale = xp.maximum(largest_or_0(abs(x), axes, True), 1)
     return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))
