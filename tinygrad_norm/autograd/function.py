@@ -1,16 +1,13 @@
 """Function: one node of the graph, a forward and its hand-derived backward."""
 
-import itertools
 from typing import Any, ClassVar
 
 import numpy
 
 from ..backends import Array
 from .grad_mode import mode
-from .memory import Memory
+from .memory import Memory, tick
 from .tensor import Tensor
-
-_birth = itertools.count()
 
 Gradients = Array | tuple[Array | None, ...] | None
 """What a backward returns: one gradient per input, or the only one."""
@@ -40,8 +37,7 @@ class Function:
     swept: bool = False  # whether a backward has run through this node
     outputs: tuple[tuple[tuple[int, ...], Any], ...] | None = None  # (shape, dtype) each, if several
     hooks: dict[int, list[Any]] | None = None
-    saved_outputs: tuple[tuple[Memory, int], ...] = ()
-    versions: list[int]
+    saved_outputs: tuple[Memory, ...] = ()
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""
@@ -55,17 +51,17 @@ class Function:
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run forward on the inputs' arrays; record the call where a gradient is required."""
         node = cls()
-        arrays, needs, versions = [], [], []
+        arrays, needs = [], []
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
                 needs.append(x.requires_grad)
-                versions.append(0 if x.memory is None else x.memory.version())
+                if x.memory is not None:
+                    x.memory.last_write()  # one through an exposed array is noticed before this call
             else:
                 arrays.append(x)
                 needs.append(False)
-                versions.append(0)
-        tracked = mode.enabled and True in needs
+        tracked = True in needs and mode.enabled
         node.needs = needs if tracked else [False] * len(needs)
         y = node.forward(*arrays, **options)
         if not tracked:
@@ -75,7 +71,7 @@ class Function:
             if cls.is_view:
                 y.memory = inputs[0]._shared_memory()
             return y
-        node.inputs, node.versions, node.birth = inputs, versions, next(_birth)
+        node.inputs, node.birth = inputs, tick()
         if type(y) is tuple:
             return cls._share_memory(node._wrap_outputs(y), inputs)
         out = Tensor._wrap(y, node)
@@ -104,9 +100,8 @@ class Function:
         return tuple(outs)
 
     def guard_output(self, out: Tensor) -> None:
-        """Remember the version of an output that backward needs."""
-        memory = out._shared_memory()
-        self.saved_outputs = (*self.saved_outputs, (memory, memory.version()))
+        """Remember the memory of an output that backward needs."""
+        self.saved_outputs = (*self.saved_outputs, out._shared_memory())
 
     def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
         """Check the node, run its backward on `dys`, and check what comes out of it."""
@@ -115,11 +110,11 @@ class Function:
                 f"backward through {self.name} a second time: its saved arrays were freed by the first. "
                 "Pass retain_graph=True to the first backward to go through the graph again"
             )
-        for x, version in zip(self.inputs, self.versions, strict=True):
-            if isinstance(x, Tensor) and x.memory is not None and x.memory.version() != version:
+        for x in self.inputs:
+            if isinstance(x, Tensor) and x.memory is not None and x.memory.last_write() > self.birth:
                 self._refuse_if_saved(x)
-        for memory, version in self.saved_outputs:
-            if memory.version() != version:
+        for memory in self.saved_outputs:
+            if memory.last_write() > self.birth:
                 raise RuntimeError(
                     f"the output of {self.name} was changed in place, but its backward needs it: "
                     "change a copy, or run backward first"

@@ -1,11 +1,13 @@
 """Memory: what the tape knows of one piece of memory, so that a write behind its back is noticed.
 
-Tensors that share memory (views, `detach`) share one `Memory`. Its version counts writes: those made
-through tensors report themselves; an array handed out by `.data` or `.numpy()` may be written to by
-anyone, so it is compared by checksum for as long as somebody holds it. Who never asks for the raw
-array pays nothing.
+Recorded calls and writes are stamped by one clock, so a saved array was changed behind the tape's back
+exactly where it was written to after its call. Tensors that share memory (views, `detach`) share one
+`Memory`. Writes made through tensors report themselves; an array handed out by `.data` or `.numpy()`
+may be written to by anyone, so it is compared by checksum for as long as somebody holds it. Who never
+asks for the raw array pays nothing.
 """
 
+import itertools
 import weakref
 import zlib
 
@@ -13,9 +15,12 @@ import numpy
 
 from ..backends import Array
 
+tick = itertools.count(1).__next__
+"""The clock: every call of it returns a later time."""
+
 
 class Memory:
-    """The version of a piece of memory."""
+    """When a piece of memory was last written to; 0 is before the first recorded call."""
 
     __slots__ = ("exposed", "written")
 
@@ -23,10 +28,11 @@ class Memory:
         self.written = 0
         self.exposed: dict[int, _Exposed] = {}
 
-    def version(self) -> int:
-        """Return a number that is different after every write."""
+    def last_write(self) -> int:
+        """Return the time of the last write; one to an exposed array counts as done when it is noticed."""
         for exposed in tuple(self.exposed.values()):
-            self.written += exposed.was_written()
+            if exposed.was_written():
+                self.written = tick()
         return self.written
 
     def expose(self, array: Array) -> Array:
@@ -40,7 +46,8 @@ class Memory:
         key = id(view)
 
         def released(_: object) -> None:
-            self.written += self.exposed.pop(key).was_written()
+            if self.exposed.pop(key).was_written():
+                self.written = tick()
 
         self.exposed[key] = _Exposed(array, weakref.ref(view, released))
         return view

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..backends import Array, asarray, backend_of, to_device, to_numpy
-from .memory import Memory
+from .memory import Memory, tick
 
 if TYPE_CHECKING:
     from .function import Function
@@ -34,7 +34,7 @@ class Tensor:
     index: int = 0  # which output of its creator
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
-    grad_slot: Callable[[Array], Tensor] | None = None  # an optimizer's, which puts the gradient in its buffer
+    grad_slot: Callable[[Array], Tensor] | None = None  # an optimizer's: puts the gradient in its buffer
 
     __array_ufunc__ = None  # NumPy's operators give way to ours: ndarray * Tensor is a Tensor
 
@@ -143,7 +143,7 @@ class Tensor:
 
     def mark_written(self) -> None:
         """Tell the tape that the array was changed in place (who writes to `.array` calls this)."""
-        self._shared_memory().written += 1
+        self._shared_memory().written = tick()
 
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the values with those of `source`, broadcast to this shape. Not recorded."""
