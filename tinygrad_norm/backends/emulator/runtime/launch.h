@@ -50,7 +50,7 @@ struct Warp {
   unsigned ready;  // by position in `order`
   uint8_t order[kWarpSize], position[kWarpSize];
   unsigned gathering;  // which of these are in progress
-  Gathering gatherings[kWarpSize];  // each at the lowest lane of its mask
+  Gathering gatherings[kWarpSize];
 
   // For the race detector: time passes at barriers. What happened before `block_time` is ordered
   // before everyone, what happened before `warp_time` before this warp, and what lane b did before

@@ -3,6 +3,8 @@
 // An access races with an earlier one to the same cell if one of the two writes and no barrier
 // orders them. Blocks are never ordered, whatever order they happen to run in, so a report does not
 // depend on the schedule. Cells cover 4 bytes, until a smaller access splits those of its array.
+// What is reported is a race; one can be missed only among lanes of a warp that read one word and
+// then meet under several different masks.
 #pragma once
 #include <memory>
 #include <vector>

@@ -9,6 +9,17 @@
 namespace emulator {
 namespace {
 
+// The gathering in progress under a mask, or a new one: lanes may wait under several masks at once.
+Gathering& gathering_under(Warp& warp, unsigned mask, Operation operation) {
+  for (unsigned m = warp.gathering; m; m &= m - 1) {
+    Gathering& gathering = warp.gatherings[__builtin_ctz(m)];
+    if (gathering.mask == mask) return gathering;
+  }
+  unsigned unused = unsigned(__builtin_ctz(~warp.gathering));
+  warp.gathering |= 1u << unused;
+  return warp.gatherings[unused] = {mask, 0, operation};
+}
+
 Thread& first_arrived(Launch& launch, const Warp& warp, const Gathering& gathering) {
   return launch.threads[warp.first + unsigned(__builtin_ctz(gathering.arrived))];
 }
@@ -51,7 +62,7 @@ void pass_warp_time(Warp& warp, unsigned mask) {
 void complete(Launch& launch, Warp& warp, const Gathering& gathering) {
   Thread* lanes = launch.threads + warp.first;
   unsigned arrived = gathering.arrived, ballot = 0;
-  warp.gathering &= ~(1u << __builtin_ctz(gathering.mask));
+  warp.gathering &= ~(1u << (&gathering - warp.gatherings));
   if (gathering.operation == Operation::barrier) {
     if (launch.shadow) pass_warp_time(warp, arrived);
   } else if (gathering.operation == Operation::vote) {
@@ -87,13 +98,10 @@ void gather(Launch& launch, Operation operation, const char* what, unsigned mask
   if (missing && operation == Operation::shuffle) {
     fail(launch, kExitedLane, self, nullptr, __builtin_ctz(missing));
   }
-  unsigned lowest = unsigned(__builtin_ctz(mask));
-  Gathering& gathering = warp.gatherings[lowest];
-  if (!(warp.gathering >> lowest & 1)) {
-    warp.gathering |= 1u << lowest;
-    gathering = {mask, 0, operation};
-  } else if (const Thread& first = first_arrived(launch, warp, gathering); !wait_together(first, self)) {
-    fail(launch, kDivergentWarp, self, &first);
+  Gathering& gathering = gathering_under(warp, mask, operation);
+  if (gathering.arrived) {
+    const Thread& first = first_arrived(launch, warp, gathering);
+    if (!wait_together(first, self)) fail(launch, kDivergentWarp, self, &first);
   }
   gathering.arrived |= 1u << self.lane;
   if ((gathering.arrived & warp.live) == (mask & warp.live)) {
