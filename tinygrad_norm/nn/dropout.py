@@ -19,16 +19,17 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, kernel
 from ..backends.random import generator
 from ..module import Module
-from ..normalization.checks import check_input
+from ..normalization.checks import Shape, check_input
 from ..registry import Case, ErrorCase, booleans, register
 
 
 def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
     """Dropout from primitives: autograd finds the gradient."""
-    return input * mask * _scale(p)
+    return input * mask * survivor_scale(p)
 
 
-def _scale(p: float) -> float:
+def survivor_scale(p: float) -> float:
+    """Return what the entries that are kept are multiplied by: 1/(1 - p), and 0 where none is kept."""
     return 1 / (1 - p) if p < 1 else 0.0
 
 
@@ -50,7 +51,7 @@ class DropoutFunction(Function):
     """y = x·mask/(1 - p) · dx = dy·mask/(1 - p)"""
 
     def forward(self, x: Array, mask: Array, *, p: float) -> Array:
-        self.saved = mask, _scale(p)
+        self.saved = mask, survivor_scale(p)
         return dropout_forward(x, *self.saved)
 
     def backward(self, dy: Array) -> Gradients:
@@ -78,8 +79,12 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     check_input(input, "dropout")
     if not training or p == 0:
         return input
-    mask = asarray(generator().random(input.shape, numpy.float32) >= p)
-    return DropoutFunction.apply(input, Tensor._wrap(mask), p=p)
+    return DropoutFunction.apply(input, draw_kept(input.shape, p), p=p)
+
+
+def draw_kept(shape: Shape, p: float) -> Tensor:
+    """Return a bool mask, True with probability 1 - p, from the stream that `tn.manual_seed` restarts."""
+    return Tensor._wrap(asarray(generator().random(shape, numpy.float32) >= p))
 
 
 def check_probability(p: float) -> None:

@@ -33,6 +33,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel
+from ..backends.rows import column_sums
 from ..module import Module, Parameter
 from ..normalization.checks import check_input, check_vector
 from ..ops import ones
@@ -65,7 +66,7 @@ def linear_backward(
     dy = widen(dy)
     dx = dy @ widen(weight) if needs[0] else None
     dweight = dy.T @ widen(x) if needs[1] else None
-    return dx, dweight, dy.sum(0) if needs[2] else None
+    return dx, dweight, column_sums(dy) if needs[2] else None
 
 
 class LinearFunction(Function):

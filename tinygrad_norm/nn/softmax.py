@@ -26,6 +26,7 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.rows import row_dots, row_sums
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
@@ -65,16 +66,12 @@ def lay_out(x: Array, dim: int) -> Array:
 
 def total(x: Array) -> Array:
     """Return Σ x over axis 1, which stays with size 1."""
-    if x.ndim == 2:
-        return namespace(x).einsum("nd->n", x)[:, None]
-    return x.sum(1, keepdims=True)
+    return row_sums(x) if x.ndim == 2 else x.sum(1, keepdims=True)
 
 
 def inner(a: Array, b: Array) -> Array:
     """Return Σ a·b over axis 1, which stays with size 1."""
-    if a.ndim == 2:
-        return namespace(a).einsum("nd,nd->n", a, b)[:, None]
-    return (a * b).sum(1, keepdims=True)
+    return row_dots(a, b) if a.ndim == 2 else (a * b).sum(1, keepdims=True)
 
 
 _HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
