@@ -200,6 +200,16 @@ def test_T_reverses_all_axes_and_mT_the_last_two():
         _ = tn.zeros(3).mT
 
 
+def test_iterating_gives_views_of_the_rows():
+    a = tn.tensor(x, requires_grad=True)
+    first, second = a
+    assert np.shares_memory(second.array, a.array)
+    (first * 2 + second * 3).sum().backward()
+    assert a.grad.tolist() == [[2, 2, 2], [3, 3, 3]]
+    with pytest.raises(TypeError, match="iteration over a 0-d tensor"):
+        iter(tn.tensor(1.0))
+
+
 def test_contiguous_is_the_tensor_itself_where_it_can_be():
     a = tn.tensor(x)
     assert a.contiguous() is a
