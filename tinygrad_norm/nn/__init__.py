@@ -19,6 +19,11 @@ from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ..normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from ..normalization import GroupNorm, LayerNorm, RMSNorm
 
+# Sequences.
+from .rnn import RNN, RNNCell
+from .lstm import LSTM, LSTMCell
+from .gru import GRU, GRUCell
+
 # Lookup.
 from .embedding import Embedding
 

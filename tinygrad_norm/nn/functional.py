@@ -15,6 +15,11 @@ from .softmax import softmax, log_softmax, softmin
 # Normalizations.
 from ..normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 
+# Sequences.
+from .rnn import rnn_layer, rnn_tanh_cell, rnn_relu_cell
+from .lstm import lstm_layer, lstm_cell
+from .gru import gru_layer, gru_cell
+
 # Lookup.
 from .embedding import embedding, one_hot
 
