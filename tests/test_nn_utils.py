@@ -181,6 +181,26 @@ def test_linear_and_batch_norm_become_one_layer(bias, affine):
     assert list(fused.state_dict()) == ["weight", "bias"]
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("conv", "norm", "shape"),
+    [
+        (lambda bias: nn.Conv1d(4, 6, 3, bias=bias), nn.BatchNorm1d, (2, 4, 5)),
+        (lambda bias: nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=bias), nn.BatchNorm2d, (2, 4, 5, 5)),
+        (lambda bias: nn.Conv3d(4, 6, 2, bias=bias), nn.BatchNorm3d, (2, 4, 3, 3, 3)),
+        (lambda bias: nn.ConvTranspose1d(4, 6, 3, bias=bias), nn.BatchNorm1d, (2, 4, 5)),
+        (lambda bias: nn.ConvTranspose2d(4, 6, 2, 2, groups=2, bias=bias), nn.BatchNorm2d, (2, 4, 3, 3)),
+    ],
+    ids=["1d", "2d groups", "3d", "transpose 1d", "transpose 2d groups"],
+)
+def test_convolution_and_batch_norm_become_one_layer(conv, norm, shape, bias):
+    conv, norm = conv(bias).double().eval(), trained_norm(norm(6).double().eval())
+    fused = utils.fuse_conv_bn_eval(conv, norm, transpose="Transpose" in type(conv).__name__)
+    assert type(fused) is type(conv)
+    x = Tensor(np.random.default_rng(1).normal(size=shape))
+    np.testing.assert_allclose(fused(x).array, norm(conv(x)).array, rtol=1e-10, atol=1e-12)
+
+
 def test_fusion_agrees_with_pytorch(torch):
     linear, norm = nn.Linear(4, 3).double().eval(), trained_norm(nn.BatchNorm1d(3).double().eval())
     a, b = torch.nn.Linear(4, 3).double().eval(), torch.nn.BatchNorm1d(3).double().eval()
