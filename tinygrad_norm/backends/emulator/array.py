@@ -5,6 +5,7 @@ other array, as a GPU would. Views, arithmetic and NumPy's functions stay in the
 `empty` lies between two guard zones, which every launch inspects afterwards.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,12 +30,26 @@ class EmulatorArray(numpy.ndarray):
         return _adopt(super().__getitem__(key))
 
 
+def _keep_type(name: str) -> None:
+    method = getattr(numpy.ndarray, name)
+
+    @functools.wraps(method)
+    def kept(self: EmulatorArray, *args: Any, **options: Any) -> Any:
+        return _adopt(method(self, *args, **options))
+
+    setattr(EmulatorArray, name, kept)
+
+
 def _adopt(result: Any) -> Any:
     if type(result) is numpy.ndarray or isinstance(result, numpy.generic):
         return numpy.asarray(result).view(EmulatorArray)
     if type(result) in (tuple, list):
         return type(result)(_adopt(part) for part in result)
     return result
+
+
+for _name in ("argmax", "argmin", "dot", "nonzero", "searchsorted", "take", "trace"):
+    _keep_type(_name)  # NumPy itself would return its own arrays and scalars
 
 
 class _Guarded(numpy.ndarray):

@@ -5,6 +5,7 @@
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -22,6 +23,7 @@ __all__ = [
     "eye",
     "full",
     "full_like",
+    "lib",
     "linspace",
     "ndarray",
     "ones",
@@ -54,20 +56,27 @@ ones = _guarded(numpy.ones)
 ones_like = _guarded(numpy.ones_like)
 
 
-def empty_like(x: Any, dtype: Any = None) -> EmulatorArray:
-    """Return an array of x's shape, and of its dtype if none is given, filled with NaN bytes."""
-    return empty(numpy.shape(x), x.dtype if dtype is None else dtype)
+def empty_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
+    """Return an array of x's shape and dtype, unless others are given, filled with NaN bytes."""
+    return empty(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
 
 
-def zeros_like(x: Any, dtype: Any = None) -> EmulatorArray:
-    """Return zeros of x's shape, and of its dtype if none is given."""
-    return zeros(numpy.shape(x), x.dtype if dtype is None else dtype)
+def zeros_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
+    """Return zeros of x's shape and dtype, unless others are given."""
+    return zeros(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
 
 
 def ascontiguousarray(x: Any, dtype: Any = None) -> EmulatorArray:
     """Return `x` itself if its elements lie one after the other, or a copy whose elements do."""
     x = asarray(x, dtype)
     return x if x.flags.c_contiguous else array(x, order="C")
+
+
+def _as_strided(x: EmulatorArray, shape: Any = None, strides: Any = None) -> Any:
+    return numpy.lib.stride_tricks.as_strided(x, shape, strides, subok=True)
+
+
+lib = SimpleNamespace(stride_tricks=SimpleNamespace(as_strided=_as_strided))
 
 
 def __getattr__(name: str) -> Any:
