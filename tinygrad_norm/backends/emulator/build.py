@@ -33,7 +33,7 @@ CHECKED = (
 GCC_ONLY = ("-fno-gnu-unique", "-fno-extern-tls-init")
 GCC_CHECKED_ONLY = ("--param=tsan-instrument-func-entry-exit=0",)
 
-PASSED_ON = ("-D", "-U", "-std=")
+PASSED_ON = ("-D", "-U", "-std=", "--std=")
 IGNORED = ("--device-as-default-execution-space", "-lineinfo", "--generate-line-info", "--use_fast_math")
 
 
