@@ -69,7 +69,7 @@ def batch_norm_composed(
 def batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd: x (N, C, S), weight and bias (C, 1), the statistics (1, C, 1)."""
+    """Return y, mean, var and rstd: x (N, C, S), weight, bias and the statistics (1, C, 1)."""
     return pool_norm_forward(x, weight, bias, (0, 2), eps)
 
 
@@ -77,7 +77,7 @@ def batch_norm_forward(
 def batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (0, 2), (0, 2))
 
 
@@ -85,7 +85,7 @@ def batch_norm_backward(
 def batch_norm_eval_forward(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
-    """Return y and rstd: x (N, C, S), all others (C, 1)."""
+    """Return y and rstd: x (N, C, S), all others (1, C, 1)."""
     rstd = rsqrt(var, eps)
     return fixed_norm_forward(x, weight, bias, mean, rstd), rstd
 
@@ -94,17 +94,17 @@ def batch_norm_eval_forward(
 def batch_norm_eval_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return fixed_norm_backward(dy, x, weight, bias, mean, rstd)
 
 
 class _PerChannel(Function):
-    """What training and evaluation share: x as (N, C, S), vectors (C,) as (C, 1), and back."""
+    """What training and evaluation share: x as (N, C, S), vectors (C,) as (1, C, 1), and back."""
 
     def lay_out(self, x: Array, *vectors: Array | None) -> list[Array | None]:
         self.shape = x.shape
         pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        return [pools, *(None if v is None else v.reshape(-1, 1) for v in vectors)]
+        return [pools, *(None if v is None else v.reshape(1, -1, 1) for v in vectors)]
 
     def restore(self, dx: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
         return dx.reshape(self.shape), *(None if v is None else v.reshape(-1) for v in vectors)

@@ -58,7 +58,7 @@ def group_norm_composed(
 def group_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Return y, mean and rstd: x (N, G, C/G, S), weight and bias (G, C/G, 1), mean and rstd (N, G, 1, 1)."""
+    """Return y, mean and rstd: x (N, G, C/G, S), weight and bias (1, G, C/G, 1), the others (N, G, 1, 1)."""
     y, mean, _, rstd = pool_norm_forward(x, weight, bias, (2, 3), eps)
     return y, mean, rstd
 
@@ -67,7 +67,7 @@ def group_norm_forward(
 def group_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, G, C/G, S), dweight and dbias (G, C/G, 1), or None."""
+    """Return dx (N, G, C/G, S), dweight and dbias (1, G, C/G, 1), or None."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2, 3), (3,))
 
 
@@ -78,7 +78,7 @@ class GroupNormFunction(Function):
         self, x: Array, weight: Array | None, bias: Array | None, *, num_groups: int, eps: float
     ) -> Array:
         N, C, *space = self.shape = x.shape
-        affine = num_groups, C // num_groups, 1
+        affine = 1, num_groups, C // num_groups, 1
         pools = x.reshape(N, num_groups, C // num_groups, math.prod(space))
         weight, bias = (None if w is None else w.reshape(affine) for w in (weight, bias))
         y, mean, rstd = group_norm_forward(pools, weight, bias, eps)

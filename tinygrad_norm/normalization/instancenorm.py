@@ -62,7 +62,7 @@ def instance_norm_composed(
 def instance_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd: x (N, C, S), weight and bias (C, 1), the statistics (N, C, 1)."""
+    """Return y, mean, var and rstd: x (N, C, S), weight and bias (1, C, 1), the statistics (N, C, 1)."""
     return pool_norm_forward(x, weight, bias, (2,), eps)
 
 
@@ -70,7 +70,7 @@ def instance_norm_forward(
 def instance_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (C, 1), None where there is no weight or bias."""
+    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2,), (2,))
 
 
@@ -87,7 +87,7 @@ class InstanceNormFunction(Function):
     ) -> tuple[Array, Array, Array]:
         N, C, *space = self.shape = x.shape
         pools = x.reshape(N, C, math.prod(space))
-        weight, bias = (None if w is None else w.reshape(C, 1) for w in (weight, bias))
+        weight, bias = (None if w is None else w.reshape(1, C, 1) for w in (weight, bias))
         y, mean, var, rstd = instance_norm_forward(pools, weight, bias, eps)
         self.saved = pools, weight, bias, mean, rstd
         return y.reshape(x.shape), mean.reshape(N, C), var.reshape(N, C)

@@ -29,11 +29,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.rows import column_sums, row_dots, row_sums
+from ..backends.rows import column_sums, row_dots, run
 from ..module import Module, Parameter
+from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import moments, widen
+from .moments import center
 
 
 def layer_norm_composed(
@@ -56,15 +57,20 @@ def layer_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and rstd: x (N, D), weight and bias (D,), mean and rstd (N, 1)."""
-    x_wide = widen(x)
-    mean, _, rstd = moments(x_wide, (1,), eps)
-    y = x_wide - mean
+    y, mean, rstd = run(_forward_rows, (widen(x),), (weight, bias, eps))
+    return narrow(y, x), mean, rstd
+
+
+def _forward_rows(
+    x: Array, weight: Array | None, bias: Array | None, eps: float, out: Array | None
+) -> tuple[Array, Array, Array]:
+    y, mean, var, rstd = center(x, (1,), eps, out)
     y *= rstd
     if weight is not None:
         y *= weight
     if bias is not None:
         y += bias
-    return y.astype(x.dtype, copy=False), mean, rstd
+    return y, mean, rstd
 
 
 @kernel
@@ -72,19 +78,28 @@ def layer_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, D), dweight and dbias (D,), None where there is no weight or bias."""
-    D = x.shape[1]
-    dy, x_hat = widen(dy), widen(x) - mean
+    return run(_backward_rows, (widen(dy), widen(x), mean, rstd), (weight, bias), add=True)
+
+
+def _backward_rows(
+    dy: Array,
+    x: Array,
+    mean: Array,
+    rstd: Array,
+    weight: Array | None,
+    bias: Array | None,
+    out: Array | None,
+) -> tuple[Array, Array | None, Array | None]:
+    xp, D = namespace(x), x.shape[1]
+    x_hat = x - mean
     x_hat *= rstd
-    dy_x_hat = dy * x_hat
+    dy_x_hat = xp.multiply(dy, x_hat, out=out)
     dweight = None if weight is None else column_sums(dy_x_hat)
     dbias = None if bias is None else column_sums(dy)
-    if weight is None:
-        mean_g, mean_g_x_hat = row_sums(dy) / D, row_sums(dy_x_hat) / D
-        dx = dy - mean_g
-    else:
-        mean_g, mean_g_x_hat = row_dots(dy, weight) / D, row_dots(dy_x_hat, weight) / D
-        dx = namespace(dy).multiply(dy, weight, out=dy_x_hat)
-        dx -= mean_g
+    ones = xp.ones(D, x.dtype) if weight is None else weight
+    mean_g, mean_g_x_hat = row_dots(dy, ones) / D, row_dots(dy_x_hat, ones) / D
+    dx = xp.multiply(dy, ones, out=dy_x_hat)
+    dx -= mean_g
     x_hat *= mean_g_x_hat
     dx -= x_hat
     dx *= rstd

@@ -33,41 +33,38 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import sums
+from ..backends.rows import run, square_sums, sums
 from ..ops.broadcast import unbroadcast
-from ..ops.half import widen
+from ..ops.half import narrow, widen
 
 Axes = tuple[int, ...]
 
 
-def pool_mean(x: Array, axes: Axes) -> Array:
-    """Return the mean over `axes`, which stay with size 1."""
-    n = math.prod(x.shape[axis] for axis in axes)
-    return sums(x, axes) * x.dtype.type(1 / max(n, 1))
+def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[Array, Array, Array, Array]:
+    """Return x - mean (in `out`, if given), mean, biased variance and 1/√(variance + eps) over `axes`.
 
-
-def moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Array]:
-    """Return mean, biased variance and 1/√(variance + eps) over `axes`, which stay with size 1.
-
-    The variance takes two passes, so it is never negative. Where a square overflows, the pool is
-    scaled by its largest entry first: finite input gives a finite `rstd`.
+    The statistics keep `axes` with size 1. The variance takes two passes, so it is never negative.
+    Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
+    finite rstd.
     """
+    n = max(math.prod(x.shape[axis] for axis in axes), 1)
     with numpy.errstate(over="ignore", invalid="ignore"):
-        mean = pool_mean(x, axes)
-        centered = x - mean
-        var = pool_mean(namespace(x).square(centered, out=centered), axes)
+        mean = sums(x, axes) * x.dtype.type(1 / n)
+        centered = namespace(x).subtract(x, mean, out=out)
+        var = square_sums(centered, axes) * x.dtype.type(1 / n)
     if var.size and not var.max() < numpy.inf:
-        return _scaled_moments(x, axes, eps)
-    return mean, var, rsqrt(var, eps)
+        mean, var, rstd = _scaled_moments(x, axes, eps)
+        return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
+    return centered, mean, var, rsqrt(var, eps)
 
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
-    """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `moments` is."""
+    """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
     with numpy.errstate(over="ignore"):
-        mean_square = pool_mean(x * x, axes)
+        mean_square = square_sums(x, axes) / max(math.prod(x.shape[axis] for axis in axes), 1)
     if mean_square.size and not mean_square.max() < numpy.inf:
         scale = _scale(x, axes)
-        return _scaled_rsqrt(pool_mean(namespace(x).square(x / scale), axes), scale, eps)
+        return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
     return rsqrt(mean_square, eps)
 
 
@@ -77,13 +74,18 @@ def rsqrt(var: Array, eps: float) -> Array:
     Raises:
         ValueError: for a negative eps.
     """
-    if eps < 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
+    check_eps(eps)
     xp = namespace(var)
     std = xp.sqrt(var + var.dtype.type(eps))
     if eps > 0 or not var.size or std.min() > 0:
         return 1 / std
     return xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
+
+
+def check_eps(eps: float) -> None:
+    """Raise ValueError for a negative eps."""
+    if eps < 0:
+        raise ValueError(f"eps must not be negative, got {eps}")
 
 
 def is_extreme(rstd: Array) -> bool:
@@ -101,8 +103,8 @@ def _scaled_moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Arr
     xp = namespace(x)
     scale = _scale(x, axes)
     scaled = x / scale
-    mean = pool_mean(scaled, axes)
-    var = pool_mean(xp.square(scaled - mean), axes)
+    mean = scaled.mean(axes, keepdims=True)
+    var = xp.square(scaled - mean).mean(axes, keepdims=True)
     with numpy.errstate(over="ignore", invalid="ignore"):
         return mean * scale, var * scale * scale, _scaled_rsqrt(var, scale, eps)
 
@@ -120,9 +122,19 @@ def _scaled_rsqrt(var: Array, scale: Array, eps: float) -> Array:
 def pool_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd; `axes` is the pool, weight and bias broadcast against x."""
-    mean, var, rstd = moments(widen(x), axes, eps)
-    return fixed_norm_forward(x, weight, bias, mean, rstd), mean, var, rstd
+    """Return y, mean, var and rstd; `axes` is the pool, weight and bias have as many axes as x."""
+    y, *statistics = run(_pool_forward, (widen(x), weight, bias), (axes, eps), axis=_outside(axes))
+    return narrow(y, x), *statistics
+
+
+def _pool_forward(
+    x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float, out: Array | None
+) -> tuple[Array, Array, Array, Array]:
+    y, mean, var, rstd = center(x, axes, eps, out)
+    y *= rstd if weight is None else rstd * weight
+    if bias is not None:
+        y += bias
+    return y, mean, var, rstd
 
 
 def pool_norm_backward(
@@ -139,37 +151,57 @@ def pool_norm_backward(
 
     `axes` is the pool, `inner` those of its axes along which weight is constant.
     """
-    dy, centered = widen(dy), widen(x) - mean
+    split = widen(dy), widen(x), weight, bias, mean, rstd
+    # Blocks of channels have a weight each; blocks of samples share it, and their gradients add up.
+    return run(_pool_backward, split, (axes, inner), axis=_outside(axes), add=_outside(axes) == 0)
+
+
+def _pool_backward(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    mean: Array,
+    rstd: Array,
+    axes: Axes,
+    inner: Axes,
+    out: Array | None,
+) -> tuple[Array, Array | None, Array | None]:
+    xp = namespace(x)
+    centered = x - mean
     if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
-        ones = namespace(rstd).ones_like(rstd)
-        dx, *affine_gradients = pool_norm_backward(
-            dy, centered * rstd, weight, bias, 0 * ones, ones, axes, inner
-        )
-        return dx * rstd, *affine_gradients
-    dx = dy * centered
+        centered *= rstd
+        ones = xp.ones_like(rstd)
+        dx, *affine = _pool_backward(dy, centered, weight, bias, 0 * ones, ones, axes, inner, out)
+        dx *= rstd
+        return dx, *affine
+    dx = xp.multiply(dy, centered, out=out)
     sum_dy, sum_dy_centered = sums(dy, inner), sums(dx, inner)
     dweight = None if weight is None else unbroadcast(sum_dy_centered * rstd, weight.shape)
     dbias = None if bias is None else unbroadcast(sum_dy, bias.shape)
     scale = rstd if weight is None else rstd * weight
-    n = math.prod(x.shape[axis] for axis in axes)
-    k = sums(scale * sum_dy_centered, axes) * (rstd * rstd * dy.dtype.type(-1 / max(n, 1)))
-    c = sums(scale * sum_dy, axes) * dy.dtype.type(-1 / max(n, 1))
-    namespace(dx).multiply(dy, scale, out=dx)
+    minus_1_over_n = x.dtype.type(-1 / max(math.prod(x.shape[axis] for axis in axes), 1))
+    k = sums(scale * sum_dy_centered, axes) * (rstd * rstd * minus_1_over_n)
+    c = sums(scale * sum_dy, axes) * minus_1_over_n
+    xp.multiply(dy, scale, out=dx)
     centered *= k
     dx += centered
     dx += c
     return dx, dweight, dbias
 
 
-def fixed_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> Array:
+def _outside(axes: Axes) -> int:
+    """Return the first axis that is not the pool's: samples, or channels where samples are pooled."""
+    return next(axis for axis in range(len(axes) + 1) if axis not in axes)
+
+
+def fixed_norm_forward(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
     """Return y = (r·w)·(x - mean) + b with given statistics."""
     y = widen(x) - mean
     y *= rstd if weight is None else rstd * weight
     if bias is not None:
         y += bias
-    return y.astype(x.dtype, copy=False)
+    return narrow(y, x)
 
 
 def fixed_norm_backward(

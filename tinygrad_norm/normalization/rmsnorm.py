@@ -27,11 +27,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.rows import column_sums, row_dots, row_sums
+from ..backends.rows import column_sums, row_dots, run
 from ..module import Module, Parameter
+from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import mean_square_rsqrt, widen
+from .moments import mean_square_rsqrt
 
 
 def rms_norm_composed(
@@ -47,28 +48,37 @@ def rms_norm_composed(
 @kernel
 def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """Return y and rstd: x (N, D), weight (D,), rstd (N, 1)."""
-    wide = widen(x)
-    rstd = mean_square_rsqrt(wide, (1,), eps)
-    y = wide * rstd
+    y, rstd = run(_forward_rows, (widen(x),), (weight, eps))
+    return narrow(y, x), rstd
+
+
+def _forward_rows(x: Array, weight: Array | None, eps: float, out: Array | None) -> tuple[Array, Array]:
+    rstd = mean_square_rsqrt(x, (1,), eps)
+    y = namespace(x).multiply(x, rstd, out=out)
     if weight is not None:
         y *= weight
-    return y.astype(x.dtype, copy=False), rstd
+    return y, rstd
 
 
 @kernel
 def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
     """Return dx (N, D) and dweight (D,), None without weight."""
-    dy, x_hat = widen(dy), x * rstd
-    dy_x_hat = dy * x_hat
-    if weight is None:
-        dweight, mean_g_x_hat = None, row_sums(dy_x_hat) / x.shape[1]
-        dx = dy * rstd
-    else:
-        dweight, mean_g_x_hat = column_sums(dy_x_hat), row_dots(dy_x_hat, weight) / x.shape[1]
-        dx = namespace(dy).multiply(dy, weight, out=dy_x_hat)
-        dx *= rstd
-    x_hat *= mean_g_x_hat * rstd
+    return run(_backward_rows, (widen(dy), widen(x), rstd), (weight,), add=True)
+
+
+def _backward_rows(
+    dy: Array, x: Array, rstd: Array, weight: Array | None, out: Array | None
+) -> tuple[Array, Array | None]:
+    xp, D = namespace(x), x.shape[1]
+    x_hat = x * rstd
+    dy_x_hat = xp.multiply(dy, x_hat, out=out)
+    dweight = None if weight is None else column_sums(dy_x_hat)
+    ones = xp.ones(D, x.dtype) if weight is None else weight
+    mean_g_x_hat = row_dots(dy_x_hat, ones) / D
+    dx = xp.multiply(dy, ones, out=dy_x_hat)
+    x_hat *= mean_g_x_hat
     dx -= x_hat
+    dx *= rstd
     return dx, dweight
 
 
