@@ -174,7 +174,7 @@ class TestBadAccesses:
 
     @pytest.mark.parametrize("checked", [False, True])
     def test_null_pointer(self, bugs, checked):
-        message = failure(bugs, "null_pointer", None, floats(), checked=checked)
+        message = failure(bugs, "null_pointer", np.uint64(0), floats(), checked=checked)
         assert "at address 0x0" in message
         assert f"kernel.cu:{line('y[threadIdx.x] = x', 'null_pointer')}" in message
 

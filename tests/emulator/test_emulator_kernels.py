@@ -40,7 +40,7 @@ def test_layer_norm(correct, affine):
     x = RNG.normal(2, 3, size=(N, D))
     weight, bias = RNG.normal(1, 1, size=(2, D)) if affine else (np.ones(D), np.zeros(D))
     y = empty((N, D), f4)
-    parameters = [asarray(p.astype(f4)) if affine else None for p in (weight, bias)]
+    parameters = [asarray(p.astype(f4)) if affine else np.uint64(0) for p in (weight, bias)]
     correct.get_function("layer_norm")(
         (N,), (128,), (asarray(x.astype(f4)), *parameters, y, i4(D), f4(eps)), shared_mem=4 * D
     )
@@ -133,7 +133,7 @@ def test_a_record_tells_shape_and_time_and_bytes(correct, mode):
     y, weight = empty((4, 300), f4), asarray(np.ones(300, f4))
     with record() as launches:
         kernel = correct.get_function("layer_norm")
-        kernel((4,), (128,), (x, weight, None, y, i4(300), f4(1)), shared_mem=1200)
+        kernel((4,), (128,), (x, weight, np.uint64(0), y, i4(300), f4(1)), shared_mem=1200)
     (launch,) = launches
     assert (launch.name, launch.grid, launch.block, launch.shared_mem) == (
         "layer_norm",

@@ -17,8 +17,8 @@ def kernel(correct):
 def arguments(**changes):
     given = {
         "x": zeros((2, 8), f4),
-        "weight": None,
-        "bias": None,
+        "weight": np.uint64(0),
+        "bias": np.uint64(0),
         "y": empty((2, 8), f4),
         "D": i4(8),
         "eps": f4(1e-5),
@@ -51,7 +51,9 @@ def test_a_good_launch(kernel):
             r"argument 0 \(x\): received an array of float64, expected an array of float32: convert it",
         ),
         ({"x": np.zeros((2, 8), f4)}, TypeError, "received a numpy.ndarray of float32, .* in host memory"),
-        ({"x": f4(1)}, TypeError, r"received numpy.float32\(1.0\); expected an array of float32"),
+        ({"x": f4(1)}, TypeError, r"received numpy.float32\(1.0\), expected an array of float32"),
+        ({"weight": None}, TypeError, r"received None, which CuPy does not .*: pass numpy.uint64\(0\)"),
+        ({"weight": np.uint64(8)}, TypeError, r"received numpy.uint64\(8\), expected an array of float32"),
         (
             {"x": zeros((2, 16), f4)[:, ::2]},
             ValueError,

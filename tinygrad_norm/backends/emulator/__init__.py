@@ -9,8 +9,8 @@
 
 - Arrays are `EmulatorArray`s (`asarray`, `empty`, `zeros`; `namespace` is NumPy with these); other
   arrays are refused as a GPU would refuse them. Scalars are NumPy scalars of the parameter's type
-  (also: a Python int that fits an integer, a Python float for a double, a bool for a bool). None is
-  a null pointer. bfloat16 is ml_dtypes' type, or its bits as uint16.
+  (also: a Python int that fits an integer, a Python float for a double, a bool for a bool). A null
+  pointer is `numpy.uint64(0)`: CuPy misreads None. bfloat16 is ml_dtypes' type, or its bits as uint16.
 - Dynamic shared memory is declared `extern __shared__ unsigned char shared_memory[];`, in every
   kernel, and sized by `shared_mem=`; more than 48 KiB needs `max_dynamic_shared_size_bytes` first.
 - A `#line` directive in the text names file and line in every report.

@@ -107,15 +107,17 @@ def bind(kernel: str, parameters: Sequence[Parameter], names: Sequence[str], arg
 
 
 def _bind_pointer(where: str, parameter: Parameter, value: Any) -> Argument:
-    if value is None:
+    if isinstance(value, numpy.uint64) and value == 0:
         return Argument(parameter, ctypes.c_void_p(None))
     expected = f"an array of {parameter.dtype}" if parameter.dtype else "an array"
     if not isinstance(value, EmulatorArray):
-        host = ", which lies in host memory: move it with emulator.asarray(...)"
-        raise TypeError(
-            f"{where}: received {_describe(value)}"
-            + (host if isinstance(value, numpy.ndarray) else f"; expected {expected} or None")
-        )
+        if value is None:
+            remedy = ", which CuPy does not pass as a null pointer: pass numpy.uint64(0)"
+        elif isinstance(value, numpy.ndarray):
+            remedy = ", which lies in host memory: move it with emulator.asarray(...)"
+        else:
+            remedy = f", expected {expected}, or numpy.uint64(0) for none"
+        raise TypeError(f"{where}: received {_describe(value)}{remedy}")
     if parameter.dtype and value.dtype.name not in _STAND_INS.get(parameter.dtype, (parameter.dtype,)):
         raise TypeError(
             f"{where}: received an array of {value.dtype}, expected {expected}: "
@@ -158,5 +160,7 @@ def _describe(value: Any) -> str:
         return f"a {type(value).__module__}.{type(value).__name__} of {value.dtype}"
     if isinstance(value, numpy.generic):
         return f"numpy.{type(value).__name__}({value})"
+    if value is None:
+        return "None"
     passed = {float: "float64", int: "int64"}.get(type(value))
     return f"the Python {type(value).__name__} {value!r}" + (f", passed as {passed}" if passed else "")
