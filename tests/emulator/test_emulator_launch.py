@@ -147,6 +147,6 @@ def test_macros_reach_the_kernel():
 
 @pytest.mark.usefixtures("compiler")
 def test_line_directives_name_file_and_line():
-    text = '#line 7 "layernorm.cu"\nextern "C" __global__ void f(int* y) {\n  y[4] = 1;\n}'
+    text = '#line 6 "layernorm.cu"\n// x̂ = (x − μ)·r\nextern "C" __global__ void f(int* y) {\n  y[4] = 1;\n}'
     with pytest.raises(KernelError, match=r"at layernorm\.cu:8"):
         RawModule(code=text, checked=True).get_function("f")((1,), (1,), (empty(4, i4),))

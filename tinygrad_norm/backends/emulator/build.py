@@ -54,7 +54,7 @@ def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
     if "__clang__" not in _predefined():
         flags += [*GCC_ONLY, *(GCC_CHECKED_ONLY if checked else ())]
     flags += ["-I", str(INCLUDE)]
-    sources = [runtime.name, _predefined(), *(path.read_text() for path in sorted(INCLUDE.iterdir()))]
+    sources = [runtime.name, _predefined(), *(path.read_text("utf-8") for path in sorted(INCLUDE.iterdir()))]
     target = cache_directory() / f"kernel-{_digest([text, *flags, *sources])}.so"
     if not target.exists():
         _build(target, ["-x", "c++", "-", *flags], [str(runtime), *_linker()], text)
@@ -67,7 +67,7 @@ def compile_runtime() -> Path:
     sources = sorted((HERE / "runtime").glob("*.cpp"))
     headers = [*(HERE / "runtime").glob("*.h"), *INCLUDE.glob("*.h")]
     flags = [*COMMON, *RUNTIME]
-    parts = [path.read_text() for path in sorted([*sources, *headers])]
+    parts = [path.read_text("utf-8") for path in sorted([*sources, *headers])]
     target = cache_directory() / f"runtime-{_digest([*flags, _predefined(), *parts])}.so"
     if not target.exists():
         unit = "".join(f'#include "{path}"\n' for path in sources)
@@ -163,6 +163,6 @@ def _build(target: Path, compiling: Sequence[str], linking: Sequence[str], text:
 
 
 def _run(arguments: Sequence[str], text: str = "") -> None:
-    run = subprocess.run([compiler(), *arguments], input=text, capture_output=True, text=True)
+    run = subprocess.run([compiler(), *arguments], input=text, capture_output=True, encoding="utf-8")
     if run.returncode:
         raise CompileError(run.stderr[:4000])
