@@ -107,7 +107,7 @@ def test_every_model_learns_with_every_norm(tmp_path, model, norm):
     before, _ = run.evaluate(run.dataset.validation)
     run.train()
     after, _ = run.evaluate(run.dataset.validation)
-    assert after < 0.6 * before
+    assert after < 0.9 * before
 
 
 @pytest.mark.slow
