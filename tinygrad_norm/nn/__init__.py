@@ -7,6 +7,14 @@ from .containers import Flatten, ModuleDict, ModuleList, Sequential, Unflatten
 
 # Weighted sums.
 from .linear import Bilinear, Identity, Linear
+from .conv import Conv1d, Conv2d, Conv3d
+from .convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+
+# Pools.
+from .maxpool import MaxPool1d, MaxPool2d, MaxPool3d
+from .avgpool import AvgPool1d, AvgPool2d, AvgPool3d
+from .adaptivepool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
+from .adaptivepool import AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
 
 # Activations.
 from .rectifiers import ReLU, ReLU6, LeakyReLU, PReLU, Threshold, Hardtanh, Hardsigmoid, Hardswish

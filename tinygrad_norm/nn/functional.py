@@ -5,6 +5,16 @@
 
 # Weighted sums.
 from .linear import bilinear, linear
+from .conv import conv1d, conv2d, conv3d
+from .convtranspose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+
+# Pools and windows.
+from .maxpool import max_pool1d, max_pool2d, max_pool3d
+from .avgpool import avg_pool1d, avg_pool2d, avg_pool3d
+from .adaptivepool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
+from .adaptivepool import adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d
+from .folding import fold, unfold
+from .padding import pad
 
 # Activations.
 from .rectifiers import relu, relu6, leaky_relu, prelu, threshold, hardtanh, hardsigmoid, hardswish
