@@ -125,6 +125,15 @@ def test_targets_of_any_integer_type(name, dtype):
     assert_same(ours(getattr(F, name), x, t.astype(dtype)), ours(getattr(F, name), x, t))
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_weights_and_targets_do_not_widen_the_loss(smoothing, probabilities):
+    x = normal(5, 4).astype(np.float32)
+    t = abs(normal(5, 4, seed=1)) if probabilities else classes(4, 5)
+    y, dx = ours(F.cross_entropy, x, t, np.arange(1.0, 5.0), label_smoothing=smoothing)
+    assert y.dtype == dx.dtype == np.float32
+
+
 @BY_CLASS
 def test_any_memory_layout(name, torch):
     x, t = normal(3, 5, 4).transpose(2, 1, 0), classes(5, 8, 3)[::2]

@@ -85,15 +85,21 @@ def test_repr_is_pytorchs(torch):
         assert repr(getattr(nn, name)(*sizes)) == repr(getattr(torch.nn, name)(*sizes))
 
 
-@pytest.mark.parametrize("wanted", range(3))
-def test_only_the_wanted_gradient_is_computed(wanted):
-    arrays = [normal(4, 3), normal(5, 3, seed=1), normal(5, seed=2)]
+@pytest.mark.parametrize(
+    ("function", "shapes", "wanted"),
+    [
+        *((F.linear, [(4, 3), (5, 3), (5,)], i) for i in range(3)),
+        *((F.bilinear, [(4, 3), (4, 2), (5, 3, 2), (5,)], i) for i in range(4)),
+    ],
+)
+def test_only_the_wanted_gradient_is_computed(function, shapes, wanted):
+    arrays = [normal(*shape, seed=i) for i, shape in enumerate(shapes)]
     every = [Tensor(a, requires_grad=True) for a in arrays]
     one = [Tensor(a, requires_grad=i == wanted) for i, a in enumerate(arrays)]
-    dy = normal(4, 5, seed=3)
-    y = F.linear(*one)
-    assert [dx is not None for dx in y.creator.backward(dy)] == [i == wanted for i in range(3)]
-    expected = grad(F.linear(*every), every, dy)[wanted].array
+    dy = normal(4, 5, seed=9)
+    y = function(*one)
+    assert [dx is not None for dx in y.creator.backward(dy)] == [i == wanted for i in range(len(shapes))]
+    expected = grad(function(*every), every, dy)[wanted].array
     np.testing.assert_array_equal(grad(y, one[wanted], dy)[0].array, expected)
 
 

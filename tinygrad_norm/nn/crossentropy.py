@@ -201,9 +201,11 @@ def _of_probabilities(
         raise ValueError(f"ignore_index ({ignore_index}) is for class indices, the target has probabilities")
     C = input.shape[min(input.ndim - 1, 1)]
     check_class_weight(weight, C)
-    q = target if smoothing == 0 else target * (1 - smoothing) + smoothing / C
+    q = target.to(input.dtype)
+    if smoothing:
+        q = q * (1 - smoothing) + smoothing / C
     if weight is not None:
-        q = q * weight.reshape(C, *(1,) * (input.ndim - 2))
+        q = q * weight.to(input.dtype).reshape(C, *(1,) * (input.ndim - 2))
     return SoftCrossEntropyFunction.apply(
         input, q, reduction=reduction, divisor=max(input.numel() // max(C, 1), 1)
     )

@@ -83,9 +83,9 @@ def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) 
     scale = None
     if valid is not None:
         t = t * valid
-        scale = valid.astype(rows.dtype) if weight is None else weight[t] * valid
-    elif weight is not None:
-        scale = weight[t]
+        scale = valid.astype(rows.dtype)
+    if weight is not None:
+        scale = weight[t].astype(rows.dtype, copy=False) * (1 if valid is None else valid)
     index = t + xp.arange(0, N * C, max(C, 1)) if not space else _within_space(t, C)
     if scale is None:
         return Located(index, None, max(t.size, 1))
