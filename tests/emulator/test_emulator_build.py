@@ -41,7 +41,7 @@ def test_processes_share_a_cold_cache(tmp_path, monkeypatch):
         assert run.communicate()[1] == ""
         assert run.returncode == 0
     names = sorted(path.name.split("-")[0] for path in (tmp_path / "emulator").iterdir())
-    assert names == ["kernel", "runtime"]
+    assert names == ["header", "kernel", "runtime"]
 
 
 @pytest.mark.usefixtures("compiler")

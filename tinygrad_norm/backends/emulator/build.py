@@ -17,6 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 INCLUDE = HERE / "include"
+SHIM = "cuda_emulator.h"
 
 COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-g1", "-gdwarf-4", "-w")
 RUNTIME = ("-O2", "-pthread")
@@ -50,12 +51,12 @@ def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
         ValueError: for an option that means nothing to the emulator.
     """
     runtime = compile_runtime()
-    flags = [*COMMON, *KERNEL, *_native(), *(CHECKED if checked else PLAIN), *_translate(options)]
+    flags = [*COMMON, *KERNEL, *_native(), *(CHECKED if checked else PLAIN)]
     if "__clang__" not in _predefined():
         flags += [*GCC_ONLY, *(GCC_CHECKED_ONLY if checked else ())]
-    flags += ["-I", str(INCLUDE)]
-    sources = [runtime.name, _predefined(), *(path.read_text("utf-8") for path in sorted(INCLUDE.iterdir()))]
-    target = cache_directory() / f"kernel-{_digest([text, *flags, *sources])}.so"
+    shim = _texts(INCLUDE, "*.h")
+    flags += ["-I", str(_precompiled_header(flags, shim)), "-I", str(INCLUDE), *_translate(options)]
+    target = cache_directory() / f"kernel-{_digest([text, *flags, runtime.name, _predefined(), *shim])}.so"
     if not target.exists():
         _build(target, ["-x", "c++", "-", *flags], [str(runtime), *_linker()], text)
     return target
@@ -64,15 +65,28 @@ def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
 @functools.cache
 def compile_runtime() -> Path:
     """Return the library with the scheduler and the checks, compiled if it is not in the cache."""
-    sources = sorted((HERE / "runtime").glob("*.cpp"))
-    headers = [*(HERE / "runtime").glob("*.h"), *INCLUDE.glob("*.h")]
+    directory = HERE / "runtime"
     flags = [*COMMON, *RUNTIME]
-    parts = [path.read_text("utf-8") for path in sorted([*sources, *headers])]
-    target = cache_directory() / f"runtime-{_digest([*flags, _predefined(), *parts])}.so"
+    parts = [*flags, _predefined(), *_texts(directory, "*"), *_texts(INCLUDE, "*.h")]
+    target = cache_directory() / f"runtime-{_digest(parts)}.so"
     if not target.exists():
-        unit = "".join(f'#include "{path}"\n' for path in sources)
+        unit = "".join(f'#include "{path}"\n' for path in sorted(directory.glob("*.cpp")))
         _build(target, ["-x", "c++", "-", *flags], ["-pthread"], unit)
     return target
+
+
+def _precompiled_header(flags: Sequence[str], shim: Sequence[str]) -> Path:
+    """Return a directory with the shim compiled ahead: it would take half of every kernel's time.
+
+    A compiler that cannot use it, because an option changes the language, reads the shim itself.
+    """
+    target = cache_directory() / f"header-{_digest([*flags, _predefined(), *shim])}" / f"{SHIM}.gch"
+    if not target.exists():
+        with _scratch(target.parent) as directory:
+            compiled = f"{directory}/{SHIM}.gch"
+            _run(["-x", "c++-header", str(INCLUDE / SHIM), *flags, "-o", compiled])
+            os.replace(compiled, target)
+    return target.parent
 
 
 def cache_directory() -> Path:
@@ -137,20 +151,28 @@ def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
+def _texts(directory: Path, pattern: str) -> list[str]:
+    return [path.read_text("utf-8") for path in sorted(directory.glob(pattern))]
+
+
+def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a directory beside the files to be, so that they can be moved to their place in one step."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=directory, prefix="building-")
+    except OSError as error:
+        raise RuntimeError(
+            f"the emulator cannot write to its cache directory {directory} ({error.strerror}): "
+            "set TINYGRAD_NORM_CACHE to a directory that can be written to"
+        ) from error
+
+
 def _build(target: Path, compiling: Sequence[str], linking: Sequence[str], text: str) -> None:
     """Compile `text` and link it to `target`, which appears complete or not at all.
 
     Two steps, because a linker told of -fsanitize would add the sanitizers' own runtimes.
     """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=target.parent, prefix="building-")
-    except OSError as error:
-        raise RuntimeError(
-            f"the emulator cannot write to its cache directory {target.parent} ({error.strerror}): "
-            "set TINYGRAD_NORM_CACHE to a directory that can be written to"
-        ) from error
-    with scratch as directory:
+    with _scratch(target.parent) as directory:
         object_file, library = f"{directory}/kernel.o", f"{directory}/{target.name}"
         name = (
             f"-Wl,-install_name,@rpath/{target.name}"
