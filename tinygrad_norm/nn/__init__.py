@@ -35,6 +35,12 @@ from .gru import GRU, GRUCell
 # Lookup.
 from .embedding import Embedding
 
+# Attention, and what is made of it.
+from .multihead import MultiheadAttention
+from .position import LearnedPositions, SinusoidalPositions
+from .transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
+from .transformer import Transformer, TransformerDecoder, TransformerEncoder
+
 # Chance.
 from .dropout import Dropout
 

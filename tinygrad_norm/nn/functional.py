@@ -33,6 +33,9 @@ from .gru import gru_layer, gru_cell
 # Lookup.
 from .embedding import embedding, one_hot
 
+# Attention.
+from .attention import scaled_dot_product_attention
+
 # Chance.
 from .dropout import dropout
 
