@@ -261,6 +261,7 @@ def test_a_parameter_given_twice_counts_once():
     x, reference = parameters((3,), (3,))
     reference.copy_(x)
     optimizer, single = optim.SGD([x, x], lr=0.1), optim.SGD([reference], lr=0.1)
+    assert len(optimizer.param_groups[0]["params"]) == 1
     give_gradients([x])
     give_gradients([reference])
     optimizer.step()
@@ -310,7 +311,7 @@ class Net(Module):
         self.bias = Parameter(rng.normal(size=4))
         self.filter = Parameter(rng.normal(size=(4, 3, 2, 2)))
         self.image_norm, self.norm, self.row_norm = BatchNorm2d(4), LayerNorm((3, 4)), LayerNorm(4)
-        self.tied = self.weight
+        self.tied, self.tied_norm = self.weight, self.norm.weight
 
 
 def test_split_decay_spares_norms_and_biases():

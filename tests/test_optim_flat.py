@@ -207,7 +207,9 @@ def test_a_dtype_changed_on_one_parameter_makes_a_second_buffer():
     optimizer = optim.Adam(net.parameters())
     train(net, optimizer)
     net.bias.data = net.bias.array.astype(numpy.float64)
+    optimizer.zero_grad()
     net(x()).sum().backward()
+    assert net.bias.grad.dtype == numpy.float64
     optimizer.step()
     assert [buffer.values.dtype for buffer in buffers(optimizer)] == [numpy.float32, numpy.float64]
     assert [state["step"].item() for state in optimizer.state.values()] == [2, 2, 2]

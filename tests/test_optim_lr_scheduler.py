@@ -212,6 +212,7 @@ def test_a_group_added_later_is_noticed():
     o.add_param_group({"params": [Parameter(numpy.zeros(2))]})
     with pytest.raises(RuntimeError, match="made for 2 parameter groups, the optimizer has 3"):
         schedule.step()
+    assert schedule.last_epoch == 0
 
 
 def test_refuses_the_state_of_another_schedule():

@@ -125,6 +125,17 @@ def test_a_frozen_parameter_keeps_its_state_through_a_checkpoint():
     assert loaded["step"].item() == 3
 
 
+def test_a_frozen_parameter_keeps_its_state_when_a_group_is_added():
+    params = parameters()
+    optimizer = optim.Adam(params[:2])
+    train(params[:2], optimizer, range(3))
+    moment = optimizer.state[params[0]]["exp_avg"].array.copy()
+    params[0].requires_grad_(False)
+    optimizer.add_param_group({"params": params[2:]})
+    assert optimizer.state[params[0]]["step"].item() == 3
+    numpy.testing.assert_array_equal(optimizer.state[params[0]]["exp_avg"].array, moment)
+
+
 def test_state_shares_memory_and_cannot_be_replaced_unnoticed():
     params = parameters()
     optimizer = optim.SGD(params, momentum=0.9)

@@ -20,18 +20,17 @@ def split_decay(module: Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return two parameter groups: the first decays by `weight_decay`, the second does not.
 
     The second has every parameter with fewer than two axes (biases, weights of norms, single numbers),
-    and the weight and bias of norms over several axes (LayerNorm, RMSNorm). Each parameter is in one
-    group once, frozen ones too.
+    and the weight and bias of norms over several axes (LayerNorm, RMSNorm). Frozen parameters are in the
+    groups too, each once.
     """
-    decayed: dict[int, Tensor] = {}
-    undecayed: dict[int, Tensor] = {}
-    for part in module.modules():
-        is_norm = hasattr(part, "normalized_shape")
-        for _, parameter in part.named_parameters(recurse=False):
-            if id(parameter) not in decayed and id(parameter) not in undecayed:
-                group = undecayed if is_norm or parameter.ndim < 2 else decayed
-                group[id(parameter)] = parameter
+    norms = [part for part in module.modules() if hasattr(part, "normalized_shape")]
+    of_norms = {id(parameter) for norm in norms for parameter in norm.parameters(recurse=False)}
+    decayed: list[Tensor] = []
+    undecayed: list[Tensor] = []
+    for parameter in module.parameters():
+        spared = parameter.ndim < 2 or id(parameter) in of_norms
+        (undecayed if spared else decayed).append(parameter)
     return [
-        {"params": list(decayed.values()), "weight_decay": weight_decay},
-        {"params": list(undecayed.values()), "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": undecayed, "weight_decay": 0.0},
     ]

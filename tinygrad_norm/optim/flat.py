@@ -183,8 +183,7 @@ class FlatGroup:
         self.frozen: list[Tensor] = []
         kinds: dict[Any, list[Tensor]] = {}
         for parameter in parameters:
-            flat = parameter.requires_grad or id(parameter) in previous or id(parameter) in kept
-            if flat and parameter.is_floating_point():
+            if parameter.requires_grad or id(parameter) in previous or id(parameter) in kept:
                 kinds.setdefault(_kind(parameter.array)[:2], []).append(parameter)
             else:
                 self.frozen.append(parameter)
