@@ -262,17 +262,22 @@ def test_changing_the_last_state_in_place_leaves_the_output_alone(make):
 
 
 @networks
-def test_only_what_is_needed_gets_a_gradient(make):
+def test_each_gradient_can_be_had_alone(make):
     module = make().double()
     x = Tensor(normal(T, N, D), requires_grad=True)
+    leaves = [x, *module.parameters()]
     y, _ = module(x)
     dy = normal(*y.shape)
-    (expected,) = grad(y, x, dy)
-    module.requires_grad_(False)
-    y, _ = module(x)
-    y.backward(dy)
-    assert np.array_equal(x.grad.numpy(), expected.numpy())
-    assert all(parameter.grad is None for parameter in module.parameters())
+    expected = grad(y, leaves, dy)
+    for leaf in leaves:
+        leaf.requires_grad_(False)
+    for leaf, alone in zip(leaves, expected, strict=True):
+        leaf.requires_grad_()
+        module(x)[0].backward(dy)
+        assert np.array_equal(leaf.grad.numpy(), alone.numpy())
+        leaf.requires_grad_(False)
+    with tn.no_grad():
+        assert not module(x)[0].requires_grad
 
 
 @networks
@@ -339,7 +344,7 @@ def test_cells_refuse_wrong_shapes(make):
             cell(tn.ones(shape))
     h = tn.ones(N + 1, H)
     with pytest.raises(ValueError, match=rf"\({N}, {H}\), got shape \({N + 1}, {H}\)"):
-        cell(tn.ones(N, D), (h, h) if pair else h)
+        cell(tn.ones(N, D), (tn.ones(N, H), h) if pair else h)
     with pytest.raises(TypeError, match=r"got (float|tuple)"):
         cell(tn.ones(N, D), (1.0, 1.0))
     with pytest.raises(TypeError, match="float64"):

@@ -24,7 +24,8 @@ All of dp and dq is dh times numbers that the forward knows: made for all steps 
 they leave the loop with one multiplication for all gates and one product.
 
 Insight: z plays the LSTM's forget gate, and dh·z its straight path back; but what is kept and what is
-written are tied to sum to 1, so h stays in [-1, 1] and needs neither a memory cell nor an output gate.
+written share a sum of 1, so an h that starts in [-1, 1] stays there, and needs neither a memory cell
+nor an output gate.
 """
 
 from collections.abc import Sequence
@@ -370,7 +371,7 @@ register(
     kind="block",
     title="GRU",
     paper="Cho et al. 2014, arXiv:1406.1078",
-    bench=(Case(((32, 32, 128), (32, 128), (384, 128), (384, 128), (384,), (384,))),),
+    bench=(Case(((32, 32, 128), (32, 128), *recurrent_weights(384, 128, 128, biases=True))),),
 )
 register(
     name="gru_cell",

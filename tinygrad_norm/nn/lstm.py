@@ -451,8 +451,8 @@ register(
     title="LSTM",
     paper="Hochreiter, Schmidhuber 1997",
     bench=(
-        Case(((32, 32, 128), (32, 128), (32, 128), (512, 128), (512, 128), (512,), (512,))),
-        Case(((8, 64, 8), (64, 64), (64, 64), (256, 8), (256, 64), (256,), (256,))),
+        Case(((32, 32, 128), (32, 128), (32, 128), *recurrent_weights(512, 128, 128, biases=True))),
+        Case(((8, 64, 8), (64, 64), (64, 64), *recurrent_weights(256, 8, 64, biases=True))),
     ),
 )
 register(

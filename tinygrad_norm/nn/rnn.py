@@ -14,7 +14,8 @@ Backward, for one step, from dh_t (timesteps.py says how it adds up):
 and dp = dq = da. φ' needs h alone and is made for all steps at once.
 
 Insight: between h_s and h_t stand t - s factors w_hh, and a product of many equal factors vanishes or
-explodes unless their size is 1. tanh' <= 1 can only push it down; gradient clipping keeps it from above.
+explodes unless their size is 1. tanh' <= 1 can only make it smaller; against explosion gradients are
+clipped, against vanishing LSTM and GRU have a path around w_hh.
 """
 
 from collections.abc import Callable, Sequence
@@ -396,7 +397,7 @@ register(
     kind="block",
     title="RNN",
     paper="Elman 1990",
-    bench=(Case(((32, 32, 128), (32, 128), (128, 128), (128, 128), (128,), (128,))),),
+    bench=(Case(((32, 32, 128), (32, 128), *recurrent_weights(128, 128, 128, biases=True))),),
 )
 for _cell, _nonlinearity in ((rnn_tanh_cell, "tanh"), (rnn_relu_cell, "relu")):
     register(
