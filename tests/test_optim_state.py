@@ -136,6 +136,17 @@ def test_a_frozen_parameter_keeps_its_state_when_a_group_is_added():
     numpy.testing.assert_array_equal(optimizer.state[params[0]]["exp_avg"].array, moment)
 
 
+def test_a_parameter_taken_out_of_its_group_leaves_the_state():
+    params = parameters()
+    optimizer = optim.Adam(params)
+    train(params, optimizer, range(3))
+    moment = optimizer.state[params[1]]["exp_avg"].array.copy()
+    del optimizer.param_groups[0]["params"][0]
+    saved = optimizer.state_dict()
+    assert sorted(saved["state"]) == [0, 1]
+    numpy.testing.assert_array_equal(saved["state"][0]["exp_avg"].array, moment)
+
+
 def test_state_shares_memory_and_cannot_be_replaced_unnoticed():
     params = parameters()
     optimizer = optim.SGD(params, momentum=0.9)

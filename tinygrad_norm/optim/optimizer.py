@@ -85,8 +85,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if not self._settled():
-            self._lay_out()
+        self._settle()
         with numpy.errstate(all="ignore"):  # infinity and NaN are results, as in PyTorch
             for group, flat in zip(self.param_groups, self._layout, strict=True):
                 for buffer in flat.buffers:
@@ -143,14 +142,14 @@ class Optimizer:
     def _parameters(self) -> list[Tensor]:
         return list(chain.from_iterable(group["params"] for group in self.param_groups))
 
-    def _settled(self) -> bool:
-        """Make every parameter live in its place; say whether the layout still fits."""
+    def _settle(self) -> None:
+        """Make every parameter live in its place, in a new layout where the old one no longer fits."""
         if len(self._layout) != len(self.param_groups):
-            return False
+            return self._lay_out()
         for flat, group in zip(self._layout, self.param_groups, strict=True):
             if not flat.settled(group["params"]):
-                return False
-        return True
+                return self._lay_out()
+        return None
 
     def _lay_out(self, kept: frozenset[int] = frozenset()) -> None:
         previous, parameters = self._places(), self._parameters()
@@ -171,6 +170,7 @@ class Optimizer:
     @property
     def state(self) -> Mapping[Tensor, Mapping[str, Tensor]]:
         """What is remembered of every parameter updated so far, by name, sharing memory with it."""
+        self._settle()
         states: dict[Tensor, Mapping[str, Tensor]] = {}
         for buffer, place in self._places().values():
             if place.updates:
