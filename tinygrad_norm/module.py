@@ -62,71 +62,63 @@ class Module:
     # -- attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
-        registries = (
-            self.__dict__.get("_parameters"),
-            self.__dict__.get("_buffers"),
-            self.__dict__.get("_modules"),
-        )
-        if registries[0] is None:
+        if "_parameters" not in self.__dict__:
             raise AttributeError(
                 f"assigning {type(self).__name__}.{name} before Module.__init__: call super().__init__() first"
             )
-        parameters, buffers, modules = registries
         home: dict[str, Any] | None = None
         if isinstance(value, Parameter):
-            home = parameters
+            home = self._parameters
         elif isinstance(value, Module):
-            home = modules
+            home = self._modules
         elif value is None or isinstance(value, Tensor):
-            home = next(
-                (kind for kind in (parameters, buffers, modules) if kind is not None and name in kind), None
-            )
-            if home is parameters and value is not None:
+            home = next((kind for kind in self._registries() if name in kind), None)
+            if home is self._parameters and value is not None:
                 raise TypeError(f"{name} is a parameter: assign a Parameter or None, got a plain Tensor")
-        for kind in (parameters, buffers, modules):
-            if kind is not None and kind is not home:
+        for kind in self._registries():
+            if kind is not home:
                 kind.pop(name, None)
-        if home is None:
-            object.__setattr__(self, name, value)
-        else:
-            self.__dict__.pop(name, None)
+        self._set(home, name, value)
+
+    def _registries(self) -> tuple[dict[str, Any], ...]:
+        return self._parameters, self._buffers, self._modules
+
+    def _set(self, home: dict[str, Any] | None, name: str, value: Any) -> None:
+        """Register `value` in `home`, and as a plain attribute too: reading one is then as fast as any."""
+        if home is not None:
             home[name] = value
+        object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        for kind in ("_parameters", "_buffers", "_modules"):
-            entries = self.__dict__.get(kind)
-            if entries is not None and name in entries:
-                return entries[name]
+        # Only for what is no plain attribute: the numbered children of containers.
+        children = self.__dict__.get("_modules", {})
+        if name in children:
+            return children[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
-        for kind in (self._parameters, self._buffers, self._modules):
-            if name in kind:
-                del kind[name]
-                return
-        object.__delattr__(self, name)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters, *self._buffers, *self._modules]
+        registered = [kind.pop(name) for kind in self._registries() if name in kind]
+        if not registered or name in self.__dict__:
+            object.__delattr__(self, name)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register `parameter` under `name`; None reserves the name (a layer without bias)."""
         self._check_name(name)
-        self._parameters[name] = parameter
+        self._set(self._parameters, name, parameter)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register state that is not trained; it is part of `state_dict` if `persistent`."""
         self._check_name(name)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"buffer {name!r} must be a Tensor or None, got {type(tensor).__name__}")
-        self._buffers[name] = tensor
+        self._set(self._buffers, name, tensor)
         if not persistent:
             self._not_persistent.add(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Register a submodule under `name`, which may be any string without a dot."""
         self._check_name(name)
-        self._modules[name] = module
+        self._set(self._modules, name, module)
 
     add_module = register_module
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import math
+import operator
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,10 +89,10 @@ def run(
     return out, *(_combine(parts, axis, add) for parts in zip(*results, strict=True))
 
 
-def _combine(parts: Sequence[Array | None], axis: int, add: bool) -> Array | None:
+def _combine(parts: Sequence[Any], axis: int, add: bool) -> Array | None:
     if parts[0] is None:
         return None
-    return functools.reduce(numpy.add, parts) if add else numpy.concatenate(parts, axis)
+    return functools.reduce(operator.add, parts) if add else numpy.concatenate(parts, axis)
 
 
 @contextmanager

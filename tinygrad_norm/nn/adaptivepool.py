@@ -293,14 +293,14 @@ _SHAPES: tuple[tuple[tuple[tuple[int, ...], Sizes], ...], ...] = (
 
 
 def _refusals(function: Callable[..., Any], axes: int) -> tuple[ErrorCase, ...]:
-    x = _ones(1, *[2] * (axes + 1))
+    shape = 1, *[2] * (axes + 1)
     return (
         ErrorCase(lambda: function(_ones(3), 1), ValueError, "(N, C,"),
-        ErrorCase(lambda: function(x, 0), ValueError, "output_size"),
-        ErrorCase(lambda: function(x, (2,) * 4), ValueError, "output_size"),
-        ErrorCase(lambda: function(x, "2"), TypeError, "output_size"),
-        ErrorCase(lambda: function(x[..., :0], 1), ValueError, "empty axis"),
-        ErrorCase(lambda: function(x.long(), 1), TypeError, "floating-point"),
+        ErrorCase(lambda: function(_ones(*shape), 0), ValueError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape), (2,) * 4), ValueError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape), "2"), TypeError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape)[..., :0], 1), ValueError, "empty axis"),
+        ErrorCase(lambda: function(_ones(*shape).long(), 1), TypeError, "floating-point"),
     )
 
 

@@ -8,8 +8,8 @@ The folder holds
     model.safetensors         the weights and running statistics
     checkpoint.safetensors    these, the optimizer's state, the random stream and the place in the run
 
-after every epoch, each written whole or not at all. The checkpoint is one file, so that weights and place always belong
-together: a run taken up from it prints the numbers of one that was never stopped.
+after every epoch, each written whole or not at all. The checkpoint is one file, so that weights and
+place always belong together: a run taken up from it prints the numbers of one that was never stopped.
 """
 
 from __future__ import annotations
