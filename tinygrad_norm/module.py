@@ -64,7 +64,8 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if "_parameters" not in self.__dict__:
             raise AttributeError(
-                f"assigning {type(self).__name__}.{name} before Module.__init__: call super().__init__() first"
+                f"assigning {type(self).__name__}.{name} before Module.__init__: "
+                "call super().__init__() first"
             )
         home: dict[str, Any] | None = None
         if isinstance(value, Parameter):

@@ -21,14 +21,17 @@ END = "<!-- end of systems -->"
 def systems_table() -> str:
     """Return the registered normalizations and blocks as a Markdown table."""
     ops = [op for kind in ("normalization", "block") for op in REGISTRY.values() if op.kind == kind]
+    ops.sort(key=lambda op: (op.kind == "block", _name(op)))
     header = ("system", "shares one statistic", "composed", "closed form", "CUDA kernel", "paper")
     lines = [_row(header), _row("---" for _ in header)]
     for op in ops:
-        ways = (op.composed is not None, True, _has_kernel(op))
-        lines.append(
-            _row((op.title or f"`{op.name}`", op.pool or "–", *("✓" if way else "–" for way in ways), op.paper or "–"))
-        )
+        ways = ("✓" if way else "–" for way in (op.composed is not None, True, _has_kernel(op)))
+        lines.append(_row((_name(op), op.pool or "–", *ways, op.paper or "–")))
     return "\n".join(lines)
+
+
+def _name(op: Op) -> str:
+    return op.title or f"`{op.name}`"
 
 
 def _has_kernel(op: Op) -> bool:
