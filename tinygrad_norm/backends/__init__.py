@@ -1,4 +1,4 @@
-"""Where arrays live, and what runs on them: the one switch between NumPy and CuPy.
+"""Where arrays live, and what runs on them: the one switch between NumPy, CuPy and the emulator.
 
 `namespace(x)` is the library that owns the array `x`; array functions are written against it.
 `@kernel` marks an array function written once for every backend; `.cuda` attaches the handwritten
@@ -48,7 +48,27 @@ def _cupy_backend() -> Backend:
     return Backend("cupy", "cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy, "cuda")
 
 
-_LOADERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy_backend, "cupy": _cupy_backend}
+def _emulator_backend() -> Backend:
+    from . import emulator
+    from .emulator.build import compiler
+
+    compiler()
+    return Backend(
+        "emulator",
+        "emulator",
+        emulator.namespace,
+        emulator.EmulatorArray,
+        emulator.asarray,
+        emulator.asnumpy,
+        "cuda",
+    )
+
+
+_LOADERS: dict[str, Callable[[], Backend]] = {
+    "numpy": _numpy_backend,
+    "cupy": _cupy_backend,
+    "emulator": _emulator_backend,
+}
 _NUMPY = _numpy_backend()
 _LOADED: dict[str, Backend] = {"numpy": _NUMPY}
 _BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
@@ -76,7 +96,9 @@ def current_backend() -> Backend:
 
 
 class use_backend:
-    """Choose where new tensors live: `"numpy"` (the CPU) or `"cupy"` (a CUDA GPU).
+    """Choose where new tensors live: `"numpy"` (the CPU), `"cupy"` (a CUDA GPU) or `"emulator"`.
+
+    The emulator runs the CUDA kernels on the CPU, slowly: to test them, and to learn from.
 
     Takes effect at once; as a context manager it also puts the previous choice back::
 
@@ -111,7 +133,7 @@ def backend_of(x: Array) -> Backend:
 
 
 def namespace(x: Array) -> Any:
-    """Return the library that owns the array `x`: `numpy` or `cupy`."""
+    """Return the library that owns the array `x`: `numpy`, `cupy`, or the emulator's."""
     return _BY_TYPE.get(type(x), _NUMPY).namespace
 
 
@@ -130,13 +152,13 @@ def to_numpy(x: Array) -> numpy.ndarray:
 
 
 def to_device(x: Array, device: str) -> Array:
-    """Return the array `x` on `device` ("cpu" or "cuda"): itself where it is there already.
+    """Return the array `x` on `device` ("cpu", "cuda" or "emulator"): itself where it is there already.
 
     Raises:
         ValueError: for an unknown device.
         RuntimeError: where the device cannot be used, saying what to install or to change.
     """
-    names = {"cpu": "numpy", "cuda": "cupy"}
+    names = {"cpu": "numpy", "cuda": "cupy", "emulator": "emulator"}
     if device not in names:
         raise ValueError(f"unknown device {device!r}: choose one of {', '.join(names)}")
     target = _load(names[device])
@@ -159,10 +181,13 @@ class Kernel:
         if type(x) is numpy.ndarray:
             return self.numpy_version(x, *args, **options)
         version = self.versions.get(backend_of(x).kernels, self.numpy_version)
-        return version(x, *args, **options)
+        return (version if x.size else self.numpy_version)(x, *args, **options)
 
     def cuda(self, cuda_version: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach the CUDA twin: same arguments, same results, a handwritten kernel inside."""
+        """Attach the CUDA twin: same arguments, same results, a handwritten kernel inside.
+
+        Its first argument is never empty: the body takes care of that.
+        """
         self.versions["cuda"] = cuda_version
         return cuda_version
 

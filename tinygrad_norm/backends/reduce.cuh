@@ -1,0 +1,124 @@
+// What every kernel shares: accumulation types, 16-byte loads and stores, sums and maxima over threads.
+//
+// A team is TEAM threads that work on one row: 1 to 32 lanes of a warp, or (above 32) the whole block.
+// All threads of a block take part in every reduction, those without a row too.
+
+template <class T>
+struct AccumulatorOf {
+  using type = float;
+};
+template <>
+struct AccumulatorOf<double> {
+  using type = double;
+};
+// Half types and float are summed in float, double in double.
+template <class T>
+using Accumulator = typename AccumulatorOf<T>::type;
+
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+// A block has one team, or as many small ones as fill 128 threads.
+template <int TEAM>
+constexpr int BLOCK = TEAM < 128 ? 128 : TEAM;
+
+// ---- N neighbouring values, moved 16 bytes at a time
+
+template <class T, int N>
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
+  T at[N];
+};
+
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load(const T* p) {
+  return *reinterpret_cast<const Pack<T, N>*>(p);
+}
+
+template <class T, int N>
+__device__ __forceinline__ void store(T* p, const Pack<T, N>& values) {
+  *reinterpret_cast<Pack<T, N>*>(p) = values;
+}
+
+// An optional vector: what it holds from index i on, or `missing` N times.
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> load_or(const T* p, long long i, T missing) {
+  if (p != nullptr) return load<N>(p + i);
+  Pack<T, N> values;
+#pragma unroll
+  for (int v = 0; v < N; v++) values.at[v] = missing;
+  return values;
+}
+
+// ---- reductions
+
+template <class A>
+struct Two {
+  A first, second;
+};
+
+struct Sum {
+  template <class A>
+  __device__ __forceinline__ A operator()(A a, A b) const {
+    return a + b;
+  }
+  template <class A>
+  __device__ __forceinline__ Two<A> operator()(Two<A> a, Two<A> b) const {
+    return {a.first + b.first, a.second + b.second};
+  }
+};
+
+struct Max {
+  template <class A>
+  __device__ __forceinline__ A operator()(A a, A b) const {
+    return max(a, b);
+  }
+};
+
+template <class A>
+__device__ __forceinline__ A from_lane(A value, int distance) {
+  return __shfl_xor_sync(ALL_LANES, value, distance);
+}
+template <class A>
+__device__ __forceinline__ Two<A> from_lane(Two<A> value, int distance) {
+  return {from_lane(value.first, distance), from_lane(value.second, distance)};
+}
+
+// A butterfly: each step halves the distance, and at the end all lanes hold the same bits.
+template <int LANES, class A, class Combine>
+__device__ __forceinline__ A reduce_lanes(A value, Combine combine) {
+#pragma unroll
+  for (int distance = LANES / 2; distance > 0; distance /= 2) {
+    value = combine(value, from_lane(value, distance));
+  }
+  return value;
+}
+
+// Every thread of the team gets the result: lanes of a warp first, then one value per warp.
+template <int TEAM, class A, class Combine>
+__device__ __forceinline__ A reduce(A value, Combine combine) {
+  value = reduce_lanes<(TEAM < 32 ? TEAM : 32)>(value, combine);
+  if constexpr (TEAM > 32) {
+    constexpr int WARPS = TEAM / 32;
+    __shared__ A of_warp[WARPS];
+    __syncthreads();  // the previous result may still be read
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
+    __syncthreads();
+    value = reduce_lanes<WARPS>(of_warp[threadIdx.x % WARPS], combine);
+  }
+  return value;
+}
+
+// Whether a condition, the same for all threads of a team, holds for any team of the warp.
+template <int TEAM>
+__device__ __forceinline__ bool any_team(bool condition) {
+  return TEAM < 32 ? __any_sync(ALL_LANES, condition) != 0 : condition;
+}
+
+template <class A>
+__device__ __forceinline__ A inverse_root(A variance) {
+  return variance == A(0) ? A(0) : rsqrt(variance);  // with eps = 0: the entries are all 0 too
+}
+
+template <class A>
+__device__ __forceinline__ A infinity() {
+  return A(1) / A(0);
+}
