@@ -29,17 +29,31 @@ Insight: w is one number per pool, so mean(g) = w·db/n and mean(g·x̂) = w·dw
 gradients are exactly what dx needs. And mean(dx) = 0: a bias right before the layer learns nothing.
 """
 
+import functools
 import math
 
 import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, teams, wide, wide_empty
+from ..backends.teams import Teams
 from ..registry import Case, ErrorCase, Input, positive, register
 from .checks import check_channels, check_pool, check_vector
-from .moments import fixed_norm_backward, fixed_norm_forward, pool_norm_backward, pool_norm_forward, rsqrt
+from .moments import (
+    check_eps,
+    fixed_norm_backward,
+    fixed_norm_forward,
+    pool_norm_backward,
+    pool_norm_forward,
+    rsqrt,
+)
 from .running import RunningNorm, unbiased, update_running
+
+_kernels = CudaSource(__file__)
+_COLUMNS = Teams(vector=1, team=1, kept=16)
+_PIECES = ((8, 4), (32, 8), (256, 8), (256, 0))
 
 
 def batch_norm_composed(
@@ -73,12 +87,83 @@ def batch_norm_forward(
     return pool_norm_forward(x, weight, bias, (0, 2), eps)
 
 
+@batch_norm_forward.cuda
+def batch_norm_forward_cuda(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array, Array]:
+    """Three kernels: the moments of strips, those of channels, and y."""
+    check_eps(eps)
+    (N, C, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
+    y, each = namespace(x).empty_like(x), C / x.size
+    shape, outer, inner = _strips(x, y)
+    means, spreads = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
+    mean, var, rstd = (wide_empty(x, 1, C, 1) for _ in range(3))
+    launch = functools.partial(_kernels.launch, storage=x.dtype, numbers=shape.template)
+    blocks, block, sizes = shape.blocks(means.size), shape.block, (N, C, S)
+    launch("strip_moments", blocks=blocks, threads=block, args=(x, means, spreads, *sizes, means.size, each))
+    strips = means, spreads, mean, var, rstd, *sizes, outer, inner, each, eps
+    launch("batch_norm_moments", blocks=C, threads=256, args=strips)
+    normal = x, weight, bias, mean, rstd, y, *sizes
+    launch("fixed_norm_forward", blocks=blocks, threads=block, args=normal)
+    return y, mean, var, rstd
+
+
+def _strips(x: Array, *others: Array) -> tuple[Teams, int, int]:
+    """Return how threads share the strips of x (N, C, S), and how many there are, as (O, C, I)."""
+    N, _, S = x.shape
+    if S < 8:
+        return _COLUMNS, -(-N // _COLUMNS.kept), S
+    shape = teams(S, x, *others, shapes=_PIECES)
+    shape = Teams(shape.vector, shape.team, shape.kept or _PIECES[-2][1])
+    return shape, N, -(-S // (shape.vector * shape.team * shape.kept))
+
+
 @kernel
 def batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (0, 2), (0, 2))
+
+
+@batch_norm_backward.cuda
+def batch_norm_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """Three kernels: the sums of strips, those of channels, and dx."""
+    dy, x = contiguous(dy, x)
+    dweight, dbias = _channel_sums(dy, x, mean, rstd)
+    dx = _dx(dy, x, weight, mean, rstd, dweight, dbias)
+    return dx, None if weight is None else dweight, None if bias is None else dbias
+
+
+def _channel_sums(dy: Array, x: Array, mean: Array, rstd: Array) -> list[Array]:
+    """Return Σ dy·x̂ and Σ dy of every channel, as (1, C, 1)."""
+    N, C, S = x.shape
+    shape, outer, inner = _strips(x, dy)
+    sums = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
+    blocks, args = shape.blocks(sums[0].size), (dy, x, mean, rstd, *sums, N, C, S, sums[0].size)
+    _kernels.launch("strip_sums", x.dtype, shape.template, blocks, shape.block, args)
+    of_columns = (_kernels.sum_columns(part.reshape(outer, C * inner)) for part in sums)
+    return [part.reshape(1, C, inner).sum(2, keepdims=True) for part in of_columns]
+
+
+def _dx(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array,
+    rstd: Array,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> Array:
+    """Return dx; where dweight and dbias are None, the statistics are constants."""
+    (N, C, S), (weight,), dx = x.shape, wide(x, weight), namespace(x).empty_like(x)
+    shape, outer, inner = _strips(x, dy)
+    args = dy, x, weight, mean, rstd, dweight, dbias, dx, N, C, S, C / x.size
+    blocks = shape.blocks(outer * C * inner)
+    _kernels.launch("batch_norm_backward", x.dtype, shape.template, blocks, shape.block, args)
+    return dx
 
 
 @kernel
@@ -90,12 +175,42 @@ def batch_norm_eval_forward(
     return fixed_norm_forward(x, weight, bias, mean, rstd), rstd
 
 
+@batch_norm_eval_forward.cuda
+def batch_norm_eval_forward_cuda(
+    x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
+) -> tuple[Array, Array]:
+    """One kernel: every entry is read once and written once."""
+    (N, C, S), (x,), rstd = x.shape, contiguous(x), rsqrt(var, eps)
+    y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
+    shape, outer, inner = _strips(x, y)
+    blocks, args = shape.blocks(outer * C * inner), (x, *vectors, y, N, C, S)
+    _kernels.launch("fixed_norm_forward", x.dtype, shape.template, blocks, shape.block, args)
+    return y, rstd
+
+
 @kernel
 def batch_norm_eval_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return fixed_norm_backward(dy, x, weight, bias, mean, rstd)
+
+
+@batch_norm_eval_backward.cuda
+def batch_norm_eval_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """One kernel for dx; with weight or bias two more, for the sums of strips and of channels."""
+    (dy, x), (mean, rstd) = contiguous(dy, x), wide(x, mean, rstd)
+    dx = _dx(dy, x, weight, mean, rstd, None, None)
+    if weight is None and bias is None:
+        return dx, None, None
+    dweight, dbias = _channel_sums(dy, x, mean, rstd)
+    return (
+        dx,
+        None if weight is None else dweight.reshape(weight.shape),
+        None if bias is None else dbias.reshape(bias.shape),
+    )
 
 
 class _PerChannel(Function):

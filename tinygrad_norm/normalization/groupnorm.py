@@ -30,11 +30,14 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, teams, wide, wide_empty
 from ..module import Module, Parameter
 from ..registry import Case, ErrorCase, register
 from .checks import check_channels, check_vector
-from .moments import pool_norm_backward, pool_norm_forward
+from .moments import check_eps, pool_norm_backward, pool_norm_forward
+
+_kernels = CudaSource(__file__, "moments.cuh")
 
 
 def group_norm_composed(
@@ -63,12 +66,44 @@ def group_norm_forward(
     return y, mean, rstd
 
 
+@group_norm_forward.cuda
+def group_norm_forward_cuda(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """One kernel: every pool is read once and written once."""
+    check_eps(eps)
+    (N, G, channels, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
+    D, y = channels * S, namespace(x).empty_like(x)
+    mean, rstd = wide_empty(x, N, G, 1, 1), wide_empty(x, N, G, 1, 1)
+    shape = teams(D, x, y, run=S)
+    shared = kept_bytes(shape, D, x)
+    args = x, weight, bias, y, mean, rstd, N * G, G, channels, S, 1 / D, eps, shared > 0
+    blocks = shape.blocks(N * G)
+    _kernels.launch("group_norm_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    return y, mean, rstd
+
+
 @kernel
 def group_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, G, C/G, S), dweight and dbias (1, G, C/G, 1), or None."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2, 3), (3,))
+
+
+@group_norm_backward.cuda
+def group_norm_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """One kernel for dx and for the sums of every channel; a second one adds them up over the samples."""
+    (N, G, channels, S), (dy, x), (wide_weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    dx = namespace(x).empty_like(x)
+    sums_dy_x_hat, sums_dy = wide_empty(x, N, G * channels), wide_empty(x, N, G * channels)
+    vector, team = teams(S, x, dy).vector, 256 if channels < 8 and S >= 256 else 32
+    args = dy, x, wide_weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, G, channels, S, 1 / (channels * S)
+    _kernels.launch("group_norm_backward", x.dtype, (vector, team), N * G, 256, args)
+    dweight = None if weight is None else _kernels.sum_columns(sums_dy_x_hat).reshape(weight.shape)
+    return dx, dweight, None if bias is None else _kernels.sum_columns(sums_dy).reshape(bias.shape)
 
 
 class GroupNormFunction(Function):

@@ -30,12 +30,16 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, teams, wide, wide_empty
+from ..backends.teams import BACKWARD_SHAPES
 from ..registry import Case, ErrorCase, Input, positive, register
 from .batchnorm import batch_norm, batch_norm_composed
 from .checks import check_channels, check_pool, check_vector
-from .moments import pool_norm_backward, pool_norm_forward
+from .moments import check_eps, pool_norm_backward, pool_norm_forward
 from .running import RunningNorm, unbiased, update_running
+
+_kernels = CudaSource(__file__, "moments.cuh")
 
 
 def instance_norm_composed(
@@ -66,12 +70,44 @@ def instance_norm_forward(
     return pool_norm_forward(x, weight, bias, (2,), eps)
 
 
+@instance_norm_forward.cuda
+def instance_norm_forward_cuda(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array, Array]:
+    """One kernel: every pool is read once and written once."""
+    check_eps(eps)
+    (N, C, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
+    y = namespace(x).empty_like(x)
+    mean, var, rstd = (wide_empty(x, N, C, 1) for _ in range(3))
+    shape = teams(S, x, y)
+    shared = kept_bytes(shape, S, x)
+    args = x, weight, bias, y, mean, var, rstd, N * C, C, S, 1 / S, eps, shared > 0
+    blocks = shape.blocks(N * C)
+    _kernels.launch("instance_norm_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    return y, mean, var, rstd
+
+
 @kernel
 def instance_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
     return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2,), (2,))
+
+
+@instance_norm_backward.cuda
+def instance_norm_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """One kernel for dx and for the sums of every pool; a second one adds them up over the samples."""
+    (N, C, S), (dy, x), (wide_weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    shape = teams(S, x, dy, shapes=BACKWARD_SHAPES)
+    dx, sums_dy_x_hat, sums_dy = namespace(x).empty_like(x), wide_empty(x, N, C), wide_empty(x, N, C)
+    args = dy, x, wide_weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, N * C, C, S, 1 / S
+    blocks = shape.blocks(N * C)
+    _kernels.launch("instance_norm_backward", x.dtype, shape.template, blocks, shape.block, args)
+    dweight = None if weight is None else _kernels.sum_columns(sums_dy_x_hat).reshape(weight.shape)
+    return dx, dweight, None if bias is None else _kernels.sum_columns(sums_dy).reshape(bias.shape)
 
 
 class InstanceNormFunction(Function):

@@ -29,12 +29,16 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
 from ..backends.rows import column_sums, row_dots, run
+from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import center
+from .moments import center, check_eps
+
+_kernels = CudaSource(__file__, "moments.cuh")
 
 
 def layer_norm_composed(
@@ -73,6 +77,21 @@ def _forward_rows(
     return y, mean, rstd
 
 
+@layer_norm_forward.cuda
+def layer_norm_forward_cuda(
+    x: Array, weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array]:
+    """One kernel: every row is read once and written once."""
+    check_eps(eps)
+    (N, D), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
+    y, mean, rstd = namespace(x).empty_like(x), wide_empty(x, N, 1), wide_empty(x, N, 1)
+    shape = teams(D, x, y, weight, bias)
+    shared = kept_bytes(shape, D, x)
+    args = x, weight, bias, y, mean, rstd, N, D, 1 / D, eps, shared > 0
+    _kernels.launch("layer_norm_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+    return y, mean, rstd
+
+
 @kernel
 def layer_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
@@ -104,6 +123,22 @@ def _backward_rows(
     dx -= x_hat
     dx *= rstd
     return dx, dweight, dbias
+
+
+@layer_norm_backward.cuda
+def layer_norm_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array | None, Array | None]:
+    """One kernel for dx and, block by block, for dweight and dbias; a second one adds the blocks up."""
+    (N, D), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    shape = teams(D, x, dy, weight, shapes=BACKWARD_SHAPES)
+    blocks = persistent_blocks(shape, N, x)
+    dx, dweights, dbiases = namespace(x).empty_like(x), wide_empty(x, blocks, D), wide_empty(x, blocks, D)
+    shared = D * dweights.itemsize if shape.per_block > 1 else 0
+    args = dy, x, weight, mean, rstd, dx, dweights, dbiases, N, D, 1 / D
+    _kernels.launch("layer_norm_backward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    dweight = None if weight is None else _kernels.sum_columns(dweights)
+    return dx, dweight, None if bias is None else _kernels.sum_columns(dbiases)
 
 
 class LayerNormFunction(Function):

@@ -27,12 +27,16 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
 from ..backends.rows import column_sums, row_dots, run
+from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import mean_square_rsqrt
+from .moments import check_eps, mean_square_rsqrt
+
+_kernels = CudaSource(__file__, "moments.cuh")
 
 
 def rms_norm_composed(
@@ -60,6 +64,19 @@ def _forward_rows(x: Array, weight: Array | None, eps: float, out: Array | None)
     return y, rstd
 
 
+@rms_norm_forward.cuda
+def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+    """One kernel: every row is read once and written once."""
+    check_eps(eps)
+    (N, D), (x,), (weight,) = x.shape, contiguous(x), wide(x, weight)
+    y, rstd = namespace(x).empty_like(x), wide_empty(x, N, 1)
+    shape = teams(D, x, y, weight)
+    shared = kept_bytes(shape, D, x)
+    args = x, weight, y, rstd, N, D, 1 / D, eps, shared > 0
+    _kernels.launch("rms_norm_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+    return y, rstd
+
+
 @kernel
 def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
     """Return dx (N, D) and dweight (D,), None without weight."""
@@ -80,6 +97,21 @@ def _backward_rows(
     dx -= x_hat
     dx *= rstd
     return dx, dweight
+
+
+@rms_norm_backward.cuda
+def rms_norm_backward_cuda(
+    dy: Array, x: Array, weight: Array | None, rstd: Array
+) -> tuple[Array, Array | None]:
+    """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
+    (N, D), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    shape = teams(D, x, dy, weight, shapes=BACKWARD_SHAPES)
+    blocks = persistent_blocks(shape, N, x)
+    dx, dweights = namespace(x).empty_like(x), wide_empty(x, blocks, D)
+    shared = D * dweights.itemsize if shape.per_block > 1 else 0
+    args = dy, x, weight, rstd, dx, dweights, N, D, 1 / D
+    _kernels.launch("rms_norm_backward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    return dx, None if weight is None else _kernels.sum_columns(dweights)
 
 
 class RMSNormFunction(Function):

@@ -1,0 +1,169 @@
+// Batch normalization of x (N, C, S): all values of one channel are a pool, too many for one block.
+//
+// So x is cut into strips of one channel each, short enough to stay in registers. Where S is large, a
+// strip is a piece of the S neighbours of one sample, and a team of 8 to 256 threads has it. Where S is
+// small, a strip is one position of KEPT samples, and one thread has it: neighbouring threads have
+// neighbouring positions, so a warp still reads 128 bytes at once (TEAM = 1).
+//
+// Forward       strip_moments reads x, batch_norm_moments combines the strips of a channel,
+//               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation: the last one.
+// Backward      strip_sums reads x and dy, column_sums adds up the strips, batch_norm_backward reads x and
+//               dy and writes dx: 5 values per entry.
+// Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S).
+// Accumulation  float, for double in double. All but x, y, dy and dx have that type.
+
+struct Strip {
+  long long start, length, stride, channel;
+};
+
+template <int VEC, int TEAM, int KEPT>
+__device__ __forceinline__ Strip strip(long long j, long long N, long long C, long long S) {
+  if constexpr (TEAM == 1) {
+    const long long columns = C * S, sample = j / columns * KEPT, column = j % columns;
+    return {sample * columns + column, sample < N ? min((long long)KEPT, N - sample) : 0, columns, column / S};
+  } else {
+    constexpr long long LENGTH = VEC * TEAM * KEPT;
+    const long long pieces = (S + LENGTH - 1) / LENGTH, row = j / pieces, first = j % pieces * LENGTH;
+    return {row * S + first, row < N * C ? min(LENGTH, S - first) : 0, 1, row % C};
+  }
+}
+
+// Call f(k, pack index) for every pack of this thread in its strip.
+template <int VEC, int TEAM, int KEPT, class F>
+__device__ __forceinline__ void each_pack(const Strip& s, F f) {
+#pragma unroll
+  for (int k = 0; k < KEPT; k++) {
+    const long long i = (k * TEAM + lane_of_team<TEAM>()) * VEC;
+    if (i < s.length) f(k, s.start + i * s.stride);
+  }
+}
+
+// means = mean of the strip, spreads = Σ (x - mean of the strip)²/n with n of the whole channel.
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ spreads,
+                  long long N, long long C, long long S, long long strips, Accumulator<T> each) {
+  using A = Accumulator<T>;
+  const long long j = row_of_team<TEAM>();
+  const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
+  const A shift = s.length > 0 ? A(x[s.start]) : A(0), each_of_strip = A(1) / A(s.length);
+  Pack<T, VEC> kept[KEPT];
+  A sum = 0, spread = 0;
+  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long at) { kept[k] = load<VEC>(x + at); });
+  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+#pragma unroll
+    for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) - shift) * each_of_strip;
+  });
+  const A mean = shift + reduce<TEAM>(sum, Sum{});
+  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      const A centered = A(kept[k].at[v]) - mean;
+      spread += centered * (centered * each);
+    }
+  });
+  spread = reduce<TEAM>(spread, Sum{});
+  if (j < strips && lane_of_team<TEAM>() == 0) {
+    means[j] = mean;
+    spreads[j] = spread;
+  }
+}
+
+// The mean of the strips' means, weighted; the variance is what they spread themselves and around it.
+// Owner: a block of 256 threads has a channel; `outer` and `inner` are O and I.
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(256, 1)
+    batch_norm_moments(const Accumulator<T>* __restrict__ means, const Accumulator<T>* __restrict__ spreads,
+                       Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
+                       Accumulator<T>* __restrict__ rstd, long long N, long long C, long long S, long long outer,
+                       long long inner, Accumulator<T> each, Accumulator<T> eps) {
+  using A = Accumulator<T>;
+  const long long c = blockIdx.x;
+  const A shift = means[c * inner];
+  A sum = 0, spread = 0;
+  for (long long k = threadIdx.x; k < outer * inner; k += 256) {
+    const long long j = (k / inner * C + c) * inner + k % inner;
+    sum += (means[j] - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each);
+  }
+  const A m = shift + reduce<256>(sum, Sum{});
+  for (long long k = threadIdx.x; k < outer * inner; k += 256) {
+    const long long j = (k / inner * C + c) * inner + k % inner;
+    const A centered = means[j] - m;
+    spread += spreads[j] + centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each));
+  }
+  spread = reduce<256>(spread, Sum{});
+  if (threadIdx.x == 0) {
+    mean[c] = m;
+    var[c] = spread;
+    rstd[c] = inverse_root(spread + eps);
+  }
+}
+
+// y = (x - m)·r·w + b with given statistics
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    fixed_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
+                       const Accumulator<T>* __restrict__ bias, const Accumulator<T>* __restrict__ mean,
+                       const Accumulator<T>* __restrict__ rstd, T* __restrict__ y, long long N, long long C,
+                       long long S) {
+  using A = Accumulator<T>;
+  const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
+  const A m = mean[s.channel], scale = rstd[s.channel] * (weight == nullptr ? A(1) : weight[s.channel]);
+  const A b = bias == nullptr ? A(0) : bias[s.channel];
+  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
+    const Pack<T, VEC> values = load<VEC>(x + at);
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) out.at[v] = T((A(values.at[v]) - m) * scale + b);
+    store(y + at, out);
+  });
+}
+
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    strip_sums(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ mean,
+               const Accumulator<T>* __restrict__ rstd, Accumulator<T>* __restrict__ sums_dy_x_hat,
+               Accumulator<T>* __restrict__ sums_dy, long long N, long long C, long long S, long long strips) {
+  using A = Accumulator<T>;
+  const long long j = row_of_team<TEAM>();
+  const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
+  const A m = mean[s.channel], r = rstd[s.channel];
+  Two<A> sums = {0, 0};
+  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
+    const Pack<T, VEC> values = load<VEC>(x + at), dys = load<VEC>(dy + at);
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      sums.first += A(dys.at[v]);
+      sums.second += A(dys.at[v]) * ((A(values.at[v]) - m) * r);
+    }
+  });
+  sums = reduce<TEAM>(sums, Sum{});
+  if (j < strips && lane_of_team<TEAM>() == 0) {
+    sums_dy_x_hat[j] = sums.second;
+    sums_dy[j] = sums.first;
+  }
+}
+
+// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)); without dweight and dbias the statistics are constants: r·w·dy
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    batch_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
+                        const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
+                        const Accumulator<T>* __restrict__ dweight, const Accumulator<T>* __restrict__ dbias,
+                        T* __restrict__ dx, long long N, long long C, long long S, Accumulator<T> each) {
+  using A = Accumulator<T>;
+  const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
+  const bool constant = dweight == nullptr;
+  const A m = mean[s.channel], r = rstd[s.channel], w = weight == nullptr ? A(1) : weight[s.channel];
+  const A mean_dy = constant ? A(0) : dbias[s.channel] * each;
+  const A mean_dy_x_hat = constant ? A(0) : dweight[s.channel] * each;
+  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
+    const Pack<T, VEC> values = constant ? Pack<T, VEC>{} : load<VEC>(x + at), dys = load<VEC>(dy + at);
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - (A(values.at[v]) - m) * r * mean_dy_x_hat));
+    }
+    store(dx + at, out);
+  });
+}

@@ -1,0 +1,74 @@
+// Instance normalization of x (N, C, S): the S positions of one channel of one sample are a pool.
+//
+// Owner         a team of 8 to 512 threads has a pool; a block has 1 to 16 teams.
+// Forward       reads x once, writes y once: 2·N·C·S values.
+// Backward      reads x and dy once, writes dx once: 3·N·C·S values, and Σ dy·x̂ and Σ dy of every pool,
+//               which column_sums adds up over the samples.
+// each          is 1/S.
+// Accumulation  float, for double in double. All but x, y, dy and dx have that type.
+
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    instance_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
+                          const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
+                          Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
+                          Accumulator<T>* __restrict__ rstd, long long pools, long long C, long long S,
+                          Accumulator<T> each, Accumulator<T> eps, bool keep) {
+  using A = Accumulator<T>;
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  const long long n = row_of_team<TEAM>();
+  const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0,
+                                    keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
+  const Moments<A> of_pool = moments(row, x + n * S, each, eps);
+  const A w = weight == nullptr ? A(1) : weight[n % C], b = bias == nullptr ? A(0) : bias[n % C];
+  row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) out.at[v] = T(of_pool.normalize(A(values.at[v])) * w + b);
+    store(y + n * S + i, out);
+  });
+  if (n < pools && lane_of_team<TEAM>() == 0) {
+    mean[n] = of_pool.mean_of_row();
+    var[n] = of_pool.var_of_row();
+    rstd[n] = of_pool.rstd_of_row();
+  }
+}
+
+// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)), as w is one number per pool.
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    instance_norm_backward(const T* __restrict__ dy, const T* __restrict__ x,
+                           const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
+                           const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
+                           Accumulator<T>* __restrict__ sums_dy_x_hat, Accumulator<T>* __restrict__ sums_dy,
+                           long long pools, long long C, long long S, Accumulator<T> each) {
+  using A = Accumulator<T>;
+  const long long n = row_of_team<TEAM>();
+  const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0), dy_row(dy + n * S, n < pools ? S : 0);
+  const A m = n < pools ? mean[n] : A(0), r = n < pools ? rstd[n] : A(0);
+  Two<A> sums = {0, 0};
+  row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+    const Pack<T, VEC>& dys = dy_row.pack(k, i);
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      sums.first += A(dys.at[v]);
+      sums.second += A(dys.at[v]) * ((A(values.at[v]) - m) * r);
+    }
+  });
+  sums = reduce<TEAM>(sums, Sum{});
+  const A scale = weight == nullptr ? r : r * weight[n % C];
+  const A mean_dy = sums.first * each, mean_dy_x_hat = sums.second * each;
+  row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+    const Pack<T, VEC>& dys = dy_row.pack(k, i);
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      out.at[v] = T(scale * (A(dys.at[v]) - mean_dy - (A(values.at[v]) - m) * r * mean_dy_x_hat));
+    }
+    store(dx + n * S + i, out);
+  });
+  if (n < pools && lane_of_team<TEAM>() == 0) {
+    sums_dy_x_hat[n] = sums.second;
+    sums_dy[n] = sums.first;
+  }
+}
