@@ -33,6 +33,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, teams
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import arange, ones
@@ -41,8 +42,10 @@ from ..ops.ieee import silent
 from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, Input, fixed, integers, positive, register
 from .reduction import check_reduction, reduce_losses, spread_gradient
-from .softmax import log_softmax_forward, total
+from .softmax import as_rows, from_rows, log_softmax_forward, total
 from .targets import by_class, check_class_weight, check_classes, locate
+
+_kernels = CudaSource(__file__)
 
 
 def cross_entropy_composed(
@@ -84,11 +87,39 @@ def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
     return xp.log(sums).reshape(index.shape) - true, p
 
 
+@cross_entropy_forward.cuda
+def cross_entropy_forward_cuda(x: Array, index: Array) -> tuple[Array, Array]:
+    """One kernel: every row is read once, p is written once."""
+    rows = as_rows(x)
+    (N, C), xp = rows.shape, namespace(x)
+    losses, p = xp.empty(N, x.dtype), xp.empty_like(rows)
+    at = index.reshape(-1) if x.ndim == 2 else xp.arange(N) * C + index.reshape(-1) // x.shape[2] % C
+    shape = teams(C, rows, p)
+    shared = kept_bytes(shape, C, rows)
+    args = rows, contiguous(at.astype("int64", copy=False))[0], losses, p, N, C, shared > 0
+    blocks = shape.blocks(N)
+    _kernels.launch("cross_entropy_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    return losses.reshape(index.shape), from_rows(p, x.shape)
+
+
 @kernel
 def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
     """Return dx: dlosses is of the shape of index, or 0-d."""
     dx = p * (dlosses[:, None] if dlosses.ndim else dlosses)
     dx.reshape(-1)[index] -= dlosses
+    return dx
+
+
+@cross_entropy_backward.cuda
+def cross_entropy_backward_cuda(dlosses: Array, p: Array, index: Array) -> Array:
+    """One kernel: p is read once, dx is written once. Where positions follow C, the body itself."""
+    if p.ndim > 2:
+        return cross_entropy_backward.numpy_version(dlosses, p, index)
+    dlosses, p, index = contiguous(dlosses.astype(p.dtype, copy=False), p, index.astype("int64", copy=False))
+    (N, C), dx = p.shape, namespace(p).empty_like(p)
+    shape = teams(C, p, dx)
+    args = dlosses, p, index, dx, N, C, dlosses.ndim == 0
+    _kernels.launch("cross_entropy_backward", p.dtype, shape.template, shape.blocks(N), shape.block, args)
     return dx
 
 

@@ -26,7 +26,9 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, contiguous, kept_bytes, teams
 from ..backends.rows import row_dots, row_sums
+from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
@@ -35,6 +37,8 @@ from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, register, uniform
+
+_kernels = CudaSource(__file__)
 
 
 def softmax_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -91,12 +95,24 @@ def softmax_forward(x: Array) -> Array:
     return y
 
 
+@softmax_forward.cuda
+def softmax_forward_cuda(x: Array) -> Array:
+    """One kernel: every row is read once and written once."""
+    return _forward("softmax_forward", x)
+
+
 @kernel
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
     dx = dy - inner(dy, y)
     dx *= y
     return dx
+
+
+@softmax_backward.cuda
+def softmax_backward_cuda(dy: Array, y: Array) -> Array:
+    """One kernel: dy and y are read once, dx is written once."""
+    return _backward("softmax_backward", dy, y)
 
 
 @kernel
@@ -108,10 +124,54 @@ def log_softmax_forward(x: Array) -> Array:
     return y
 
 
+@log_softmax_forward.cuda
+def log_softmax_forward_cuda(x: Array) -> Array:
+    """One kernel: every row is read once and written once."""
+    return _forward("log_softmax_forward", x)
+
+
 @kernel
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
     return dy - namespace(y).exp(y) * total(dy)
+
+
+@log_softmax_backward.cuda
+def log_softmax_backward_cuda(dy: Array, y: Array) -> Array:
+    """One kernel: dy and y are read once, dx is written once."""
+    return _backward("log_softmax_backward", dy, y)
+
+
+def as_rows(x: Array) -> Array:
+    """Return x (N, D) or (N, D, S) as contiguous rows (N·S, D)."""
+    rows = x if x.ndim == 2 else x.swapaxes(1, 2).reshape(-1, x.shape[1])
+    return contiguous(rows)[0]
+
+
+def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
+    """Return what `as_rows` made of an array of that shape in its old shape, contiguous."""
+    if len(shape) == 2:
+        return rows
+    N, D, S = shape
+    return contiguous(rows.reshape(N, S, D).swapaxes(1, 2))[0]
+
+
+def _forward(name: str, x: Array) -> Array:
+    rows = as_rows(x)
+    (N, D), y = rows.shape, namespace(x).empty_like(rows)
+    shape = teams(D, rows, y)
+    shared = kept_bytes(shape, D, rows)
+    args = rows, y, N, D, shared > 0
+    _kernels.launch(name, rows.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+    return from_rows(y, x.shape)
+
+
+def _backward(name: str, dy: Array, y: Array) -> Array:
+    dy_rows, rows = as_rows(dy), as_rows(y)
+    (N, D), dx = rows.shape, namespace(y).empty_like(rows)
+    shape = teams(D, rows, dy_rows, shapes=BACKWARD_SHAPES)
+    _kernels.launch(name, rows.dtype, shape.template, shape.blocks(N), shape.block, (dy_rows, rows, dx, N, D))
+    return from_rows(dx, y.shape)
 
 
 class SoftmaxFunction(Function):

@@ -28,9 +28,12 @@ from typing import Any, ClassVar
 import numpy
 
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, packs
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Optimizer
+
+_kernels = CudaSource(__file__)
 
 
 @kernel
@@ -83,6 +86,34 @@ def adam_step(
         theta -= s
         if theta is not p:
             p[...] = theta
+
+
+@adam_step.cuda
+def adam_step_cuda(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    work: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> None:
+    """One kernel: every array is read once and written once."""
+    beta1, beta2 = betas
+    root, least = math.sqrt(1 - beta2**step), float(numpy.finfo(work.dtype).tiny)
+    a, e = lr * root / (1 - beta1**step), max(eps * root, least)
+    shrink, inside = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    vector, blocks = packs(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq)
+    arrays = param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, None
+    numbers = param.size, a, e, shrink, beta1, beta2, 1 - beta1, 1 - beta2, inside, maximize
+    _kernels.launch("adam_step", param.dtype, (vector,), blocks, 256, (*arrays, *numbers))
 
 
 class Adam(Optimizer):

@@ -25,9 +25,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends import Array, kernel, namespace
+from ..backends.launch import CudaSource, packs
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Optimizer
+
+_kernels = CudaSource(__file__)
 
 
 @kernel
@@ -72,6 +75,28 @@ def sgd_step(
         theta -= xp.multiply(g, lr, out=s)
         if theta is not p:
             p[...] = theta
+
+
+@sgd_step.cuda
+def sgd_step_cuda(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    work: Array,
+    *,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """One kernel: every array is read once and written once."""
+    vector, blocks = packs(param, grad, momentum_buffer)
+    numbers = param.size, lr, momentum, 1 - dampening, weight_decay, first, nesterov, maximize
+    args = param, grad, momentum_buffer, None, *numbers
+    _kernels.launch("sgd_step", param.dtype, (vector,), blocks, 256, args)
 
 
 class SGD(Optimizer):
