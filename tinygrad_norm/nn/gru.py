@@ -385,6 +385,7 @@ register(
     errors=(
         ErrorCase(lambda: gru_cell(ones(3), None, ones(6, 3), ones(6, 2)), ValueError, "takes x (N, D)"),
         ErrorCase(lambda: gru_cell(ones(2, 4), None, ones(6, 3), ones(6, 2)), ValueError, "takes x"),
+        ErrorCase(lambda: gru_cell([[1.0]], None, ones(6, 1), ones(6, 2)), TypeError, "takes a Tensor"),  # type: ignore[arg-type]
     ),
     kind="block",
     title="GRUCell",

@@ -392,7 +392,7 @@ def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(
         input: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Tensor | None, **options: Any
     ) -> Any:
-        return function(input, None if h0 is None else (h0, c0), *weights, **options)
+        return function(input, (h0, c0), *weights, **options)
 
     return call
 
@@ -467,6 +467,7 @@ register(
     errors=(
         ErrorCase(lambda: lstm_cell(ones(3), None, ones(8, 3), ones(8, 2)), ValueError, "takes x (N, D)"),
         ErrorCase(lambda: lstm_cell(ones(2, 4), None, ones(8, 3), ones(8, 2)), ValueError, "takes x"),
+        ErrorCase(lambda: lstm_cell([[1.0]], None, ones(8, 1), ones(8, 2)), TypeError, "takes a Tensor"),  # type: ignore[arg-type]
     ),
     kind="block",
     title="LSTMCell",

@@ -358,6 +358,7 @@ def _cell_errors(cell: Callable[..., Tensor]) -> tuple[ErrorCase, ...]:
     return (
         ErrorCase(lambda: cell(ones(3), None, ones(2, 3), ones(2, 2)), ValueError, "takes x (N, D)"),
         ErrorCase(lambda: cell(ones(2, 4), None, ones(2, 3), ones(2, 2)), ValueError, "takes x"),
+        ErrorCase(lambda: cell([[1.0]], None, ones(2, 1), ones(2, 2)), TypeError, "takes a Tensor"),
     )
 
 
