@@ -36,4 +36,5 @@ def functional_call(
 def _assign(module: Module, tensors: Mapping[str, Any]) -> None:
     for name, tensor in tensors.items():
         path, _, last = name.rpartition(".")
-        module.get_submodule(path)._parameters[last] = tensor
+        owner = module.get_submodule(path)
+        owner._set(owner._parameters, last, tensor)
