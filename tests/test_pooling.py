@@ -84,7 +84,7 @@ def test_adaptive_pooling_leaves_an_axis_alone(size, torch):
     check("adaptive_max_pool2d", normal(2, 3, 5, 4), torch, size, return_indices=True)
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}, {"stride": 1, "dilation": 2}])
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}, {"dilation": 2, "padding": 1}])
 def test_of_equal_entries_the_first_gets_the_gradient(options, torch):
     for x in (np.zeros((1, 2, 5, 5)), np.round(normal(2, 3, 5, 5)), np.full((1, 1, 5, 5), -math.inf)):
         check("max_pool2d", x, torch, 2, return_indices=True, **options)
@@ -201,6 +201,16 @@ def test_unfold_and_fold_equal_pytorch(kernel, dilation, padding, stride, torch)
     cols = F.unfold(Tensor(x), kernel, dilation, padding, stride).array
     check("fold", cols, torch, (7, 6), kernel, dilation, padding, stride)
     check("fold", cols[0], torch, (7, 6), kernel, dilation, padding, stride)
+
+
+def test_half_precision_is_added_up_in_float32():
+    x = Tensor(np.full((1, 1, 8, 8), 0.1, np.float16), requires_grad=True)
+    cols = F.unfold(x, 7, stride=1)
+    folded = F.fold(cols, 8, 7)
+    padded = F.pad(x, (0, 60), "replicate")
+    assert {cols.dtype, folded.dtype, padded.dtype} == {np.dtype(np.float16)}
+    (dx,) = grad(padded, x, np.full(padded.shape, 0.1, np.float16))
+    np.testing.assert_allclose(dx.array[..., -1].astype(float), 6.1, rtol=1e-3)
 
 
 def test_fold_of_unfold_counts_the_windows():

@@ -58,7 +58,7 @@ class Columns:
         X[:, :, rows:] = 1
         parts = X[:, :, :rows].reshape(self.m, groups, channels, *self.windows.kernel, *self.count, self.n)
         x = side_by_side(x, self.n).reshape(self.shape)
-        if self.padded[3:-1] == self.shape[3:-1]:
+        if not any(self.windows.before) and not any(self.windows.after):
             seen = look(x, self.windows, self.count, 3)
             for block in self._slices():
                 parts[: block.stop - block.start] = seen[block]
@@ -88,7 +88,7 @@ def columns(shape: Shape, windows: Windows, groups: int, filters: int) -> Column
     count = windows.counts(tuple(space))
     rows, places = C * math.prod(windows.kernel), math.prod(count)
     n = math.gcd(N, 8) if rows > C + filters and places < 256 else 1
-    m = max(1, min(N // n, BLOCK // (rows * places * n)))
+    m = max(1, min(N // n, BLOCK // max(1, rows * places * n)))
     widths = ((0, 0),) * 3 + tuple(zip(windows.before, windows.after, strict=True)) + ((0, 0),)
     blocked = N // n, groups, C // groups, *space, n
     inside, kept = overlap(blocked, widths)

@@ -94,7 +94,7 @@ def conv_forward(
     y, X = xp.empty((len(x), F, *layout.count), x.dtype), None
     y_blocks = side_by_side(y, layout.n)
     for block, X in layout.blocks(x, bias is not None):
-        if layout.n == 1 and y.dtype == W.dtype:
+        if layout.n == 1:
             xp.matmul(W, X, out=y[block].reshape(len(X), groups, F // groups, X.shape[3]))
         else:
             y_blocks[block] = xp.matmul(W, X).reshape(len(X), F, *layout.count, layout.n)

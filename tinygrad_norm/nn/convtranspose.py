@@ -331,6 +331,8 @@ register(
         Case(((2, 3, 4), (3, 2, 3), None), {"stride": 2, "padding": 1, "output_padding": 1}),
         Case(((4, 3), (4, 1, 2), (2,)), {"stride": 3, "groups": 2, "dilation": 2}),
         Case(((1, 2, 5), (2, 2, 1), (2,)), {"padding": 2}),
+        Case(((1, 2, 4), (2, 3, 1), (3,)), {"padding": 1, "output_padding": 2, "dilation": 3}),
+        Case(((2, 2, 7), (2, 2, 2), (2,)), {"padding": 4, "output_padding": 2, "dilation": 3}),
         Case(((0, 3, 4), (3, 2, 3), (2,))),
     ),
     errors=(
