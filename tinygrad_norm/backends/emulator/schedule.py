@@ -1,8 +1,8 @@
 """How launches run: in which order, how closely watched, and what they leave on record."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 
@@ -41,13 +41,18 @@ class Launch:
     traffic: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-_schedule: ContextVar[Schedule | None] = ContextVar("schedule", default=None)
-_records: ContextVar[tuple[list[Launch], ...]] = ContextVar("records", default=())
+class _State(threading.local):
+    # Not context variables: ops switch contexts (ops/ieee.py), and their launches belong here too.
+    schedule = Schedule()
+    records: tuple[list[Launch], ...] = ()
+
+
+_state = _State()
 
 
 def current() -> Schedule:
     """Return the schedule in effect."""
-    return _schedule.get() or Schedule()
+    return _state.schedule
 
 
 @contextmanager
@@ -65,25 +70,26 @@ def schedule(
         now.checked if checked is None else checked,
         now.timeout if timeout is None else timeout,
     )
-    token = _schedule.set(chosen)
+    _state.schedule = chosen
     try:
         yield chosen
     finally:
-        _schedule.reset(token)
+        _state.schedule = now
 
 
 @contextmanager
 def record() -> Iterator[list[Launch]]:
     """Collect the launches made inside, in order, in the list it gives."""
     launches: list[Launch] = []
-    token = _records.set((*_records.get(), launches))
+    before = _state.records
+    _state.records = (*before, launches)
     try:
         yield launches
     finally:
-        _records.reset(token)
+        _state.records = before
 
 
 def note(launch: Launch) -> None:
     """Add `launch` to every open record."""
-    for launches in _records.get():
+    for launches in _state.records:
         launches.append(launch)
