@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -27,3 +28,13 @@ def test_batch_norm_learns_at_a_learning_rate_where_nothing_else_does(tmp_path, 
     assert curves["with BatchNorm"][-1] < 0.3
     assert "with BatchNorm" in capsys.readouterr().out
     assert path.stat().st_size > 10_000
+
+
+def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
+    if shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++: apt install g++")
+    found = load("layernorm_ladder").main(["--rows", "5", "--features", "260"])
+    assert list(found) == ["naive", "shared", "shuffled", "vectorized<16>"]
+    assert max(error for error, _ in found.values()) < 1e-5
+    assert found["vectorized<16>"][1] < found["shuffled"][1]
+    assert "naive" in capsys.readouterr().out

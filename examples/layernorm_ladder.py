@@ -1,0 +1,100 @@
+"""Layer normalization in CUDA, in four steps from naive to fast: layernorm_ladder.cu, run and checked.
+
+Without a GPU the kernels run on the CPU emulator: their results are checked, and the bytes that their
+threads ask for are counted. With one they are also timed, against the device's own copy.
+
+    python examples/layernorm_ladder.py [--rows 64] [--features 512]
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_norm.backends import emulator
+from tinygrad_norm.backends.cuda import load_cupy
+from tinygrad_norm.normalization.layernorm import layer_norm_forward
+
+EPS = 1e-5
+KEPT = 16  # float4 per lane: rows of up to 2048 values
+
+
+def steps(N, D):
+    """The kernels with the blocks, threads and shared memory of each."""
+    return {
+        "naive": (-(-N // 128), 128, 0),
+        "shared": (N, 128, 4 * D),
+        "shuffled": (-(-N // 4), 128, 0),
+        f"vectorized<{KEPT}>": (-(-N // 4), 128, 0),
+    }
+
+
+def compile_ladder(machine):
+    code = Path(__file__).with_suffix(".cu").read_text()
+    return machine.RawModule(
+        code=code,
+        options=("-std=c++17",),
+        name_expressions=("naive", "shared", "shuffled", f"vectorized<{KEPT}>"),
+    )
+
+
+def main(arguments=None):
+    """Run every step; return the worst error and the bytes asked for (or seconds, on a GPU) of each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--features", type=int, default=512)
+    options = parser.parse_args(arguments)
+    N, D = options.rows, options.features
+    if D % 4 or not 0 < D <= 128 * KEPT:
+        parser.error(f"--features must be a multiple of 4 up to {128 * KEPT}, got {D}")
+    try:
+        cupy = load_cupy()
+    except RuntimeError as error:
+        print(f"on the emulator, as {error}\n")
+        return ladder(emulator, emulator.asarray, emulator.asnumpy, count, N, D)
+    return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: seconds(cupy, call), N, D)
+
+
+def ladder(machine, asarray, asnumpy, measure, N, D):
+    rng = np.random.default_rng(0)
+    x, (weight, bias) = rng.normal(1, 2, (N, D)), rng.normal(size=(2, D))
+    expected = layer_norm_forward(x, weight, bias, EPS)[0]
+    on = [asarray(array.astype(np.float32)) for array in (x, weight, bias)]
+    module, found = compile_ladder(machine), {}
+    for name, (blocks, threads, shared) in steps(N, D).items():
+        kernel, y = module.get_function(name), asarray(np.zeros((N, D), np.float32))
+        args = (*on, y, np.int64(N), np.int64(D), np.float32(EPS))
+
+        def call(kernel=kernel, blocks=blocks, threads=threads, args=args, shared=shared):
+            kernel((blocks,), (threads,), args, shared_mem=shared)
+
+        figure, unit = measure(call)
+        error = float(abs(asnumpy(y) - expected).max())
+        found[name] = error, figure
+        print(f"{name:16} {blocks:5} blocks of {threads} threads   {figure:,.6g} {unit}   error {error:.1e}")
+    return found
+
+
+def count(call):
+    """How many bytes the threads of a launch on the emulator ask for, per value of x."""
+    with emulator.schedule(checked=True), emulator.record() as launches:
+        call()
+    traffic = launches[0].traffic
+    return sum(read + written for read, written in traffic.values()) / 1024, "KiB asked for"
+
+
+def seconds(cupy, call):
+    """How many µs a launch on the GPU takes: the median of 100, after 10 to warm up."""
+    times = cupy.cuda.Event(), cupy.cuda.Event()
+    taken = []
+    for _ in range(110):
+        times[0].record()
+        call()
+        times[1].record()
+        times[1].synchronize()
+        taken.append(cupy.cuda.get_elapsed_time(*times) * 1000)
+    return float(np.median(taken[10:])), "µs"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""`tinygrad-norm kernel`: what it prints, and what it refuses."""
+
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+import tinygrad_norm.backends.emulator.build as build
+from tinygrad_norm import backends
+from tinygrad_norm.cli import app
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+
+
+def kernel(*arguments):
+    return CliRunner().invoke(app, ["kernel", *arguments])
+
+
+@needs_compiler
+def test_launches_bytes_and_agreement():
+    result = kernel("layer_norm", "--case", "0")
+    assert result.exit_code == 0, result.output
+    assert "layer_norm of 4×8 8 8 normalized_shape=(8,)" in result.output
+    assert "layer_norm_forward" in result.output
+    assert "layer_norm_backward" in result.output
+    # x, weight and bias twice, y and dy, dx, dweight and dbias, 4 bytes each
+    assert f"{4 * (2 * 48 + 2 * 32 + 48):,}" in result.output
+    difference = float(result.output.strip().rsplit(" ", 1)[1])
+    assert 0 < difference < 1e-5
+
+
+@needs_compiler
+def test_an_op_without_a_kernel():
+    result = kernel("exp")
+    assert result.exit_code == 0
+    assert "exp has no CUDA kernel of its own" in result.output
+
+
+def test_an_unknown_op_and_an_unknown_case():
+    assert "no registered op is called 'layernorm'" in kernel("layernorm").output
+    result = kernel("layer_norm", "--case", "99")
+    assert result.exit_code == 2
+    assert "layer_norm has no case 99" in result.output
+
+
+def test_without_a_compiler(monkeypatch):
+    monkeypatch.setattr(backends, "_LOADED", {"numpy": backends._LOADED["numpy"]})
+    monkeypatch.setattr(build.shutil, "which", lambda _: None)
+    build.compiler.cache_clear()
+    try:
+        result = kernel("layer_norm")
+    finally:
+        build.compiler.cache_clear()
+    assert result.exit_code == 1
+    assert "which was not found: " in result.output
