@@ -19,9 +19,7 @@ Backward, from dy = dL/dy, path by path (softmax as in softmax.py):
     through mask   s = scale·q @ kᵀ + mask dmask = ds, summed where it was broadcast
     through q, k                           dq = scale·ds @ k   dk = scale·dsᵀ @ q
 
-where a weight that is itself an output adds its own gradient to dw. And δ needs no pass over L·S:
-
-    δ_l = Σs dp_ls·p_ls = Σs dw_ls·w_ls = Σs Σv dy_lv·v_sv·w_ls = Σv dy_lv·y_lv
+where a weight that is itself an output adds its own gradient to dw.
 
 Insight: ds sums to 0 over every row, so attention learns only which keys match better than others; and
 p of L·S numbers is all the memory that a sequence costs beyond its own length.
@@ -121,7 +119,6 @@ def attention_backward(
     v: Array,
     p: Array,
     kept: Array | None,
-    y: Array,
     scale: float,
     needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:
@@ -132,22 +129,20 @@ def attention_backward(
         for x, need in zip((q, k, v), needs, strict=False)
     )
     ds = xp.empty_like(p) if needs[3] else None
-    for p_, dy_, dw_, q_, k_, v_, kept_, y_, dq_, dk_, dv_, ds_ in blocks(
-        p, dy, dw, q, k, v, kept, y, dq, dk, dv, ds
+    for p_, dy_, dw_, q_, k_, v_, kept_, dq_, dk_, dv_, ds_ in blocks(
+        p, dy, dw, q, k, v, kept, dq, dk, dv, ds
     ):
-        w_ = p_ if kept_ is None else p_ * kept_
         if dv_ is not None:
+            w_ = p_ if kept_ is None else p_ * kept_
             xp.matmul(w_.swapaxes(-1, -2), dy_, out=dv_)
         if dq_ is None and dk_ is None and ds_ is None:
             continue
         ds_ = xp.matmul(dy_, v_.swapaxes(-1, -2), out=ds_)
-        delta = xp.einsum("...v,...v->...", dy_, y_)
         if dw_ is not None:
             ds_ += dw_
-            delta += xp.einsum("...s,...s->...", dw_, w_)
         if kept_ is not None:
             ds_ *= kept_
-        ds_ -= delta[..., None]
+        ds_ -= xp.einsum("...s,...s->...", ds_, p_)[..., None]
         ds_ *= p_
         if dq_ is not None:
             xp.matmul(ds_, k_, out=dq_)
@@ -160,9 +155,9 @@ def attention_backward(
 
 
 class AttentionFunction(Function):
-    """y = w @ v, w = softmax(scale·q @ kᵀ + mask) · dv = wᵀ @ dy, ds = w∘(dy @ vᵀ - Σ dy·y)
+    """y = w @ v, w = softmax(scale·q @ kᵀ + mask) · dv = wᵀ @ dy, ds = w∘(dw - Σ dw·w), dw = dy @ vᵀ
 
-    and dq = scale·ds @ k, dk = scale·dsᵀ @ q, dmask = ds. With `weights` the outputs are y and w.
+    dq = scale·ds @ k, dk = scale·dsᵀ @ q, dmask = ds. With `weights` the outputs are y and w.
     """
 
     def forward(
@@ -179,15 +174,15 @@ class AttentionFunction(Function):
         self.lead = numpy.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
         y, p = silent.run(attention_forward, *self._aligned(q, k, v, mask, kept), scale)
         y, p = (x.reshape(*self.lead, *x.shape[-2:]) for x in (y, p))
-        self.saved = q, k, v, p, kept, y, None if mask is None else mask.shape, scale
+        self.saved = q, k, v, p, kept, None if mask is None else mask.shape, scale
         if not weights:
             return narrow(y, q)
         return narrow(y, q), narrow(p if kept is None else p * kept, q)
 
     def backward(self, dy: Array, dw: Array | None = None) -> Gradients:
-        q, k, v, p, kept, y, mask_shape, scale = self.saved
-        q_, k_, v_, p_, kept_, y_, dy_, dw_ = self._aligned(q, k, v, p, kept, y, dy, dw)
-        ds = silent.run(attention_backward, dy_, dw_, q_, k_, v_, p_, kept_, y_, scale, self.needs[:4])
+        q, k, v, p, kept, mask_shape, scale = self.saved
+        arrays = self._aligned(q, k, v, p, kept, dy, dw)
+        ds = silent.run(attention_backward, *arrays[-2:], *arrays[:-2], scale, self.needs[:4])
         shapes = q.shape, k.shape, v.shape, mask_shape
         return (*(None if d is None else unbroadcast(d, s) for d, s in zip(ds, shapes, strict=True)), None)
 

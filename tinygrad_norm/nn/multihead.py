@@ -101,11 +101,8 @@ class MultiheadAttention(Module):
         check_probability(dropout)
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
-        self.head_dim, self.add_zero_attn, self.batch_first = (
-            embed_dim // num_heads,
-            add_zero_attn,
-            batch_first,
-        )
+        self.head_dim = embed_dim // num_heads
+        self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
         packed = self.kdim == self.vdim == embed_dim
         shapes: dict[str, tuple[int, ...] | None] = {
             "in_proj_weight": (3 * embed_dim, embed_dim) if packed else None,
@@ -158,7 +155,7 @@ class MultiheadAttention(Module):
             attn_mask: (L, S), or (N·H, L, S) with the heads of a sample side by side; as above.
             average_attn_weights: return the mean over the heads (N, L, S), not the weights of each
                 (N, H, L, S); no N for one sample. They are the ones used: after dropout.
-            is_causal: says that attn_mask is the causal one, and asks for it. The mask itself counts.
+            is_causal: a hint that attn_mask is the causal one, which must be there: it alone decides.
 
         Raises:
             TypeError: for inputs that are no floating-point tensors, or masks of integers.
