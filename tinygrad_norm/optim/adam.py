@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import numpy
 
 from ..backends import Array, kernel, namespace
-from ..backends.launch import CudaSource, packs
+from ..backends.launch import CudaSource, packs, wide_empty
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Optimizer
@@ -97,21 +97,31 @@ def adam_step_cuda(
     max_exp_avg_sq: Array | None,
     work: Array,
     *,
-    step: int,
-    lr: float,
+    step: int | Array,
+    lr: float | Array,
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
     decoupled: bool,
     maximize: bool,
 ) -> None:
-    """One kernel: every array is read once and written once."""
+    """One kernel: every array is read once and written once.
+
+    For a step that is captured and replayed, `step` and `lr` are arrays of one number each, int64 and
+    float64: a second kernel then counts the step, and nothing depends on the host.
+    """
     beta1, beta2 = betas
-    root, least = math.sqrt(1 - beta2**step), float(numpy.finfo(work.dtype).tiny)
-    a, e = lr * root / (1 - beta1**step), max(eps * root, least)
-    shrink, inside = (1 - lr * weight_decay, 0.0) if decoupled else (1.0, weight_decay)
+    least, outside = float(numpy.finfo(work.dtype).tiny), weight_decay if decoupled else 0.0
+    if isinstance(step, int):
+        rates, root = None, math.sqrt(1 - beta2**step)
+        a, e, shrink = lr * root / (1 - beta1**step), max(eps * root, least), 1 - lr * outside
+    else:
+        rates, a, e, shrink = wide_empty(param, 3), 0.0, 0.0, 0.0
+        given = step, lr, beta1, beta2, eps, least, outside, rates
+        _kernels.launch("adam_rates", param.dtype, (), 1, 1, given)
     vector, blocks = packs(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq)
-    arrays = param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, None
+    arrays = param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq, rates
+    inside = weight_decay - outside
     numbers = param.size, a, e, shrink, beta1, beta2, 1 - beta1, 1 - beta2, inside, maximize
     _kernels.launch("adam_step", param.dtype, (vector,), blocks, 256, (*arrays, *numbers))
 

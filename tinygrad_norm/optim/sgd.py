@@ -85,17 +85,21 @@ def sgd_step_cuda(
     work: Array,
     *,
     first: bool,
-    lr: float,
+    lr: float | Array,
     momentum: float,
     dampening: float,
     weight_decay: float,
     nesterov: bool,
     maximize: bool,
 ) -> None:
-    """One kernel: every array is read once and written once."""
+    """One kernel: every array is read once and written once.
+
+    For a step that is captured and replayed, `lr` is an array of one float64.
+    """
+    lr_in_memory, lr = (None, lr) if isinstance(lr, float) else (lr, 0.0)
     vector, blocks = packs(param, grad, momentum_buffer)
     numbers = param.size, lr, momentum, 1 - dampening, weight_decay, first, nesterov, maximize
-    args = param, grad, momentum_buffer, None, *numbers
+    args = param, grad, momentum_buffer, lr_in_memory, *numbers
     _kernels.launch("sgd_step", param.dtype, (vector,), blocks, 256, args)
 
 
