@@ -1,4 +1,8 @@
-"""Timing: contestants take turns, so that a slow second of the machine is slow for all of them."""
+"""Timing: contestants take turns, so that a slow second of the machine is slow for all of them.
+
+What is taken is processor time, which other programs on the machine disturb least. Everybody has one
+thread and nobody waits, so on an idle machine it is the time on the wall.
+"""
 
 import os
 import platform
@@ -14,10 +18,11 @@ Contestants = Mapping[str, Callable[[], Any]]
 def best_times(
     contestants: Contestants, seconds: float = 1.0, on_round: Callable[[float], Any] = lambda done: None
 ) -> dict[str, float]:
-    """Return each contestant's best time in seconds for one call.
+    """Return each contestant's best processor time in seconds for one call.
 
-    They run A B C A B C ... for `seconds`, and at least ten rounds; a round is as many calls as take
-    about a millisecond. `on_round` is told the fraction of the time that is over.
+    They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one call that brings back
+    into the caches what the others drove out, then as many timed ones as take about a millisecond.
+    `on_round` is told the fraction of the time that is over.
     """
     calls = {name: _calls_per_round(function) for name, function in contestants.items()}
     best = dict.fromkeys(contestants, float("inf"))
@@ -25,10 +30,11 @@ def best_times(
     while rounds < 10 or time.perf_counter() - start < seconds:
         for name, function in contestants.items():
             n = calls[name]
-            began = time.perf_counter()
+            function()
+            began = time.process_time()
             for _ in range(n):
                 function()
-            best[name] = min(best[name], (time.perf_counter() - began) / n)
+            best[name] = min(best[name], (time.process_time() - began) / n)
         rounds += 1
         on_round(min(1.0, (time.perf_counter() - start) / seconds))
     return best
@@ -36,9 +42,9 @@ def best_times(
 
 def _calls_per_round(function: Callable[[], Any], target: float = 1e-3) -> int:
     function()  # warms caches, compiles, allocates
-    began = time.perf_counter()
+    began = time.process_time()
     function()
-    return max(1, int(target / max(time.perf_counter() - began, 1e-9)))
+    return max(1, int(target / max(time.process_time() - began, 1e-9)))
 
 
 SETTINGS = {

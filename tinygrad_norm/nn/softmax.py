@@ -27,14 +27,13 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, teams
-from ..backends.rows import row_dots, row_sums
+from ..backends.rows import largest, row_dots, row_sums, run, smallest
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
 from ..ops.dims import normalize_dim
 from ..ops.half import narrow, widen
-from ..ops.ieee import silent
 from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, register, uniform
 
@@ -88,11 +87,15 @@ def softmax_forward(x: Array) -> Array:
     Without m where no exponential comes near overflow or underflow: finding every row's maximum takes
     longer than finding that out.
     """
+    return run(_softmax_rows, (x,))[0]
+
+
+def _softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
     xp = namespace(x)
-    moderate = not x.size or (x.max() < _HARMLESS and x.min() > -_HARMLESS)
-    y = xp.exp(x if moderate else x - x.max(1, keepdims=True))
-    y /= total(y)
-    return y
+    moderate = not x.size or (largest(x) < _HARMLESS and smallest(x) > -_HARMLESS)
+    y = xp.exp(x if moderate else xp.subtract(x, x.max(1, keepdims=True), out=out), out=out)
+    y *= xp.reciprocal(total(y))
+    return (y,)
 
 
 @softmax_forward.cuda
@@ -104,9 +107,13 @@ def softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    dx = dy - inner(dy, y)
+    return run(_softmax_rows_backward, (dy, y))[0]
+
+
+def _softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
+    dx = namespace(dy).subtract(dy, inner(dy, y), out=out)
     dx *= y
-    return dx
+    return (dx,)
 
 
 @softmax_backward.cuda
@@ -118,10 +125,14 @@ def softmax_backward_cuda(dy: Array, y: Array) -> Array:
 @kernel
 def log_softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
+    return run(_log_softmax_rows, (x,))[0]
+
+
+def _log_softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
     xp = namespace(x)
-    y = x - largest_or_0(x, (1,), True)
+    y = xp.subtract(x, largest_or_0(x, (1,), True), out=out)
     y -= xp.log(total(xp.exp(y)))
-    return y
+    return (y,)
 
 
 @log_softmax_forward.cuda
@@ -133,7 +144,14 @@ def log_softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return dy - namespace(y).exp(y) * total(dy)
+    return run(_log_softmax_rows_backward, (dy, y))[0]
+
+
+def _log_softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
+    xp = namespace(dy)
+    dx = xp.exp(y, out=out)
+    dx *= total(dy)
+    return (xp.subtract(dy, dx, out=dx),)
 
 
 @log_softmax_backward.cuda
@@ -178,7 +196,7 @@ class SoftmaxFunction(Function):
     """y = exp(x - max x)/Σ exp(x - max x) · dx = y·(dy - Σ dy·y)"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        y = silent.run(softmax_forward, lay_out(widen(x), dim)).reshape(x.shape)
+        y = softmax_forward(lay_out(widen(x), dim)).reshape(x.shape)
         self.saved = y, dim
         return narrow(y, x)
 
@@ -191,7 +209,7 @@ class LogSoftmaxFunction(Function):
     """y = x - max x - log Σ exp(x - max x) · dx = dy - exp(y)·Σ dy"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        y = silent.run(log_softmax_forward, lay_out(widen(x), dim)).reshape(x.shape)
+        y = log_softmax_forward(lay_out(widen(x), dim)).reshape(x.shape)
         self.saved = y, dim
         return narrow(y, x)
 

@@ -30,13 +30,13 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
-from ..backends.rows import column_sums, row_dots, run
+from ..backends.rows import column_sums, row_sums, run
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import center, check_eps
+from .moments import center, check_eps, is_extreme
 
 _kernels = CudaSource(__file__, "moments.cuh")
 
@@ -110,17 +110,21 @@ def _backward_rows(
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     xp, D = namespace(x), x.shape[1]
-    x_hat = x - mean
-    x_hat *= rstd
-    dy_x_hat = xp.multiply(dy, x_hat, out=out)
-    dweight = None if weight is None else column_sums(dy_x_hat)
+    centered = x - mean
+    if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
+        centered *= rstd
+        ones = xp.ones_like(rstd)
+        dx, *affine = _backward_rows(dy, centered, 0 * ones, ones, weight, bias, out)
+        dx *= rstd
+        return dx, *affine
+    dy_centered = xp.multiply(dy, centered, out=out)
+    dweight = None if weight is None else column_sums(dy_centered, rstd)
     dbias = None if bias is None else column_sums(dy)
-    ones = xp.ones(D, x.dtype) if weight is None else weight
-    mean_g, mean_g_x_hat = row_dots(dy, ones) / D, row_dots(dy_x_hat, ones) / D
-    dx = xp.multiply(dy, ones, out=dy_x_hat)
-    dx -= mean_g
-    x_hat *= mean_g_x_hat
-    dx -= x_hat
+    sum_g, sum_g_centered = row_sums(dy, weight), row_sums(dy_centered, weight)
+    centered *= sum_g_centered * (rstd * rstd * (-1 / D))
+    centered += sum_g * (-1 / D)
+    g = dy if weight is None else xp.multiply(dy, weight, out=dy_centered)
+    dx = xp.add(g, centered, out=dy_centered)
     dx *= rstd
     return dx, dweight, dbias
 

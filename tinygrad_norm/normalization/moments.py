@@ -33,7 +33,7 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import run, square_sums, sums
+from ..backends.rows import dots, largest, run, smallest, spread, sums
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -47,12 +47,11 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
     Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
     finite rstd.
     """
-    n = max(math.prod(x.shape[axis] for axis in axes), 1)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        mean = sums(x, axes) * x.dtype.type(1 / n)
-        centered = namespace(x).subtract(x, mean, out=out)
-        var = square_sums(centered, axes) * x.dtype.type(1 / n)
-    if var.size and not var.max() < numpy.inf:
+    n = pool_size(x.shape, axes)
+    mean = sums(x, axes) / n
+    centered = namespace(x).subtract(x, spread(mean, x), out=out)
+    var = dots(centered, centered, axes) / n
+    if var.size and not largest(var) < math.inf:
         mean, var, rstd = _scaled_moments(x, axes, eps)
         return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
     return centered, mean, var, rsqrt(var, eps)
@@ -60,9 +59,8 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
-    with numpy.errstate(over="ignore"):
-        mean_square = square_sums(x, axes) / max(math.prod(x.shape[axis] for axis in axes), 1)
-    if mean_square.size and not mean_square.max() < numpy.inf:
+    mean_square = dots(x, x, axes) / pool_size(x.shape, axes)
+    if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
         return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
     return rsqrt(mean_square, eps)
@@ -77,9 +75,15 @@ def rsqrt(var: Array, eps: float) -> Array:
     check_eps(eps)
     xp = namespace(var)
     std = xp.sqrt(var + var.dtype.type(eps))
-    if eps > 0 or not var.size or std.min() > 0:
-        return 1 / std
+    if eps > 0 or not var.size or smallest(std) > 0:
+        return xp.reciprocal(std)
     return xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
+
+
+@functools.lru_cache(maxsize=256)
+def pool_size(shape: tuple[int, ...], axes: Axes) -> int:
+    """Return how many values of an x of `shape` share one statistic; 1 where there are none."""
+    return max(math.prod(shape[axis] for axis in axes), 1)
 
 
 def check_eps(eps: float) -> None:
@@ -91,7 +95,7 @@ def check_eps(eps: float) -> None:
 def is_extreme(rstd: Array) -> bool:
     """Say whether some rstd is so small or large that products of three of them are not right any more."""
     limit = _cube_root_of_tiny(rstd.dtype)
-    return bool(rstd.size) and not (limit < rstd.min() and rstd.max() < 1 / limit)
+    return rstd.size > 0 and not (limit < smallest(rstd) and largest(rstd) < 1 / limit)
 
 
 @functools.cache
@@ -105,8 +109,7 @@ def _scaled_moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Arr
     scaled = x / scale
     mean = scaled.mean(axes, keepdims=True)
     var = xp.square(scaled - mean).mean(axes, keepdims=True)
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        return mean * scale, var * scale * scale, _scaled_rsqrt(var, scale, eps)
+    return mean * scale, var * scale * scale, _scaled_rsqrt(var, scale, eps)
 
 
 def _scale(x: Array, axes: Axes) -> Array:
@@ -115,8 +118,7 @@ def _scale(x: Array, axes: Axes) -> Array:
 
 
 def _scaled_rsqrt(var: Array, scale: Array, eps: float) -> Array:
-    with numpy.errstate(under="ignore", invalid="ignore"):
-        return rsqrt(var + var.dtype.type(eps) / scale / scale, 0.0) / scale
+    return rsqrt(var + var.dtype.type(eps) / scale / scale, 0.0) / scale
 
 
 def pool_norm_forward(
@@ -131,9 +133,9 @@ def _pool_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float, out: Array | None
 ) -> tuple[Array, Array, Array, Array]:
     y, mean, var, rstd = center(x, axes, eps, out)
-    y *= rstd if weight is None else rstd * weight
+    y *= spread(rstd if weight is None else rstd * weight, x)
     if bias is not None:
-        y += bias
+        y += spread(bias, x)
     return y, mean, var, rstd
 
 
@@ -168,25 +170,24 @@ def _pool_backward(
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     xp = namespace(x)
-    centered = x - mean
+    centered = x - spread(mean, x)
     if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
         centered *= rstd
         ones = xp.ones_like(rstd)
         dx, *affine = _pool_backward(dy, centered, weight, bias, 0 * ones, ones, axes, inner, out)
         dx *= rstd
         return dx, *affine
-    dx = xp.multiply(dy, centered, out=out)
-    sum_dy, sum_dy_centered = sums(dy, inner), sums(dx, inner)
+    sum_dy, sum_dy_centered = sums(dy, inner), dots(dy, centered, inner)
     dweight = None if weight is None else unbroadcast(sum_dy_centered * rstd, weight.shape)
     dbias = None if bias is None else unbroadcast(sum_dy, bias.shape)
     scale = rstd if weight is None else rstd * weight
-    minus_1_over_n = x.dtype.type(-1 / max(math.prod(x.shape[axis] for axis in axes), 1))
+    minus_1_over_n = -1 / pool_size(x.shape, axes)
     k = sums(scale * sum_dy_centered, axes) * (rstd * rstd * minus_1_over_n)
     c = sums(scale * sum_dy, axes) * minus_1_over_n
-    xp.multiply(dy, scale, out=dx)
-    centered *= k
+    dx = xp.multiply(dy, spread(scale, x), out=out)
+    centered *= spread(k, x)
     dx += centered
-    dx += c
+    dx += spread(c, x)
     return dx, dweight, dbias
 
 

@@ -28,13 +28,13 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
-from ..backends.rows import column_sums, row_dots, run
+from ..backends.rows import column_sums, row_sums, run
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vector
-from .moments import check_eps, mean_square_rsqrt
+from .moments import check_eps, is_extreme, mean_square_rsqrt
 
 _kernels = CudaSource(__file__, "moments.cuh")
 
@@ -87,14 +87,15 @@ def _backward_rows(
     dy: Array, x: Array, rstd: Array, weight: Array | None, out: Array | None
 ) -> tuple[Array, Array | None]:
     xp, D = namespace(x), x.shape[1]
-    x_hat = x * rstd
-    dy_x_hat = xp.multiply(dy, x_hat, out=out)
-    dweight = None if weight is None else column_sums(dy_x_hat)
-    ones = xp.ones(D, x.dtype) if weight is None else weight
-    mean_g_x_hat = row_dots(dy_x_hat, ones) / D
-    dx = xp.multiply(dy, ones, out=dy_x_hat)
-    x_hat *= mean_g_x_hat
-    dx -= x_hat
+    if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
+        dx, dweight = _backward_rows(dy, x * rstd, xp.ones_like(rstd), weight, out)
+        dx *= rstd
+        return dx, dweight
+    dy_x = xp.multiply(dy, x, out=out)
+    dweight = None if weight is None else column_sums(dy_x, rstd)
+    along_x = x * (row_sums(dy_x, weight) * (rstd * rstd * (-1 / D)))
+    g = dy if weight is None else xp.multiply(dy, weight, out=dy_x)
+    dx = xp.add(g, along_x, out=dy_x)
     dx *= rstd
     return dx, dweight
 
