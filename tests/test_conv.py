@@ -12,6 +12,8 @@ from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import columns as columns_module
 from tinygrad_norm.nn import functional as F
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch's, on its own copies
+
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 SPACE = {1: (9,), 2: (7, 5), 3: (4, 5, 3)}
@@ -42,7 +44,6 @@ def worst_error(function, reference, arrays, torch, **options):
 OPTIONS = list(product((1, 2, 3), (1, 2), (0, 1, "same", "valid"), (1, 2), (1, 2, 4)))
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize(("axes", "stride", "padding", "dilation", "groups"), OPTIONS)
 def test_convolution_equals_pytorch(axes, stride, padding, dilation, groups, torch):
     if padding == "same" and stride > 1:
