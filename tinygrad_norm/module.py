@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy
 
 from .autograd.tensor import Tensor
-from .backends import asarray, to_device
+from .backends import DEVICES, asarray, to_device
 
 
 class Parameter(Tensor):
@@ -285,8 +285,8 @@ class Module:
         return self
 
     def to(self, target: Any) -> Self:
-        """Convert parameters and floating-point buffers to a dtype, or move all to "cpu" or "cuda"."""
-        if isinstance(target, str) and target in ("cpu", "cuda"):
+        """Convert parameters and floating-point buffers to a dtype, or move all to a device ("cpu", "cuda")."""
+        if isinstance(target, str) and target in DEVICES:
             return self._convert(lambda array: to_device(array, target))
         dtype = numpy.dtype(target)
         if dtype.kind != "f":

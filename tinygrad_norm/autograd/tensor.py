@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from ..backends import Array, asarray, backend_of, to_device, to_numpy
+from ..backends import DEVICES, Array, asarray, backend_of, to_device, to_numpy
 from .memory import Memory, tick
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ class Tensor:
 
     def to(self, target: Any) -> Tensor:
         """Return the tensor as another dtype, or on another device ("cpu", "cuda")."""
-        if isinstance(target, str) and target in ("cpu", "cuda"):
+        if isinstance(target, str) and target in DEVICES:
             if target == self.device:
                 return self
             if self.creator is not None:

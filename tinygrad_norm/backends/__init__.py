@@ -151,6 +151,10 @@ def to_numpy(x: Array) -> numpy.ndarray:
     return backend_of(x).to_numpy(x)
 
 
+DEVICES = {"cpu": "numpy", "cuda": "cupy", "emulator": "emulator"}
+"""The backend of each device."""
+
+
 def to_device(x: Array, device: str) -> Array:
     """Return the array `x` on `device` ("cpu", "cuda" or "emulator"): itself where it is there already.
 
@@ -158,10 +162,9 @@ def to_device(x: Array, device: str) -> Array:
         ValueError: for an unknown device.
         RuntimeError: where the device cannot be used, saying what to install or to change.
     """
-    names = {"cpu": "numpy", "cuda": "cupy", "emulator": "emulator"}
-    if device not in names:
-        raise ValueError(f"unknown device {device!r}: choose one of {', '.join(names)}")
-    target = _load(names[device])
+    if device not in DEVICES:
+        raise ValueError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+    target = _load(DEVICES[device])
     return x if backend_of(x) is target else target.from_numpy(to_numpy(x))
 
 

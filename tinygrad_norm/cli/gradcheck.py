@@ -27,7 +27,7 @@ def gradcheck(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results to FILE too.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy or cupy.", show_default="TINYGRAD_NORM_BACKEND, else numpy")
+        str | None, typer.Option(help="numpy, cupy or emulator.", show_default="TINYGRAD_NORM_BACKEND, else numpy")
     ] = None,
 ) -> None:
     """Check every gradient: closed form against composed, and both against finite differences.
