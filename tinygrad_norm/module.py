@@ -285,7 +285,7 @@ class Module:
         return self
 
     def to(self, target: Any) -> Self:
-        """Convert parameters and floating-point buffers to a dtype, or move all to a device ("cpu", "cuda")."""
+        """Convert parameters and floating-point buffers to a dtype, or move all to a device."""
         if isinstance(target, str) and target in DEVICES:
             return self._convert(lambda array: to_device(array, target))
         dtype = numpy.dtype(target)
