@@ -16,3 +16,4 @@ from .scaler import Scaler
 from .scaling import MinMaxScaler, StandardScaler
 from .shuffle import permutation, stratified_permutation
 from .sources import SOURCES, load
+from .text import Text, TextLoader, load_text, overlapping_windows

@@ -1,0 +1,155 @@
+"""Text as numbers, character by character: the first nine tenths to learn from, the last to be judged on.
+
+The alphabet is that of the training part, and one more sign, U+FFFD, which stands for every other
+character. The validation part may have such characters: they are predicted like any other, and cost what
+the model gives to the sign that it never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from .loader import DataLoader
+from .shuffle import permutation
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+IGNORED = -100
+"""The target that `cross_entropy` leaves out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """A text in two parts, each an array of codes (L,), int64, and the alphabet they are places in.
+
+    The first letter of the alphabet, code 0, is UNKNOWN.
+    """
+
+    name: str
+    alphabet: str
+    train: numpy.ndarray
+    validation: numpy.ndarray
+
+    @cached_property
+    def unknown(self) -> int:
+        """The number of characters of the validation part that the alphabet has not."""
+        return int((self.validation == 0).sum())
+
+    def decode(self, codes: numpy.ndarray) -> str:
+        """Return the characters with these codes (L,)."""
+        return "".join(self.alphabet[code] for code in codes)
+
+
+def load_text(file: str | Path | None = None) -> Text:
+    """Return the text of a UTF-8 file, or without one that of the standard library's `pydoc_data.topics`.
+
+    Raises:
+        ValueError: where there is no such file, it is no text, or too short to be cut in two parts.
+        RuntimeError: where this Python comes without `pydoc_data`.
+    """
+    name, text = ("pydoc_data.topics", _topics()) if file is None else (str(file), _read(Path(file)))
+    if len(text) < 20:
+        raise ValueError(f"{name} has {len(text)} characters: too few to learn from nine tenths of them")
+    cut = len(text) - len(text) // 10
+    alphabet = UNKNOWN + "".join(sorted(set(text[:cut])))
+    return Text(name, alphabet, _encode(text[:cut], alphabet), _encode(text[cut:], alphabet))
+
+
+def _topics() -> str:
+    try:
+        from pydoc_data.topics import topics
+    except ImportError as error:
+        raise RuntimeError(
+            "the default text is the standard library's pydoc_data.topics, which this Python comes without: "
+            "name another text with --file"
+        ) from error
+    return "\n\n".join(topics.values())
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path} to read a text from")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 (byte {error.start}: {error.reason}): convert it first, as in "
+            "iconv -t UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path} holds zero bytes: it is no text, or not in UTF-8")
+    return text
+
+
+def _encode(text: str, alphabet: str) -> numpy.ndarray:
+    letters, characters = (
+        numpy.frombuffer(string.encode("utf-32-le"), numpy.uint32) for string in (alphabet[1:], text)
+    )
+    places = numpy.searchsorted(letters, characters).clip(max=len(letters) - 1)
+    return numpy.where(letters[places] == characters, places + 1, 0).astype(numpy.int64)
+
+
+class TextLoader:
+    """Iterate over batches of (characters, the next characters), each (N, T): windows side by side.
+
+    Args:
+        codes: (L,), at least T + 1.
+        context: T, the characters of a window.
+        batch_size: N; the last batch may be smaller.
+        seed: what the order of the windows depends on, and where the first one starts; both change with
+            every epoch, so that a character is not always the first of its window.
+
+    Raises:
+        ValueError: where the text is too short, or for a batch size below 1.
+    """
+
+    def __init__(self, codes: numpy.ndarray, context: int, batch_size: int, seed: int = 0) -> None:
+        if len(codes) <= context:
+            raise ValueError(
+                f"the part of the text to learn from has {len(codes)} characters, and a window takes "
+                f"{context + 1}: use a longer text"
+            )
+        self.codes, self.context, self.batch_size, self.seed = codes, context, batch_size, seed
+        self.windows = max(1, len(codes) // context - 1)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return -(-self.windows // self.batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next iteration that of epoch `epoch`, counted from 0."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        length = self.windows * self.context
+        starts = min(self.context, len(self.codes) - length)
+        start = int(permutation(starts, self.seed, self.epoch)[0])
+        inputs, targets = (
+            self.codes[first : first + length].reshape(self.windows, self.context)
+            for first in (start, start + 1)
+        )
+        batches = DataLoader((inputs, targets), self.batch_size, shuffle=True, seed=self.seed)
+        batches.set_epoch(self.epoch)
+        self.epoch += 1
+        return iter(batches)
+
+
+def overlapping_windows(codes: numpy.ndarray, context: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return windows (W, T) and their next characters (W, T), where each but the first counts once.
+
+    A window starts in the middle of the one before; targets that had their turn there are IGNORED. So
+    every target has at least T/2 characters before it, wherever the text has them. T is `context`, or
+    smaller for a shorter text.
+    """
+    context = min(context, len(codes) - 1)
+    last = len(codes) - 1 - context
+    starts = numpy.append(numpy.arange(0, last, max(1, context // 2)), last)
+    places = starts[:, None] + numpy.arange(context)
+    done = numpy.append(0, starts[:-1] + context)
+    return codes[places], numpy.where(places >= done[:, None], codes[places + 1], IGNORED)
