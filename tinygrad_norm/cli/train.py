@@ -1,4 +1,4 @@
-"""`tinygrad-norm train`: a small model on real data, from the weights' first draw to the test accuracy."""
+"""`tinygrad-norm train`: a small model on real data, from the weights' first draw to what it has learned."""
 
 import sys
 import time
@@ -11,34 +11,59 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..backends import use_backend
-from ..training import MODELS, NORMS, Config, Interrupted, Run
-from ..training.config import OPTIMIZERS
+from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run
+from ..training.task import Figures
 
-DEFAULT = Config()
+RECIPE = "(default: what suits the model)"
 
 
 def train(
     context: typer.Context,
     dataset: Annotated[
-        str, typer.Argument(help="digits (scikit-learn's), or idx (MNIST's file format, with --data-dir).")
-    ] = DEFAULT.dataset,
-    model: Annotated[str, typer.Option(help=f"One of {', '.join(MODELS)}.")] = DEFAULT.model,
-    norm: Annotated[str, typer.Option(help=f"One of {', '.join(NORMS)}.")] = DEFAULT.norm,
-    epochs: Annotated[int, typer.Option(help="Passes over the training set.")] = DEFAULT.epochs,
-    lr: Annotated[float, typer.Option(help="First learning rate; a cosine takes it to 0.")] = DEFAULT.lr,
-    batch_size: Annotated[int, typer.Option(help="Samples per step.")] = DEFAULT.batch_size,
-    optimizer: Annotated[str, typer.Option(help=f"One of {', '.join(OPTIMIZERS)}.")] = DEFAULT.optimizer,
-    seed: Annotated[int, typer.Option(help="Of weights, batches and split.")] = DEFAULT.seed,
+        str,
+        typer.Argument(
+            help="digits (scikit-learn's), idx (MNIST's file format, with --data-dir), or text (with --file)."
+        ),
+    ] = "digits",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(IMAGE_MODELS)}; for text {' or '.join(TEXT_MODELS)} "
+            "(default: mlp, for text transformer). The sequence models read an image row by row."
+        ),
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help=f"One of {', '.join(NORMS)} {RECIPE}.")] = None,
+    norm_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--norm-first/--no-norm-first",
+            help="In a transformer, normalize before each step (pre-LN) or behind it (post-LN) "
+            "(default: before).",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training set {RECIPE}.")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help=f"Highest learning rate; a cosine takes it to 0 {RECIPE}.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help=f"Samples per step, for text windows {RECIPE}.")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help=f"One of {', '.join(OPTIMIZERS)} {RECIPE}.")] = None,
+    seed: Annotated[int, typer.Option(help="Of weights, batches, split and sample.")] = 0,
     data_dir: Annotated[str | None, typer.Option(help="Folder of IDX files, for the dataset idx.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(help="A text in UTF-8, for the dataset text (default: Python's pydoc_data.topics)."),
+    ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy or cupy [default: TINYGRAD_NORM_BACKEND, else numpy].")
+        str | None, typer.Option(help="numpy or cupy (default: TINYGRAD_NORM_BACKEND, else numpy).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results [default: a new one below runs/].")
+        Path | None, typer.Option(help="Folder for the results (default: a new one below runs/).")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
 ) -> None:
-    """Train a model on DATASET and print its test accuracy.
+    """Train a model on DATASET; print its test accuracy, or its bits per character and a sample of text.
 
     Writes metrics.csv, curves.png, model.safetensors, config.json and a checkpoint to the folder.
     Ctrl-C saves and stops; --resume continues with the numbers of a run that was never stopped.
@@ -51,7 +76,19 @@ def train(
             _refuse_options_beside_resume(context)
             run = Run(Config.load(resume / "config.json"), resume, resume=True)
         else:
-            config = Config(dataset, model, norm, epochs, lr, batch_size, optimizer, seed, data_dir)
+            config = Config(
+                dataset,
+                model,
+                norm,
+                epochs,
+                lr,
+                batch_size,
+                optimizer,
+                seed,
+                data_dir=data_dir,
+                file=file,
+                norm_first=norm_first,
+            )
             run = Run(config, _new_folder(config, out))
     except (ValueError, RuntimeError, OSError) as error:
         _stop(console, str(error))
@@ -97,12 +134,13 @@ def _new_folder(config: Config, out: Path | None) -> Path:
 
 
 def _describe(console: Console, run: Run) -> None:
-    config, dataset = run.config, run.dataset
+    config = run.config
+    norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
+    if config.norm_first is not None:
+        norm += " before each step" if config.norm_first else " behind each step"
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(
-        f"{config.model} with {config.norm} normalization, {parameters:,} parameters, "
-        f"on {len(dataset.train)} training images of {dataset.name} "
-        f"({len(dataset.validation)} validation, {len(dataset.test)} test)"
+        f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
     )
     if run.progress.epoch or run.progress.step:
         console.print(f"continuing after epoch {run.progress.epoch}, step {run.progress.step}")
@@ -122,32 +160,39 @@ def _train_with_progress(console: Console, run: Run) -> None:
         task = bar.add_task("training", total=run.config.epochs * steps, completed=done, numbers="")
 
         def on_step(run: Run) -> None:
-            now = run.progress
-            numbers = f"loss {now.loss_sum / now.seen:.4f}  accuracy {now.correct / now.seen:.1%}"
-            bar.update(task, advance=1, description=f"epoch {now.epoch + 1}", numbers=numbers)
+            numbers = _told(run.task.figures(run.progress.sums))
+            bar.update(task, advance=1, description=f"epoch {run.progress.epoch + 1}", numbers=numbers)
 
         def on_epoch(run: Run) -> None:
-            if not console.is_terminal:
-                row = run.progress.history[-1]
-                console.print(
-                    f"epoch {row['epoch']:>3}/{run.config.epochs}  "
-                    f"loss {row['train_loss']:.4f}  accuracy {row['train_accuracy']:.1%}  "
-                    f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}",
-                    soft_wrap=True,
-                )
+            console.print(_told_epoch(run), soft_wrap=True)
 
         run.train(on_step, on_epoch)
 
 
+def _told(figures: Figures) -> str:
+    return "  ".join(
+        f"accuracy {value:.1%}" if name == "accuracy" else f"{name.replace('_', ' ')} {value:.4f}"
+        for name, value in figures.items()
+    )
+
+
+def _told_epoch(run: Run) -> str:
+    row = run.progress.history[-1]
+    train, validation = (
+        _told({name: row[f"{part}_{name}"] for name in run.task.figure_names})
+        for part in ("train", "validation")
+    )
+    return f"epoch {row['epoch']:>3}/{run.config.epochs}  {train}  validation {validation}"
+
+
 def _report(console: Console, run: Run, seconds: float) -> None:
-    last = run.progress.history[-1]
-    test_loss, test_accuracy = run.test()
-    table = Table("", "loss", "accuracy", title=f"after epoch {last['epoch']} ({seconds:.1f} s)")
-    for part in ("train", "validation"):
-        table.add_row(part, f"{last[f'{part}_loss']:.4f}", f"{last[f'{part}_accuracy']:.2%}")
-    table.add_row("test", f"{test_loss:.4f}", f"{test_accuracy:.2%}")
+    figures = run.figures()
+    columns = [name.replace("_", " ") for name in run.task.figure_names]
+    table = Table("", *columns, title=f"after epoch {run.progress.epoch} ({seconds:.1f} s)")
+    for part, (cost, accuracy) in ((part, values.values()) for part, values in figures.items()):
+        table.add_row(part, f"{cost:.4f}", f"{accuracy:.2%}")
     console.print(table)
-    console.print(f"test accuracy: {test_accuracy:.2%}", highlight=False)
+    console.print(run.task.conclude(figures), markup=False, highlight=False, soft_wrap=True)
     if not (run.out / "curves.png").exists():
         console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {run.out}", highlight=False)

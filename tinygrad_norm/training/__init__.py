@@ -2,8 +2,11 @@
 
 run = Run(Config(dataset="digits", model="mlp", norm="batch"), out="runs/first")
 run.train()
+run.figures()["test"]["accuracy"]
 """
 
-from .config import Config
-from .models import MODELS, NORMS, build_model
+from .config import OPTIMIZERS, Config
+from .models import IMAGE_MODELS, TEXT_MODELS
+from .norms import NORMS
+from .recipes import DATASETS
 from .run import Interrupted, Run

@@ -8,37 +8,76 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .norms import NORMS
+from .recipes import find_recipe
+
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Config:
-    """What to train on which data, and how.
+    """What to train on which data, and how. What is not given, the model's recipe decides (recipes.py).
 
-    dataset      "digits", or "idx" with `data_dir`
-    model        "mlp" or "cnn"
+    dataset      "digits", "idx" with `data_dir`, or "text"
+    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"
     norm         "batch", "layer", "rms", "group", "instance" or "none"
     epochs       passes over the training set
-    lr           learning rate of the first step; it falls to 0 along a cosine over all epochs
-    batch_size   samples per step
+    lr           highest learning rate; it falls to 0 along a cosine over all epochs, in transformers
+                 after a warm-up
+    batch_size   samples per step, for text windows
     optimizer    "sgd" (momentum 0.9), "adam" or "adamw"
-    seed         of the weights, the order of the batches, dropout and the split
+    seed         of the weights, the order of the batches and the split
+    data_dir     folder of IDX files, for "idx"
+    file         for "text"; without it, the standard library's pydoc_data.topics
+    norm_first   in transformers, whether normalizations stand before each step (pre-LN) or behind
+                 (post-LN); None in other models
 
     Raises:
-        ValueError: for a number out of range or an unknown optimizer.
+        ValueError: for a number out of range, an unknown name, or settings that do not go together.
     """
 
-    dataset: str = "digits"
-    model: str = "mlp"
-    norm: str = "batch"
-    epochs: int = 30
-    lr: float = 3e-3
-    batch_size: int = 64
-    optimizer: str = "adam"
-    seed: int = 0
-    data_dir: str | None = None
+    dataset: str
+    model: str
+    norm: str
+    epochs: int
+    lr: float
+    batch_size: int
+    optimizer: str
+    seed: int
+    data_dir: str | None
+    file: str | None
+    norm_first: bool | None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        dataset: str = "digits",
+        model: str | None = None,
+        norm: str | None = None,
+        epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int | None = None,
+        optimizer: str | None = None,
+        seed: int = 0,
+        data_dir: str | None = None,
+        file: str | None = None,
+        norm_first: bool | None = None,
+    ) -> None:
+        model, recipe = find_recipe(dataset, model)
+        given: dict[str, Any] = {
+            "norm": norm,
+            "epochs": epochs,
+            "lr": lr,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "norm_first": norm_first,
+        }
+        settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
+        settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+        self._check(recipe.norm_first is not None)
+
+    def _check(self, is_transformer: bool) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -46,8 +85,21 @@ class Config:
             raise ValueError(f"lr must be a positive number, got {self.lr}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {self.optimizer!r}: choose one of {', '.join(OPTIMIZERS)}")
+        for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
+                )
+        if self.norm_first is not None and not is_transformer:
+            raise ValueError(
+                f"norm_first says where a transformer normalizes: the model {self.model!r} has no such choice"
+            )
+        for name, dataset in (("data_dir", "idx"), ("file", "text")):
+            if getattr(self, name) is not None and self.dataset != dataset:
+                raise ValueError(
+                    f"{name} is where the dataset {dataset!r} is read from; the dataset here is "
+                    f"{self.dataset!r}"
+                )
 
     def to_json(self) -> str:
         """Return the config as JSON text."""

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import replacing
+from .task import Cost
 
 
-def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> bool:
-    """Draw loss and accuracy over the epochs, training and validation, to `path` (PNG or SVG).
+def save_curves(path: Path, history: Sequence[dict[str, float]], cost: Cost, title: str) -> bool:
+    """Draw cost and accuracy over the epochs, training and validation, to `path` (PNG or SVG).
 
     Returns False, and draws nothing, where matplotlib is not installed.
     """
@@ -17,14 +18,17 @@ def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> 
         return False
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
-    figure.suptitle(title, fontsize=10)
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for part, colour in (("train", "tab:blue"), ("validation", "tab:orange")):
-            values = [row[f"{part}_{metric}"] for row in history]
-            label = {"train": "training", "validation": "validation"}[part]
+    figure.suptitle(title, fontsize=10, wrap=True)
+    figures = ((cost.name, cost.label), ("accuracy", "accuracy"))
+    for axes, (name, unit) in zip(figure.subplots(1, 2), figures, strict=True):
+        for part, label, colour in (
+            ("train", "training", "tab:blue"),
+            ("validation", "validation", "tab:orange"),
+        ):
+            values = [row[f"{part}_{name}"] for row in history]
             axes.plot(epochs, values, color=colour, label=label, marker="." if len(epochs) < 40 else None)
         axes.set_xlabel("epoch")
-        axes.set_ylabel("cross entropy (nats)" if metric == "loss" else "accuracy")
+        axes.set_ylabel(unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

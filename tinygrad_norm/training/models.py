@@ -1,39 +1,14 @@
 """The models of `tinygrad-norm train`, each with a choice of normalization."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from .. import nn
 from ..module import Module
-
-Norm = Callable[[tuple[int, ...]], Module]
-"""Makes a normalization for features of shape (D,) or (C, H, W), the batch axis left out."""
-
-
-def _batch(shape: tuple[int, ...]) -> Module:
-    return nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
-
-
-def _group(shape: tuple[int, ...]) -> Module:
-    return nn.GroupNorm(max(1, shape[0] // 8), shape[0])  # groups of 8 channels
-
-
-def _instance(shape: tuple[int, ...]) -> Module:
-    if len(shape) == 1:
-        raise ValueError(
-            "instance normalization works over the positions of a channel, and the features of an mlp "
-            "have none: use --model cnn, or --norm layer"
-        )
-    return nn.InstanceNorm2d(shape[0], affine=True)
-
-
-NORMS: dict[str, Norm] = {
-    "batch": _batch,
-    "layer": nn.LayerNorm,
-    "rms": nn.RMSNorm,
-    "group": _group,
-    "instance": _instance,
-    "none": lambda shape: nn.Identity(),
-}
+from .config import Config
+from .norms import NORMS, Norm
+from .sequences import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 
 def mlp(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
@@ -73,17 +48,63 @@ def cnn(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
     )
 
 
-MODELS: dict[str, Callable[[tuple[int, ...], int, Norm], Module]] = {"mlp": mlp, "cnn": cnn}
+def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: str) -> Module:
+    """Return two recurrent layers of 64 features that read the rows, and a Linear behind the last row."""
+    channels, _, width = shape
+    stack = RecurrentStack(kind, channels * width, 64, 2, norm)
+    return nn.Sequential(Rows(), stack, LastStep(), nn.Linear(64, classes))
 
 
-def build_model(model: str, norm: str, shape: tuple[int, ...], classes: int) -> Module:
-    """Return the model called `model` for images of `shape` (C, H, W), with the named normalization.
+def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, norm_first: bool) -> Module:
+    """Return two transformer layers of 64 features over the rows, and a Linear behind their mean."""
+    channels, height, width = shape
+    stack = TransformerStack(64, 4, 2, height, norm, norm_first)
+    return nn.Sequential(Rows(), nn.Linear(channels * width, 64), stack, MeanStep(), nn.Linear(64, classes))
+
+
+def lstm_text(letters: int, context: int, norm: Norm) -> Module:
+    """Return an Embedding, two LSTM layers of 192 features, and a Linear to the letters."""
+    stack = RecurrentStack("lstm", 64, 192, 2, norm)
+    return nn.Sequential(nn.Embedding(letters, 64), stack, nn.Linear(192, letters))
+
+
+def transformer_text(letters: int, context: int, norm: Norm, norm_first: bool) -> Module:
+    """Return a tiny GPT: an Embedding, four causal transformer layers of 96 features, a Linear."""
+    stack = TransformerStack(96, 4, 4, context, norm, norm_first, causal=True)
+    return nn.Sequential(nn.Embedding(letters, 96), stack, nn.Linear(96, letters))
+
+
+IMAGE_MODELS: dict[str, Callable[..., Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "rnn": partial(recurrent_rows, kind="rnn"),
+    "lstm": partial(recurrent_rows, kind="lstm"),
+    "gru": partial(recurrent_rows, kind="gru"),
+    "transformer": transformer_rows,
+}
+"""Each takes (shape, classes, norm), a transformer norm_first too: images (N, C, H, W) to logits."""
+
+TEXT_MODELS: dict[str, Callable[..., Module]] = {"lstm": lstm_text, "transformer": transformer_text}
+"""Each takes (letters, context, norm), a transformer norm_first too: codes (N, T) to logits (N, T, …)."""
+
+
+def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> Module:
+    """Return the model of `config` for images of `shape` (C, H, W).
 
     Raises:
-        ValueError: for an unknown model or normalization, or a pair that does not fit.
+        ValueError: where model, normalization and shape do not fit together.
     """
-    for name, choices in ((model, MODELS), (norm, NORMS)):
-        if name not in choices:
-            kind = "model" if choices is MODELS else "norm"
-            raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(choices)}")
-    return MODELS[model](shape, classes, NORMS[norm])
+    return IMAGE_MODELS[config.model](shape, classes, NORMS[config.norm], **_order(config))
+
+
+def build_text_model(config: Config, letters: int, context: int) -> Module:
+    """Return the model of `config` for windows of `context` characters from an alphabet of `letters`.
+
+    Raises:
+        ValueError: where model and normalization do not fit together.
+    """
+    return TEXT_MODELS[config.model](letters, context, NORMS[config.norm], **_order(config))
+
+
+def _order(config: Config) -> dict[str, Any]:
+    return {} if config.norm_first is None else {"norm_first": config.norm_first}

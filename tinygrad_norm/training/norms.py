@@ -1,0 +1,60 @@
+"""The normalizations of `tinygrad-norm train`, by name."""
+
+from collections.abc import Callable
+
+from .. import nn
+from ..autograd.tensor import Tensor
+from ..module import Module
+
+Norm = Callable[[tuple[int, ...]], Module]
+"""Makes a normalization for features of shape (D,) or (C, H, W), the batch axis left out."""
+
+
+def _batch(shape: tuple[int, ...]) -> Module:
+    return nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
+
+
+def _group(shape: tuple[int, ...]) -> Module:
+    return nn.GroupNorm(max(1, shape[0] // 8), shape[0])  # groups of 8 channels
+
+
+def _instance(shape: tuple[int, ...]) -> Module:
+    if len(shape) == 1:
+        raise ValueError(
+            "instance normalization works over the positions of a channel, and the features of this model "
+            "have none (a sequence is normalized step by step): use --norm layer, or on images --model cnn"
+        )
+    return nn.InstanceNorm2d(shape[0], affine=True)
+
+
+NORMS: dict[str, Norm] = {
+    "batch": _batch,
+    "layer": nn.LayerNorm,
+    "rms": nn.RMSNorm,
+    "group": _group,
+    "instance": _instance,
+    "none": lambda shape: nn.Identity(),
+}
+
+
+class Stepwise(Module):
+    """Apply `module`, made for (N, D), to every step of a sequence (N, T, D) alike."""
+
+    def __init__(self, module: Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x.flatten(0, 1)).reshape(x.shape)
+
+
+def sequence_norm(norm: Norm, features: int) -> Module:
+    """Return `norm` for the steps of sequences (N, T, features).
+
+    No step sees another: batch normalization has its statistics over all N·T steps.
+
+    Raises:
+        ValueError: for instance normalization.
+    """
+    module = norm((features,))
+    return module if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.Identity) else Stepwise(module)

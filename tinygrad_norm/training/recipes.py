@@ -1,0 +1,51 @@
+"""Recipes: the settings with which a model learns its data well, where none are given."""
+
+from typing import NamedTuple
+
+from .. import data
+
+DATASETS = (*data.SOURCES, "text")
+
+
+class Recipe(NamedTuple):
+    """The defaults of a model; `norm_first` is None where a model has no such choice."""
+
+    norm: str
+    epochs: int
+    lr: float
+    batch_size: int
+    optimizer: str = "adam"
+    norm_first: bool | None = None
+
+
+_RECURRENT = Recipe("layer", 30, 5e-3, 64)
+
+IMAGES = {
+    "mlp": Recipe("batch", 30, 3e-3, 64),
+    "cnn": Recipe("batch", 30, 3e-3, 64),
+    "rnn": _RECURRENT,
+    "lstm": _RECURRENT,
+    "gru": _RECURRENT,
+    "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", norm_first=True),
+}
+TEXT = {
+    "transformer": Recipe("layer", 6, 2e-3, 8, "adamw", norm_first=True),
+    "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
+}
+
+
+def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
+    """Return the name of the model, the first one where none is given, and its recipe for `dataset`.
+
+    Raises:
+        ValueError: for an unknown dataset, or a model that it is not for.
+    """
+    if dataset not in DATASETS:
+        raise ValueError(f"unknown dataset {dataset!r}: choose one of {', '.join(DATASETS)}")
+    recipes = TEXT if dataset == "text" else IMAGES
+    model = next(iter(recipes)) if model is None else model
+    if model in recipes:
+        return model, recipes[model]
+    if model in IMAGES:
+        raise ValueError(f"{model} reads images, not text: choose one of {', '.join(recipes)}")
+    raise ValueError(f"unknown model {model!r}: choose one of {', '.join(recipes)}")

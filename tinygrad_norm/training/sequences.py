@@ -1,0 +1,90 @@
+"""Stacks for sequences (N, T, D), with a choice of normalization: recurrent layers, transformer layers."""
+
+from collections.abc import Callable
+from functools import partial
+
+from .. import nn
+from ..autograd.tensor import Tensor
+from ..module import Module
+from .norms import Norm, sequence_norm
+
+RECURRENT: dict[str, Callable[..., Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class RecurrentStack(Module):
+    """Recurrent layers, each with a norm behind it: (N, T, input_size) to (N, T, hidden_size)."""
+
+    def __init__(self, kind: str, input_size: int, hidden_size: int, num_layers: int, norm: Norm) -> None:
+        super().__init__()
+        make_layer = RECURRENT[kind]
+        sizes = [input_size, *[hidden_size] * (num_layers - 1)]
+        self.layers = nn.ModuleList(make_layer(size, hidden_size, batch_first=True) for size in sizes)
+        self.norms = nn.ModuleList(sequence_norm(norm, hidden_size) for _ in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = norm(layer(x)[0])
+        return x
+
+
+class TransformerStack(Module):
+    """Learned positions and transformer layers on (N, T, features), T at most `length`.
+
+    With `causal` no step sees a later one. Pre-LN (norm_first) has one more normalization at the end,
+    since no layer normalizes what it returns.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        heads: int,
+        num_layers: int,
+        length: int,
+        norm: Norm,
+        norm_first: bool,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.causal = causal
+        self.positions = nn.LearnedPositions(length, features, batch_first=True)
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                features,
+                heads,
+                dim_feedforward=4 * features,
+                dropout=0.0,
+                batch_first=True,
+                norm_first=norm_first,
+                norm=partial(sequence_norm, norm),
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = sequence_norm(norm, features) if norm_first else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None
+        x = self.positions(x)
+        for layer in self.layers:
+            x = layer(x, src_mask=mask)
+        return self.norm(x)
+
+
+class Rows(Module):
+    """Images (N, C, H, W) as sequences of their rows, from the top: (N, H, C·W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.swapaxes(1, 2).flatten(2)
+
+
+class LastStep(Module):
+    """The last step (N, D) of sequences (N, T, D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, -1]
+
+
+class MeanStep(Module):
+    """The mean (N, D) over the steps of sequences (N, T, D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)

@@ -1,0 +1,77 @@
+"""The task of foretelling a text, character by character, and what the model then writes by itself."""
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping
+
+import numpy
+
+from .. import data
+from ..autograd.grad_mode import no_grad
+from ..autograd.tensor import Tensor
+from ..backends import to_numpy
+from ..module import Module
+from .config import Config
+from .models import build_text_model
+from .task import Batch, Cost, Figures, Task
+
+CONTEXT = 128
+SAMPLE_LENGTH = 400
+
+
+class TextTask(Task):
+    """Foretell every next character from at most CONTEXT before it.
+
+    Raises:
+        ValueError: for a file that is missing, no text or too short, or a model that does not fit.
+    """
+
+    cost = Cost("bits_per_character", "bits per character", 1 / math.log(2))
+    parts = ("train", "validation")
+
+    def __init__(self, config: Config) -> None:
+        self.text = data.load_text(config.file)
+        self.loader = data.TextLoader(self.text.train, CONTEXT, config.batch_size, config.seed)
+        self.model = build_text_model(config, len(self.text.alphabet), CONTEXT)
+        self.seed = config.seed
+
+    def batches(self, part: str) -> Iterable[Batch]:
+        windows = data.overlapping_windows(getattr(self.text, part), CONTEXT)
+        return data.DataLoader(windows, batch_size=32)
+
+    def fingerprint(self) -> int:
+        return zlib.crc32(self.text.alphabet.encode(), zlib.crc32(self.text.train.tobytes()))
+
+    def metadata(self) -> dict[str, str]:
+        return {"alphabet": self.text.alphabet}
+
+    def describe(self) -> str:
+        text = self.text
+        unknown = f", of which {text.unknown} never seen in training" if text.unknown else ""
+        return (
+            f"{len(text.train):,} training characters of {text.name} "
+            f"({len(text.validation):,} validation{unknown}), {len(text.alphabet) - 1} different ones"
+        )
+
+    def conclude(self, figures: Mapping[str, Figures]) -> str:
+        bits = figures["validation"][self.cost.name]
+        codes = write(self.model, self.text.train[-CONTEXT:], SAMPLE_LENGTH, self.seed)
+        sample = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in self.text.decode(codes))
+        return f"a sample:\n\n{sample}\n\nvalidation bits per character: {bits:.3f}"
+
+
+@no_grad()
+def write(model: Module, beginning: numpy.ndarray, length: int, seed: int) -> numpy.ndarray:
+    """Return `length` codes that continue `beginning` (T,), each drawn as the model foretells it.
+
+    The model always sees the last T codes. Code 0, for unknown characters, is never drawn.
+    """
+    model.eval()
+    T, rng = len(beginning), numpy.random.default_rng(seed)
+    codes = beginning.tolist()
+    for _ in range(length):
+        logits = to_numpy(model(Tensor(numpy.array([codes[-T:]]))).array)[0, -1, 1:].astype(numpy.float64)
+        probabilities = numpy.exp(logits - logits.max())
+        place = rng.random() * probabilities.sum()
+        codes.append(1 + int(numpy.searchsorted(probabilities.cumsum(), place, side="right")))
+    return numpy.array(codes[T:])
