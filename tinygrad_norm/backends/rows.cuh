@@ -62,8 +62,9 @@ struct Row<T, VEC, TEAM, 0> {
 
   template <class F>
   __device__ __forceinline__ void each_pack(F f) const {
+    constexpr int AT_ONCE = VEC > 4 ? 2 : 4;  // more would not fit in the registers
     int k = 0;
-#pragma unroll 4
+#pragma unroll AT_ONCE
     for (long long i = lane_of_team<TEAM>() * VEC; i < D; i += TEAM * VEC) f(k++, i, load<VEC>(source + i));
   }
 };
