@@ -345,3 +345,80 @@ def test_deepcopy_of_a_leaf_is_independent():
     assert y.requires_grad
     with pytest.raises(RuntimeError, match="only leaves"):
         copy.deepcopy(x * 2.0)
+
+
+def test_a_hand_written_sgd_step_changes_the_parameters():
+    w = leaf(3)
+    before = w.array.copy()
+    (w * w).sum().backward()
+    with tn.no_grad():
+        for p in [w]:
+            p -= 0.1 * p.grad
+    np.testing.assert_allclose(w.array, 0.8 * before)
+    assert w.requires_grad
+    w.data -= 0.1 * w.grad
+    np.testing.assert_allclose(w.array, 0.6 * before)
+
+
+def test_in_place_operators_share_memory_record_or_refuse():
+    x = tn.zeros(3)
+    y = x
+    x += 1
+    assert y.tolist() == [1, 1, 1]
+    x *= 4
+    x /= 2
+    assert y.tolist() == [2, 2, 2]
+    w = leaf(3)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        w += 1.0
+    z = w * 1.0
+    z += w  # a computed tensor: recorded
+    z.sum().backward()
+    np.testing.assert_array_equal(w.grad.array, [2, 2, 2])
+    with pytest.raises(RuntimeError, match="does not fit"):
+        i = tn.tensor([1, 2])
+        i += 0.5
+    saved = Tensor(np.array([1.0, 2.0]))
+    loss = (leaf(2) * saved).sum()
+    saved += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        loss.backward()
+
+
+def test_numpy_functions_and_operators_give_way():
+    x = leaf(3)
+    assert isinstance(np.exp(x), Tensor)
+    y = np.ones(3) * x
+    assert y.requires_grad
+    assert (np.float64(2.0) - x).requires_grad
+    assert (np.arange(3) < x).dtype == np.bool_
+    with pytest.raises(TypeError, match=r"x\.numpy\(\)"):
+        np.floor(x)
+
+
+def test_a_number_is_formatted_and_an_empty_shape_is_printed():
+    assert f"{tn.tensor(1.23456):.3f}" == "1.235"
+    assert repr(tn.zeros(0, 3)) == "tensor([], size=(0, 3))"
+
+
+def test_a_function_in_pytorchs_form_is_told_ours():
+    with pytest.raises(TypeError, match="the instance is the context"):
+
+        class Static(Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x
+
+
+def test_gradcheck_is_where_pytorch_has_it():
+    from tinygrad_norm.autograd import gradcheck
+
+    assert gradcheck is tn.gradcheck
+
+
+def test_an_array_used_as_an_operand_is_copied():
+    x, a = leaf(2), np.array([2.0, 3.0])
+    y = (x * a).sum()
+    a[0] = 9.0
+    y.backward()
+    np.testing.assert_array_equal(x.grad.array, [2, 3])

@@ -396,4 +396,4 @@ def test_tolerances_mean_what_they_say():
 
 def test_it_is_a_name_of_the_package():
     assert tn.gradcheck is gradcheck
-    assert tn.autograd.gradcheck.GradcheckError is GradcheckError
+    assert tn.autograd.GradcheckError is GradcheckError

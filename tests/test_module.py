@@ -88,10 +88,35 @@ def test_a_parameter_is_replaced_by_parameters_only():
     assert layer.bias is None
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("body", 5, "assign a Module or None, got int"),
+        ("scale", np.ones(3), "assign a Parameter or None, got ndarray; to change its values"),
+        ("scale", 0, "assign a Parameter or None, got int"),
+        ("steps", np.ones(3), "assign a Tensor or None, got ndarray"),
+    ],
+)
+def test_what_is_registered_is_not_lost_to_a_wrong_type(name, value, match):
+    net = Net()
+    before = list(net.state_dict())
+    with pytest.raises(TypeError, match=match):
+        setattr(net, name, value)
+    assert list(net.state_dict()) == before
+
+
+def test_a_module_whose_arrays_are_held_can_be_pickled():
+    net = Net()
+    held = net.scale.data
+    copy = pickle.loads(pickle.dumps(net))
+    held[...] = 7
+    assert (copy.scale.array != 7).all()
+
+
 def test_reassigning_another_kind_leaves_no_trace():
     net = Net()
-    net.body = 5
-    assert net.body == 5
+    net.body = None
+    assert net.body is None
     assert not any(name.startswith("body") for name in net.state_dict())
     net.scale = nn.ReLU()
     assert "scale" not in net.state_dict()

@@ -308,3 +308,20 @@ def test_instance_norm_of_an_empty_batch():
     assert y.shape == dx.shape == (0, 3, 4)
     assert not dweight.array.any()
     assert not dbias.array.any()
+
+
+@pytest.mark.parametrize("name", ["BatchNorm1d", "InstanceNorm1d"])
+def test_running_statistics_that_move_on_do_not_reach_a_pending_backward(name):
+    """Evaluation keeps its own copy of them: its gradient is that of its forward."""
+    module = getattr(nn, name)(3, affine=True, track_running_stats=True).double().eval()
+    x, dy = Tensor(normal(4, 3, 5)), normal(4, 3, 5, seed=1)
+    (expected,) = grad(module(x), [module.weight], dy)
+    y = module(x)
+    module.train()(x + 5)
+    (dweight,) = grad(y, [module.weight], dy)
+    np.testing.assert_array_equal(dweight.array, expected.array)
+
+
+def test_eps_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match="eps"):
+        F.layer_norm(tn.ones(2, 3), (3,), eps=float("nan"))

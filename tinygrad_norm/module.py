@@ -72,14 +72,24 @@ class Module:
             home = self._parameters
         elif isinstance(value, Module):
             home = self._modules
-        elif value is None or isinstance(value, Tensor):
+        else:
             home = next((kind for kind in self._registries() if name in kind), None)
-            if home is self._parameters and value is not None:
-                raise TypeError(f"{name} is a parameter: assign a Parameter or None, got a plain Tensor")
+            if value is not None and home is not None:
+                self._check_replacement(home, name, value)
         for kind in self._registries():
             if kind is not home:
                 kind.pop(name, None)
         self._set(home, name, value)
+
+    def _check_replacement(self, home: dict[str, Any], name: str, value: Any) -> None:
+        kinds = {"Parameter": self._parameters, "Tensor": self._buffers, "Module": self._modules}
+        expected = next(kind for kind, registry in kinds.items() if registry is home)
+        if expected != "Tensor" or not isinstance(value, Tensor):
+            raise TypeError(
+                f"{type(self).__name__}.{name} is registered: assign a {expected} or None, got "
+                f"{type(value).__name__}"
+                + ("" if expected == "Module" else f"; to change its values, use {name}.copy_(...)")
+            )
 
     def _registries(self) -> tuple[dict[str, Any], ...]:
         return self._parameters, self._buffers, self._modules
@@ -221,9 +231,15 @@ class Module:
         Nothing is changed unless everything fits.
 
         Raises:
+            TypeError: for anything but a mapping.
             RuntimeError: naming every missing and unexpected name (unless `strict=False`) and every
                 shape that differs.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"load_state_dict takes a mapping of names to tensors or arrays, got "
+                f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
+            )
         own = self.state_dict()
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
@@ -302,6 +318,14 @@ class Module:
     def float(self) -> Self:
         """Convert parameters and floating-point buffers to float32; return self."""
         return self.to(numpy.float32)
+
+    def cpu(self) -> Self:
+        """Move parameters and buffers to the CPU; return self."""
+        return self.to("cpu")
+
+    def cuda(self) -> Self:
+        """Move parameters and buffers to the GPU; return self."""
+        return self.to("cuda")
 
     def half(self) -> Self:
         """Convert parameters and floating-point buffers to float16; return self."""

@@ -35,9 +35,18 @@ class Function:
     birth: int
     dys: list[Array | None] | None = None
     swept: bool = False  # whether a backward has run through this node
-    outputs: tuple[tuple[tuple[int, ...], Any], ...] | None = None  # (shape, dtype) each, if several
+    outputs: list[tuple[tuple[int, ...], Any] | None] | None = None  # several: (shape, dtype) if it varies
     hooks: dict[int, list[Any]] | None = None
     saved_outputs: tuple[Memory, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        for name in ("forward", "backward"):
+            if isinstance(cls.__dict__.get(name), staticmethod):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is a static method, as in PyTorch. Here the instance is the "
+                    f"context: def forward(self, x), def backward(self, dy), with self.saved = (x,) "
+                    "between them, on raw arrays"
+                )
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""
@@ -56,7 +65,7 @@ class Function:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
                 needs.append(x.requires_grad)
-                if x.memory is not None:
+                if x.memory is not None and x.memory.exposed:
                     x.memory.last_write()  # one through an exposed array is noticed before this call
             else:
                 arrays.append(x)
@@ -90,13 +99,19 @@ class Function:
         return outs
 
     def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        self.outputs = tuple((y.shape, y.dtype) for y in ys)
+        self.outputs = []
         outs = []
         for index, y in enumerate(ys):
-            constant = index in self.constants or y.dtype.kind != "f"
-            outs.append(Tensor._wrap(y, None if constant else self, index))
-            if not constant and any(array is y for array in self.saved):
-                self.guard_output(outs[-1])
+            if index in self.constants or y.dtype.kind != "f":
+                self.outputs.append(None)
+                outs.append(Tensor._wrap(y))
+                continue
+            self.outputs.append((y.shape, y.dtype))
+            out = Tensor._wrap(y, self, index)
+            outs.append(out)
+            for array in self.saved:
+                if array is y:
+                    self.guard_output(out)
         return tuple(outs)
 
     def guard_output(self, out: Tensor) -> None:

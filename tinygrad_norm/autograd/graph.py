@@ -92,8 +92,9 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
                     _fill_missing(node, dys)
                 dxs = node.run_backward(dys, retain)
                 del dys
-                for x, dx, need in zip(node.inputs, dxs, node.needs, strict=True):
-                    if need and dx is not None:
+                for i, x in enumerate(node.inputs):
+                    dx = dxs[i]
+                    if dx is not None and node.needs[i]:
                         if dx.shape != x.array.shape:
                             node.refuse_gradient(x, dx)
                         _deliver(x, dx, leaves)
@@ -133,7 +134,7 @@ def _start(root: Tensor, gradient: Any) -> Array:
                 f"backward needs a gradient for a result of shape {root.shape}: only a single number is "
                 "its own loss. Pass y.backward(dy) with dy of that shape, or reduce y to a number"
             )
-        return namespace(root.array).ones_like(root.array)
+        return namespace(root.array).ones(root.array.shape, root.array.dtype)
     dy = gradient.array if isinstance(gradient, Tensor) else asarray(gradient)
     if dy.shape != root.shape:
         raise RuntimeError(f"gradient has shape {dy.shape}, but the tensor has shape {root.shape}")
@@ -141,7 +142,7 @@ def _start(root: Tensor, gradient: Any) -> Array:
 
 
 def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> None:
-    if dx.dtype != x.array.dtype:
+    if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
         dx = dx.astype(x.array.dtype)
     node = x.creator
     if node is None:
@@ -158,10 +159,9 @@ def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> N
 
 
 def _fill_missing(node: Function, dys: list[Array | None]) -> None:
-    xp = namespace(next(dy for dy in dys if dy is not None))
-    for i, (shape, dtype) in enumerate(node.outputs or ()):
-        if dys[i] is None and i not in node.constants and dtype.kind == "f":
-            dys[i] = xp.zeros(shape, dtype)
+    for i, varying in enumerate(node.outputs or ()):
+        if dys[i] is None and varying is not None:
+            dys[i] = namespace(next(dy for dy in dys if dy is not None)).zeros(*varying)
 
 
 def _run_hooks(node: Function, dys: list[Array | None]) -> None:

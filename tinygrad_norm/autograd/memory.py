@@ -30,10 +30,14 @@ class Memory:
 
     def last_write(self) -> int:
         """Return the time of the last write; one to an exposed array counts as done when it is noticed."""
-        for exposed in tuple(self.exposed.values()):
-            if exposed.was_written():
-                self.written = tick()
+        if self.exposed:
+            for exposed in tuple(self.exposed.values()):
+                if exposed.was_written():
+                    self.written = tick()
         return self.written
+
+    def __reduce__(self) -> "tuple[type[Memory], tuple[()]]":
+        return Memory, ()  # a copy is new memory
 
     def expose(self, array: Array) -> Array:
         """Return a view of `array` to hand out, watched until its last holder lets go.

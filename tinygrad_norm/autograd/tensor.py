@@ -8,10 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ..backends import DEVICES, Array, asarray, backend_of, to_device, to_numpy
+from .grad_mode import mode
 from .memory import Memory, tick
 
 if TYPE_CHECKING:
     from .function import Function
+
+_OUR_NAMES = {
+    "subtract": "sub",
+    "multiply": "mul",
+    "divide": "div",
+    "power": "pow",
+    "negative": "neg",
+    "absolute": "abs",
+    "equal": "eq",
+    "not_equal": "ne",
+    "less": "lt",
+    "less_equal": "le",
+    "greater": "gt",
+    "greater_equal": "ge",
+}
+"""What NumPy calls otherwise."""
 
 NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
 
@@ -35,8 +52,6 @@ class Tensor:
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
     grad_slot: Callable[[Array], Tensor] | None = None  # an optimizer's: puts the gradient in its buffer
-
-    __array_ufunc__ = None  # NumPy's operators give way to ours: ndarray * Tensor is a Tensor
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = asarray(data)
@@ -121,6 +136,19 @@ class Tensor:
     def numpy(self) -> NumpyArray:
         """Return the values as a NumPy array: shared on the CPU, copied from a GPU."""
         return to_numpy(self.data)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """NumPy's functions give way to ours: ndarray * Tensor and numpy.exp(Tensor) are Tensors.
+
+        Writing into an array (`p.data -= lr * p.grad`) stays NumPy's, with the values of the tensors.
+        """
+        if out is not None:
+            values = [x.array if isinstance(x, Tensor) else x for x in inputs]
+            return getattr(ufunc, method)(*values, out=out, **options)
+        ours = getattr(Tensor, _OUR_NAMES.get(ufunc.__name__, ufunc.__name__), None)
+        if method != "__call__" or options or ours is None:
+            raise TypeError(f"numpy.{ufunc.__name__} does not take a Tensor: give it x.numpy()")
+        return ours(*inputs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
         array = self.numpy()
@@ -226,6 +254,8 @@ class Tensor:
         body = numpy.array2string(
             to_numpy(self.array), separator=", ", precision=4, prefix="tensor(", floatmode="maxprec_equal"
         )
+        if 0 in self.shape and self.ndim > 1:
+            body += f", size={self.shape}"
         dtype = "" if self.dtype in (numpy.float32, numpy.int64, numpy.bool_) else f", dtype={self.dtype}"
         if self.creator is not None:
             return f"tensor({body}{dtype}, creator={self.creator.name})"
@@ -254,11 +284,41 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    # -- in place: changes are not recorded, so they are refused where they would have to be
+
+    def _in_place(self, operation: Callable[[Any], Tensor], other: Any) -> Tensor:
+        if mode.enabled and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)):
+            if self.creator is None and self.requires_grad:
+                raise RuntimeError(
+                    "a leaf that requires grad cannot be changed in place while operations are recorded: "
+                    "do it under tn.no_grad()"
+                )
+            return operation(other)  # recorded, as a new tensor
+        result = operation(other)
+        if result.dtype.kind != self.dtype.kind:
+            raise RuntimeError(f"a result of {result.dtype} does not fit into a tensor of {self.dtype}")
+        return self.copy_(result)
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._in_place(self.__add__, other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._in_place(self.__sub__, other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._in_place(self.__mul__, other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._in_place(self.__truediv__, other)
+
     def __setitem__(self, key: Any, value: Any) -> None:
-        if self.requires_grad:
+        if self.requires_grad and mode.enabled:
             raise RuntimeError(
                 "in-place assignment to a tensor that requires grad cannot be recorded: "
-                "build the result with where or cat, or assign to detach()"
+                "build the result with where or cat, or assign under tn.no_grad()"
             )
         key = tuple(k.array if isinstance(k, Tensor) else k for k in (key if type(key) is tuple else (key,)))
         self.array[key] = value.array if isinstance(value, Tensor) else value
@@ -303,6 +363,14 @@ class Tensor:
     def long(self) -> Tensor:
         """Return the tensor as int64."""
         return self.to(numpy.int64)
+
+    def cpu(self) -> Tensor:
+        """Return the tensor on the CPU."""
+        return self.to("cpu")
+
+    def cuda(self) -> Tensor:
+        """Return the tensor on the GPU."""
+        return self.to("cuda")
 
     if TYPE_CHECKING:
 

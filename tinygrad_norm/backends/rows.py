@@ -135,7 +135,7 @@ def row_sums(x: Array, weight: Array | None = None) -> Array:
     """Return Σ x over each row of x (N, D), as (N, 1); with a weight (D,), Σ weight·x."""
     if type(x) is not numpy.ndarray:
         return (x if weight is None else x * weight).sum(1, keepdims=True)
-    return numpy.dot(x, _ones(x.shape[1], x.dtype) if weight is None else weight)[:, None]
+    return numpy.dot(x, _equal(x.shape[1], 1, x.dtype) if weight is None else weight)[:, None]
 
 
 def row_dots(x: Array, y: Array) -> Array:
@@ -149,55 +149,73 @@ def column_sums(x: Array, weight: Array | None = None) -> Array:
     """Return Σ x over the rows of x (N, D), as (D,); with a weight (N, 1), Σ weight·x."""
     if type(x) is not numpy.ndarray:
         return (x if weight is None else x * weight).sum(0)
-    return numpy.dot(_ones(x.shape[0], x.dtype) if weight is None else weight[:, 0], x)
+    return numpy.dot(_equal(x.shape[0], 1, x.dtype) if weight is None else weight[:, 0], x)
 
 
 def sums(x: Array, axes: Axes) -> Array:
     """Return Σ x over `axes`, which stay with size 1; x itself where they have size 1 already."""
-    layout = _layout(x.shape, axes)
-    if layout is None or type(x) is not numpy.ndarray:
-        return x.sum(axes, keepdims=True)
-    before, kept, after, shape = layout
-    if before == after == 1:
-        return x
-    if before == 1 or after >= LONG_ROW:
-        s = _sum_first(numpy.matmul(x.reshape(before, kept, after), _ones(after, x.dtype)))
-    else:
-        s = _sum_first(x.reshape(before, kept * after))
-        s = s if after == 1 else numpy.dot(s.reshape(kept, after), _ones(after, x.dtype))
-    return s.reshape(shape)
+    return _reduce(x, None, axes, 1)
+
+
+def means(x: Array, axes: Axes) -> Array:
+    """Return the means of x over `axes`, which stay with size 1; of equal numbers, this very number."""
+    return _reduce(x, None, axes, 1) / pool_size(x.shape, axes)
 
 
 def dots(x: Array, y: Array, axes: Axes) -> Array:
     """Return Σ x·y over `axes`, which stay with size 1; x and y have one shape."""
+    return _reduce(x, y, axes, 1)
+
+
+def mean_squares(x: Array, axes: Axes) -> Array:
+    """Return the means of x² over `axes`, which stay with size 1."""
+    return _reduce(x, x, axes, pool_size(x.shape, axes))
+
+
+def _reduce(x: Array, y: Array | None, axes: Axes, n: int) -> Array:
+    """Return Σ x·y/n over `axes`, or without y Σ x/n."""
     layout = _layout(x.shape, axes)
     if layout is None or type(x) is not numpy.ndarray:
-        return (x * y).sum(axes, keepdims=True)
-    before, kept, after, shape = layout
-    if after == 1 or (before > 1 and after < LONG_ROW):
-        return sums(x * y, axes)
-    rows = before, kept, after
-    return _sum_first(numpy.vecdot(x.reshape(rows), y.reshape(rows))).reshape(shape)
+        return (x if y is None else x * y).sum(axes, keepdims=True) / n
+    before, kept, after, along_rows, shape = layout
+    if along_rows:
+        x = x.reshape(before, kept, after)
+        s = numpy.matmul(x, _equal(after, 1, x.dtype)) if y is None else numpy.vecdot(x, y.reshape(x.shape))
+        return _first_sums(s, n).reshape(shape)
+    if y is not None:
+        x = x * y
+    s = _first_sums(x.reshape(before, kept * after), n)
+    return (s if after == 1 else numpy.dot(s.reshape(kept, after), _equal(after, 1, s.dtype))).reshape(shape)
 
 
-def _sum_first(x: numpy.ndarray) -> numpy.ndarray:
-    """Return Σ x over the first axis of x (N, D)."""
-    return x[0] if len(x) == 1 else numpy.dot(_ones(len(x), x.dtype), x)
+def _first_sums(x: numpy.ndarray, n: int) -> numpy.ndarray:
+    """Return Σ x/n over the first axis of x (N, D)."""
+    if len(x) > 1:
+        return numpy.dot(_equal(len(x), 1 / n, x.dtype), x)
+    return x[0] if n == 1 else x[0] / n
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(shape: tuple[int, ...], axes: Axes) -> tuple[int, int, int, tuple[int, ...]] | None:
-    """Return sizes (before, kept, after) of x, of which the first and last are summed, and the sums' shape.
+def _layout(shape: tuple[int, ...], axes: Axes) -> tuple[int, int, int, bool, tuple[int, ...]] | None:
+    """Return how to see an x of `shape` as (before, kept, after), to be summed over the first and the last.
 
-    None where the axes that stay are not neighbours.
+    Then follow whether to begin with the last, along the rows, and the shape of the sums. None where
+    the axes that stay are not neighbours.
     """
     kept = [axis for axis in range(len(shape)) if axis not in axes]
     if 0 in shape or not kept or kept[-1] - kept[0] >= len(kept):
         return None
     first, behind = kept[0], kept[-1] + 1
     before, after = math.prod(shape[:first]), math.prod(shape[behind:])
+    along_rows = after >= LONG_ROW or before == 1 < after
     sums = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
-    return before, math.prod(shape[first:behind]), after, sums
+    return before, math.prod(shape[first:behind]), after, along_rows, sums
+
+
+@functools.lru_cache(maxsize=256)
+def pool_size(shape: tuple[int, ...], axes: Axes) -> int:
+    """Return how many values of an x of `shape` share one statistic; 1 where there are none."""
+    return max(math.prod(shape[axis] for axis in axes), 1)
 
 
 def largest(x: Array) -> float:
@@ -215,15 +233,16 @@ def spread(v: Array, x: Array) -> Array:
 
     The innermost loop then runs along C·S, and not along rows that are too short for it.
     """
-    if not (1 < x.shape[-1] < LONG_ROW < x.size and len(v) == 1 < len(x)) or type(x) is not numpy.ndarray:
+    if not 1 < x.shape[-1] < LONG_ROW or len(v) > 1 or len(x) == 1 or type(x) is not numpy.ndarray:
         return v
     wide = numpy.empty((*v.shape[:-1], x.shape[-1]), v.dtype)
     wide[...] = v
     return wide
 
 
-@functools.lru_cache(maxsize=64)
-def _ones(n: int, dtype: numpy.dtype) -> numpy.ndarray:
-    ones = numpy.ones(n, dtype)
-    ones.flags.writeable = False
-    return ones
+@functools.lru_cache(maxsize=256)
+def _equal(n: int, value: float, dtype: numpy.dtype) -> numpy.ndarray:
+    """Return n times `value`, to be read only."""
+    array = numpy.full(n, value, dtype)
+    array.flags.writeable = False
+    return array

@@ -1,5 +1,8 @@
 """The command `tinygrad-norm`: one file a command, which is the function (or group) named like its file."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from . import bench, draw, gradcheck, kernel, train
@@ -9,6 +12,23 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tinygrad_norm {version('tinygrad_norm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (train.train, gradcheck.gradcheck, draw.draw, kernel.kernel):
     app.command()(command)
 app.add_typer(bench.bench, name="bench")

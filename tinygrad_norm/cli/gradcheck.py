@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,8 @@ def gradcheck(
         Path | None, typer.Option("--json", metavar="FILE", help="Write the results to FILE too.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy or emulator.", show_default="TINYGRAD_NORM_BACKEND, else numpy")
+        str | None,
+        typer.Option(help="numpy, cupy or emulator.", show_default="TINYGRAD_NORM_BACKEND, else numpy"),
     ] = None,
 ) -> None:
     """Check every gradient: closed form against composed, and both against finite differences.
@@ -57,9 +59,10 @@ def gradcheck(
         )
         raise typer.Exit(1)
     console.print(
-        f"{len(ops)} ops, {cases} cases, all right; worst relative error {_number(_worst(verdicts))} "
-        f"(allowed: {COMPOSED_TOLERANCE:.0e} against composed, {NUMERIC_TOLERANCE:.0e} against finite "
-        "differences)",
+        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all right; worst relative error "
+        f"{_number(_worst(v.numeric_error for v in verdicts))} against finite differences "
+        f"(allowed {NUMERIC_TOLERANCE:.0e}), {_number(_worst(v.composed_error for v in verdicts))} of the "
+        f"closed against the composed form (allowed {COMPOSED_TOLERANCE:.0e})",
         highlight=False,
         soft_wrap=True,
     )
@@ -108,8 +111,8 @@ def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
             console.print()
 
 
-def _worst(verdicts: list[Verdict]) -> float | None:
-    return max((verdict.worst for verdict in verdicts if verdict.worst is not None), default=None)
+def _worst(errors: Iterable[float | None]) -> float | None:
+    return max((error for error in errors if error is not None), default=None)
 
 
 def _number(error: float | None) -> str:

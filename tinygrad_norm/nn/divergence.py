@@ -83,7 +83,7 @@ def binary_cross_entropy(
 
 
 def _constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
-    """Return the array of a constant that broadcasts to the input."""
+    """Return a copy of a constant that broadcasts to the input: no later change of it can reach backward."""
     if weight is None:
         return None
     if weight.requires_grad:
@@ -91,7 +91,7 @@ def _constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
     ndim = input.ndim - weight.ndim
     if ndim < 0 or any(n not in (1, m) for n, m in zip(weight.shape, input.shape[ndim:], strict=True)):
         raise ValueError(f"{name} of shape {weight.shape} does not broadcast to the input's {input.shape}")
-    return weight.array
+    return weight.array.copy()
 
 
 def binary_cross_entropy_with_logits_composed(

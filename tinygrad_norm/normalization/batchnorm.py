@@ -11,6 +11,8 @@ m, v, r, w and b are (C,). In evaluation m and v are constants: the running stat
 which were gathered in training. y is made with the biased variance v, the running one is unbiased;
 momentum weighs the new value; momentum=None gives every batch the same weight (1/number of batches).
 
+In the code: m mean, v var, r rstd, x̂ x_hat, w weight, b bias.
+
 Ioffe, Szegedy 2015, arXiv:1502.03167.
 
 Backward in training, for one channel, from dy = dL/dy:
@@ -297,7 +299,7 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")
         return BatchNormEvalFunction.apply(
-            input, weight, bias, mean=running_mean.array, var=running_var.array, eps=eps
+            input, weight, bias, mean=running_mean.array.copy(), var=running_var.array.copy(), eps=eps
         )
     n = input.array.size // C
     check_pool(input, n, "batch_norm", "use a larger batch, or call eval()")

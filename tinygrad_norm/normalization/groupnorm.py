@@ -5,6 +5,8 @@
 
 m and r are (N, G): one number per sample and group. w and b are (C,): per channel, not per group.
 
+In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
+
 Wu, He 2018, arXiv:1803.08494.
 
 Backward, for one pool, from dy = dL/dy:

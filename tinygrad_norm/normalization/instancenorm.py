@@ -6,6 +6,8 @@
 m and r are (N, C); w and b are (C,). With `track_running_stats`, the means over the batch of m and of
 the unbiased variance are remembered, and evaluation uses those as BatchNorm does.
 
+In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
+
 Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
 
 Backward, for one pool, from dy = dL/dy:

@@ -5,6 +5,8 @@
 m and r are one number per row; w and b are (D,). D stands for all of `normalized_shape`: an image
 (N, C, H, W) normalized over (C, H, W) is N rows of D = C·H·W.
 
+In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
+
 Ba, Kiros, Hinton 2016, arXiv:1607.06450.
 
 Backward, for one row, from dy = dL/dy:
@@ -68,7 +70,7 @@ def layer_norm_forward(
 def _forward_rows(
     x: Array, weight: Array | None, bias: Array | None, eps: float, out: Array | None
 ) -> tuple[Array, Array, Array]:
-    y, mean, var, rstd = center(x, (1,), eps, out)
+    y, mean, _, rstd = center(x, (1,), eps, out)
     y *= rstd
     if weight is not None:
         y *= weight

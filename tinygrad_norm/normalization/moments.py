@@ -33,7 +33,7 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import dots, largest, run, smallest, spread, sums
+from ..backends.rows import dots, largest, mean_squares, means, pool_size, run, smallest, spread, sums
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -47,10 +47,9 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
     Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
     finite rstd.
     """
-    n = pool_size(x.shape, axes)
-    mean = sums(x, axes) / n
+    mean = means(x, axes)
     centered = namespace(x).subtract(x, spread(mean, x), out=out)
-    var = dots(centered, centered, axes) / n
+    var = mean_squares(centered, axes)
     if var.size and not largest(var) < math.inf:
         mean, var, rstd = _scaled_moments(x, axes, eps)
         return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
@@ -59,7 +58,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
-    mean_square = dots(x, x, axes) / pool_size(x.shape, axes)
+    mean_square = mean_squares(x, axes)
     if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
         return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
@@ -80,16 +79,10 @@ def rsqrt(var: Array, eps: float) -> Array:
     return xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
 
 
-@functools.lru_cache(maxsize=256)
-def pool_size(shape: tuple[int, ...], axes: Axes) -> int:
-    """Return how many values of an x of `shape` share one statistic; 1 where there are none."""
-    return max(math.prod(shape[axis] for axis in axes), 1)
-
-
 def check_eps(eps: float) -> None:
     """Raise ValueError for a negative eps."""
-    if eps < 0:
-        raise ValueError(f"eps must not be negative, got {eps}")
+    if not eps >= 0:
+        raise ValueError(f"eps must be a number of at least 0, got {eps}")
 
 
 def is_extreme(rstd: Array) -> bool:
@@ -191,6 +184,7 @@ def _pool_backward(
     return dx, dweight, dbias
 
 
+@functools.cache
 def _outside(axes: Axes) -> int:
     """Return the first axis that is not the pool's: samples, or channels where samples are pooled."""
     return next(axis for axis in range(len(axes) + 1) if axis not in axes)

@@ -4,6 +4,8 @@
 
 r is one number per row; w is (D,), where D stands for all of `normalized_shape`.
 
+In the code: r rstd, x̂ x_hat, w weight.
+
 Zhang, Sennrich 2019, arXiv:1910.07467.
 
 Backward, for one row, from dy = dL/dy:

@@ -52,7 +52,7 @@ class Amin(Function):
 
 def _share(dy: Array, x: Array, y: Array, axes: Axes) -> Array:
     kept = kept_shape(x.shape, axes)
-    chosen = x == y.reshape(kept)
+    chosen = (x == y.reshape(kept)) | (x != x)  # NaN is the extreme wherever there is one
     ties = chosen.sum(axes).reshape(kept).astype(dy.dtype)
     return dy.reshape(kept) * chosen / (ties + (ties == 0))
 

@@ -21,7 +21,7 @@ def as_tensor(x: Any, what: str = "input") -> Tensor:
     if isinstance(x, Tensor):
         return x
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x)
+        return Tensor(x.copy())  # the caller may go on writing to it, unnoticed
     if isinstance(x, bool | int):
         return Tensor(numpy.asarray(x))
     if isinstance(x, float):
@@ -60,7 +60,7 @@ def as_operand(x: Any) -> Any:
     if isinstance(x, numpy.generic):
         return x.item()
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x)
+        return Tensor(x.copy())  # the caller may go on writing to it, unnoticed
     raise TypeError(f"unsupported operand {type(x).__name__}: wrap it with tn.tensor(...)")
 
 
