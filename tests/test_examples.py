@@ -38,3 +38,32 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     assert max(error for error, _ in found.values()) < 1e-5
     assert found["vectorized<16>"][1] < found["shuffled"][1]
     assert "naive" in capsys.readouterr().out
+
+
+def test_a_cnn_reads_digits(capsys):
+    pytest.importorskip("sklearn")
+    assert load("cnn").main(["--epochs", "1"]) > 0.85
+    printed = capsys.readouterr().out
+    assert "epoch  1" in printed
+    assert "test accuracy" in printed
+
+
+def test_an_lstm_learns_letters_and_writes(tmp_path, capsys):
+    path = tmp_path / "text.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog.\n" * 80)
+    assert load("char_lstm").main(["--steps", "8", "--file", str(path)]) < 4.5
+    step, sample = capsys.readouterr().out.split("\n", 1)
+    assert step.startswith("step 8  ")
+    assert sample.startswith("The ")
+    assert len(sample) == len("The ") + 300 + 1
+    assert set(sample) <= set(path.read_text())
+
+
+def test_a_tiny_gpt_learns_before_and_behind(tmp_path, capsys):
+    path = tmp_path / "text.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog.\n" * 80)
+    before, behind = load("tiny_gpt").main(["--steps", "8", "--file", str(path)])
+    assert before.keys() == behind.keys() == {8}
+    assert before[8] != behind[8]
+    assert max(before[8], behind[8]) < 4.5
+    assert "pre-LN  post-LN" in capsys.readouterr().out

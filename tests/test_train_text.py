@@ -84,9 +84,7 @@ def test_a_text_that_changed_since_is_refused(tmp_path, file):
     ("model", "norm_first"), [("lstm", None), ("transformer", True), ("transformer", False)]
 )
 def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, norm_first):
-    config = Config(
-        "text", model, norm, epochs=1, batch_size=2, lr=1e-3, file=str(file), norm_first=norm_first
-    )
+    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), norm_first=norm_first)
     run = Run(config, tmp_path)
     before = run.task.evaluate("validation")["bits_per_character"]
     run.train()

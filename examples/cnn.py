@@ -1,0 +1,72 @@
+"""A convolutional network reads handwritten digits: model, training and test written out.
+
+Two convolutions with BatchNorm and ReLU, a Linear, and Adam, on scikit-learn's 8×8 digits. Ten epochs
+take a few seconds on one core.
+
+    python examples/cnn.py [--epochs 10]
+
+The last lines are, with small differences between machines,
+
+    epoch 10  loss 0.0052  validation accuracy 98.1%
+    test accuracy 98.1%
+"""
+
+import argparse
+
+import tinygrad_norm as tn
+from tinygrad_norm import data, nn, optim
+from tinygrad_norm.nn import functional as F
+
+
+def make_cnn():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, kernel_size=3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.MaxPool2d(2),  # 8×8 pixels become 4×4
+        nn.Conv2d(16, 32, kernel_size=3, padding=1),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, 10),
+    )
+
+
+@tn.no_grad()
+def accuracy(model, split):
+    model.eval()
+    logits = model(tn.tensor(split.images)).numpy()
+    return float((logits.argmax(1) == split.labels).mean())
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=10)
+    epochs = parser.parse_args(arguments).epochs
+
+    tn.manual_seed(0)
+    digits = data.load("digits")
+    digits = digits.scaled(data.StandardScaler())
+    loader = data.DataLoader(digits.train, batch_size=64, shuffle=True)
+    model = make_cnn()
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    for epoch in range(1, epochs + 1):
+        model.train()
+        losses = []
+        for images, labels in loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images), labels)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        mean = sum(losses) / len(losses)
+        print(
+            f"epoch {epoch:2}  loss {mean:.4f}  validation accuracy {accuracy(model, digits.validation):.1%}"
+        )
+    tested = accuracy(model, digits.test)
+    print(f"test accuracy {tested:.1%}")
+    return tested
+
+
+if __name__ == "__main__":
+    main()
