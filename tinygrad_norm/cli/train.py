@@ -192,7 +192,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     for part, (cost, accuracy) in ((part, values.values()) for part, values in figures.items()):
         table.add_row(part, f"{cost:.4f}", f"{accuracy:.2%}")
     console.print(table)
-    console.print(run.task.conclude(figures), markup=False, highlight=False, soft_wrap=True)
+    console.out(run.task.conclude(figures), highlight=False)
     if not (run.out / "curves.png").exists():
         console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {run.out}", highlight=False)

@@ -49,9 +49,9 @@ class Stepwise(Module):
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:
-    """Return `norm` for the steps of sequences (N, T, features).
+    """Return `norm` for sequences (N, T, features), whose steps are normalized as if each were a sample.
 
-    No step sees another: batch normalization has its statistics over all N·T steps.
+    Only batch normalization mixes them, and only in training: its statistics are those of all N·T steps.
 
     Raises:
         ValueError: for instance normalization.
