@@ -34,7 +34,8 @@ def step(
     first = {name: function() for name, function in steps.items()}
     with console.status("measuring"):
         times = best_times(steps, seconds)
-    table = Table("program", "µs per step", "ratio to PyTorch eager", "first loss", title="a whole training step")
+    headings = "program", "µs per step", "ratio to PyTorch eager", "first loss"
+    table = Table(*headings, title="a whole training step")
     reference = times.get("PyTorch eager")
     for name, time in times.items():
         ratio = f"{time / reference:.2f}" if reference else "–"
