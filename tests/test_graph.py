@@ -32,12 +32,23 @@ def asked(monkeypatch):
         def synchronize(self):
             log.append("synchronize")
 
+        def record(self):
+            return "replayed"
+
+        def wait_event(self, event):
+            log.append(f"wait until {event}")
+
         def begin_capture(self):
             log.append("begin")
 
         def end_capture(self):
             log.append("end")
             return types.SimpleNamespace(launch=lambda stream: log.append("replay"))
+
+    default = types.SimpleNamespace(
+        record=lambda: "the inputs are there",
+        wait_event=lambda event: log.append(f"others wait until {event}"),
+    )
 
     @contextlib.contextmanager
     def using_allocator(malloc):
@@ -47,6 +58,7 @@ def asked(monkeypatch):
     fake = types.SimpleNamespace(
         cuda=types.SimpleNamespace(
             Stream=Stream,
+            get_current_stream=lambda: default,
             MemoryPool=lambda: types.SimpleNamespace(malloc="malloc"),
             Device=lambda: types.SimpleNamespace(synchronize=lambda: log.append("device")),
             using_allocator=using_allocator,
@@ -63,7 +75,14 @@ def test_a_step_is_warmed_up_captured_and_replayed(asked):
     graph()
     graph()
     graph.synchronize()
-    assert asked == [*expected, "replay", "replay", "synchronize"]
+    replay = ["wait until the inputs are there", "enter", "replay", "exit", "others wait until replayed"]
+    assert asked == [*expected, *replay, *replay, "synchronize"]
+
+
+def test_a_graph_within_a_graph_is_refused(asked):
+    with pytest.raises(RuntimeError, match="cannot make another one"):
+        Graph(lambda: Graph(lambda: None))
+    Graph(lambda: None)  # and nothing of it stays behind
 
 
 def test_a_step_that_cannot_be_captured(asked):

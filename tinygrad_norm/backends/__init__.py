@@ -43,9 +43,11 @@ def _numpy_backend() -> Backend:
 
 def _cupy_backend() -> Backend:
     from .cuda import load_cupy
+    from .graph import outside_of_capture
 
     cupy = load_cupy()
-    return Backend("cupy", "cuda", cupy, cupy.ndarray, cupy.asarray, cupy.asnumpy, "cuda")
+    from_numpy, to_numpy = map(outside_of_capture, (cupy.asarray, cupy.asnumpy))
+    return Backend("cupy", "cuda", cupy, cupy.ndarray, from_numpy, to_numpy, "cuda")
 
 
 def _emulator_backend() -> Backend:

@@ -252,7 +252,8 @@ def _smoothed(
     q.reshape(-1)[where.index] += 1 - smoothing
     if weight is not None:
         q *= weight.reshape(-1, *(1,) * (rows.ndim - 2))
-    q *= (target.reshape(where.index.shape) != ignore_index)[:, None]
+    if where.counts is not None:
+        q *= where.counts[:, None]
     return q.reshape(x.shape), where.divisor
 
 

@@ -7,6 +7,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
+from ..backends.graph import current_graph
 from ..normalization.checks import check_input
 from ..ops.half import widen
 from ..ops.ieee import silent
@@ -19,11 +20,13 @@ class Located(NamedTuple):
     index   (N,) or (N, S), into the flattened x
     scale   the weight of the target's class, 0 where it is ignored; None where all count 1
     divisor of the mean: the sum of scale, but 1 where that is 0
+    counts  1, and 0 where the target is ignored; None where all count
     """
 
     index: Array
     scale: Array | None
     divisor: Array | int
+    counts: Array | None
 
     def count(self, losses: Array) -> Array:
         """Return the losses (or their gradients) times scale; what counts 0 is 0, even of infinity."""
@@ -74,23 +77,23 @@ def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) 
     """Return where the class indices `target` point in `rows` (N, C) or (N, C, S), made by `by_class`.
 
     Raises:
-        IndexError: for a class that does not exist and is not `ignore_index`.
+        IndexError: for a class that does not exist and is not `ignore_index`. In a step that is captured
+            as a graph the host cannot look: there such a target counts NaN.
     """
     xp = namespace(rows)
     N, C, *space = rows.shape
     t = target.reshape(N, *space).astype(numpy.int64, copy=False)
-    valid = _valid(t, C, ignore_index)
-    scale = None
-    if valid is not None:
-        t = t * valid
-        scale = valid.astype(rows.dtype)
+    counts = _counts(t, C, ignore_index, rows.dtype)
+    if counts is not None:
+        t = t * (counts == 1)
+    scale = counts
     if weight is not None:
-        scale = weight[t].astype(rows.dtype, copy=False) * (1 if valid is None else valid)
+        scale = weight[t].astype(rows.dtype, copy=False) * (1 if counts is None else counts)
     index = t + xp.arange(0, N * C, max(C, 1)) if not space else _within_space(t, C)
     if scale is None:
-        return Located(index, None, max(t.size, 1))
+        return Located(index, None, max(t.size, 1), None)
     divisor = scale.sum()
-    return Located(index, scale, divisor + (divisor == 0))
+    return Located(index, scale, divisor + (divisor == 0), counts)
 
 
 def _within_space(t: Array, C: int) -> Array:
@@ -99,11 +102,14 @@ def _within_space(t: Array, C: int) -> Array:
     return (xp.arange(N)[:, None] * C + t) * S + xp.arange(S)
 
 
-def _valid(t: Array, C: int, ignore_index: int) -> Array | None:
-    """Return where the targets count, None where all do."""
+def _counts(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | None:
+    """Return 1 where the targets count and 0 where they are ignored, or None where all count."""
     if not t.size:
         return None
     unsigned = t.view(numpy.uint64)  # a negative index is a very large one here: one comparison for both ends
+    if current_graph() is not None:
+        valid = t != ignore_index
+        return namespace(t).where(valid & (unsigned >= C), numpy.nan, valid).astype(dtype)
     if int(unsigned.max()) < C and not 0 <= ignore_index < C:
         return None
     valid = t != ignore_index
@@ -113,4 +119,4 @@ def _valid(t: Array, C: int, ignore_index: int) -> Array | None:
             f"target {int(wrong[0])} is out of range for {C} classes: class indices are 0 to {C - 1}, or "
             f"ignore_index ({ignore_index})"
         )
-    return valid
+    return valid.astype(dtype)

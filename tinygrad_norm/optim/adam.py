@@ -31,7 +31,7 @@ from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, packs, wide_empty
 from .flat import blocks
 from .groups import Parameters, check_non_negative
-from .optimizer import Optimizer
+from .optimizer import Now, Optimizer
 
 _kernels = CudaSource(__file__)
 
@@ -184,7 +184,7 @@ class Adam(Optimizer):
     def _update(
         self,
         options: Mapping[str, Any],
-        step: int,
+        now: Now,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
@@ -198,8 +198,8 @@ class Adam(Optimizer):
             moments[1],
             moments[2] if len(moments) == 3 else None,
             work,
-            step=step,
-            lr=float(options["lr"]),
+            step=now.step,
+            lr=now.lr,
             betas=(float(beta1), float(beta2)),
             eps=float(options["eps"]),
             weight_decay=float(options["weight_decay"]),

@@ -7,18 +7,33 @@ here: which have a gradient, where they live, how often each was updated.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy
 
 from ..autograd.grad_mode import enable_grad
 from ..autograd.tensor import Tensor
-from ..backends import Array, to_device
+from ..backends import Array, backend_of, to_device
+from ..backends.graph import Graph, current_graph
 from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
 from .groups import Parameters, as_groups, as_parameters
 from .saved import read_entry, read_groups
+
+
+class Now(NamedTuple):
+    """What one update has of its own: numbers, or, in a graph, arrays of one number in the GPU's memory.
+
+    step    counts the moments' updates from 1; in the GPU's memory, the updates so far
+    lr      the learning rate
+    first   whether the moments are still empty
+    """
+
+    step: int | Array
+    lr: float | Array
+    first: bool
 
 
 class Optimizer:
@@ -61,13 +76,13 @@ class Optimizer:
     def _update(
         self,
         options: Mapping[str, Any],
-        step: int,
+        now: Now,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
         work: Array,
     ) -> None:
-        """Move the flat arrays `param` and `moments` in place; `step` counts the moments' updates from 1."""
+        """Move the flat arrays `param` and `moments` in place."""
         raise NotImplementedError(f"{type(self).__name__} must define _update")
 
     # -- stepping
@@ -95,14 +110,34 @@ class Optimizer:
     def _step_buffer(self, group: dict[str, Any], buffer: FlatBuffer) -> None:
         names = self._moments(group)
         moments = [buffer.moment(name) for name in names]
+        graph = current_graph() if backend_of(buffer.values).kernels == "cuda" else None
         for places in buffer.ready():
             part, step = slice(places[0].start, places[-1].stop), places[0].updates + 1
             param, grad = buffer.values[part], buffer.gradients[part]
-            self._update(group, step, param, grad, [moment[part] for moment in moments], buffer.work)
-            for place in places:
-                place.parameter.mark_written()
-                if names:
-                    place.updates = step
+            now = Now(step, float(group["lr"]), step == 1)
+            if graph is not None:
+                now = self._now_in_memory(graph, group, places)
+            self._update(group, now, param, grad, [moment[part] for moment in moments], buffer.work)
+            updated = partial(_updated, places, bool(names))
+            updated() if graph is None else graph.follow(updated)
+
+    def _now_in_memory(self, graph: Graph, group: dict[str, Any], places: Sequence[Place]) -> Now:
+        layout, like, step = self._layout, places[0].values, places[0].updates
+
+        def lr() -> float:
+            if self._layout is not layout or any(p.parameter.array is not p.values for p in places):
+                raise RuntimeError(
+                    "parameters or state of an optimizer have moved since its step was captured (a state "
+                    "was loaded, data assigned, a group added): make a new Graph"
+                )
+            return float(group["lr"])
+
+        counted = "step" in self.state_names
+        return Now(
+            graph.number(like, "int64", lambda: places[0].updates) if counted else step + 1,
+            graph.number(like, "float64", lr),
+            step == 0,
+        )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget every gradient, or fill it with zeros."""
@@ -251,3 +286,9 @@ class Optimizer:
             for group in self.param_groups
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _updated(places: Sequence[Place], counted: bool) -> None:
+    for place in places:
+        place.parameter.mark_written()
+        place.updates += counted

@@ -28,7 +28,7 @@ from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, packs
 from .flat import blocks
 from .groups import Parameters, check_non_negative
-from .optimizer import Optimizer
+from .optimizer import Now, Optimizer
 
 _kernels = CudaSource(__file__)
 
@@ -158,7 +158,7 @@ class SGD(Optimizer):
     def _update(
         self,
         options: Mapping[str, Any],
-        step: int,
+        now: Now,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
@@ -169,8 +169,8 @@ class SGD(Optimizer):
             grad,
             moments[0] if moments else None,
             work,
-            first=step == 1,
-            lr=float(options["lr"]),
+            first=now.first,
+            lr=now.lr,
             momentum=float(options["momentum"]),
             dampening=float(options["dampening"]),
             weight_decay=float(options["weight_decay"]),
