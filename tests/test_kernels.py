@@ -205,6 +205,15 @@ def test_large_numbers(name, size):
         assert error(op.function(Tensor(x), **options).array, expected) <= 1e-5
 
 
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
+def test_a_large_row_leaves_its_neighbours_alone(name):
+    x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    x[1] *= 1e30
+    expected = REGISTRY[name].function(Tensor(x.astype(np.float64)), (8,)).numpy()
+    with tn.use_backend("emulator"):
+        assert error(REGISTRY[name].function(Tensor(x), (8,)).array, expected) <= 1e-5
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, -3e38, 1e18, 1e-40])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
 def test_constant_rows_become_zero(value, eps):

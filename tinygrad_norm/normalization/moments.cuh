@@ -18,10 +18,13 @@ struct Moments {
   __device__ __forceinline__ A rstd_of_row() const { return rstd * scale; }
 };
 
-// NaN is neither below infinity nor above.
+// Whether rows of this warp must be summed up again: `scale` of those whose sum is infinite, or NaN, is
+// changed. All teams take part in the second round, but a row keeps the scale that is right for itself.
 template <int TEAM, class A>
-__device__ __forceinline__ bool overflows(A sum) {
-  return any_team<TEAM>(!(sum < infinity<A>()));
+__device__ __forceinline__ bool scale_down(A sum, A& scale) {
+  const bool overflows = !(sum < infinity<A>());
+  if (overflows) scale = DOWN<A>;
+  return any_team<TEAM>(overflows);
 }
 
 // In two passes, the first over differences from the first value: a constant row has exactly its value
@@ -32,7 +35,7 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
   using A = Accumulator<T>;
   const A first = row.D > 0 ? A(x[0]) : A(0);
   A scale = 1, mean, var;
-  while (true) {
+  for (bool again = false;; again = true) {
     const A shift = first * scale;
     mean = shift + row_sum(row, [=](A value) { return (value * scale - shift) * each; });
     const A centre = mean;
@@ -40,8 +43,7 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
       const A centered = value * scale - centre;
       return centered * (centered * each);
     });
-    if (scale != A(1) || !overflows<TEAM>(var)) break;
-    scale = DOWN<A>;
+    if (again || !scale_down<TEAM>(var, scale)) break;
   }
   return {scale, mean, var, inverse_root(var + eps * scale * scale)};
 }
@@ -52,13 +54,12 @@ __device__ __forceinline__ Moments<Accumulator<T>> mean_square(const Row<T, VEC,
                                                                Accumulator<T> each, Accumulator<T> eps) {
   using A = Accumulator<T>;
   A scale = 1, square;
-  while (true) {
+  for (bool again = false;; again = true) {
     square = row_sum(row, [=](A value) {
       const A scaled = value * scale;
       return scaled * (scaled * each);
     });
-    if (scale != A(1) || !overflows<TEAM>(square)) break;
-    scale = DOWN<A>;
+    if (again || !scale_down<TEAM>(square, scale)) break;
   }
   return {scale, A(0), square, inverse_root(square + eps * scale * scale)};
 }
