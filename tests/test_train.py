@@ -129,7 +129,8 @@ def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy
         (["cifar"], "unknown dataset 'cifar': choose one of digits, idx"),
         (["idx"], "folder"),
         (["digits", "--backend", "tpu"], "unknown backend"),
-        (["--resume", "nowhere"], "nowhere"),
+        (["--resume", "nowhere"], "nowhere holds no run"),
+        (["digits", "--batch-size", "1"], "no batch statistics"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -211,3 +212,19 @@ def test_a_loss_that_explodes_is_an_error_not_a_nan(tmp_path):
     result = invoke("digits", "--norm", "none", "--optimizer", "sgd", "--lr", 1e6, "--out", tmp_path / "run")
     assert result.exit_code == 2
     assert "smaller --lr" in " ".join(result.output.split())
+
+
+def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    result = invoke("digits", "--out", tmp_path / "file")
+    assert result.exit_code == 2
+    assert "is a file" in " ".join(result.output.split())
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ['{"epochs": "many"}', "[]", "{"])
+def test_a_config_that_was_edited_badly_is_refused(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    result = invoke("--resume", tmp_path)
+    assert result.exit_code == 2
+    assert "config.json" in "".join(result.output.split())

@@ -56,7 +56,7 @@ def train(
         typer.Option(help="A text in UTF-8, for the dataset text (default: Python's pydoc_data.topics)."),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy or cupy (default: TINYGRAD_NORM_BACKEND, else numpy).")
+        str | None, typer.Option(help="numpy, cupy or emulator (default: TINYGRAD_NORM_BACKEND, else numpy).")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the results (default: a new one below runs/).")
@@ -74,6 +74,8 @@ def train(
             use_backend(backend)
         if resume is not None:
             _refuse_options_beside_resume(context)
+            if not (resume / "config.json").exists():
+                raise ValueError(f"{resume} holds no run: nothing to resume")
             run = Run(Config.load(resume / "config.json"), resume, resume=True)
         else:
             config = Config(
@@ -100,7 +102,7 @@ def train(
         console.print(f"Stopped by Ctrl-C; everything is saved in {run.out}.")
         console.print(f"Continue with: tinygrad-norm train --resume {run.out}")
         raise typer.Exit(130) from None
-    except RuntimeError as error:
+    except (ValueError, RuntimeError, OSError) as error:
         _stop(console, str(error))
     _report(console, run, time.perf_counter() - started)
 
@@ -120,6 +122,8 @@ def _refuse_options_beside_resume(context: typer.Context) -> None:
 
 def _new_folder(config: Config, out: Path | None) -> Path:
     if out is not None:
+        if out.exists() and not out.is_dir():
+            raise ValueError(f"{out} is a file: --out names a folder for the results")
         if (out / "checkpoint.safetensors").exists():
             raise ValueError(
                 f"{out} holds a run already: continue it with --resume {out}, or name another --out"
@@ -199,5 +203,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
 
 
 def _stop(console: Console, message: str) -> None:
-    Console(stderr=True).print(f"error: {message}", style="bold red", markup=False, highlight=False)
+    Console(stderr=True).print(
+        f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
+    )
     sys.exit(2)

@@ -90,6 +90,12 @@ class Config:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
                 )
+        if self.model == "mlp" and self.norm == "batch" and self.batch_size == 1:
+            raise ValueError(
+                "a batch of one has no batch statistics: use a larger batch_size, or another norm"
+            )
+        if self.dataset == "idx" and self.data_dir is None:
+            raise ValueError("the dataset 'idx' is read from a folder of IDX files: name it with --data-dir")
         if self.norm_first is not None and not is_transformer:
             raise ValueError(
                 f"norm_first says where a transformer normalizes: the model {self.model!r} has no such choice"
@@ -116,7 +122,17 @@ class Config:
             fields: dict[str, Any] = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path} holds no config: expected a JSON object, got {type(fields).__name__}")
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
-        return cls(**fields)
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"{path} has a field of the wrong type ({error}): was it edited?") from error
+
+    @property
+    def title(self) -> str:
+        """What the run is, in a few words."""
+        return f"{self.model} on {self.dataset}, {self.norm} normalization"

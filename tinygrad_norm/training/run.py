@@ -82,7 +82,9 @@ class Run:
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
             RuntimeError: where the loss is no longer finite.
+            OSError: where the folder cannot be made or written to.
         """
+        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is better known before
         with stop_after_step() as stopped:
             while self.progress.epoch < self.config.epochs:
                 for batch in self._remaining_batches():
@@ -93,7 +95,7 @@ class Run:
                         raise Interrupted
                 self._end_epoch()
                 on_epoch(self)
-        save_curves(self.out / "curves.png", self.progress.history, self.task.cost, title=str(self.config))
+        save_curves(self.out / "curves.png", self.progress.history, self.task.cost, self.config.title)
 
     def figures(self) -> dict[str, Figures]:
         """Return the figures of every part of the data after the last epoch, by part and name.
@@ -119,14 +121,14 @@ class Run:
         self.model.train()
         self.optimizer.zero_grad()
         loss, sums = self.task.score(batch)
+        if not numpy.isfinite(sums.loss):
+            raise RuntimeError(
+                f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr, or "
+                "another --norm"
+            )
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
-        if not numpy.isfinite(sums.loss):
-            raise RuntimeError(
-                f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr, or a "
-                "--norm"
-            )
         self.progress.step += 1
         self.progress.sums += sums
 
