@@ -7,4 +7,5 @@ from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, batch_norm
 from .groupnorm import GroupNorm, group_norm
 from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, instance_norm
 from .layernorm import LayerNorm, layer_norm
+from .normalize import normalize
 from .rmsnorm import RMSNorm, rms_norm

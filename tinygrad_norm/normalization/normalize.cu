@@ -1,0 +1,87 @@
+// L2 normalization of the rows of x (N, D): y = x/max(‖x‖, eps).
+//
+// Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
+// Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory.
+// Backward      reads dy and y once, writes dx once: 3·N·D values.
+// at_eps        is 1/eps, the rnorm of a row that eps divides, or 0 for eps = 0; most is the largest rnorm.
+// Accumulation  float, for double in double. rnorm has that type.
+
+// Rows whose squares overflow are scaled by 1/FAR, those whose squares vanish by FAR: powers of two.
+template <class A>
+constexpr A FAR = 0x1p100f;
+template <>
+constexpr double FAR<double> = 0x1p700;
+
+// Smaller sums of squares have lost digits to underflow.
+template <class A>
+constexpr A VANISHING = 0x1p-102f;
+template <>
+constexpr double VANISHING<double> = 0x1p-969;
+
+// Σ (scale·x)² of a row, and the scale: 1, or what keeps the squares in range.
+template <class T, int VEC, int TEAM, int KEPT>
+__device__ __forceinline__ Two<Accumulator<T>> scaled_square(const Row<T, VEC, TEAM, KEPT>& row,
+                                                             Accumulator<T> eps) {
+  using A = Accumulator<T>;
+  A scale = 1, square;
+  for (bool again = false;; again = true) {
+    square = row_sum(row, [=](A value) {
+      const A scaled = value * scale;
+      return scaled * scaled;
+    });
+    if (again) break;
+    if (!(square < infinity<A>())) scale = A(1) / FAR<A>;
+    if (square < VANISHING<A> && eps < A(1)) scale = FAR<A>;
+    if (!any_team<TEAM>(scale != A(1))) break;
+  }
+  return {square, scale};
+}
+
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    normalize_forward(const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* __restrict__ rnorm, long long N,
+                      long long D, Accumulator<T> eps, Accumulator<T> at_eps, Accumulator<T> most, bool keep) {
+  using A = Accumulator<T>;
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  const long long n = row_of_team<TEAM>();
+  const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0, keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
+  const Two<A> found = scaled_square(row, eps);
+  const A scale = found.second, norm = sqrt(found.first), floor = eps * scale;
+  const A r = norm <= floor ? (floor > A(0) ? A(1) / floor : A(0)) : A(1) / norm;
+  row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) out.at[v] = T(A(values.at[v]) * scale * r);
+    store(y + n * D + i, out);
+  });
+  if (n < N && lane_of_team<TEAM>() == 0) {
+    const A unscaled = r * scale;
+    rnorm[n] = norm <= floor ? at_eps : (unscaled > most ? most : unscaled);
+  }
+}
+
+// dx = r·(dy - y·Σ(dy·y)), without the second term where r is at_eps.
+template <class T, int VEC, int TEAM, int KEPT>
+__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+    normalize_backward(const T* __restrict__ dy, const T* __restrict__ y, const Accumulator<T>* __restrict__ rnorm,
+                       T* __restrict__ dx, long long N, long long D, Accumulator<T> at_eps) {
+  using A = Accumulator<T>;
+  const long long n = row_of_team<TEAM>();
+  const A r = n < N ? rnorm[n] : A(0);
+  const Row<T, VEC, TEAM, KEPT> y_row(y + n * D, n < N ? D : 0), dy_row(dy + n * D, n < N ? D : 0);
+  A sum = 0;
+  y_row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+    const Pack<T, VEC>& dys = dy_row.pack(k, i);
+#pragma unroll
+    for (int v = 0; v < VEC; v++) sum += A(dys.at[v]) * A(values.at[v]);
+  });
+  sum = reduce<TEAM>(sum, Sum{});
+  const A along = r == at_eps ? A(0) : sum;
+  y_row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+    const Pack<T, VEC>& dys = dy_row.pack(k, i);
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) out.at[v] = T(r * (A(dys.at[v]) - A(values.at[v]) * along));
+    store(dx + n * D + i, out);
+  });
+}
