@@ -6,7 +6,7 @@ from tinygrad_norm.backends.launch import CudaSource
 from tinygrad_norm.backends.signature import STORAGE, name_expression
 from tinygrad_norm.backends.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK
 from tinygrad_norm.nn import crossentropy, softmax
-from tinygrad_norm.normalization import batchnorm, groupnorm, instancenorm, layernorm, rmsnorm
+from tinygrad_norm.normalization import addnorm, batchnorm, groupnorm, instancenorm, layernorm, rmsnorm
 from tinygrad_norm.normalization.normalize import _kernels as _normalize
 from tinygrad_norm.optim import adam, sgd
 
@@ -46,6 +46,10 @@ KERNELS = [
     Kernel("rms_norm_backward", rmsnorm._kernels, BACKWARD_SHAPES),
     Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
+    Kernel("add_layer_norm_forward", addnorm._kernels, FORWARD_SHAPES),
+    Kernel("add_layer_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
+    Kernel("add_rms_norm_forward", addnorm._kernels, FORWARD_SHAPES),
+    Kernel("add_rms_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
     Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),

@@ -31,6 +31,8 @@ OPS = [
     "group_norm",
     "instance_norm",
     "normalize",
+    "add_layer_norm",
+    "add_rms_norm",
     "softmax",
     "log_softmax",
     "cross_entropy",
@@ -116,6 +118,8 @@ def row_case(name, D):
         # Its default eps depends on the dtype.
         "rms_norm": Case(((N, D), (D,)), {"normalized_shape": (D,), "eps": 1e-5}),
         "normalize": Case(((N, D),)),
+        "add_layer_norm": Case(((N, D), (N, D), (D,), (D,)), {"normalized_shape": (D,)}),
+        "add_rms_norm": Case(((N, D), (N, D), (D,)), {"normalized_shape": (D,), "eps": 1e-5}),
         "softmax": Case(((N, D),), {"dim": 1}),
         "log_softmax": Case(((N, D),), {"dim": 1}),
         "cross_entropy": Case(((N, D), integers(D, N), None)),

@@ -25,7 +25,7 @@ from .softmax import Softmax, LogSoftmax, Softmin
 # Normalizations.
 from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ..normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from ..normalization import GroupNorm, LayerNorm, RMSNorm
+from ..normalization import GroupNorm, LayerNorm, RMSNorm, AddLayerNorm, AddRMSNorm
 
 # Sequences.
 from .rnn import RNN, RNNCell

@@ -24,6 +24,7 @@ from .softmax import softmax, log_softmax, softmin
 
 # Normalizations.
 from ..normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
+from ..normalization import add_layer_norm, add_rms_norm
 
 # Sequences.
 from .rnn import rnn_layer, rnn_tanh_cell, rnn_relu_cell

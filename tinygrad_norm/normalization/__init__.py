@@ -3,6 +3,7 @@
 Adding one means adding its file and its line here; registration does the rest.
 """
 
+from .addnorm import AddLayerNorm, AddRMSNorm, add_layer_norm, add_rms_norm
 from .batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, batch_norm
 from .groupnorm import GroupNorm, group_norm
 from .instancenorm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, instance_norm
