@@ -156,6 +156,11 @@ class Function:
                 "for backward: the gradient would be wrong. Change a copy, or run backward first"
             )
 
+    def room(self, i: int) -> Array | None:
+        """Return an array that the gradient of input i may be written to, where an optimizer keeps one."""
+        slot = self.inputs[i].grad_slot
+        return None if slot is None else slot.room()
+
     def refuse_gradient(self, x: Tensor, dx: Array) -> None:
         """Raise for a gradient that has not the shape of its input."""
         i = next(i for i, other in enumerate(self.inputs) if other is x)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy
 
 from ..backends import Array, asarray, namespace
+from ..backends.silence import silent_context
 from .function import Function
 from .tensor import Tensor
 
@@ -77,28 +78,28 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
     leaves: dict[int, tuple[Tensor, Array]] = {}
     nodes = reachable([root.creator for root in roots if root.creator is not None])
     nodes.sort(key=operator.attrgetter("birth"), reverse=True)
+    silent = silent_context()  # infinity and NaN are results here, as in PyTorch
     try:
-        with numpy.errstate(all="ignore"):  # infinity and NaN are results here, as in PyTorch
-            for root, gradient in zip(roots, gradients, strict=True):
-                _deliver(root, _start(root, gradient), leaves)
-            for node in nodes:
-                dys = node.dys
-                if dys is None:
-                    continue
-                node.dys = None
-                if node.hooks is not None:
-                    _run_hooks(node, dys)
-                if node.outputs is not None:
-                    _fill_missing(node, dys)
-                dxs = node.run_backward(dys, retain)
-                del dys
-                for i, x in enumerate(node.inputs):
-                    dx = dxs[i]
-                    if dx is not None and node.needs[i]:
-                        if dx.shape != x.array.shape:
-                            node.refuse_gradient(x, dx)
-                        _deliver(x, dx, leaves)
-                del dxs
+        for root, gradient in zip(roots, gradients, strict=True):
+            _deliver(root, _start(root, gradient), leaves)
+        for node in nodes:
+            dys = node.dys
+            if dys is None:
+                continue
+            node.dys = None
+            if node.hooks is not None:
+                _run_hooks(node, dys)
+            if node.outputs is not None:
+                _fill_missing(node, dys)
+            dxs = silent.run(node.run_backward, dys, retain)
+            del dys
+            for i, x in enumerate(node.inputs):
+                dx = dxs[i]
+                if dx is not None and node.needs[i]:
+                    if dx.shape != x.array.shape:
+                        node.refuse_gradient(x, dx)
+                    _deliver(x, dx, leaves)
+            del dxs
     finally:
         for node in nodes:  # only after an error is anything left here
             node.dys = None
@@ -143,11 +144,11 @@ def _start(root: Tensor, gradient: Any) -> Array:
 
 def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> None:
     if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
-        dx = dx.astype(x.array.dtype)
+        dx = silent_context().run(dx.astype, x.array.dtype)
     node = x.creator
     if node is None:
         key = id(x)
-        leaves[key] = (x, dx) if key not in leaves else (x, leaves[key][1] + dx)
+        leaves[key] = (x, dx) if key not in leaves else (x, _sum(leaves[key][1], dx))
     elif node.dys is None and node.outputs is None:
         node.dys = [dx]
     else:
@@ -155,7 +156,11 @@ def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> N
         if dys is None:
             dys = node.dys = [None] * len(node.outputs or ())
         before = dys[x.index]
-        dys[x.index] = dx if before is None else before + dx
+        dys[x.index] = dx if before is None else _sum(before, dx)
+
+
+def _sum(a: Array, b: Array) -> Array:
+    return silent_context().run(operator.add, a, b)
 
 
 def _fill_missing(node: Function, dys: list[Array | None]) -> None:
@@ -187,7 +192,7 @@ def _accumulate(leaf: Tensor, dx: Array) -> None:
         namespace(dx).add(leaf.grad.array, dx, out=leaf.grad.array)
         leaf.grad.mark_written()
     elif slot is not None:
-        leaf.grad = slot(dx)
+        leaf.grad = slot.receive(dx)
     else:
         # An array that anybody else holds (the caller's dy, another leaf's gradient) is copied, so
         # that changing one .grad in place never changes another. References: leaves, dx, getrefcount.

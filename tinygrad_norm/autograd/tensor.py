@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 
@@ -31,6 +31,7 @@ _OUR_NAMES = {
 """What NumPy calls otherwise."""
 
 NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
+_new = object.__new__
 
 default_dtype = numpy.dtype(numpy.float32)
 """The dtype of Python floats."""
@@ -51,7 +52,7 @@ class Tensor:
     index: int = 0  # which output of its creator
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
-    grad_slot: Callable[[Array], Tensor] | None = None  # an optimizer's: puts the gradient in its buffer
+    grad_slot: GradSlot | None = None  # an optimizer's
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = asarray(data)
@@ -62,9 +63,9 @@ class Tensor:
         if requires_grad:
             self.requires_grad_()
 
-    @classmethod
-    def _wrap(cls, array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
-        self = Tensor.__new__(Tensor)
+    @staticmethod
+    def _wrap(array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
+        self = _new(Tensor)
         self.array = array if type(array) is numpy.ndarray else asarray_like(array)
         self.requires_grad = creator is not None
         if creator is not None:
@@ -392,6 +393,16 @@ class Tensor:
         def __le__(self, other: Any) -> Tensor: ...
         def __gt__(self, other: Any) -> Tensor: ...
         def __ge__(self, other: Any) -> Tensor: ...
+
+
+class GradSlot(Protocol):
+    """Where an optimizer keeps a leaf's gradient."""
+
+    def room(self) -> Array | None:
+        """Return the array for the gradient, to be written to in place; None while it is in use."""
+
+    def receive(self, dx: Array) -> Tensor:
+        """Return the gradient `dx` as a tensor, moved to where it is kept, unless that is in use."""
 
 
 class RemovableHandle:

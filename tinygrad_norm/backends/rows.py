@@ -11,7 +11,6 @@ this file. On other backends they are plain sums.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import math
 import operator
@@ -25,6 +24,7 @@ from typing import Any
 import numpy
 
 from . import Array
+from .silence import silent_context
 
 Axes = tuple[int, ...]
 
@@ -83,7 +83,7 @@ def run(
     x: Any = split[0]
     if type(x) is not numpy.ndarray:
         return body(*split, *whole, None)
-    if x.size <= min(FEW, _settings.block):
+    if x.size <= FEW and x.size <= _settings.block:
         return _contexts.short_rows.run(body, *split, *whole, None)
     kind = "long_rows" if x.shape[-1] >= LONG_ROW else "short_rows"
     n = x.shape[axis]
@@ -111,9 +111,7 @@ class _Contexts(threading.local):
     """
 
     def __init__(self) -> None:
-        self.short_rows = contextvars.Context()
-        self.short_rows.run(numpy.seterr, all="ignore")
-        self.long_rows = self.short_rows.copy()
+        self.short_rows, self.long_rows = silent_context(), silent_context()
         self.long_rows.run(numpy.setbufsize, LONG_ROW)
 
 
@@ -135,7 +133,7 @@ def row_sums(x: Array, weight: Array | None = None) -> Array:
     """Return Σ x over each row of x (N, D), as (N, 1); with a weight (D,), Σ weight·x."""
     if type(x) is not numpy.ndarray:
         return (x if weight is None else x * weight).sum(1, keepdims=True)
-    return numpy.dot(x, _equal(x.shape[1], 1, x.dtype) if weight is None else weight)[:, None]
+    return numpy.dot(x, _ones(x.shape[1], x.dtype) if weight is None else weight)[:, None]
 
 
 def row_dots(x: Array, y: Array) -> Array:
@@ -149,67 +147,68 @@ def column_sums(x: Array, weight: Array | None = None) -> Array:
     """Return Σ x over the rows of x (N, D), as (D,); with a weight (N, 1), Σ weight·x."""
     if type(x) is not numpy.ndarray:
         return (x if weight is None else x * weight).sum(0)
-    return numpy.dot(_equal(x.shape[0], 1, x.dtype) if weight is None else weight[:, 0], x)
+    return numpy.dot(_ones(x.shape[0], x.dtype) if weight is None else weight[:, 0], x)
 
 
 def sums(x: Array, axes: Axes) -> Array:
     """Return Σ x over `axes`, which stay with size 1; x itself where they have size 1 already."""
-    return _reduce(x, None, axes, 1)
+    if type(x) is not numpy.ndarray:
+        return x.sum(axes, keepdims=True)
+    return _summing(x.shape, axes, x.dtype).of(x)
 
 
 def means(x: Array, axes: Axes) -> Array:
     """Return the means of x over `axes`, which stay with size 1; of equal numbers, this very number."""
-    return _reduce(x, None, axes, 1) / pool_size(x.shape, axes)
+    return sums(x, axes) / pool_size(x.shape, axes)
 
 
-def dots(x: Array, y: Array, axes: Axes) -> Array:
-    """Return Σ x·y over `axes`, which stay with size 1; x and y have one shape."""
-    return _reduce(x, y, axes, 1)
+def dots(x: Array, y: Array, axes: Axes, out: Array | None = None) -> Array:
+    """Return Σ x·y over `axes`, which stay with size 1; `out` is room for products, if they are made."""
+    if type(x) is not numpy.ndarray:
+        return (x * y).sum(axes, keepdims=True)
+    return _summing(x.shape, axes, x.dtype).of_products(x, y, out)
 
 
-def mean_squares(x: Array, axes: Axes) -> Array:
-    """Return the means of x² over `axes`, which stay with size 1."""
-    return _reduce(x, x, axes, pool_size(x.shape, axes))
+class _Summing:
+    """How to sum arrays of one shape and dtype over `axes`, if the other ones are neighbours.
 
-
-def _reduce(x: Array, y: Array | None, axes: Axes, n: int) -> Array:
-    """Return Σ x·y/n over `axes`, or without y Σ x/n."""
-    layout = _layout(x.shape, axes)
-    if layout is None or type(x) is not numpy.ndarray:
-        return (x if y is None else x * y).sum(axes, keepdims=True) / n
-    before, kept, after, along_rows, shape = layout
-    if along_rows:
-        x = x.reshape(before, kept, after)
-        s = numpy.matmul(x, _equal(after, 1, x.dtype)) if y is None else numpy.vecdot(x, y.reshape(x.shape))
-        return _first_sums(s, n).reshape(shape)
-    if y is not None:
-        x = x * y
-    s = _first_sums(x.reshape(before, kept * after), n)
-    return (s if after == 1 else numpy.dot(s.reshape(kept, after), _equal(after, 1, s.dtype))).reshape(shape)
-
-
-def _first_sums(x: numpy.ndarray, n: int) -> numpy.ndarray:
-    """Return Σ x/n over the first axis of x (N, D)."""
-    if len(x) > 1:
-        return numpy.dot(_equal(len(x), 1 / n, x.dtype), x)
-    return x[0] if n == 1 else x[0] / n
-
-
-@functools.lru_cache(maxsize=256)
-def _layout(shape: tuple[int, ...], axes: Axes) -> tuple[int, int, int, bool, tuple[int, ...]] | None:
-    """Return how to see an x of `shape` as (before, kept, after), to be summed over the first and the last.
-
-    Then follow whether to begin with the last, along the rows, and the shape of the sums. None where
-    the axes that stay are not neighbours.
+    Then an array is (before, kept, after). Long rows are summed first, short ones last.
     """
-    kept = [axis for axis in range(len(shape)) if axis not in axes]
-    if 0 in shape or not kept or kept[-1] - kept[0] >= len(kept):
-        return None
-    first, behind = kept[0], kept[-1] + 1
-    before, after = math.prod(shape[:first]), math.prod(shape[behind:])
-    along_rows = after >= LONG_ROW or before == 1 < after
-    sums = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
-    return before, math.prod(shape[first:behind]), after, along_rows, sums
+
+    def __init__(self, shape: tuple[int, ...], axes: Axes, dtype: numpy.dtype) -> None:
+        kept = [axis for axis in range(len(shape)) if axis not in axes]
+        self.axes = axes
+        self.sums = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
+        self.by_product = 0 not in shape and len(kept) > 0 and kept[-1] - kept[0] < len(kept)
+        if self.by_product:
+            first, behind = kept[0], kept[-1] + 1
+            sizes = shape[:first], shape[first:behind], shape[behind:]
+            self.rows = self.before, self.kept, self.after = tuple(map(math.prod, sizes))
+            self.rows_first = self.after >= LONG_ROW or self.before == 1 < self.after
+            self.ones_before, self.ones_after = numpy.ones(self.before, dtype), numpy.ones(self.after, dtype)
+
+    def of(self, x: numpy.ndarray) -> numpy.ndarray:
+        if not self.by_product:
+            return x.sum(self.axes, keepdims=True)
+        if self.rows_first:
+            return self._of_columns(numpy.matmul(x.reshape(self.rows), self.ones_after))
+        if self.before == 1:
+            return x
+        s = numpy.dot(self.ones_before, x.reshape(self.before, self.kept * self.after))
+        if self.after > 1:
+            s = numpy.dot(s.reshape(self.kept, self.after), self.ones_after)
+        return s.reshape(self.sums)
+
+    def of_products(self, x: numpy.ndarray, y: numpy.ndarray, out: numpy.ndarray | None) -> numpy.ndarray:
+        if not self.by_product or not self.rows_first:
+            return self.of(numpy.multiply(x, y, out=out))
+        return self._of_columns(numpy.vecdot(x.reshape(self.rows), y.reshape(self.rows)))
+
+    def _of_columns(self, x: numpy.ndarray) -> numpy.ndarray:
+        return (x if self.before == 1 else numpy.dot(self.ones_before, x)).reshape(self.sums)
+
+
+_summing = functools.lru_cache(maxsize=256)(_Summing)
 
 
 @functools.lru_cache(maxsize=256)
@@ -240,9 +239,8 @@ def spread(v: Array, x: Array) -> Array:
     return wide
 
 
-@functools.lru_cache(maxsize=256)
-def _equal(n: int, value: float, dtype: numpy.dtype) -> numpy.ndarray:
-    """Return n times `value`, to be read only."""
-    array = numpy.full(n, value, dtype)
-    array.flags.writeable = False
-    return array
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: numpy.dtype) -> numpy.ndarray:
+    ones = numpy.ones(n, dtype)
+    ones.flags.writeable = False
+    return ones

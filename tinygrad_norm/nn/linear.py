@@ -32,12 +32,12 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel
+from ..backends import Array, kernel, namespace
 from ..backends.rows import column_sums
 from ..module import Module, Parameter
 from ..normalization.checks import check_input, check_vector
 from ..ops import ones
-from ..ops.half import narrow, widen
+from ..ops.half import is_half, narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
 from . import init
@@ -60,12 +60,12 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 
 @kernel
 def linear_backward(
-    dy: Array, x: Array, weight: Array, needs: Sequence[bool]
+    dy: Array, x: Array, weight: Array, needs: Sequence[bool], out: Array | None = None
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Return dx (N, D), dweight (K, D) and dbias (K,), each where `needs` wants it."""
+    """Return dx (N, D), dweight (K, D), in `out` if given, and dbias (K,), each where `needs` wants it."""
     dy = widen(dy)
     dx = dy @ widen(weight) if needs[0] else None
-    dweight = dy.T @ widen(x) if needs[1] else None
+    dweight = namespace(dy).matmul(dy.T, widen(x), out=out) if needs[1] else None
     return dx, dweight, column_sums(dy) if needs[2] else None
 
 
@@ -83,9 +83,10 @@ class LinearFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         rows, weight = self.saved
+        out = self.room(1) if self.needs[1] and not is_half(weight) else None
         if dy.ndim == 2:
-            return linear_backward(dy, rows, weight, self.needs)
-        dx, *others = linear_backward(dy.reshape(len(rows), len(weight)), rows, weight, self.needs)
+            return linear_backward(dy, rows, weight, self.needs, out)
+        dx, *others = linear_backward(dy.reshape(len(rows), len(weight)), rows, weight, self.needs, out)
         return None if dx is None else dx.reshape(*dy.shape[:-1], rows.shape[1]), *others
 
 

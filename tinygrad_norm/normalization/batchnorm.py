@@ -42,7 +42,7 @@ from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ..backends.teams import Teams
 from ..registry import Case, ErrorCase, Input, positive, register
-from .checks import check_channels, check_pool, check_vector
+from .checks import check_channels, check_pool, check_vectors
 from .moments import (
     check_eps,
     fixed_norm_backward,
@@ -221,10 +221,10 @@ class _PerChannel(Function):
     def lay_out(self, x: Array, *vectors: Array | None) -> list[Array | None]:
         self.shape = x.shape
         pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        return [pools, *(None if v is None else v.reshape(1, -1, 1) for v in vectors)]
+        return [pools, *[None if v is None else v.reshape(1, -1, 1) for v in vectors]]
 
     def restore(self, dx: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
-        return dx.reshape(self.shape), *(None if v is None else v.reshape(-1) for v in vectors)
+        return dx.reshape(self.shape), *[None if v is None else v.reshape(-1) for v in vectors]
 
 
 class BatchNormFunction(_PerChannel):
@@ -292,9 +292,7 @@ def batch_norm(
     Source: Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
     C = check_channels(input, "batch_norm")
-    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    for name, vector in vectors.items():
-        check_vector(vector, name, (C,))
+    check_vectors((C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")

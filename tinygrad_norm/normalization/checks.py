@@ -24,6 +24,13 @@ def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:
         raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
 
 
+def check_vectors(shape: Shape, **vectors: Tensor | None) -> None:
+    """Refuse any vector, given by name, whose shape is not `shape`."""
+    for name, vector in vectors.items():
+        if vector is not None and vector.array.shape != shape:
+            check_vector(vector, name, shape)
+
+
 def check_channels(x: Tensor, name: str, channels: int | None = None) -> int:
     """Return the number of channels of x (N, C, ...), which must be `channels` where that is given."""
     check_input(x, name)

@@ -37,7 +37,7 @@ from ..backends.launch import CudaSource, contiguous, kept_bytes, teams, wide, w
 from ..backends.teams import BACKWARD_SHAPES
 from ..registry import Case, ErrorCase, Input, positive, register
 from .batchnorm import batch_norm, batch_norm_composed
-from .checks import check_channels, check_pool, check_vector
+from .checks import check_channels, check_pool, check_vectors
 from .moments import check_eps, pool_norm_backward, pool_norm_forward
 from .running import RunningNorm, unbiased, update_running
 
@@ -168,9 +168,7 @@ def instance_norm(
     C = check_channels(input, "instance_norm")
     if input.ndim < 3:
         raise ValueError(f"instance_norm takes x (N, C, positions...), got shape {input.shape}")
-    vectors = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    for name, vector in vectors.items():
-        check_vector(vector, name, (C,))
+    check_vectors((C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     S = math.prod(input.shape[2:])

@@ -33,7 +33,7 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import dots, largest, mean_squares, means, pool_size, run, smallest, spread, sums
+from ..backends.rows import dots, largest, means, pool_size, run, smallest, spread, sums
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -49,7 +49,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
     """
     mean = means(x, axes)
     centered = namespace(x).subtract(x, spread(mean, x), out=out)
-    var = mean_squares(centered, axes)
+    var = dots(centered, centered, axes) / pool_size(x.shape, axes)
     if var.size and not largest(var) < math.inf:
         mean, var, rstd = _scaled_moments(x, axes, eps)
         return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
@@ -58,7 +58,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
-    mean_square = mean_squares(x, axes)
+    mean_square = dots(x, x, axes) / pool_size(x.shape, axes)
     if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
         return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
@@ -87,13 +87,14 @@ def check_eps(eps: float) -> None:
 
 def is_extreme(rstd: Array) -> bool:
     """Say whether some rstd is so small or large that products of three of them are not right any more."""
-    limit = _cube_root_of_tiny(rstd.dtype)
-    return rstd.size > 0 and not (limit < smallest(rstd) and largest(rstd) < 1 / limit)
+    low, high = _limits_of_cubes(rstd.dtype)
+    return rstd.size > 0 and not (low < smallest(rstd) and largest(rstd) < high)
 
 
 @functools.cache
-def _cube_root_of_tiny(dtype: numpy.dtype) -> float:
-    return float(numpy.finfo(dtype).tiny) ** (1 / 3)
+def _limits_of_cubes(dtype: numpy.dtype) -> tuple[float, float]:
+    low = float(numpy.finfo(dtype).tiny) ** (1 / 3)
+    return low, 1 / low
 
 
 def _scaled_moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Array]:
@@ -170,17 +171,20 @@ def _pool_backward(
         dx, *affine = _pool_backward(dy, centered, weight, bias, 0 * ones, ones, axes, inner, out)
         dx *= rstd
         return dx, *affine
-    sum_dy, sum_dy_centered = sums(dy, inner), dots(dy, centered, inner)
+    dx = xp.empty_like(x) if out is None else out
+    sum_dy, sum_dy_centered = sums(dy, inner), dots(dy, centered, inner, dx)
     dweight = None if weight is None else unbroadcast(sum_dy_centered * rstd, weight.shape)
     dbias = None if bias is None else unbroadcast(sum_dy, bias.shape)
-    scale = rstd if weight is None else rstd * weight
-    minus_1_over_n = -1 / pool_size(x.shape, axes)
-    k = sums(scale * sum_dy_centered, axes) * (rstd * rstd * minus_1_over_n)
-    c = sums(scale * sum_dy, axes) * minus_1_over_n
-    dx = xp.multiply(dy, spread(scale, x), out=out)
-    centered *= spread(k, x)
+    scale, sum_g, sum_g_centered = rstd, sum_dy, sum_dy_centered
+    if weight is not None:
+        scale, sum_g, sum_g_centered = rstd * weight, weight * sum_dy, weight * sum_dy_centered
+    if inner != axes:
+        sum_g, sum_g_centered = sums(sum_g, axes), sums(sum_g_centered, axes)
+    minus_r_over_n = rstd * (-1 / pool_size(x.shape, axes))
+    xp.multiply(dy, spread(scale, x), out=dx)
+    centered *= spread(minus_r_over_n * rstd * rstd * sum_g_centered, x)
     dx += centered
-    dx += spread(c, x)
+    dx += spread(minus_r_over_n * sum_g, x)
     return dx, dweight, dbias
 
 

@@ -14,12 +14,12 @@ def is_half(x: Array) -> bool:
 
 def widen(x: Array) -> Array:
     """Return `x` in the precision in which it is accumulated: float32 for half types, else its own."""
-    return x.astype(numpy.float32) if is_half(x) else x
+    return x.astype(numpy.float32) if x.dtype.itemsize == 2 and is_half(x) else x
 
 
 def narrow(y: Any, like: Array) -> Any:
     """Return `y`, accumulated from `widen(like)`, in the dtype of `like`; what is too large becomes ∞."""
-    if not is_half(like):
+    if like.dtype.itemsize != 2 or not is_half(like):
         return y
     with numpy.errstate(over="ignore"):
         return y.astype(like.dtype)

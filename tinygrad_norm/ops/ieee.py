@@ -6,17 +6,14 @@ was set once and for all: 50 ns instead of 1 µs, so that even an addition can a
 arrays and does not come back to `silent` itself: a context is entered once at a time.
 """
 
-import contextvars
 import threading
 
-import numpy
+from ..backends.silence import silent_context
 
 
 class _Silent(threading.local):
     def __init__(self) -> None:
-        context = contextvars.Context()
-        context.run(numpy.seterr, all="ignore")
-        self.run = context.run
+        self.run = silent_context().run
 
 
 silent = _Silent()

@@ -61,8 +61,14 @@ class Place:
         """Count who holds this gradient's view, and who any view of the memory of all."""
         return getrefcount(self.gradient), getrefcount(self.memory)
 
+    def room(self) -> Array | None:
+        """Return the gradient's view, to be written to, if nobody else holds it."""
+        return self.gradient if self.references() == self.nobody else None
+
     def receive(self, dx: Array) -> Tensor:
-        """Return the gradient `dx` as a tensor, written to its place where that is free: for `grad_slot`."""
+        """Return the gradient `dx` as a tensor, copied to its place if that is free and dx not there yet."""
+        if dx is self.gradient:
+            return Tensor._wrap(dx)
         free = self.references() == self.nobody
         if not free or dx.dtype != self.gradient.dtype or backend_of(dx) is not backend_of(self.gradient):
             return Tensor._wrap(dx.copy())
@@ -74,7 +80,7 @@ class Place:
         parameter = self.parameter
         self.values[...] = parameter.array
         parameter.array = self.values
-        parameter.grad_slot = self.receive
+        parameter.grad_slot = self
         parameter.mark_written()
 
 
