@@ -29,7 +29,7 @@ IMAGES = {
     "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", norm_first=True),
 }
 TEXT = {
-    "transformer": Recipe("layer", 6, 2e-3, 8, "adamw", norm_first=True),
+    "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
 }
 
