@@ -1,4 +1,4 @@
-"""What the registry cannot say of residual sum and norm in one: modules, one output alone, extremes, bytes."""
+"""What the registry cannot say of residual sum and norm in one: modules, single outputs, extremes, bytes."""
 
 import shutil
 

@@ -1,11 +1,12 @@
 // Residual sum and normalization in one pass: s = x + z (N, D), y = norm(s).
 //
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
-// Forward       reads x and z once, writes s and y once: 4·N·D values. The sum stays in
-//               registers or shared memory, rounded to its storage type: y is what norm(s) would be.
-// Backward      reads dy, s and ds once, writes dx once: 4·N·D values. dx is the gradient of both
-//               terms. Blocks go through many rows and keep Σ dy·x̂ and Σ dy of their columns; column_sums
-//               adds up what the blocks wrote.
+// Forward       reads x and z once, writes s and y once: 4·N·D values. The sum stays in registers or
+//               shared memory, rounded to its storage type: y is what norm(s) would be.
+// Backward      reads dy, s and ds once, writes dx once: 4·N·D values. dx is the gradient of x and of z.
+//               mean(g) is taken off last: before, a fused multiply-add would leave the rounding error of
+//               w·dy, times r. Blocks go through many rows and keep Σ dy·x̂ and Σ dy of their columns;
+//               column_sums adds up what the blocks wrote.
 // each          is 1/D.
 // Accumulation  float, for double in double. weight, bias, mean, rstd, dweight, dbias have that type.
 
@@ -90,7 +91,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   if (n < N && lane_of_team<TEAM>() == 0) rstd[n] = of_row.rstd_of_row();
 }
 
-// dx = ds + r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy; dweights and dbiases (blocks, D) are partial sums.
+// dx = ds + r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy; dweights and dbiases (blocks, D) are partial sums.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     add_layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ ds, const T* __restrict__ s,
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
         const A x_hat = (A(values.at[v]) - m) * r;
-        out.at[v] = T(A(direct.at[v]) + r * (w.at[v] * A(dys.at[v]) - mean_g - x_hat * mean_g_x_hat));
+        out.at[v] = T(A(direct.at[v]) + r * (w.at[v] * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
       }
       store(dx + n * D + i, out);
     });
