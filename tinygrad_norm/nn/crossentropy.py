@@ -39,10 +39,9 @@ from ..normalization.checks import check_input
 from ..ops import arange, ones
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
-from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, Input, fixed, integers, positive, register
 from .reduction import check_reduction, reduce_losses, spread_gradient
-from .softmax import as_rows, from_rows, log_softmax_forward, total
+from .softmax import as_rows, from_rows, log_softmax_forward, maxima, total
 from .targets import by_class, check_class_weight, check_classes, locate
 
 _kernels = CudaSource(__file__)
@@ -79,7 +78,7 @@ def cross_entropy_composed(
 def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
     """Return -log p of the targets and p: x and p (N, C) or (N, C, S), index (N,) or (N, S) into flat x."""
     xp = namespace(x)
-    z = x - largest_or_0(x, (1,), True)
+    z = x - maxima(x)
     true = z.reshape(-1)[index]
     p = xp.exp(z, out=z)
     sums = total(p)

@@ -27,7 +27,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, teams
-from ..backends.rows import largest, row_dots, row_sums, run, smallest
+from ..backends.rows import largest, row_dots, row_maxima, row_sums, run, smallest
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module
 from ..normalization.checks import check_input
@@ -77,6 +77,11 @@ def inner(a: Array, b: Array) -> Array:
     return row_dots(a, b) if a.ndim == 2 else (a * b).sum(1, keepdims=True)
 
 
+def maxima(x: Array) -> Array:
+    """Return max x over axis 1, which stays with size 1; 0 where that axis is empty."""
+    return row_maxima(x) if x.ndim == 2 and x.size else largest_or_0(x, (1,), True)
+
+
 _HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
 
 
@@ -93,7 +98,7 @@ def softmax_forward(x: Array) -> Array:
 def _softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
     xp = namespace(x)
     moderate = not x.size or (largest(x) < _HARMLESS and smallest(x) > -_HARMLESS)
-    y = xp.exp(x if moderate else xp.subtract(x, x.max(1, keepdims=True), out=out), out=out)
+    y = xp.exp(x if moderate else xp.subtract(x, maxima(x), out=out), out=out)
     y *= xp.reciprocal(total(y))
     return (y,)
 
@@ -130,7 +135,7 @@ def log_softmax_forward(x: Array) -> Array:
 
 def _log_softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
     xp = namespace(x)
-    y = xp.subtract(x, largest_or_0(x, (1,), True), out=out)
+    y = xp.subtract(x, maxima(x), out=out)
     y -= xp.log(total(xp.exp(y)))
     return (y,)
 
