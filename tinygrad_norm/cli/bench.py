@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..bench.timing import SETTINGS, best_times, environment, is_fair
+from .gpu import gpu
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed: the same work, interleaved, in one run.")
+bench.command()(gpu)
 
 
 @bench.callback()
