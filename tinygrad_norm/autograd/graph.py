@@ -196,8 +196,16 @@ def _accumulate(leaf: Tensor, dx: Array) -> None:
     else:
         # An array that anybody else holds (the caller's dy, another leaf's gradient) is copied, so
         # that changing one .grad in place never changes another. References: leaves, dx, getrefcount.
-        owned = dx.base is None and isinstance(dx, numpy.ndarray) and sys.getrefcount(dx) <= _OWN_REFERENCES
+        owned = sys.getrefcount(dx) <= _OWN_REFERENCES and isinstance(dx, numpy.ndarray) and _is_alone(dx)
         leaf.grad = Tensor._wrap(dx if owned else dx.copy())
+
+
+def _is_alone(dx: numpy.ndarray) -> bool:
+    """Say whether `dx` is no view, or one of an array as large, a reshaped one, that nobody else knows."""
+    if dx.base is None:
+        return True
+    whole = isinstance(dx.base, numpy.ndarray) and dx.base.flags.owndata and dx.base.size == dx.size
+    return whole and sys.getrefcount(dx.base) == _VIEWS_REFERENCES
 
 
 def _own_references() -> int:
@@ -213,3 +221,5 @@ def _own_references() -> int:
 
 
 _OWN_REFERENCES = _own_references()
+_VIEW = numpy.zeros(2).reshape(2, 1)
+_VIEWS_REFERENCES = sys.getrefcount(_VIEW.base)

@@ -16,7 +16,7 @@ import math
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -33,11 +33,18 @@ MANY = 1 << 19  # from here on, threads pay
 LONG_ROW = 256  # elements: NumPy's inner loop is worth its start
 
 
+def _threads(environment: Mapping[str, str]) -> int:
+    text = environment.get("TINYGRAD_NORM_THREADS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"TINYGRAD_NORM_THREADS must be a number of at least 1, got {text!r}")
+    return int(text)
+
+
 class _Settings(threading.local):
     """How bodies are run: elements in a block, and threads."""
 
-    block = 1 << 17
-    threads = int(os.environ.get("TINYGRAD_NORM_THREADS", "1"))
+    block = 1 << 18
+    threads = _threads(os.environ)
 
 
 _settings = _Settings()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy
 from ..autograd import grad
 from ..autograd.tensor import Tensor
 from ..registry import REGISTRY, Case, Op
-from .timing import best_times
+from .timing import best_times, torch_if_installed
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,33 @@ class Row:
     torch: float | None
     floor: float
 
+    @property
+    def to_torch(self) -> float | None:
+        """Our time in units of PyTorch's."""
+        return None if self.torch is None else self.ours / self.torch
 
-def benchmark_cases(names: list[str] | None = None) -> list[tuple[Op, Case]]:
-    """Return (op, case) for every benchmark size of the named ops, or of all."""
-    ops = [REGISTRY[name] for name in names] if names else REGISTRY.values()
-    return [(op, case) for op in ops for case in op.bench]
+    @property
+    def to_composed(self) -> float | None:
+        """The time of our closed form in units of that of our own composed form."""
+        return None if self.composed is None else self.ours / self.composed
+
+    @property
+    def bandwidth(self) -> float:
+        """The fraction of a copy's bandwidth that is reached; above 1 is possible within the caches."""
+        return self.floor / self.ours
+
+
+def benchmark_cases(names: Sequence[str] = ()) -> list[tuple[Op, Case]]:
+    """Return (op, case) for every benchmark size of the named ops, or of all.
+
+    Raises:
+        ValueError: for a name that is not registered, or has no benchmark sizes.
+    """
+    timed = [name for name, op in REGISTRY.items() if op.bench]
+    for name in names:
+        if name not in timed:
+            raise ValueError(f"no op {name!r} with benchmark sizes: choose of {', '.join(timed)}")
+    return [(op, case) for op in map(REGISTRY.get, names or timed) if op is not None for case in op.bench]
 
 
 def measure(op: Op, case: Case, seconds: float, copy_rate: float) -> Row:
@@ -49,10 +71,17 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float) -> Row:
     if torch_run is not None:
         contestants["torch"] = torch_run
     best = best_times(contestants, seconds)
-    y_bytes = ours().nbytes
-    read = sum(array.nbytes for pair in drawn if pair is not None for array in pair[:1])
-    moved = 2 * read + 2 * y_bytes
+    read = sum(pair[0].nbytes for pair in drawn if pair is not None)
+    gradients = sum(pair[0].nbytes for pair in drawn if pair is not None and pair[1])
+    moved = read + gradients + 2 * sum(y.nbytes for y in ours())
     return Row(op.name, str(case), best["ours"], best.get("composed"), best.get("torch"), moved / copy_rate)
+
+
+def measure_all(names: Sequence[str], seconds: float) -> Iterator[Row]:
+    """Yield a row per benchmark case, `seconds` each."""
+    copy_rate = copy_bandwidth()
+    for op, case in benchmark_cases(names):
+        yield measure(op, case, seconds, copy_rate)
 
 
 def copy_bandwidth(nbytes: int = 1 << 28) -> float:
@@ -60,9 +89,9 @@ def copy_bandwidth(nbytes: int = 1 << 28) -> float:
     source, target = numpy.ones(nbytes // 4, numpy.float32), numpy.empty(nbytes // 4, numpy.float32)
     best = float("inf")
     for _ in range(10):
-        start = time.perf_counter()
+        start = time.process_time()
         numpy.copyto(target, source)
-        best = min(best, time.perf_counter() - start)
+        best = min(best, time.process_time() - start)
     return 2 * nbytes / best
 
 
@@ -73,14 +102,21 @@ def _single(array: numpy.ndarray) -> numpy.ndarray:
 def _our_run(op: Op, case: Case, drawn: list[Any], function: Callable[..., Any]) -> Callable[[], Any]:
     tensors = [None if pair is None else Tensor(pair[0], requires_grad=pair[1]) for pair in drawn]
     leaves = [t for t in tensors if t is not None and t.requires_grad]
-    dy = _dy(op.call(tensors, case.options, function).array)
+    dys = [_dy(y.array) for y in _varying(op.call(tensors, case.options, function))]
 
-    def run() -> numpy.ndarray:
-        y = op.call(tensors, case.options, function)
-        grad(y, leaves, dy)
-        return y.array
+    def run() -> list[numpy.ndarray]:
+        ys = _varying(op.call(tensors, case.options, function))
+        grad(ys, leaves, dys)
+        return [y.array for y in ys]
 
     return run
+
+
+def _varying(result: Any) -> list[Any]:
+    """Return the outputs, however nested, that have a gradient."""
+    if isinstance(result, tuple | list):
+        return [y for part in result for y in _varying(part)]
+    return [result] if result is not None and result.requires_grad else []
 
 
 def _dy(y: numpy.ndarray) -> numpy.ndarray:
@@ -88,11 +124,8 @@ def _dy(y: numpy.ndarray) -> numpy.ndarray:
 
 
 def _torch_run(op: Op, case: Case, drawn: list[Any]) -> Callable[[], Any] | None:
-    try:
-        import torch
-    except ImportError:
-        return None
-    if not op.torch:
+    torch = torch_if_installed()
+    if torch is None or not op.torch:
         return None
     module, name = op.torch.rsplit(".", 1)
     function = getattr(importlib.import_module(module), name)
@@ -100,16 +133,10 @@ def _torch_run(op: Op, case: Case, drawn: list[Any]) -> Callable[[], Any] | None
         None if pair is None else torch.from_numpy(pair[0].copy()).requires_grad_(pair[1]) for pair in drawn
     ]
     leaves = [t for t in tensors if t is not None and t.requires_grad]
-    dy = torch.from_numpy(_dy(op.call(tensors, case.options, function).detach().numpy()))
+    ys = _varying(op.call(tensors, case.options, function))
+    dys = [torch.from_numpy(_dy(y.detach().numpy())) for y in ys]
 
     def run() -> None:
-        torch.autograd.grad(op.call(tensors, case.options, function), leaves, dy)
+        torch.autograd.grad(_varying(op.call(tensors, case.options, function)), leaves, dys)
 
     return run
-
-
-def measure_all(names: list[str] | None, seconds: float) -> Iterator[Row]:
-    """Yield a row per benchmark case, `seconds` each."""
-    copy_rate = copy_bandwidth()
-    for op, case in benchmark_cases(names):
-        yield measure(op, case, seconds, copy_rate)

@@ -1,82 +1,58 @@
-"""A whole training step of a small network: forward, loss, backward, optimizer. Ours against PyTorch's."""
+"""A whole training step of a small network: forward, loss, backward, optimizer; and the tape alone."""
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import numpy
 
-from .. import nn, optim
+from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..module import Module
-from ..nn import functional as F
+from ..backends import Array
+from .networks import steps
+from .timing import best_times, torch_if_installed
 
 BATCH = 64
 
 
-def _mlp(nn: Any) -> Any:
-    """Build the same network from our `nn` or from PyTorch's: 64-128-128-10 with BatchNorm."""
-    return nn.Sequential(
-        nn.Linear(64, 128),
-        nn.BatchNorm1d(128),
-        nn.ReLU(),
-        nn.Linear(128, 128),
-        nn.BatchNorm1d(128),
-        nn.ReLU(),
-        nn.Linear(128, 10),
-    )
-
-
-def _batch() -> tuple[numpy.ndarray, numpy.ndarray]:
-    rng = numpy.random.default_rng(0)
-    return rng.random((BATCH, 64), numpy.float32), rng.integers(0, 10, BATCH)
-
-
-def our_step(model: Module) -> Callable[[], float]:
-    """Return a function that does one Adam step of `model` and returns the loss."""
-    x, labels = (Tensor(array) for array in _batch())
-    optimizer = optim.Adam(model.parameters(), lr=1e-3)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    return step
-
-
-def torch_step(weights: dict[str, numpy.ndarray], fused: bool = False) -> Callable[[], float]:
-    """Return the same for PyTorch in eager mode, from the same weights.
-
-    Raises:
-        ImportError: where PyTorch is not installed.
-    """
-    import torch
-
-    model = _mlp(torch.nn)
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    x, labels = (torch.from_numpy(array) for array in _batch())
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        return float(loss.item())
-
-    return step
-
-
 def contestants() -> dict[str, Callable[[], float]]:
-    """Return the steps to compare, all from the same weights; PyTorch's where it is installed."""
-    model = _mlp(nn)
-    weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    steps = {"tinygrad_norm": our_step(model)}
-    try:
-        steps["PyTorch eager"] = torch_step(weights)
-        steps["PyTorch eager, fused Adam"] = torch_step(weights, fused=True)
-    except ImportError:
-        pass
-    return steps
+    """Return the steps to compare, all from the same weights and on the same batch of 64."""
+    rng = numpy.random.default_rng(0)
+    images, labels = rng.random((BATCH, 64), numpy.float32), rng.integers(0, 10, BATCH)
+    return {name: partial(step, images, labels) for name, step in steps().items()}
+
+
+class Nothing(Function):
+    """y = x · dx = dy"""
+
+    def forward(self, x: Array) -> Array:
+        return x
+
+    def backward(self, dy: Array) -> Gradients:
+        return dy
+
+
+def tape_times(seconds: float, length: int = 100) -> dict[str, float]:
+    """Return the seconds that a recorded op costs beside its arithmetic, forward and backward.
+
+    Ours is that of a chain of ops which do nothing; PyTorch's that of views, which do next to nothing.
+    """
+    x = Tensor(numpy.ones((), numpy.float32), requires_grad=True)
+
+    def ours() -> None:
+        y = x
+        for _ in range(length):
+            y = Nothing.apply(y)
+        y.backward()
+
+    chains: dict[str, Callable[[], None]] = {"tinygrad_norm": ours}
+    torch = torch_if_installed()
+    if torch is not None:
+        chains["PyTorch"] = partial(_torch_chain, torch.ones((), requires_grad=True), length)
+    return {name: time / length for name, time in best_times(chains, seconds).items()}
+
+
+def _torch_chain(x: object, length: int) -> None:
+    y = x
+    for _ in range(length):
+        y = y.view(())  # type: ignore[attr-defined]
+    y.backward()  # type: ignore[attr-defined]

@@ -15,14 +15,11 @@ import numpy
 Contestants = Mapping[str, Callable[[], Any]]
 
 
-def best_times(
-    contestants: Contestants, seconds: float = 1.0, on_round: Callable[[float], Any] = lambda done: None
-) -> dict[str, float]:
+def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, float]:
     """Return each contestant's best processor time in seconds for one call.
 
     They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one call that brings back
     into the caches what the others drove out, then as many timed ones as take about four milliseconds.
-    `on_round` is told the fraction of the time that is over.
     """
     calls = {name: _calls_per_round(function) for name, function in contestants.items()}
     best = dict.fromkeys(contestants, float("inf"))
@@ -36,7 +33,6 @@ def best_times(
                 function()
             best[name] = min(best[name], (time.process_time() - began) / n)
         rounds += 1
-        on_round(min(1.0, (time.perf_counter() - start) / seconds))
     return best
 
 
@@ -60,17 +56,19 @@ def is_fair() -> bool:
     return all(os.environ.get(name) == value for name, value in SETTINGS.items())
 
 
-def _torch() -> Any:
+def torch_if_installed() -> Any:
+    """Return PyTorch, on one thread, or None."""
     try:
         import torch
     except ImportError:
         return None
+    torch.set_num_threads(1)
     return torch
 
 
 def environment() -> dict[str, str]:
     """Return what a reader needs to compare figures: versions, threads, processor."""
-    torch = _torch()
+    torch = torch_if_installed()
     return {
         "processor": _processor(),
         "cores": str(os.cpu_count()),

@@ -1,0 +1,245 @@
+"""The row machine: blocks and threads change nothing but the time; sums are sums; NumPy's settings stay."""
+
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.autograd import Tensor, grad
+from tinygrad_norm.backends import rows
+from tinygrad_norm.backends.rows import run, settings
+from tinygrad_norm.nn import functional as F
+
+RNG = np.random.default_rng(0)
+# Each with more than one pool along the axis of the blocks, so that small blocks split it.
+LAYERS = {
+    "layer_norm": lambda x, w, b: F.layer_norm(x, x.shape[1:], w, b),
+    "rms_norm": lambda x, w, b: F.rms_norm(x, x.shape[1:], w),
+    "batch_norm": lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+    "instance_norm": lambda x, w, b: F.instance_norm(x, None, None, w, b),
+    "group_norm": lambda x, w, b: F.group_norm(x, 2, w, b),
+    "softmax": lambda x, w, b: F.softmax(x, 1) * 1.0,
+    "log_softmax": lambda x, w, b: F.log_softmax(x, -1) * 1.0,
+}
+
+
+def results(layer, shape=(5, 4, 3), dtype=np.float64, scale=1.0):
+    """y, dx, dweight and dbias, contracted with a random dy."""
+    rng = np.random.default_rng(1)
+    x = Tensor((rng.normal(size=shape) * scale).astype(dtype), requires_grad=True)
+    affine = shape[1:] if layer in ("layer_norm", "rms_norm") else shape[1:2]
+    w, b = (Tensor(rng.normal(size=affine).astype(dtype), requires_grad=True) for _ in range(2))
+    y = LAYERS[layer](x, w, b)
+    dxs = grad(y, [x, w, b], rng.normal(size=y.shape).astype(dtype), allow_unused=True)
+    return [y.array, *(dx.array for dx in dxs if dx is not None)]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("block", [1, 2, 7, 24])
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_blocks_and_threads_change_no_result(layer, block, threads, monkeypatch):
+    monkeypatch.setattr(rows, "MANY", 0)
+    whole = results(layer)
+    with settings(block=block, threads=threads):
+        blocks = results(layer)
+        again = results(layer)
+    for a, b, c in zip(whole, blocks, again, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(b, c)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_threads_change_not_a_bit(layer, monkeypatch):
+    monkeypatch.setattr(rows, "MANY", 0)
+    with settings(block=12):
+        one = results(layer, (7, 4, 6), np.float32)
+    for threads in (2, 4):
+        with settings(block=12, threads=threads):
+            for a, b in zip(one, results(layer, (7, 4, 6), np.float32), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_inputs_are_split_without_being_asked(threads):
+    whole = {}
+    for block in (1 << 30, 1 << 18):
+        with settings(block=block, threads=threads):
+            whole[block] = results("layer_norm", (600, 1000), np.float32)
+    for a, b in zip(*whole.values(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_of_extreme_numbers_are_as_silent_as_the_whole(threads, monkeypatch):
+    monkeypatch.setattr(rows, "MANY", 0)
+    for layer in ("layer_norm", "batch_norm", "rms_norm"):
+        with settings(block=12, threads=threads):
+            for array in results(layer, (6, 4, 3), np.float32, scale=1e30):
+                assert np.isfinite(array).all()
+
+
+def test_a_body_runs_in_blocks_of_whole_rows():
+    seen = []
+
+    def body(x, weight, out):
+        seen.append(len(x))
+        return np.multiply(x, weight, out=out), x.sum(0)
+
+    x = np.arange(20.0).reshape(10, 2)
+    with settings(block=7):
+        y, total = run(body, (x,), (3.0,), add=True)
+    assert seen == [3, 3, 3, 1]
+    np.testing.assert_array_equal(y, 3 * x)
+    np.testing.assert_array_equal(total, x.sum(0))
+
+
+def test_further_results_are_joined_along_the_axis():
+    x = RNG.normal(size=(3, 4, 2))
+    with settings(block=6):
+        y, sums = run(lambda x, out: (np.negative(x, out=out), x.sum((0, 2), keepdims=True)), (x,), axis=1)
+    np.testing.assert_array_equal(y, -x)
+    np.testing.assert_allclose(sums, x.sum((0, 2), keepdims=True))
+
+
+def test_settings_are_of_the_thread_and_come_back():
+    def block_elsewhere():
+        found.append(rows._settings.block)
+
+    before, found = rows._settings.block, []
+    with settings(block=5):
+        with settings(threads=3):
+            assert (rows._settings.block, rows._settings.threads) == (5, 3)
+        assert rows._settings.threads == 1
+        thread = threading.Thread(target=block_elsewhere)
+        thread.start()
+        thread.join()
+    assert found == [before]
+    assert rows._settings.block == before
+
+
+@pytest.mark.parametrize("wrong", [{"block": 0}, {"threads": -1}])
+def test_settings_below_one_are_refused(wrong):
+    with pytest.raises(ValueError, match="at least 1"), settings(**wrong):
+        pass
+
+
+def test_numpys_own_settings_stay(monkeypatch):
+    monkeypatch.setattr(rows, "MANY", 0)
+    size, handling, seen = np.getbufsize(), np.geterr(), []
+
+    def body(x, out):
+        seen.append((np.getbufsize(), np.geterr()["over"]))
+        return (np.negative(x, out=out),)
+
+    for threads in (1, 2):
+        with settings(block=1024, threads=threads):
+            run(body, (np.ones((64, rows.LONG_ROW)),))
+    assert set(seen) == {(rows.LONG_ROW, "ignore")}
+    assert (np.getbufsize(), np.geterr()) == (size, handling)
+
+    def failing(x, out):
+        raise RuntimeError("in a body")
+
+    with pytest.raises(RuntimeError, match="in a body"):
+        run(failing, (np.ones((64, 4096)),))
+    assert (np.getbufsize(), np.geterr()) == (size, handling)
+
+
+SHAPES = [
+    ((4, 3), (1,)),
+    ((4, 3), (0,)),
+    ((6, 5, 1), (0, 2)),
+    ((6, 5, 4), (0, 2)),
+    ((3, 5, 300), (0, 2)),
+    ((1, 5, 4), (0, 2)),
+    ((3, 5, 4), (2,)),
+    ((2, 3, 2, 5), (2, 3)),
+    ((2, 3, 2, 1), (3,)),
+    ((2, 3, 4), (1,)),
+    ((2, 3, 4), (0, 1, 2)),
+    ((0, 3), (1,)),
+    ((3, 0), (1,)),
+]
+
+
+@pytest.mark.parametrize(("shape", "axes"), SHAPES)
+@pytest.mark.parametrize("lay_out", ["contiguous", "sliced", "transposed"])
+def test_sums_are_sums(shape, axes, lay_out):
+    x, y = RNG.normal(size=(2, *shape))
+    if lay_out == "sliced":
+        x, y = (np.repeat(a, 2, 1)[:, : a.shape[1]] for a in (x, y))
+    elif lay_out == "transposed":
+        x, y = (np.asfortranarray(a) for a in (x, y))
+    np.testing.assert_allclose(rows.sums(x, axes), x.sum(axes, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(rows.dots(x, y, axes), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    room = np.empty_like(x)
+    np.testing.assert_allclose(rows.dots(x, y, axes, room), (x * y).sum(axes, keepdims=True), atol=1e-12)
+
+
+def test_sums_of_rows_and_columns():
+    x, y = RNG.normal(size=(2, 4, 3))
+    row, column = RNG.normal(size=3), RNG.normal(size=(4, 1))
+    np.testing.assert_allclose(rows.row_sums(x), x.sum(1, keepdims=True))
+    np.testing.assert_allclose(rows.row_sums(x, row), (x * row).sum(1, keepdims=True))
+    np.testing.assert_allclose(rows.row_dots(x, y), (x * y).sum(1, keepdims=True))
+    np.testing.assert_allclose(rows.column_sums(x), x.sum(0))
+    np.testing.assert_allclose(rows.column_sums(x, column), (x * column).sum(0))
+    np.testing.assert_array_equal(rows.row_maxima(x), x.max(1, keepdims=True))
+    assert (rows.largest(x), rows.smallest(x)) == (x.max(), x.min())
+    x[2, 1] = np.nan
+    assert np.isnan([rows.largest(x), rows.smallest(x), rows.row_maxima(x)[2, 0]]).all()
+
+
+def test_the_mean_of_equal_numbers_is_this_number():
+    for value in (0.1, 1e4, 3e-5):
+        x = np.full((7, 3), np.float32(value))
+        np.testing.assert_allclose(rows.means(x, (0,)), x[:1], rtol=1e-7)
+
+
+@pytest.mark.parametrize("S", [1, 4, 300])
+def test_spread_only_changes_the_shape(S):
+    x, v = RNG.normal(size=(3, 5, S)), RNG.normal(size=(1, 5, 1))
+    np.testing.assert_array_equal(x * rows.spread(v, x), x * v)
+
+
+def memory_of_a_pass(layer, shape):
+    """The most that forward and backward hold beside the input, dy and the parameters, in inputs."""
+    x = Tensor(np.ones(shape, np.float32), requires_grad=True)
+    dy = np.ones(shape, np.float32)
+    w, b = (Tensor(np.ones(shape[1:2], np.float32), requires_grad=True) for _ in range(2))
+    tracemalloc.start()
+    try:
+        y = LAYERS[layer](x, w, b)
+        y.backward(dy)
+        return tracemalloc.get_traced_memory()[1] / x.array.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+# Of the three inputs' worth, one is x itself; y and dx are the other two. Blocks need a little room.
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ("layer_norm", (4096, 1024)),
+        ("rms_norm", (4096, 1024)),
+        ("batch_norm", (64, 64, 32, 32)),
+        ("instance_norm", (64, 64, 32, 32)),
+        ("group_norm", (64, 64, 32, 32)),
+    ],
+)
+def test_a_large_input_takes_three_times_its_memory(layer, shape):
+    assert memory_of_a_pass(layer, shape) < 2 + 4 * rows._settings.block / np.prod(shape)
+
+
+@pytest.mark.slow
+def test_a_gigabyte_takes_three():
+    assert memory_of_a_pass("layer_norm", (1 << 16, 1 << 12)) < 2.05
+
+
+def test_the_environment_chooses_threads():
+    assert rows._threads({"TINYGRAD_NORM_THREADS": "3"}) == 3
+    assert rows._threads({}) == 1
+    for wrong in ("0", "two", ""):
+        with pytest.raises(ValueError, match="TINYGRAD_NORM_THREADS"):
+            rows._threads({"TINYGRAD_NORM_THREADS": wrong})

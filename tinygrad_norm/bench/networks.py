@@ -1,0 +1,117 @@
+"""The network that the benchmarks of a step and of training share, and one step of it in every program.
+
+An MLP 64-128-128-10 with batch normalization, cross entropy and Adam. All begin with the same weights.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from .. import nn, optim
+from ..autograd.tensor import Tensor
+from ..nn import functional as F
+from .timing import torch_if_installed
+
+Step = Callable[[numpy.ndarray, numpy.ndarray], float]
+"""One Adam step on images (N, 64) and labels (N,); returns the loss before it."""
+
+LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+
+
+def mlp(nn: Any) -> Any:
+    """Build the network from our `nn` or from PyTorch's."""
+    return nn.Sequential(
+        nn.Linear(64, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def steps() -> dict[str, Step]:
+    """Return a step for every program that is installed, all from the same weights."""
+    model = mlp(nn)
+    weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    found = {"tinygrad_norm": _our_step(model)}
+    if torch_if_installed() is not None:
+        found["PyTorch eager"] = _torch_step(weights)
+        found["PyTorch eager, fused Adam"] = _torch_step(weights, fused=True)
+    with contextlib.suppress(ImportError):
+        found["HIPS autograd"] = _hips_step(weights)
+    return found
+
+
+def _our_step(model: nn.Module) -> Step:
+    optimizer = optim.Adam(model.parameters(), lr=LR)
+
+    def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(Tensor(images)), Tensor(labels))
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+def _torch_step(weights: dict[str, numpy.ndarray], fused: bool = False) -> Step:
+    import torch
+
+    model = mlp(torch.nn)
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=fused)
+
+    def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(images)), torch.from_numpy(labels))
+        loss.backward()
+        optimizer.step()
+        return float(loss.item())
+
+    return step
+
+
+def _hips_step(weights: dict[str, numpy.ndarray]) -> Step:
+    """Return the step in HIPS autograd, which keeps no running statistics."""
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+
+    parameters = [value.copy() for name, value in weights.items() if name.endswith(("weight", "bias"))]
+    m, v = ([numpy.zeros_like(p) for p in parameters] for _ in range(2))
+    taken = 0
+
+    def batch_norm(x: Any, weight: Any, bias: Any) -> Any:
+        centered = x - anp.mean(x, axis=0)
+        return centered / anp.sqrt(anp.mean(centered * centered, axis=0) + 1e-5) * weight + bias
+
+    def loss_of(parameters: list[Any], images: numpy.ndarray, labels: numpy.ndarray) -> Any:
+        w1, b1, n1, c1, w2, b2, n2, c2, w3, b3 = parameters
+        x = anp.maximum(batch_norm(anp.dot(images, w1.T) + b1, n1, c1), 0)
+        x = anp.maximum(batch_norm(anp.dot(x, w2.T) + b2, n2, c2), 0)
+        z = anp.dot(x, w3.T) + b3
+        z = z - anp.max(z, axis=1, keepdims=True)
+        log_p = z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+        return -anp.mean(log_p[numpy.arange(len(labels)), labels])
+
+    with_gradients = value_and_grad(loss_of)
+
+    def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
+        nonlocal taken
+        taken += 1
+        loss, gradients = with_gradients(parameters, images, labels)
+        rate = LR * (1 - BETA2**taken) ** 0.5 / (1 - BETA1**taken)
+        eps = EPS * (1 - BETA2**taken) ** 0.5
+        for p, g, mean, square in zip(parameters, gradients, m, v, strict=True):
+            mean *= BETA1
+            mean += (1 - BETA1) * g
+            square *= BETA2
+            square += (1 - BETA2) * g * g
+            p -= rate * mean / (numpy.sqrt(square) + eps)
+        return float(loss)
+
+    return step
