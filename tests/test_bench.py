@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.bench import ops, scaling, step, timing, train
-from tinygrad_norm.bench.networks import mlp, steps
+from tinygrad_norm.bench.networks import mlp, programs
 from tinygrad_norm.cli import app
 from tinygrad_norm.registry import REGISTRY
 
@@ -106,7 +106,10 @@ def test_train_without_scikit_learn_says_what_to_install(fair, monkeypatch):
 def test_all_programs_learn_the_same():
     rng = np.random.default_rng(0)
     images, labels = rng.random((64, 64), np.float32), rng.integers(0, 10, 64)
-    losses = {name: [s(images, labels) for _ in range(5)] for name, s in steps().items()}
+    losses = {
+        name: [program.step(program.tensor(images), program.tensor(labels)) for _ in range(5)]
+        for name, program in programs().items()
+    }
     for name, values in losses.items():
         np.testing.assert_allclose(values, losses["tinygrad_norm"], rtol=1e-3, err_msg=name)
     assert losses["tinygrad_norm"][-1] < losses["tinygrad_norm"][0]

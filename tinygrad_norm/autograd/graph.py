@@ -6,17 +6,21 @@ node's gradient is dropped as soon as its backward has run, and so are its saved
 graph is retained.
 """
 
+from __future__ import annotations
+
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
 from ..backends import Array, asarray, namespace
 from ..backends.silence import silent_context
-from .function import Function
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .function import Function
 
 
 def backward(root: Tensor, gradient: Any = None, retain_graph: bool = False) -> None:

@@ -172,7 +172,10 @@ class Tensor:
 
     def mark_written(self) -> None:
         """Tell the tape that the array was changed in place (who writes to `.array` calls this)."""
-        self._shared_memory().written = tick()
+        memory = self.memory
+        if memory is None:
+            memory = self.memory = Memory()
+        memory.written = tick()
 
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the values with those of `source`, broadcast to this shape. Not recorded."""
@@ -215,9 +218,7 @@ class Tensor:
                 gradient is given; a second time without `retain_graph`; where an array saved for
                 backward was changed in place.
         """
-        from .graph import backward
-
-        backward(self, gradient, retain_graph)
+        graph.backward(self, gradient, retain_graph)
 
     def detach(self) -> Tensor:
         """Return the same values, sharing memory, cut off from the graph."""
@@ -421,3 +422,6 @@ class RemovableHandle:
 def asarray_like(value: Any) -> Array:
     """Return an array as it is, and a NumPy scalar (what reductions return) as a 0-d array."""
     return numpy.asarray(value) if isinstance(value, numpy.generic | float | int | bool) else value
+
+
+from . import graph  # noqa: E402  (needs Tensor itself)

@@ -5,6 +5,7 @@ An MLP 64-128-128-10 with batch normalization, cross entropy and Adam. All begin
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -14,8 +15,16 @@ from ..autograd.tensor import Tensor
 from ..nn import functional as F
 from .timing import torch_if_installed
 
-Step = Callable[[numpy.ndarray, numpy.ndarray], float]
-"""One Adam step on images (N, 64) and labels (N,); returns the loss before it."""
+
+@dataclass(frozen=True)
+class Program:
+    """A library's way to do it: `tensor` from an array, and one Adam `step` on tensors of images (N, 64) and
+    labels (N,), which returns the loss before it.
+    """
+
+    tensor: Callable[[numpy.ndarray], Any]
+    step: Callable[[Any, Any], float]
+
 
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
@@ -33,51 +42,51 @@ def mlp(nn: Any) -> Any:
     )
 
 
-def steps() -> dict[str, Step]:
-    """Return a step for every program that is installed, all from the same weights."""
+def programs() -> dict[str, Program]:
+    """Return every program that is installed, all with the same weights."""
     model = mlp(nn)
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-    found = {"tinygrad_norm": _our_step(model)}
+    found = {"tinygrad_norm": _ours(model)}
     if torch_if_installed() is not None:
-        found["PyTorch eager"] = _torch_step(weights)
-        found["PyTorch eager, fused Adam"] = _torch_step(weights, fused=True)
+        found["PyTorch eager"] = _torchs(weights)
+        found["PyTorch eager, fused Adam"] = _torchs(weights, fused=True)
     with contextlib.suppress(ImportError):
-        found["HIPS autograd"] = _hips_step(weights)
+        found["HIPS autograd"] = _hips(weights)
     return found
 
 
-def _our_step(model: nn.Module) -> Step:
+def _ours(model: nn.Module) -> Program:
     optimizer = optim.Adam(model.parameters(), lr=LR)
 
-    def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
+    def step(images: Tensor, labels: Tensor) -> float:
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(Tensor(images)), Tensor(labels))
+        loss = F.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
         return float(loss.item())
 
-    return step
+    return Program(Tensor, step)
 
 
-def _torch_step(weights: dict[str, numpy.ndarray], fused: bool = False) -> Step:
+def _torchs(weights: dict[str, numpy.ndarray], fused: bool = False) -> Program:
     import torch
 
     model = mlp(torch.nn)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=fused)
 
-    def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
+    def step(images: Any, labels: Any) -> float:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(torch.from_numpy(images)), torch.from_numpy(labels))
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
         return float(loss.item())
 
-    return step
+    return Program(torch.from_numpy, step)
 
 
-def _hips_step(weights: dict[str, numpy.ndarray]) -> Step:
-    """Return the step in HIPS autograd, which keeps no running statistics."""
+def _hips(weights: dict[str, numpy.ndarray]) -> Program:
+    """Return HIPS autograd's program, which keeps no running statistics."""
     import autograd.numpy as anp
     from autograd import value_and_grad
 
@@ -114,4 +123,4 @@ def _hips_step(weights: dict[str, numpy.ndarray]) -> Step:
             p -= rate * mean / (numpy.sqrt(square) + eps)
         return float(loss)
 
-    return step
+    return Program(numpy.asarray, step)

@@ -8,7 +8,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
-from .networks import steps
+from .networks import programs
 from .timing import best_times, torch_if_installed
 
 BATCH = 64
@@ -18,7 +18,10 @@ def contestants() -> dict[str, Callable[[], float]]:
     """Return the steps to compare, all from the same weights and on the same batch of 64."""
     rng = numpy.random.default_rng(0)
     images, labels = rng.random((BATCH, 64), numpy.float32), rng.integers(0, 10, BATCH)
-    return {name: partial(step, images, labels) for name, step in steps().items()}
+    return {
+        name: partial(program.step, program.tensor(images), program.tensor(labels))
+        for name, program in programs().items()
+    }
 
 
 class Nothing(Function):

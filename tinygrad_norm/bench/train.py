@@ -9,7 +9,7 @@ import numpy
 
 from ..data.digits import load_digits
 from ..data.shuffle import permutation
-from .networks import Step, steps
+from .networks import Program, programs
 
 BATCH = 64
 
@@ -31,18 +31,22 @@ def train(epochs: int) -> list[Run]:
     """
     split = load_digits().train
     images, labels = split.images.reshape(len(split), 64) / numpy.float32(split.images.max()), split.labels
-    programs = steps()
-    best = dict.fromkeys(programs, float("inf"))
-    losses: dict[str, list[float]] = {name: [] for name in programs}
+    contestants = programs()
+    best = dict.fromkeys(contestants, float("inf"))
+    losses: dict[str, list[float]] = {name: [] for name in contestants}
     for epoch in range(epochs):
         order = permutation(len(labels), epoch)
-        for name, step in programs.items():
+        for name, program in contestants.items():
             began = time.process_time()
-            losses[name].append(_epoch(step, images, labels, order))
+            losses[name].append(_epoch(program, images, labels, order))
             best[name] = min(best[name], time.process_time() - began)
-    return [Run(name, best[name], tuple(losses[name])) for name in programs]
+    return [Run(name, best[name], tuple(losses[name])) for name in contestants]
 
 
-def _epoch(step: Step, images: numpy.ndarray, labels: numpy.ndarray, order: numpy.ndarray) -> float:
-    batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    return sum(step(images[batch], labels[batch]) * len(batch) for batch in batches) / len(order)
+def _epoch(program: Program, images: numpy.ndarray, labels: numpy.ndarray, order: numpy.ndarray) -> float:
+    total = 0.0
+    for start in range(0, len(order), BATCH):
+        batch = order[start : start + BATCH]
+        loss = program.step(program.tensor(images[batch]), program.tensor(labels[batch]))
+        total += loss * len(batch)
+    return total / len(order)

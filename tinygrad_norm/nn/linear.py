@@ -103,16 +103,17 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         ValueError: where the sizes do not fit.
     """
     check_input(input, "linear")
-    if weight.ndim == 1:
+    x, w = input.array, weight.array
+    if w.ndim == 1:
         column = None if bias is None else bias.reshape(1)
         return linear(input, weight.reshape(1, -1), column).squeeze(-1)
-    x, w = input.array, weight.array
     if w.ndim != 2 or not x.ndim or x.shape[-1] != w.shape[1]:
         raise ValueError(
             f"linear with a weight (out, in) of shape {w.shape} takes x (..., {w.shape[-1]}), "
             f"got shape {x.shape}"
         )
-    check_dtype(input, weight, "linear")
+    if x.dtype != w.dtype:
+        check_dtype(input, weight, "linear")
     if bias is not None and bias.array.shape != w.shape[:1]:
         check_vector(bias, "bias", w.shape[:1])
     return LinearFunction.apply(input, weight, bias)

@@ -8,6 +8,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.graph import current_graph
+from ..backends.rows import largest
 from ..normalization.checks import check_input
 from ..ops.half import widen
 from ..ops.ieee import silent
@@ -110,7 +111,7 @@ def _counts(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | 
     if current_graph() is not None:
         valid = t != ignore_index
         return namespace(t).where(valid & (unsigned >= C), numpy.nan, valid).astype(dtype)
-    if int(unsigned.max()) < C and not 0 <= ignore_index < C:
+    if largest(unsigned) < C and not 0 <= ignore_index < C:
         return None
     valid = t != ignore_index
     wrong = t[valid & (unsigned >= C)]

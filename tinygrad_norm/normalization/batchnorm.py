@@ -51,7 +51,7 @@ from .moments import (
     pool_norm_forward,
     rsqrt,
 )
-from .running import RunningNorm, unbiased, update_running
+from .running import RunningNorm, update_running
 
 _kernels = CudaSource(__file__)
 _COLUMNS = Teams(vector=1, team=1, kept=16)
@@ -304,7 +304,7 @@ def batch_norm(
     y, mean, var = BatchNormFunction.apply(input, weight, bias, eps=eps)
     if n:
         update_running(running_mean, mean.array, momentum)
-        update_running(running_var, unbiased(var.array, n), momentum)
+        update_running(running_var, var.array, momentum, n)
     return y
 
 

@@ -34,13 +34,14 @@ def check_vectors(shape: Shape, **vectors: Tensor | None) -> None:
 def check_channels(x: Tensor, name: str, channels: int | None = None) -> int:
     """Return the number of channels of x (N, C, ...), which must be `channels` where that is given."""
     check_input(x, name)
-    if x.ndim < 2:
-        raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {x.shape}")
-    if channels is not None and x.shape[1] != channels:
+    shape = x.array.shape
+    if len(shape) < 2:
+        raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {shape}")
+    if channels is not None and shape[1] != channels:
         raise ValueError(
-            f"{name} was made for {channels} channels, but x of shape {x.shape} has {x.shape[1]} on axis 1"
+            f"{name} was made for {channels} channels, but x of shape {shape} has {shape[1]} on axis 1"
         )
-    return x.shape[1]
+    return shape[1]
 
 
 def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:

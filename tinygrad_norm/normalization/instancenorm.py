@@ -39,7 +39,7 @@ from ..registry import Case, ErrorCase, Input, positive, register
 from .batchnorm import batch_norm, batch_norm_composed
 from .checks import check_channels, check_pool, check_vectors
 from .moments import check_eps, pool_norm_backward, pool_norm_forward
-from .running import RunningNorm, unbiased, update_running
+from .running import RunningNorm, update_running
 
 _kernels = CudaSource(__file__, "moments.cuh")
 
@@ -176,7 +176,7 @@ def instance_norm(
     y, mean, var = InstanceNormFunction.apply(input, weight, bias, eps=eps)
     if input.array.size:
         update_running(running_mean, mean.array.mean(0), momentum)
-        update_running(running_var, unbiased(var.array, S).mean(0), momentum)
+        update_running(running_var, var.array.mean(0), momentum, S)
     return y
 
 

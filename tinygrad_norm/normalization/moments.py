@@ -73,7 +73,8 @@ def rsqrt(var: Array, eps: float) -> Array:
     """
     check_eps(eps)
     xp = namespace(var)
-    std = xp.sqrt(var + var.dtype.type(eps))
+    std = var + var.dtype.type(eps)
+    xp.sqrt(std, out=std)
     if eps > 0 or not var.size or smallest(std) > 0:
         return xp.reciprocal(std)
     return xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)

@@ -13,17 +13,16 @@ from ..backends import Array, to_numpy
 from ..module import Module, Parameter
 
 
-def update_running(running: Tensor | None, value: Array, momentum: float) -> None:
-    """Move `running` towards `value` in place: running ← (1 - momentum)·running + momentum·value."""
+def update_running(running: Tensor | None, value: Array, momentum: float, n: int = 0) -> None:
+    """Move `running` towards `value` in place: running ← (1 - momentum)·running + momentum·value.
+
+    With `n`, value is the biased variance of n values and counts n/(n - 1) times: unbiased.
+    """
     if running is not None:
-        running.array *= 1 - momentum
-        running.array += momentum * value
+        array = running.array
+        array *= 1 - momentum
+        array += value * (momentum * n / (n - 1) if n > 1 else momentum)
         running.mark_written()
-
-
-def unbiased(var: Array, n: int) -> Array:
-    """Return the unbiased variance n/(n - 1)·var of n values; of a single one, var itself."""
-    return var * (n / max(n - 1, 1))
 
 
 class RunningNorm(Module):

@@ -63,17 +63,18 @@ class Place:
 
     def room(self) -> Array | None:
         """Return the gradient's view, to be written to, if nobody else holds it."""
-        return self.gradient if self.references() == self.nobody else None
+        free = (getrefcount(self.gradient), getrefcount(self.memory)) == self.nobody
+        return self.gradient if free else None
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, copied to its place if that is free and dx not there yet."""
         if dx is self.gradient:
             return Tensor._wrap(dx)
-        free = self.references() == self.nobody
-        if not free or dx.dtype != self.gradient.dtype or backend_of(dx) is not backend_of(self.gradient):
+        place = self.room()
+        if place is None or dx.dtype != place.dtype or backend_of(dx) is not backend_of(place):
             return Tensor._wrap(dx.copy())
-        self.gradient[...] = dx
-        return Tensor._wrap(self.gradient)
+        place[...] = dx
+        return Tensor._wrap(place)
 
     def settle(self) -> None:
         """Copy what the parameter holds to its place, and make the parameter a view of it."""
