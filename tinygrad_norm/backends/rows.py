@@ -197,10 +197,11 @@ class _Summing:
     def of(self, x: numpy.ndarray) -> numpy.ndarray:
         if not self.by_product:
             return x.sum(self.axes, keepdims=True)
+        if self.before == 1:
+            s = x if self.after == 1 else numpy.dot(x.reshape(self.rows[1:]), self.ones_after)
+            return s.reshape(self.sums)
         if self.rows_first:
             return self._of_columns(numpy.matmul(x.reshape(self.rows), self.ones_after))
-        if self.before == 1:
-            return x
         s = numpy.dot(self.ones_before, x.reshape(self.before, self.kept * self.after))
         if self.after > 1:
             s = numpy.dot(s.reshape(self.kept, self.after), self.ones_after)
