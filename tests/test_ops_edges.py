@@ -185,6 +185,17 @@ def test_erf_of_nan_and_minus_zero():
     assert (y[2], y[3]) == (1, -1)
 
 
+@pytest.mark.filterwarnings("ignore:(var|std)\\(\\):UserWarning")  # PyTorch's
+@pytest.mark.parametrize("correction", [3, 4, 5.5])
+@pytest.mark.parametrize("x", [[1, 2, 4], [2, 2, 2]])
+@pytest.mark.parametrize("name", ["var", "std"])
+def test_too_few_numbers_have_no_variance_and_no_slope(name, x, correction, torch):
+    y, dx = gradients(lambda t: getattr(t, name)(correction=correction), x)
+    expected = getattr(torch.tensor(x, dtype=torch.float64), name)(correction=correction)
+    np.testing.assert_array_equal(y, expected.numpy())
+    assert np.isnan(dx).all()  # PyTorch's are infinite, NaN or of the wrong sign
+
+
 @pytest.mark.parametrize(
     "name", ["sum", "mean", "prod", "var", "std", "max", "min", "amax", "logsumexp", "norm"]
 )
@@ -198,6 +209,12 @@ def test_a_0d_tensor_has_one_axis_to_reduce_over(name, torch):
     assert y.item() == y_torch.item()
     with pytest.raises(IndexError, match="dim 1 is out of range"):
         getattr(tn.tensor(2.0), name)(*arguments[:-1], 1)
+
+
+@pytest.mark.parametrize("dim", [True, 1.0, "1", (0, True)], ids=repr)
+def test_an_axis_is_an_int_and_no_bool(dim):
+    with pytest.raises(TypeError, match="dim must be an int"):
+        tn.ones(2, 3).sum(dim)
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 3)])

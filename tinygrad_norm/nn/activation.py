@@ -16,6 +16,7 @@ from ..backends import Array, namespace
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones, sigmoid, tanh
+from ..ops.arguments import as_number
 from ..ops.dims import normalize_dim
 from ..ops.erf import erf_forward
 from ..ops.half import narrow, widen
@@ -175,6 +176,7 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
         ValueError: for beta = 0.
     """
     check_input(input, "softplus")
+    beta, threshold = as_number(beta, "beta"), as_number(threshold, "threshold")
     if beta == 0:
         raise ValueError("beta is the steepness of softplus: it must not be 0")
     return SoftplusFunction.apply(input, beta=beta, threshold=threshold)
@@ -315,7 +317,7 @@ def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
     Source: Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
     """
     check_input(input, "elu")
-    return ExponentialUnit.apply(input, s=1.0, a=alpha, c=1.0)
+    return ExponentialUnit.apply(input, s=1.0, a=as_number(alpha, "alpha"), c=1.0)
 
 
 class ELU(Module):
@@ -347,6 +349,7 @@ def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
     Source: Barron 2017, arXiv:1704.07483.
     """
     check_input(input, "celu")
+    alpha = as_number(alpha, "alpha")
     if not alpha > 0:
         raise ValueError(f"alpha of celu must be positive, got {alpha}")
     return ExponentialUnit.apply(input, s=1.0, a=alpha, c=alpha)

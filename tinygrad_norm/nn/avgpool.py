@@ -25,6 +25,7 @@ from ..backends import Array, kernel, namespace
 from ..module import Module
 from ..ops import ones as _ones
 from ..ops import ones_like
+from ..ops.arguments import as_size
 from ..ops.dims import Shape
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
@@ -183,7 +184,7 @@ def _avg_pool(
     name = f"avg_pool{axes}d"
     x, single = as_batch(input, axes, name)
     windows = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, name)
-    if divisor_override == 0:
+    if divisor_override is not None and as_size(divisor_override, "divisor_override", None) == 0:
         raise ValueError("divisor_override must not be 0: None divides by the number of entries")
     y = AvgPoolFunction.apply(x, windows=windows, padded=count_include_pad, divisor=divisor_override)
     return y.squeeze(0) if single else y

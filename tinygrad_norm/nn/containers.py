@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..ops.dims import as_shape
 from ..ops.shape import flatten, unflatten
 
 
@@ -170,7 +171,7 @@ class Unflatten(Module):
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()
-        self.dim, self.unflattened_size = dim, tuple(unflattened_size)
+        self.dim, self.unflattened_size = dim, as_shape(unflattened_size, "unflattened_size")
 
     def forward(self, input: Tensor) -> Tensor:
         return unflatten(input, self.dim, self.unflattened_size)

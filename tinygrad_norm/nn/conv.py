@@ -43,6 +43,7 @@ from ..backends import Array, kernel, namespace
 from ..module import Module, Parameter
 from ..normalization.checks import check_vector
 from ..ops import ones as _ones
+from ..ops.arguments import as_size
 from ..ops.dims import Shape
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
@@ -286,8 +287,7 @@ def check_weight(x: Tensor, weight: Tensor, groups: int, name: str, channels: st
             f"{name} takes a weight ({channels}, *kernel) with {x.ndim} axes and a kernel of at least 1, "
             f"got shape {weight.shape}"
         )
-    if groups < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
+    as_size(groups, "groups")
     check_dtype(x, weight, name)
 
 
@@ -334,8 +334,8 @@ class ConvNd(Module):
     ) -> None:
         super().__init__()
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if groups < 1 or channels < 1 or channels % groups:
-                raise ValueError(f"{name} ({channels}) must be positive and a multiple of groups ({groups})")
+            if as_size(channels, name) % as_size(groups, "groups"):
+                raise ValueError(f"{name} ({channels}) must be a multiple of groups ({groups})")
         if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
             raise ValueError(
                 f"padding_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got {padding_mode!r}"

@@ -20,6 +20,7 @@ from ..backends import Array, asarray, kernel
 from ..backends.random import generator
 from ..module import Module
 from ..normalization.checks import Shape, check_input
+from ..ops.arguments import as_number
 from ..registry import Case, ErrorCase, booleans, register
 
 
@@ -89,7 +90,7 @@ def draw_kept(shape: Shape, p: float) -> Tensor:
 
 def check_probability(p: float) -> None:
     """Refuse a number that is no probability."""
-    if not 0 <= p <= 1:
+    if not 0 <= as_number(p, "p") <= 1:
         raise ValueError(f"p is the probability that an entry is zeroed, between 0 and 1, got {p}")
 
 

@@ -21,6 +21,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..module import Module, Parameter
 from ..ops import arange, ones
+from ..ops.arguments import as_size
 from ..ops.half import widen
 from ..registry import Case, ErrorCase, fixed, integers, register
 from . import init
@@ -107,7 +108,7 @@ def check_range(input: Tensor, count: int, name: str) -> None:
 
 def check_padding(padding_idx: int | None, count: int) -> None:
     """Refuse a padding row that does not exist."""
-    if padding_idx is not None and not -count <= padding_idx < count:
+    if padding_idx is not None and not -count <= as_size(padding_idx, "padding_idx", None) < count:
         raise IndexError(f"padding_idx must be a row from {-count} to {count - 1}, got {padding_idx}")
 
 
@@ -119,8 +120,9 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
         super().__init__()
+        self.num_embeddings = as_size(num_embeddings, "num_embeddings", 0)
+        self.embedding_dim = as_size(embedding_dim, "embedding_dim", 0)
         check_padding(padding_idx, num_embeddings)
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.weight = Parameter(numpy.empty((num_embeddings, embedding_dim), numpy.float32))
         self.reset_parameters()

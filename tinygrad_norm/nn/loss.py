@@ -17,6 +17,7 @@ from ..backends import Array, namespace
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
+from ..ops.arguments import as_number
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, distinct, register
@@ -169,6 +170,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     """
     check_reduction(reduction, "huber_loss")
     check_pair(input, target, "huber_loss")
+    delta = as_number(delta, "delta")
     if not delta > 0:
         raise ValueError(
             f"delta is the error beyond which the loss is linear: it must be positive, got {delta}"
@@ -194,6 +196,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     """
     check_reduction(reduction, "smooth_l1_loss")
     check_pair(input, target, "smooth_l1_loss")
+    beta = as_number(beta, "beta")
     if not beta >= 0:
         raise ValueError(f"beta is the error below which the loss is quadratic: not negative, got {beta}")
     if beta == 0:

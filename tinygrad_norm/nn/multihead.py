@@ -28,6 +28,7 @@ from ..autograd.tensor import Tensor
 from ..module import Module, Parameter
 from ..normalization.checks import check_input
 from ..ops import cat, ones, stack, zeros
+from ..ops.arguments import as_size
 from ..registry import Case, ErrorCase, register
 from . import init
 from .attention import attention, attention_composed, scaled_dot_product_attention
@@ -93,14 +94,15 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
-        if embed_dim < 1 or num_heads < 1 or embed_dim % num_heads:
+        if as_size(embed_dim, "embed_dim") % as_size(num_heads, "num_heads"):
             raise ValueError(
-                "embed_dim must be positive and a multiple of num_heads, since every head gets its share "
+                "embed_dim must be a multiple of num_heads, since every head gets its share "
                 f"of the features: got embed_dim={embed_dim}, num_heads={num_heads}"
             )
         check_probability(dropout)
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
-        self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
+        self.kdim = embed_dim if kdim is None else as_size(kdim, "kdim")
+        self.vdim = embed_dim if vdim is None else as_size(vdim, "vdim")
         self.head_dim = embed_dim // num_heads
         self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
         packed = self.kdim == self.vdim == embed_dim
@@ -271,7 +273,7 @@ register(
     ),
     errors=(
         ErrorCase(lambda: MultiheadAttention(6, 4), ValueError, "multiple of num_heads"),
-        ErrorCase(lambda: MultiheadAttention(6, 0), ValueError, "multiple of num_heads"),
+        ErrorCase(lambda: MultiheadAttention(6, 0), ValueError, "num_heads must be at least 1"),
         ErrorCase(lambda: MultiheadAttention(4, 2, dropout=2.0), ValueError, "probability"),
         ErrorCase(lambda: _attend((3, 2, 4), (5, 2, 3), (5, 2, 4)), ValueError, "takes query, key and value"),
         ErrorCase(lambda: _attend((3, 2, 4), (5, 4), (5, 4)), ValueError, "all of 3 axes"),

@@ -8,6 +8,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..module import Module
 from ..ops import arange, ones
+from ..ops.arguments import as_size
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, fixed, integers, positive, register
 from .reduction import check_reduction, reduce_losses, spread_gradient
@@ -79,6 +80,7 @@ def nll_loss(
     """
     check_reduction(reduction, "nll_loss")
     check_classes(input, target, weight, "nll_loss")
+    ignore_index = as_size(ignore_index, "ignore_index", None)
     return NllLossFunction.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 

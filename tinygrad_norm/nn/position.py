@@ -21,6 +21,7 @@ from ..autograd.tensor import Tensor
 from ..backends import asarray
 from ..module import Module, Parameter
 from ..normalization.checks import check_input
+from ..ops.arguments import as_size
 from . import init
 
 
@@ -38,9 +39,7 @@ def sinusoids(length: int, features: int) -> numpy.ndarray:
 class _Positions(Module):
     def __init__(self, embedding_dim: int, batch_first: bool) -> None:
         super().__init__()
-        if embedding_dim < 1:
-            raise ValueError(f"embedding_dim must be at least 1, got {embedding_dim}")
-        self.embedding_dim, self.batch_first = embedding_dim, batch_first
+        self.embedding_dim, self.batch_first = as_size(embedding_dim, "embedding_dim"), batch_first
 
     def positions(self, x: Tensor, length: int) -> Tensor:
         """Return P (length, D) in the dtype of x."""
@@ -86,9 +85,7 @@ class LearnedPositions(_Positions):
 
     def __init__(self, max_length: int, embedding_dim: int, batch_first: bool = False) -> None:
         super().__init__(embedding_dim, batch_first)
-        if max_length < 1:
-            raise ValueError(f"max_length must be at least 1, got {max_length}")
-        self.max_length = max_length
+        self.max_length = as_size(max_length, "max_length")
         self.weight = Parameter(numpy.empty((max_length, embedding_dim), numpy.float32))
         self.reset_parameters()
 

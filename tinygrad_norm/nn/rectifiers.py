@@ -12,6 +12,7 @@ from ..backends import Array, namespace
 from ..module import Module, Parameter
 from ..normalization.checks import check_input
 from ..ops import full, ones
+from ..ops.arguments import as_number, as_size
 from ..ops.broadcast import unbroadcast
 from ..registry import Case, ErrorCase, distinct, register
 from .pointwise import Pointwise
@@ -66,7 +67,7 @@ class LeakyRelu(Pointwise):
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """Return input where it is positive, else negative_slope·input."""
     check_input(input, "leaky_relu")
-    return LeakyRelu.apply(input, negative_slope=negative_slope)
+    return LeakyRelu.apply(input, negative_slope=as_number(negative_slope, "negative_slope"))
 
 
 class LeakyReLU(Module):
@@ -132,8 +133,8 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
-        self.weight = Parameter(full((num_parameters,), float(init)))
+        self.num_parameters = as_size(num_parameters, "num_parameters")
+        self.weight = Parameter(full((num_parameters,), as_number(init, "init")))
 
     def forward(self, input: Tensor) -> Tensor:
         return prelu(input, self.weight)
@@ -160,7 +161,8 @@ def threshold_composed(input: Tensor, threshold: float, value: float) -> Tensor:
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
     """Return input where it is above `threshold`, else `value`."""
     check_input(input, "threshold")
-    return ThresholdFunction.apply(input, threshold=threshold, fill=float(value))
+    threshold, fill = as_number(threshold, "threshold"), as_number(value, "value")
+    return ThresholdFunction.apply(input, threshold=threshold, fill=fill)
 
 
 class Threshold(Module):
@@ -200,9 +202,10 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tens
         ValueError: where min_val is above max_val.
     """
     check_input(input, "hardtanh")
-    if min_val > max_val:
+    low, high = as_number(min_val, "min_val"), as_number(max_val, "max_val")
+    if low > high:
         raise ValueError(f"hardtanh needs min_val <= max_val, got {min_val} and {max_val}")
-    return HardtanhFunction.apply(input, low=min_val, high=max_val)
+    return HardtanhFunction.apply(input, low=low, high=high)
 
 
 class Hardtanh(Module):

@@ -17,6 +17,7 @@ from ..autograd.tensor import Tensor
 from ..module import Module, Parameter
 from ..normalization.checks import Shape, check_input
 from ..ops import cat, stack
+from ..ops.arguments import as_size
 from . import init
 from .dropout import check_probability, dropout
 from .timesteps import Lengths
@@ -46,7 +47,10 @@ class Recurrent(Module):
         proj_size: int = 0,
     ) -> None:
         super().__init__()
-        _check_positive(input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        self.input_size = as_size(input_size, "input_size")
+        self.hidden_size = as_size(hidden_size, "hidden_size")
+        self.num_layers = as_size(num_layers, "num_layers")
+        self.proj_size = as_size(proj_size, "proj_size", None)
         if not 0 <= proj_size < hidden_size:
             raise ValueError(
                 f"proj_size must be smaller than hidden_size ({hidden_size}), or 0 for no projection, "
@@ -57,9 +61,8 @@ class Recurrent(Module):
             warnings.warn(
                 f"dropout={dropout} acts between two layers, but num_layers=1: it does nothing", stacklevel=3
             )
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
-        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self.bidirectional = bool(bidirectional)
         rows, output_size = self.gates * hidden_size, proj_size or hidden_size
         self._suffixes = [
             (f"_l{layer}{direction}", bool(direction))
@@ -152,8 +155,9 @@ class RecurrentCell(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__()
-        _check_positive(input_size=input_size, hidden_size=hidden_size)
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self.input_size = as_size(input_size, "input_size")
+        self.hidden_size = as_size(hidden_size, "hidden_size")
+        self.bias = bias
         rows = self.gates * hidden_size
         for name, columns in (("weight_ih", input_size), ("weight_hh", hidden_size)):
             self.register_parameter(name, Parameter(numpy.empty((rows, columns), numpy.float32)))
@@ -187,12 +191,6 @@ class RecurrentCell(Module):
 
     def extra_repr(self) -> str:
         return _repr(self)
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def _check_states(name: str, states: States | None, shapes: Sequence[Shape]) -> None:

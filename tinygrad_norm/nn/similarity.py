@@ -19,6 +19,7 @@ from ..backends import Array, namespace
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
+from ..ops.arguments import as_number
 from ..ops.broadcast import unbroadcast
 from ..ops.dims import normalize_dim
 from ..ops.half import narrow, widen
@@ -78,6 +79,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """
     check_input(x1, "cosine_similarity")
     check_input(x2, "cosine_similarity")
+    eps = as_number(eps, "eps")
     if not eps > 0:
         raise ValueError(f"eps is the least length to divide by: it must be positive, got {eps}")
     try:

@@ -14,19 +14,18 @@ Insight: nothing in a layer depends on L, and without positions (position.py) no
 """
 
 import copy
-import functools
 import math
 from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..module import Module
-from ..normalization import LayerNorm
 from ..ops import zeros
+from ..ops.arguments import as_size
 from . import init
 from .containers import ModuleList
 from .masks import causal_mask
 from .rectifiers import relu
-from .transformerlayer import Activation, Norm, TransformerDecoderLayer, TransformerEncoderLayer
+from .transformerlayer import Activation, Norm, TransformerDecoderLayer, TransformerEncoderLayer, norm_maker
 
 
 class _Stack(Module):
@@ -34,10 +33,8 @@ class _Stack(Module):
 
     def __init__(self, layer: Module, num_layers: int, norm: Module | None) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"num_layers must be at least 1, got {num_layers}")
+        self.num_layers = as_size(num_layers, "num_layers")
         self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
-        self.num_layers = num_layers
         self.norm = norm
 
     def _run(self, x: Tensor, *inputs: Tensor, **masks: Any) -> Tensor:
@@ -135,7 +132,7 @@ class Transformer(Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
-        make_norm = norm or functools.partial(LayerNorm, eps=layer_norm_eps, bias=bias)
+        make_norm = norm_maker(norm, layer_norm_eps, bias)
         options: tuple[Any, ...] = (
             d_model,
             nhead,

@@ -117,7 +117,7 @@ class TransformerLayer(Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
-        make_norm = norm or functools.partial(LayerNorm, eps=layer_norm_eps, bias=bias)
+        make_norm = norm_maker(norm, layer_norm_eps, bias)
         for name in self.attentions:
             setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))
         self.linear1 = Linear(d_model, dim_feedforward, bias)
@@ -139,6 +139,15 @@ class TransformerLayer(Module):
 
     def _feed(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+
+def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
+    """Return what makes a normalization over D features: `norm`, or LayerNorm where that is None."""
+    if norm is None:
+        return functools.partial(LayerNorm, eps=eps, bias=bias)
+    if not callable(norm):
+        raise TypeError(f"norm must make a normalization from a size, as nn.RMSNorm does, got {norm!r}")
+    return norm
 
 
 def _as_function(activation: str | Activation) -> Activation:

@@ -17,7 +17,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
         TypeError: for anything but an integer.
         IndexError: for an axis that does not exist.
     """
-    if not isinstance(dim, int):
+    if type(dim) is not int:
         dim = _index(dim)
     n = ndim or 1
     if not -n <= dim < n:
@@ -26,12 +26,9 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
 
 def _index(dim: Any) -> int:
-    try:
-        return operator.index(dim)
-    except TypeError:
-        raise TypeError(
-            f"dim must be an int, or where several are meant a tuple of ints, got {dim!r}"
-        ) from None
+    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
+        raise TypeError(f"dim must be an int, or where several are meant a tuple of ints, got {dim!r}")
+    return operator.index(dim)
 
 
 def normalize_dims(dim: Dim, ndim: int) -> Axes:

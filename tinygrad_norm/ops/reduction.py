@@ -14,6 +14,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, fixed, register
+from .arguments import as_number
 from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims
 from .elementwise import sqrt
@@ -63,7 +64,11 @@ class Mean(Function):
 
 
 class Var(Function):
-    """y = Σ (x - mean(x))² / (n - correction) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)"""
+    """y = Σ (x - mean(x))² / (n - correction) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)
+
+    Without a degree of freedom, n <= correction, the divisor is 0 as in PyTorch, y is ∞ or NaN, and no
+    number has a slope: dx is NaN.
+    """
 
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
         divisor = max(count(x.shape, axes) - correction, 0)
@@ -80,7 +85,8 @@ class Var(Function):
 
     def backward(self, dy: Array) -> Gradients:
         x, axes, divisor = self.saved
-        return _spread(dy * 2 / divisor, x.shape, axes) * self._center(widen(x), axes)
+        scale = 2 / divisor if divisor else math.nan
+        return _spread(dy * scale, x.shape, axes) * self._center(widen(x), axes)
 
 
 class Prod(Function):
@@ -165,12 +171,12 @@ def var(
 ) -> Tensor:
     """Return the variance over `dim` (all axes if None): Σ (x − mean)² / (n − correction).
 
-    `correction` is 1 if not given; `unbiased` says the same as a bool (True is 1, False is 0). A single
-    number has no variance with correction 1: NaN.
+    `correction` is 1 if not given; `unbiased` says the same as a bool (True is 1, False is 0). Fewer than
+    correction + 1 numbers have no variance: it is ∞, NaN where they are equal, and its gradient is NaN.
 
     Raises:
         RuntimeError: for integers and bools.
-        TypeError: where both `unbiased` and `correction` are given.
+        TypeError: where both `unbiased` and `correction` are given, or correction is no number.
     """
     x = _floating("var", input)
     if isinstance(dim, bool):  # PyTorch's var(x, unbiased)
@@ -179,7 +185,8 @@ def var(
         correction = 0 if unbiased is False else 1
     elif unbiased is not None:
         raise TypeError("give unbiased or correction, not both: unbiased=False is correction=0")
-    return Var.apply(x, axes=normalize_dims(dim, x.ndim), correction=correction, keepdim=keepdim)
+    axes = normalize_dims(dim, x.ndim)
+    return Var.apply(x, axes=axes, correction=as_number(correction, "correction"), keepdim=keepdim)
 
 
 def std(
