@@ -47,11 +47,11 @@ from ..ops.arguments import as_size
 from ..ops.dims import Shape
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
+from ..ops.operands import check_same_dtype
 from ..registry import Case, ErrorCase, register
 from . import init
 from .columns import columns, side_by_side
 from .folding import windows_composed
-from .linear import check_dtype
 from .padding import pad
 from .windows import Windows, as_batch, as_tuple, check_fit, fold_windows
 
@@ -266,7 +266,7 @@ def _conv(
 ) -> Tensor:
     name = f"conv{axes}d"
     x, single = as_batch(input, axes, name)
-    check_weight(x, weight, groups, name, "out, in/groups")
+    check_weight(x, weight, bias, groups, name, "out, in/groups")
     C = weight.shape[1] * groups
     if weight.shape[0] % groups or x.shape[1] != C:
         raise ValueError(
@@ -280,15 +280,17 @@ def _conv(
     return y.squeeze(0) if single else y
 
 
-def check_weight(x: Tensor, weight: Tensor, groups: int, name: str, channels: str) -> None:
-    """Refuse a weight of another dtype or number of axes, an empty kernel, and fewer than one group."""
+def check_weight(
+    x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, name: str, channels: str
+) -> None:
+    """Refuse another dtype than x's, another number of axes, an empty kernel, and fewer than one group."""
     if weight.ndim != x.ndim or min(weight.shape[2:]) < 1:
         raise ValueError(
             f"{name} takes a weight ({channels}, *kernel) with {x.ndim} axes and a kernel of at least 1, "
             f"got shape {weight.shape}"
         )
     as_size(groups, "groups")
-    check_dtype(x, weight, name)
+    check_same_dtype(name, x, weight=weight, bias=bias)
 
 
 def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: Sizes) -> Windows:
@@ -496,6 +498,9 @@ register(
         ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), dilation=1.5), TypeError, "dilation"),  # type: ignore[arg-type]
         ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), groups=0), ValueError, "groups"),
         ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3).double()), TypeError, "one dtype"),
+        ErrorCase(
+            lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), _ones(3).half()), TypeError, "input and bias"
+        ),
         ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4).long(), _ones(3, 2, 3, 3)), TypeError, "floating-point"),
         ErrorCase(lambda: Conv2d(3, 4, 3, groups=2), ValueError, "in_channels (3)"),
         ErrorCase(lambda: Conv2d(3, 4, 3, padding_mode="zero"), ValueError, "padding_mode"),

@@ -206,7 +206,7 @@ def _conv_transpose(
 ) -> Tensor:
     name = f"conv_transpose{axes}d"
     x, single = as_batch(input, axes, name)
-    check_weight(x, weight, groups, name, "in, out/groups")
+    check_weight(x, weight, bias, groups, name, "in, out/groups")
     if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
         raise ValueError(
             f"{name} with groups={groups} and a weight (in, out/groups, *kernel) of shape {weight.shape} "

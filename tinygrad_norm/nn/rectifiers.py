@@ -14,6 +14,7 @@ from ..normalization.checks import check_input
 from ..ops import full, ones
 from ..ops.arguments import as_number, as_size
 from ..ops.broadcast import unbroadcast
+from ..ops.operands import check_same_dtype
 from ..registry import Case, ErrorCase, distinct, register
 from .pointwise import Pointwise
 
@@ -113,7 +114,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
         weight: (C,), one slope per channel, or (1,) or () for all.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
         ValueError: for a weight of another shape.
 
     Source: He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
@@ -125,6 +126,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             f"prelu of an input {input.shape} takes a weight of shape (1,) or ({channels},), "
             f"got {weight.shape}"
         )
+    check_same_dtype("prelu", input, weight=weight)
     return Prelu.apply(input, weight)
 
 
@@ -336,6 +338,7 @@ register(
     errors=(
         ErrorCase(lambda: prelu(ones(2, 3), ones(2)), ValueError, "(3,)"),
         ErrorCase(lambda: prelu(ones(3), ones(3)), ValueError, "(1,)"),
+        ErrorCase(lambda: prelu(ones(2, 3), ones(3).double()), TypeError, "one dtype"),
         ErrorCase(lambda: prelu([1.0], ones(1)), TypeError, "Tensor"),  # type: ignore[arg-type]
     ),
     title="PReLU",

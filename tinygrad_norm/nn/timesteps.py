@@ -36,8 +36,8 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace, to_numpy
 from ..normalization.checks import Shape, check_input
 from ..ops import stack, where
+from ..ops.operands import check_same_dtype
 from ..registry import Input, uniform
-from .linear import check_dtype
 
 Lengths = Sequence[int] | numpy.ndarray | Tensor
 """How many steps each sequence of a batch has, (N,)."""
@@ -198,7 +198,7 @@ def check_layer(name: str, input: Tensor, weight_ih: Tensor, gates: int) -> tupl
         )
     if input.shape[0] == 0:
         raise ValueError(f"{name} needs at least one time step, got x (T, N, D) of shape {input.shape}")
-    check_dtype(input, weight_ih, name)
+    check_same_dtype(name, input, weight_ih=weight_ih)
     return input.shape[1], K // gates
 
 
