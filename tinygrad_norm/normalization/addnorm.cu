@@ -107,7 +107,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   Columns<A, VEC, TEAM, KEPT> dweight(of_block, D), dbias(dbias_of_block, D);
   for (long long first = (long long)blockIdx.x * TEAMS; first < N; first += (long long)gridDim.x * TEAMS) {
     const long long n = first + team_of_block<TEAM>();
-    const A m = n < N ? mean[n] : A(0), r = n < N ? rstd[n] : A(0);
+    const A r = n < N ? rstd[n] : A(0);
+    const Moments<A> of_row = written_moments(n < N ? mean[n] : A(0), r);
     const Row<T, VEC, TEAM, KEPT> row(s + n * D, n < N ? D : 0), dy_row(dy + n * D, n < N ? D : 0);
     Two<A> sums = {0, 0};
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
@@ -117,7 +118,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
         dy_wide.at[v] = A(dys.at[v]);
-        dy_x_hat.at[v] = dy_wide.at[v] * ((A(values.at[v]) - m) * r);
+        dy_x_hat.at[v] = dy_wide.at[v] * of_row.normalize(A(values.at[v]));
         sums.first += w.at[v] * dy_wide.at[v];
         sums.second += w.at[v] * dy_x_hat.at[v];
       }
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
       Pack<T, VEC> out;
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
-        const A x_hat = (A(values.at[v]) - m) * r;
+        const A x_hat = of_row.normalize(A(values.at[v]));
         out.at[v] = T(A(direct.at[v]) + r * (w.at[v] * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
       }
       store(dx + n * D + i, out);

@@ -9,6 +9,8 @@
 //               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation: the last one.
 // Backward      strip_sums reads x and dy, column_sums adds up the strips, batch_norm_backward reads x and
 //               dy and writes dx: 5 values per entry.
+// Guard         strips, and channels, whose squares overflow are scaled, as in moments.cuh. What a strip
+//               spreads is written as a root, which never overflows.
 // Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S).
 // Accumulation  float, for double in double. All but x, y, dy and dx have that type.
 
@@ -38,7 +40,7 @@ __device__ __forceinline__ void each_pack(const Strip& s, F f) {
   }
 }
 
-// means = mean of the strip, spreads = Σ (x - mean of the strip)²/n with n of the whole channel.
+// means = mean of the strip, spreads = √(Σ (x - mean of the strip)²/n) with n of the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ spreads,
@@ -46,26 +48,31 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   using A = Accumulator<T>;
   const long long j = row_of_team<TEAM>();
   const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const A shift = s.length > 0 ? A(x[s.start]) : A(0), each_of_strip = A(1) / A(s.length);
+  const A first = s.length > 0 ? A(x[s.start]) : A(0), each_of_strip = A(1) / A(s.length);
   Pack<T, VEC> kept[KEPT];
-  A sum = 0, spread = 0;
   each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long at) { kept[k] = load<VEC>(x + at); });
-  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+  A scale = 1, mean, var;
+  for (bool again = false;; again = true) {
+    const A shift = first * scale;
+    A sum = 0, spread = 0;
+    each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
 #pragma unroll
-    for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) - shift) * each_of_strip;
-  });
-  const A mean = shift + reduce<TEAM>(sum, Sum{});
-  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+      for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) * scale - shift) * each_of_strip;
+    });
+    mean = shift + reduce<TEAM>(sum, Sum{});
+    each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
 #pragma unroll
-    for (int v = 0; v < VEC; v++) {
-      const A centered = A(kept[k].at[v]) - mean;
-      spread += centered * (centered * each);
-    }
-  });
-  spread = reduce<TEAM>(spread, Sum{});
+      for (int v = 0; v < VEC; v++) {
+        const A centered = A(kept[k].at[v]) * scale - mean;
+        spread += centered * (centered * each);
+      }
+    });
+    var = reduce<TEAM>(spread, Sum{});
+    if (again || !scale_down<TEAM>(var, scale)) break;
+  }
   if (j < strips && lane_of_team<TEAM>() == 0) {
-    means[j] = mean;
-    spreads[j] = spread;
+    means[j] = mean / scale;
+    spreads[j] = sqrt(var) / scale;
   }
 }
 
@@ -79,23 +86,29 @@ __global__ void __launch_bounds__(256, 1)
                        long long inner, Accumulator<T> each, Accumulator<T> eps) {
   using A = Accumulator<T>;
   const long long c = blockIdx.x;
-  const A shift = means[c * inner];
-  A sum = 0, spread = 0;
-  for (long long k = threadIdx.x; k < outer * inner; k += 256) {
-    const long long j = (k / inner * C + c) * inner + k % inner;
-    sum += (means[j] - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each);
+  A scale = 1, m, spread;
+  for (bool again = false;; again = true) {
+    const A shift = means[c * inner] * scale;
+    A sum = 0, var_of_thread = 0;
+    for (long long k = threadIdx.x; k < outer * inner; k += 256) {
+      const long long j = (k / inner * C + c) * inner + k % inner;
+      sum += (means[j] * scale - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each);
+    }
+    m = shift + reduce<256>(sum, Sum{});
+    for (long long k = threadIdx.x; k < outer * inner; k += 256) {
+      const long long j = (k / inner * C + c) * inner + k % inner;
+      const A centered = means[j] * scale - m, within = spreads[j] * scale;
+      const A between = centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each));
+      var_of_thread += within * within + between;
+    }
+    spread = reduce<256>(var_of_thread, Sum{});
+    if (again || !scale_down<256>(spread, scale)) break;
   }
-  const A m = shift + reduce<256>(sum, Sum{});
-  for (long long k = threadIdx.x; k < outer * inner; k += 256) {
-    const long long j = (k / inner * C + c) * inner + k % inner;
-    const A centered = means[j] - m;
-    spread += spreads[j] + centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each));
-  }
-  spread = reduce<256>(spread, Sum{});
   if (threadIdx.x == 0) {
-    mean[c] = m;
-    var[c] = spread;
-    rstd[c] = inverse_root(spread + eps);
+    const Moments<A> of_channel = {scale, m, spread, inverse_root(spread + eps * scale * scale)};
+    mean[c] = of_channel.mean_of_row();
+    var[c] = of_channel.var_of_row();
+    rstd[c] = of_channel.rstd_of_row();
   }
 }
 
@@ -108,13 +121,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                        long long S) {
   using A = Accumulator<T>;
   const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
-  const A m = mean[s.channel], scale = rstd[s.channel] * (weight == nullptr ? A(1) : weight[s.channel]);
-  const A b = bias == nullptr ? A(0) : bias[s.channel];
+  const Moments<A> of_channel = written_moments(mean[s.channel], rstd[s.channel]);
+  const A w = weight == nullptr ? A(1) : weight[s.channel], b = bias == nullptr ? A(0) : bias[s.channel];
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
     const Pack<T, VEC> values = load<VEC>(x + at);
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T((A(values.at[v]) - m) * scale + b);
+    for (int v = 0; v < VEC; v++) out.at[v] = T(of_channel.normalize(A(values.at[v])) * w + b);
     store(y + at, out);
   });
 }
@@ -127,14 +140,14 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   using A = Accumulator<T>;
   const long long j = row_of_team<TEAM>();
   const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const A m = mean[s.channel], r = rstd[s.channel];
+  const Moments<A> of_channel = written_moments(mean[s.channel], rstd[s.channel]);
   Two<A> sums = {0, 0};
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
     const Pack<T, VEC> values = load<VEC>(x + at), dys = load<VEC>(dy + at);
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
       sums.first += A(dys.at[v]);
-      sums.second += A(dys.at[v]) * ((A(values.at[v]) - m) * r);
+      sums.second += A(dys.at[v]) * of_channel.normalize(A(values.at[v]));
     }
   });
   sums = reduce<TEAM>(sums, Sum{});
@@ -154,7 +167,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   using A = Accumulator<T>;
   const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
   const bool constant = dweight == nullptr;
-  const A m = mean[s.channel], r = rstd[s.channel], w = weight == nullptr ? A(1) : weight[s.channel];
+  const A r = rstd[s.channel], w = weight == nullptr ? A(1) : weight[s.channel];
+  const Moments<A> of_channel = written_moments(mean[s.channel], r);
   const A mean_dy = constant ? A(0) : dbias[s.channel] * each;
   const A mean_dy_x_hat = constant ? A(0) : dweight[s.channel] * each;
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
@@ -162,7 +176,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     Pack<T, VEC> out;
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
-      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - (A(values.at[v]) - m) * r * mean_dy_x_hat));
+      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - of_channel.normalize(A(values.at[v])) * mean_dy_x_hat));
     }
     store(dx + at, out);
   });

@@ -53,7 +53,7 @@ from .moments import (
 )
 from .running import RunningNorm, update_running
 
-_kernels = CudaSource(__file__)
+_kernels = CudaSource(__file__, "moments.cuh")
 _COLUMNS = Teams(vector=1, team=1, kept=16)
 _PIECES = ((8, 4), (32, 8), (256, 8), (256, 0))
 

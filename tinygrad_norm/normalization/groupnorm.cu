@@ -6,6 +6,7 @@
 // Backward      reads x and dy, writes dx: 3 values per entry, as the second reading of x and dy, by the
 //               threads that did the first, finds them in the cache. Σ dy·x̂ and Σ dy of every channel of
 //               every sample are written too; column_sums adds them up over the samples.
+// Order         mean(g) is taken off last, as in layernorm.cu.
 // each          is 1/(C/G·S).
 // Accumulation  float, for double in double. All but x, y, dy and dx have that type.
 
@@ -35,7 +36,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·(w·dy - mean(g) - x̂·mean(g·x̂)) with g = w·dy
+// dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy
 template <class T, int VEC, int TEAM>
 __global__ void __launch_bounds__(256, 1)
     group_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
@@ -47,7 +48,8 @@ __global__ void __launch_bounds__(256, 1)
   constexpr int TEAMS = 256 / TEAM;
   const long long pool = blockIdx.x, first_channel = pool % G * channels;
   const int team = team_of_block<TEAM>(), lane = lane_of_team<TEAM>();
-  const A m = mean[pool], r = rstd[pool];
+  const A r = rstd[pool];
+  const Moments<A> moments = written_moments(mean[pool], r);
   Two<A> of_pool = {0, 0};
   for (long long first = 0; first < channels; first += TEAMS) {
     const long long c = first + team, start = (pool * channels + c) * S;
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(256, 1)
 #pragma unroll
         for (int v = 0; v < VEC; v++) {
           sums.first += A(dys.at[v]);
-          sums.second += A(dys.at[v]) * ((A(values.at[v]) - m) * r);
+          sums.second += A(dys.at[v]) * moments.normalize(A(values.at[v]));
         }
       }
     }
@@ -83,7 +85,8 @@ __global__ void __launch_bounds__(256, 1)
       Pack<T, VEC> out;
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
-        out.at[v] = T(r * (w * A(dys.at[v]) - mean_g - (A(values.at[v]) - m) * r * mean_g_x_hat));
+        const A x_hat = moments.normalize(A(values.at[v]));
+        out.at[v] = T(r * (w * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
       }
       store(dx + start + i, out);
     }

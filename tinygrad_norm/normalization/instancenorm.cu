@@ -45,14 +45,15 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   using A = Accumulator<T>;
   const long long n = row_of_team<TEAM>();
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0), dy_row(dy + n * S, n < pools ? S : 0);
-  const A m = n < pools ? mean[n] : A(0), r = n < pools ? rstd[n] : A(0);
+  const A r = n < pools ? rstd[n] : A(0);
+  const Moments<A> of_pool = written_moments(n < pools ? mean[n] : A(0), r);
   Two<A> sums = {0, 0};
   row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
       sums.first += A(dys.at[v]);
-      sums.second += A(dys.at[v]) * ((A(values.at[v]) - m) * r);
+      sums.second += A(dys.at[v]) * of_pool.normalize(A(values.at[v]));
     }
   });
   sums = reduce<TEAM>(sums, Sum{});
@@ -63,7 +64,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     Pack<T, VEC> out;
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
-      out.at[v] = T(scale * (A(dys.at[v]) - mean_dy - (A(values.at[v]) - m) * r * mean_dy_x_hat));
+      const A x_hat = of_pool.normalize(A(values.at[v]));
+      out.at[v] = T(scale * (A(dys.at[v]) - mean_dy - x_hat * mean_dy_x_hat));
     }
     store(dx + n * S + i, out);
   });

@@ -5,6 +5,8 @@
 //               for its mean, its variance and its output. weight and bias come from the cache.
 // Backward      reads x and dy once, writes dx once: 3·N·D values. Blocks go through many rows and keep
 //               Σ dy·x̂ and Σ dy of their columns; column_sums adds up what the blocks wrote.
+// Order         mean(g) is taken off last: before, a fused multiply-add would leave the rounding error of
+//               w·dy, times r, where a row is one value and dx is 0.
 // each          is 1/D.
 // Accumulation  float, for double in double. weight, bias, mean, rstd, dweight, dbias have that type.
 
@@ -32,7 +34,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy; dweights and dbiases (blocks, D) are partial sums.
+// dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy; dweights and dbiases (blocks, D) are partial sums.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
@@ -48,7 +50,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   Columns<A, VEC, TEAM, KEPT> dweight(of_block, D), dbias(dbias_of_block, D);
   for (long long first = (long long)blockIdx.x * TEAMS; first < N; first += (long long)gridDim.x * TEAMS) {
     const long long n = first + team_of_block<TEAM>();
-    const A m = n < N ? mean[n] : A(0), r = n < N ? rstd[n] : A(0);
+    const A r = n < N ? rstd[n] : A(0);
+    const Moments<A> of_row = written_moments(n < N ? mean[n] : A(0), r);
     const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0), dy_row(dy + n * D, n < N ? D : 0);
     Two<A> sums = {0, 0};
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
@@ -58,7 +61,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
         dy_wide.at[v] = A(dys.at[v]);
-        dy_x_hat.at[v] = dy_wide.at[v] * ((A(values.at[v]) - m) * r);
+        dy_x_hat.at[v] = dy_wide.at[v] * of_row.normalize(A(values.at[v]));
         sums.first += w.at[v] * dy_wide.at[v];
         sums.second += w.at[v] * dy_x_hat.at[v];
       }
@@ -73,8 +76,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
       Pack<T, VEC> out;
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
-        const A x_hat = (A(values.at[v]) - m) * r;
-        out.at[v] = T(r * (w.at[v] * A(dys.at[v]) - mean_g - x_hat * mean_g_x_hat));
+        const A x_hat = of_row.normalize(A(values.at[v]));
+        out.at[v] = T(r * (w.at[v] * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
       }
       store(dx + n * D + i, out);
     });

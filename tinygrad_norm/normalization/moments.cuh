@@ -18,6 +18,13 @@ struct Moments {
   __device__ __forceinline__ A rstd_of_row() const { return rstd * scale; }
 };
 
+// The moments of a row from what forward wrote of them: scaled again where x - mean could overflow.
+template <class A>
+__device__ __forceinline__ Moments<A> written_moments(A mean, A rstd) {
+  const A scale = rstd < DOWN<A> ? DOWN<A> : A(1);
+  return {scale, mean * scale, A(0), rstd < DOWN<A> ? rstd / DOWN<A> : rstd};
+}
+
 // Whether rows of this warp must be summed up again: `scale` of those whose sum is infinite, or NaN, is
 // changed. All teams take part in the second round, but a row keeps the scale that is right for itself.
 template <int TEAM, class A>
