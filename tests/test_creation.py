@@ -38,6 +38,23 @@ def test_tensor_takes_the_dtype_of_its_data(data, dtype, shape, torch):
     assert (str(theirs.dtype), tuple(theirs.shape)) == (f"torch.{dtype}", shape)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [((0, 1, 5), {}), ((3, -2, 6), {}), ((1, 9, 1), {}), ((0, 1, 0), {}), ((0, 10, 5), {"dtype": "int64"})],
+)
+def test_linspace_is_pytorchs(arguments, options, torch):
+    x = tn.linspace(*arguments, **options)
+    expected = torch.linspace(*arguments, **{k: getattr(torch, v) for k, v in options.items()})
+    assert str(expected.dtype) == f"torch.{x.dtype}"
+    np.testing.assert_allclose(x.numpy(), expected.numpy(), rtol=1e-6)
+
+
+def test_linspace_ends_where_it_should():
+    x = tn.linspace(0.1, 0.7, 1000, requires_grad=True)
+    assert x.requires_grad
+    assert (x[0].item(), x[-1].item()) == (np.float32(0.1), np.float32(0.7))
+
+
 def test_tensor_copies():
     a = np.ones(3)
     x = tn.tensor(a)
@@ -71,6 +88,8 @@ def test_dtype_and_requires_grad():
         (lambda: tn.zeros("2"), TypeError, "must be an int or a sequence"),
         (lambda: tn.arange(3, 1), ValueError, "steps of 1"),
         (lambda: tn.arange(0, 1, 0), ValueError, "steps of 0"),
+        (lambda: tn.linspace(0, 1, -1), ValueError, "steps must be at least 0"),
+        (lambda: tn.linspace(0, 1, 2.5), TypeError, "steps must be an int"),
     ],
 )
 def test_bad_input_is_refused(call, error, words):

@@ -237,3 +237,86 @@ def test_contiguous_is_the_tensor_itself_where_it_can_be():
 def test_bad_input_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+X = np.random.default_rng(3).normal(size=(2, 3, 2))
+REDUCTIONS = "sum mean var std prod logsumexp max min amax amin argmax argmin all any".split()  # noqa: SIM905
+ALONG_ONE_AXIS = ["cumsum", "softmax", "log_softmax", "squeeze", "unsqueeze"]
+NUMPY_NAMES = {name: {"axis": 1, "keepdims": True} for name in REDUCTIONS}
+NUMPY_NAMES |= {name: {"axis": 1} for name in ALONG_ONE_AXIS}
+
+
+@pytest.mark.parametrize("name", NUMPY_NAMES)
+def test_axis_and_keepdims_are_dim_and_keepdim(name, torch):
+    options = NUMPY_NAMES[name]
+    expected = getattr(torch.tensor(X), name)(**options)
+    ours = getattr(tn.tensor(X), name)(**options)
+    if name in ("max", "min"):
+        ours, expected = ours.values, expected.values
+    np.testing.assert_allclose(ours.numpy(), expected.numpy(), rtol=1e-12)
+
+
+def test_axis_is_dim_in_functions_too():
+    x = tn.tensor(X)
+    assert tn.sum(x, axis=(0, 2)).shape == (3,)
+    assert tn.cat([x, x], axis=1).shape == (2, 6, 2)
+    assert tn.stack([x, x], axis=1).shape == (2, 2, 3, 2)
+    assert [part.shape for part in tn.var_mean(x, axis=1, keepdims=True)] == [(2, 1, 2)] * 2
+
+
+def test_an_argument_has_one_name_at_a_time():
+    with pytest.raises(TypeError, match="sum got an argument by both of its names: dim, axis"):
+        tn.tensor(X).sum(dim=0, axis=1)
+    with pytest.raises(TypeError, match="multiple values"):
+        tn.tensor(X).sum(0, axis=1)
+    with pytest.raises(TypeError, match="keepdim"):
+        tn.tensor(X).cumsum(0, keepdims=True)
+
+
+inf, nan = float("inf"), float("nan")
+CLOSE = [
+    ([1.0, 2.0], [1.0, 2.0 + 1e-7], {}),
+    ([1.0, 2.0], [1.0, 2.1], {}),
+    ([1.0, 2.0], [1.0, 2.1], {"rtol": 0.1}),
+    ([1e-9, 0.0], [0.0, 1e-7], {}),
+    ([1e-9, 0.0], [0.0, 1e-7], {"atol": 1e-6}),
+    ([inf, inf, -inf, 1.0], [inf, -inf, -inf, inf], {}),
+    ([nan, 1.0], [nan, nan], {}),
+    ([nan, 1.0], [nan, nan], {"equal_nan": True}),
+    ([3e38, 3e38], [-3e38, 3e38], {}),
+    ([[1.0], [2.0]], [1.0, 2.0], {}),
+    ([1, 2], [1, 3], {}),
+]
+
+
+@pytest.mark.parametrize(("a", "b", "options"), CLOSE)
+def test_isclose_allclose_and_equal_judge_as_pytorch(a, b, options, torch):
+    ours, theirs = (tn.tensor(a), tn.tensor(b)), (torch.tensor(a), torch.tensor(b))
+    expected = torch.isclose(*theirs, **options)
+    np.testing.assert_array_equal(tn.isclose(*ours, **options).numpy(), expected.numpy())
+    assert tn.allclose(*ours, **options) is bool(expected.all())
+    assert ours[0].allclose(ours[1], **options) is bool(expected.all())
+    assert tn.equal(*ours) is torch.equal(*theirs)
+
+
+def test_equal_tells_shapes_apart_and_close_tolerances_are_not_negative():
+    assert not tn.equal(tn.ones(1, 2), tn.ones(2))
+    assert tn.equal(tn.ones(0, 2), tn.ones(0, 2))
+    with pytest.raises(ValueError, match="tolerances must not be negative"):
+        tn.isclose(tn.ones(2), tn.ones(2), -1.0)
+
+
+@pytest.mark.parametrize("name", ["relu", "softmax", "log_softmax", "prelu"])
+def test_activations_that_are_methods_in_pytorch_are_methods(name, torch):
+    values = {"relu": (), "prelu": (np.array([0.25]),)}.get(name, (1,))
+    ours = [tn.tensor(v) if isinstance(v, np.ndarray) else v for v in values]
+    theirs = [torch.tensor(v) if isinstance(v, np.ndarray) else v for v in values]
+    x, z = tn.tensor(X, requires_grad=True), torch.tensor(X, requires_grad=True)
+    for y, expected in (
+        (getattr(x, name)(*ours), getattr(z, name)(*theirs)),
+        (getattr(tn, name)(x, *ours), getattr(torch, name)(z, *theirs)),
+    ):
+        np.testing.assert_allclose(y.detach().numpy(), expected.detach().numpy(), rtol=1e-12)
+    y.backward(tn.tensor(X))
+    expected.backward(torch.tensor(X))
+    np.testing.assert_allclose(x.grad.numpy(), z.grad.numpy(), rtol=1e-12, atol=1e-14)

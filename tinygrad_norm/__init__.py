@@ -12,7 +12,7 @@ from .backends import use_backend
 from .backends.random import manual_seed
 
 # New tensors, and the types of their elements.
-from .ops import tensor, zeros, ones, full, arange, eye, rand, randn
+from .ops import tensor, zeros, ones, full, arange, linspace, eye, rand, randn
 from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
 from .ops import float16, float32, float64, int64, bool
 
@@ -35,8 +35,11 @@ from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
 from .ops import matmul, mm, bmm, outer, einsum
 
 # Comparisons.
-from .ops import eq, ne, lt, le, gt, ge, isfinite, isinf, isnan
+from .ops import eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan
 from .ops import logical_and, logical_not, logical_or, logical_xor
+
+# Activations that are functions of tensors in PyTorch; all others are in nn.functional.
+from .nn.functional import relu, prelu, softmax, log_softmax
 
 # Layers, training, data.
 from . import data, nn, normalization, optim

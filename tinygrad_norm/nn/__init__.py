@@ -51,4 +51,4 @@ from .loss import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
 from .divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
 from .similarity import CosineSimilarity
 
-from . import functional, init, utils
+from . import functional, init, methods, utils

@@ -32,7 +32,7 @@ from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
-from ..ops.dims import normalize_dim
+from ..ops.dims import normalize_dim, with_numpy_names
 from ..ops.half import narrow, widen
 from ..ops.reduction import largest_or_0
 from ..registry import Case, ErrorCase, register, uniform
@@ -223,6 +223,7 @@ class LogSoftmaxFunction(Function):
         return log_softmax_backward(lay_out(widen(dy), dim), lay_out(y, dim)).reshape(dy.shape)
 
 
+@with_numpy_names
 def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Return exp(input)/Σ exp(input) along axis `dim`; a row of nothing but -∞ gives NaN.
 
@@ -241,6 +242,7 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return SoftmaxFunction.apply(x, dim=_axis(x, dim, "softmax"))
 
 
+@with_numpy_names
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Return the logarithm of softmax(input, dim), without ever taking the logarithm of 0.
 

@@ -8,14 +8,17 @@ from .arithmetic import add, div, mul, neg, pow, sub
 from .casting import astype
 from .comparison import (
     all,
+    allclose,
     any,
     bitwise_and,
     bitwise_not,
     bitwise_or,
     bitwise_xor,
     eq,
+    equal,
     ge,
     gt,
+    isclose,
     isfinite,
     isinf,
     isnan,
@@ -32,6 +35,7 @@ from .creation import (
     eye,
     full,
     full_like,
+    linspace,
     ones,
     ones_like,
     rand,
@@ -156,7 +160,8 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
     max, min, amax, amin, argmax, argmin, all, any,
     flatten, unflatten, transpose, movedim, squeeze, unsqueeze,
     gather, index_select, take_along_dim, masked_fill, tril, triu, split, chunk, unbind, roll,
-    eq, ne, lt, le, gt, ge, isfinite, isinf, isnan, logical_not, logical_and, logical_or, logical_xor,
+    eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan,
+    logical_not, logical_and, logical_or, logical_xor,
 )} | {function.__name__: _taking_sizes(function) for function in (
     reshape, permute, expand, broadcast_to, repeat, tile, flip,
 )} | {

@@ -8,7 +8,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends import namespace
-from .dims import Dim, normalize_dims
+from .dims import Dim, normalize_dims, with_numpy_names
 from .ieee import silent
 from .operands import as_tensor, meet
 
@@ -94,12 +94,48 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
     return Tensor._wrap(namespace(a).logical_xor(a, b))
 
 
+def isclose(
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Tensor:
+    """Return where |input - other| <= atol + rtol·|other|, broadcast; infinity is close to itself only.
+
+    Args:
+        input: a tensor or a number.
+        other: what it should be.
+        rtol: how far it may be off, as a part of `other`.
+        atol: how far it may be off besides, in units of `other`.
+        equal_nan: whether NaN is close to NaN.
+
+    Raises:
+        ValueError: for a negative tolerance.
+    """
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"tolerances must not be negative, got rtol={rtol} and atol={atol}")
+    a, b = _arrays(as_tensor(input), as_tensor(other, "other"))
+    return Tensor._wrap(silent.run(namespace(a).isclose, a, b, rtol, atol, equal_nan))
+
+
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Return whether every element `isclose`, with the same arguments."""
+    return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
+
+
+def equal(input: Tensor, other: Tensor) -> bool:
+    """Return whether both have one shape and the same elements; NaN is not even equal to itself."""
+    a, b = _arrays(as_tensor(input), as_tensor(other, "other"))
+    return a.shape == b.shape and bool((a == b).all())
+
+
+@with_numpy_names
 def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return whether every element over `dim` is True, or not 0."""
     x = as_tensor(input).array
     return Tensor._wrap(x.all(normalize_dims(dim, x.ndim), keepdims=keepdim))
 
 
+@with_numpy_names
 def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return whether some element over `dim` is True, or not 0."""
     x = as_tensor(input).array

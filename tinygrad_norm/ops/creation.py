@@ -7,6 +7,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import asarray
 from ..backends.random import generator
+from .arguments import as_size
 from .dims import Shape, as_shape
 from .ieee import silent
 from .operands import default_dtype
@@ -102,6 +103,19 @@ def arange(
         raise ValueError(f"arange from {start} to {end} cannot go in steps of {step}")
     dtype = _dtype_of(start, end, step) if dtype is None else dtype
     return _wrap(numpy.arange(start, end, step).astype(dtype), requires_grad)
+
+
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return `steps` numbers from `start` to `end`, inclusive, at equal distances; float32 if not said.
+
+    Raises:
+        TypeError: for steps that are no int.
+        ValueError: for a negative number of steps.
+    """
+    values = numpy.linspace(start, end, as_size(steps, "steps", 0))
+    return _wrap(silent.run(values.astype, _or_default(dtype)), requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

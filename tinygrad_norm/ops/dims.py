@@ -1,13 +1,38 @@
 """Axes and shapes as arguments: `dim` made non-negative, and shapes with an axis kept, added or taken out."""
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 Dim = int | tuple[int, ...] | list[int] | None
 Axes = tuple[int, ...]
 Shape = tuple[int, ...]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def with_numpy_names(function: F) -> F:
+    """Let `function` be called with NumPy's `axis` and `keepdims` too, as PyTorch's functions of `dim` can.
+
+    Raises, in a call:
+        TypeError: for both names of one argument.
+    """
+
+    @functools.wraps(function)
+    def called(*inputs: Any, **options: Any) -> Any:
+        if not options:
+            return function(*inputs)
+        if "axis" not in options and "keepdims" not in options:
+            return function(*inputs, **options)
+        renamed = {_NUMPY_NAMES.get(name, name): value for name, value in options.items()}
+        if len(renamed) < len(options):
+            raise TypeError(f"{function.__name__} got an argument by both of its names: {', '.join(options)}")
+        return function(*inputs, **renamed)
+
+    return called  # type: ignore[return-value]
 
 
 def normalize_dim(dim: int, ndim: int) -> int:

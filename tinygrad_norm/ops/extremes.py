@@ -13,7 +13,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, register
-from .dims import Axes, Dim, kept_shape, normalize_dim, normalize_dims
+from .dims import Axes, Dim, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import maximum, minimum
 from .operands import as_tensor
 from .shape import reshape
@@ -93,6 +93,7 @@ def _axes_with_elements(name: str, x: Tensor, dim: Dim) -> Axes:
     return axes
 
 
+@with_numpy_names
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """Return the largest elements over `dim` (all axes if ()); ties share the gradient.
 
@@ -103,6 +104,7 @@ def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     return Amax.apply(x, axes=_axes_with_elements("amax", x, dim), keepdim=keepdim)
 
 
+@with_numpy_names
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     """Return the smallest elements over `dim` (all axes if ()); ties share the gradient.
 
@@ -113,6 +115,7 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     return Amin.apply(x, axes=_axes_with_elements("amin", x, dim), keepdim=keepdim)
 
 
+@with_numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """Return the largest element; along axis `dim`, (values, indices); with a tensor, the larger of both.
 
@@ -127,6 +130,7 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     return amax(input) if dim is None else _along("max", MaxAlong, input, dim, keepdim)
 
 
+@with_numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
     """Return the smallest element; along axis `dim`, (values, indices); with a tensor, the smaller of both.
 
@@ -150,6 +154,7 @@ def _along(name: str, function: type[Function], input: Any, dim: int, keepdim: b
     return ValuesAndIndices(*function.apply(reshape(x, 1), dim=0, keepdim=False))
 
 
+@with_numpy_names
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the int64 index of the largest element along `dim`, or in the flattened tensor if None.
 
@@ -160,6 +165,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     return Tensor._wrap(x.array.argmax(axis, keepdims=keepdim))
 
 
+@with_numpy_names
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the int64 index of the smallest element along `dim`, or in the flattened tensor if None.
 

@@ -8,7 +8,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
 from .creation import ones
-from .dims import Axes, Shape, as_shape, named_dims, normalize_dim
+from .dims import Axes, Shape, as_shape, named_dims, normalize_dim, with_numpy_names
 from .half import widen
 from .operands import as_tensor, result_type
 from .shape import reshape, squeeze, unsqueeze
@@ -83,6 +83,7 @@ class Roll(Function):
         return namespace(dy).roll(dy, tuple([-shift for shift in shifts]), axes)
 
 
+@with_numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return the tensors joined along an axis they have; tensors of shape (0,) are passed over.
 
@@ -104,6 +105,7 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     return Cat.apply(*full, dim=dim)
 
 
+@with_numpy_names
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return the tensors, all of one shape, joined along a new axis `dim`.
 

@@ -16,7 +16,7 @@ from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, fixed, register
 from .arguments import as_number
 from .broadcast import stretch
-from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims
+from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import sqrt
 from .half import narrow, widen
 from .ieee import silent
@@ -145,12 +145,14 @@ class LogSumExp(Function):
         return dy.reshape(kept) * share
 
 
+@with_numpy_names
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return the sum over `dim` (all axes if None); bools and integers sum to int64."""
     x = as_tensor(input)
     return Sum.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
+@with_numpy_names
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return the mean over `dim` (all axes if None); NaN where there is nothing to average.
 
@@ -161,6 +163,7 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return Mean.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
+@with_numpy_names
 def var(
     input: Tensor,
     dim: Dim | bool = None,
@@ -189,6 +192,7 @@ def var(
     return Var.apply(x, axes=axes, correction=as_number(correction, "correction"), keepdim=keepdim)
 
 
+@with_numpy_names
 def std(
     input: Tensor,
     dim: Dim | bool = None,
@@ -201,6 +205,7 @@ def std(
     return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
+@with_numpy_names
 def var_mean(
     input: Tensor,
     dim: Dim | bool = None,
@@ -221,6 +226,7 @@ def _floating(name: str, input: Any) -> Tensor:
     return x
 
 
+@with_numpy_names
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Return the product along axis `dim` (of all elements if None); bools and integers give int64."""
     x = as_tensor(input)
@@ -231,6 +237,7 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor
     return Prod.apply(x, dim=axis, keepdim=keepdim)
 
 
+@with_numpy_names
 def cumsum(input: Tensor, dim: int) -> Tensor:
     """Return the running sums along axis `dim`; bools and integers give int64."""
     x = as_tensor(input)
@@ -238,6 +245,7 @@ def cumsum(input: Tensor, dim: int) -> Tensor:
     return Cumsum.apply(x, dim=axis) if x.ndim else sum(x)
 
 
+@with_numpy_names
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """Return log Σ exp(input) over `dim`, without overflow; −∞ where every element is −∞."""
     x = as_float_tensor(input)

@@ -11,7 +11,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
 from .broadcast import unbroadcast
-from .dims import Axes, Dim, Shape, as_shape, named_dims, normalize_dim
+from .dims import Axes, Dim, Shape, as_shape, named_dims, normalize_dim, with_numpy_names
 from .operands import as_tensor
 
 
@@ -165,6 +165,7 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
 moveaxis = movedim
 
 
+@with_numpy_names
 def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     """Return the tensor without its axes of size 1, or without those of `dim` that have size 1."""
     x = as_tensor(input)
@@ -172,6 +173,7 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
     return Reshape.apply(x, shape=tuple([n for i, n in enumerate(x.shape) if n != 1 or i not in axes]))
 
 
+@with_numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Return the tensor with a new axis of size 1 at place `dim`."""
     x = as_tensor(input)
