@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tinygrad_norm import nn
+from tinygrad_norm.autograd.function import Function
+
 PACKAGE = Path(__file__).parent.parent / "tinygrad_norm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -134,3 +137,27 @@ def test_a_primitive_is_documented_by_its_formula_and_its_derivative(path):
             assert "=" in formula, f"{node.name}: {docstring!r} has no formula"
             assert derivative.startswith("d"), f"{node.name}: {docstring!r} has no derivative"
             assert "=" in derivative, f"{node.name}: {docstring!r} has no derivative"
+
+
+def _functions(module):
+    """The classes of Functions that the modules of a package define."""
+    found, unseen = set(), [Function]
+    while unseen:
+        unseen += (subclasses := unseen.pop().__subclasses__())
+        found |= {cls for cls in subclasses if cls.__module__.startswith(f"tinygrad_norm.{module}.")}
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("package", ["ops", "nn", "normalization"])
+def test_a_function_is_named_after_what_it_computes(package):
+    """In ops by the plain word; where a layer may have that name, with "Function" behind it."""
+    names = [cls.__name__ for cls in _functions(package) if not cls.__name__.startswith("_")]
+    assert names
+    assert [name for name in names if name.endswith("Function") == (package == "ops")] == []
+
+
+def test_a_layer_and_its_function_are_spelled_alike():
+    layers = {name.lower(): name for name, layer in vars(nn).items() if isinstance(layer, type)}
+    for cls in (*_functions("nn"), *_functions("normalization")):
+        name = cls.__name__.removesuffix("Function")
+        assert layers.get(name.lower(), name) == name

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 
+import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
@@ -173,3 +174,41 @@ def test_changing_a_saved_output_in_place_is_noticed(name):
         y.detach().zero_()
         with pytest.raises(RuntimeError, match="in place"):
             y.backward(np.ones(shape))
+
+
+INPLACE = [
+    *("ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardtanh", "Hardsigmoid"),
+    *("Hardswish", "Threshold", "Dropout"),
+]
+SHOWN_NEITHER_OR_ALWAYS_BY_PYTORCH = {"Hardsigmoid", "Hardswish", "Dropout"}
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_inplace_is_accepted_and_changes_nothing(name):
+    options = LAYERS.get(name, {})
+    layer, twin = getattr(nn, name)(**options, inplace=True), getattr(nn, name)(**options)
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    leaf = Tensor(x.copy(), requires_grad=True)
+    hidden = leaf * 1.0  # recorded: its values are needed again
+    product = hidden * hidden
+    tn.manual_seed(1)
+    y = layer(hidden)
+    tn.manual_seed(1)
+    np.testing.assert_array_equal(y.array, twin(Tensor(x)).array)
+    np.testing.assert_array_equal(hidden.array, x)
+    (y * product).sum().backward()
+    again = Tensor(x.copy(), requires_grad=True)
+    tn.manual_seed(1)
+    (twin(again * 1.0) * (again * again)).sum().backward()
+    np.testing.assert_allclose(leaf.grad.array, again.grad.array, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", INPLACE)
+def test_inplace_is_shown_as_in_pytorch(name, torch):
+    options = LAYERS.get(name, {})
+    assert repr(getattr(nn, name)(**options, inplace=True)).endswith("inplace=True)")
+    assert "inplace" not in repr(getattr(nn, name)(**options))
+    if name not in SHOWN_NEITHER_OR_ALWAYS_BY_PYTORCH:
+        for inplace in ({}, {"inplace": True}):
+            ours, theirs = (getattr(library, name)(**options, **inplace) for library in (nn, torch.nn))
+            assert repr(ours) == repr(theirs)

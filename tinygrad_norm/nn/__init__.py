@@ -17,15 +17,17 @@ from .adaptivepool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3
 from .adaptivepool import AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
 
 # Activations.
-from .rectifiers import ReLU, ReLU6, LeakyReLU, PReLU, Threshold, Hardtanh, Hardsigmoid, Hardswish
-from .activation import ELU, SELU, CELU, GELU, SiLU, Mish, Softplus, Softsign, LogSigmoid, GLU
-from .activation import Sigmoid, Tanh
+from .rectifiers import ReLU, LeakyReLU, PReLU, Threshold
+from .clipped import ReLU6, Hardtanh, Hardsigmoid, Hardswish
+from .exponentials import ELU, SELU, CELU
+from .gates import GELU, SiLU, Mish, GLU
+from .sigmoids import Sigmoid, Tanh, Softplus, Softsign, LogSigmoid
 from .softmax import Softmax, LogSoftmax, Softmin
 
 # Normalizations.
-from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
 from ..normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from ..normalization import GroupNorm, LayerNorm, RMSNorm, AddLayerNorm, AddRMSNorm
+from ..normalization import GroupNorm, LayerNorm, RMSNorm, LocalResponseNorm, AddLayerNorm, AddRMSNorm
 
 # Sequences.
 from .rnn import RNN, RNNCell

@@ -14,9 +14,9 @@ from ..backends import Array, namespace
 from ..module import Module
 from ..ops import ones
 from ..registry import Case, ErrorCase, Input, fixed, positive, register, uniform
-from .activation import log1p_exp, logistic
-from .loss import PointwiseLoss, check_pair, pair_errors, reduced
+from .loss import PointwiseLossFunction, check_pair, pair_errors, reduced
 from .reduction import REDUCTIONS, check_reduction
+from .sigmoids import log1p_exp, logistic
 
 _LOWEST_LOG, _SMALLEST_VARIANCE = -100.0, 1e-12  # PyTorch's bounds where x is 0 or 1
 
@@ -29,7 +29,7 @@ def binary_cross_entropy_composed(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-class BinaryCrossEntropyFunction(PointwiseLoss):
+class BinaryCrossEntropyFunction(PointwiseLossFunction):
     """y = -w·(t·log x + (1 - t)·log(1 - x)), reduced · dx = dy·w·(x - t)/(x·(1 - x))
 
     dt = dy·w·log((1 - x)/x)
@@ -109,7 +109,7 @@ def binary_cross_entropy_with_logits_composed(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-class BinaryCrossEntropyWithLogitsFunction(PointwiseLoss):
+class BinaryCrossEntropyWithLogitsFunction(PointwiseLossFunction):
     """y = w·((1 - t)·softplus(x) + p·t·softplus(-x)), reduced · dx = dy·w·((1 - t)·σ(x) - p·t·σ(-x))
 
     dt = dy·w·(p·softplus(-x) - softplus(x))
@@ -169,7 +169,7 @@ def kl_div_composed(
     return reduced(target * (target.masked_fill(zero, 1.0).log() - input.masked_fill(zero, 0.0)), reduction)
 
 
-class KlDivFunction(PointwiseLoss):
+class KLDivFunction(PointwiseLossFunction):
     """y = t·(log t - x), 0 where t = 0, reduced · dx = -dy·t, dt = dy·(log t + 1 - x), 0 where t = 0
 
     With log_target, t stands for log t: y = exp(t)·(t - x), dx = -dy·exp(t), dt = dy·exp(t)·(t + 1 - x).
@@ -210,7 +210,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
             f"kl_div takes probabilities as targets, got {target.array.min()}: "
             "for their logarithms pass log_target=True"
         )
-    return KlDivFunction.apply(input, target, reduction=reduction, log_target=log_target)
+    return KLDivFunction.apply(input, target, reduction=reduction, log_target=log_target)
 
 
 class BCELoss(Module):

@@ -18,10 +18,10 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, kernel
 from ..backends.random import generator
-from ..module import Module
 from ..normalization.checks import Shape, check_input
 from ..ops.arguments import as_number
 from ..registry import Case, ErrorCase, booleans, register
+from .pointwise import InplaceModule
 
 
 def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
@@ -94,19 +94,21 @@ def check_probability(p: float) -> None:
         raise ValueError(f"p is the probability that an entry is zeroed, between 0 and 1, got {p}")
 
 
-class Dropout(Module):
-    """dropout as a layer: active in training, the identity in evaluation."""
+class Dropout(InplaceModule):
+    """dropout as a layer: y = x·mask/(1 - p) in training, x in evaluation, of x's shape.
 
-    def __init__(self, p: float = 0.5) -> None:
-        super().__init__()
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
+    """
+
+    shown = ("p",)
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__(inplace)
         check_probability(p)
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
 
 
 register(

@@ -17,14 +17,17 @@ from .folding import fold, unfold
 from .padding import pad
 
 # Activations.
-from .rectifiers import relu, relu6, leaky_relu, prelu, threshold, hardtanh, hardsigmoid, hardswish
-from .activation import elu, selu, celu, gelu, silu, mish, softplus, softsign, logsigmoid, glu
+from .rectifiers import relu, leaky_relu, prelu, threshold
+from .clipped import relu6, hardtanh, hardsigmoid, hardswish
+from .exponentials import elu, selu, celu
+from .gates import gelu, silu, mish, glu
+from .sigmoids import softplus, softsign, logsigmoid
 from ..ops import sigmoid, tanh
 from .softmax import softmax, log_softmax, softmin
 
 # Normalizations.
 from ..normalization import batch_norm, group_norm, instance_norm, layer_norm, normalize, rms_norm
-from ..normalization import add_layer_norm, add_rms_norm
+from ..normalization import local_response_norm, add_layer_norm, add_rms_norm
 
 # Sequences.
 from .rnn import rnn_layer, rnn_tanh_cell, rnn_relu_cell

@@ -24,7 +24,7 @@ from ..registry import Case, ErrorCase, distinct, register
 from .reduction import check_reduction, reduce_losses, spread_gradient
 
 
-class PointwiseLoss(Function):
+class PointwiseLossFunction(Function):
     """y = value(x, t), reduced · dx = dy·∂value/∂x, dt = dy·∂value/∂t
 
     A subclass says `value` and `slopes` on arrays of float32 or float64; both run without warnings.
@@ -85,7 +85,7 @@ def mse_loss_composed(input: Tensor, target: Tensor, *, reduction: str = "mean")
     return reduced((input - target) ** 2, reduction)
 
 
-class MseLossFunction(PointwiseLoss):
+class MSELossFunction(PointwiseLossFunction):
     """y = (x - t)², reduced · dx = dy·2·(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array) -> Array:
@@ -105,7 +105,7 @@ def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tenso
     """
     check_reduction(reduction, "mse_loss")
     check_pair(input, target, "mse_loss")
-    return MseLossFunction.apply(input, target, reduction=reduction)
+    return MSELossFunction.apply(input, target, reduction=reduction)
 
 
 def l1_loss_composed(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -113,7 +113,7 @@ def l1_loss_composed(input: Tensor, target: Tensor, *, reduction: str = "mean") 
     return reduced((input - target).abs(), reduction)
 
 
-class L1LossFunction(PointwiseLoss):
+class L1LossFunction(PointwiseLossFunction):
     """y = |x - t|, reduced · dx = dy·sign(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array) -> Array:
@@ -143,7 +143,7 @@ def huber_loss_composed(input: Tensor, target: Tensor, reduction: str = "mean", 
     return reduced(c * (size - 0.5 * c), reduction)
 
 
-class HuberLossFunction(PointwiseLoss):
+class HuberLossFunction(PointwiseLossFunction):
     """y = c·(|x - t| - c/2)/unit, c = min(|x - t|, δ), reduced · dx = dy·clip(x - t, -δ, δ)/unit, dt = -dx
 
     unit is 1, or δ for the smooth absolute error.

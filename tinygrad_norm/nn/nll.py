@@ -35,7 +35,7 @@ def nll_loss_composed(
     return losses.sum() if reduction == "sum" else losses.sum() / q.sum()
 
 
-class NllLossFunction(Function):
+class NLLLossFunction(Function):
     """y = -w_t·x_t, reduced · dx = -dy·w_t·onehot(t)"""
 
     def forward(
@@ -81,7 +81,7 @@ def nll_loss(
     check_reduction(reduction, "nll_loss")
     check_classes(input, target, weight, "nll_loss")
     ignore_index = as_size(ignore_index, "ignore_index", None)
-    return NllLossFunction.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
+    return NLLLossFunction.apply(input, target, weight, ignore_index=ignore_index, reduction=reduction)
 
 
 class NLLLoss(Module):

@@ -1,14 +1,17 @@
 """What activations share: each is a function of one number, applied to all."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..autograd.function import Function, Gradients
 from ..backends import Array
+from ..module import Module
+from ..ops import ones
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
+from ..registry import Case, ErrorCase, distinct, register, uniform
 
 
-class Pointwise(Function):
+class PointwiseFunction(Function):
     """y = value(x) · dx = dy·slope(x), element by element
 
     A subclass says `value` and `slope` on arrays of float32 or float64; half types are widened. Both run
@@ -33,3 +36,54 @@ class Pointwise(Function):
 
     def _chain(self, dy: Array, x: Array, options: dict[str, Any]) -> Array:
         return dy * self.slope(x, **options)
+
+
+class InplaceModule(Module):
+    """Base of the layers that PyTorch lets overwrite their input.
+
+    `inplace` is accepted, so that a network can be written for both, and shown, but the result is always a
+    new tensor of the same values: what came in may still be needed for its own backward.
+    """
+
+    shown: ClassVar[tuple[str, ...]] = ()  # the options that the repr names
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.shown]
+        return ", ".join([*parts, "inplace=True"] if self.inplace else parts)
+
+
+def register_activation(
+    function: Any,
+    composed: Any,
+    *options: dict[str, Any],
+    cases: tuple[Case, ...] = (),
+    errors: tuple[ErrorCase, ...] = (),
+    **fields: Any,
+) -> None:
+    """Register an activation on the shapes, values and wrong calls that all of them are checked on.
+
+    `options` are what it is checked with besides, `fields` what else `register` takes.
+    """
+    name = function.__name__
+    plain = (
+        Case((distinct(3, 4),)),
+        Case((uniform(-3, 3, 2, 3, 2),)),
+        Case((distinct(),)),
+        Case(((0, 3),)),
+    )
+    register(
+        name=name,
+        function=function,
+        composed=composed,
+        cases=(*plain, *(Case((distinct(3, 4),), option) for option in options), *cases),
+        errors=(
+            ErrorCase(lambda: function([1.0]), TypeError, f"{name} takes a Tensor"),
+            ErrorCase(lambda: function(ones(2, dtype=int)), TypeError, "floating-point"),
+            *errors,
+        ),
+        **{"torch": f"torch.nn.functional.{name}"} | fields,
+    )

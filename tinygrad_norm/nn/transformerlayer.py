@@ -32,8 +32,8 @@ from ..normalization.checks import Shape
 from ..normalization.layernorm import layer_norm_composed
 from ..ops import ones
 from ..registry import Case, ErrorCase, Input, register
-from .activation import gelu, gelu_composed
 from .dropout import Dropout
+from .gates import gelu, gelu_composed
 from .linear import Linear, linear_composed
 from .multihead import MultiheadAttention, multihead_attention_composed
 from .rectifiers import relu
