@@ -1,0 +1,69 @@
+"""Weights of other layers, normalized: in place of a parameter comes what is computed from new ones.
+
+The mathematics is in normalization/weightnorm.py and normalization/spectralnorm.py, the machinery in
+parametrize.py, whose `remove_parametrizations` takes either back.
+"""
+
+from ...autograd.tensor import Tensor
+from ...module import Module
+from ...normalization import SpectralNorm, WeightNorm
+from ..convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .parametrize import is_parametrized, register_parametrization
+
+
+def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
+    """Compute a weight as g·v/‖v‖ from now on, a length times a direction for each output; return the module.
+
+    The weight keeps its value. g is `parametrizations.weight.original0`, v `original1`: new parameters, which
+    an optimizer must be given. An output whose weights are all 0 stays that way.
+
+    Args:
+        module: the layer.
+        name: of the weight.
+        dim: the axis of the outputs. None, and as in PyTorch also -1, mean one length for the whole weight.
+
+    Raises:
+        ValueError: where there is no such tensor, or it is parametrized already.
+        IndexError: for an axis that does not exist.
+
+    Source: Salimans, Kingma 2016, arXiv:1602.07868.
+    """
+    if is_parametrized(module, name):
+        raise ValueError(
+            f"{name} is parametrized already, and weight_norm, which makes two originals of one, must be the "
+            "first: register it before the others"
+        )
+    return register_parametrization(module, name, WeightNorm(dim))
+
+
+def spectral_norm(
+    module: Module,
+    name: str = "weight",
+    n_power_iterations: int = 1,
+    eps: float = 1e-12,
+    dim: int | None = None,
+) -> Module:
+    """Divide a weight by its largest singular value from now on; return the module.
+
+    The weight as it was is `parametrizations.weight.original`, the same parameter as before. Whenever the
+    weight is read in training mode, the power method takes some more steps.
+
+    Args:
+        module: the layer.
+        name: of the weight. One with a single axis is divided by its length.
+        n_power_iterations: steps of the power method at each use in training.
+        eps: the smallest length that a vector is divided by, in units of the weight.
+        dim: the axis of the outputs; 0, and in transposed convolutions 1, where it is None.
+
+    Raises:
+        ValueError: where there is no such tensor, for less than one iteration, or a negative eps.
+        IndexError: for an axis that does not exist.
+
+    Source: Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957.
+    """
+    weight = getattr(module, name, None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"{type(module).__name__} has no parameter or buffer named {name!r}")
+    if dim is None:
+        dim = 1 if isinstance(module, ConvTranspose1d | ConvTranspose2d | ConvTranspose3d) else 0
+    return register_parametrization(module, name, SpectralNorm(weight, n_power_iterations, dim, eps))

@@ -1,0 +1,296 @@
+"""Parametrizations: a parameter that is computed from others whenever it is read.
+
+    layer.weight        is p_k(… p_1(p_0(original)) …), p_i in the order of registration
+    layer.weight = w    sets the original to the right inverses of w, that of p_k first
+
+The original is what is trained and saved, as `layer.parametrizations.weight.original`. Where the right
+inverse of p_0 returns several tensors, p_0 takes them all: original0, original1, ...
+
+A parametrized layer gets another class, which looks among the parametrizations for what is no plain
+attribute. That class knows of no single layer, so a layer and its copies have nothing to do with each other.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy
+
+from ...autograd.grad_mode import is_grad_enabled, no_grad
+from ...autograd.tensor import Tensor
+from ...module import Module, Parameter
+from ..containers import ModuleDict, ModuleList
+
+
+class ParametrizationList(ModuleList):
+    """The parametrizations of one tensor, and the originals from which they compute it."""
+
+    def __init__(self, modules: Sequence[Module], original: Tensor, unsafe: bool = False) -> None:
+        super().__init__(modules)
+        with no_grad():
+            new = _right_inverse(self, original.detach(), strict=False)
+            tensors = list(new) if isinstance(new, tuple | list) else [new]
+            if not unsafe:
+                _check_value(modules[0], self._applied(tensors), original)
+        self.is_tensor, self.ntensors, self.unsafe = isinstance(new, Tensor), len(tensors), unsafe
+        if self.is_tensor:
+            _check_dtype("right_inverse", new.dtype, original)
+            _write(original, new)
+            _register(self, "original", original)
+        else:
+            for i, tensor in enumerate(tensors):
+                _register(self, f"original{i}", _like(original, tensor))
+
+    @property
+    def originals(self) -> list[Tensor]:
+        """What the first parametrization takes."""
+        if self.is_tensor:
+            return [self.original]
+        return [getattr(self, f"original{i}") for i in range(self.ntensors)]
+
+    def forward(self) -> Tensor:
+        return self._applied(self.originals)
+
+    def _applied(self, originals: Sequence[Tensor]) -> Tensor:
+        first, *others = self
+        value = first(*originals)
+        for parametrization in others:
+            value = parametrization(value)
+        return value
+
+    def right_inverse(self, value: Tensor) -> None:
+        """Give the originals the values from which `value` is computed.
+
+        Raises:
+            TypeError: for a right_inverse that returns something else than tensors of the dtype.
+            ValueError: for tensors of other shapes than the originals, or another number of them.
+            RuntimeError: where a parametrization has no right_inverse.
+        """
+        with no_grad():
+            new = _right_inverse(self, value, strict=True)
+        tensors, originals = list(new) if isinstance(new, tuple | list) else [new], self.originals
+        shapes, expected = [t.shape for t in tensors], [t.shape for t in originals]
+        if shapes != expected:
+            raise ValueError(f"the originals have shapes {expected}, but right_inverse made {shapes}")
+        for original, tensor in zip(originals, tensors, strict=True):
+            _check_dtype("right_inverse", tensor.dtype, original)
+        for original, tensor in zip(originals, tensors, strict=True):
+            _write(original, tensor)
+
+
+def _right_inverse(parametrizations: ModuleList, value: Tensor, strict: bool) -> Any:
+    """Return what the right inverses make of `value`, one tensor or several; if not strict, some may lack."""
+    new: Any = value
+    for parametrization in reversed(list(parametrizations)):
+        inverse = getattr(parametrization, "right_inverse", None)
+        if inverse is not None:
+            new = inverse(new)
+        elif strict:
+            raise RuntimeError(
+                f"a parametrized tensor can be assigned where all parametrizations have a right_inverse: "
+                f"{type(parametrization).__name__} has none"
+            )
+    tensors = new if isinstance(new, tuple | list) else [new]
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise TypeError(f"right_inverse must return a Tensor or a sequence of them, got {new!r}")
+    return new
+
+
+def _check_value(parametrization: Module, value: Any, before: Tensor) -> None:
+    """Refuse a parametrization that changes the shape or dtype of `before`."""
+    name = type(parametrization).__name__
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must return a Tensor, got {type(value).__name__}")
+    _check_dtype(name, value.dtype, before)
+    if value.shape != before.shape:
+        raise ValueError(f"{name} must keep the shape {before.shape}, it made {value.shape}")
+
+
+def _check_dtype(name: str, dtype: numpy.dtype, before: Tensor) -> None:
+    if dtype != before.dtype:
+        raise TypeError(f"{name} must keep the dtype {before.dtype}, it made {dtype}")
+
+
+def _write(original: Tensor, value: Tensor) -> None:
+    """Give `original` the values of `value`, and its shape."""
+    if value.shape == original.shape:
+        original.copy_(value)
+    else:
+        original.array = value.array.copy()
+        original.mark_written()
+
+
+def _like(original: Tensor, value: Tensor) -> Tensor:
+    """Return a copy of `value` that is a Parameter where `original` is one."""
+    array = value.array.copy()
+    return Parameter(array, original.requires_grad) if isinstance(original, Parameter) else Tensor(array)
+
+
+def _register(module: Module, name: str, tensor: Tensor) -> None:
+    if isinstance(tensor, Parameter):
+        module.register_parameter(name, tensor)
+    else:
+        module.register_buffer(name, tensor)
+
+
+_cache: dict[tuple[ParametrizationList, bool], Tensor] | None = None
+
+
+@contextmanager
+def cached() -> Iterator[None]:
+    """Compute each parametrized tensor once only, at its first use inside, with or without gradients.
+
+    For layers that are called many times, such as a cell in a loop. Take no optimizer step inside.
+    """
+    global _cache
+    outer = _cache
+    _cache = {} if outer is None else outer
+    try:
+        yield
+    finally:
+        _cache = outer
+
+
+class _Parametrized(Module):
+    """What the class of a parametrized module has in front of its own."""
+
+    def __getattr__(self, name: str) -> Any:
+        known = _parametrizations(self).get(name)
+        if known is None:
+            return super().__getattr__(name)
+        if _cache is None:
+            return known()
+        key = known, is_grad_enabled()
+        if key not in _cache:
+            _cache[key] = known()
+        return _cache[key]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        known = _parametrizations(self).get(name)
+        if known is None:
+            super().__setattr__(name, value)
+            return
+        if isinstance(value, Parameter) or not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} is computed by parametrizations: assign a Tensor as its value, or call "
+                f"remove_parametrizations first; got {type(value).__name__}"
+            )
+        known.right_inverse(value)
+        if _cache is not None:
+            _cache.pop((known, True), None)
+            _cache.pop((known, False), None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _new, (type_before_parametrizations(self),), self.__getstate__()
+
+
+def _parametrizations(module: Module) -> dict[str, Any]:
+    found = module.__dict__.get("parametrizations")
+    return found._modules if isinstance(found, ModuleDict) else {}
+
+
+_classes: dict[type[Module], type[Module]] = {}
+
+
+def _parametrized(base: type[Module]) -> type[Module]:
+    if base not in _classes:
+        names = {"__doc__": base.__doc__, "__module__": base.__module__}
+        _classes[base] = type(f"Parametrized{base.__name__}", (_Parametrized, base), names)
+    return _classes[base]
+
+
+def _new(base: type[Module]) -> Module:
+    return object.__new__(_parametrized(base))
+
+
+def register_parametrization(
+    module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False
+) -> Module:
+    """Compute a parameter or buffer of `module` by a parametrization from now on; return the module.
+
+    The parametrization is called with the original and returns the tensor in its place. It may have a
+    `right_inverse(value)`, which returns an original that gives the value (the first one may return several);
+    without one, the original is what the tensor was. Several are applied in the order of registration.
+
+    Optimizers made before do not know the parameters that are new: original0, original1, ...
+
+    Args:
+        module: its class becomes a subclass with the name Parametrized….
+        tensor_name: of a parameter or buffer, parametrized already or not.
+        parametrization: gets the training mode of `module`.
+        unsafe: whether shape and dtype may change; nothing is checked then.
+
+    Raises:
+        ValueError: where there is no such tensor, or its shape would change.
+        TypeError: where its dtype would change, or something else than tensors is returned.
+    """
+    parametrization.train(module.training)
+    known = _parametrizations(module).get(tensor_name)
+    if known is not None:
+        if not unsafe:
+            with no_grad():
+                before = known()
+                _check_value(parametrization, parametrization(before), before)
+        known.append(parametrization)
+        known.unsafe = known.unsafe or unsafe
+        return module
+    original = {**module._parameters, **module._buffers}.get(tensor_name)
+    if original is None:
+        raise ValueError(f"{type(module).__name__} has no parameter or buffer named {tensor_name!r}")
+    made = ParametrizationList([parametrization], original, unsafe)
+    delattr(module, tensor_name)
+    if not is_parametrized(module):
+        module.__class__ = _parametrized(type(module))
+        module.parametrizations = ModuleDict()
+    module.parametrizations[tensor_name] = made
+    return module
+
+
+def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
+    """Return whether the tensor of that name, or without a name any tensor of `module`, is parametrized."""
+    known = _parametrizations(module)
+    return bool(known) if tensor_name is None else tensor_name in known
+
+
+def type_before_parametrizations(module: Module) -> type[Module]:
+    """Return the class that `module` has, or had before it was parametrized."""
+    return type(module).__bases__[1] if isinstance(module, _Parametrized) else type(module)
+
+
+def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized: bool = True) -> Module:
+    """Make a parametrized tensor a plain parameter or buffer again; return the module.
+
+    A single original becomes that parameter: it is the same object, so optimizers still know it. In place of
+    several comes a new parameter.
+
+    Args:
+        module: whose tensor is parametrized.
+        tensor_name: its name.
+        leave_parametrized: whether it gets the value computed last, or the original, which must be one.
+
+    Raises:
+        ValueError: where the tensor is not parametrized, or is left with several originals.
+    """
+    if not is_parametrized(module, tensor_name):
+        raise ValueError(f"{type(module).__name__} has no parametrized tensor named {tensor_name!r}")
+    known = module.parametrizations[tensor_name]
+    if not (known.is_tensor or leave_parametrized):
+        raise ValueError(
+            f"{tensor_name} is computed from {known.ntensors} originals, so it can only be left as computed: "
+            "pass leave_parametrized=True"
+        )
+    tensor = known.originals[0]
+    if leave_parametrized:
+        with no_grad():
+            value = known()
+        if known.is_tensor:
+            _check_dtype("a parametrization that is removed", value.dtype, tensor)
+            _write(tensor, value)
+        else:
+            tensor = _like(tensor, value)
+    del module.parametrizations[tensor_name]
+    if not is_parametrized(module):
+        del module.parametrizations
+        module.__class__ = type_before_parametrizations(module)
+    _register(module, tensor_name, tensor)
+    return module
