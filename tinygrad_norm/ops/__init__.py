@@ -49,8 +49,6 @@ from .creation import (
 from .dtypes import bool, float16, float32, float64, int64
 from .einsum import einsum
 from .elementwise import (
-    abs,
-    clamp,
     clone,
     contiguous,
     cos,
@@ -58,12 +56,9 @@ from .elementwise import (
     expm1,
     log,
     log1p,
-    maximum,
-    minimum,
     reciprocal,
     rsqrt,
     sigmoid,
-    sign,
     sin,
     sqrt,
     square,
@@ -71,9 +66,11 @@ from .elementwise import (
 )
 from .erf import erf
 from .extremes import amax, amin, argmax, argmin, max, min
-from .indexing import gather, getitem, index_select, masked_fill, take_along_dim, tril, triu, where
+from .indexing import gather, getitem, index_select, take_along_dim
 from .joining import cat, chunk, flip, repeat, roll, split, stack, tile, unbind
+from .kinks import abs, clamp, maximum, minimum, sign
 from .linalg import bmm, matmul, mm, outer
+from .masking import masked_fill, tril, triu, where
 from .norms import norm
 from .reduction import cumsum, logsumexp, mean, prod, std, sum, var, var_mean
 from .shape import (

@@ -1,8 +1,7 @@
-"""Functions of one number, element by element, and of two or three with kinks between them.
+"""Smooth functions of one number, element by element; those with a kink are in kinks.py.
 
-At a kink the gradient is the subgradient 0 (abs, sign) or shared evenly (maximum, minimum). At sqrt(0),
-where PyTorch has an infinite slope, it is 0 too: the gradient of a norm or of a standard deviation
-that is 0 stays finite.
+At sqrt(0), where PyTorch has an infinite slope, the gradient is 0: that of a norm or of a standard
+deviation that is 0 stays finite.
 """
 
 import operator
@@ -12,10 +11,9 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..registry import Case, ErrorCase, distinct, positive, register, uniform
-from .broadcast import unbroadcast
+from ..registry import Case, ErrorCase, positive, register
 from .ieee import silent
-from .operands import as_float_tensor, as_operand, as_tensor, meet, result_type
+from .operands import as_float_tensor, as_tensor
 
 
 class Exp(Function):
@@ -124,28 +122,6 @@ class Square(Function):
         return dy * (x + x)
 
 
-class Abs(Function):
-    """y = |x| · dx = dy·sign(x)"""
-
-    def forward(self, x: Array) -> Array:
-        self.saved = (x,)
-        return namespace(x).abs(x)
-
-    def backward(self, dy: Array) -> Gradients:
-        (x,) = self.saved
-        return dy * namespace(x).sign(x)
-
-
-class Sign(Function):
-    """y = -1, 0 or 1, the sign of x · dx = 0"""
-
-    def forward(self, x: Array) -> Array:
-        return namespace(x).sign(x)
-
-    def backward(self, dy: Array) -> Gradients:
-        return namespace(dy).zeros_like(dy)
-
-
 class Sin(Function):
     """y = sin(x) · dx = dy·cos(x)"""
 
@@ -210,57 +186,6 @@ class Clone(Function):
         return dy
 
 
-class Maximum(Function):
-    """y = max(a, b) · da = dy where a > b, dy/2 where a = b; db likewise"""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
-        return silent.run(namespace(a).maximum, a, b)
-
-    def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
-        da = _to_winner(dy, a < b, a == b, a) if self.needs[0] else None
-        return da, _to_winner(dy, b < a, a == b, b) if self.needs[1] else None
-
-
-class Minimum(Function):
-    """y = min(a, b) · da = dy where a < b, dy/2 where a = b; db likewise"""
-
-    def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
-        return silent.run(namespace(a).minimum, a, b)
-
-    def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
-        da = _to_winner(dy, a > b, a == b, a) if self.needs[0] else None
-        return da, _to_winner(dy, b > a, a == b, b) if self.needs[1] else None
-
-
-def _to_winner(dy: Array, lost: Array, tie: Array, x: Array) -> Array:
-    xp = namespace(dy)
-    return unbroadcast(xp.where(lost, 0, xp.where(tie, dy * 0.5, dy)), x.shape)
-
-
-class Clamp(Function):
-    """y = min(max(x, low), high) · dx = dy where low <= x <= high; dlow = dy below, dhigh = dy above"""
-
-    def forward(self, x: Array, low: Array | None, high: Array | None) -> Array:
-        self.saved = x, low, high
-        return silent.run(namespace(x).clip, x, low, high)
-
-    def backward(self, dy: Array) -> Gradients:
-        x, low, high = self.saved
-        dx = dlow = dhigh = None
-        if self.needs[0]:
-            inside = (True if low is None else x >= low) & (True if high is None else x <= high)
-            dx = unbroadcast(dy * inside, x.shape)
-        if self.needs[1]:
-            dlow = unbroadcast(dy * ((x < low) & (True if high is None else low < high)), low.shape)
-        if self.needs[2]:
-            dhigh = unbroadcast(dy * ((x > high) | (False if low is None else low > high)), high.shape)
-        return dx, dlow, dhigh
-
-
 def exp(input: Tensor) -> Tensor:
     """Return e to the power of input, element by element."""
     return Exp.apply(as_float_tensor(input))
@@ -301,16 +226,6 @@ def square(input: Tensor) -> Tensor:
     return Square.apply(as_tensor(input))
 
 
-def abs(input: Tensor) -> Tensor:
-    """Return |input|."""
-    return Abs.apply(as_tensor(input))
-
-
-def sign(input: Tensor) -> Tensor:
-    """Return −1, 0 or 1."""
-    return Sign.apply(as_tensor(input))
-
-
 def sin(input: Tensor) -> Tensor:
     """Return the sine of input, in radians."""
     return Sin.apply(as_float_tensor(input))
@@ -342,34 +257,8 @@ def contiguous(input: Tensor) -> Tensor:
     return x if x.array.flags.c_contiguous else clone(x)
 
 
-def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """Return the larger of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Maximum.apply(*meet(as_tensor(input), other))
-
-
-def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """Return the smaller of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Minimum.apply(*meet(as_tensor(input), other))
-
-
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """Return input, but at least `min` and at most `max` (numbers or tensors, broadcast).
-
-    Raises:
-        ValueError: where neither bound is given.
-    """
-    x = as_tensor(input)
-    if min is None and max is None:
-        raise ValueError("clamp needs min, max or both")
-    bounds = [None if bound is None else as_operand(bound) for bound in (min, max)]
-    dtype = result_type(x, *[bound for bound in bounds if bound is not None])
-    low, high = (bound.astype(dtype) if isinstance(bound, Tensor) else bound for bound in bounds)
-    return Clamp.apply(x.astype(dtype), low, high)
-
-
 _LIST: Any = [1.0]
 _SMOOTH = (Case(((3, 4),)), Case(((),)), Case(((0, 3),)))
-_KINKED = (Case((distinct(3, 4),)), Case((distinct(0, 3),)))
 _POSITIVE = (Case((positive(3, 4),)), Case((positive(),)), Case((positive(0, 3),)))
 
 for _function, _cases in (
@@ -381,8 +270,6 @@ for _function, _cases in (
     (rsqrt, _POSITIVE),
     (reciprocal, _POSITIVE),
     (square, _SMOOTH),
-    (abs, _KINKED),
-    (sign, _KINKED),
     (sin, _SMOOTH),
     (cos, _SMOOTH),
     (tanh, _SMOOTH),
@@ -398,32 +285,3 @@ for _function, _cases in (
         kind="primitive",
         torch=f"torch.{_function.__name__}",
     )
-
-_PAIRS = (Case(((3, 4), (3, 4))), Case(((2, 3, 4), (3, 1))), Case(((), (2, 3))), Case(((0, 3), (3,))))
-
-for _binary in (maximum, minimum):
-    register(
-        name=_binary.__name__,
-        function=_binary,
-        composed=None,
-        cases=_PAIRS,
-        errors=(ErrorCase(partial(_binary, _LIST, _LIST), TypeError, "must be a Tensor, got list"),),
-        kind="primitive",
-        torch=f"torch.{_binary.__name__}",
-    )
-
-register(
-    name="clamp",
-    function=clamp,
-    composed=None,
-    cases=(
-        Case((distinct(4, 4),), {"min": -0.7, "max": 0.6}),
-        Case((distinct(4, 4),), {"min": 0.2}),
-        Case((distinct(4, 4),), {"max": 0.2}),
-        Case((distinct(3, 4), uniform(-0.84, -0.81, 4), uniform(0.56, 0.59, 3, 1))),
-        Case((distinct(3, 4), None, uniform(0.56, 0.59, 4))),
-    ),
-    errors=(ErrorCase(lambda: clamp(Tensor(1.0)), ValueError, "min, max or both"),),
-    kind="primitive",
-    torch="torch.clamp",
-)

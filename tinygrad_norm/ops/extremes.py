@@ -14,7 +14,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dim, normalize_dims, with_numpy_names
-from .elementwise import maximum, minimum
+from .kinks import maximum, minimum
 from .operands import as_tensor
 from .shape import reshape
 

@@ -20,10 +20,10 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dims
-from .elementwise import abs, sign
 from .extremes import amax, amin
 from .half import narrow, widen
 from .ieee import silent
+from .kinks import abs, sign
 from .operands import as_tensor
 from .reduction import largest_or_0, sum
 
