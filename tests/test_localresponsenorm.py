@@ -1,9 +1,10 @@
-"""What the registry cannot say of local response normalization: windows, extremes, k = 0, the paper's form."""
+"""What the registry cannot say of local response normalization: windows, extremes, k = 0, the paper."""
 
 import shutil
 
 import numpy as np
 import pytest
+from twins import compare_gradients, compare_training, exchange_states, twins
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
@@ -11,7 +12,6 @@ from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.backends.rows import settings
 from tinygrad_norm.nn import functional as F
-from twins import compare_gradients, compare_training, exchange_states, twins
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 backends = pytest.mark.parametrize("backend", ["numpy", pytest.param("emulator", marks=needs_compiler)])

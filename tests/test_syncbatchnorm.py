@@ -4,12 +4,12 @@ import copy
 
 import numpy as np
 import pytest
+from twins import compare_gradients, compare_training, exchange_states, twins
 
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.normalization import sync_batch_norm
-from twins import compare_gradients, compare_training, exchange_states, twins
 
 SHAPES = [(6, 3), (4, 3, 5), (2, 3, 2, 4), (2, 3, 2, 1, 2), (2, 3, 1, 2, 1, 3)]
 
