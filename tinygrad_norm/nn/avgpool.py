@@ -32,8 +32,8 @@ from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
 from .folding import windows_composed
 from .padding import pad_composed
-from .pooling import Sizes, pool_windows
-from .windows import Windows, as_batch, reach
+from .pooling import pool_windows
+from .windows import Sizes, Windows, as_batch, reach
 
 
 def avg_pool_composed(

@@ -32,15 +32,10 @@ is the transposed matrix, which is why convtranspose.py has nothing left to deri
 """
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar
-
-import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..module import Module, Parameter
 from ..normalization.checks import check_vector
 from ..ops import ones as _ones
 from ..ops.arguments import as_size
@@ -49,13 +44,11 @@ from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..ops.operands import check_same_dtype
 from ..registry import Case, ErrorCase, register
-from . import init
 from .columns import columns, side_by_side
+from .convnd import ConvNd
 from .folding import windows_composed
 from .padding import pad
-from .windows import Windows, as_batch, as_tuple, check_fit, fold_windows
-
-Sizes = int | Sequence[int]
+from .windows import Sizes, Windows, as_batch, check_fit, conv_windows, fold_windows, paddings
 
 
 def conv_composed(
@@ -291,93 +284,6 @@ def check_weight(
         )
     as_size(groups, "groups")
     check_same_dtype(name, x, weight=weight, bias=bias)
-
-
-def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: Sizes) -> Windows:
-    """Return the windows of a convolution; `padding` is a size, "valid" or "same"."""
-    axes = len(kernel)
-    steps = as_tuple(stride, axes, "stride", 1)
-    spread = as_tuple(dilation, axes, "dilation", 1)
-    before, after = paddings(kernel, padding, spread)
-    if padding == "same" and max(steps) > 1:
-        raise ValueError(f"padding='same' keeps the size only with stride 1, got stride {stride}")
-    return Windows(kernel, steps, spread, before, after)
-
-
-def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shape, Shape]:
-    """Return how many positions of padding `padding` puts in front and behind, for each axis."""
-    if isinstance(padding, str):
-        if padding not in ("same", "valid"):
-            raise ValueError(f"padding must be an int, a tuple of them, 'same' or 'valid', got {padding!r}")
-        whole = [d * (K - 1) if padding == "same" else 0 for K, d in zip(kernel, dilation, strict=True)]
-        return tuple([a // 2 for a in whole]), tuple([a - a // 2 for a in whole])
-    both = as_tuple(padding, len(kernel), "padding", 0)
-    return both, both
-
-
-class ConvNd(Module):
-    """What the convolutions and their transposes have in common: the arguments, and how weights start."""
-
-    axes: ClassVar[int]
-    transposed: ClassVar[bool] = False
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        stride: Sizes,
-        padding: Sizes | str,
-        output_padding: Sizes,
-        dilation: Sizes,
-        groups: int,
-        bias: bool,
-        padding_mode: str,
-    ) -> None:
-        super().__init__()
-        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if as_size(channels, name) % as_size(groups, "groups"):
-                raise ValueError(f"{name} ({channels}) must be a multiple of groups ({groups})")
-        if padding_mode not in ("zeros", "reflect", "replicate", "circular"):
-            raise ValueError(
-                f"padding_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got {padding_mode!r}"
-            )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = as_tuple(kernel_size, self.axes, "kernel_size", 1)
-        windows = conv_windows(self.kernel_size, stride, padding, dilation)
-        self.stride, self.dilation = windows.stride, windows.dilation
-        self.padding = padding if isinstance(padding, str) else windows.before
-        self.output_padding = as_tuple(output_padding, self.axes, "output_padding", 0)
-        self.padding_mode = padding_mode
-        ends = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
-        shape = ends[0], ends[1] // groups, *self.kernel_size
-        self.weight = Parameter(numpy.empty(shape, numpy.float32))
-        self.register_parameter("bias", Parameter(numpy.empty(out_channels, numpy.float32)) if bias else None)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw weight and bias anew, both uniform in ±1/√fan_in."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(init.fans(self.weight)[0])
-            init.uniform_(self.bias, -bound, bound)
-
-    def extra_repr(self) -> str:
-        parts = [
-            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        ]
-        for name, default in (
-            ("padding", (0,) * self.axes),
-            ("dilation", (1,) * self.axes),
-            ("output_padding", (0,) * self.axes),
-            ("groups", 1),
-        ):
-            value = getattr(self, name)
-            parts += [f"{name}={value}"] if value != default else []
-        parts += ["bias=False"] if self.bias is None else []
-        return ", ".join(
-            parts + ([f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else [])
-        )
 
 
 class _Conv(ConvNd):

@@ -34,19 +34,11 @@ from ..ops.dims import Shape
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
-from .conv import (
-    ConvNd,
-    Sizes,
-    check_weight,
-    conv_adjoint,
-    conv_backward,
-    conv_composed,
-    conv_forward,
-    conv_windows,
-)
+from .conv import check_weight, conv_adjoint, conv_backward, conv_composed, conv_forward
+from .convnd import ConvNd
 from .folding import spread
 from .padding import pad_composed
-from .windows import Windows, as_batch, as_tuple
+from .windows import Sizes, Windows, as_batch, as_tuple, conv_windows
 
 
 def conv_transpose_composed(

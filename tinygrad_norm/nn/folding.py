@@ -18,7 +18,6 @@ windows that see it.
 """
 
 import math
-from collections.abc import Sequence
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
@@ -29,9 +28,7 @@ from ..ops.dims import Shape
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .padding import pad_composed, pad_forward
-from .windows import Windows, as_batch, as_tuple, check_fit, fold_windows, look
-
-Sizes = int | Sequence[int]
+from .windows import Sizes, Windows, as_batch, as_tuple, check_fit, fold_windows, look
 
 
 def windows_composed(x: Tensor, windows: Windows, value: float = 0.0) -> Tensor:

@@ -304,12 +304,6 @@ class GRU(Recurrent):
         hx = None if states is None else states[0]
         return gru_layer(x, hx, **weights, lengths=lengths, reverse=reverse)
 
-    def forward(
-        self, input: Tensor, hx: Tensor | None = None, lengths: Lengths | None = None
-    ) -> tuple[Tensor, Tensor]:
-        y, (h,) = self.run(input, None if hx is None else (hx,), lengths)
-        return y, h
-
 
 class GRUCell(RecurrentCell):
     """One step of a GRU.
@@ -327,9 +321,6 @@ class GRUCell(RecurrentCell):
     def run_step(self, x: Tensor, states: States | None) -> States:
         hx = None if states is None else states[0]
         return (gru_cell(x, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh),)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self.run(input, None if hx is None else (hx,))[0]
 
 
 _SMALL = recurrent_weights(6, 1, 2)

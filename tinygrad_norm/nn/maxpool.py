@@ -29,8 +29,8 @@ from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, distinct, register
 from .folding import windows_composed
-from .pooling import Sizes, pool_windows
-from .windows import Windows, as_batch
+from .pooling import pool_windows
+from .windows import Sizes, Windows, as_batch
 
 
 def max_pool_composed(

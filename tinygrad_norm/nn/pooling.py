@@ -1,11 +1,7 @@
 """What the pools share: which windows they look through."""
 
-from collections.abc import Sequence
-
 from ..ops.dims import Shape
-from .windows import Windows, as_tuple, check_fit
-
-Sizes = int | Sequence[int]
+from .windows import Sizes, Windows, as_tuple, check_fit
 
 
 def pool_windows(

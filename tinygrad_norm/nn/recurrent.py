@@ -9,7 +9,7 @@ parameters by name and its initial states by number, layer·directions + directi
 import math
 import warnings
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy
 
@@ -96,6 +96,11 @@ class Recurrent(Module):
         """Return y of one layer and direction, and its last states; every network defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define run_layer")
 
+    def forward(self, input: Tensor, hx: Any = None, lengths: Lengths | None = None) -> tuple[Tensor, Any]:
+        """Return y and the last state, for a network whose state is one tensor."""
+        y, (h,) = self.run(input, None if hx is None else (hx,), lengths)
+        return y, h
+
     def run(self, input: Tensor, states: States | None, lengths: Lengths | None) -> tuple[Tensor, States]:
         """Run all layers and directions; return y and the last states."""
         self._check(input, states, lengths)
@@ -172,6 +177,10 @@ class RecurrentCell(Module):
     def run_step(self, x: Tensor, states: States | None) -> States:
         """Return the states (N, H) after x (N, D); every cell defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define run_step")
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Return the state after one step, for a cell whose state is one tensor."""
+        return self.run(input, None if hx is None else (hx,))[0]
 
     def run(self, input: Tensor, states: States | None) -> States:
         """Return the states after one step, for input (N, D) or (D,)."""

@@ -306,12 +306,6 @@ class RNN(Recurrent):
         hx = None if states is None else states[0]
         return rnn_layer(x, hx, **weights, nonlinearity=self.nonlinearity, lengths=lengths, reverse=reverse)
 
-    def forward(
-        self, input: Tensor, hx: Tensor | None = None, lengths: Lengths | None = None
-    ) -> tuple[Tensor, Tensor]:
-        y, (h,) = self.run(input, None if hx is None else (hx,), lengths)
-        return y, h
-
 
 class RNNCell(RecurrentCell):
     """One step of an RNN.
@@ -334,9 +328,6 @@ class RNNCell(RecurrentCell):
         cell = rnn_tanh_cell if self.nonlinearity == "tanh" else rnn_relu_cell
         hx = None if states is None else states[0]
         return (cell(x, hx, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh),)
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self.run(input, None if hx is None else (hx,))[0]
 
 
 _SMALL = recurrent_weights(2, 1, 2)

@@ -20,6 +20,9 @@ from ..ops.dims import Shape
 
 Slices = tuple[slice, ...]
 
+Sizes = int | Sequence[int]
+"""One size, stride, padding or dilation for every axis, or one for each."""
+
 
 class Windows(NamedTuple):
     """The geometry above: one entry per spatial axis. Negative padding crops."""
@@ -99,7 +102,7 @@ def fold_windows(cols: Array, windows: Windows, space: Shape, axis: int) -> Arra
     return x
 
 
-def as_tuple(value: int | Sequence[int], axes: int, name: str, least: int) -> Shape:
+def as_tuple(value: Sizes, axes: int, name: str, least: int) -> Shape:
     """Return one int per spatial axis, none less than `least`; a single int counts for every axis.
 
     Raises:
@@ -119,6 +122,28 @@ def as_tuple(value: int | Sequence[int], axes: int, name: str, least: int) -> Sh
     if any(part < least for part in parts):
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return parts
+
+
+def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: Sizes) -> Windows:
+    """Return the windows of a convolution; `padding` is a size, "valid" or "same"."""
+    axes = len(kernel)
+    steps = as_tuple(stride, axes, "stride", 1)
+    spread = as_tuple(dilation, axes, "dilation", 1)
+    before, after = paddings(kernel, padding, spread)
+    if padding == "same" and max(steps) > 1:
+        raise ValueError(f"padding='same' keeps the size only with stride 1, got stride {stride}")
+    return Windows(kernel, steps, spread, before, after)
+
+
+def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shape, Shape]:
+    """Return how many positions of padding `padding` puts in front and behind, for each axis."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be an int, a tuple of them, 'same' or 'valid', got {padding!r}")
+        whole = [d * (K - 1) if padding == "same" else 0 for K, d in zip(kernel, dilation, strict=True)]
+        return tuple([a // 2 for a in whole]), tuple([a - a // 2 for a in whole])
+    both = as_tuple(padding, len(kernel), "padding", 0)
+    return both, both
 
 
 def check_fit(windows: Windows, space: Shape, name: str) -> Shape:
