@@ -128,7 +128,7 @@ class Recurrent(Module):
 
     def _weights(self, suffix: str) -> dict[str, Tensor]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        found = {name: self._parameters.get(name + suffix) for name in names}
+        found = {name: getattr(self, name + suffix, None) for name in names}
         return {name: parameter for name, parameter in found.items() if parameter is not None}
 
     def _check(self, input: Tensor, states: States | None, lengths: Lengths | None) -> None:

@@ -75,7 +75,7 @@ def _refuse_unless_zero(matrix: Array) -> None:
     if matrix.any():
         raise RuntimeError(
             "spectral_norm: uᵀ·W·v is 0 although W is not, so u and v are no singular vectors of W: run the "
-            "power method, in training mode"
+            "power method, in training mode, with an eps far below the weight"
         )
 
 
