@@ -1,48 +1,77 @@
 """The GPU benchmark without a GPU: its floors, its clock, its table, and what it says where there is none."""
 
+import dataclasses
 import functools
+import json
 import shutil
+import sys
 import time
 
 import numpy as np
 import pytest
+from bench_cases import small_case
+from kernels import KERNELS
 from typer.testing import CliRunner
 
 import tinygrad_norm as tn
 import tinygrad_norm.cli.gpu as command
 from tinygrad_norm.backends import emulator
-from tinygrad_norm.bench import gpu
-from tinygrad_norm.bench.gpu import Bench, Clock, Memory, Row, cells, copies_of, floors, measure
+from tinygrad_norm.backends.signature import STORAGE
+from tinygrad_norm.bench import gpu, rivals
+from tinygrad_norm.bench.gpu import Bench, Clock, Row, cells, copies_of
+from tinygrad_norm.bench.kernels import SUBJECTS, Memory
 from tinygrad_norm.cli import app
-from tinygrad_norm.registry import REGISTRY, Case
+from tinygrad_norm.registry import Case
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+FLOAT32 = np.dtype(np.float32)
 MEMORY = Memory(shared=200_000, cache=50_000_000)
 
 
 @pytest.mark.parametrize(
-    ("op", "shape", "options", "passes"),
+    ("name", "shape", "passes"),
     [
-        ("layer_norm", (4096, 1024), {}, (2, 3)),
-        ("softmax", (4096, 1024), {}, (2, 3)),
-        ("cross_entropy", (4096, 1024), {}, (2, 2)),
-        ("batch_norm", (64, 64, 32, 32), {}, (2, 5)),  # 16 MB fit the cache
-        ("batch_norm", (64, 256, 32, 32), {}, (3, 5)),  # 64 MB do not
-        ("group_norm", (8, 64, 32, 32), {"num_groups": 32}, (2, 3)),  # 8 kB a slab
-        ("group_norm", (8, 64, 256, 256), {"num_groups": 32}, (3, 5)),  # 512 kB a slab
-        ("instance_norm", (8, 64, 128, 128), {}, (2, 3)),
-        ("instance_norm", (8, 64, 256, 256), {}, (3, 5)),
+        ("layer_norm", (4096, 1024), (2, 3)),
+        ("softmax", (4096, 1024), (2, 3)),
+        ("normalize", (4096, 1024), (2, 3)),
+        ("cross_entropy", (4096, 1024), (2, 2)),
+        ("add_rms_norm", (4096, 1024), (4, 4)),
+        ("batch_norm", (64, 64, 32, 32), (2, 5)),  # 16 MB fit the cache
+        ("batch_norm", (64, 256, 32, 32), (3, 5)),  # 64 MB do not
+        ("batch_norm_eval", (64, 256, 32, 32), (2, 3)),
+        ("group_norm", (8, 64, 32, 32), (2, 3)),  # 8 kB a slab
+        ("group_norm", (8, 64, 256, 256), (3, 5)),  # 512 kB a slab
+        ("instance_norm", (8, 64, 128, 128), (2, 3)),
+        ("instance_norm", (8, 64, 256, 256), (3, 5)),
     ],
 )
-def test_floors_in_passes_over_the_input(op, shape, options, passes):
-    found = floors(op, Case((shape,), options), 4, MEMORY)
-    assert found == tuple(4 * int(np.prod(shape)) * p for p in passes)
+def test_floors_in_passes_over_the_input(name, shape, passes):
+    found = SUBJECTS[name].floors(Case((shape,)), FLOAT32, MEMORY)
+    whole = 4 * int(np.prod(shape))
+    assert found == {"forward": passes[0] * whole, "backward": passes[1] * whole}
 
 
-def test_sizes_are_of_ops_that_pytorch_has_too():
-    for name, cases in gpu.SIZES.items():
-        assert REGISTRY[name].torch
-        assert all(floors(name, case, 4, MEMORY)[0] >= 8 * 2**21 for case in cases)
+def test_floors_of_a_step():
+    case, half = Case(((1000,),)), np.dtype(np.float16)
+    assert SUBJECTS["sgd"].floors(case, FLOAT32, MEMORY) == {"step": 5 * 4 * 1000}
+    assert SUBJECTS["adamw"].floors(case, FLOAT32, MEMORY) == {"step": 7 * 4 * 1000}
+    assert SUBJECTS["adamw"].floors(case, half, MEMORY) == {"step": (3 * 2 + 4 * 4) * 1000}
+
+
+def test_sizes_are_worth_timing():
+    for subject in SUBJECTS.values():
+        assert all(min(subject.floors(case, FLOAT32, MEMORY).values()) >= 8 * 2**21 for case in subject.cases)
+
+
+@needs_compiler
+def test_every_kernel_is_timed():
+    """Those in the .cu files, as the launches of all subjects name them."""
+    with tn.use_backend("emulator"), emulator.record() as launches:
+        for name, subject in SUBJECTS.items():
+            for calls in subject.calls(small_case(name), FLOAT32, 1).values():
+                calls[0]()
+    names = {launch.name.partition("<")[0] for launch in launches}
+    assert names == {kernel.name for kernel in KERNELS} - {"adam_rates"}  # of captured steps alone
 
 
 def test_buffers_are_rotated_through_a_gigabyte_and_more():
@@ -53,7 +82,7 @@ def test_buffers_are_rotated_through_a_gigabyte_and_more():
 
 
 def test_a_row_of_the_table():
-    row = Row("softmax", "4×8", "forward", 2_000_000, {"ours": 1e-6, "PyTorch eager": 1.5e-6})
+    row = Row("softmax", "4×8", "float32", "forward", 2_000_000, {"ours": 1e-6, "PyTorch eager": 1.5e-6})
     assert row.rate == pytest.approx(2e12)
     assert cells(row, 4e12, ["PyTorch eager", "torch.compile"]) == [
         *("softmax", "4×8", "forward", "1.0", "2000", "0.50"),
@@ -111,65 +140,103 @@ def test_copies_keep_the_gpu_busy_while_the_host_prepares(monkeypatch):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", gpu.SIZES)
-def test_every_op_is_measured_forward_and_backward(name):
-    op = REGISTRY[name]
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_subject_is_measured_in_all_its_directions(name):
+    pytest.importorskip("torch")
+    case, against = small_case(name), {"PyTorch eager": functools.partial(rivals.torch_calls, device="cpu")}
     with tn.use_backend("emulator"):
         clock = Clock(FakeCuda(), emulator.asarray(np.ones(1000, np.float32)))
         clock.copy_seconds = 1.0  # so that few copies are waited for
-        pytest.importorskip("torch")
-        rivals = {"PyTorch eager": functools.partial(gpu.torch_calls, device="cpu")}
-        small = next((case for case in op.bench if np.prod(case.inputs[0]) < 100_000), op.cases[0])
-        rows = measure(op, small, "float32", clock, MEMORY, rivals, rotated=1)
-    assert [row.direction for row in rows] == ["forward", "backward"]
-    for row, floor in zip(rows, floors(name, small, 4, MEMORY), strict=True):
-        assert row.floor == floor
-        assert row.seconds.keys() == {"ours", *rivals}
+        rows = list(Bench(clock, MEMORY, against, {}, rotated=1).measure(name, case, FLOAT32, 0.0))
+    floors = SUBJECTS[name].floors(case, FLOAT32, MEMORY)
+    assert {row.direction: row.floor for row in rows} == floors
+    for row in rows:
+        assert row.seconds.keys() == {"ours", "PyTorch eager"}
         assert min(row.seconds.values()) > 0
 
 
-@needs_compiler
-def test_the_command_prints_the_table(monkeypatch):
-    monkeypatch.setattr(gpu, "SIZES", {"softmax": REGISTRY["softmax"].bench[:1]})
+@pytest.fixture
+def fair(monkeypatch):
+    monkeypatch.setattr("tinygrad_norm.cli.bench.is_fair", lambda: True)
+
+
+@pytest.fixture
+def on_the_emulator(fair, monkeypatch):
+    """The command, with the emulator for CuPy and a clock of the host's."""
+    small = {name: dataclasses.replace(SUBJECTS[name], cases=(small_case(name),)) for name in SUBJECTS}
+    for module in ("gpu", "kernels"):
+        monkeypatch.setattr(f"tinygrad_norm.bench.{module}.SUBJECTS", small)
     monkeypatch.setattr(command, "use_backend", lambda name: tn.use_backend("emulator"))
     clock = Clock(FakeCuda(), np.ones(1000, np.float32))
     clock.copy_seconds = 1.0
     bench = Bench(clock, MEMORY, {}, {"device": "none", "cupy": "0"}, rotated=1)
     monkeypatch.setattr(command, "prepare", lambda: bench)
-    monkeypatch.setattr("tinygrad_norm.cli.bench.is_fair", lambda: True)
+
+
+def bench(*words):
     with tn.use_backend("numpy"):
-        result = CliRunner().invoke(app, ["bench", "gpu", "softmax"])
+        return CliRunner().invoke(app, ["bench", *map(str, words)], env={"COLUMNS": "200"})
+
+
+@needs_compiler
+def test_the_command_prints_all_kernels(on_the_emulator, tmp_path):
+    result = bench("--backend", "cupy", "--seconds", 0, "--json", tmp_path / "gpu.json")
     assert result.exit_code == 0, result.output
-    assert result.output.count("softmax") == 2
+    for name in SUBJECTS:
+        assert result.output.count(f"│ {name} ") == (1 if name in ("sgd", "adamw") else 2), name
     assert "of a copy" in result.output
     assert "PyTorch is not installed with CUDA" in result.output
     assert "device none, cupy 0" in result.output
+    saved = json.loads((tmp_path / "gpu.json").read_text())
+    assert saved["environment"]["device"] == "none"
+    assert {row["op"] for row in saved["rows"]} == set(SUBJECTS)
+    assert all(row["seconds"]["ours"] > 0 for row in saved["rows"])
 
 
-def test_wrong_calls(monkeypatch):
-    monkeypatch.setattr("tinygrad_norm.cli.bench.is_fair", lambda: True)
+@needs_compiler
+@pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
+def test_the_command_stores_in_every_dtype(on_the_emulator, dtype):
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16: pip install ml_dtypes")
+    with emulator.record() as launches:
+        result = bench("ops", "rms_norm", "sgd", "--backend", "cupy", "--dtype", dtype, "--seconds", 0)
+    assert result.exit_code == 0, result.output
+    assert dtype in result.output
+    stored = {launch.name.partition("<")[2].split(",")[0] for launch in launches}
+    assert STORAGE[dtype] in stored
 
+
+def test_wrong_calls(fair, monkeypatch):
     def none(name):
         raise RuntimeError("the cupy backend needs CuPy")
 
     monkeypatch.setattr(command, "use_backend", none)
-    for arguments, message in (
-        (["exp"], "nothing is timed for 'exp'"),
-        (["--dtype", "int8"], "unknown dtype 'int8'"),
-        ([], "the cupy backend needs CuPy"),
+    for words, message in (
+        (["ops", "exp", "--backend", "cupy"], "no kernel is timed for 'exp'"),
+        (["--backend", "cupy", "--dtype", "int8"], "unknown dtype 'int8'"),
+        (["--backend", "emulator"], "unknown backend 'emulator'"),
+        (["--dtype", "bfloat16"], "NumPy has no bfloat16"),
+        (["--backend", "cupy"], "the cupy backend needs CuPy"),
+        (["nonsense"], "No such command 'nonsense'"),
     ):
-        result = CliRunner().invoke(app, ["bench", "gpu", *arguments])
+        result = bench(*words)
         assert result.exit_code == 2
         assert message in " ".join(result.output.replace("│", " ").split())
 
 
+def test_bfloat16_says_what_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(RuntimeError, match="pip install ml_dtypes"):
+        gpu.storage("bfloat16")
+    assert gpu.storage("float16") == np.float16
+
+
 @pytest.mark.cuda  # not run on a GPU so far: there was none where this was written
-def test_measuring_on_a_gpu(monkeypatch):
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_measuring_on_a_gpu(name):
     with tn.use_backend("cupy"):
         bench = gpu.prepare()
-        case = Case(((4096, 4096),), {"dim": -1})
-        forward, backward = measure(
-            REGISTRY["softmax"], case, "float32", bench.clock, bench.memory, bench.against, gpu.ROTATED
-        )
-    assert 0 < forward.rate <= 1.5 * bench.clock.copy_rate
-    assert 0 < backward.rate <= 1.5 * bench.clock.copy_rate
+        case = SUBJECTS[name].cases[-1]
+        for row in bench.measure(name, case, FLOAT32, 0.0):
+            assert 0 < row.rate <= 1.5 * bench.clock.copy_rate
+            assert row.seconds.keys() >= {"ours"}

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from kernel_runs import error, row_case, run
+from kernel_runs import OPS, error, row_case, run
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd.tensor import Tensor
@@ -19,13 +19,10 @@ pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulato
 LARGE, LARGEST, SMALL, SUBNORMAL = 1e30, 3.4e38, 1e-30, 1e-40
 UNIT = float(np.finfo(np.float32).smallest_subnormal)
 SHAPES = {
+    **{name: row_case(name, 64) for name in OPS},
     "batch_norm of columns": Case(((40, 4), None, None, (4,), (4,)), {"training": True}),
     "batch_norm in pieces": Case(((1, 2, 9000), None, None, (2,), (2,)), {"training": True}),
     "layer_norm read again": Case(((2, 65536), (65536,), (65536,)), {"normalized_shape": (65536,)}),
-} | {
-    name: row_case(name, 64)
-    for name in ("layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm")
-    + ("normalize", "add_layer_norm", "add_rms_norm", "softmax", "log_softmax", "cross_entropy")
 }
 
 

@@ -7,79 +7,21 @@ import shutil
 
 import numpy as np
 import pytest
+from kernel_runs import CASES, OPS, TOLERANCE, error, row_case, run, worst_error
 from kernels import ITEMSIZE, KERNELS, SOURCES
 
 import tinygrad_norm as tn
-from tinygrad_norm.autograd.graph import grad
-from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.backends import emulator, to_device, to_numpy
 from tinygrad_norm.backends.launch import CudaSource
 from tinygrad_norm.backends.signature import parameters_of
 from tinygrad_norm.backends.teams import teams_for
-from tinygrad_norm.learn.check import cotangent
 from tinygrad_norm.normalization import layernorm
 from tinygrad_norm.normalization.layernorm import layer_norm_backward, layer_norm_forward
-from tinygrad_norm.registry import REGISTRY, Case, integers
+from tinygrad_norm.registry import REGISTRY, Case
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
 
-TOLERANCE = {"float64": 1e-11, "float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
-OPS = [
-    "layer_norm",
-    "rms_norm",
-    "batch_norm",
-    "group_norm",
-    "instance_norm",
-    "normalize",
-    "add_layer_norm",
-    "add_rms_norm",
-    "softmax",
-    "log_softmax",
-    "cross_entropy",
-]
-CASES = [
-    pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
-    for name in OPS
-    for k, case in enumerate(REGISTRY[name].cases)
-    if case.options.get("p", 2) == 2  # normalize by another power has no kernel
-]
 SLOW = pytest.mark.slow
-
-
-def error(a, b):
-    a, b = to_numpy(a).astype(np.float64), np.asarray(b, np.float64)
-    assert a.shape == b.shape
-    return float(abs(a - b).max(initial=0.0) / max(abs(b).max(initial=0.0), 1.0))
-
-
-def run(op, arrays, options):
-    """The outputs of an op, and the gradients of every floating-point input."""
-    inputs = [None if x is None else Tensor(x, requires_grad=wanted) for x, wanted in arrays]
-    result = op.call(inputs, options)
-    ys = result if isinstance(result, tuple) else (result,)
-    reached = [y for y in ys if y.requires_grad]
-    dys = [cotangent(y.shape, k).astype(to_numpy(y.array).dtype) for k, y in enumerate(reached)]
-    xs = [x for x in inputs if x is not None and x.requires_grad]
-    return [*(y.array for y in ys), *(dx.array for dx in grad(reached, xs, dys))]
-
-
-def worst_error(op, case, dtype):
-    """Run a case on the emulator in `dtype`, and on NumPy in float64 from the same numbers."""
-    drawn = [(None, False) if one is None else one for one in case.draw()]
-    rounded = [
-        (x.astype(dtype), wanted) if x is not None and x.dtype.kind == "f" else (x, wanted)
-        for x, wanted in drawn
-    ]
-    exact = [
-        (x.astype(np.float64), wanted) if x is not None and x.dtype.kind == "f" else (x, wanted)
-        for x, wanted in rounded
-    ]
-    reference = [to_numpy(x).copy() for x in run(op, exact, case.options)]
-    with tn.use_backend("emulator"), emulator.record() as launches:
-        found = run(op, rounded, case.options)
-    if found[0].size:
-        assert any(launch.name.startswith(tuple(kernel.name for kernel in KERNELS)) for launch in launches)
-    return max(error(a, b) for a, b in zip(found, reference, strict=True))
 
 
 # -- every registered case, plain and checked, in three orders
@@ -100,33 +42,9 @@ def test_registered_cases_in_double(op, case, checked):
         assert worst_error(op, case, np.float64) <= TOLERANCE["float64"]
 
 
-@SLOW
-@pytest.mark.parametrize(("op", "case"), CASES)
-def test_registered_cases_in_half(op, case):
-    assert worst_error(op, case, np.float16) <= TOLERANCE["float16"]
-
-
 # -- rows of every length: all shapes of teams
 
 LENGTHS = (1, 2, 31, 32, 33, 1023, 4096, 65537)
-
-
-def row_case(name, D):
-    N = 3 if D < 5000 else 2
-    return {
-        "layer_norm": Case(((N, D), (D,), (D,)), {"normalized_shape": (D,)}),
-        # Its default eps depends on the dtype.
-        "rms_norm": Case(((N, D), (D,)), {"normalized_shape": (D,), "eps": 1e-5}),
-        "normalize": Case(((N, D),)),
-        "add_layer_norm": Case(((N, D), (N, D), (D,), (D,)), {"normalized_shape": (D,)}),
-        "add_rms_norm": Case(((N, D), (N, D), (D,)), {"normalized_shape": (D,), "eps": 1e-5}),
-        "softmax": Case(((N, D),), {"dim": 1}),
-        "log_softmax": Case(((N, D),), {"dim": 1}),
-        "cross_entropy": Case(((N, D), integers(D, N), None)),
-        "instance_norm": Case(((N, 2, D), None, None, (2,), (2,))),
-        "batch_norm": Case(((N, 2, D), None, None, (2,), (2,)), {"training": True}),
-        "group_norm": Case(((N, 4, D), (4,), (4,)), {"num_groups": 2}),
-    }[name]
 
 
 def row_cases():
@@ -145,30 +63,6 @@ def row_cases():
 def test_rows_of_every_length(name, D, checked):
     with emulator.schedule(seed=2, checked=checked):
         assert worst_error(REGISTRY[name], row_case(name, D), np.float32) <= TOLERANCE["float32"]
-
-
-@pytest.mark.parametrize("name", OPS)
-@pytest.mark.parametrize("D", [24, pytest.param(1000, marks=SLOW)])
-def test_rows_in_half(name, D):
-    assert worst_error(REGISTRY[name], row_case(name, D), np.float16) <= TOLERANCE["float16"]
-
-
-def test_rows_in_bfloat16():
-    bfloat16 = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16: pip install ml_dtypes").bfloat16
-    rng = np.random.default_rng(0)
-    x, dy = rng.normal(1, 2, (2, 3, 64)).astype(bfloat16)
-    weight = rng.normal(size=64).astype(np.float32)
-    with tn.use_backend("emulator"):
-        on = [emulator.asarray(a) for a in (x, dy, weight)]
-        y, mean, rstd = layer_norm_forward(on[0], on[2], None, 1e-5)
-        dx, dweight, dbias = layer_norm_backward(on[1], on[0], on[2], None, mean, rstd)
-    assert y.dtype == dx.dtype == bfloat16
-    assert dbias is None
-    expected = layer_norm_forward(x.astype(float), weight, None, 1e-5)
-    exact = layer_norm_backward(dy.astype(float), x.astype(float), weight, None, *expected[1:])
-    assert error(y, expected[0]) <= TOLERANCE["bfloat16"]
-    assert error(dx, exact[0]) <= TOLERANCE["bfloat16"]
-    assert error(dweight, exact[1]) <= TOLERANCE["float32"]
 
 
 def test_many_rows_for_few_blocks():
@@ -195,48 +89,6 @@ def test_batch_normalization_of_rows_in_several_pieces():
 def test_group_normalization_by_small_and_large_teams(channels):
     case = Case(((2, 2 * channels, 260), (2 * channels,), (2 * channels,)), {"num_groups": 2})
     assert worst_error(REGISTRY["group_norm"], case, np.float32) <= TOLERANCE["float32"]
-
-
-# -- numbers at the ends of the range
-
-
-@pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "instance_norm", "group_norm"])
-@pytest.mark.parametrize("size", [1e18, 1e30, 3e38])
-def test_large_numbers(name, size):
-    op, shape = REGISTRY[name], (2, 4, 64)
-    x = (np.random.default_rng(0).uniform(-1, 1, shape) * size).astype(np.float32)
-    options = {"normalized_shape": (64,)} if name in ("layer_norm", "rms_norm") else {}
-    options |= {"num_groups": 2} if name == "group_norm" else {}
-    expected = op.function(Tensor(x.astype(np.float64)), **options).numpy()
-    with tn.use_backend("emulator"):
-        assert error(op.function(Tensor(x), **options).array, expected) <= 1e-5
-
-
-@pytest.mark.parametrize("name", ["layer_norm", "rms_norm"])
-def test_a_large_row_leaves_its_neighbours_alone(name):
-    x = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
-    x[1] *= 1e30
-    expected = REGISTRY[name].function(Tensor(x.astype(np.float64)), (8,)).numpy()
-    with tn.use_backend("emulator"):
-        assert error(REGISTRY[name].function(Tensor(x), (8,)).array, expected) <= 1e-5
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0, -3e38, 1e18, 1e-40])
-@pytest.mark.parametrize("eps", [0.0, 1e-5])
-def test_constant_rows_become_zero(value, eps):
-    x = np.full((2, 33), value, np.float32)
-    with tn.use_backend("emulator"):
-        y = REGISTRY["layer_norm"].function(Tensor(x), (33,), eps=eps)
-    assert not np.any(y.numpy())
-
-
-def test_infinity_and_nan_stay_in_their_row():
-    x = np.ones((3, 8), np.float32) * np.arange(8, dtype=np.float32)
-    x[0, 3], x[1, 2] = np.inf, np.nan
-    with tn.use_backend("emulator"):
-        y = REGISTRY["layer_norm"].function(Tensor(x), (8,)).numpy()
-    assert np.isnan(y[:2]).any(1).all()
-    assert np.isfinite(y[2]).all()
 
 
 # -- arguments that are not as kernels want them

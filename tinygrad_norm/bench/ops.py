@@ -60,9 +60,9 @@ def benchmark_cases(names: Sequence[str] = ()) -> list[tuple[Op, Case]]:
     return [(op, case) for op in map(REGISTRY.get, names or timed) if op is not None for case in op.bench]
 
 
-def measure(op: Op, case: Case, seconds: float, copy_rate: float) -> Row:
+def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "float32") -> Row:
     """Time one case, all contestants in turn; `copy_rate` in bytes per second."""
-    drawn = [None if pair is None else (_single(pair[0]), pair[1]) for pair in case.draw()]
+    drawn = [None if pair is None else (_typed(pair[0], dtype), pair[1]) for pair in case.draw()]
     ours = _our_run(op, case, drawn, op.function)
     contestants: dict[str, Callable[[], Any]] = {"ours": ours}
     if op.composed is not None:
@@ -77,11 +77,11 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float) -> Row:
     return Row(op.name, str(case), best["ours"], best.get("composed"), best.get("torch"), moved / copy_rate)
 
 
-def measure_all(names: Sequence[str], seconds: float) -> Iterator[Row]:
+def measure_all(names: Sequence[str], seconds: float, dtype: str) -> Iterator[Row]:
     """Yield a row per benchmark case, `seconds` each."""
     copy_rate = copy_bandwidth()
     for op, case in benchmark_cases(names):
-        yield measure(op, case, seconds, copy_rate)
+        yield measure(op, case, seconds, copy_rate, dtype)
 
 
 def copy_bandwidth(nbytes: int = 1 << 28) -> float:
@@ -95,8 +95,8 @@ def copy_bandwidth(nbytes: int = 1 << 28) -> float:
     return 2 * nbytes / best
 
 
-def _single(array: numpy.ndarray) -> numpy.ndarray:
-    return array.astype(numpy.float32) if array.dtype.kind == "f" else array
+def _typed(array: numpy.ndarray, dtype: str) -> numpy.ndarray:
+    return array.astype(dtype) if array.dtype.kind == "f" else array
 
 
 def _our_run(op: Op, case: Case, drawn: list[Any], function: Callable[..., Any]) -> Callable[[], Any]:

@@ -5,20 +5,29 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from ..bench.timing import SETTINGS, best_times, environment, is_fair
 from ..files import replacing
-from .gpu import gpu
 
-bench = typer.Typer(no_args_is_help=True, help="Measure speed: the same work, interleaved, in one run.")
-bench.command()(gpu)
+
+class _OpsByDefault(TyperGroup):
+    """Options without a command are those of `ops`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for_ops = args and args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx)
+        return super().parse_args(ctx, ["ops", *args] if for_ops else args)
+
+
+bench = typer.Typer(cls=_OpsByDefault, no_args_is_help=True)
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 Seconds = Annotated[float, typer.Option(help="How long to measure each.", min=0)]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
@@ -27,7 +36,10 @@ Plot = Annotated[Path | None, typer.Option("--plot", help="Draw them to this fil
 
 @bench.callback()
 def _fairly() -> None:
-    """Measure speed: the same work, interleaved, in one run."""
+    """Measure speed: the same work, interleaved, in one run.
+
+    Options without a command are those of ops: bench --backend cupy times all kernels on a GPU.
+    """
     if not is_fair():  # BLAS and malloc read the environment once, so the work is done by a new process
         command = [sys.executable, "-m", "tinygrad_norm", *sys.argv[1:]]
         raise typer.Exit(subprocess.run(command, env={**os.environ, **SETTINGS}, check=False).returncode)
@@ -36,15 +48,22 @@ def _fairly() -> None:
 @bench.command()
 def ops(
     names: Annotated[list[str] | None, typer.Argument(help="Registered ops.", show_default="all")] = None,
+    backend: Annotated[str, typer.Option(help="numpy, or cupy for the kernels on a GPU.")] = "numpy",
+    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)} (on a GPU).")] = "float32",
     seconds: Seconds = 0.5,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Time registered ops at their benchmark sizes, forward and backward, one thread each.
+    """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
 
-    Ratios below 1 say that ours is faster. "of a copy" is the time of a copy of as many bytes as the op
-    must move, in units of our time.
+    On the CPU, one thread each, ratios below 1 say that ours is faster, and "of a copy" is the time of a
+    copy of as many bytes as the op must move, in units of our time. On a GPU, ratios above 1 say that ours
+    is faster, and GB/s count the bytes that any implementation must move.
     """
+    _check_choices(backend, dtype)
+    if backend == "cupy":
+        _kernels(names or (), dtype, seconds, json, plot)
+        return
     from ..bench.ops import benchmark_cases, measure_all
     from ..bench.pictures import bars
 
@@ -54,7 +73,7 @@ def ops(
         raise typer.BadParameter(str(error)) from None
     console = _console()
     with console.status("measuring"):
-        rows = list(measure_all(names or (), seconds))
+        rows = list(measure_all(names or (), seconds, dtype))
     table = Table(
         "op", "inputs", "µs", "to PyTorch", "to composed", "of a copy", title="forward and backward"
     )
@@ -65,6 +84,26 @@ def ops(
     compared = {f"{row.op} {row.case}": row.to_torch for row in rows if row.to_torch is not None}
     _finish(console, json, rows)
     _draw(plot, lambda path: bars(path, compared, "our time / PyTorch's", "forward and backward", 1.0))
+
+
+def _check_choices(backend: str, dtype: str) -> None:
+    if backend not in ("numpy", "cupy"):
+        raise typer.BadParameter(f"unknown backend {backend!r}: choose numpy, or cupy for a GPU")
+    if dtype not in DTYPES:
+        raise typer.BadParameter(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    if dtype == "bfloat16" and backend == "numpy":
+        raise typer.BadParameter("NumPy has no bfloat16: choose another dtype, or --backend cupy")
+
+
+def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None, plot: Path | None) -> None:
+    from ..bench.pictures import bars
+    from .gpu import measure
+
+    bench, rows = measure(_console(), names, dtype, seconds)
+    _write(json, bench.environment, rows, copy_rate=bench.clock.copy_rate)
+    ratios = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
+    compared = {name: ratio for name, ratio in ratios.items() if ratio is not None}
+    _draw(plot, lambda path: bars(path, compared, "PyTorch's time / ours", dtype, 1.0))
 
 
 @bench.command()
@@ -163,6 +202,10 @@ def _finish(console: Console, path: Path | None, rows: Sequence[Any], **more: An
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+    _write(path, facts, rows, **more)
+
+
+def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **more: Any) -> None:
     if path is not None:
         plain = [row if isinstance(row, dict) else dataclasses.asdict(row) for row in rows]
         with replacing(path) as temporary:

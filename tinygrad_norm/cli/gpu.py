@@ -1,45 +1,33 @@
-"""`tinygrad-norm bench gpu`: the handwritten kernels on a GPU, against a copy and against PyTorch."""
+"""`tinygrad-norm bench --backend cupy`: the handwritten kernels on a GPU, as a table."""
 
-from typing import Annotated
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from ..backends import use_backend
-from ..bench.gpu import SIZES, cells, prepare
+from ..bench.gpu import Bench, Row, cells, prepare, storage
+from ..bench.kernels import SUBJECTS
 
-DTYPES = ("float32", "float16", "float64")
 
-
-def gpu(
-    ops: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(SIZES)}.", show_default="all")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
-) -> None:
-    """Time the handwritten kernels on a GPU: µs, GB/s, fraction of a copy, ratios to PyTorch.
-
-    The bytes are those that any implementation must move. Ratios above 1 say that the rival takes longer.
-    """
-    for name in ops or ():
-        if name not in SIZES:
-            raise typer.BadParameter(f"nothing is timed for {name!r}: choose of {', '.join(SIZES)}")
-    if dtype not in DTYPES:
-        raise typer.BadParameter(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) -> tuple[Bench, list[Row]]:
+    """Time the named kernels, or all, on the GPU, and print the table."""
+    for name in names:
+        if name not in SUBJECTS:
+            raise typer.BadParameter(
+                f"no kernel is timed for {name!r} on a GPU: choose of {', '.join(SUBJECTS)}"
+            )
     try:
-        chosen = use_backend("cupy")
+        with use_backend("cupy"):
+            stored, bench = storage(dtype), prepare()
+            with console.status("measuring"):
+                rows = list(bench.rows(names, stored, seconds))
     except RuntimeError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    with chosen:
-        bench = prepare()
-        console = Console()
-        with console.status("measuring"):
-            rows = list(bench.rows(ops or (), dtype))
-    if not console.is_terminal:
-        console.width = max(console.width, 160)  # a file has room for the whole table
-    table = Table("op", "inputs", "direction", "µs", "GB/s", "of a copy", *bench.against, title=dtype)
+    ratios = (f"{rival} / ours" for rival in bench.against)
+    table = Table("kernels", "inputs", "direction", "µs", "GB/s", "of a copy", *ratios, title=dtype)
     for row in rows:
         table.add_row(*cells(row, bench.clock.copy_rate, list(bench.against)))
     console.print(table)
@@ -47,3 +35,4 @@ def gpu(
     if not bench.against:
         console.print("PyTorch is not installed with CUDA, so there is nothing to compare with.")
     console.print(", ".join(f"{key} {value}" for key, value in bench.environment.items()), highlight=False)
+    return bench, rows

@@ -1,0 +1,339 @@
+"""What is timed on a GPU: every pair of array functions with handwritten kernels, and the optimizers.
+
+Array functions are what kernels stand for: no tape and no checks, which the GPU does not see anyway, and
+storage types that a Tensor does not have (bfloat16). PyTorch's function of the same arrays stands beside.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ..backends import Array, asarray, namespace
+from ..backends.signature import accumulator
+from ..nn.crossentropy import cross_entropy_backward, cross_entropy_forward
+from ..nn.softmax import (
+    log_softmax_backward,
+    log_softmax_forward,
+    softmax_backward,
+    softmax_forward,
+)
+from ..normalization.addnorm import (
+    add_layer_norm_backward,
+    add_layer_norm_forward,
+    add_rms_norm_backward,
+    add_rms_norm_forward,
+)
+from ..normalization.batchnorm import (
+    batch_norm_backward,
+    batch_norm_eval_backward,
+    batch_norm_eval_forward,
+    batch_norm_forward,
+)
+from ..normalization.groupnorm import group_norm_backward, group_norm_forward
+from ..normalization.instancenorm import instance_norm_backward, instance_norm_forward
+from ..normalization.layernorm import layer_norm_backward, layer_norm_forward
+from ..normalization.normalize import normalize_backward, normalize_forward
+from ..normalization.rmsnorm import rms_norm_backward, rms_norm_forward
+from ..optim.adam import adam_step
+from ..optim.sgd import sgd_step
+from ..registry import Case, Input, integers, positive
+
+EPS = 1e-5
+GROUPS = 32
+LR, BETAS, MOMENTUM, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 0.9, 1e-2
+
+Call = Callable[[], Any]
+Calls = Mapping[str, Sequence[Call]]
+"""By direction, the calls to time: one for each of the buffers that they rotate through."""
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What bounds the passes: bytes of shared memory a block can have, and of the GPU's L2 cache."""
+
+    shared: int
+    cache: int
+
+
+def typed(case: Case, dtype: Any) -> list[tuple[numpy.ndarray, bool]]:
+    """Return a case's inputs, floating-point numbers in `dtype`, and whether each wants a gradient."""
+    return [
+        (values.astype(dtype) if values.dtype.kind == "f" else values, wanted)
+        for values, wanted in (pair for pair in case.draw() if pair is not None)
+    ]
+
+
+def drawn_dy(shape: Shape, output: int = 0) -> numpy.ndarray:
+    """Return the dy of an output, in float64."""
+    return numpy.asarray(numpy.random.default_rng(output + 1).normal(size=shape))
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op at the sizes worth timing; the first input of a case is x.
+
+    forward   from the inputs to (ys, saved)
+    backward  from (*dys, *saved) to the gradients
+    torch     from `torch.nn.functional` and the same inputs to y, or ys
+    passes    from the shape of x, its itemsize and the memory to how many arrays of that size forward
+              and backward must at least read and write; weights, statistics and targets are small
+    """
+
+    cases: tuple[Case, ...]
+    forward: Callable[..., tuple[Sequence[Array], Sequence[Any]]]
+    backward: Callable[..., Any]
+    torch: Callable[..., Any]
+    passes: Callable[[Shape, int, Memory], tuple[int, int]] = lambda shape, itemsize, memory: (2, 3)
+
+    def floors(self, case: Case, dtype: numpy.dtype, memory: Memory) -> dict[str, int]:
+        """Return the bytes that each direction must at least read and write."""
+        shape: Any = case.inputs[0]
+        forward, backward = self.passes(shape, dtype.itemsize, memory)
+        whole = math.prod(shape) * dtype.itemsize
+        return {"forward": forward * whole, "backward": backward * whole}
+
+    def calls(self, case: Case, dtype: numpy.dtype, copies: int) -> Calls:
+        """Return our calls, on the current backend."""
+        forwards: list[Call] = []
+        backwards: list[Call] = []
+        drawn = typed(case, dtype)
+        for _ in range(copies):
+            forward = functools.partial(self.forward, *(asarray(values.copy()) for values, _ in drawn))
+            ys, saved = forward()
+            dys = [asarray(drawn_dy(y.shape, k).astype(dtype)) for k, y in enumerate(ys)]
+            forwards.append(forward)
+            backwards.append(functools.partial(self.backward, *dys, *saved))
+        return {"forward": forwards, "backward": backwards}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One update of a flat buffer of parameters; the only input of a case is the parameters.
+
+    There is one buffer: no cache could hold it, and an optimizer that PyTorch compiles takes seconds.
+
+    step     from param, grad, moments, and scratch in the type of the moments
+    torch    from `torch.optim`, the parameters in a list, and options to PyTorch's optimizer
+    moments  how many arrays the optimizer keeps
+    """
+
+    step: Callable[..., None]
+    torch: Callable[..., Any]
+    moments: int
+    cases: tuple[Case, ...] = tuple(Case(((1 << power,),)) for power in (24, 27))
+
+    def floors(self, case: Case, dtype: numpy.dtype, memory: Memory) -> dict[str, int]:
+        """Return the bytes of a step: param and moments read and written, grad read."""
+        (shape,) = case.inputs
+        wide = numpy.dtype(accumulator(dtype.name)).itemsize
+        return {"step": math.prod(shape) * (3 * dtype.itemsize + 2 * self.moments * wide)}  # type: ignore[arg-type]
+
+    def calls(self, case: Case, dtype: numpy.dtype, copies: int) -> Calls:
+        """Return our call, on the current backend, whatever `copies` is."""
+        ((param, _),) = typed(case, dtype)
+        wide = accumulator(dtype.name)
+        grad = asarray(drawn_dy(param.shape).astype(param.dtype))
+        moments = [asarray(numpy.zeros(param.shape, wide)) for _ in range(self.moments)]
+        work = asarray(numpy.zeros((2, 1), wide))
+        return {"step": [functools.partial(self.step, asarray(param), grad, *moments, work)]}
+
+
+# -- ours
+
+
+def _layer_norm(x: Array, weight: Array, bias: Array) -> Any:
+    y, *statistics = layer_norm_forward(x, weight, bias, EPS)
+    return (y,), (x, weight, bias, *statistics)
+
+
+def _rms_norm(x: Array, weight: Array) -> Any:
+    y, rstd = rms_norm_forward(x, weight, EPS)
+    return (y,), (x, weight, rstd)
+
+
+def _add_layer_norm(x: Array, z: Array, weight: Array, bias: Array) -> Any:
+    y, s, *statistics = add_layer_norm_forward(x, z, weight, bias, EPS)
+    return (y, s), (s, weight, bias, *statistics)
+
+
+def _add_rms_norm(x: Array, z: Array, weight: Array) -> Any:
+    y, s, rstd = add_rms_norm_forward(x, z, weight, EPS)
+    return (y, s), (s, weight, rstd)
+
+
+def _by_channel(x: Array, *vectors: Array) -> list[Array]:
+    return [x.reshape(*x.shape[:2], -1), *(vector.reshape(1, -1, 1) for vector in vectors)]
+
+
+def _batch_norm(*given: Array) -> Any:
+    x, weight, bias = _by_channel(*given)
+    y, mean, _, rstd = batch_norm_forward(x, weight, bias, EPS)
+    return (y,), (x, weight, bias, mean, rstd)
+
+
+def _batch_norm_eval(*given: Array) -> Any:
+    x, weight, bias, mean, var = _by_channel(*given)
+    y, rstd = batch_norm_eval_forward(x, weight, bias, mean, var, EPS)
+    return (y,), (x, weight, bias, mean, rstd)
+
+
+def _instance_norm(*given: Array) -> Any:
+    x, weight, bias = _by_channel(*given)
+    y, mean, _, rstd = instance_norm_forward(x, weight, bias, EPS)
+    return (y,), (x, weight, bias, mean, rstd)
+
+
+def _group_norm(x: Array, *vectors: Array) -> Any:
+    pools = x.reshape(len(x), GROUPS, x.shape[1] // GROUPS, -1)
+    weight, bias = (vector.reshape(1, GROUPS, -1, 1) for vector in vectors)
+    y, *statistics = group_norm_forward(pools, weight, bias, EPS)
+    return (y,), (pools, weight, bias, *statistics)
+
+
+def _normalize(x: Array) -> Any:
+    y, rnorm = normalize_forward(x, 2.0, 1e-12)
+    return (y,), (y, rnorm, 2.0, 1e-12)
+
+
+def _softmax(x: Array) -> Any:
+    y = softmax_forward(x)
+    return (y,), (y,)
+
+
+def _log_softmax(x: Array) -> Any:
+    y = log_softmax_forward(x)
+    return (y,), (y,)
+
+
+def _cross_entropy(x: Array, target: Array) -> Any:
+    N, C = x.shape
+    index = target + namespace(x).arange(0, N * C, C)
+    losses, p = cross_entropy_forward(x, index)
+    return (losses,), (p, index)
+
+
+def _sgd(param: Array, grad: Array, momentum_buffer: Array, work: Array) -> None:
+    options = {"dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
+    sgd_step(param, grad, momentum_buffer, work, first=False, lr=LR, momentum=MOMENTUM, **options)
+
+
+def _adamw(param: Array, grad: Array, exp_avg: Array, exp_avg_sq: Array, work: Array) -> None:
+    options = {"eps": 1e-8, "weight_decay": WEIGHT_DECAY, "decoupled": True, "maximize": False}
+    adam_step(param, grad, exp_avg, exp_avg_sq, None, work, step=2, lr=LR, betas=BETAS, **options)
+
+
+# -- floors
+
+
+def _of_batch(shape: Shape, itemsize: int, memory: Memory) -> tuple[int, int]:
+    return 2 if math.prod(shape) * itemsize <= memory.cache else 3, 5
+
+
+def _of_pools(shape: Shape, itemsize: int, memory: Memory, groups: int = 0) -> tuple[int, int]:
+    pool = math.prod(shape) * itemsize // (shape[0] * (groups or shape[1]))
+    return (2, 3) if pool <= memory.shared else (3, 5)
+
+
+# -- the list
+
+_ROWS = tuple((4096, D) for D in (512, 1024, 2048, 4096, 8192, 16384))
+_IMAGES = ((64, 64, 32, 32), (64, 256, 28, 28), (64, 64, 112, 112))
+
+
+def _rows(vectors: int, arrays: int = 1) -> tuple[Case, ...]:
+    return tuple(Case((*[shape] * arrays, *[shape[1:]] * vectors)) for shape in _ROWS)
+
+
+def _images(*shapes: Shape) -> tuple[Case, ...]:
+    return tuple(Case((shape, shape[1:2], shape[1:2])) for shape in (*shapes, *_IMAGES))
+
+
+def _with_statistics(case: Case) -> Case:
+    shape: Any = case.inputs[1]
+    mean = Input(shape, differentiable=False)
+    return Case((*case.inputs, mean, positive(*shape, differentiable=False)))
+
+
+SUBJECTS: dict[str, Op | Optimizer] = {
+    "layer_norm": Op(
+        _rows(2),
+        _layer_norm,
+        layer_norm_backward,
+        lambda F, x, w, b: F.layer_norm(x, w.shape, w, b, EPS),
+    ),
+    "rms_norm": Op(
+        _rows(1),
+        _rms_norm,
+        rms_norm_backward,
+        lambda F, x, w: F.rms_norm(x, w.shape, w, EPS),
+    ),
+    "add_layer_norm": Op(
+        _rows(2, arrays=2),
+        _add_layer_norm,
+        add_layer_norm_backward,
+        lambda F, x, z, w, b: (F.layer_norm(s := x + z, w.shape, w, b, EPS), s),
+        lambda shape, itemsize, memory: (4, 4),
+    ),
+    "add_rms_norm": Op(
+        _rows(1, arrays=2),
+        _add_rms_norm,
+        add_rms_norm_backward,
+        lambda F, x, z, w: (F.rms_norm(s := x + z, w.shape, w, EPS), s),
+        lambda shape, itemsize, memory: (4, 4),
+    ),
+    "normalize": Op(_rows(0), _normalize, normalize_backward, lambda F, x: F.normalize(x, dim=1)),
+    "batch_norm": Op(
+        _images((8192, 1024)),
+        _batch_norm,
+        batch_norm_backward,
+        lambda F, x, w, b: F.batch_norm(x, None, None, w, b, True, 0.1, EPS),
+        _of_batch,
+    ),
+    "batch_norm_eval": Op(
+        tuple(map(_with_statistics, _images((8192, 1024)))),
+        _batch_norm_eval,
+        batch_norm_eval_backward,
+        lambda F, x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, False, 0.1, EPS),
+    ),
+    "group_norm": Op(
+        _images(),
+        _group_norm,
+        group_norm_backward,
+        lambda F, x, w, b: F.group_norm(x, GROUPS, w, b, EPS),
+        functools.partial(_of_pools, groups=GROUPS),
+    ),
+    "instance_norm": Op(
+        _images(),
+        _instance_norm,
+        instance_norm_backward,
+        lambda F, x, w, b: F.instance_norm(x, None, None, w, b, True, 0.1, EPS),
+        _of_pools,
+    ),
+    "softmax": Op(_rows(0), _softmax, softmax_backward, lambda F, x: F.softmax(x, -1)),
+    "log_softmax": Op(_rows(0), _log_softmax, log_softmax_backward, lambda F, x: F.log_softmax(x, -1)),
+    "cross_entropy": Op(
+        tuple(Case((shape, integers(shape[1], shape[0]))) for shape in _ROWS),
+        _cross_entropy,
+        cross_entropy_backward,
+        lambda F, x, target: F.cross_entropy(x, target, reduction="none"),
+        lambda shape, itemsize, memory: (2, 2),
+    ),
+    "sgd": Optimizer(
+        _sgd,
+        lambda optim, params, **how: optim.SGD(params, LR, MOMENTUM, **how),
+        moments=1,
+    ),
+    "adamw": Optimizer(
+        _adamw,
+        lambda optim, params, **how: optim.AdamW(params, LR, BETAS, weight_decay=WEIGHT_DECAY, **how),
+        moments=2,
+    ),
+}
+"""What is timed, by name."""
