@@ -82,6 +82,18 @@ def test_any_scale_of_the_weight_gives_the_same_result(scale):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * abs(a).max())
 
 
+def test_a_weight_with_a_singular_value_beyond_float32():
+    weight = np.random.default_rng(0).uniform(-3e38, 3e38, (20, 30)).astype(np.float32)
+    exact = weight.astype(np.float64)
+    tn.manual_seed(3)
+    x = Tensor(weight, requires_grad=True)
+    norm = SpectralNorm(x, n_power_iterations=200)
+    y = norm(x)
+    (dx,) = grad(y, [x], np.ones_like(weight))
+    np.testing.assert_allclose(y.numpy(), exact / np.linalg.norm(exact, 2), rtol=1e-4, atol=1e-6)
+    assert np.isfinite(dx.numpy()).all()
+
+
 def test_a_weight_with_one_axis_is_divided_by_its_length():
     x = normal(5)
     norm = SpectralNorm(Tensor(x))
