@@ -92,7 +92,7 @@ def softmax_forward(x: Array) -> Array:
     Without m where no exponential comes near overflow or underflow: finding every row's maximum takes
     longer than finding that out.
     """
-    return run(_softmax_rows, (x,))[0]
+    return narrow(run(_softmax_rows, (widen(x),))[0], x)
 
 
 def _softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
@@ -112,7 +112,7 @@ def softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_softmax_rows_backward, (dy, y))[0]
+    return run(_softmax_rows_backward, (widen(dy), widen(y)))[0]
 
 
 def _softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
@@ -130,7 +130,7 @@ def softmax_backward_cuda(dy: Array, y: Array) -> Array:
 @kernel
 def log_softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
-    return run(_log_softmax_rows, (x,))[0]
+    return narrow(run(_log_softmax_rows, (widen(x),))[0], x)
 
 
 def _log_softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
@@ -149,7 +149,7 @@ def log_softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_log_softmax_rows_backward, (dy, y))[0]
+    return run(_log_softmax_rows_backward, (widen(dy), widen(y)))[0]
 
 
 def _log_softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
@@ -201,26 +201,26 @@ class SoftmaxFunction(Function):
     """y = exp(x - max x)/Σ exp(x - max x) · dx = y·(dy - Σ dy·y)"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        y = softmax_forward(lay_out(widen(x), dim)).reshape(x.shape)
+        y = softmax_forward(lay_out(x, dim)).reshape(x.shape)
         self.saved = y, dim
-        return narrow(y, x)
+        return y
 
     def backward(self, dy: Array) -> Gradients:
         y, dim = self.saved
-        return softmax_backward(lay_out(widen(dy), dim), lay_out(y, dim)).reshape(dy.shape)
+        return softmax_backward(lay_out(dy, dim), lay_out(y, dim)).reshape(dy.shape)
 
 
 class LogSoftmaxFunction(Function):
     """y = x - max x - log Σ exp(x - max x) · dx = dy - exp(y)·Σ dy"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        y = log_softmax_forward(lay_out(widen(x), dim)).reshape(x.shape)
+        y = log_softmax_forward(lay_out(x, dim)).reshape(x.shape)
         self.saved = y, dim
-        return narrow(y, x)
+        return y
 
     def backward(self, dy: Array) -> Gradients:
         y, dim = self.saved
-        return log_softmax_backward(lay_out(widen(dy), dim), lay_out(y, dim)).reshape(dy.shape)
+        return log_softmax_backward(lay_out(dy, dim), lay_out(y, dim)).reshape(dy.shape)
 
 
 @with_numpy_names
