@@ -1,13 +1,17 @@
 """`tinygrad-norm kernel`: what it prints, and what it refuses."""
 
+import io
 import shutil
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 import tinygrad_norm.backends.emulator.build as build
 from tinygrad_norm import backends
+from tinygrad_norm.backends.emulator import Launch
 from tinygrad_norm.cli import app
+from tinygrad_norm.cli.kernel import _table
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 
@@ -27,6 +31,17 @@ def test_launches_bytes_and_agreement():
     assert f"{4 * (2 * 48 + 2 * 32 + 48):,}" in result.output
     difference = float(result.output.strip().rsplit(" ", 1)[1])
     assert 0 < difference < 1e-5
+
+
+def test_no_name_and_no_number_is_cut_off_in_a_narrow_terminal():
+    name = "group_norm_backward<float, 4, 256>"
+    launch = Launch(name, (1024, 1, 1), (256, 1, 1), 0, 0.9, {0: (37_756_928, 8_404_992)})
+    console = Console(width=72, file=io.StringIO())
+    console.print(_table([launch]))
+    printed = console.file.getvalue()
+    assert "37,756,928" in printed
+    assert "8,404,992" in printed
+    assert "…" not in printed
 
 
 @needs_compiler

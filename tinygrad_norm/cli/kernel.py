@@ -27,8 +27,9 @@ def kernel(
 ) -> None:
     """Run an op's CUDA kernels on the CPU, forward and backward, in float32.
 
-    Prints every launch with its shape and the bytes that its threads ask for, and how far the results are
-    from NumPy's in float64. Races and accesses out of bounds end it with an explanation.
+    Prints every launch with its shape and the bytes that its threads ask for, the time that the CPU takes
+    to run it, and how far the results are from NumPy's in float64. Races and accesses out of bounds end it
+    with an explanation.
     """
     op = find_op(name)
     chosen = _choose(op, case)
@@ -56,7 +57,8 @@ def kernel(
         f"{name} of {' '.join(str(chosen).split())}",
         f"threads ask for {moved:,} bytes; every input read once and every result written once are "
         f"{floor:,}: {moved / floor:.1f} times that, part of it from caches",
-        f"largest difference from NumPy in float64, of values up to 1: {_difference(result, reference):.1e}",
+        f"largest difference from NumPy in float64, relative to the largest value: "
+        f"{_difference(result, reference):.1e}",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -72,9 +74,9 @@ def _choose(op: Op, case: int | None) -> Case:
 
 def _table(launches: list[Launch]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("kernel", no_wrap=True)
-    for heading in ("blocks", "threads", "shared memory", "bytes read", "bytes written", "ms"):
-        table.add_column(heading, justify="right")
+    table.add_column("kernel", overflow="fold")
+    for heading in ("blocks", "threads", "shared memory", "bytes read", "bytes written", "ms here"):
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for launch in launches:
         table.add_row(
             launch.name,
