@@ -258,7 +258,9 @@ class LocalResponseNorm(Module):
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
 
 
-_X = Tensor(numpy.ones((2, 3, 4)))
+def _ones(*shape: int) -> Tensor:
+    return Tensor(numpy.ones(shape))
+
 
 register(
     name="local_response_norm",
@@ -279,15 +281,17 @@ register(
         Case(((0, 4, 3),), {"size": 3}),
     ),
     errors=(
-        ErrorCase(lambda: local_response_norm(_X.long(), 3), TypeError, "floating-point"),
-        ErrorCase(lambda: local_response_norm(Tensor(numpy.ones((2, 3))), 3), ValueError, "3 axes"),
-        ErrorCase(lambda: local_response_norm(_X, 0), ValueError, "size must be at least 1"),
-        ErrorCase(lambda: local_response_norm(_X, 2.5), TypeError, "size must be an int"),  # type: ignore[arg-type]
-        ErrorCase(lambda: local_response_norm(_X, 3, -1.0), ValueError, "alpha and k"),
-        ErrorCase(lambda: local_response_norm(_X, 3, k=-1.0), ValueError, "alpha and k"),
-        ErrorCase(lambda: local_response_norm(_X, 3, beta=math.nan), ValueError, "finite"),
-        ErrorCase(lambda: local_response_norm(_X, 3, 0.0, k=0.0), ValueError, "nothing to divide by"),
-        ErrorCase(lambda: local_response_norm(_X, 3, "1"), TypeError, "alpha"),  # type: ignore[arg-type]
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4).long(), 3), TypeError, "floating-point"),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3), 3), ValueError, "3 axes"),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 0), ValueError, "size must be at least 1"),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 2.5), TypeError, "size must be an int"),  # type: ignore[arg-type]
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 3, -1.0), ValueError, "alpha and k"),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 3, k=-1.0), ValueError, "alpha and k"),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 3, beta=math.nan), ValueError, "finite"),
+        ErrorCase(
+            lambda: local_response_norm(_ones(2, 3, 4), 3, 0.0, k=0.0), ValueError, "nothing to divide by"
+        ),
+        ErrorCase(lambda: local_response_norm(_ones(2, 3, 4), 3, "1"), TypeError, "alpha"),  # type: ignore[arg-type]
         ErrorCase(lambda: LocalResponseNorm(3, k=-1.0), ValueError, "alpha and k"),
         ErrorCase(lambda: LocalResponseNorm.as_in_the_paper(0), ValueError, "n must be"),
     ),

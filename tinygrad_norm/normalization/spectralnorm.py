@@ -211,7 +211,9 @@ def _constant(*shape: int) -> Input:
     return Input(shape, differentiable=False)
 
 
-_W = Tensor(numpy.ones((4, 3)))
+def _ones(*shape: int) -> Tensor:
+    return Tensor(numpy.ones(shape))
+
 
 register(
     name="spectral_norm",
@@ -226,15 +228,17 @@ register(
         Case(((1, 1), fixed([1.0]), fixed([-1.0]))),
     ),
     errors=(
-        ErrorCase(lambda: spectral_norm(_W[0], _W[0], _W[0]), ValueError, "at least 2 axes"),
-        ErrorCase(lambda: spectral_norm(_W, _W[0], _W[0]), ValueError, "u has shape (3,)"),
-        ErrorCase(lambda: spectral_norm(_W, _W[:, 0], _W[:, 0]), ValueError, "v has shape (4,)"),
-        ErrorCase(lambda: spectral_norm(_W, _W[:, 0], _W[0], 2), IndexError, "out of range"),
-        ErrorCase(lambda: spectral_norm(_W.long(), _W[:, 0], _W[0]), TypeError, "floating-point"),
-        ErrorCase(lambda: spectral_norm(_W, _W[:, 0] * 0, _W[0]), RuntimeError, "no singular vectors"),
-        ErrorCase(lambda: SpectralNorm(_W, 0), ValueError, "n_power_iterations"),
-        ErrorCase(lambda: SpectralNorm(_W, dim=2), IndexError, "out of range"),
-        ErrorCase(lambda: SpectralNorm(_W, eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: spectral_norm(_ones(3), _ones(3), _ones(3)), ValueError, "at least 2 axes"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(3), _ones(3)), ValueError, "u has shape (3,)"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(4), _ones(4)), ValueError, "v has shape (4,)"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(4), _ones(3), 2), IndexError, "out of range"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3).long(), _ones(4), _ones(3)), TypeError, "floating-point"),
+        ErrorCase(
+            lambda: spectral_norm(_ones(4, 3), _ones(4) * 0, _ones(3)), RuntimeError, "no singular vectors"
+        ),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), 0), ValueError, "n_power_iterations"),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), dim=2), IndexError, "out of range"),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), eps=-1.0), ValueError, "eps"),
     ),
     kind="normalization",
     title="SpectralNorm",

@@ -244,7 +244,9 @@ class SyncBatchNorm(_BatchNorm):
         return made.train(norm.training)
 
 
-_X = Tensor(numpy.ones((4, 3)))
+def _ones(*shape: int) -> Tensor:
+    return Tensor(numpy.ones(shape))
+
 
 register(
     name="sync_batch_norm",
@@ -259,14 +261,14 @@ register(
         Case(((4, 2), (2,), (2,)), {"shards": (4,)}),
     ),
     errors=(
-        ErrorCase(lambda: sync_batch_norm(_X, (2, 3)), ValueError, "add up to the 4 samples"),
-        ErrorCase(lambda: sync_batch_norm(_X, (5, -1)), ValueError, "add up"),
-        ErrorCase(lambda: sync_batch_norm(_X, ()), ValueError, "add up"),
-        ErrorCase(lambda: sync_batch_norm(_X[:1], (1, 0)), ValueError, "more than one"),
-        ErrorCase(lambda: sync_batch_norm(_X[:0], (0, 0)), ValueError, "needs values"),
-        ErrorCase(lambda: sync_batch_norm(_X, (4,), _X[0, :2]), ValueError, "weight"),
-        ErrorCase(lambda: sync_batch_norm(_X, (4,), eps=-1.0), ValueError, "eps"),
-        ErrorCase(lambda: SyncBatchNorm(3)(_X[0]), ValueError, "at least 2 axes"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (2, 3)), ValueError, "add up to the 4 samples"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (5, -1)), ValueError, "add up"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), ()), ValueError, "add up"),
+        ErrorCase(lambda: sync_batch_norm(_ones(1, 3), (1, 0)), ValueError, "more than one"),
+        ErrorCase(lambda: sync_batch_norm(_ones(0, 3), (0, 0)), ValueError, "needs values"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), _ones(2)), ValueError, "weight"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: SyncBatchNorm(3)(_ones(3)), ValueError, "at least 2 axes"),
         ErrorCase(lambda: SyncBatchNorm(3, process_group="world"), ValueError, "one process"),
     ),
     kind="normalization",
