@@ -6,7 +6,7 @@ import numpy
 
 from ..backends import Array
 from .grad_mode import mode
-from .memory import Memory, tick
+from .memory import Memory, tick, watched
 from .tensor import Tensor
 
 Gradients = Array | tuple[Array | None, ...] | None
@@ -65,14 +65,14 @@ class Function:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
                 needs.append(x.requires_grad)
-                if x.memory is not None and x.memory.exposed:
-                    x.memory.last_write()  # one through an exposed array is noticed before this call
             else:
                 arrays.append(x)
                 needs.append(False)
+        if watched:
+            _look_at(inputs)  # what was written until now was written before this call
         tracked = True in needs and mode.enabled
         node.needs = needs if tracked else [False] * len(needs)
-        y = node.forward(*arrays, **options)
+        y = node.forward(*arrays, **options) if options else node.forward(*arrays)
         if not tracked:
             if type(y) is tuple:
                 return cls._share_memory(tuple([Tensor._wrap(part) for part in y]), inputs)
@@ -81,6 +81,7 @@ class Function:
                 y.memory = inputs[0]._shared_memory()
             return y
         node.inputs, node.birth = inputs, tick()
+        node.dys = node.hooks = node.outputs = None  # read often: an instance's own are found faster
         if type(y) is tuple:
             return cls._share_memory(node._wrap_outputs(y), inputs)
         out = Tensor._wrap(y, node)
@@ -125,11 +126,16 @@ class Function:
                 f"backward through {self.name} a second time: its saved arrays were freed by the first. "
                 "Pass retain_graph=True to the first backward to go through the graph again"
             )
+        birth = self.birth
+        if watched:
+            _look_at(self.inputs, self.saved_outputs)
         for x in self.inputs:
-            if isinstance(x, Tensor) and x.memory is not None and x.memory.last_write() > self.birth:
-                self._refuse_if_saved(x)
-        for memory in self.saved_outputs:
-            if memory.last_write() > self.birth:
+            if isinstance(x, Tensor):
+                memory = x.memory
+                if memory is not None and memory.written > birth:
+                    self._refuse_if_saved(x)
+        for output in self.saved_outputs:
+            if output.written > birth:
                 raise RuntimeError(
                     f"the output of {self.name} was changed in place, but its backward needs it: "
                     "change a copy, or run backward first"
@@ -173,6 +179,13 @@ class Function:
     def name(self) -> str:
         """The function's name as graphs and messages show it: without a trailing "Function"."""
         return type(self).__name__.removesuffix("Function")
+
+
+def _look_at(inputs: tuple[Any, ...], memories: tuple[Memory, ...] = ()) -> None:
+    """Notice writes through raw arrays to the memory of the inputs, and to `memories`."""
+    for memory in (*[x.memory for x in inputs if isinstance(x, Tensor)], *memories):
+        if memory in watched:
+            memory.look()
 
 
 def _same_memory(a: Any, b: Array) -> bool:

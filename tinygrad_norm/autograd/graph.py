@@ -1,9 +1,10 @@
 """The sweep: gradients from a result back to the leaves, node by node, youngest first.
 
 A node is always younger than the nodes that made its inputs, so descending birth order is a
-topological order and no recursion is needed: a chain of 100,000 nodes is no deeper than one. A
-node's gradient is dropped as soon as its backward has run, and so are its saved arrays unless the
-graph is retained.
+topological order: of all nodes that a gradient has reached, the youngest has its whole gradient and
+is next. They wait in a heap, and no recursion is needed: a chain of 100,000 nodes is no deeper than
+one. A node's gradient is dropped as soon as its backward has run, and so are its saved arrays unless
+the graph is retained.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -80,32 +82,30 @@ def _catch(x: Tensor, caught: dict[int, Array]) -> Any:
 def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> dict[int, tuple[Tensor, Array]]:
     """Run every backward that `roots` depend on; return each leaf with its gradient."""
     leaves: dict[int, tuple[Tensor, Array]] = {}
-    nodes = reachable([root.creator for root in roots if root.creator is not None])
-    nodes.sort(key=operator.attrgetter("birth"), reverse=True)
+    waiting: list[tuple[int, Function]] = []  # by -birth: the youngest is on top of the heap
     silent = silent_context()  # infinity and NaN are results here, as in PyTorch
     try:
         for root, gradient in zip(roots, gradients, strict=True):
-            _deliver(root, _start(root, gradient), leaves)
-        for node in nodes:
-            dys = node.dys
-            if dys is None:
-                continue
+            _deliver(root, _start(root, gradient), leaves, waiting)
+        while waiting:
+            node = heappop(waiting)[1]
+            dys: Any = node.dys
             node.dys = None
             if node.hooks is not None:
                 _run_hooks(node, dys)
             if node.outputs is not None:
                 _fill_missing(node, dys)
-            dxs = silent.run(node.run_backward, dys, retain)
+            dxs: Any = silent.run(node.run_backward, dys, retain)
             del dys
             for i, x in enumerate(node.inputs):
                 dx = dxs[i]
                 if dx is not None and node.needs[i]:
                     if dx.shape != x.array.shape:
                         node.refuse_gradient(x, dx)
-                    _deliver(x, dx, leaves)
-            del dxs
+                    _deliver(x, dx, leaves, waiting)
+            dx = dxs = None
     finally:
-        for node in nodes:  # only after an error is anything left here
+        for _, node in waiting:  # only after an error is anything left here
             node.dys = None
     for key, (leaf, dx) in leaves.items():
         if leaf.hooks:
@@ -146,21 +146,25 @@ def _start(root: Tensor, gradient: Any) -> Array:
     return dy.astype(root.dtype, copy=False)
 
 
-def _deliver(x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]]) -> None:
+def _deliver(
+    x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]], waiting: list[tuple[int, Function]]
+) -> None:
     if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
         dx = silent_context().run(dx.astype, x.array.dtype)
     node = x.creator
     if node is None:
         key = id(x)
         leaves[key] = (x, dx) if key not in leaves else (x, _sum(leaves[key][1], dx))
-    elif node.dys is None and node.outputs is None:
-        node.dys = [dx]
-    else:
-        dys = node.dys
-        if dys is None:
-            dys = node.dys = [None] * len(node.outputs or ())
-        before = dys[x.index]
-        dys[x.index] = dx if before is None else _sum(before, dx)
+        return
+    dys = node.dys
+    if dys is None:
+        heappush(waiting, (-node.birth, node))
+        if node.outputs is None:
+            node.dys = [dx]
+            return
+        dys = node.dys = [None] * len(node.outputs)
+    before = dys[x.index]
+    dys[x.index] = dx if before is None else _sum(before, dx)
 
 
 def _sum(a: Array, b: Array) -> Array:

@@ -18,6 +18,9 @@ from ..backends import Array
 tick = itertools.count(1).__next__
 """The clock: every call of it returns a later time."""
 
+watched: "set[Memory]" = set()
+"""The memories of which somebody holds a raw array: they are to be looked at before `written` is read."""
+
 
 class Memory:
     """When a piece of memory was last written to; 0 is before the first recorded call."""
@@ -28,13 +31,11 @@ class Memory:
         self.written = 0
         self.exposed: dict[int, _Exposed] = {}
 
-    def last_write(self) -> int:
-        """Return the time of the last write; one to an exposed array counts as done when it is noticed."""
-        if self.exposed:
-            for exposed in tuple(self.exposed.values()):
-                if exposed.was_written():
-                    self.written = tick()
-        return self.written
+    def look(self) -> None:
+        """Notice what was written to an exposed array, as written now."""
+        for exposed in tuple(self.exposed.values()):
+            if exposed.was_written():
+                self.written = tick()
 
     def __reduce__(self) -> "tuple[type[Memory], tuple[()]]":
         return Memory, ()  # a copy is new memory
@@ -52,8 +53,11 @@ class Memory:
         def released(_: object) -> None:
             if self.exposed.pop(key).was_written():
                 self.written = tick()
+            if not self.exposed:
+                watched.discard(self)
 
         self.exposed[key] = _Exposed(array, weakref.ref(view, released))
+        watched.add(self)
         return view
 
 

@@ -68,10 +68,7 @@ class Tensor:
         self = _new(Tensor)
         self.array = array if type(array) is numpy.ndarray else asarray_like(array)
         self.requires_grad = creator is not None
-        if creator is not None:
-            self.creator = creator
-            if index:
-                self.index = index
+        self.creator, self.index, self.memory = creator, index, None
         return self
 
     # -- what it is

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy
 
-from . import Array
+from . import Array, namespace
 from .silence import silent_context
 
 Axes = tuple[int, ...]
@@ -157,6 +157,30 @@ def column_sums(x: Array, weight: Array | None = None) -> Array:
     return numpy.dot(_ones(x.shape[0], x.dtype) if weight is None else weight[:, 0], x)
 
 
+def number(value: float, like: Array) -> Any:
+    """Return a number to compute with, in the dtype of `like`.
+
+    NumPy looks at a Python number anew in every operation, which takes as long as the arithmetic on
+    1000 elements; at a 0-d array it does not.
+    """
+    return _number(value, like.dtype) if type(like) is numpy.ndarray else value
+
+
+@functools.lru_cache(maxsize=256)
+def _number(value: float, dtype: numpy.dtype) -> numpy.ndarray:
+    array = numpy.array(value, dtype)
+    array.flags.writeable = False
+    return array
+
+
+def count_up(counter: Array) -> None:
+    """Add 1 to the integer in the 0-d array `counter`; for NumPy through Python's integers, 10 times faster."""
+    if type(counter) is numpy.ndarray:
+        counter[...] = counter.item() + 1
+    else:
+        counter += 1
+
+
 def sums(x: Array, axes: Axes) -> Array:
     """Return Σ x over `axes`, which stay with size 1; x itself where they have size 1 already."""
     if type(x) is not numpy.ndarray:
@@ -166,7 +190,12 @@ def sums(x: Array, axes: Axes) -> Array:
 
 def means(x: Array, axes: Axes) -> Array:
     """Return the means of x over `axes`, which stay with size 1; of equal numbers, this very number."""
-    return sums(x, axes) / pool_size(x.shape, axes)
+    return sums(x, axes) / number(pool_size(x.shape, axes), x)
+
+
+def mean_squares(x: Array, axes: Axes) -> Array:
+    """Return the means of x² over `axes`, which stay with size 1."""
+    return dots(x, x, axes) / number(pool_size(x.shape, axes), x)
 
 
 def dots(x: Array, y: Array, axes: Axes, out: Array | None = None) -> Array:
@@ -229,7 +258,23 @@ def row_maxima(x: Array) -> Array:
     """Return the largest element of each row of x (N, D), D > 0, as (N, 1), or NaN where there is one."""
     if type(x) is not numpy.ndarray:
         return x.max(1, keepdims=True)
-    return x[numpy.arange(len(x)), x.argmax(1)][:, None]  # with short rows twice as fast as x.max(1)
+    if not x.flags.c_contiguous:
+        return x.max(1, keepdims=True)
+    at = x.argmax(1)  # with short rows twice as fast as x.max(1)
+    at += row_starts(x)
+    return x.reshape(-1).take(at)[:, None]
+
+
+def row_starts(x: Array) -> Array:
+    """Return where the rows of x (N, D) begin, as (N,) indices into all its elements. To be read only."""
+    return _row_starts(*x.shape) if type(x) is numpy.ndarray else namespace(x).arange(len(x)) * x.shape[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _row_starts(N: int, D: int) -> numpy.ndarray:
+    starts = numpy.arange(N) * D
+    starts.flags.writeable = False
+    return starts
 
 
 def largest(x: Array) -> float:

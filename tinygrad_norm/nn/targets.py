@@ -8,7 +8,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.graph import current_graph
-from ..backends.rows import largest
+from ..backends.rows import largest, row_starts
 from ..normalization.checks import check_input
 from ..ops.half import widen
 from ..ops.ieee import silent
@@ -81,7 +81,6 @@ def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) 
         IndexError: for a class that does not exist and is not `ignore_index`. In a step that is captured
             as a graph the host cannot look: there such a target counts NaN.
     """
-    xp = namespace(rows)
     N, C, *space = rows.shape
     t = target.reshape(N, *space).astype(numpy.int64, copy=False)
     counts = _counts(t, C, ignore_index, rows.dtype)
@@ -90,7 +89,7 @@ def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) 
     scale = counts
     if weight is not None:
         scale = weight[t].astype(rows.dtype, copy=False) * (1 if counts is None else counts)
-    index = t + xp.arange(0, N * C, max(C, 1)) if not space else _within_space(t, C)
+    index = t + row_starts(rows) if not space else _within_space(t, C)
     if scale is None:
         return Located(index, None, max(t.size, 1), None)
     divisor = scale.sum()

@@ -51,7 +51,7 @@ from .moments import (
     pool_norm_forward,
     rsqrt,
 )
-from .running import RunningNorm, update_running
+from .running import Gather, RunningNorm, update_running
 
 _kernels = CudaSource(__file__, "moments.cuh")
 _COLUMNS = Teams(vector=1, team=1, kept=16)
@@ -230,20 +230,19 @@ class _PerChannel(Function):
 class BatchNormFunction(_PerChannel):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each channel
 
-    Returns y and the batch's mean and biased variance (C,), through which no gradient flows.
+    `gather` is called with the batch's mean and biased variance (1, C, 1).
     """
 
-    constants = (1, 2)
-
     def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float
-    ) -> tuple[Array, Array, Array]:
+        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, gather: Gather
+    ) -> Array:
         pools, weight, bias = self.lay_out(x, weight, bias)
         y, mean, var, rstd = batch_norm_forward(pools, weight, bias, eps)
+        gather(mean, var)
         self.saved = pools, weight, bias, mean, rstd
-        return y.reshape(x.shape), mean.reshape(-1), var.reshape(-1)
+        return y.reshape(x.shape)
 
-    def backward(self, dy: Array, *_: None) -> Gradients:
+    def backward(self, dy: Array) -> Gradients:
         return self.restore(*batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
 
 
@@ -301,11 +300,13 @@ def batch_norm(
         )
     n = input.array.size // C
     check_pool(input, n, "batch_norm", "use a larger batch, or call eval()")
-    y, mean, var = BatchNormFunction.apply(input, weight, bias, eps=eps)
-    if n:
-        update_running(running_mean, mean.array, momentum)
-        update_running(running_var, var.array, momentum, n)
-    return y
+
+    def gather(mean: Array, var: Array) -> None:
+        if n:
+            update_running(running_mean, mean, momentum)
+            update_running(running_var, var, momentum, n)
+
+    return BatchNormFunction.apply(input, weight, bias, eps=eps, gather=gather)
 
 
 class _BatchNorm(RunningNorm):

@@ -39,7 +39,7 @@ from ..registry import Case, ErrorCase, Input, positive, register
 from .batchnorm import batch_norm, batch_norm_composed
 from .checks import check_channels, check_pool, check_vectors
 from .moments import check_eps, pool_norm_backward, pool_norm_forward
-from .running import RunningNorm, update_running
+from .running import Gather, RunningNorm, update_running
 
 _kernels = CudaSource(__file__, "moments.cuh")
 
@@ -115,22 +115,21 @@ def instance_norm_backward_cuda(
 class InstanceNormFunction(Function):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over positions
 
-    Returns y and the mean and biased variance (N, C) of each pool, through which no gradient flows.
+    `gather` is called with the mean and biased variance (N, C, 1) of each pool.
     """
 
-    constants = (1, 2)
-
     def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float
-    ) -> tuple[Array, Array, Array]:
+        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, gather: Gather
+    ) -> Array:
         N, C, *space = self.shape = x.shape
         pools = x.reshape(N, C, math.prod(space))
         weight, bias = (None if w is None else w.reshape(1, C, 1) for w in (weight, bias))
         y, mean, var, rstd = instance_norm_forward(pools, weight, bias, eps)
+        gather(mean, var)
         self.saved = pools, weight, bias, mean, rstd
-        return y.reshape(x.shape), mean.reshape(N, C), var.reshape(N, C)
+        return y.reshape(x.shape)
 
-    def backward(self, dy: Array, *_: None) -> Gradients:
+    def backward(self, dy: Array) -> Gradients:
         pools = self.saved[0]
         dx, *affine = instance_norm_backward(dy.reshape(pools.shape), *self.saved)
         return dx.reshape(self.shape), *(None if d is None else d.reshape(-1) for d in affine)
@@ -173,11 +172,13 @@ def instance_norm(
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     S = math.prod(input.shape[2:])
     check_pool(input, S, "instance_norm", "a channel needs more than one position")
-    y, mean, var = InstanceNormFunction.apply(input, weight, bias, eps=eps)
-    if input.array.size:
-        update_running(running_mean, mean.array.mean(0), momentum)
-        update_running(running_var, var.array.mean(0), momentum, S)
-    return y
+
+    def gather(mean: Array, var: Array) -> None:
+        if input.array.size and (running_mean is not None or running_var is not None):
+            update_running(running_mean, mean.mean(0), momentum)
+            update_running(running_var, var.mean(0), momentum, S)
+
+    return InstanceNormFunction.apply(input, weight, bias, eps=eps, gather=gather)
 
 
 class _InstanceNorm(RunningNorm):

@@ -33,7 +33,7 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import dots, largest, means, pool_size, run, smallest, spread, sums
+from ..backends.rows import dots, largest, mean_squares, means, number, pool_size, run, smallest, spread, sums
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -49,7 +49,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
     """
     mean = means(x, axes)
     centered = namespace(x).subtract(x, spread(mean, x), out=out)
-    var = dots(centered, centered, axes) / pool_size(x.shape, axes)
+    var = mean_squares(centered, axes)
     if var.size and not largest(var) < math.inf:
         mean, var, rstd = _scaled_moments(x, axes, eps)
         return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
@@ -58,7 +58,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
-    mean_square = dots(x, x, axes) / pool_size(x.shape, axes)
+    mean_square = mean_squares(x, axes)
     if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
         return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
@@ -73,7 +73,7 @@ def rsqrt(var: Array, eps: float) -> Array:
     """
     check_eps(eps)
     xp = namespace(var)
-    std = var + var.dtype.type(eps)
+    std = var + number(eps, var)
     xp.sqrt(std, out=std)
     if eps > 0 or not var.size or smallest(std) > 0:
         return xp.reciprocal(std)
@@ -181,7 +181,7 @@ def _pool_backward(
         scale, sum_g, sum_g_centered = rstd * weight, weight * sum_dy, weight * sum_dy_centered
     if inner != axes:
         sum_g, sum_g_centered = sums(sum_g, axes), sums(sum_g_centered, axes)
-    minus_r_over_n = rstd * (-1 / pool_size(x.shape, axes))
+    minus_r_over_n = rstd * number(-1 / pool_size(x.shape, axes), x)
     xp.multiply(dy, spread(scale, x), out=dx)
     centered *= spread(minus_r_over_n * rstd * rstd * sum_g_centered, x)
     dx += centered

@@ -4,13 +4,19 @@ The functions stay pure: they return the statistics of their input, and what is 
 averages towards them.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends import Array, to_numpy
+from ..backends.rows import count_up, number
 from ..module import Module, Parameter
+
+
+Gather = Callable[[Array, Array], None]
+"""Takes the mean and the biased variance of a training batch."""
 
 
 def update_running(running: Tensor | None, value: Array, momentum: float, n: int = 0) -> None:
@@ -20,8 +26,8 @@ def update_running(running: Tensor | None, value: Array, momentum: float, n: int
     """
     if running is not None:
         array = running.array
-        array *= 1 - momentum
-        array += value * (momentum * n / (n - 1) if n > 1 else momentum)
+        array *= number(1 - momentum, array)
+        array += value.reshape(array.shape) * number(momentum * n / (n - 1) if n > 1 else momentum, value)
         running.mark_written()
 
 
@@ -69,7 +75,7 @@ class RunningNorm(Module):
         """Count one more training batch; return the weight of its statistics in the running average."""
         if not (self.training and self.track_running_stats):
             return 0.0
-        self.num_batches_tracked.array += 1
+        count_up(self.num_batches_tracked.array)
         if self.momentum is not None:
             return self.momentum
         return 1 / float(to_numpy(self.num_batches_tracked.array))

@@ -21,6 +21,7 @@ weight decay inside g is divided away together with it (Adam), and acts apart in
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ import numpy
 
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, packs, wide_empty
+from ..backends.rows import number
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Now, Optimizer
@@ -61,8 +63,8 @@ def adam_step(
     beta1, beta2 = betas
     root = math.sqrt(1 - beta2**step)
     a = lr * root / (1 - beta1**step)
-    # At least the smallest normal number: with eps = 0, a gradient that is always 0 divides 0 by 0.
-    e = max(eps * root, float(numpy.finfo(work.dtype).tiny))
+    # With eps = 0, a gradient that is always 0 would divide 0 by 0.
+    e = max(eps * root, _smallest_normal(work.dtype))
     for p, g, m, v, largest in blocks(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq):
         s, t = work[0, : p.size], work[1, : p.size]
         theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
@@ -73,11 +75,11 @@ def adam_step(
         elif weight_decay:
             xp.multiply(theta, weight_decay, out=s)
             g = xp.add(g, s, out=t)
-        m *= beta1
-        m += xp.multiply(g, 1 - beta1, out=s)
+        m *= number(beta1, m)
+        m += xp.multiply(g, number(1 - beta1, m), out=s)
         xp.multiply(g, g, out=s)
-        s *= 1 - beta2
-        v *= beta2
+        s *= number(1 - beta2, v)
+        v *= number(beta2, v)
         v += s
         xp.sqrt(v if largest is None else xp.maximum(largest, v, out=largest), out=s)
         s += e
@@ -111,7 +113,7 @@ def adam_step_cuda(
     float64: a second kernel then counts the step, and nothing depends on the host.
     """
     beta1, beta2 = betas
-    least, outside = float(numpy.finfo(work.dtype).tiny), weight_decay if decoupled else 0.0
+    least, outside = _smallest_normal(work.dtype), weight_decay if decoupled else 0.0
     if isinstance(step, int):
         rates, root = None, math.sqrt(1 - beta2**step)
         a, e, shrink = lr * root / (1 - beta1**step), max(eps * root, least), 1 - lr * outside
@@ -124,6 +126,11 @@ def adam_step_cuda(
     inside = weight_decay - outside
     numbers = param.size, a, e, shrink, beta1, beta2, 1 - beta1, 1 - beta2, inside, maximize
     _kernels.launch("adam_step", param.dtype, (vector,), blocks, 256, (*arrays, *numbers))
+
+
+@functools.cache
+def _smallest_normal(dtype: numpy.dtype) -> float:
+    return float(numpy.finfo(dtype).tiny)
 
 
 class Adam(Optimizer):
