@@ -171,10 +171,12 @@ def test_sums_are_sums(shape, axes, lay_out):
         x, y = (np.repeat(a, 2, 1)[:, : a.shape[1]] for a in (x, y))
     elif lay_out == "transposed":
         x, y = (np.asfortranarray(a) for a in (x, y))
-    np.testing.assert_allclose(rows.sums(x, axes), x.sum(axes, keepdims=True), atol=1e-12)
-    np.testing.assert_allclose(rows.dots(x, y, axes), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    pool = rows.pools(x, axes)
+    np.testing.assert_allclose(pool.sums(x), x.sum(axes, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(pool.dots(x, y), (x * y).sum(axes, keepdims=True), atol=1e-12)
     room = np.empty_like(x)
-    np.testing.assert_allclose(rows.dots(x, y, axes, room), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(pool.dots(x, y, room), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    assert pool.n == max(np.prod([shape[axis] for axis in axes]), 1)
 
 
 def test_sums_of_rows_and_columns():
@@ -194,7 +196,7 @@ def test_sums_of_rows_and_columns():
 def test_the_mean_of_equal_numbers_is_this_number():
     for value in (0.1, 1e4, 3e-5):
         x = np.full((7, 3), np.float32(value))
-        np.testing.assert_allclose(rows.means(x, (0,)), x[:1], rtol=1e-7)
+        np.testing.assert_allclose(rows.pools(x, (0,)).means(x), x[:1], rtol=1e-7)
 
 
 @pytest.mark.parametrize("S", [1, 4, 300])

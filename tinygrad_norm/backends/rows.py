@@ -181,77 +181,82 @@ def count_up(counter: Array) -> None:
         counter += 1
 
 
-def sums(x: Array, axes: Axes) -> Array:
-    """Return Σ x over `axes`, which stay with size 1; x itself where they have size 1 already."""
-    if type(x) is not numpy.ndarray:
-        return x.sum(axes, keepdims=True)
-    return _summing(x.shape, axes, x.dtype).of(x)
+class Pools:
+    """The pools of an array: all values that differ only in their places on `axes`, `n` to a pool.
+
+    Results keep `axes`, with size 1. `each` is 1/n; where there are no values, n is 1.
+    """
+
+    def __init__(self, shape: tuple[int, ...], axes: Axes) -> None:
+        self.axes = axes
+        self.n: Any = max(math.prod(shape[axis] for axis in axes), 1)
+        self.each: Any = 1 / self.n
+
+    def sums(self, x: Array) -> Array:
+        """Return Σ x of each pool."""
+        return x.sum(self.axes, keepdims=True)
+
+    def dots(self, x: Array, y: Array, out: Array | None = None) -> Array:
+        """Return Σ x·y of each pool; `out` is room for the products, if they are made."""
+        return (x * y).sum(self.axes, keepdims=True)
+
+    def means(self, x: Array) -> Array:
+        """Return the mean of each pool; of equal numbers, this very number."""
+        return self.sums(x) / self.n
+
+    def mean_squares(self, x: Array) -> Array:
+        """Return the mean of x² of each pool."""
+        return self.dots(x, x) / self.n
 
 
-def means(x: Array, axes: Axes) -> Array:
-    """Return the means of x over `axes`, which stay with size 1; of equal numbers, this very number."""
-    return sums(x, axes) / number(pool_size(x.shape, axes), x)
-
-
-def mean_squares(x: Array, axes: Axes) -> Array:
-    """Return the means of x² over `axes`, which stay with size 1."""
-    return dots(x, x, axes) / number(pool_size(x.shape, axes), x)
-
-
-def dots(x: Array, y: Array, axes: Axes, out: Array | None = None) -> Array:
-    """Return Σ x·y over `axes`, which stay with size 1; `out` is room for products, if they are made."""
-    if type(x) is not numpy.ndarray:
-        return (x * y).sum(axes, keepdims=True)
-    return _summing(x.shape, axes, x.dtype).of_products(x, y, out)
-
-
-class _Summing:
-    """How to sum arrays of one shape and dtype over `axes`, if the other ones are neighbours.
+class _Products(Pools):
+    """Pools of NumPy's arrays, summed as products with vectors of ones if the other axes are neighbours.
 
     Then an array is (before, kept, after). Long rows are summed first, short ones last.
     """
 
     def __init__(self, shape: tuple[int, ...], axes: Axes, dtype: numpy.dtype) -> None:
+        super().__init__(shape, axes)
+        self.n, self.each = _number(self.n, dtype), _number(self.each, dtype)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
-        self.axes = axes
-        self.sums = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
+        self.shape = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
         self.by_product = 0 not in shape and len(kept) > 0 and kept[-1] - kept[0] < len(kept)
         if self.by_product:
             first, behind = kept[0], kept[-1] + 1
             sizes = shape[:first], shape[first:behind], shape[behind:]
             self.rows = self.before, self.kept, self.after = tuple(map(math.prod, sizes))
+            self.columns = self.before, self.kept * self.after
             self.rows_first = self.after >= LONG_ROW or self.before == 1 < self.after
             self.ones_before, self.ones_after = numpy.ones(self.before, dtype), numpy.ones(self.after, dtype)
 
-    def of(self, x: numpy.ndarray) -> numpy.ndarray:
+    def sums(self, x: numpy.ndarray) -> numpy.ndarray:
         if not self.by_product:
             return x.sum(self.axes, keepdims=True)
         if self.before == 1:
-            s = x if self.after == 1 else numpy.dot(x.reshape(self.rows[1:]), self.ones_after)
-            return s.reshape(self.sums)
+            s = x if self.after == 1 else x.reshape(self.rows[1:]).dot(self.ones_after)
+            return s.reshape(self.shape)
         if self.rows_first:
             return self._of_columns(numpy.matmul(x.reshape(self.rows), self.ones_after))
-        s = numpy.dot(self.ones_before, x.reshape(self.before, self.kept * self.after))
+        s = self.ones_before.dot(x.reshape(self.columns))
         if self.after > 1:
-            s = numpy.dot(s.reshape(self.kept, self.after), self.ones_after)
-        return s.reshape(self.sums)
+            s = s.reshape(self.kept, self.after).dot(self.ones_after)
+        return s.reshape(self.shape)
 
-    def of_products(self, x: numpy.ndarray, y: numpy.ndarray, out: numpy.ndarray | None) -> numpy.ndarray:
+    def dots(self, x: numpy.ndarray, y: numpy.ndarray, out: numpy.ndarray | None = None) -> numpy.ndarray:
         if not self.by_product or not self.rows_first:
-            return self.of(numpy.multiply(x, y, out=out))
+            return self.sums(numpy.multiply(x, y, out=out))
         return self._of_columns(numpy.vecdot(x.reshape(self.rows), y.reshape(self.rows)))
 
     def _of_columns(self, x: numpy.ndarray) -> numpy.ndarray:
-        return (x if self.before == 1 else numpy.dot(self.ones_before, x)).reshape(self.sums)
+        return (x if self.before == 1 else self.ones_before.dot(x)).reshape(self.shape)
 
 
-_summing = functools.lru_cache(maxsize=256)(_Summing)
+_products = functools.lru_cache(maxsize=256)(_Products)
 
 
-@functools.lru_cache(maxsize=256)
-def pool_size(shape: tuple[int, ...], axes: Axes) -> int:
-    """Return how many values of an x of `shape` share one statistic; 1 where there are none."""
-    return max(math.prod(shape[axis] for axis in axes), 1)
+def pools(x: Array, axes: Axes) -> Pools:
+    """Return the pools that `axes` make of arrays with the shape and the dtype of x."""
+    return _products(x.shape, axes, x.dtype) if type(x) is numpy.ndarray else Pools(x.shape, axes)
 
 
 def row_maxima(x: Array) -> Array:

@@ -36,7 +36,7 @@ class ReLUFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        return dy * (y > 0)
+        return dy * (y > 0).astype(dy.dtype)  # NumPy would convert in pieces, and copy dy with them
 
 
 def relu(input: Tensor) -> Tensor:

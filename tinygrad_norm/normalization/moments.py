@@ -21,10 +21,10 @@ is left: dx = r·g.
 
 Here stands what the files share: the statistics, guarded; and the formula for a w that is constant
 along whole axes of the pool, `inner` (all but LayerNorm, where every entry of a pool has its own w).
-There, Σ dy and Σ dy·(x-m) over `inner` are small, and everything else follows from them:
+There, Σ dy and Σ dy·x̂ = r·Σ dy·(x-m) over `inner` are small, and everything else follows from them:
 
-    mean(g) = Σ w·(Σ dy)/n      mean(g·x̂) = r·Σ w·(Σ dy·(x-m))/n      dx = (r·w)·dy + k·(x-m) + c
-    with k = -r²·mean(g·x̂) and c = -r·mean(g): x is read twice, dy twice, and no x̂ is made.
+    mean(g) = Σ w·(Σ dy)/n      mean(g·x̂) = Σ w·(Σ dy·x̂)/n      dx = (r·w)·dy - k·(x-m) - c
+    with k = r²·mean(g·x̂) and c = r·mean(g): x is read twice, dy twice, and no x̂ is made.
 """
 
 import functools
@@ -33,7 +33,7 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import dots, largest, mean_squares, means, number, pool_size, run, smallest, spread, sums
+from ..backends.rows import largest, number, pools, run, smallest, spread
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -47,9 +47,10 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
     Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
     finite rstd.
     """
-    mean = means(x, axes)
+    pool = pools(x, axes)
+    mean = pool.means(x)
     centered = namespace(x).subtract(x, spread(mean, x), out=out)
-    var = mean_squares(centered, axes)
+    var = pool.mean_squares(centered)
     if var.size and not largest(var) < math.inf:
         mean, var, rstd = _scaled_moments(x, axes, eps)
         return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
@@ -58,7 +59,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
-    mean_square = mean_squares(x, axes)
+    mean_square = pools(x, axes).mean_squares(x)
     if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
         return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
@@ -173,19 +174,20 @@ def _pool_backward(
         dx *= rstd
         return dx, *affine
     dx = xp.empty_like(x) if out is None else out
-    sum_dy, sum_dy_centered = sums(dy, inner), dots(dy, centered, inner, dx)
-    dweight = None if weight is None else unbroadcast(sum_dy_centered * rstd, weight.shape)
+    part = pools(x, inner)
+    sum_dy, sum_dy_x_hat = part.sums(dy), part.dots(dy, centered, dx) * rstd
+    dweight = None if weight is None else unbroadcast(sum_dy_x_hat, weight.shape)
     dbias = None if bias is None else unbroadcast(sum_dy, bias.shape)
-    scale, sum_g, sum_g_centered = rstd, sum_dy, sum_dy_centered
+    scale, sum_g, sum_g_x_hat = rstd, sum_dy, sum_dy_x_hat
     if weight is not None:
-        scale, sum_g, sum_g_centered = rstd * weight, weight * sum_dy, weight * sum_dy_centered
+        scale, sum_g, sum_g_x_hat = rstd * weight, weight * sum_dy, weight * sum_dy_x_hat
     if inner != axes:
-        sum_g, sum_g_centered = sums(sum_g, axes), sums(sum_g_centered, axes)
-    minus_r_over_n = rstd * number(-1 / pool_size(x.shape, axes), x)
+        sum_g, sum_g_x_hat = pools(sum_g, axes).sums(sum_g), pools(sum_g, axes).sums(sum_g_x_hat)
+    r_over_n = rstd * pools(x, axes).each
     xp.multiply(dy, spread(scale, x), out=dx)
-    centered *= spread(minus_r_over_n * rstd * rstd * sum_g_centered, x)
-    dx += centered
-    dx += spread(minus_r_over_n * sum_g, x)
+    centered *= spread(r_over_n * sum_g_x_hat * rstd, x)
+    dx -= centered
+    dx -= spread(r_over_n * sum_g, x)
     return dx, dweight, dbias
 
 

@@ -113,14 +113,18 @@ class Optimizer:
         moments = [buffer.moment(name) for name in names]
         graph = current_graph() if backend_of(buffer.values).kernels == "cuda" else None
         for places in buffer.ready():
-            part, step = slice(places[0].start, places[-1].stop), places[0].updates + 1
-            param, grad = buffer.values[part], buffer.gradients[part]
+            step = places[0].updates + 1
             now = Now(step, float(group["lr"]), step == 1)
             if graph is not None:
                 now = self._now_in_memory(graph, group, places)
-            self._update(group, now, param, grad, [moment[part] for moment in moments], buffer.work)
-            updated = partial(_updated, places, bool(names))
-            updated() if graph is None else graph.follow(updated)
+            flat = buffer.values, buffer.gradients, *moments
+            if len(places) < len(buffer.places):
+                flat = tuple([array[places[0].start : places[-1].stop] for array in flat])
+            self._update(group, now, flat[0], flat[1], flat[2:], buffer.work)
+            if graph is None:
+                _updated(places, bool(names))
+            else:
+                graph.follow(partial(_updated, places, bool(names)))
 
     def _now_in_memory(self, graph: Graph, group: dict[str, Any], places: Sequence[Place]) -> Now:
         layout, like, step = self._layout, places[0].values, places[0].updates
