@@ -14,7 +14,6 @@ from ..backends import Array, to_numpy
 from ..backends.rows import count_up, number
 from ..module import Module, Parameter
 
-
 Gather = Callable[[Array, Array], None]
 """Takes the mean and the biased variance of a training batch."""
 
