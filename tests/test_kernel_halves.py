@@ -22,8 +22,11 @@ SLOW = pytest.mark.slow
 
 @SLOW
 @pytest.mark.parametrize(("op", "case"), CASES)
-def test_registered_cases_in_half(op, case):
-    assert worst_error(op, case, np.float16) <= TOLERANCE["float16"]
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+def test_registered_cases_in_half(op, case, checked):
+    for seed in range(3):
+        with emulator.schedule(seed=seed, checked=checked):
+            assert worst_error(op, case, np.float16) <= TOLERANCE["float16"]
 
 
 @pytest.mark.parametrize("name", OPS)
