@@ -212,3 +212,35 @@ def test_inplace_is_shown_as_in_pytorch(name, torch):
         for inplace in ({}, {"inplace": True}):
             ours, theirs = (getattr(library, name)(**options, **inplace) for library in (nn, torch.nn))
             assert repr(ours) == repr(theirs)
+
+
+def test_gelu_in_float32_is_right_to_a_rounding_and_keeps_its_left_tail():
+    x = np.linspace(-14, 14, 40001)
+    low, high = ours("gelu", {}, x.astype(np.float32)), ours("gelu", {}, x)
+    np.testing.assert_allclose(low[0], high[0], atol=2e-7, rtol=2e-7)
+    np.testing.assert_allclose(low[1], high[1], atol=5e-7)
+    tail = (x > -5.9) & (x < -1)
+    np.testing.assert_allclose(low[0][tail], high[0][tail], rtol=2e-5)
+
+
+@pointwise
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_pieces_give_what_the_whole_gives(name, options, dtype, monkeypatch):
+    x = np.random.default_rng(0).normal(size=(7, 12)).astype(dtype)
+    expected = ours(name, options, x)
+    monkeypatch.setattr("tinygrad_norm.ops.pieces.PIECE", 40)
+    for got, whole in zip(ours(name, options, x), expected, strict=True):
+        np.testing.assert_array_equal(got, whole)
+    turned = Tensor(np.asfortranarray(x), requires_grad=True)
+    y = getattr(F, name)(turned, **options)
+    np.testing.assert_array_equal(y.array, expected[0])
+    np.testing.assert_array_equal(grad(y, turned, np.ones_like(x))[0].array, expected[1])
+
+
+def test_an_activation_keeps_one_array_for_backward_and_none_without_a_gradient():
+    x = Tensor(np.ones((2, 3)), requires_grad=True)
+    assert [array.shape for array in F.gelu(x).creator.saved] == [(2, 3)]
+    assert F.gelu(x.detach()).creator is None
+    y = F.silu(x)
+    x.detach().zero_()  # no harm: the slope is known
+    np.testing.assert_allclose(grad(y, x, np.ones((2, 3)))[0].array, 0.9276705, rtol=1e-6)

@@ -8,7 +8,7 @@ The derivative is one line per piece, and PyTorch's choice at a kink, where ther
 """
 
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array
 from ..normalization.checks import check_input
 from ..ops import ones
 from ..ops.arguments import as_number
@@ -24,10 +24,10 @@ def hardtanh_composed(input: Tensor, min_val: float = -1.0, max_val: float = 1.0
 class HardtanhFunction(PointwiseFunction):
     """y = min(max(x, low), high) · dx = dy where low < x < high, else 0"""
 
-    def value(self, x: Array, *, low: float, high: float) -> Array:
-        return namespace(x).clip(x, low, high)
+    def value(self, x: Array, _: None, *, low: float, high: float) -> Array:
+        return x.clip(low, high)
 
-    def slope(self, x: Array, *, low: float, high: float) -> Array:
+    def slope(self, x: Array, _: None, *, low: float, high: float) -> Array:
         return (x > low) & (x < high)
 
 
@@ -92,10 +92,10 @@ def hardsigmoid_composed(input: Tensor) -> Tensor:
 class HardsigmoidFunction(PointwiseFunction):
     """y = min(max(x/6 + 1/2, 0), 1) · dx = dy/6 where -3 < x < 3, else 0"""
 
-    def value(self, x: Array) -> Array:
-        return namespace(x).clip(x / 6 + 0.5, 0, 1)
+    def value(self, x: Array, _: None) -> Array:
+        return (x / 6 + 0.5).clip(0, 1)
 
-    def slope(self, x: Array) -> Array:
+    def slope(self, x: Array, _: None) -> Array:
         return (abs(x) < 3) * x.dtype.type(1 / 6)
 
 
@@ -129,11 +129,14 @@ def hardswish_composed(input: Tensor) -> Tensor:
 class HardswishFunction(PointwiseFunction):
     """y = x·min(max(x/6 + 1/2, 0), 1) · dx = dy·(x/3 + 1/2) where -3 < x < 3, dy above, 0 below"""
 
-    def value(self, x: Array) -> Array:
-        return x * namespace(x).clip(x / 6 + 0.5, 0, 1)
+    def shared(self, x: Array) -> Array:
+        return (x / 6 + 0.5).clip(0, 1)
 
-    def slope(self, x: Array) -> Array:
-        return (abs(x) < 3) * (namespace(x).clip(x, -3, 3) / 3 + 0.5) + (x >= 3)
+    def value(self, x: Array, share: Array) -> Array:
+        return x * share
+
+    def slope(self, x: Array, share: Array) -> Array:
+        return share + (abs(x) < 3) * (share - 0.5)
 
 
 def hardswish(input: Tensor) -> Tensor:

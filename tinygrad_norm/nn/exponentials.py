@@ -5,6 +5,8 @@
 elu has s = c = 1, celu s = 1 and c = a, which makes both slopes at 0 equal, and selu c = 1.
 """
 
+import math
+
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..normalization.checks import check_input
@@ -17,13 +19,15 @@ from .pointwise import InplaceModule, PointwiseFunction, register_activation
 class ExponentialUnitFunction(PointwiseFunction):
     """y = s·x where x > 0, else s·a·(exp(x/c) - 1) · dx = s·dy where x > 0, else dy·s·(a/c)·exp(x/c)"""
 
-    def value(self, x: Array, *, s: float, a: float, c: float) -> Array:
-        xp = namespace(x)
-        return s * xp.maximum(x, 0) + s * a * xp.expm1(xp.minimum(x, 0) / c)
+    def shared(self, x: Array, *, s: float, a: float, c: float) -> Array:
+        return x.clip(-math.inf, 0) / c
 
-    def slope(self, x: Array, *, s: float, a: float, c: float) -> Array:
-        xp, at_zero = namespace(x), s * a / c
-        return at_zero * xp.exp(xp.minimum(x, 0) / c) + x.dtype.type(s - at_zero) * (x > 0)
+    def value(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
+        return s * x.clip(0, math.inf) + s * a * namespace(x).expm1(z)
+
+    def slope(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
+        at_zero = s * a / c
+        return at_zero * namespace(x).exp(z) + x.dtype.type(s - at_zero) * (x > 0)
 
 
 def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:

@@ -1,5 +1,6 @@
 """What activations share: each is a function of one number, applied to all."""
 
+import operator
 from typing import Any, ClassVar
 
 from ..autograd.function import Function, Gradients
@@ -8,34 +9,44 @@ from ..module import Module
 from ..ops import ones
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
+from ..ops.pieces import in_pieces
 from ..registry import Case, ErrorCase, distinct, register, uniform
 
 
 class PointwiseFunction(Function):
     """y = value(x) · dx = dy·slope(x), element by element
 
-    A subclass says `value` and `slope` on arrays of float32 or float64; half types are widened. Both run
-    without NumPy's warnings, so that an exponential may overflow where the formula takes care of it.
+    A subclass says `value` and `slope` on arrays of float32 or float64; half types are widened. What both
+    need is computed once, by `shared`, and given to them behind x. All run on small pieces of x, without
+    NumPy's warnings, so that an exponential may overflow where the formula takes care of it.
+
+    The slope is found in the forward pass, where x is at hand, and is all that is kept.
     """
 
-    def value(self, x: Array, *args: Any, **options: Any) -> Array:
+    def shared(self, x: Array, *args: Any, **options: Any) -> Any:
+        """Return what value and slope both need."""
+
+    def value(self, x: Array, shared: Any, *args: Any, **options: Any) -> Array:
         """Return y; every activation defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define value")
 
-    def slope(self, x: Array, *args: Any, **options: Any) -> Array:
+    def slope(self, x: Array, shared: Any, *args: Any, **options: Any) -> Array:
         """Return dy/dx; every activation defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define slope")
 
     def forward(self, x: Array, **options: Any) -> Array:
-        self.saved = x, options
-        return narrow(silent.run(self.value, widen(x), **options), x)
+        y, *slope = silent.run(in_pieces, self._curve, widen(x), **options)
+        self.saved = tuple([narrow(part, x) for part in slope])
+        return narrow(y, x)
+
+    def _curve(self, x: Array, **options: Any) -> tuple[Array, ...]:
+        shared = self.shared(x, **options)
+        y = self.value(x, shared, **options)
+        return (y, self.slope(x, shared, **options)) if self.needs[0] else (y,)
 
     def backward(self, dy: Array) -> Gradients:
-        x, options = self.saved
-        return silent.run(self._chain, dy, widen(x), options)
-
-    def _chain(self, dy: Array, x: Array, options: dict[str, Any]) -> Array:
-        return dy * self.slope(x, **options)
+        (slope,) = self.saved
+        return silent.run(operator.mul, dy, slope)
 
 
 class InplaceModule(Module):

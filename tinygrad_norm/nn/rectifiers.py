@@ -66,10 +66,10 @@ def leaky_relu_composed(input: Tensor, negative_slope: float = 0.01) -> Tensor:
 class LeakyReLUFunction(PointwiseFunction):
     """y = x where x > 0, else s·x · dx = dy where x > 0, else s·dy, with s = negative_slope"""
 
-    def value(self, x: Array, *, negative_slope: float) -> Array:
-        return namespace(x).maximum(x, 0) + negative_slope * namespace(x).minimum(x, 0)
+    def value(self, x: Array, _: None, *, negative_slope: float) -> Array:
+        return x.clip(0, math.inf) + negative_slope * x.clip(-math.inf, 0)
 
-    def slope(self, x: Array, *, negative_slope: float) -> Array:
+    def slope(self, x: Array, _: None, *, negative_slope: float) -> Array:
         return (x > 0) + (x <= 0) * x.dtype.type(negative_slope)
 
 
@@ -173,11 +173,14 @@ def threshold_composed(input: Tensor, threshold: float, value: float) -> Tensor:
 class ThresholdFunction(PointwiseFunction):
     """y = x where x > threshold, else fill · dx = dy where x > threshold, else 0"""
 
-    def value(self, x: Array, *, threshold: float, fill: float) -> Array:
-        return namespace(x).where(x > threshold, x, fill)
-
-    def slope(self, x: Array, *, threshold: float, fill: float) -> Array:
+    def shared(self, x: Array, *, threshold: float, fill: float) -> Array:
         return x > threshold
+
+    def value(self, x: Array, above: Array, *, threshold: float, fill: float) -> Array:
+        return namespace(x).where(above, x, fill)
+
+    def slope(self, x: Array, above: Array, *, threshold: float, fill: float) -> Array:
+        return above
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:

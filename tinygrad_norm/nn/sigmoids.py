@@ -53,13 +53,13 @@ def softplus_composed(input: Tensor, beta: float = 1.0, threshold: float = 20.0)
 class SoftplusFunction(PointwiseFunction):
     """y = log(1 + exp(β·x))/β, or x where β·x > threshold · dx = dy·σ(β·x), or dy"""
 
-    def value(self, x: Array, *, beta: float, threshold: float) -> Array:
-        xp = namespace(x)
-        z = beta * x
-        return xp.where(z > threshold, x, log1p_exp(z) / beta)
+    def shared(self, x: Array, *, beta: float, threshold: float) -> Array:
+        return beta * x
 
-    def slope(self, x: Array, *, beta: float, threshold: float) -> Array:
-        z = beta * x
+    def value(self, x: Array, z: Array, *, beta: float, threshold: float) -> Array:
+        return namespace(x).where(z > threshold, x, log1p_exp(z) / beta)
+
+    def slope(self, x: Array, z: Array, *, beta: float, threshold: float) -> Array:
         return namespace(x).where(z > threshold, 1, logistic(z))
 
 
@@ -101,10 +101,10 @@ def logsigmoid_composed(input: Tensor) -> Tensor:
 class LogSigmoidFunction(PointwiseFunction):
     """y = log σ(x) = -softplus(-x) · dx = dy·σ(-x)"""
 
-    def value(self, x: Array) -> Array:
+    def value(self, x: Array, _: None) -> Array:
         return -log1p_exp(-x)
 
-    def slope(self, x: Array) -> Array:
+    def slope(self, x: Array, _: None) -> Array:
         return logistic(-x)
 
 
@@ -133,11 +133,14 @@ def softsign_composed(input: Tensor) -> Tensor:
 class SoftsignFunction(PointwiseFunction):
     """y = x/(1 + |x|) · dx = dy/(1 + |x|)²"""
 
-    def value(self, x: Array) -> Array:
-        return x / (1 + abs(x))
+    def shared(self, x: Array) -> Array:
+        return 1 / (1 + abs(x))
 
-    def slope(self, x: Array) -> Array:
-        return namespace(x).square(1 / (1 + abs(x)))
+    def value(self, x: Array, r: Array) -> Array:
+        return x * r
+
+    def slope(self, x: Array, r: Array) -> Array:
+        return r * r
 
 
 def softsign(input: Tensor) -> Tensor:
