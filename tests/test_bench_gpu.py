@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -229,6 +230,20 @@ def test_bfloat16_says_what_is_missing(monkeypatch):
     with pytest.raises(RuntimeError, match="pip install ml_dtypes"):
         gpu.storage("bfloat16")
     assert gpu.storage("float16") == np.float16
+
+
+def test_a_cupy_without_bfloat16_is_named(monkeypatch):
+    pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16: pip install ml_dtypes")
+
+    class Old:
+        @staticmethod
+        def astype(dtype):
+            raise TypeError(f"Unsupported type {dtype}")
+
+    old = SimpleNamespace(namespace=SimpleNamespace(zeros=lambda *_: Old))
+    monkeypatch.setattr(gpu, "current_backend", lambda: old)
+    with pytest.raises(RuntimeError, match=r"no bfloat16: pip install a newer one \(Unsupported type"):
+        gpu.storage("bfloat16")
 
 
 @pytest.mark.cuda  # not run on a GPU so far: there was none where this was written

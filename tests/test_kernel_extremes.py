@@ -63,6 +63,22 @@ def test_any_size_of_numbers_gives_right_results(name, size):
         assert abs(a - b).max() <= 1e-5 * abs(b).max() + 316 * UNIT * drawn[0][0].size
 
 
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm"])
+@pytest.mark.parametrize("size", [1e-37, SMALL, 1e-22, 1e-18, 1.0, 1e18, LARGE])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_without_eps_any_size_is_normalized(name, size, offset):
+    """Also beside a mean that is as large."""
+    op, case = REGISTRY[name], row_case(name, 64)
+    options = {**case.options, "eps": 0.0}
+    (x, wanted), *rest = draws(case, size)
+    drawn = [(x + np.float32(offset * size), wanted), *rest]
+    exact = results(op, drawn, options, np.float64)
+    with tn.use_backend("emulator"):
+        found = results(op, drawn, options, np.float32)
+    for a, b in zip(found, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * abs(b).max())
+
+
 @pytest.mark.parametrize("size", [LARGE, LARGEST])
 def test_batch_statistics_of_large_numbers(size):
     """The mean is right; a variance that is too large for float32 is infinite, as in NumPy."""

@@ -122,3 +122,20 @@ template <class A>
 __device__ __forceinline__ A infinity() {
   return A(1) / A(0);
 }
+
+template <class A>
+constexpr A LARGEST = 0x1.fffffep127f;
+template <>
+constexpr double LARGEST<double> = 0x1.fffffffffffffp1023;
+
+// Rows whose squares overflow are scaled by 1/FAR, those whose squares vanish by FAR: powers of two.
+template <class A>
+constexpr A FAR = 0x1p100f;
+template <>
+constexpr double FAR<double> = 0x1p700;
+
+// Smaller sums of squares have lost digits to underflow.
+template <class A>
+constexpr A VANISHING = 0x1p-102f;
+template <>
+constexpr double VANISHING<double> = 0x1p-969;

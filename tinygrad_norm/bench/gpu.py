@@ -172,8 +172,8 @@ def storage(name: str) -> numpy.dtype:
         raise RuntimeError("NumPy has bfloat16 from a package: pip install ml_dtypes") from None
     try:
         current_backend().namespace.zeros(1, "float32").astype(dtype)
-    except (TypeError, ValueError) as error:
-        raise RuntimeError(f"this CuPy has no bfloat16 ({error}): pip install a newer one") from None
+    except (TypeError, ValueError, KeyError) as error:
+        raise RuntimeError(f"this CuPy has no bfloat16: pip install a newer one ({error})") from None
     return dtype
 
 

@@ -9,8 +9,8 @@
 //               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation: the last one.
 // Backward      strip_sums reads x and dy, column_sums adds up the strips, batch_norm_backward reads x and
 //               dy and writes dx: 5 values per entry.
-// Guard         strips, and channels, whose squares overflow are scaled, as in moments.cuh. What a strip
-//               spreads is written as a root, which never overflows.
+// Guard         strips, and channels, whose squares overflow or vanish are scaled, as in moments.cuh. What a
+//               strip spreads is written as a root, which does neither.
 // Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S).
 // Accumulation  float, for double in double. All but x, y, dy and dx have that type.
 
@@ -68,11 +68,12 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
       }
     });
     var = reduce<TEAM>(spread, Sum{});
-    if (again || !scale_down<TEAM>(var, scale)) break;
+    if (again || !rescale<TEAM>(var, mean, A(0), scale)) break;
   }
   if (j < strips && lane_of_team<TEAM>() == 0) {
-    means[j] = mean / scale;
-    spreads[j] = sqrt(var) / scale;
+    const Moments<A> of_strip = {scale, mean, var, A(0)};
+    means[j] = of_strip.mean_of_row();
+    spreads[j] = of_strip.unscaled(sqrt(var));
   }
 }
 
@@ -102,7 +103,7 @@ __global__ void __launch_bounds__(256, 1)
       var_of_thread += within * within + between;
     }
     spread = reduce<256>(var_of_thread, Sum{});
-    if (again || !scale_down<256>(spread, scale)) break;
+    if (again || !rescale<256>(spread, m, eps, scale)) break;
   }
   if (threadIdx.x == 0) {
     const Moments<A> of_channel = {scale, m, spread, inverse_root(spread + eps * scale * scale)};

@@ -1,37 +1,34 @@
 // Mean and variance of one row, guarded: what moments.py computes, from values that are kept.
 
-// A row whose squares overflow is scaled by this power of two, exactly, and then none of them does.
-template <class A>
-constexpr A DOWN = 0x1p-80f;
-template <>
-constexpr double DOWN<double> = 0x1p-600;
-
-// Of scale·x, not of x: scale is 1, or DOWN.
+// Of scale·x, not of x: scale is 1, 1/FAR, or FAR.
 template <class A>
 struct Moments {
   A scale, mean, var, rstd;
 
   __device__ __forceinline__ A normalize(A value) const { return (value * scale - mean) * rstd; }
-  __device__ __forceinline__ A up() const { return scale == A(1) ? A(1) : A(1) / DOWN<A>; }
-  __device__ __forceinline__ A mean_of_row() const { return mean * up(); }
-  __device__ __forceinline__ A var_of_row() const { return var * up() * up(); }
-  __device__ __forceinline__ A rstd_of_row() const { return rstd * scale; }
+  __device__ __forceinline__ A unscaled(A value) const {
+    return scale == A(1) ? value : value * (scale < A(1) ? FAR<A> : A(1) / FAR<A>);
+  }
+  __device__ __forceinline__ A mean_of_row() const { return unscaled(mean); }
+  __device__ __forceinline__ A var_of_row() const { return unscaled(unscaled(var)); }
+  __device__ __forceinline__ A rstd_of_row() const { return rstd * scale > LARGEST<A> ? LARGEST<A> : rstd * scale; }
 };
 
 // The moments of a row from what forward wrote of them: scaled again where x - mean could overflow.
 template <class A>
 __device__ __forceinline__ Moments<A> written_moments(A mean, A rstd) {
-  const A scale = rstd < DOWN<A> ? DOWN<A> : A(1);
-  return {scale, mean * scale, A(0), rstd < DOWN<A> ? rstd / DOWN<A> : rstd};
+  const A down = A(1) / FAR<A>;
+  return rstd < down ? Moments<A>{down, mean * down, A(0), rstd * FAR<A>} : Moments<A>{A(1), mean, A(0), rstd};
 }
 
-// Whether rows of this warp must be summed up again: `scale` of those whose sum is infinite, or NaN, is
-// changed. All teams take part in the second round, but a row keeps the scale that is right for itself.
+// Whether rows of this warp must be summed up again: `scale` of those whose squares overflow, or vanish
+// beside eps too, is changed. Around a mean of 1 and more they cannot vanish: x has no digits for that.
+// All teams take part in the second round, but a row keeps the scale that is right for itself.
 template <int TEAM, class A>
-__device__ __forceinline__ bool scale_down(A sum, A& scale) {
-  const bool overflows = !(sum < infinity<A>());
-  if (overflows) scale = DOWN<A>;
-  return any_team<TEAM>(overflows);
+__device__ __forceinline__ bool rescale(A square, A mean, A eps, A& scale) {
+  if (!(square < infinity<A>())) scale = A(1) / FAR<A>;
+  if (square < VANISHING<A> && eps < VANISHING<A> && fabs(mean) < A(1)) scale = FAR<A>;
+  return any_team<TEAM>(scale != A(1));
 }
 
 // In two passes, the first over differences from the first value: a constant row has exactly its value
@@ -50,7 +47,7 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
       const A centered = value * scale - centre;
       return centered * (centered * each);
     });
-    if (again || !scale_down<TEAM>(var, scale)) break;
+    if (again || !rescale<TEAM>(var, mean, eps, scale)) break;
   }
   return {scale, mean, var, inverse_root(var + eps * scale * scale)};
 }
@@ -66,7 +63,7 @@ __device__ __forceinline__ Moments<Accumulator<T>> mean_square(const Row<T, VEC,
       const A scaled = value * scale;
       return scaled * (scaled * each);
     });
-    if (again || !scale_down<TEAM>(square, scale)) break;
+    if (again || !rescale<TEAM>(square, A(0), eps, scale)) break;
   }
   return {scale, A(0), square, inverse_root(square + eps * scale * scale)};
 }

@@ -6,18 +6,6 @@
 // at_eps        is 1/eps, the rnorm of a row that eps divides, or 0 for eps = 0; most is the largest rnorm.
 // Accumulation  float, for double in double. rnorm has that type.
 
-// Rows whose squares overflow are scaled by 1/FAR, those whose squares vanish by FAR: powers of two.
-template <class A>
-constexpr A FAR = 0x1p100f;
-template <>
-constexpr double FAR<double> = 0x1p700;
-
-// Smaller sums of squares have lost digits to underflow.
-template <class A>
-constexpr A VANISHING = 0x1p-102f;
-template <>
-constexpr double VANISHING<double> = 0x1p-969;
-
 // Σ (scale·x)² of a row, and the scale: 1, or what keeps the squares in range.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Two<Accumulator<T>> scaled_square(const Row<T, VEC, TEAM, KEPT>& row,
