@@ -174,7 +174,7 @@ def _number(value: float, dtype: numpy.dtype) -> numpy.ndarray:
 
 
 def count_up(counter: Array) -> None:
-    """Add 1 to the integer in the 0-d array `counter`; for NumPy through Python's integers, 10 times faster."""
+    """Add 1 to the integer in the 0-d array `counter`: through Python's integers 10 times faster in NumPy."""
     if type(counter) is numpy.ndarray:
         counter[...] = counter.item() + 1
     else:
