@@ -172,10 +172,14 @@ def test_sums_are_sums(shape, axes, lay_out):
     elif lay_out == "transposed":
         x, y = (np.asfortranarray(a) for a in (x, y))
     pool = rows.pools(x, axes)
-    np.testing.assert_allclose(pool.sums(x), x.sum(axes, keepdims=True), atol=1e-12)
-    np.testing.assert_allclose(pool.dots(x, y), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    like_x = (1,) * (x.ndim - len(pool.shape)) + pool.shape
+    assert like_x == x.sum(axes, keepdims=True).shape
+    np.testing.assert_allclose(pool.sums(x), x.sum(axes).reshape(pool.shape), atol=1e-12, strict=True)
+    np.testing.assert_allclose(
+        pool.dots(x, y), (x * y).sum(axes).reshape(pool.shape), atol=1e-12, strict=True
+    )
     room = np.empty_like(x)
-    np.testing.assert_allclose(pool.dots(x, y, room), (x * y).sum(axes, keepdims=True), atol=1e-12)
+    np.testing.assert_allclose(pool.dots(x, y, room), pool.dots(x, y), atol=1e-12, strict=True)
     assert pool.n == max(np.prod([shape[axis] for axis in axes]), 1)
 
 
@@ -196,13 +200,14 @@ def test_sums_of_rows_and_columns():
 def test_the_mean_of_equal_numbers_is_this_number():
     for value in (0.1, 1e4, 3e-5):
         x = np.full((7, 3), np.float32(value))
-        np.testing.assert_allclose(rows.pools(x, (0,)).means(x), x[:1], rtol=1e-7)
+        np.testing.assert_allclose(rows.pools(x, (0,)).means(x), x[0], rtol=1e-7)
 
 
 @pytest.mark.parametrize("S", [1, 4, 300])
 def test_spread_only_changes_the_shape(S):
-    x, v = RNG.normal(size=(3, 5, S)), RNG.normal(size=(1, 5, 1))
-    np.testing.assert_array_equal(x * rows.spread(v, x), x * v)
+    x = RNG.normal(size=(3, 5, S))
+    for v in (RNG.normal(size=shape) for shape in ((5, 1), (1, 5, 1), (3, 5, 1), (3, 1, 1))):
+        np.testing.assert_array_equal(x * rows.spread(v, x), x * v)
 
 
 def memory_of_a_pass(layer, shape):

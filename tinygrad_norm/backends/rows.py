@@ -84,8 +84,9 @@ def run(
     """Call `body(*split, *whole, out)` block by block along `axis` of the arrays in `split`.
 
     An array with size 1 there goes whole into every block. The body returns a tuple: `out`, of the
-    shape of split[0], and further results. Those are joined along `axis`, or with `add` summed up.
-    Where one block is enough, or off the CPU, the body is called once with out=None and makes its own.
+    shape of split[0], and further results. Those are joined along `axis`, or with `add` summed up; a
+    negative `axis` is found in arrays that lack leading axes too. Where one block is enough, or off the
+    CPU, the body is called once with out=None and makes its own.
     """
     x: Any = split[0]
     if type(x) is not numpy.ndarray:
@@ -98,16 +99,21 @@ def run(
     if step >= n:
         return getattr(_contexts, kind).run(body, *split, *whole, None)
     out = numpy.empty(x.shape, x.dtype)
-    before = (slice(None),) * axis
 
     def run_block(start: int) -> tuple[Any, ...]:
-        part = (*before, slice(start, start + step))
+        part = _part(axis, slice(start, start + step))
         arrays = [a if a is None or a.shape[axis] == 1 else a[part] for a in split]
         return getattr(_contexts, kind).run(body, *arrays, *whole, out[part])[1:]
 
     blocks = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
     results = list(blocks(run_block, range(0, n, step)))
     return out, *(_combine(parts, axis, add) for parts in zip(*results, strict=True))
+
+
+def _part(axis: int, part: slice) -> tuple[Any, ...]:
+    """Return the index of a part of an array along `axis`."""
+    all_of = slice(None)
+    return (*(all_of,) * axis, part) if axis >= 0 else (..., part, *(all_of,) * (-1 - axis))
 
 
 class _Contexts(threading.local):
@@ -184,21 +190,24 @@ def count_up(counter: Array) -> None:
 class Pools:
     """The pools of an array: all values that differ only in their places on `axes`, `n` to a pool.
 
-    Results keep `axes`, with size 1. `each` is 1/n; where there are no values, n is 1.
+    Results keep `axes` with size 1, but for leading ones: of x (N, C, S) over 0 and 2 they are (C, 1).
+    `each` is 1/n; where there are no values, n is 1.
     """
 
     def __init__(self, shape: tuple[int, ...], axes: Axes) -> None:
         self.axes = axes
+        leading = next((axis for axis in range(len(shape)) if axis not in axes), len(shape))
+        self.shape = tuple([1 if axis in axes else shape[axis] for axis in range(leading, len(shape))])
         self.n: Any = max(math.prod(shape[axis] for axis in axes), 1)
         self.each: Any = 1 / self.n
 
     def sums(self, x: Array) -> Array:
         """Return Σ x of each pool."""
-        return x.sum(self.axes, keepdims=True)
+        return x.sum(self.axes).reshape(self.shape)
 
     def dots(self, x: Array, y: Array, out: Array | None = None) -> Array:
         """Return Σ x·y of each pool; `out` is room for the products, if they are made."""
-        return (x * y).sum(self.axes, keepdims=True)
+        return self.sums(x * y)
 
     def means(self, x: Array) -> Array:
         """Return the mean of each pool; of equal numbers, this very number."""
@@ -219,7 +228,6 @@ class _Products(Pools):
         super().__init__(shape, axes)
         self.n, self.each = _number(self.n, dtype), _number(self.each, dtype)
         kept = [axis for axis in range(len(shape)) if axis not in axes]
-        self.shape = tuple([1 if axis in axes else n for axis, n in enumerate(shape)])
         self.by_product = 0 not in shape and len(kept) > 0 and kept[-1] - kept[0] < len(kept)
         if self.by_product:
             first, behind = kept[0], kept[-1] + 1
@@ -228,10 +236,13 @@ class _Products(Pools):
             self.columns = self.before, self.kept * self.after
             self.rows_first = self.after >= LONG_ROW or self.before == 1 < self.after
             self.ones_before, self.ones_after = numpy.ones(self.before, dtype), numpy.ones(self.after, dtype)
+            self.matrix = len(shape) == 2 and axes == (0,)
 
     def sums(self, x: numpy.ndarray) -> numpy.ndarray:
         if not self.by_product:
-            return x.sum(self.axes, keepdims=True)
+            return super().sums(x)
+        if self.matrix:
+            return self.ones_before.dot(x)
         if self.before == 1:
             s = x if self.after == 1 else x.reshape(self.rows[1:]).dot(self.ones_after)
             return s.reshape(self.shape)
@@ -293,11 +304,12 @@ def smallest(x: Array) -> float:
 
 
 def spread(v: Array, x: Array) -> Array:
-    """Return v (1, C, 1), to be combined with x (N, C, S), as (1, C, S) where that is faster.
+    """Return v (C, 1), to be combined with x (N, C, S), as (C, S) where that is faster.
 
     The innermost loop then runs along C·S, and not along rows that are too short for it.
     """
-    if not 1 < x.shape[-1] < LONG_ROW or len(v) > 1 or len(x) == 1 or type(x) is not numpy.ndarray:
+    shared = v.ndim < x.ndim or len(v) == 1 < len(x)
+    if not shared or v.ndim == 1 or not 1 < x.shape[-1] < LONG_ROW or type(x) is not numpy.ndarray:
         return v
     wide = numpy.empty((*v.shape[:-1], x.shape[-1]), v.dtype)
     wide[...] = v

@@ -169,7 +169,7 @@ def _add_rms_norm(x: Array, z: Array, weight: Array) -> Any:
 
 
 def _by_channel(x: Array, *vectors: Array) -> list[Array]:
-    return [x.reshape(*x.shape[:2], -1), *(vector.reshape(1, -1, 1) for vector in vectors)]
+    return [x.reshape(*x.shape[:2], -1), *(vector.reshape(-1, 1) for vector in vectors)]
 
 
 def _batch_norm(*given: Array) -> Any:
@@ -185,7 +185,8 @@ def _batch_norm_eval(*given: Array) -> Any:
 
 
 def _instance_norm(*given: Array) -> Any:
-    x, weight, bias = _by_channel(*given)
+    x, *affine = _by_channel(*given)
+    weight, bias = (vector[None] for vector in affine)
     y, mean, _, rstd = instance_norm_forward(x, weight, bias, EPS)
     return (y,), (x, weight, bias, mean, rstd)
 

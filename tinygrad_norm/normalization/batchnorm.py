@@ -33,6 +33,8 @@ gradients are exactly what dx needs. And mean(dx) = 0: a bias right before the l
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy
 
@@ -81,15 +83,32 @@ def batch_norm_composed(
     return y if bias is None else y + bias.reshape(per_channel)
 
 
+_AXES = {2: (0,), 3: (0, 2)}
+
+
 @kernel
 def batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd: x (N, C, S), weight, bias and the statistics (1, C, 1)."""
-    return pool_norm_forward(x, weight, bias, (0, 2), eps)
+    """Return y, mean, var and rstd: x (N, C, S), weight, bias and the statistics (C, 1); or (N, C), (C,)."""
+    return pool_norm_forward(x, weight, bias, _AXES[x.ndim], eps)
+
+
+def _with_positions(twin: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """Let a twin that was made for x (N, C, S) and vectors (C, 1) take and return (N, C) and (C,) too."""
+
+    @functools.wraps(twin)
+    def call(x: Array, *others: Any) -> tuple[Any, ...]:
+        if x.ndim == 3:
+            return twin(x, *others)
+        given = (a[..., None] if isinstance(a, type(x)) else a for a in (x, *others))
+        return tuple([None if a is None else a[..., 0] for a in twin(*given)])
+
+    return call
 
 
 @batch_norm_forward.cuda
+@_with_positions
 def batch_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
@@ -99,7 +118,7 @@ def batch_norm_forward_cuda(
     y, each = namespace(x).empty_like(x), C / x.size
     shape, outer, inner = _strips(x, y)
     means, spreads = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
-    mean, var, rstd = (wide_empty(x, 1, C, 1) for _ in range(3))
+    mean, var, rstd = (wide_empty(x, C, 1) for _ in range(3))
     launch = functools.partial(_kernels.launch, storage=x.dtype, numbers=shape.template)
     blocks, block, sizes = shape.blocks(means.size), shape.block, (N, C, S)
     launch("strip_moments", blocks=blocks, threads=block, args=(x, means, spreads, *sizes, means.size, each))
@@ -124,11 +143,12 @@ def _strips(x: Array, *others: Array) -> tuple[Teams, int, int]:
 def batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
-    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (0, 2), (0, 2))
+    """Return dx (N, C, S), dweight and dbias (C, 1), None where no weight or bias is; or (N, C), (C,)."""
+    return pool_norm_backward(dy, x, weight, bias, mean, rstd, _AXES[x.ndim], _AXES[x.ndim])
 
 
 @batch_norm_backward.cuda
+@_with_positions
 def batch_norm_backward_cuda(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
@@ -140,14 +160,14 @@ def batch_norm_backward_cuda(
 
 
 def _channel_sums(dy: Array, x: Array, mean: Array, rstd: Array) -> list[Array]:
-    """Return Σ dy·x̂ and Σ dy of every channel, as (1, C, 1)."""
+    """Return Σ dy·x̂ and Σ dy of every channel, as (C, 1)."""
     N, C, S = x.shape
     shape, outer, inner = _strips(x, dy)
     sums = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
     blocks, args = shape.blocks(sums[0].size), (dy, x, mean, rstd, *sums, N, C, S, sums[0].size)
     _kernels.launch("strip_sums", x.dtype, shape.template, blocks, shape.block, args)
     of_columns = (_kernels.sum_columns(part.reshape(outer, C * inner)) for part in sums)
-    return [part.reshape(1, C, inner).sum(2, keepdims=True) for part in of_columns]
+    return [part.reshape(C, inner).sum(1, keepdims=True) for part in of_columns]
 
 
 def _dx(
@@ -172,12 +192,13 @@ def _dx(
 def batch_norm_eval_forward(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
-    """Return y and rstd: x (N, C, S), all others (1, C, 1)."""
+    """Return y and rstd: x (N, C, S), all others (C, 1); or (N, C), (C,)."""
     rstd = rsqrt(var, eps)
     return fixed_norm_forward(x, weight, bias, mean, rstd), rstd
 
 
 @batch_norm_eval_forward.cuda
+@_with_positions
 def batch_norm_eval_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
@@ -194,11 +215,12 @@ def batch_norm_eval_forward_cuda(
 def batch_norm_eval_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
+    """Return dx (N, C, S), dweight and dbias (C, 1), None where no weight or bias is; or (N, C), (C,)."""
     return fixed_norm_backward(dy, x, weight, bias, mean, rstd)
 
 
 @batch_norm_eval_backward.cuda
+@_with_positions
 def batch_norm_eval_backward_cuda(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
@@ -216,21 +238,28 @@ def batch_norm_eval_backward_cuda(
 
 
 class _PerChannel(Function):
-    """What training and evaluation share: x as (N, C, S), vectors (C,) as (1, C, 1), and back."""
+    """What training and evaluation share: x (N, C, ...) as (N, C, S) with vectors (C, 1), and back.
 
-    def lay_out(self, x: Array, *vectors: Array | None) -> list[Array | None]:
+    x (N, C) and its vectors (C,) stay as they are.
+    """
+
+    def lay_out(self, x: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
         self.shape = x.shape
+        if x.ndim == 2:
+            return x, *vectors
         pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        return [pools, *[None if v is None else v.reshape(1, -1, 1) for v in vectors]]
+        return pools, *[None if v is None else v.reshape(-1, 1) for v in vectors]
 
     def restore(self, dx: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
+        if dx.ndim == 2:
+            return dx, *vectors
         return dx.reshape(self.shape), *[None if v is None else v.reshape(-1) for v in vectors]
 
 
 class BatchNormFunction(_PerChannel):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each channel
 
-    `gather` is called with the batch's mean and biased variance (1, C, 1).
+    `gather` is called with the batch's mean and biased variance, (C,) or (C, 1).
     """
 
     def forward(
@@ -240,7 +269,7 @@ class BatchNormFunction(_PerChannel):
         y, mean, var, rstd = batch_norm_forward(pools, weight, bias, eps)
         gather(mean, var)
         self.saved = pools, weight, bias, mean, rstd
-        return y.reshape(x.shape)
+        return self.restore(y)[0]
 
     def backward(self, dy: Array) -> Gradients:
         return self.restore(*batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
@@ -255,7 +284,7 @@ class BatchNormEvalFunction(_PerChannel):
         pools, weight, bias, mean, var = self.lay_out(x, weight, bias, mean, var)
         y, rstd = batch_norm_eval_forward(pools, weight, bias, mean, var, eps)
         self.saved = pools, weight, bias, mean, rstd
-        return y.reshape(x.shape)
+        return self.restore(y)[0]
 
     def backward(self, dy: Array) -> Gradients:
         return self.restore(*batch_norm_eval_backward(dy.reshape(self.saved[0].shape), *self.saved))

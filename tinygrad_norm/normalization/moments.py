@@ -43,7 +43,7 @@ Axes = tuple[int, ...]
 def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[Array, Array, Array, Array]:
     """Return x - mean (in `out`, if given), mean, biased variance and 1/√(variance + eps) over `axes`.
 
-    The statistics keep `axes` with size 1. The variance takes two passes, so it is never negative.
+    The statistics are as `pools` makes them. The variance takes two passes, so it is never negative.
     Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
     finite rstd.
     """
@@ -58,7 +58,7 @@ def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[
 
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
-    """Return 1/√(mean(x²) + eps) over `axes`, which stay with size 1; guarded as `center` is."""
+    """Return 1/√(mean(x²) + eps) over `axes`; shaped and guarded as in `center`."""
     mean_square = pools(x, axes).mean_squares(x)
     if mean_square.size and not largest(mean_square) < math.inf:
         scale = _scale(x, axes)
@@ -121,7 +121,7 @@ def pool_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float
 ) -> tuple[Array, Array, Array, Array]:
     """Return y, mean, var and rstd; `axes` is the pool, weight and bias have as many axes as x."""
-    y, *statistics = run(_pool_forward, (widen(x), weight, bias), (axes, eps), axis=_outside(axes))
+    y, *statistics = run(_pool_forward, (widen(x), weight, bias), (axes, eps), axis=_outside(x.ndim, axes))
     return narrow(y, x), *statistics
 
 
@@ -151,7 +151,7 @@ def pool_norm_backward(
     """
     split = widen(dy), widen(x), weight, bias, mean, rstd
     # Blocks of channels have a weight each; blocks of samples share it, and their gradients add up.
-    return run(_pool_backward, split, (axes, inner), axis=_outside(axes), add=_outside(axes) == 0)
+    return run(_pool_backward, split, (axes, inner), axis=_outside(x.ndim, axes), add=0 not in axes)
 
 
 def _pool_backward(
@@ -192,9 +192,9 @@ def _pool_backward(
 
 
 @functools.cache
-def _outside(axes: Axes) -> int:
-    """Return the first axis that is not the pool's: samples, or channels where samples are pooled."""
-    return next(axis for axis in range(len(axes) + 1) if axis not in axes)
+def _outside(ndim: int, axes: Axes) -> int:
+    """Return the first axis that is not in the pool: 0, or, where samples are, that of channels, negative."""
+    return 0 if 0 not in axes else next(axis for axis in range(-ndim, 1) if axis + ndim not in axes)
 
 
 def fixed_norm_forward(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
