@@ -245,3 +245,53 @@ def test_zero_size_tensors_keep_their_shapes(shape, torch):
         a.grad = None
         y.backward(tn.zeros_like(y))
         assert a.grad.shape == shape
+
+
+SUMMED = {
+    "last axis, whole chunks": ((3, 96), 1),
+    "last axis, with a rest": ((3, 101), 1),
+    "last axis, too short": ((3, 63), 1),
+    "first axis": ((20, 300), 0),
+    "middle axis": ((4, 9, 64), 1),
+    "a narrow row": ((4, 100, 3), 1),
+    "nothing": ((0, 100), 1),
+    "nothing along it": ((300, 0), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("name", SUMMED)
+def test_running_sums_are_those_of_float64(name, dtype):
+    shape, dim = SUMMED[name]
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    t = tn.tensor(x, requires_grad=True)
+    y = t.cumsum(dim)
+    dy = np.random.default_rng(1).normal(size=shape).astype(dtype)
+    y.backward(tn.tensor(dy))
+    dx = np.flip(np.flip(dy.astype(float), dim).cumsum(dim), dim)
+    eps = np.finfo(dtype).eps * 100
+    np.testing.assert_allclose(y.numpy(), x.astype(float).cumsum(dim), atol=eps, rtol=eps)
+    np.testing.assert_allclose(t.grad.numpy(), dx, atol=eps, rtol=eps)
+    assert y.dtype == t.grad.dtype == dtype
+
+
+@pytest.mark.parametrize("value", [inf, -inf, nan, 3e38])
+@pytest.mark.parametrize("dim", [0, 1])
+def test_running_sums_before_an_infinite_one_stay_finite(value, dim):
+    x = np.ones((300, 300), np.float32)
+    x[150, 70] = value
+    x[160, 80] = value
+    with np.errstate(all="ignore"):
+        expected = x.cumsum(dim)
+    np.testing.assert_allclose(tn.tensor(x).cumsum(dim).numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "row", [[1e-30, 1e-30, 1e25], [1e30, 1e30, 1e-30], [1e-20, 1e-19, 1.0], [0.0, 2.0, 3.0]]
+)
+def test_the_gradient_of_a_product_that_leaves_the_number_range_is_right(row):
+    x = tn.tensor(np.array([row, [1.0, 2.0, 3.0]], np.float32), requires_grad=True)
+    x.prod(1).sum().backward()
+    others = np.array([[r[1] * r[2], r[0] * r[2], r[0] * r[1]] for r in (row, [1.0, 2.0, 3.0])])
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(x.grad.numpy(), others.astype(np.float32), rtol=1e-6, atol=1e-44)

@@ -72,7 +72,8 @@ from .kinks import abs, clamp, maximum, minimum, sign
 from .linalg import bmm, matmul, mm, outer
 from .masking import masked_fill, tril, triu, where
 from .norms import norm
-from .reduction import cumsum, logsumexp, mean, prod, std, sum, var, var_mean
+from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
+from .running import cumsum
 from .shape import (
     broadcast_to,
     expand,

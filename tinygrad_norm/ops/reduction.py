@@ -1,4 +1,4 @@
-"""Sums, means and variances over one axis, several, or all; products and running sums along one.
+"""Sums, means and variances over one axis, several, or all; products along one.
 
 A reduction's gradient is spread back over the axes that it took away: `_spread`. Half-precision
 numbers are accumulated in float32.
@@ -90,35 +90,31 @@ class Var(Function):
 
 
 class Prod(Function):
-    """y = Π x along `dim` · dx = dy · product of the others, found without dividing by x"""
+    """y = Π x along `dim` · dx = dy · product of the others: y/x, but where y is 0, tiny or infinite"""
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
-        self.saved = x, dim
         dtype = numpy.int64 if x.dtype.kind != "f" else None
-        return narrow(silent.run(namespace(x).multiply.reduce, widen(x), dim, dtype, None, keepdim), x)
+        y = silent.run(namespace(x).multiply.reduce, widen(x), dim, dtype, None, keepdim)
+        self.saved = x, y, dim
+        return narrow(y, x)
 
     def backward(self, dy: Array) -> Gradients:
-        x, dim = self.saved
+        x, y, dim = self.saved
+        kept = kept_shape(x.shape, (dim,))
+        x, y = widen(x), y.reshape(kept)
+        size = abs(y)
+        if ((size > numpy.finfo(x.dtype).tiny) & (size < math.inf)).all():
+            return y / x * dy.reshape(kept)
+        return dy.reshape(kept) * self._others(x.swapaxes(dim, -1)).swapaxes(dim, -1)
+
+    @staticmethod
+    def _others(x: Array) -> Array:
+        """Return the product of all numbers of a row but one, for each."""
         xp = namespace(x)
-        last = widen(x).swapaxes(dim, -1)
-        before, after = xp.ones_like(last), xp.ones_like(last)
-        before[..., 1:] = last[..., :-1].cumprod(-1)
-        after[..., :-1] = last[..., :0:-1].cumprod(-1)[..., ::-1]
-        return (before * after).swapaxes(dim, -1) * dy.reshape(kept_shape(x.shape, (dim,)))
-
-
-class Cumsum(Function):
-    """yᵢ = x₀ + … + xᵢ along `dim` · dxᵢ = dyᵢ + … + dyₙ"""
-
-    def forward(self, x: Array, *, dim: int) -> Array:
-        self.saved = (dim,)
-        dtype = numpy.int64 if x.dtype.kind != "f" else None
-        return narrow(silent.run(namespace(x).cumsum, widen(x), dim, dtype), x)
-
-    def backward(self, dy: Array) -> Gradients:
-        (dim,) = self.saved
-        xp = namespace(dy)
-        return xp.flip(xp.flip(widen(dy), dim).cumsum(dim), dim)
+        before, after = xp.ones_like(x), xp.ones_like(x)
+        before[..., 1:] = x[..., :-1].cumprod(-1)
+        after[..., :-1] = x[..., :0:-1].cumprod(-1)[..., ::-1]
+        return before * after
 
 
 class LogSumExp(Function):
@@ -238,14 +234,6 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor
 
 
 @with_numpy_names
-def cumsum(input: Tensor, dim: int) -> Tensor:
-    """Return the running sums along axis `dim`; bools and integers give int64."""
-    x = as_tensor(input)
-    axis = normalize_dim(dim, x.ndim)
-    return Cumsum.apply(x, dim=axis) if x.ndim else sum(x)
-
-
-@with_numpy_names
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """Return log Σ exp(input) over `dim`, without overflow; −∞ where every element is −∞."""
     x = as_float_tensor(input)
@@ -342,15 +330,6 @@ register(
     ),
     kind="primitive",
     torch="torch.prod",
-)
-register(
-    name="cumsum",
-    function=cumsum,
-    composed=None,
-    cases=(Case(((2, 3),), {"dim": 0}), Case(((2, 3, 2),), {"dim": -1}), Case(((),), {"dim": 0}), _EMPTY),
-    errors=(ErrorCase(lambda: cumsum(Tensor([1.0]), 1), IndexError, "dim 1 is out of range"),),
-    kind="primitive",
-    torch="torch.cumsum",
 )
 register(
     name="logsumexp",
