@@ -13,10 +13,11 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..module import Module
 from ..ops import ones
+from ..ops.elementwise import logistic
 from ..registry import Case, ErrorCase, Input, fixed, positive, register, uniform
 from .loss import PointwiseLossFunction, check_pair, pair_errors, reduced
 from .reduction import REDUCTIONS, check_reduction
-from .sigmoids import log1p_exp, logistic
+from .sigmoids import log1p_exp
 
 _LOWEST_LOG, _SMALLEST_VARIANCE = -100.0, 1e-12  # PyTorch's bounds where x is 0 or 1
 

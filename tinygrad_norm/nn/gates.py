@@ -23,12 +23,12 @@ from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones
 from ..ops.dims import normalize_dim
+from ..ops.elementwise import logistic
 from ..ops.erf import erf_forward
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
-from .sigmoids import logistic
 
 
 def silu_composed(input: Tensor) -> Tensor:
@@ -269,6 +269,7 @@ register_activation(
     {"approximate": "tanh"},
     errors=(ErrorCase(lambda: gelu(ones(2), "fast"), ValueError, "'none' or 'tanh'"),),
     paper="Hendrycks, Gimpel 2016, arXiv:1606.08415",
+    bench=tuple(Case((shape,)) for shape in ((64, 64), (512, 768), (4096, 1024))),
 )
 register_activation(mish, mish_composed, paper="Misra 2019, arXiv:1908.08681")
 register(

@@ -14,13 +14,9 @@ from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import ones, sigmoid, tanh
 from ..ops.arguments import as_number
+from ..ops.elementwise import logistic
 from ..registry import ErrorCase
 from .pointwise import PointwiseFunction, register_activation
-
-
-def logistic(x: Array) -> Array:
-    """Return σ(x); to be run under `silent`, as exp(-x) may overflow to give the right 0."""
-    return 1 / (1 + namespace(x).exp(-x))
 
 
 def log1p_exp(x: Array) -> Array:

@@ -159,17 +159,22 @@ class Tanh(Function):
         return dy * (1 - y * y)
 
 
+def logistic(x: Array) -> Array:
+    """Return 1/(1 + exp(-x)), made in one array; to be run under `silent`, as exp may overflow: 1/∞ = 0."""
+    xp = namespace(x)
+    y = xp.negative(x, out=xp.empty_like(x))
+    xp.exp(y, out=y)
+    y += 1
+    return xp.divide(1, y, out=y)
+
+
 class Sigmoid(Function):
     """y = 1/(1 + exp(-x)) · dx = dy·y·(1 - y)"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(self._logistic, x)
+        y = silent.run(logistic, x)
         self.saved = (y,)
         return y
-
-    @staticmethod
-    def _logistic(x: Array) -> Array:
-        return 1 / (1 + namespace(x).exp(-x))  # right also where exp overflows: 1/∞ = 0
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved

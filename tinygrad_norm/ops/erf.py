@@ -97,4 +97,5 @@ register(
     errors=(ErrorCase(lambda: erf([1.0]), TypeError, "must be a Tensor, got list"),),  # type: ignore[arg-type]
     kind="primitive",
     torch="torch.erf",
+    bench=(Case(((512, 768),)),),
 )

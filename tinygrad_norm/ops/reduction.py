@@ -13,7 +13,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..registry import Case, ErrorCase, fixed, register
+from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_number
 from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
@@ -330,6 +330,7 @@ register(
     ),
     kind="primitive",
     torch="torch.prod",
+    bench=(Case((uniform(0.6, 1.45, 512, 768),), {"dim": 1}),),
 )
 register(
     name="logsumexp",

@@ -107,4 +107,5 @@ register(
     errors=(ErrorCase(lambda: cumsum(Tensor([1.0]), 1), IndexError, "dim 1 is out of range"),),
     kind="primitive",
     torch="torch.cumsum",
+    bench=(Case(((512, 768),), {"dim": 1}), Case(((512, 768),), {"dim": 0})),
 )
