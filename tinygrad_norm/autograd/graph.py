@@ -9,7 +9,6 @@ the graph is retained.
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
@@ -80,10 +79,18 @@ def _catch(x: Tensor, caught: dict[int, Array]) -> Any:
 
 
 def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> dict[int, tuple[Tensor, Array]]:
-    """Run every backward that `roots` depend on; return each leaf with its gradient."""
+    """Run every backward that `roots` depend on; return each leaf with its gradient.
+
+    Infinity and NaN are results here, as in PyTorch, and no warnings.
+    """
+    return silent_context().run(_sweep, roots, gradients, retain)
+
+
+def _sweep(
+    roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool
+) -> dict[int, tuple[Tensor, Array]]:
     leaves: dict[int, tuple[Tensor, Array]] = {}
     waiting: list[tuple[int, Function]] = []  # by -birth: the youngest is on top of the heap
-    silent = silent_context()  # infinity and NaN are results here, as in PyTorch
     try:
         for root, gradient in zip(roots, gradients, strict=True):
             _deliver(root, _start(root, gradient), leaves, waiting)
@@ -95,7 +102,7 @@ def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> di
                 _run_hooks(node, dys)
             if node.outputs is not None:
                 _fill_missing(node, dys)
-            dxs: Any = silent.run(node.run_backward, dys, retain)
+            dxs: Any = node.run_backward(dys, retain)
             del dys
             for i, x in enumerate(node.inputs):
                 dx = dxs[i]
@@ -150,11 +157,11 @@ def _deliver(
     x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]], waiting: list[tuple[int, Function]]
 ) -> None:
     if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
-        dx = silent_context().run(dx.astype, x.array.dtype)
+        dx = dx.astype(x.array.dtype)
     node = x.creator
     if node is None:
         key = id(x)
-        leaves[key] = (x, dx) if key not in leaves else (x, _sum(leaves[key][1], dx))
+        leaves[key] = (x, dx) if key not in leaves else (x, leaves[key][1] + dx)
         return
     dys = node.dys
     if dys is None:
@@ -164,11 +171,7 @@ def _deliver(
             return
         dys = node.dys = [None] * len(node.outputs)
     before = dys[x.index]
-    dys[x.index] = dx if before is None else _sum(before, dx)
-
-
-def _sum(a: Array, b: Array) -> Array:
-    return silent_context().run(operator.add, a, b)
+    dys[x.index] = dx if before is None else before + dx
 
 
 def _fill_missing(node: Function, dys: list[Array | None]) -> None:

@@ -43,7 +43,7 @@ def _threads(environment: Mapping[str, str]) -> int:
 class _Settings(threading.local):
     """How bodies are run: elements in a block, and threads."""
 
-    block = 1 << 18
+    block = 1 << 19
     threads = _threads(os.environ)
 
 
