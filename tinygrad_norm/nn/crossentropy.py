@@ -150,7 +150,8 @@ class CrossEntropyFunction(Function):
         where = locate(target, rows, weight, ignore_index)
         losses, p = silent.run(cross_entropy_forward, rows, where.index)
         self.saved = p, where, reduction, x.shape
-        return narrow(reduce_losses(where.count(losses).reshape(target.shape), reduction, where.divisor), x)
+        losses = where.count(losses).reshape(target.shape)
+        return narrow(silent.run(reduce_losses, losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         p, where, reduction, shape = self.saved
@@ -166,7 +167,7 @@ class SoftCrossEntropyFunction(Function):
         losses, log_p = silent.run(soft_cross_entropy_forward, by_class(x), masses)
         self.saved = log_p, masses, reduction, divisor, x.shape
         batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-        return narrow(reduce_losses(losses.reshape(batch), reduction, divisor), x)
+        return narrow(silent.run(reduce_losses, losses.reshape(batch), reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         log_p, q, reduction, divisor, shape = self.saved

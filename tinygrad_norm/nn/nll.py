@@ -10,6 +10,7 @@ from ..module import Module
 from ..ops import arange, ones
 from ..ops.arguments import as_size
 from ..ops.half import narrow, widen
+from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, fixed, integers, positive, register
 from .reduction import check_reduction, reduce_losses, spread_gradient
 from .targets import by_class, check_classes, locate
@@ -45,7 +46,7 @@ class NLLLossFunction(Function):
         where = locate(target, rows, weight, ignore_index)
         losses = where.count(-rows.reshape(-1)[where.index]).reshape(target.shape)
         self.saved = where, rows.shape, reduction, x.shape
-        return narrow(reduce_losses(losses, reduction, where.divisor), x)
+        return narrow(silent.run(reduce_losses, losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         where, rows_shape, reduction, shape = self.saved

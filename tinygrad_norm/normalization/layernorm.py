@@ -70,8 +70,8 @@ def layer_norm_forward(
 def _forward_rows(
     x: Array, weight: Array | None, bias: Array | None, eps: float, out: Array | None
 ) -> tuple[Array, Array, Array]:
-    y, mean, _, rstd = center(x, (1,), eps, out)
-    y *= rstd
+    y, factor, mean, _, rstd = center(x, (1,), eps, out)
+    y *= factor
     if weight is not None:
         y *= weight
     if bias is not None:
@@ -112,13 +112,12 @@ def _backward_rows(
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     xp, D = namespace(x), x.shape[1]
-    centered = x - mean
     if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
-        centered *= rstd
-        ones = xp.ones_like(rstd)
-        dx, *affine = _backward_rows(dy, centered, 0 * ones, ones, weight, bias, out)
+        x_hat, ones = x * rstd - mean * rstd, xp.ones_like(rstd)
+        dx, *affine = _backward_rows(dy, x_hat, 0 * ones, ones, weight, bias, out)
         dx *= rstd
         return dx, *affine
+    centered = x - mean
     dy_centered = xp.multiply(dy, centered, out=out)
     dweight = None if weight is None else column_sums(dy_centered, rstd)
     dbias = None if bias is None else column_sums(dy)

@@ -33,36 +33,44 @@ import math
 import numpy
 
 from ..backends import Array, namespace
-from ..backends.rows import largest, number, pools, run, smallest, spread
+from ..backends.rows import Pools, largest, number, pools, run, smallest, spread
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
 Axes = tuple[int, ...]
 
 
-def center(x: Array, axes: Axes, eps: float, out: Array | None = None) -> tuple[Array, Array, Array, Array]:
-    """Return x - mean (in `out`, if given), mean, biased variance and 1/√(variance + eps) over `axes`.
+def center(
+    x: Array, axes: Axes, eps: float, out: Array | None = None
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return x - mean (in `out`, if given), a factor, mean, biased variance and rstd = 1/√(variance + eps).
 
-    The statistics are as `pools` makes them. The variance takes two passes, so it is never negative.
-    Where a square overflows, the pool is scaled by its largest entry first: finite input gives a
-    finite rstd.
+    x̂ is factor·(x - mean). The statistics are as `pools` makes them. The variance takes two passes, so it
+    is never negative. The factor is rstd, but where squares overflow or vanish, the pool is divided by
+    its largest entry first: finite input gives a finite x̂ and rstd. Where the rounding error of a large
+    mean could be taken for variance, the first entry is taken off first: equal entries give exactly 0.
     """
-    pool = pools(x, axes)
+    xp, pool = namespace(x), pools(x, axes)
     mean = pool.means(x)
-    centered = namespace(x).subtract(x, spread(mean, x), out=out)
+    centered = xp.subtract(x, spread(mean, x), out=out)
     var = pool.mean_squares(centered)
-    if var.size and not largest(var) < math.inf:
-        mean, var, rstd = _scaled_moments(x, axes, eps)
-        return namespace(x).subtract(x, mean, out=centered), mean, var, rstd
-    return centered, mean, var, rsqrt(var, eps)
+    limit, least = _limits(var.dtype)
+    # Most pools pass: their means are small, and their squares are exact enough beside eps.
+    if x.size and not (eps > least and largest(var) < math.inf and xp.vdot(mean, mean) < eps * limit):
+        if not _is_exact(var, eps):
+            return _scaled_center(x, pool, eps, centered)
+        mean, var = _shifted_moments(x, pool, centered)
+    rstd = rsqrt(var, eps)
+    return centered, rstd, mean, var, rstd
 
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`; shaped and guarded as in `center`."""
-    mean_square = pools(x, axes).mean_squares(x)
-    if mean_square.size and not largest(mean_square) < math.inf:
-        scale = _scale(x, axes)
-        return _scaled_rsqrt(namespace(x).square(x / scale).mean(axes, keepdims=True), scale, eps)
+    pool = pools(x, axes)
+    mean_square = pool.mean_squares(x)
+    if not _is_exact(mean_square, eps) and x.size:
+        scale = _scale(x, pool, eps)
+        return _unscaled(_scaled_rsqrt(pool.mean_squares(x / scale), scale, eps), scale)
     return rsqrt(mean_square, eps)
 
 
@@ -99,22 +107,56 @@ def _limits_of_cubes(dtype: numpy.dtype) -> tuple[float, float]:
     return low, 1 / low
 
 
-def _scaled_moments(x: Array, axes: Axes, eps: float) -> tuple[Array, Array, Array]:
-    xp = namespace(x)
-    scale = _scale(x, axes)
-    scaled = x / scale
-    mean = scaled.mean(axes, keepdims=True)
-    var = xp.square(scaled - mean).mean(axes, keepdims=True)
-    return mean * scale, var * scale * scale, _scaled_rsqrt(var, scale, eps)
+def _is_exact(mean_square: Array, eps: float) -> bool:
+    """Say whether no square overflowed, and none that counts beside eps vanished."""
+    _, least = _limits(mean_square.dtype)
+    return not mean_square.size or (
+        largest(mean_square) < math.inf and (eps > least or smallest(mean_square) > least)
+    )
 
 
-def _scale(x: Array, axes: Axes) -> Array:
+@functools.cache
+def _limits(dtype: numpy.dtype) -> tuple[float, float]:
+    """Return how many times eps mean² may be, and the least mean square whose terms did not vanish.
+
+    A mean is wrong by some units in the last place, which is 2⁻⁸·√eps and less below the limit.
+    """
+    info = numpy.finfo(dtype)
+    return float((2.0**-8 / info.eps) ** 2), float(info.tiny / info.eps)
+
+
+def _shifted_moments(x: Array, pool: Pools, out: Array) -> tuple[Array, Array]:
+    """Return mean and variance, and in `out` x - mean."""
+    first = x[tuple([slice(0, 1) if axis in pool.axes else slice(None) for axis in range(x.ndim)])]
+    namespace(x).subtract(x, first, out=out)
+    rest = pool.means(out)
+    out -= rest
+    return first.reshape(pool.shape) + rest, pool.mean_squares(out)
+
+
+def _scaled_center(x: Array, pool: Pools, eps: float, out: Array) -> tuple[Array, Array, Array, Array, Array]:
+    scale = _scale(x, pool, eps)
+    centered = namespace(x).divide(x, scale, out=out)
+    mean = pool.means(centered)
+    centered -= mean
+    var = pool.mean_squares(centered)
+    factor = _scaled_rsqrt(var, scale, eps)
+    return centered, factor, mean * scale, var * scale * scale, _unscaled(factor, scale)
+
+
+def _scale(x: Array, pool: Pools, eps: float) -> Array:
+    """Return what to divide each pool by: its largest entry, or √eps if that is larger; 1 for zeros."""
     xp = namespace(x)
-    return xp.maximum(xp.abs(x).max(axes, keepdims=True), 1)
+    scale = xp.maximum(xp.abs(x).max(pool.axes).reshape(pool.shape), x.dtype.type(math.sqrt(eps)))
+    return xp.where(scale > 0, scale, 1)
 
 
 def _scaled_rsqrt(var: Array, scale: Array, eps: float) -> Array:
-    return rsqrt(var + var.dtype.type(eps) / scale / scale, 0.0) / scale
+    return rsqrt(var + var.dtype.type(eps) / scale / scale, 0.0)
+
+
+def _unscaled(rstd: Array, scale: Array) -> Array:
+    return namespace(rstd).minimum(rstd / scale, numpy.finfo(rstd.dtype).max)
 
 
 def pool_norm_forward(
@@ -128,8 +170,8 @@ def pool_norm_forward(
 def _pool_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float, out: Array | None
 ) -> tuple[Array, Array, Array, Array]:
-    y, mean, var, rstd = center(x, axes, eps, out)
-    y *= spread(rstd if weight is None else rstd * weight, x)
+    y, factor, mean, var, rstd = center(x, axes, eps, out)
+    y *= spread(factor if weight is None else factor * weight, x)
     if bias is not None:
         y += spread(bias, x)
     return y, mean, var, rstd
@@ -166,13 +208,12 @@ def _pool_backward(
     out: Array | None,
 ) -> tuple[Array, Array | None, Array | None]:
     xp = namespace(x)
-    centered = x - spread(mean, x)
     if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
-        centered *= rstd
-        ones = xp.ones_like(rstd)
-        dx, *affine = _pool_backward(dy, centered, weight, bias, 0 * ones, ones, axes, inner, out)
+        x_hat, ones = x * rstd - mean * rstd, xp.ones_like(rstd)
+        dx, *affine = _pool_backward(dy, x_hat, weight, bias, 0 * ones, ones, axes, inner, out)
         dx *= rstd
         return dx, *affine
+    centered = x - spread(mean, x)
     dx = xp.empty_like(x) if out is None else out
     part = pools(x, inner)
     sum_dy, sum_dy_x_hat = part.sums(dy), part.dots(dy, centered, dx) * rstd
