@@ -64,7 +64,7 @@ def test_constant_pools_give_finite_results(make, shape):
 
 @norms
 def test_a_constant_pool_with_eps_0_gives_0_not_nan(make, shape):
-    module = make()
+    module = make().double()
     module.eps = 0.0
     y, *gradients = forward_backward(module, np.zeros(shape), normal(*shape))
     assert not y.array.any()
@@ -173,7 +173,7 @@ def test_options_of_the_running_norms_equal_pytorch(name, options, torch):
 
 
 def test_momentum_weighs_the_new_value_and_the_running_variance_is_unbiased():
-    module = nn.BatchNorm1d(1, momentum=0.25)
+    module = nn.BatchNorm1d(1, momentum=0.25).double()
     module(Tensor(np.array([[1.0], [3.0]])))
     np.testing.assert_allclose(module.running_mean.array, [0.25 * 2.0])
     np.testing.assert_allclose(module.running_var.array, [0.75 * 1.0 + 0.25 * 2.0])
@@ -325,3 +325,31 @@ def test_running_statistics_that_move_on_do_not_reach_a_pending_backward(name):
 def test_eps_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="eps"):
         F.layer_norm(tn.ones(2, 3), (3,), eps=float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("name", "vectors"),
+    [("layer_norm", "weight"), ("rms_norm", "weight"), ("group_norm", "bias"), ("batch_norm", "running_var")],
+)
+def test_vectors_of_another_dtype_are_refused(name, vectors):
+    """Beside float32 a float64 statistic made the result float64."""
+    x = Tensor(normal(4, 6, dtype=np.float32))
+    options = {"layer_norm": {"normalized_shape": 6}, "rms_norm": {"normalized_shape": 6}}
+    given = {**options.get(name, {}), **({"num_groups": 2} if name == "group_norm" else {})}
+    if name == "batch_norm":
+        given["running_mean"] = Tensor(np.zeros(6, np.float32))
+    with pytest.raises(TypeError, match=f"{vectors} has dtype float64 beside an input of float32"):
+        getattr(F, name)(x, **given, **{vectors: Tensor(np.ones(6))})
+
+
+def test_half_types_may_have_vectors_of_float32():
+    x, w = Tensor(normal(4, 6).astype(np.float16)), Tensor(np.ones(6, np.float32), requires_grad=True)
+    y = F.layer_norm(x, 6, w)
+    y.backward(np.ones((4, 6)))
+    assert (y.dtype, w.grad.dtype) == (np.float16, np.float32)
+
+
+@pytest.mark.parametrize("eps", ["x", None, -1.0, float("nan")])
+def test_an_eps_that_is_no_number_of_at_least_0_is_named(eps):
+    with pytest.raises((TypeError, ValueError), match="eps"):
+        nn.LayerNorm(3, eps=eps)(Tensor(normal(2, 3, dtype=np.float32)))

@@ -37,6 +37,7 @@ from ..backends.launch import CudaSource, contiguous, kept_bytes, teams
 from ..module import Module
 from ..normalization.checks import check_input
 from ..ops import arange, ones
+from ..ops.arguments import as_number, as_size
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, Input, fixed, integers, positive, register
@@ -204,8 +205,9 @@ def cross_entropy(
     Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567 (label smoothing).
     """
     check_reduction(reduction, "cross_entropy")
-    if not 0 <= label_smoothing <= 1:
+    if not 0 <= as_number(label_smoothing, "label_smoothing") <= 1:
         raise ValueError(f"label_smoothing is a part of the mass, between 0 and 1, got {label_smoothing}")
+    ignore_index = as_size(ignore_index, "ignore_index", None)
     if isinstance(target, Tensor) and target.array.dtype.kind == "f":
         return _of_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
     check_classes(input, target, weight, "cross_entropy")

@@ -37,8 +37,10 @@ from ..backends.rows import column_sums
 from ..module import Module, Parameter
 from ..normalization.checks import check_input, check_vector
 from ..ops import ones
+from ..ops.arguments import as_size
 from ..ops.half import is_half, narrow, widen
 from ..ops.ieee import silent
+from ..ops.operands import check_same_dtype
 from ..registry import Case, ErrorCase, register
 from . import init
 
@@ -112,20 +114,10 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear with a weight (out, in) of shape {w.shape} takes x (..., {w.shape[-1]}), "
             f"got shape {x.shape}"
         )
-    if x.dtype != w.dtype:
-        check_dtype(input, weight, "linear")
+    check_same_dtype("linear", input, weight=weight, bias=bias)
     if bias is not None and bias.array.shape != w.shape[:1]:
         check_vector(bias, "bias", w.shape[:1])
     return LinearFunction.apply(input, weight, bias)
-
-
-def check_dtype(input: Tensor, weight: Tensor, name: str) -> None:
-    """Refuse an input of another dtype than the weight's."""
-    if input.array.dtype != weight.array.dtype:
-        raise TypeError(
-            f"{name} takes input and weight of one dtype, got {input.dtype} and {weight.dtype}: convert "
-            f"one of them, as in x.to({weight.dtype.name!r}) or layer.to({input.dtype.name!r})"
-        )
 
 
 class Linear(Module):
@@ -136,6 +128,10 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        in_features, out_features = (
+            as_size(in_features, "in_features", 0),
+            as_size(out_features, "out_features", 0),
+        )
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(numpy.empty((out_features, in_features), numpy.float32))
         self.register_parameter("bias", Parameter(numpy.empty(out_features, numpy.float32)) if bias else None)
@@ -236,8 +232,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
             f"bilinear with a weight (out, in1, in2) of shape {weight.shape} takes x1 (..., in1) and "
             f"x2 (..., in2) with equal leading sizes, got shapes {input1.shape} and {input2.shape}"
         )
-    check_dtype(input1, weight, "bilinear")
-    check_dtype(input2, weight, "bilinear")
+    check_same_dtype("bilinear", input1, input2=input2, weight=weight, bias=bias)
     check_vector(bias, "bias", weight.shape[:1])
     return BilinearFunction.apply(input1, input2, weight, bias)
 
@@ -251,12 +246,14 @@ class Bilinear(Module):
 
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
-        if in1_features < 1:
-            raise ValueError(f"in1_features must be at least 1, got {in1_features}")
-        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
-        shape = out_features, in1_features, in2_features
+        self.in1_features = as_size(in1_features, "in1_features")
+        self.in2_features = as_size(in2_features, "in2_features", 0)
+        self.out_features = as_size(out_features, "out_features", 0)
+        shape = self.out_features, self.in1_features, self.in2_features
         self.weight = Parameter(numpy.empty(shape, numpy.float32))
-        self.register_parameter("bias", Parameter(numpy.empty(out_features, numpy.float32)) if bias else None)
+        self.register_parameter(
+            "bias", Parameter(numpy.empty(self.out_features, numpy.float32)) if bias else None
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -36,7 +36,7 @@ from ..backends.teams import BACKWARD_SHAPES
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
-from .checks import Shape, check_normalized_shape, check_vector
+from .checks import Shape, check_normalized_shape, check_vector, check_vectors
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
 from .moments import check_eps
 from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
@@ -268,8 +268,7 @@ def add_layer_norm(
     """
     shape = check_normalized_shape(input, normalized_shape, "add_layer_norm")
     _check_residual(input, residual)
-    check_vector(weight, "weight", shape)
-    check_vector(bias, "bias", shape)
+    check_vectors(input, shape, weight=weight, bias=bias)
     return AddLayerNormFunction.apply(input, residual, weight, bias, normalized_shape=shape, eps=eps)
 
 
@@ -297,7 +296,7 @@ def add_rms_norm(
     """
     shape = check_normalized_shape(input, normalized_shape, "add_rms_norm")
     _check_residual(input, residual)
-    check_vector(weight, "weight", shape)
+    check_vectors(input, shape, weight=weight)
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
     return AddRMSNormFunction.apply(input, residual, weight, normalized_shape=shape, eps=eps)
 

@@ -193,6 +193,7 @@ def batch_norm_eval_forward(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
     """Return y and rstd: x (N, C, S), all others (C, 1); or (N, C), (C,)."""
+    check_eps(eps)
     rstd = rsqrt(var, eps)
     return fixed_norm_forward(x, weight, bias, mean, rstd), rstd
 
@@ -203,6 +204,7 @@ def batch_norm_eval_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
     """One kernel: every entry is read once and written once."""
+    check_eps(eps)
     (N, C, S), (x,), rstd = x.shape, contiguous(x), rsqrt(var, eps)
     y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
     shape, outer, inner = _strips(x, y)
@@ -320,7 +322,7 @@ def batch_norm(
     Source: Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
     C = check_channels(input, "batch_norm")
-    check_vectors((C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..ops import dims
+from ..ops.half import is_half
 
 Shape = tuple[int, ...]
 
@@ -24,11 +26,22 @@ def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:
         raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
 
 
-def check_vectors(shape: Shape, **vectors: Tensor | None) -> None:
-    """Refuse any vector, given by name, whose shape is not `shape`."""
+def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
+    """Refuse a weight, bias or statistic of x, given by name, of another shape or dtype.
+
+    The dtype is that of x, or float32 beside a half type.
+    """
+    dtype = x.array.dtype
     for name, vector in vectors.items():
-        if vector is not None and vector.array.shape != shape:
-            check_vector(vector, name, shape)
+        if vector is not None:
+            array = vector.array
+            if array.shape != shape:
+                check_vector(vector, name, shape)
+            if array.dtype != dtype and not (is_half(x.array) and array.dtype == numpy.float32):
+                raise TypeError(
+                    f"{name} has dtype {array.dtype} beside an input of {dtype}: convert one of them, as in "
+                    f"x.to({array.dtype.name!r}) or layer.to({dtype.name!r})"
+                )
 
 
 def check_channels(x: Tensor, name: str, channels: int | None = None) -> int:
@@ -66,9 +79,7 @@ def check_normalized_shape(x: Tensor, normalized_shape: int | Sequence[int], nam
 
 def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
     """Return an int or a sequence of ints as a shape of positive sizes."""
-    if isinstance(normalized_shape, int | numpy.integer):
-        normalized_shape = (int(normalized_shape),)
-    shape = tuple(int(n) for n in normalized_shape)
+    shape = dims.as_shape(normalized_shape, "normalized_shape")
     if any(n < 1 for n in shape):
         raise ValueError(f"normalized_shape must have positive sizes, got {shape}")
     return shape

@@ -35,8 +35,9 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, teams, wide, wide_empty
 from ..module import Module, Parameter
+from ..ops.arguments import as_size
 from ..registry import Case, ErrorCase, register
-from .checks import check_channels, check_vector
+from .checks import check_channels, check_vectors
 from .moments import check_eps, pool_norm_backward, pool_norm_forward
 
 _kernels = CudaSource(__file__, "moments.cuh")
@@ -153,14 +154,13 @@ def group_norm(
     """
     C = check_channels(input, "group_norm")
     check_groups(num_groups, C)
-    check_vector(weight, "weight", (C,))
-    check_vector(bias, "bias", (C,))
+    check_vectors(input, (C,), weight=weight, bias=bias)
     return GroupNormFunction.apply(input, weight, bias, num_groups=num_groups, eps=eps)
 
 
 def check_groups(num_groups: int, num_channels: int) -> None:
     """Refuse a number of groups that does not divide the number of channels."""
-    if num_groups < 1 or num_channels % num_groups:
+    if as_size(num_channels, "num_channels", 0) % as_size(num_groups, "num_groups"):
         raise ValueError(f"num_groups ({num_groups}) must divide the number of channels ({num_channels})")
 
 

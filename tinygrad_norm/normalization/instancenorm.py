@@ -167,7 +167,7 @@ def instance_norm(
     C = check_channels(input, "instance_norm")
     if input.ndim < 3:
         raise ValueError(f"instance_norm takes x (N, C, positions...), got shape {input.shape}")
-    check_vectors((C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     S = math.prod(input.shape[2:])

@@ -37,7 +37,7 @@ from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
-from .checks import Shape, as_shape, check_normalized_shape, check_vector
+from .checks import Shape, as_shape, check_normalized_shape, check_vectors
 from .moments import center, check_eps, is_extreme
 
 _kernels = CudaSource(__file__, "moments.cuh")
@@ -191,8 +191,7 @@ def layer_norm(
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
     shape = check_normalized_shape(input, normalized_shape, "layer_norm")
-    check_vector(weight, "weight", shape)
-    check_vector(bias, "bias", shape)
+    check_vectors(input, shape, weight=weight, bias=bias)
     return LayerNormFunction.apply(input, weight, bias, normalized_shape=shape, eps=eps)
 
 

@@ -34,6 +34,7 @@ import numpy
 
 from ..backends import Array, namespace
 from ..backends.rows import Pools, largest, number, pools, run, smallest, spread
+from ..ops.arguments import as_number
 from ..ops.broadcast import unbroadcast
 from ..ops.half import narrow, widen
 
@@ -50,6 +51,7 @@ def center(
     its largest entry first: finite input gives a finite x̂ and rstd. Where the rounding error of a large
     mean could be taken for variance, the first entry is taken off first: equal entries give exactly 0.
     """
+    check_eps(eps)
     xp, pool = namespace(x), pools(x, axes)
     mean = pool.means(x)
     centered = xp.subtract(x, spread(mean, x), out=out)
@@ -66,6 +68,7 @@ def center(
 
 def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
     """Return 1/√(mean(x²) + eps) over `axes`; shaped and guarded as in `center`."""
+    check_eps(eps)
     pool = pools(x, axes)
     mean_square = pool.mean_squares(x)
     if not _is_exact(mean_square, eps) and x.size:
@@ -75,12 +78,7 @@ def mean_square_rsqrt(x: Array, axes: Axes, eps: float) -> Array:
 
 
 def rsqrt(var: Array, eps: float) -> Array:
-    """Return 1/√(var + eps); with eps = 0 a zero variance gives 0, as its entries are all 0 too.
-
-    Raises:
-        ValueError: for a negative eps.
-    """
-    check_eps(eps)
+    """Return 1/√(var + eps); with eps = 0 a zero variance gives 0, as its entries are all 0 too."""
     xp = namespace(var)
     std = var + number(eps, var)
     xp.sqrt(std, out=std)
@@ -90,8 +88,8 @@ def rsqrt(var: Array, eps: float) -> Array:
 
 
 def check_eps(eps: float) -> None:
-    """Raise ValueError for a negative eps."""
-    if not eps >= 0:
+    """Raise TypeError for an eps that is no number, ValueError for a negative one."""
+    if not as_number(eps, "eps") >= 0:
         raise ValueError(f"eps must be a number of at least 0, got {eps}")
 
 

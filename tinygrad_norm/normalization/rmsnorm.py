@@ -35,7 +35,7 @@ from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
-from .checks import Shape, as_shape, check_normalized_shape, check_vector
+from .checks import Shape, as_shape, check_normalized_shape, check_vectors
 from .moments import check_eps, is_extreme, mean_square_rsqrt
 
 _kernels = CudaSource(__file__, "moments.cuh")
@@ -156,7 +156,7 @@ def rms_norm(
     Source: Zhang, Sennrich 2019, arXiv:1910.07467.
     """
     shape = check_normalized_shape(input, normalized_shape, "rms_norm")
-    check_vector(weight, "weight", shape)
+    check_vectors(input, shape, weight=weight)
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
     return RMSNormFunction.apply(input, weight, normalized_shape=shape, eps=eps)
 

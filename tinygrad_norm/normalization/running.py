@@ -13,6 +13,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, to_numpy
 from ..backends.rows import count_up, number
 from ..module import Module, Parameter
+from ..ops.arguments import as_number, as_size
 
 Gather = Callable[[Array, Array], None]
 """Takes the mean and the biased variance of a training batch."""
@@ -49,9 +50,8 @@ class RunningNorm(Module):
         bias: bool,
     ) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features must be at least 1, got {num_features}")
-        if momentum is not None and not 0 <= momentum <= 1:
+        num_features = as_size(num_features, "num_features")
+        if momentum is not None and not 0 <= as_number(momentum, "momentum") <= 1:
             raise ValueError(f"momentum is the weight of the new value, between 0 and 1, got {momentum}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats

@@ -168,7 +168,7 @@ def sync_batch_norm(
     Source: Peng et al. 2017, arXiv:1711.07240.
     """
     C = check_channels(input, "sync_batch_norm")
-    check_vectors((C,), weight=weight, bias=bias)
+    check_vectors(input, (C,), weight=weight, bias=bias)
     check_eps(eps)
     shards = tuple(shards)
     if min(shards, default=-1) < 0 or sum(shards) != input.shape[0]:
