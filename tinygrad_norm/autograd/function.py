@@ -6,7 +6,7 @@ import numpy
 
 from ..backends import Array
 from .grad_mode import mode
-from .memory import Memory, tick, watched
+from .memory import Memory, tick, watched, writes
 from .tensor import Tensor
 
 Gradients = Array | tuple[Array | None, ...] | None
@@ -126,20 +126,10 @@ class Function:
                 f"backward through {self.name} a second time: its saved arrays were freed by the first. "
                 "Pass retain_graph=True to the first backward to go through the graph again"
             )
-        birth = self.birth
         if watched:
             _look_at(self.inputs, self.saved_outputs)
-        for x in self.inputs:
-            if isinstance(x, Tensor):
-                memory = x.memory
-                if memory is not None and memory.written > birth:
-                    self._refuse_if_saved(x)
-        for output in self.saved_outputs:
-            if output.written > birth:
-                raise RuntimeError(
-                    f"the output of {self.name} was changed in place, but its backward needs it: "
-                    "change a copy, or run backward first"
-                )
+        if writes.latest > self.birth:
+            self._refuse_if_written()
         dxs = self.backward(*dys)
         self.swept = True
         if not retain:
@@ -153,14 +143,21 @@ class Function:
             )
         return dxs
 
-    def _refuse_if_saved(self, x: Tensor) -> None:
-        """Raise for an input that was changed in place, unless backward has no use for it."""
-        if any(array is x.array or _same_memory(array, x.array) for array in self.saved):
-            i = next(i for i, other in enumerate(self.inputs) if other is x)
-            raise RuntimeError(
-                f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
-                "for backward: the gradient would be wrong. Change a copy, or run backward first"
-            )
+    def _refuse_if_written(self) -> None:
+        """Raise where an array that backward needs was changed in place after the call."""
+        for i, x in enumerate(self.inputs):
+            changed = isinstance(x, Tensor) and x.memory is not None and x.memory.written > self.birth
+            if changed and any(array is x.array or _same_memory(array, x.array) for array in self.saved):
+                raise RuntimeError(
+                    f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
+                    "for backward: the gradient would be wrong. Change a copy, or run backward first"
+                )
+        for output in self.saved_outputs:
+            if output.written > self.birth:
+                raise RuntimeError(
+                    f"the output of {self.name} was changed in place, but its backward needs it: "
+                    "change a copy, or run backward first"
+                )
 
     def room(self, i: int) -> Array | None:
         """Return an array that the gradient of input i may be written to, where an optimizer keeps one."""

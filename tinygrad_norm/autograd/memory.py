@@ -18,6 +18,14 @@ from ..backends import Array
 tick = itertools.count(1).__next__
 """The clock: every call of it returns a later time."""
 
+
+class _Writes:
+    latest = 0
+
+
+writes = _Writes()
+"""The time of the latest write to any memory: calls recorded after it need not be checked."""
+
 watched: "set[Memory]" = set()
 """The memories of which somebody holds a raw array: they are to be looked at before `written` is read."""
 
@@ -31,11 +39,15 @@ class Memory:
         self.written = 0
         self.exposed: dict[int, _Exposed] = {}
 
+    def mark_written(self) -> None:
+        """Note that it is written to now."""
+        self.written = writes.latest = tick()
+
     def look(self) -> None:
         """Notice what was written to an exposed array, as written now."""
         for exposed in tuple(self.exposed.values()):
             if exposed.was_written():
-                self.written = tick()
+                self.mark_written()
 
     def __reduce__(self) -> "tuple[type[Memory], tuple[()]]":
         return Memory, ()  # a copy is new memory
@@ -52,7 +64,7 @@ class Memory:
 
         def released(_: object) -> None:
             if self.exposed.pop(key).was_written():
-                self.written = tick()
+                self.mark_written()
             if not self.exposed:
                 watched.discard(self)
 

@@ -9,7 +9,7 @@ import numpy
 
 from ..backends import DEVICES, Array, asarray, backend_of, to_device, to_numpy
 from .grad_mode import mode
-from .memory import Memory, tick
+from .memory import Memory
 
 if TYPE_CHECKING:
     from .function import Function
@@ -68,7 +68,8 @@ class Tensor:
         self = _new(Tensor)
         self.array = array if type(array) is numpy.ndarray else asarray_like(array)
         self.requires_grad = creator is not None
-        self.creator, self.index, self.memory = creator, index, None
+        if creator is not None:
+            self.creator, self.index, self.memory = creator, index, None
         return self
 
     # -- what it is
@@ -169,10 +170,7 @@ class Tensor:
 
     def mark_written(self) -> None:
         """Tell the tape that the array was changed in place (who writes to `.array` calls this)."""
-        memory = self.memory
-        if memory is None:
-            memory = self.memory = Memory()
-        memory.written = tick()
+        self._shared_memory().mark_written()
 
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the values with those of `source`, broadcast to this shape. Not recorded."""

@@ -308,8 +308,9 @@ def spread(v: Array, x: Array) -> Array:
 
     The innermost loop then runs along C·S, and not along rows that are too short for it.
     """
-    shared = v.ndim < x.ndim or len(v) == 1 < len(x)
-    if not shared or v.ndim == 1 or not 1 < x.shape[-1] < LONG_ROW or type(x) is not numpy.ndarray:
+    if v.ndim == 1 or not 1 < x.shape[-1] < LONG_ROW or type(x) is not numpy.ndarray:
+        return v
+    if v.ndim == x.ndim and (len(v) > 1 or len(x) == 1):
         return v
     wide = numpy.empty((*v.shape[:-1], x.shape[-1]), v.dtype)
     wide[...] = v

@@ -37,7 +37,11 @@ def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
             array = vector.array
             if array.shape != shape:
                 check_vector(vector, name, shape)
-            if array.dtype != dtype and not (is_half(x.array) and array.dtype == numpy.float32):
+            if (
+                array.dtype is not dtype
+                and array.dtype != dtype
+                and not (is_half(x.array) and array.dtype == numpy.float32)
+            ):
                 raise TypeError(
                     f"{name} has dtype {array.dtype} beside an input of {dtype}: convert one of them, as in "
                     f"x.to({array.dtype.name!r}) or layer.to({dtype.name!r})"

@@ -35,8 +35,9 @@ def check_same_dtype(name: str, x: Tensor, **others: Tensor | None) -> None:
     Raises:
         TypeError: for another dtype.
     """
+    dtype = x.array.dtype
     for what, other in others.items():
-        if other is not None and other.array.dtype != x.array.dtype:
+        if other is not None and other.array.dtype is not dtype and other.array.dtype != dtype:
             raise TypeError(
                 f"{name} takes input and {what} of one dtype, got {x.dtype} and {other.dtype}: convert one "
                 f"of them, as in x.to({other.dtype.name!r}) or layer.to({x.dtype.name!r})"
