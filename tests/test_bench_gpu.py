@@ -158,7 +158,7 @@ def test_every_subject_is_measured_in_all_its_directions(name):
 
 @pytest.fixture
 def fair(monkeypatch):
-    monkeypatch.setattr("tinygrad_norm.cli.bench.is_fair", lambda: True)
+    monkeypatch.setattr("tinygrad_norm.cli.bench.is_fair", lambda threads: True)
 
 
 @pytest.fixture

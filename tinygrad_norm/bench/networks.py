@@ -4,7 +4,7 @@ An MLP 64-128-128-10 with batch normalization, cross entropy and Adam. All begin
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ class Program:
     step: Callable[[Any, Any], float]
 
 
+EAGER = "PyTorch eager"
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
 
@@ -48,11 +49,16 @@ def programs() -> dict[str, Program]:
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     found = {"tinygrad_norm": _ours(model)}
     if torch_if_installed() is not None:
-        found["PyTorch eager"] = _torchs(weights)
+        found[EAGER] = _torchs(weights)
         found["PyTorch eager, fused Adam"] = _torchs(weights, fused=True)
     with contextlib.suppress(ImportError):
         found["HIPS autograd"] = _hips(weights)
     return found
+
+
+def to_eager(times: Mapping[str, float]) -> dict[str, float]:
+    """Return the programs' times in units of PyTorch's in eager mode; nothing without PyTorch."""
+    return {name: time / times[EAGER] for name, time in times.items()} if EAGER in times else {}
 
 
 def _ours(model: nn.Module) -> Program:

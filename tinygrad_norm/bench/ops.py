@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
 
 from ..autograd import grad
 from ..autograd.tensor import Tensor
-from ..registry import REGISTRY, Case, Op
-from .timing import best_times, torch_if_installed
+from ..registry import REGISTRY, Case, Input, Op
+from .timing import best_times, torch_if_installed, with_default_malloc
+
+LARGE = 1 << 20  # bytes: of smaller arrays, any malloc keeps the memory
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Row:
     """One measured case: best times in seconds for one forward and backward, None where there is none.
 
     `floor` is the time in which a copy moves as many bytes as the op must: the inputs and dy read, y
-    and the gradients written, once each.
+    and the gradients written, once each. `to_torch_default_malloc` is what `to_torch` becomes where freed
+    memory goes back to the system; None where PyTorch has no such op, or the arrays are small.
     """
 
     op: str
@@ -30,6 +34,7 @@ class Row:
     composed: float | None
     torch: float | None
     floor: float
+    to_torch_default_malloc: float | None = None
 
     @property
     def to_torch(self) -> float | None:
@@ -78,10 +83,27 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "
 
 
 def measure_all(names: Sequence[str], seconds: float, dtype: str) -> Iterator[Row]:
-    """Yield a row per benchmark case, `seconds` each."""
+    """Yield a row per benchmark case, `seconds` each; a large one again with the default malloc."""
     copy_rate = copy_bandwidth()
     for op, case in benchmark_cases(names):
-        yield measure(op, case, seconds, copy_rate, dtype)
+        row = measure(op, case, seconds, copy_rate, dtype)
+        if row.torch is not None and _is_large(case, dtype):
+            ratio = with_default_malloc(ratio_to_torch, op.name, op.bench.index(case), seconds, dtype)
+            row = replace(row, to_torch_default_malloc=ratio)
+        yield row
+
+
+def ratio_to_torch(name: str, index: int, seconds: float, dtype: str) -> float | None:
+    """Return our time in units of PyTorch's for the benchmark case number `index` of the op."""
+    op = replace(REGISTRY[name], composed=None)
+    return measure(op, op.bench[index], seconds, 1.0, dtype).to_torch
+
+
+def _is_large(case: Case, dtype: str) -> bool:
+    shapes: list[tuple[int, ...]] = [
+        i.shape if isinstance(i, Input) else i for i in case.inputs if i is not None
+    ]
+    return max(map(math.prod, shapes)) * numpy.dtype(dtype).itemsize >= LARGE
 
 
 def copy_bandwidth(nbytes: int = 1 << 28) -> float:

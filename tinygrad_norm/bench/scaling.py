@@ -26,12 +26,13 @@ Build = Callable[[int, bool], Callable[[], Tensor]]
 
 @dataclass(frozen=True)
 class Point:
-    """One size of one experiment: seconds of forward and backward, and bytes.
+    """One size of one experiment, which varies `variable`: seconds of forward and backward, and bytes.
 
     `peak` is the most that NumPy held at a time beyond the inputs, `kept` what was kept for backward.
     """
 
     experiment: str
+    variable: str
     size: int
     form: str
     seconds: float
@@ -68,23 +69,23 @@ def _attention(T: int, composed: bool) -> Callable[[], Tensor]:
     return lambda: attention(q, k, v)
 
 
-EXPERIMENTS: dict[str, tuple[Build, tuple[int, ...]]] = {
-    "LayerNorm (N, 512), N": (lambda N, c: _layer_norm(N, 512, 1, c), (16, 64, 256, 1024, 4096)),
-    "LayerNorm (256, D), D": (lambda D, c: _layer_norm(256, D, 1, c), (16, 64, 256, 1024, 4096)),
-    "depth: LayerNorm (64, 128)": (lambda L, c: _layer_norm(64, 128, L, c), (1, 4, 16, 64, 256)),
-    "attention (4, 4, T, 32), T": (_attention, (16, 32, 64, 128, 256, 512)),
+EXPERIMENTS: dict[str, tuple[str, Build, tuple[int, ...]]] = {
+    "LayerNorm (N, 512)": ("N", lambda N, c: _layer_norm(N, 512, 1, c), (16, 64, 256, 1024, 4096)),
+    "LayerNorm (256, D)": ("D", lambda D, c: _layer_norm(256, D, 1, c), (16, 64, 256, 1024, 4096)),
+    "LayerNorm (64, 128), deep": ("layers", lambda L, c: _layer_norm(64, 128, L, c), (1, 4, 16, 64, 256)),
+    "attention (4, 4, T, 32)": ("T", _attention, (16, 32, 64, 128, 256, 512)),
 }
 
 
-def measure(seconds: float, experiments: tuple[str, ...] = tuple(EXPERIMENTS)) -> Iterator[Point]:
-    """Yield the points of every experiment, about `seconds` each."""
-    for name in experiments:
-        build, sizes = EXPERIMENTS[name]
+def measure(seconds: float) -> Iterator[Point]:
+    """Yield the points of every experiment, about `seconds` for each size; the closed form comes first."""
+    for name, (variable, build, sizes) in EXPERIMENTS.items():
         for size in sizes:
             runs = {form: build(size, form == "composed") for form in FORMS}
             times = best_times({form: _with_backward(run) for form, run in runs.items()}, seconds)
             for form, run in runs.items():
-                yield Point(name, size, form, times[form], peak_bytes(_with_backward(run)), kept_bytes(run()))
+                peak, kept = peak_bytes(_with_backward(run)), kept_bytes(run())
+                yield Point(name, variable, size, form, times[form], peak, kept)
 
 
 def _with_backward(run: Callable[[], Tensor]) -> Callable[[], None]:

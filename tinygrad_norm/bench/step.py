@@ -1,6 +1,7 @@
 """A whole training step of a small network: forward, loss, backward, optimizer; and the tape alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy
@@ -8,10 +9,42 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
-from .networks import programs
-from .timing import best_times, torch_if_installed
+from .networks import programs, to_eager
+from .timing import best_times, torch_if_installed, with_default_malloc
 
 BATCH = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program's best time in seconds for a step, and the loss before its first.
+
+    `to_eager` is that time in units of PyTorch's in eager mode, None without PyTorch;
+    `to_eager_default_malloc` the same where freed memory goes back to the system.
+    """
+
+    program: str
+    seconds: float
+    first_loss: float
+    to_eager: float | None
+    to_eager_default_malloc: float | None
+
+
+def measure(seconds: float) -> list[Row]:
+    """Time a step of every program, `seconds` for all, and as long with the default malloc."""
+    steps = contestants()
+    first = {name: function() for name, function in steps.items()}
+    times = best_times(steps, seconds)
+    ratios = to_eager(times)
+    by_default = with_default_malloc(ratios_to_eager, seconds) if ratios else {}
+    return [
+        Row(name, time, first[name], ratios.get(name), by_default.get(name)) for name, time in times.items()
+    ]
+
+
+def ratios_to_eager(seconds: float) -> dict[str, float]:
+    """Return each program's time for a step in units of PyTorch's in eager mode."""
+    return to_eager(best_times(contestants(), seconds))
 
 
 def contestants() -> dict[str, Callable[[], float]]:

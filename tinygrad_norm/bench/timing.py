@@ -1,14 +1,17 @@
 """Timing: contestants take turns, so that a slow second of the machine is slow for all of them.
 
-What is taken is processor time, which other programs on the machine disturb least. Everybody has one
-thread and nobody waits, so on an idle machine it is the time on the wall.
+What is taken is processor time, which other programs on the machine disturb least: with one thread each,
+nobody waits, so on an idle machine it is the time on the wall. Of several threads it would be the sum, so
+with those it is the wall's time that is taken.
 """
 
+import multiprocessing
 import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
 
 import numpy
 
@@ -16,59 +19,85 @@ Contestants = Mapping[str, Callable[[], Any]]
 
 
 def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, float]:
-    """Return each contestant's best processor time in seconds for one call.
+    """Return each contestant's best time in seconds for one call.
 
     They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one call that brings back
     into the caches what the others drove out, then as many timed ones as take about ten milliseconds:
     a training step of 0.5 ms needs ten of them to be as fast as it is in training.
     """
-    calls = {name: _calls_per_round(function) for name, function in contestants.items()}
+    clock = clock_of_calls()
+    calls = {name: _calls_per_round(function, clock) for name, function in contestants.items()}
     best = dict.fromkeys(contestants, float("inf"))
     start, rounds = time.perf_counter(), 0
     while rounds < 10 or time.perf_counter() - start < seconds:
         for name, function in contestants.items():
             n = calls[name]
             function()
-            began = time.process_time()
+            began = clock()
             for _ in range(n):
                 function()
-            best[name] = min(best[name], (time.process_time() - began) / n)
+            best[name] = min(best[name], (clock() - began) / n)
         rounds += 1
     return best
 
 
-def _calls_per_round(function: Callable[[], Any], target: float = 1e-2) -> int:
+def clock_of_calls() -> Callable[[], float]:
+    """Return the clock to take: processor time of one thread, the wall's time of several."""
+    return time.process_time if thread_count() == 1 else time.perf_counter
+
+
+def _calls_per_round(function: Callable[[], Any], clock: Callable[[], float], target: float = 1e-2) -> int:
     function()  # warms caches, compiles, allocates
-    began = time.process_time()
+    began = clock()
     function()
-    return max(1, int(target / max(time.process_time() - began, 1e-9)))
+    return max(1, int(target / max(clock() - began, 1e-9)))
 
 
-SETTINGS = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # Freed memory is kept, so that nobody is charged for page faults that a training loop has once.
-    **dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30)),
-}
-"""The environment of a fair comparison; libraries read it when they are loaded."""
+KEEPING = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
+"""Has glibc keep freed memory, so that nobody is charged for page faults that a training loop has once."""
 
 
-def is_fair() -> bool:
-    """Return whether this process was started with `SETTINGS`."""
-    return all(os.environ.get(name) == value for name, value in SETTINGS.items())
+def settings(threads: int = 1) -> dict[str, str]:
+    """Return the environment of a fair comparison; libraries read it when they are loaded."""
+    names = ("TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**dict.fromkeys(names, str(threads)), **KEEPING}
+
+
+def is_fair(threads: int = 1) -> bool:
+    """Return whether this process was started with `settings(threads)`."""
+    return all(os.environ.get(name) == value for name, value in settings(threads).items())
+
+
+def thread_count() -> int:
+    """Return how many threads this process was given: ours, and PyTorch's too."""
+    return int(os.environ.get("TINYGRAD_NORM_THREADS", "1"))
+
+
+T = TypeVar("T")
+
+
+def with_default_malloc(function: Callable[..., T], *arguments: Any) -> T:
+    """Return function(*arguments), computed in a new process whose malloc gives freed memory back."""
+    kept = {name: os.environ.pop(name) for name in KEEPING if name in os.environ}
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(function, *arguments).result()
+    finally:
+        os.environ.update(kept)
 
 
 def torch_if_installed() -> Any:
-    """Return PyTorch, on one thread, or None."""
+    """Return PyTorch, on as many threads as we have, or None."""
     try:
         import torch
     except ImportError:
         return None
-    torch.set_num_threads(1)
+    torch.set_num_threads(thread_count())
     return torch
 
 
 def environment() -> dict[str, str]:
-    """Return what a reader needs to compare figures: versions, threads, processor."""
+    """Return what a reader needs to compare figures: versions, everyone's threads, processor, clock."""
     torch = torch_if_installed()
     return {
         "processor": _processor(),
@@ -76,7 +105,10 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "torch": torch.__version__ if torch else "not installed",
-        "threads": "1 each" if is_fair() else "as the environment says",
+        "threads": str(thread_count()),
+        "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "not set"),
+        **({"torch threads": str(torch.get_num_threads())} if torch else {}),
+        "clock": "processor time" if thread_count() == 1 else "wall",
     }
 
 

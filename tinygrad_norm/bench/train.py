@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy
 
 from ..data.digits import load_digits
 from ..data.shuffle import permutation
-from .networks import Program, programs
+from .networks import Program, programs, to_eager
+from .timing import clock_of_calls
 
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Run:
-    """A program's best epoch in seconds of processor time, and the mean loss of each epoch."""
+    """A program's best epoch in seconds, also in units of PyTorch's, and the mean loss of each epoch."""
 
     program: str
     seconds: float
+    to_eager: float | None
     losses: tuple[float, ...]
 
 
@@ -32,15 +33,17 @@ def train(epochs: int) -> list[Run]:
     split = load_digits().train
     images, labels = split.images.reshape(len(split), 64) / numpy.float32(split.images.max()), split.labels
     contestants = programs()
+    clock = clock_of_calls()
     best = dict.fromkeys(contestants, float("inf"))
     losses: dict[str, list[float]] = {name: [] for name in contestants}
     for epoch in range(epochs):
         order = permutation(len(labels), epoch)
         for name, program in contestants.items():
-            began = time.process_time()
+            began = clock()
             losses[name].append(_epoch(program, images, labels, order))
-            best[name] = min(best[name], time.process_time() - began)
-    return [Run(name, best[name], tuple(losses[name])) for name in contestants]
+            best[name] = min(best[name], clock() - began)
+    ratios = to_eager(best)
+    return [Run(name, best[name], ratios.get(name), tuple(losses[name])) for name in contestants]
 
 
 def _epoch(program: Program, images: numpy.ndarray, labels: numpy.ndarray, order: numpy.ndarray) -> float:

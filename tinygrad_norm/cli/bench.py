@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
-from ..bench.timing import SETTINGS, best_times, environment, is_fair
+from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 
 
@@ -30,19 +31,25 @@ bench = typer.Typer(cls=_OpsByDefault, no_args_is_help=True)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 Seconds = Annotated[float, typer.Option(help="How long to measure each.", min=0)]
+Threads = Annotated[int, typer.Option(help="For us, BLAS and PyTorch each.", min=1)]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
 Plot = Annotated[Path | None, typer.Option("--plot", help="Draw them to this file (PNG or SVG).")]
 
 
 @bench.callback()
-def _fairly() -> None:
+def _bench() -> None:
     """Measure speed: the same work, interleaved, in one run.
 
     Options without a command are those of ops: bench --backend cupy times all kernels on a GPU.
+    In a file, the tables are Markdown.
     """
-    if not is_fair():  # BLAS and malloc read the environment once, so the work is done by a new process
+
+
+def _fairly(threads: int = 1) -> None:
+    if not is_fair(threads):  # BLAS and malloc read the environment once, so a new process does the work
         command = [sys.executable, "-m", "tinygrad_norm", *sys.argv[1:]]
-        raise typer.Exit(subprocess.run(command, env={**os.environ, **SETTINGS}, check=False).returncode)
+        environment = {**os.environ, **settings(threads)}
+        raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
 @bench.command()
@@ -51,21 +58,26 @@ def ops(
     backend: Annotated[str, typer.Option(help="numpy, or cupy for the kernels on a GPU.")] = "numpy",
     dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)} (on a GPU).")] = "float32",
     seconds: Seconds = 0.5,
+    threads: Threads = 1,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
     """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
 
-    On the CPU, one thread each, ratios below 1 say that ours is faster, and "of a copy" is the time of a
-    copy of as many bytes as the op must move, in units of our time. On a GPU, ratios above 1 say that ours
-    is faster, and GB/s count the bytes that any implementation must move.
+    On the CPU, ratios below 1 say that ours is faster. "default malloc" is the ratio to PyTorch where freed
+    memory goes back to the system, for inputs from 1 MB on. "of a copy" is the time of a copy of as many
+    bytes as the op must move, in units of our time. On a GPU, ratios above 1 say that ours is faster, and
+    GB/s count the bytes that any implementation must move.
     """
     _check_choices(backend, dtype)
+    if backend == "cupy" and threads > 1:
+        raise typer.BadParameter("--threads is for the CPU: leave it out with --backend cupy")
+    _fairly(threads)
     if backend == "cupy":
         _kernels(names or (), dtype, seconds, json, plot)
         return
     from ..bench.ops import benchmark_cases, measure_all
-    from ..bench.pictures import bars
+    from ..bench.pictures import ratios
 
     try:
         benchmark_cases(names or ())
@@ -74,16 +86,16 @@ def ops(
     console = _console()
     with console.status("measuring"):
         rows = list(measure_all(names or (), seconds, dtype))
-    table = Table(
-        "op", "inputs", "µs", "to PyTorch", "to composed", "of a copy", title="forward and backward"
-    )
+    table = _table(console, "op", "inputs", "µs", "to PyTorch", "default malloc", "to composed", "of a copy")
     for row in rows:
-        ratios = map(_ratio, (row.to_torch, row.to_composed, row.bandwidth))
-        table.add_row(row.op, row.case, f"{row.ours * 1e6:.0f}", *ratios)
+        figures = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
+        table.add_row(row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, figures))
     console.print(table)
+    facts = _finish(console, json, rows)
     compared = {f"{row.op} {row.case}": row.to_torch for row in rows if row.to_torch is not None}
-    _finish(console, json, rows)
-    _draw(plot, lambda path: bars(path, compared, "our time / PyTorch's", "forward and backward", 1.0))
+    unit, title = "our time / PyTorch's", f"forward and backward, {dtype}"
+    sides = "ours is faster", "PyTorch is faster"
+    _draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
 
 
 def _check_choices(backend: str, dtype: str) -> None:
@@ -96,49 +108,51 @@ def _check_choices(backend: str, dtype: str) -> None:
 
 
 def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None, plot: Path | None) -> None:
-    from ..bench.pictures import bars
+    from ..bench.pictures import ratios
     from .gpu import measure
 
     bench, rows = measure(_console(), names, dtype, seconds)
     _write(json, bench.environment, rows, copy_rate=bench.clock.copy_rate)
-    ratios = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
-    compared = {name: ratio for name, ratio in ratios.items() if ratio is not None}
-    _draw(plot, lambda path: bars(path, compared, "PyTorch's time / ours", dtype, 1.0))
+    found = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
+    compared = {name: ratio for name, ratio in found.items() if ratio is not None}
+    unit, title = "PyTorch's time / ours", f"kernels on a GPU, {dtype}"
+    sides = "PyTorch is faster", "ours is faster"
+    _draw(plot, lambda path: ratios(path, compared, unit, title, bench.environment, sides))
 
 
 @bench.command()
-def step(seconds: Seconds = 5.0, json: Json = None, plot: Plot = None) -> None:
-    """Time a whole training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam; one thread each."""
+def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: Plot = None) -> None:
+    """Time a whole training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam."""
+    _fairly(threads)
     from ..bench.pictures import bars
-    from ..bench.step import contestants, tape_times
+    from ..bench.step import measure, tape_times
 
     console = _console()
-    steps = contestants()
-    first = {name: function() for name, function in steps.items()}
     with console.status("measuring"):
-        times = best_times(steps, seconds)
+        rows = measure(seconds)
         tape = tape_times(seconds / 5)
-    reference = times.get("PyTorch eager")
-    table = Table("program", "µs per step", "to PyTorch eager", "first loss", title="a whole training step")
-    for name, time in times.items():
-        ratio = _ratio(time / reference if reference else None)
-        table.add_row(name, f"{time * 1e6:.0f}", ratio, f"{first[name]:.6f}")
+    table = _table(console, "program", "µs per step", "to PyTorch eager", "default malloc", "first loss")
+    for row in rows:
+        figures = map(_ratio, (row.to_eager, row.to_eager_default_malloc))
+        table.add_row(row.program, f"{row.seconds * 1e6:.0f}", *figures, f"{row.first_loss:.6f}")
     console.print(table)
     per_op = ", ".join(f"{name} {time * 1e6:.2f} µs" for name, time in tape.items())
     console.print(f"the tape alone, per op forward and backward: {per_op}", highlight=False)
-    rows = [{"program": name, "seconds": time, "first_loss": first[name]} for name, time in times.items()]
-    _finish(console, json, rows, tape=tape)
-    micro = {name: time * 1e6 for name, time in times.items()}
-    _draw(plot, lambda path: bars(path, micro, "µs per step", "a whole training step"))
+    facts = _finish(console, json, rows, tape=tape)
+    micro = {row.program: row.seconds * 1e6 for row in rows}
+    title = "a training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
+    _draw(plot, lambda path: bars(path, micro, "µs per step", title, facts))
 
 
 @bench.command()
 def train(
     epochs: Annotated[int, typer.Option(help="Passes through the 1257 samples.", min=1)] = 20,
+    threads: Threads = 1,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Time training on scikit-learn's digits, with the network of `step`; one thread each."""
+    """Time training on scikit-learn's digits, with the network of `step`."""
+    _fairly(threads)
     from ..bench.pictures import bars
     from ..bench.train import train as train_all
 
@@ -149,67 +163,88 @@ def train(
     except RuntimeError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    reference = next((run.seconds for run in runs if run.program == "PyTorch eager"), None)
-    table = Table("program", "ms per epoch", "to PyTorch eager", "first loss", "last loss", title="training")
+    table = _table(console, "program", "ms per epoch", "to PyTorch eager", "first loss", "last loss")
     for run in runs:
-        ratio = _ratio(run.seconds / reference if reference else None)
         losses = (f"{loss:.6f}" for loss in (run.losses[0], run.losses[-1]))
-        table.add_row(run.program, f"{run.seconds * 1e3:.1f}", ratio, *losses)
+        table.add_row(run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses)
     console.print(table)
-    _finish(console, json, runs)
+    facts = _finish(console, json, runs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
-    _draw(plot, lambda path: bars(path, milli, "ms per epoch", "training on digits"))
+    title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
+    _draw(plot, lambda path: bars(path, milli, "ms per epoch, the best", title, facts))
 
 
 @bench.command()
 def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> None:
     """Measure how time and memory grow with batch, width, depth and sequence: closed form and composed."""
+    _fairly()
     from ..bench.pictures import curves
-    from ..bench.scaling import measure
+    from ..bench.scaling import FORMS, Point, measure
 
     console = _console()
     with console.status("measuring"):
         points = list(measure(seconds))
-    table = Table("experiment", "size", "form", "µs", "peak MB", "kept for backward MB", title="scaling")
-    for p in points:
-        figures = f"{p.seconds * 1e6:.0f}", f"{p.peak / 1e6:.3f}", f"{p.kept / 1e6:.3f}"
-        table.add_row(p.experiment, str(p.size), p.form, *figures)
+    units: dict[str, Callable[[Point], float]] = {
+        "µs": lambda p: p.seconds * 1e6,
+        "peak MB": lambda p: p.peak / 1e6,
+        "kept MB": lambda p: p.kept / 1e6,
+    }
+    table = _table(console, "experiment", "size", *(f"{unit} {form}" for unit in units for form in FORMS))
+    for pair in zip(points[::2], points[1::2], strict=True):
+        figures = (_three_digits(value(p)) for value in units.values() for p in pair)
+        table.add_row(pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *figures)
     console.print(table)
-    _finish(console, json, points)
-    panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    facts = _finish(console, json, points)
+    panels: dict[tuple[str, str, str], dict[tuple[str, bool], list[tuple[float, float]]]] = {}
     for p in points:
-        values = {"µs": p.seconds * 1e6, "peak MB": p.peak / 1e6, "kept MB": p.kept / 1e6}
-        for unit, value in values.items():
-            lines = panels.setdefault(f"{p.experiment}|{unit}", {})
-            lines.setdefault(p.form, []).append((p.size, value))
-    _draw(plot, lambda path: curves(path, panels, 3, "forward and backward"))
+        for unit, value in units.items():
+            label = unit if unit == "µs" else "MB: peak, kept (dashed)"
+            lines = panels.setdefault((p.experiment, p.variable, label), {})
+            lines.setdefault((p.form, unit == "kept MB"), []).append((p.size, value(p)))
+    title = "forward and backward as sizes grow: time, memory at its peak, memory kept for backward"
+    _draw(plot, lambda path: curves(path, panels, 2, title, facts))
 
 
 def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
+def _three_digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _console() -> Console:
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 160)  # a file has room for the whole table
+        console.width = max(console.width, 240)  # a file has room for the whole table
     return console
 
 
-def _finish(console: Console, path: Path | None, rows: Sequence[Any], **more: Any) -> None:
+def _table(console: Console, *columns: str) -> Table:
+    """Return an empty table; in a file it is Markdown, as the docs show it."""
+    return Table(*columns, box=box.HEAVY_HEAD if console.is_terminal else box.MARKDOWN)
+
+
+def _finish(console: Console, path: Path | None, rows: Sequence[Any], **more: Any) -> dict[str, str]:
     """Print what a reader needs to compare the figures; write them, with that, to `path` if given."""
     facts = environment()
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
     _write(path, facts, rows, **more)
+    return facts
 
 
 def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **more: Any) -> None:
     if path is not None:
-        plain = [row if isinstance(row, dict) else dataclasses.asdict(row) for row in rows]
+        saved = {"environment": facts, "rows": [_plain(row) for row in rows], **more}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps({"environment": facts, "rows": plain, **more}, indent=2) + "\n")
+            temporary.write_text(json.dumps(saved, indent=2) + "\n")
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    derived = [name for name, value in vars(type(row)).items() if isinstance(value, property)]
+    return {**dataclasses.asdict(row), **{name: getattr(row, name) for name in derived}}
 
 
 def _draw(path: Path | None, draw: Callable[[Path], None]) -> None:
