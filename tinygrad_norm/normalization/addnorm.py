@@ -23,7 +23,6 @@ the norm, and its two gradients are added in a pass of their own; as one, the su
 is at hand, and ds is added while dx is.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy
@@ -38,6 +37,7 @@ from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, check_normalized_shape, check_vector, check_vectors
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
+from .layout import as_rows, as_vector
 from .moments import check_eps
 from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
 
@@ -204,15 +204,17 @@ class AddLayerNormFunction(Function):
         normalized_shape: Shape,
         eps: float,
     ) -> tuple[Array, Array]:
-        weight, bias = (None if w is None else w.reshape(-1) for w in (weight, bias))
-        y, s, mean, rstd = add_layer_norm_forward(*_rows(normalized_shape, x, z), weight, bias, eps)
+        weight, bias = as_vector(weight), as_vector(bias)
+        rows = as_rows(x, normalized_shape), as_rows(z, normalized_shape)
+        y, s, mean, rstd = add_layer_norm_forward(*rows, weight, bias, eps)
         y, s = y.reshape(x.shape), s.reshape(x.shape)
         self.saved = s, weight, bias, mean, rstd, normalized_shape
         return y, s
 
     def backward(self, dy: Array, ds: Array) -> Gradients:
         s, *rest, normalized_shape = self.saved
-        dx, *affine = add_layer_norm_backward(*_rows(normalized_shape, dy, ds, s), *rest)
+        rows = [as_rows(a, normalized_shape) for a in (dy, ds, s)]
+        dx, *affine = add_layer_norm_backward(*rows, *rest)
         dx = dx.reshape(s.shape)
         return dx, dx, *(None if d is None else d.reshape(normalized_shape) for d in affine)
 
@@ -223,23 +225,19 @@ class AddRMSNormFunction(Function):
     def forward(
         self, x: Array, z: Array, weight: Array | None, *, normalized_shape: Shape, eps: float
     ) -> tuple[Array, Array]:
-        weight = None if weight is None else weight.reshape(-1)
-        y, s, rstd = add_rms_norm_forward(*_rows(normalized_shape, x, z), weight, eps)
+        weight = as_vector(weight)
+        rows = as_rows(x, normalized_shape), as_rows(z, normalized_shape)
+        y, s, rstd = add_rms_norm_forward(*rows, weight, eps)
         y, s = y.reshape(x.shape), s.reshape(x.shape)
         self.saved = s, weight, rstd, normalized_shape
         return y, s
 
     def backward(self, dy: Array, ds: Array) -> Gradients:
         s, weight, rstd, normalized_shape = self.saved
-        dx, dweight = add_rms_norm_backward(*_rows(normalized_shape, dy, ds, s), weight, rstd)
+        rows = [as_rows(a, normalized_shape) for a in (dy, ds, s)]
+        dx, dweight = add_rms_norm_backward(*rows, weight, rstd)
         dx = dx.reshape(s.shape)
         return dx, dx, None if dweight is None else dweight.reshape(normalized_shape)
-
-
-def _rows(normalized_shape: Shape, *arrays: Array) -> list[Array]:
-    """Return the arrays (..., *normalized_shape) as rows (N, D)."""
-    D = math.prod(normalized_shape)
-    return [x.reshape(x.size // D, D) for x in arrays]
 
 
 def add_layer_norm(

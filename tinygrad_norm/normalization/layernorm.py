@@ -23,7 +23,6 @@ Insight: a row keeps its statistics to itself, so training and evaluation are on
 of one is as good as any other; the price is that no feature is ever compared across samples.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy
@@ -32,12 +31,13 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
-from ..backends.rows import column_sums, row_sums, run
+from ..backends.rows import column_sums, number, row_sums, run
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vectors
+from .layout import as_rows, as_vector
 from .moments import center, check_eps, is_extreme
 
 _kernels = CudaSource(__file__, "moments.cuh")
@@ -122,8 +122,9 @@ def _backward_rows(
     dweight = None if weight is None else column_sums(dy_centered, rstd)
     dbias = None if bias is None else column_sums(dy)
     sum_g, sum_g_centered = row_sums(dy, weight), row_sums(dy_centered, weight)
-    centered *= sum_g_centered * (rstd * rstd * (-1 / D))
-    centered += sum_g * (-1 / D)
+    minus_each = number(-1 / D, x)
+    centered *= sum_g_centered * (rstd * rstd * minus_each)
+    centered += sum_g * minus_each
     g = dy if weight is None else xp.multiply(dy, weight, out=dy_centered)
     dx = xp.add(g, centered, out=dy_centered)
     dx *= rstd
@@ -153,19 +154,18 @@ class LayerNormFunction(Function):
         self, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Shape, eps: float
     ) -> Array:
         self.shapes = x.shape, normalized_shape
-        D = math.prod(normalized_shape)
-        rows = x.reshape(x.size // D, D)
-        weight, bias = (None if w is None else w.reshape(D) for w in (weight, bias))
+        rows, weight, bias = as_rows(x, normalized_shape), as_vector(weight), as_vector(bias)
         y, mean, rstd = layer_norm_forward(rows, weight, bias, eps)
         self.saved = rows, weight, bias, mean, rstd
-        return y.reshape(x.shape)
+        return y if rows is x else y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
         x_shape, normalized_shape = self.shapes
-        rows = self.saved[0]
-        dx, *affine = layer_norm_backward(dy.reshape(rows.shape), *self.saved)
-        dweight, dbias = (None if d is None else d.reshape(normalized_shape) for d in affine)
-        return dx.reshape(x_shape), dweight, dbias
+        rows = as_rows(dy, normalized_shape)
+        dx, *affine = layer_norm_backward(rows, *self.saved)
+        if rows is dy:
+            return dx, *affine
+        return dx.reshape(x_shape), *[None if d is None else d.reshape(normalized_shape) for d in affine]
 
 
 def layer_norm(

@@ -21,7 +21,6 @@ Insight: it is LayerNorm without the path through the mean, so only the directio
 the gradient. At eps = 0 a row is √D times its L2 normalization.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy
@@ -30,12 +29,13 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, contiguous, kept_bytes, persistent_blocks, teams, wide, wide_empty
-from ..backends.rows import column_sums, row_sums, run
+from ..backends.rows import column_sums, number, row_sums, run
 from ..backends.teams import BACKWARD_SHAPES
 from ..module import Module, Parameter
 from ..ops.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .checks import Shape, as_shape, check_normalized_shape, check_vectors
+from .layout import as_rows, as_vector
 from .moments import check_eps, is_extreme, mean_square_rsqrt
 
 _kernels = CudaSource(__file__, "moments.cuh")
@@ -95,7 +95,7 @@ def _backward_rows(
         return dx, dweight
     dy_x = xp.multiply(dy, x, out=out)
     dweight = None if weight is None else column_sums(dy_x, rstd)
-    along_x = x * (row_sums(dy_x, weight) * (rstd * rstd * (-1 / D)))
+    along_x = x * (row_sums(dy_x, weight) * (rstd * rstd * number(-1 / D, x)))
     g = dy if weight is None else xp.multiply(dy, weight, out=dy_x)
     dx = xp.add(g, along_x, out=dy_x)
     dx *= rstd
@@ -122,16 +122,17 @@ class RMSNormFunction(Function):
 
     def forward(self, x: Array, weight: Array | None, *, normalized_shape: Shape, eps: float) -> Array:
         self.shapes = x.shape, normalized_shape
-        D = math.prod(normalized_shape)
-        rows = x.reshape(x.size // D, D)
-        weight = None if weight is None else weight.reshape(D)
+        rows, weight = as_rows(x, normalized_shape), as_vector(weight)
         y, rstd = rms_norm_forward(rows, weight, eps)
         self.saved = rows, weight, rstd
-        return y.reshape(x.shape)
+        return y if rows is x else y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
         x_shape, normalized_shape = self.shapes
-        dx, dweight = rms_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        rows = as_rows(dy, normalized_shape)
+        dx, dweight = rms_norm_backward(rows, *self.saved)
+        if rows is dy:
+            return dx, dweight
         return dx.reshape(x_shape), None if dweight is None else dweight.reshape(normalized_shape)
 
 
