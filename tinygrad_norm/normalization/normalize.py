@@ -224,7 +224,7 @@ register(
         Case((distinct(3, 5),), {"p": 1.0, "dim": 1}),
         Case((distinct(2, 3, 4),), {"p": 3.0, "dim": 0}),
         Case((distinct(3, 5),), {"p": 0.5, "dim": 1}),
-        Case((distinct(3, 4),), {"p": math.inf, "dim": -1}),
+        Case((distinct(3, 5),), {"p": math.inf, "dim": -1}),
         Case((distinct(3, 5),), {"p": 3.0, "eps": 100.0}),
         Case(((5,),), {"dim": 0}),
         Case(((3, 1),), {"eps": 1e-3}),
