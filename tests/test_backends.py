@@ -149,3 +149,21 @@ def test_tensors_move_to_the_gpu_and_back():
     moved = x.to("cuda")
     assert moved.device == "cuda"
     assert moved.to("cpu").tolist() == [1.0, 2.0]
+
+
+def test_threads_work_in_a_child_after_a_fork():
+    """A child has the executor of its parent, but not its threads: it would wait for them for ever."""
+    code = """
+import os, warnings, numpy as np, tinygrad_norm as tn
+from tinygrad_norm.backends import rows
+warnings.simplefilter("ignore", DeprecationWarning)
+x = tn.tensor(np.ones((1024, 1024), np.float32))
+with rows.settings(threads=2):
+    tn.nn.functional.layer_norm(x, (1024,))
+    child = os.fork()
+    tn.nn.functional.layer_norm(x, (1024,))
+    if child == 0:
+        os._exit(0)
+print("status", os.waitpid(child, 0)[1])
+"""
+    assert "status 0" in run(code, OPENBLAS_NUM_THREADS="1").stdout

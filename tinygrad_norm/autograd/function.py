@@ -23,7 +23,7 @@ class Function:
     that returns a tuple has several outputs; `backward` then takes one gradient for each, None for
     those in `constants` (integers are constant anyway), zeros where the loss does not reach.
 
-    The class docstring of a primitive is its formula and its derivative, as `explain` shows them.
+    The class docstring is its formula and its derivative, as graphs show the first.
     """
 
     is_view: ClassVar[bool] = False  # the outputs share memory with the first input

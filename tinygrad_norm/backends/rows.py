@@ -142,6 +142,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="rows")
 
 
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def row_sums(x: Array, weight: Array | None = None) -> Array:
     """Return Σ x over each row of x (N, D), as (N, 1); with a weight (D,), Σ weight·x."""
     if type(x) is not numpy.ndarray:

@@ -14,10 +14,14 @@ Backward, for one row, from dy = dL/dy:
     db = Σrows dy      dw = Σrows dy·x̂      g := dL/dx̂ = w·dy
 
     straight   r·g
-    through m  Σg·(-r)·(1/D)                      = -r·mean(g)
-    through r  Σ(g·(x-m)) · (-r³/2) · (2/D)·(x-m) = -r·x̂·mean(g·x̂)
+    through m  Σg·(-r)·(1/D)                      = -r·mean(g)          (r does not move with m: Σ(x-m) = 0)
+    through r  Σ(g·(x-m)) · (-r³/2) · (2/D)·(x-m) = -r·x̂·mean(g·x̂)    (dr/dv = -r³/2, dv/dx = (2/D)·(x-m))
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
+
+and, in sums over x - m, as the code has it (`centered`), so that x̂ need not be made:
+
+    dx = r·(g - Σg/D - (x-m)·r²·Σ(g·(x-m))/D)      dw = Σrows r·dy·(x-m)
 
 Insight: a row keeps its statistics to itself, so training and evaluation are one function and a batch
 of one is as good as any other; the price is that no feature is ever compared across samples.

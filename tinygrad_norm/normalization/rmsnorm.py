@@ -17,6 +17,10 @@ Backward, for one row, from dy = dL/dy:
 
     dx = r·(g - x̂·mean(g·x̂))
 
+and, in sums over x, as the code has it, so that x̂ need not be made:
+
+    dx = r·(g - x·r²·Σ(g·x)/D)      dw = Σrows r·dy·x
+
 Insight: it is LayerNorm without the path through the mean, so only the direction x̂ is removed from
 the gradient. At eps = 0 a row is √D times its L2 normalization.
 """
