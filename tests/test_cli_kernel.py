@@ -3,11 +3,13 @@
 import io
 import shutil
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 import tinygrad_norm.backends.emulator.build as build
+import tinygrad_norm.cli.kernel as cli_kernel
 from tinygrad_norm import backends
 from tinygrad_norm.backends.emulator import Launch
 from tinygrad_norm.cli import app
@@ -29,8 +31,28 @@ def test_launches_bytes_and_agreement():
     assert "layer_norm_backward" in result.output
     # x, weight and bias twice, y and dy, dx, dweight and dbias, 4 bytes each
     assert f"{4 * (2 * 48 + 2 * 32 + 48):,}" in result.output
-    difference = float(result.output.strip().rsplit(" ", 1)[1])
-    assert 0 < difference < 1e-5
+    difference, verdict = result.output.strip().split("\n")[-2:]
+    assert 0 < float(difference.rsplit(" ", 1)[1]) < 1e-5
+    assert verdict == "ok (allowed 2e-05)"
+
+
+@needs_compiler
+@pytest.mark.parametrize("wrong", [1.1, float("nan")])
+def test_a_result_that_is_not_numpys_is_named_and_ends_with_status_1(monkeypatch, wrong):
+    original = cli_kernel.evaluate
+
+    def evaluate(op, form, case, dtype=np.float64):
+        result = original(op, form, case, dtype)
+        if dtype == np.float64:
+            result.gradients[1] *= wrong
+        return result
+
+    monkeypatch.setattr(cli_kernel, "evaluate", evaluate)
+    result = kernel("layer_norm", "--case", "0")
+    assert result.exit_code == 1
+    assert "DISAGREES in dweight by" in result.output
+    assert "dinput" not in result.output
+    assert "ok (" not in result.output
 
 
 def test_no_name_and_no_number_is_cut_off_in_a_narrow_terminal():

@@ -11,8 +11,12 @@ from rich.table import Table
 from ..backends import use_backend
 from ..backends.emulator import KernelError, Launch, record, schedule
 from ..learn.check import Result, evaluate
+from ..learn.dot import argument_names
 from ..registry import Case, Op
 from .names import find_op
+
+TOLERANCE = 2e-5
+"""Three times the largest rounding error in float32 of any registered case, a transformer layer's."""
 
 
 def kernel(
@@ -28,8 +32,8 @@ def kernel(
     """Run an op's CUDA kernels on the CPU, forward and backward, in float32.
 
     Prints every launch with its shape and the bytes that its threads ask for, the time that the CPU takes
-    to run it, and how far the results are from NumPy's in float64. Races and accesses out of bounds end it
-    with an explanation.
+    to run it, and how far the results are from NumPy's in float64. Exits with status 1 where that is more
+    than rounding. Races and accesses out of bounds end it with an explanation.
     """
     op = find_op(name)
     chosen = _choose(op, case)
@@ -53,14 +57,20 @@ def kernel(
         return
     console.print(_table(launches))
     moved, floor = sum(map(_bytes, launches)), _floor(result, chosen)
+    found = _differences(op, result, reference)
+    wrong = [f"{name} by {value:.1e}" for name, value in found.items() if not value <= TOLERANCE]
     for line in (
         f"{name} of {' '.join(str(chosen).split())}",
         f"threads ask for {moved:,} bytes; every input read once and every result written once are "
         f"{floor:,}: {moved / floor:.1f} times that, part of it from caches",
-        f"largest difference from NumPy in float64, relative to the largest value: "
-        f"{_difference(result, reference):.1e}",
+        f"largest difference from NumPy in float64, relative to the largest value: {max(found.values()):.1e}",
+        f"DISAGREES in {', '.join(wrong)} (allowed {TOLERANCE:.0e})"
+        if wrong
+        else f"ok (allowed {TOLERANCE:.0e})",
     ):
         console.print(line, highlight=False, soft_wrap=True)
+    if wrong:
+        raise typer.Exit(1)
 
 
 def _choose(op: Op, case: int | None) -> Case:
@@ -102,9 +112,25 @@ def _floor(result: Result, case: Case) -> int:
     return 4 * (2 * inputs + 2 * values + gradients)
 
 
-def _difference(result: Result, reference: Result) -> float:
-    pairs = [
-        *zip(result.values, reference.values, strict=True),
-        *((result.gradients[i], dx) for i, dx in reference.gradients.items()),
-    ]
-    return max(float(abs(a - b).max(initial=0) / max(abs(b).max(initial=0), 1)) for a, b in pairs)
+def _differences(op: Op, result: Result, reference: Result) -> dict[str, float]:
+    """Return the largest difference in every output and gradient, relative to its largest value, at least 1.
+
+    It is infinite where shapes differ, or only one is finite.
+    """
+    names = op.inputs or argument_names(op.function, max(reference.gradients, default=0) + 1)
+    outputs = ["y"] if len(reference.values) == 1 else [f"y[{k}]" for k in range(len(reference.values))]
+    pairs = dict(zip(outputs, zip(result.values, reference.values, strict=True), strict=True))
+    pairs |= {f"d{names[i]}": (result.gradients[i], dx) for i, dx in reference.gradients.items()}
+    return {name: _difference(a, b) for name, (a, b) in pairs.items()}
+
+
+def _difference(a: numpy.ndarray, b: numpy.ndarray) -> float:
+    if a.shape != b.shape:
+        return numpy.inf
+    a, b = a.astype(numpy.float64), b.astype(numpy.float64)
+    scale = max(abs(b[numpy.isfinite(b)]).max(initial=0), 1)
+    differs = ~((a == b) | (numpy.isnan(a) & numpy.isnan(b)))
+    a, b = a[differs], b[differs]
+    if not (numpy.isfinite(a).all() and numpy.isfinite(b).all()):
+        return numpy.inf
+    return float(abs(a - b).max(initial=0) / scale)
