@@ -4,7 +4,6 @@ closed form == composed == finite differences, in every dtype and on every backe
 calls refused. Losses are contracted with a random dy (learn/check.py): y.sum() would see nothing.
 """
 
-import functools
 import warnings
 
 import numpy as np
@@ -23,7 +22,7 @@ from tinygrad_norm.learn.check import (
     numeric_error,
     relative_error,
 )
-from tinygrad_norm.registry import REGISTRY
+from tinygrad_norm.registry import REGISTRY, Op
 
 OPS = [pytest.param(op, id=op.name) for op in REGISTRY.values()]
 
@@ -33,12 +32,12 @@ def label(op, case, *more):
     return "-".join(words).replace("×", "x").replace("–", "None")  # pytest would escape them
 
 
-def cases(choose=lambda op: True):
+def cases(choose=lambda op, case: True):
     chosen = [
         pytest.param(op, case, id=label(op, case))
         for op in REGISTRY.values()
-        if choose(op)
         for case in op.cases
+        if choose(op, case)
     ]
     return pytest.mark.parametrize(("op", "case"), chosen)
 
@@ -57,7 +56,7 @@ def test_importing_the_package_registers_everything():
     assert {"matmul", "batch_norm", "layer_norm", "rms_norm", "group_norm", "instance_norm"} <= set(REGISTRY)
 
 
-@cases(lambda op: op.composed is not None)
+@cases(lambda op, case: op.composed is not None)
 def test_closed_form_equals_composed(op, case, backend):
     found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
     assert max(found.values()) <= COMPOSED_TOLERANCE, found
@@ -98,9 +97,9 @@ def test_backends_agree(op, case):
     assert max(found.values()) <= COMPOSED_TOLERANCE, found
 
 
-@cases(lambda op: op.torch)
+@cases(Op.is_in_torch)
 def test_equals_pytorch(op, case, torch):
-    function = functools.reduce(getattr, op.torch.split(".")[1:], torch)
+    function = op.torch_function(torch)
     inputs = [
         None if drawn is None else torch.tensor(drawn[0], requires_grad=drawn[1]) for drawn in case.draw()
     ]

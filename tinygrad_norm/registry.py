@@ -5,6 +5,8 @@ An `Op` names its ways to compute one thing; its `Case`s say on which inputs the
 gradcheck`, the benchmarks and the tables of the docs need no list of their own.
 """
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,7 +118,8 @@ class Op:
     title       its name in prose
     paper       "Authors year, arXiv:id", or empty
     pool        which entries share one statistic, or empty
-    torch       dotted name of the same function in PyTorch, called with the same arguments; or empty
+    torch       the same function in PyTorch, called with the same arguments: its dotted name, or a function
+                of the module `torch` and the arguments, for the cases whose options it takes; or empty
     bench       cases at the sizes worth timing
     """
 
@@ -130,7 +133,7 @@ class Op:
     title: str = ""
     paper: str = ""
     pool: str = ""
-    torch: str = ""
+    torch: str | Callable[..., Any] = ""
     bench: tuple[Case, ...] = ()
 
     def call(
@@ -141,6 +144,18 @@ class Op:
         if not self.inputs:
             return function(*tensors, **options)
         return function(**dict(zip(self.inputs, tensors, strict=False)), **options)
+
+    def torch_function(self, torch: Any) -> Callable[..., Any]:
+        """Return PyTorch's function, which `torch` says how to find in the module `torch`."""
+        if isinstance(self.torch, str):
+            return functools.reduce(getattr, self.torch.split(".")[1:], torch)
+        return functools.partial(self.torch, torch)
+
+    def is_in_torch(self, case: Case) -> bool:
+        """Return whether PyTorch has the op, with the options of this case."""
+        if isinstance(self.torch, str):
+            return bool(self.torch)
+        return case.options.keys() <= inspect.signature(self.torch).parameters.keys()
 
 
 REGISTRY: dict[str, Op] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -147,10 +146,9 @@ def _dy(y: numpy.ndarray) -> numpy.ndarray:
 
 def _torch_run(op: Op, case: Case, drawn: list[Any]) -> Callable[[], Any] | None:
     torch = torch_if_installed()
-    if torch is None or not op.torch:
+    if torch is None or not op.is_in_torch(case):
         return None
-    module, name = op.torch.rsplit(".", 1)
-    function = getattr(importlib.import_module(module), name)
+    function = op.torch_function(torch)
     tensors = [
         None if pair is None else torch.from_numpy(pair[0].copy()).requires_grad_(pair[1]) for pair in drawn
     ]

@@ -58,6 +58,7 @@ from .timesteps import (
     scale_rows,
     sum_biases,
     time_order,
+    torch_layer,
     trajectory,
     zeros_for_none,
 )
@@ -338,6 +339,10 @@ def _run_ones(
     return gru_layer(ones(x), ones(hx), ones(weight_ih), ones(weight_hh), ones(bias_ih), **options)
 
 
+def _in_torch(torch: Any, input: Any, hx: Any, *weights: Any, reverse: bool = False) -> Any:
+    return torch_layer(torch.gru, input, (hx,), weights, reverse)
+
+
 register(
     name="gru",
     function=gru_layer,
@@ -362,6 +367,7 @@ register(
     kind="block",
     title="GRU",
     paper="Cho et al. 2014, arXiv:1406.1078",
+    torch=_in_torch,
     bench=(Case(((32, 32, 128), (32, 128), *recurrent_weights(384, 128, 128, biases=True))),),
 )
 register(

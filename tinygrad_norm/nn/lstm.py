@@ -59,6 +59,7 @@ from .timesteps import (
     scale_rows,
     sum_biases,
     time_order,
+    torch_layer,
     trajectory,
     zeros_for_none,
 )
@@ -417,6 +418,10 @@ def _run_ones(
     return lstm_layer(ones(x), hx, ones(weight_ih), ones(weight_hh), ones(bias_ih), **options)
 
 
+def _in_torch(torch: Any, input: Any, h0: Any, c0: Any, *weights: Any, reverse: bool = False) -> Any:
+    return torch_layer(torch.lstm, input, (h0, c0), weights, reverse)
+
+
 register(
     name="lstm",
     function=_flat(lstm_layer),
@@ -450,6 +455,7 @@ register(
     kind="block",
     title="LSTM",
     paper="Hochreiter, Schmidhuber 1997",
+    torch=_in_torch,
     bench=(
         Case(((32, 32, 128), (32, 128), (32, 128), *recurrent_weights(512, 128, 128, biases=True))),
         Case(((8, 64, 8), (64, 64), (64, 64), *recurrent_weights(256, 8, 64, biases=True))),

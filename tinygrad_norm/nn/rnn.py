@@ -48,6 +48,7 @@ from .timesteps import (
     recurrent_weights,
     sum_biases,
     time_order,
+    torch_layer,
     trajectory,
     zeros_for_none,
 )
@@ -353,6 +354,12 @@ def _cell_errors(cell: Callable[..., Tensor]) -> tuple[ErrorCase, ...]:
     )
 
 
+def _in_torch(
+    torch: Any, input: Any, hx: Any, *weights: Any, reverse: bool = False, nonlinearity: str = "tanh"
+) -> Any:
+    return torch_layer(getattr(torch, f"rnn_{nonlinearity}"), input, (hx,), weights, reverse)
+
+
 register(
     name="rnn",
     function=rnn_layer,
@@ -389,6 +396,7 @@ register(
     kind="block",
     title="RNN",
     paper="Elman 1990",
+    torch=_in_torch,
     bench=(Case(((32, 32, 128), (32, 128), *recurrent_weights(128, 128, 128, biases=True))),),
 )
 for _cell, _nonlinearity in ((rnn_tanh_cell, "tanh"), (rnn_relu_cell, "relu")):

@@ -29,6 +29,7 @@ one step to the next. All others are as parallel as those of a linear layer.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy
 
@@ -229,3 +230,30 @@ def recurrent_weights(K: int, D: int, H: int, biases: bool = False) -> tuple[Inp
     """Return the weights of a case, drawn as layers draw them: gates that are saturated hide mistakes."""
     shapes = (K, D), (K, H), *([(K,)] * 2 if biases else ())
     return tuple([uniform(-(H**-0.5), H**-0.5, *shape) for shape in shapes])
+
+
+def torch_layer(
+    layer: Callable[..., Any],
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    reverse: bool = False,
+) -> tuple[Any, ...]:
+    """Call PyTorch's `layer` of (input, hx, params, ...) as ours: without an axis of layers and directions.
+
+    `weights` are weight_ih, weight_hh, and of bias_ih, bias_hh, weight_hr those that there are, or None.
+    """
+    weight_ih, weight_hh, *rest = weights
+    bias_ih, bias_hh, weight_hr = rest + [None] * (3 - len(rest))
+    sizes = weight_hh.shape[1], (weight_hh if weight_hr is None else weight_hr).shape[1]
+    hx = [
+        x.new_zeros(1, x.shape[1], size) if s is None else s[None]
+        for s, size in zip(states, sizes, strict=False)
+    ]
+    biased = bias_ih is not None or bias_hh is not None
+    biases = [x.new_zeros(len(weight_ih)) if b is None else b for b in (bias_ih, bias_hh)] if biased else []
+    params = [weight_ih, weight_hh, *biases, *([] if weight_hr is None else [weight_hr])]
+    num_layers, dropout, train, bidirectional, batch_first = 1, 0.0, True, False, False
+    options = biased, num_layers, dropout, train, bidirectional, batch_first
+    y, *last = layer(x.flip(0) if reverse else x, hx if len(hx) > 1 else hx[0], params, *options)
+    return (y.flip(0) if reverse else y, *(s[0] for s in last))

@@ -24,6 +24,7 @@ is at hand, and ds is added while dx is.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy
 
@@ -323,6 +324,27 @@ class AddRMSNorm(RMSNorm):
 
 _SHAPES = ((64, 64), (512, 768), (4096, 1024))
 
+
+def _torch_layer_norm(
+    torch: Any,
+    input: Any,
+    residual: Any,
+    weight: Any,
+    bias: Any,
+    normalized_shape: Shape,
+    eps: float = 1e-5,
+) -> Any:
+    s = input + residual
+    return torch.nn.functional.layer_norm(s, normalized_shape, weight, bias, eps), s
+
+
+def _torch_rms_norm(
+    torch: Any, input: Any, residual: Any, weight: Any, normalized_shape: Shape, eps: float | None = None
+) -> Any:
+    s = input + residual
+    return torch.nn.functional.rms_norm(s, normalized_shape, weight, eps), s
+
+
 register(
     name="add_layer_norm",
     function=add_layer_norm,
@@ -359,6 +381,7 @@ register(
     title="Residual sum + LayerNorm",
     paper="Xiong et al. 2020, arXiv:2002.04745",
     pool="the last axes of each sample",
+    torch=_torch_layer_norm,
     bench=tuple(Case((s, s, s[-1:], s[-1:]), {"normalized_shape": s[-1:]}) for s in _SHAPES),
 )
 register(
@@ -388,5 +411,6 @@ register(
     title="Residual sum + RMSNorm",
     paper="Xiong et al. 2020, arXiv:2002.04745",
     pool="the last axes of each sample, no mean",
+    torch=_torch_rms_norm,
     bench=tuple(Case((s, s, s[-1:]), {"normalized_shape": s[-1:]}) for s in _SHAPES),
 )

@@ -29,6 +29,7 @@ along Ŵ: the layer cannot gain by scaling W up.
 """
 
 import math
+from typing import Any
 
 import numpy
 
@@ -215,6 +216,11 @@ def _ones(*shape: int) -> Tensor:
     return Tensor(numpy.ones(shape))
 
 
+def _in_torch(torch: Any, weight: Any, u: Any, v: Any, dim: int = 0) -> Any:
+    matrix = weight.movedim(dim, 0).flatten(1)
+    return weight / torch.dot(u, torch.mv(matrix, v))  # as its parametrization does between power iterations
+
+
 register(
     name="spectral_norm",
     function=spectral_norm,
@@ -244,5 +250,6 @@ register(
     title="SpectralNorm",
     paper="Miyato et al. 2018, arXiv:1802.05957",
     pool="the whole weight: its largest singular value",
+    torch=_in_torch,
     bench=tuple(Case((s, _constant(s[0]), _constant(s[1]))) for s in ((128, 64), (512, 768), (4096, 1024))),
 )
