@@ -5,14 +5,17 @@ import itertools
 import json
 import os
 import pickle
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import tinygrad_norm as tn
+import tinygrad_norm.cli.bench as cli_bench
 from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.bench import ops, pictures, scaling, step, timing, train
 from tinygrad_norm.bench.networks import mlp, programs
@@ -182,9 +185,9 @@ def test_an_op_without_benchmark_sizes_is_refused(fair):
 
 def test_step(fair, tmp_path):
     pytest.importorskip("torch")
-    result = run("step", "--seconds", 0, "--json", tmp_path / "a" / "step.json")
+    result = run("step", "--seconds", 0, "--json", tmp_path / "step.json")
     assert result.exit_code == 0, result.output
-    saved = json.loads((tmp_path / "a" / "step.json").read_text())
+    saved = json.loads((tmp_path / "step.json").read_text())
     rows = saved["rows"]
     assert rows[0]["program"] == "tinygrad_norm"
     np.testing.assert_allclose([row["first_loss"] for row in rows], rows[0]["first_loss"], rtol=1e-5)
@@ -350,7 +353,8 @@ def test_pictures_of_ratios(drawn, tmp_path, suffix):
     assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
 
 
-def test_a_picture_of_what_pytorch_has_not(fair, drawn, tmp_path):
+def test_a_picture_without_pytorch(fair, drawn, monkeypatch, tmp_path):
+    hide(monkeypatch, "torch")
     result = run("ops", "rnn", "--seconds", 0, "--plot", tmp_path / "p.png")
     assert result.exit_code == 0, result.output
     assert not drawn[0].axes[0].patches
@@ -444,8 +448,41 @@ def test_the_unfair_start_themselves_anew(monkeypatch):
         started.clear()
         assert run(*words).exit_code == 7
         assert started["env"].items() >= timing.settings().items()
-        assert started["command"][1:3] == ["-m", "tinygrad_norm"]
+        assert started["command"] == [sys.executable, *sys.orig_argv[1:]]
     assert {"TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"} <= set(timing.settings())
+
+
+def test_a_package_of_this_name_in_the_current_folder_is_not_what_is_started_anew(tmp_path):
+    (tmp_path / "tinygrad_norm").mkdir()
+    (tmp_path / "tinygrad_norm" / "__main__.py").write_text("print('another package')")
+    environment = {name: value for name, value in os.environ.items() if name not in timing.settings()}
+    environment["PYTHONPATH"] = str(Path(tn.__file__).parents[1])
+    command = [sys.executable, "-P", "-m", "tinygrad_norm", "bench", "ops", "softmx"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "softmx" in done.stderr
+    assert "another package" not in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--plot", "--json"])
+@pytest.mark.parametrize("command", ["ops", "step", "train", "scaling"])
+def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+    fair, monkeypatch, tmp_path, command, option
+):
+    if option == "--plot":
+        pytest.importorskip("matplotlib")
+    monkeypatch.setattr(cli_bench, "_fairly", None)  # to call it would raise
+    (tmp_path / "folder.svg").mkdir()
+    (tmp_path / "file").write_text("precious")
+    wrong = {"missing/b.svg": "make", "folder.svg": "is a folder", "file/b.svg": "is in no folder"}
+    if option == "--plot":
+        wrong["b.xyz"] = "must end in .png or .svg"
+    for path, message in wrong.items():
+        result = run(command, option, tmp_path / path)
+        assert result.exit_code == 2
+        assert message in result.output
+        assert option in result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.svg"]
 
 
 @pytest.mark.parametrize("words", [("ops", "softmax"), ("step",), ("train",)])

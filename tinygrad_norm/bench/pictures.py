@@ -110,4 +110,4 @@ def _save(figure: Any, path: Path) -> None:
         "font.sans-serif": ["DejaVu Sans"],
     }
     with matplotlib.rc_context(steady), replacing(path) as temporary:
-        figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(temporary, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

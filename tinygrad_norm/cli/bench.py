@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
+from .paths import new_file, new_picture
 
 
 class _OpsByDefault(TyperGroup):
@@ -32,8 +33,12 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 Seconds = Annotated[float, typer.Option(help="How long to measure each.", min=0)]
 Threads = Annotated[int, typer.Option(help="For us, BLAS and PyTorch each.", min=1)]
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw them to this file (PNG or SVG).")]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Write the figures to this file too.", callback=new_file)
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", help="Draw them to this file (PNG or SVG).", callback=new_picture)
+]
 
 
 @bench.callback()
@@ -47,7 +52,7 @@ def _bench() -> None:
 
 def _fairly(threads: int = 1) -> None:
     if not is_fair(threads):  # BLAS and malloc read the environment once, so a new process does the work
-        command = [sys.executable, "-m", "tinygrad_norm", *sys.argv[1:]]
+        command = [sys.executable, *sys.orig_argv[1:]]
         environment = {**os.environ, **settings(threads)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
@@ -240,6 +245,7 @@ def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **m
         saved = {"environment": facts, "rows": [_plain(row) for row in rows], **more}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(saved, indent=2) + "\n")
+        typer.echo(f"figures in {path}")
 
 
 def _plain(row: Any) -> dict[str, Any]:
@@ -248,10 +254,6 @@ def _plain(row: Any) -> dict[str, Any]:
 
 
 def _draw(path: Path | None, draw: Callable[[Path], None]) -> None:
-    if path is None:
-        return
-    try:
+    if path is not None:
         draw(path)
-    except ImportError:
-        typer.echo("error: --plot needs matplotlib: pip install 'tinygrad_norm[plot]'", err=True)
-        raise typer.Exit(2) from None
+        typer.echo(f"picture in {path}")

@@ -9,6 +9,7 @@ import typer
 
 from ..learn.draw_op import draw_op
 from .names import find_op
+from .paths import new_file
 
 
 class Form(StrEnum):
@@ -37,12 +38,14 @@ def draw(
     if not 0 <= case < len(op.cases):
         listed = "; ".join(f"{i}: {one}" for i, one in enumerate(op.cases))
         raise typer.BadParameter(f"{name} has no case {case}. Its cases are {listed}", param_hint="--case")
+    out = out or Path(f"{name}.svg")
+    new_file(out)
     both = ("closed",) if op.composed is None else ("composed", "closed")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             drawing = draw_op(op, op.cases[case], both if form is Form.both else (form,), backward=not before)
-            path = drawing.save(out or Path(f"{name}.svg"))
+            path = drawing.save(out)
         except (ValueError, OSError) as error:
             raise typer.BadParameter(str(error)) from None
     for warning in caught:
