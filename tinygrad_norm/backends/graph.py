@@ -82,6 +82,9 @@ class Graph:
 
         cupy: Any = load_cupy()
         self._cuda = cupy.cuda
+        self._step = step  # and with it the arrays that it works on: a replay knows their addresses only
+        self._numbers: list[Array] = []
+        self._asked = 0  # how many of them the run under way has been given
         self._inputs: list[tuple[Array, Callable[[], float]]] = []
         self._followers: list[Callable[[], None]] = []
         self.capturing = False
@@ -91,23 +94,23 @@ class Graph:
         cupy.cuda.Device().synchronize()
         with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
             for _ in range(warm_up):
-                self._run(step)
+                self._run()
             self._stream.synchronize()
-            self._graph = self._captured(step)
+            self._graph = self._captured()
 
-    def _run(self, step: Callable[[], None]) -> None:
+    def _run(self) -> None:
         global _current
-        _current = self
+        _current, self._asked = self, 0
         try:
-            step()
+            self._step()
         finally:
             _current = None
 
-    def _captured(self, step: Callable[[], None]) -> Any:
+    def _captured(self) -> Any:
         self._stream.begin_capture()
         self.capturing = True
         try:
-            self._run(step)
+            self._run()
         except Exception as error:
             self._abandon()
             raise RuntimeError(
@@ -125,8 +128,23 @@ class Graph:
             return
 
     def number(self, like: Array, dtype: str, read: Callable[[], float]) -> Array:
-        """Return an array () beside `like`, for the step under way: every run finds `read()` in it."""
-        array = namespace(like).empty((), dtype)
+        """Return an array () beside `like`, for the step under way: every run finds `read()` in it.
+
+        The host writes there before a replay begins. Memory that the pool hands out during the capture
+        may be an earlier node's too, so these arrays are made in the runs to warm up, and kept.
+
+        Raises:
+            RuntimeError: for another number than in the run before, while the step is captured.
+        """
+        k, self._asked = self._asked, self._asked + 1
+        if [array.dtype for array in self._numbers[k : k + 1]] != [dtype]:
+            if self.capturing:
+                raise RuntimeError(
+                    "an optimizer updates parameters that it left alone in the run before: let the step warm "
+                    "up until it does the same every time"
+                )
+            self._numbers[k:] = [namespace(like).empty((), dtype)]
+        array = self._numbers[k]
         if self.capturing:
             self._inputs.append((array, read))
         else:

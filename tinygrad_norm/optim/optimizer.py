@@ -116,7 +116,7 @@ class Optimizer:
             step = places[0].updates + 1
             now = Now(step, float(group["lr"]), step == 1)
             if graph is not None:
-                now = self._now_in_memory(graph, group, places)
+                now = self._now_in_memory(graph, group, buffer, places)
             flat = buffer.values, buffer.gradients, *moments
             if len(places) < len(buffer.places):
                 flat = tuple([array[places[0].start : places[-1].stop] for array in flat])
@@ -126,14 +126,19 @@ class Optimizer:
             else:
                 graph.follow(partial(_updated, places, bool(names)))
 
-    def _now_in_memory(self, graph: Graph, group: dict[str, Any], places: Sequence[Place]) -> Now:
+    def _now_in_memory(
+        self, graph: Graph, group: dict[str, Any], buffer: FlatBuffer, places: Sequence[Place]
+    ) -> Now:
         layout, like, step = self._layout, places[0].values, places[0].updates
+        gradients = buffer.gradients
 
         def lr() -> float:
-            if self._layout is not layout or any(p.parameter.array is not p.values for p in places):
+            settled = self._layout is layout and buffer.gradients is gradients
+            if not settled or any(p.parameter.array is not p.values for p in places):
                 raise RuntimeError(
-                    "parameters or state of an optimizer have moved since its step was captured (a state "
-                    "was loaded, data assigned, a group added): make a new Graph"
+                    "parameters, gradients or state of an optimizer have moved since its step was captured (a "
+                    "state was loaded, data assigned, a group added, a gradient kept over a step outside of "
+                    "the graph): make a new Graph"
                 )
             return float(group["lr"])
 
