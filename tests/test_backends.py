@@ -110,6 +110,22 @@ def test_every_rung_of_the_ladder_says_what_to_do(with_cupy, cupy, message):
     assert tn.tensor([1.0]).device == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("import fastrlock_of_another_python", "ModuleNotFoundError: No module named 'fastrlock_of"),
+        ("raise ImportError('a page of advice') from OSError('libcuda.so')", r"\(OSError: libcuda\.so\)"),
+        ("raise AttributeError('numpy.float_')", r"\(AttributeError: numpy\.float_\)"),
+    ],
+)
+def test_a_broken_cupy_is_not_called_missing(with_cupy, monkeypatch, tmp_path, line, message):
+    (tmp_path / "cupy.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(RuntimeError, match=f"is installed, but cannot be imported .*{message}.*uninstall"):
+        tn.use_backend("cupy")
+
+
 def test_a_usable_cupy_is_accepted_and_the_choice_is_put_back(with_cupy):
     with_cupy(fake_cupy())
     with tn.use_backend("cupy") as backend:

@@ -17,10 +17,17 @@ def load_cupy() -> ModuleType:
     """
     try:
         cupy: Any = importlib.import_module("cupy")
-    except ImportError as error:
+    except Exception as error:  # a wheel for another Python, CUDA or NumPy fails in many ways
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise RuntimeError(
+                "the cupy backend needs CuPy, which is not installed: "
+                "pip install 'tinygrad_norm[cuda13]' (or [cuda12] for an older driver)"
+            ) from error
+        reason = error.__cause__ or error  # CuPy wraps the cause in a page of advice
         raise RuntimeError(
-            "the cupy backend needs CuPy, which is not installed: "
-            "pip install 'tinygrad_norm[cuda13]' (or [cuda12] for an older driver)"
+            f"CuPy is installed, but cannot be imported ({type(reason).__name__}: {reason}): pip uninstall "
+            "every package that `pip list` shows as cupy…, then pip install 'tinygrad_norm[cuda13]' (or "
+            "[cuda12] for an older driver)"
         ) from error
     runtime = cupy.cuda.runtime
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()

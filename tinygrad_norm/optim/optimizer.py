@@ -136,9 +136,9 @@ class Optimizer:
             settled = self._layout is layout and buffer.gradients is gradients
             if not settled or any(p.parameter.array is not p.values for p in places):
                 raise RuntimeError(
-                    "parameters, gradients or state of an optimizer have moved since its step was captured (a "
-                    "state was loaded, data assigned, a group added, a gradient kept over a step outside of "
-                    "the graph): make a new Graph"
+                    "parameters, gradients or state of an optimizer have moved since its step was captured "
+                    "(a state was loaded, data assigned, a group added, a gradient kept over a step outside "
+                    "of the graph): make a new Graph"
                 )
             return float(group["lr"])
 
