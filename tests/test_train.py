@@ -3,14 +3,17 @@
 import csv
 import json
 import os
+import re
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.cli import app
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
 
@@ -201,11 +204,80 @@ def test_a_finished_run_is_never_overwritten(tmp_path):
     assert "--resume" in result.output
 
 
-def test_resume_takes_no_other_option(tmp_path):
+def test_resume_takes_the_options_of_the_run_and_says_that_it_is_finished(tmp_path):
+    Run(Config(epochs=1, lr=0.01), tmp_path / "run").train()
+    same = ("--epochs", 1, "--lr", 0.01, "--norm", "batch", "--out", tmp_path / "run")
+    result = invoke("digits", "--resume", tmp_path / "run", *same)
+    assert result.exit_code == 0, result.output
+    assert "already finished (1 of 1 epochs)" in result.output
+    assert "continuing" not in result.output
+    assert "test accuracy:" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "3"], "with --epochs 1 and cannot continue with 3, as its learning rate falls to 0"),
+        (["--lr", "0.1"], "leave out --lr, or begin a new run"),
+        (["idx"], "begun with the dataset digits"),
+        (["--out", "elsewhere"], "leave out --out"),
+    ],
+)
+def test_resume_takes_no_other_option(tmp_path, arguments, message):
     Run(Config(epochs=1), tmp_path / "run").train()
-    result = invoke("--resume", tmp_path / "run", "--epochs", 3)
+    result = invoke(*arguments, "--resume", tmp_path / "run")
     assert result.exit_code == 2
-    assert "leave out --epochs" in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())
+
+
+def test_a_file_and_a_checkpoint_that_may_not_be_read_are_not_resumed(tmp_path, monkeypatch):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    result = invoke("--resume", tmp_path / "run" / "config.json")
+    assert result.exit_code == 2
+    assert "is a file: --resume names the folder" in " ".join(result.output.split())
+    original = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == "checkpoint.safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "checkpoint.safetensors cannot be read: Permission denied" in " ".join(result.output.split())
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="takes a folder in which nobody can write")
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("file/run", "file/run cannot be made: Not a"), ("/proc/self", "no file can be written in /proc/self")],
+)
+def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch, out, message):
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Run, "_step", None)  # to call it would raise
+    result = invoke("digits", "--out", out)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Errno" not in result.output
+
+
+def test_the_defaults_are_told_in_the_help_and_when_a_run_begins(tmp_path):
+    told = " ".join(re.sub("│", "", invoke("--help").output).split())
+    for model in ("mlp, cnn", "rnn, lstm, gru"):
+        assert f"{model}: " in told
+    assert "batch normalization, 30 epochs, lr 0.003, batch size 64, adam" in told
+    assert "transformer: layer normalization before each step, 6 epochs, lr 0.003, batch size 8" in told
+    result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
+    assert "1 epochs, lr 0.003, batch size 64, adam, seed 0; results in" in result.output
+
+
+def test_a_pipe_gets_lines_within_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(cli_train, "PLAIN_INTERVAL", 0.0)
+    result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
+    lines = re.findall(r"^epoch 1, step \d+/20  loss \d\.\d+  accuracy", result.output, re.MULTILINE)
+    assert len(lines) == 20
 
 
 def test_a_loss_that_explodes_is_an_error_not_a_nan(tmp_path):

@@ -29,6 +29,7 @@ def _options(
     pass
 
 
-for command in (train.train, gradcheck.gradcheck, draw.draw, kernel.kernel):
+app.command(epilog=train.DEFAULTS)(train.train)
+for command in (gradcheck.gradcheck, draw.draw, kernel.kernel):
     app.command()(command)
 app.add_typer(bench.bench, name="bench")

@@ -1,9 +1,10 @@
 """`tinygrad-norm train`: a small model on real data, from the weights' first draw to what it has learned."""
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -11,10 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..backends import use_backend
-from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run
+from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
 from ..training.task import Figures
 
-RECIPE = "(default: what suits the model)"
+RECIPE = "(default: see below)"
+DEFAULTS = "\n\n".join(
+    ["Defaults on images:", *recipes.describe(recipes.IMAGES), "on text:", *recipes.describe(recipes.TEXT)]
+)
+PLAIN_INTERVAL = 10.0
+"""Seconds from one line to the next where no bar can be drawn."""
 
 
 def train(
@@ -73,10 +79,7 @@ def train(
         if backend is not None:
             use_backend(backend)
         if resume is not None:
-            _refuse_options_beside_resume(context)
-            if not (resume / "config.json").exists():
-                raise ValueError(f"{resume} holds no run: nothing to resume")
-            run = Run(Config.load(resume / "config.json"), resume, resume=True)
+            run = Run(_config_of(context, resume), resume, resume=True)
         else:
             config = Config(
                 dataset,
@@ -92,8 +95,10 @@ def train(
                 norm_first=norm_first,
             )
             run = Run(config, _new_folder(config, out))
-    except (ValueError, RuntimeError, OSError) as error:
-        _stop(console, str(error))
+    except OSError as error:
+        _stop(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
+    except (ValueError, RuntimeError) as error:
+        _stop(str(error))
     _describe(console, run)
     started = time.perf_counter()
     try:
@@ -102,22 +107,33 @@ def train(
         console.print(f"Stopped by Ctrl-C; everything is saved in {run.out}.")
         console.print(f"Continue with: tinygrad-norm train --resume {run.out}")
         raise typer.Exit(130) from None
-    except (ValueError, RuntimeError, OSError) as error:
-        _stop(console, str(error))
+    except OSError as error:
+        written = f"the results cannot be written in {run.out}: {error.strerror}"
+        _stop(written if error.strerror else str(error))
+    except (ValueError, RuntimeError) as error:
+        _stop(str(error))
     _report(console, run, time.perf_counter() - started)
 
 
-def _refuse_options_beside_resume(context: typer.Context) -> None:
-    def was_given(name: str) -> bool:
+def _config_of(context: typer.Context, folder: Path) -> Config:
+    """Return the config of the run in `folder`, from which no option that was given may differ."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: --resume names the folder of a run")
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds no run: nothing to resume")
+    config = Config.load(folder / "config.json")
+    begun = dataclasses.asdict(config) | {"out": folder}
+    for name, value in context.params.items():
         source = context.get_parameter_source(name)
-        return source is not None and source.name == "COMMANDLINE"
-
-    given = [name for name in context.params if name not in ("resume", "backend") and was_given(name)]
-    if given:
-        names = ", ".join(
-            given if given == ["dataset"] else [f"--{name.replace('_', '-')}" for name in given]
-        )
-        raise ValueError(f"--resume continues a run as it was begun: leave out {names}")
+        given = name in begun and source is not None and source.name == "COMMANDLINE"
+        if given and value != begun[name]:
+            what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
+            why = "its learning rate falls to 0 over all epochs" if name == "epochs" else "it is another run"
+            raise ValueError(
+                f"{folder} was begun with {what} {begun[name]} and cannot continue with {value}, as {why}: "
+                f"leave out {what}, or begin a new run without --resume"
+            )
+    return config
 
 
 def _new_folder(config: Config, out: Path | None) -> Path:
@@ -146,7 +162,20 @@ def _describe(console: Console, run: Run) -> None:
     console.print(
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
     )
-    if run.progress.epoch or run.progress.step:
+    console.print(
+        f"{config.epochs} epochs, lr {config.lr:g}, batch size {config.batch_size}, {config.optimizer}, "
+        f"seed {config.seed}; results in {run.out}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    if run.finished:
+        console.print(
+            f"already finished ({run.progress.epoch} of {config.epochs} epochs): the learning rate has fallen "
+            "to 0, and for more epochs a new run must begin",
+            soft_wrap=True,
+        )
+    elif run.progress.epoch or run.progress.step:
         console.print(f"continuing after epoch {run.progress.epoch}, step {run.progress.step}")
 
 
@@ -162,13 +191,20 @@ def _train_with_progress(console: Console, run: Run) -> None:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         done = run.progress.epoch * steps + run.progress.step
         task = bar.add_task("training", total=run.config.epochs * steps, completed=done, numbers="")
+        told = time.monotonic()
 
         def on_step(run: Run) -> None:
-            numbers = _told(run.task.figures(run.progress.sums))
-            bar.update(task, advance=1, description=f"epoch {run.progress.epoch + 1}", numbers=numbers)
+            nonlocal told
+            numbers, epoch = _told(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
+            bar.update(task, advance=1, description=epoch, numbers=numbers)
+            if bar.disable and time.monotonic() - told >= PLAIN_INTERVAL:
+                console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)
+                told = time.monotonic()
 
         def on_epoch(run: Run) -> None:
+            nonlocal told
             console.print(_told_epoch(run), soft_wrap=True)
+            told = time.monotonic()
 
         run.train(on_step, on_epoch)
 
@@ -202,7 +238,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     console.print(f"results in {run.out}", highlight=False)
 
 
-def _stop(console: Console, message: str) -> None:
+def _stop(message: str) -> NoReturn:
     Console(stderr=True).print(
         f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
     )

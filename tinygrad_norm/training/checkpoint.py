@@ -43,14 +43,17 @@ def load_tree(path: Path) -> Any:
     """Return what `save_tree` wrote, its arrays as NumPy arrays.
 
     Raises:
-        ValueError: where there is no such file, or it is no checkpoint.
+        ValueError: where there is no such file, it cannot be read, or is no checkpoint.
     """
     if not path.is_file():
         raise ValueError(f"there is no {path.name} in {path.parent}: nothing to resume")
     try:
+        path.open("rb").close()  # of a file that may not be read, safetensors says that it is not there
         with safe_open(path, "np") as file:
             structure = json.loads((file.metadata() or {})["structure"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged or no checkpoint of a run: {error}") from error
 

@@ -1,5 +1,6 @@
 """Recipes: the settings with which a model learns its data well, where none are given."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from .. import data
@@ -17,6 +18,13 @@ class Recipe(NamedTuple):
     optimizer: str = "adam"
     norm_first: bool | None = None
 
+    def __str__(self) -> str:
+        order = " before each step" if self.norm_first else ""
+        return (
+            f"{self.norm} normalization{order}, {self.epochs} epochs, lr {self.lr:g}, "
+            f"batch size {self.batch_size}, {self.optimizer}"
+        )
+
 
 _RECURRENT = Recipe("layer", 30, 5e-3, 64)
 
@@ -32,6 +40,13 @@ TEXT = {
     "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
 }
+
+
+def describe(recipes: dict[str, Recipe]) -> Iterator[str]:
+    """Yield a line for each different recipe: the models that have it, and what it says."""
+    for recipe in dict.fromkeys(recipes.values()):
+        models = (model for model, own in recipes.items() if own == recipe)
+        yield f"{', '.join(models)}: {recipe}"
 
 
 def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:

@@ -25,7 +25,7 @@ import numpy
 
 from ..backends import current_backend
 from ..backends.random import generator, manual_seed
-from ..files import replacing
+from ..files import check_folder, replacing
 from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
 from .curves import save_curves
@@ -84,9 +84,13 @@ class Run:
             RuntimeError: where the loss is no longer finite.
             OSError: where the folder cannot be made or written to.
         """
-        self.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is better known before
+        try:  # what cannot be written is better known before
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"the folder {self.out} cannot be made: {error.strerror}") from None
+        check_folder(self.out)
         with stop_after_step() as stopped:
-            while self.progress.epoch < self.config.epochs:
+            while not self.finished:
                 for batch in self._remaining_batches():
                     self._step(batch)
                     on_step(self)
@@ -96,6 +100,11 @@ class Run:
                 self._end_epoch()
                 on_epoch(self)
         save_curves(self.out / "curves.png", self.progress.history, self.task.cost, self.config.title)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done."""
+        return self.progress.epoch >= self.config.epochs
 
     def figures(self) -> dict[str, Figures]:
         """Return the figures of every part of the data after the last epoch, by part and name.
