@@ -267,10 +267,10 @@ def test_the_defaults_are_told_in_the_help_and_when_a_run_begins(tmp_path):
     told = " ".join(re.sub("│", "", invoke("--help").output).split())
     for model in ("mlp, cnn", "rnn, lstm, gru"):
         assert f"{model}: " in told
-    assert "batch normalization, 30 epochs, lr 0.003, batch size 64, adam" in told
-    assert "transformer: layer normalization before each step, 6 epochs, lr 0.003, batch size 8" in told
+    assert "batch normalization, epochs 30, lr 0.003, batch size 64, adam" in told
+    assert "transformer: layer normalization before each step, epochs 6, lr 0.003, batch size 8" in told
     result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
-    assert "1 epochs, lr 0.003, batch size 64, adam, seed 0; results in" in result.output
+    assert "epochs 1, lr 0.003, batch size 64, adam, seed 0\n" in result.output
 
 
 def test_a_pipe_gets_lines_within_an_epoch(tmp_path, monkeypatch):

@@ -163,16 +163,13 @@ def _describe(console: Console, run: Run) -> None:
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
     )
     console.print(
-        f"{config.epochs} epochs, lr {config.lr:g}, batch size {config.batch_size}, {config.optimizer}, "
-        f"seed {config.seed}; results in {run.out}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"epochs {config.epochs}, lr {config.lr:g}, batch size {config.batch_size}, {config.optimizer}, "
+        f"seed {config.seed}"
     )
     if run.finished:
         console.print(
-            f"already finished ({run.progress.epoch} of {config.epochs} epochs): the learning rate has fallen "
-            "to 0, and for more epochs a new run must begin",
+            f"already finished ({run.progress.epoch} of {config.epochs} epochs): the learning rate has "
+            "fallen to 0, and for more epochs a new run must begin",
             soft_wrap=True,
         )
     elif run.progress.epoch or run.progress.step:

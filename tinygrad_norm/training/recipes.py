@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
     def __str__(self) -> str:
         order = " before each step" if self.norm_first else ""
         return (
-            f"{self.norm} normalization{order}, {self.epochs} epochs, lr {self.lr:g}, "
+            f"{self.norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
             f"batch size {self.batch_size}, {self.optimizer}"
         )
 
