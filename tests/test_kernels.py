@@ -139,7 +139,7 @@ def test_a_launch_with_the_right_arguments(column_sums):
         ({"P": 2.0}, TypeError, r"column_sums: argument P: received 2\.0, expected a number for int64"),
         ({"P": True}, TypeError, "argument P: received True"),
         ({"x": np.zeros((2, 3), np.float32), "sums": None}, TypeError, "kernels run on CuPy's arrays"),
-        ({"sums": np.zeros(3, np.float32)}, TypeError, "argument sums: received a ndarray"),
+        ({"sums": np.zeros(3, np.float32)}, TypeError, "sums: received type ndarray, expected EmulatorArray"),
         (
             {"sums": emulator.zeros(3)},
             TypeError,
@@ -149,6 +149,11 @@ def test_a_launch_with_the_right_arguments(column_sums):
         ({"storage": np.int32}, TypeError, "no kernel stores int32"),
         ({"threads": 2000}, ValueError, "2000 threads a block, possible are 1 to 1024"),
         ({"blocks": 2**31}, ValueError, "2147483648 blocks, possible are 1 to 2147483647"),
+        ({"threads": 256.7}, TypeError, r"received 256\.7 threads a block, expected an integer"),
+        ({"blocks": True}, TypeError, "received True blocks, expected an integer"),
+        ({"x": None, "sums": None}, TypeError, "column_sums: received no array, expected one at least"),
+        ({"x": None, "sums": np.float32(1)}, TypeError, "received no array"),
+        ({"P": 2**70}, ValueError, f"argument P: received {2**70}, which int64 cannot hold"),
         ({"more": 1}, TypeError, r"received 5 arguments, expected 4: \(partials, sums, P, D\)"),
     ],
 )
@@ -160,7 +165,9 @@ def test_a_launch_is_checked(column_sums, changes, kind, message):
 def test_more_shared_memory_than_there_is():
     with tn.use_backend("emulator"):
         x = emulator.zeros((2, 3), np.float32)
-        with pytest.raises(ValueError, match="bytes of shared memory a block, this device has 232448"):
+        with pytest.raises(
+            ValueError, match="1000000 bytes of shared memory a block, possible are 0 to 232448"
+        ):
             layernorm._kernels.launch("column_sums", x.dtype, (), 1, 256, (x, x, 2, 3), 10**6)
 
 

@@ -73,24 +73,22 @@ class CudaSource:
             shared_memory: dynamic shared memory of a block, in bytes.
 
         Raises:
-            TypeError: for arguments that are not what the kernel declares, or a dtype it cannot store.
+            TypeError: for arguments that are not what the kernel declares, none that is an array, a dtype
+                it cannot store, and sizes that are no integers.
             ValueError: for arrays whose elements do not lie one after the other, and beyond the limits.
         """
         name = numpy.dtype(storage).name
         if name not in STORAGE:
             raise TypeError(f"{kernel}: no kernel stores {name}; there are {', '.join(STORAGE)}")
-        first = next(value for value in args if hasattr(value, "dtype"))
+        arrays = (value for value in args if hasattr(value, "dtype") and not isinstance(value, numpy.generic))
+        first = next(arrays, None)
+        if first is None:
+            raise TypeError(f"{kernel}: received no array, expected one at least, on the GPU to launch it on")
         machine = machine_of(first)
         values = _bind(kernel, parameters_of(self.code, kernel, name), args, type(first))
-        if not 1 <= threads <= MOST_THREADS:
-            raise ValueError(f"{kernel}: {threads} threads a block, possible are 1 to {MOST_THREADS}")
-        if not 1 <= blocks <= MOST_BLOCKS:
-            raise ValueError(f"{kernel}: {blocks} blocks, possible are 1 to {MOST_BLOCKS}")
-        if shared_memory > machine.shared_memory:
-            raise ValueError(
-                f"{kernel}: {shared_memory} bytes of shared memory a block, this device has "
-                f"{machine.shared_memory}"
-            )
+        _check_size(kernel, "threads a block", threads, 1, MOST_THREADS)
+        _check_size(kernel, "blocks", blocks, 1, MOST_BLOCKS)
+        _check_size(kernel, "bytes of shared memory a block", shared_memory, 0, machine.shared_memory)
         function = _compiled(machine, self, name, name_expression(kernel, name, numbers))
         if shared_memory > SHARED_WITHOUT_ASKING:
             function.max_dynamic_shared_size_bytes = shared_memory
@@ -132,7 +130,7 @@ def _bind_array(kernel: str, parameter: Parameter, value: Any, array_type: Any) 
         return NULL
     where = f"{kernel}: argument {parameter.name}"
     if not isinstance(value, array_type):
-        raise TypeError(f"{where}: received a {type(value).__name__}, expected a {array_type.__name__}")
+        raise TypeError(f"{where}: received type {type(value).__name__}, expected {array_type.__name__}")
     if value.dtype.name != parameter.dtype:
         raise TypeError(f"{where}: received an array of {value.dtype}, expected {parameter}")
     if not value.flags.c_contiguous:
@@ -150,7 +148,19 @@ def _bind_number(kernel: str, parameter: Parameter, value: Any) -> numpy.generic
         raise TypeError(
             f"{kernel}: argument {parameter.name}: received {value!r}, expected a number for {parameter}"
         )
-    return numpy.dtype(parameter.dtype).type(value)
+    try:
+        return numpy.dtype(parameter.dtype).type(value)
+    except OverflowError:
+        raise ValueError(
+            f"{kernel}: argument {parameter.name}: received {value}, which {parameter} cannot hold"
+        ) from None
+
+
+def _check_size(kernel: str, what: str, size: Any, least: int, most: int) -> None:
+    if not isinstance(size, int | numpy.integer) or isinstance(size, bool):
+        raise TypeError(f"{kernel}: received {size!r} {what}, expected an integer")
+    if not least <= size <= most:
+        raise ValueError(f"{kernel}: {size} {what}, possible are {least} to {most}")
 
 
 # -- what twins do to their arguments
