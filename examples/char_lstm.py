@@ -58,14 +58,23 @@ def write(model, text, length, beginning="The "):
     return text.decode(codes)
 
 
+def positive_int(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=positive_int, default=600)
     parser.add_argument("--file", help="a text in UTF-8 (default: Python's pydoc_data.topics)")
     options = parser.parse_args(arguments)
 
     tn.manual_seed(0)
-    text = data.load_text(options.file)
+    try:
+        text = data.load_text(options.file)
+    except (ValueError, RuntimeError) as error:
+        parser.error(str(error))
     model = CharLSTM(len(text.alphabet))
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     loader = data.TextLoader(text.train, context=64, batch_size=32)

@@ -39,13 +39,22 @@ def accuracy(model, split):
     return float((logits.argmax(1) == split.labels).mean())
 
 
+def positive_int(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=positive_int, default=10)
     epochs = parser.parse_args(arguments).epochs
 
     tn.manual_seed(0)
-    digits = data.load("digits")
+    try:
+        digits = data.load("digits")
+    except RuntimeError as error:  # without scikit-learn
+        parser.error(str(error))
     digits = digits.scaled(data.StandardScaler())
     loader = data.DataLoader(digits.train, batch_size=64, shuffle=True)
     model = make_cnn()

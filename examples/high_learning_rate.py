@@ -57,14 +57,23 @@ def draw(curves, path):
         figure.savefig(temporary)
 
 
+def positive_int(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=positive_int, default=10)
     parser.add_argument("--lr", type=float, default=1.0)
     parser.add_argument("--out", default="high_learning_rate.png")
     options = parser.parse_args(arguments)
 
-    digits = data.load("digits")
+    try:
+        digits = data.load("digits")
+    except RuntimeError as error:  # without scikit-learn
+        parser.error(str(error))
     digits = digits.scaled(data.ImageScaler(max_value=digits.max_value))
     curves, accuracies = {}, {}
     print(f"{'':20} {'first loss':>10} {'last loss':>10} {'test accuracy':>14}")

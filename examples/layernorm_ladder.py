@@ -38,10 +38,16 @@ def compile_ladder(machine):
     )
 
 
+def positive_int(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments=None):
     """Run every step; return the worst error and the bytes asked for (or seconds, on a GPU) of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--rows", type=positive_int, default=64)
     parser.add_argument("--features", type=int, default=512)
     options = parser.parse_args(arguments)
     N, D = options.rows, options.features

@@ -75,13 +75,22 @@ def train(text, norm_first, steps, every):
     return curve
 
 
+def positive_int(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=positive_int, default=600)
     parser.add_argument("--file", help="a text in UTF-8 (default: Python's pydoc_data.topics)")
     options = parser.parse_args(arguments)
 
-    text = data.load_text(options.file)
+    try:
+        text = data.load_text(options.file)
+    except (ValueError, RuntimeError) as error:
+        parser.error(str(error))
     every = min(100, options.steps)
     before, behind = (train(text, norm_first, options.steps, every) for norm_first in (True, False))
     print("           pre-LN  post-LN   (bits per character)")

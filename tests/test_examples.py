@@ -40,6 +40,28 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     assert "naive" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("char_lstm", ["--steps", "0"], "argument --steps: invalid positive_int value: '0'"),
+        ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
+        ("cnn", ["--epochs", "0"], "argument --epochs: invalid positive_int value: '0'"),
+        ("cnn", [], "pip install 'tinygrad_norm[data]'"),
+        ("high_learning_rate", ["--epochs", "0"], "argument --epochs: invalid positive_int value: '0'"),
+        ("high_learning_rate", [], "pip install 'tinygrad_norm[data]'"),
+        ("layernorm_ladder", ["--rows", "-1"], "argument --rows: invalid positive_int value: '-1'"),
+        ("tiny_gpt", ["--steps", "many"], "argument --steps: invalid positive_int value: 'many'"),
+        ("tiny_gpt", ["--file", "/nope"], "there is no file /nope"),
+    ],
+)
+def test_wrong_arguments_and_missing_packages_end_in_one_line(monkeypatch, capsys, name, arguments, message):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(SystemExit) as stopped:
+        load(name).main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_cnn_reads_digits(capsys):
     pytest.importorskip("sklearn")
     assert load("cnn").main(["--epochs", "1"]) > 0.85
