@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,12 @@ def printed(output):
 
 
 def ratio(value):
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def test_small_ratios_keep_two_digits():
+    shown = [cli_bench._ratio(value) for value in (1.234, 0.456, 0.0123, 0.00057)]
+    assert shown == ["1.23", "0.46", "0.012", "0.00057"]
 
 
 def hide(monkeypatch, *modules):
@@ -80,6 +86,58 @@ def test_ops(fair, large_from_10_kilobytes, tmp_path):
         assert (row["to_torch_default_malloc"] is None) is is_small
         assert row["to_torch"] == row["ours"] / row["torch"]
     assert ", ".join(f"{name} {value}" for name, value in saved["environment"].items()) in result.output
+
+
+def test_a_run_says_its_dtype_and_when_and_how_long(fair, drawn, tmp_path):
+    words = "--dtype", "float64", "--json", tmp_path / "a.json", "--plot", tmp_path / "a.png"
+    result = run("ops", "max_pool2d", "--seconds", 0.01, *words)
+    assert result.exit_code == 0, result.output
+    saved = json.loads((tmp_path / "a.json").read_text())
+    assert (saved["seconds"], saved["copy_rate"]) == (0.01, 1e10)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(saved["date"])) < timedelta(minutes=5)
+    assert saved["environment"]["dtype"] == "float64"
+    assert "dtype float64" in result.output
+    assert "dtype float64" in drawn[0].get_suptitle()
+
+
+@pytest.mark.parametrize("words", [(), ("all",)])
+def test_one_run_for_everything(fair, drawn, monkeypatch, tmp_path, words):
+    softmax = REGISTRY["softmax"]
+    monkeypatch.setattr(ops, "benchmark_cases", lambda names: [(softmax, softmax.bench[0])])
+    result = run(*words, "--seconds", 0, "--json", tmp_path / "a.json", "--plot", tmp_path / "a.png")
+    assert result.exit_code == 0, result.output
+    saved = json.loads((tmp_path / "a.json").read_text())
+    assert [row["op"] for row in saved["rows"]] == ["softmax"]
+    assert saved["steps"][0]["program"] == "tinygrad_norm"
+    assert saved["tape"].keys() >= {"tinygrad_norm"}
+    lines = result.output.splitlines()
+    heads = [line.split("|")[1].strip() for line, rule in itertools.pairwise(lines) if rule.startswith("|--")]
+    assert heads == ["op", "program"]
+    assert "the tape alone" in result.output
+    assert result.output.count("dtype float32") == 1
+    assert len(drawn) == 1
+
+
+def test_without_a_command_it_is_all(fair, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ops, "benchmark_cases", lambda names: [])
+    monkeypatch.setattr(step, "measure", lambda seconds: asked.append(seconds) or [])
+    monkeypatch.setattr(step, "tape_times", lambda seconds: asked.append(seconds) or {})
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert asked == [5, 1]
+    assert "Usage" in run("--help").output
+    assert "Usage" not in result.output
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_copy_is_measured_with_the_clock_of_the_calls(monkeypatch, threads):
+    taken = []
+    clock = timing.clock_of_calls
+    monkeypatch.setattr(ops, "clock_of_calls", lambda: (taken.append(clock()), clock())[1])
+    monkeypatch.setenv("TINYGRAD_NORM_THREADS", str(threads))
+    assert ops.copy_bandwidth(1 << 12) > 1e6
+    assert taken == [time.process_time if threads == 1 else time.perf_counter]
 
 
 def test_the_environment_says_versions_processor_and_threads(fair, torch):
@@ -140,16 +198,15 @@ def test_the_default_malloc_is_measured_in_another_process(monkeypatch, torch):
         return 0.5
 
     monkeypatch.setattr(ops, "with_default_malloc", elsewhere)
-    monkeypatch.setattr(ops, "copy_bandwidth", lambda: 1e10)
     monkeypatch.setattr(ops, "LARGE", 1 << 14)
-    small, large, without = (REGISTRY[name].bench for name in ("cross_entropy", "softmax", "rnn"))
+    cross_entropy, softmax = REGISTRY["cross_entropy"], REGISTRY["softmax"]
     chosen = [
-        (REGISTRY["cross_entropy"], small[0]),
-        (REGISTRY["softmax"], large[0]),
-        (REGISTRY["rnn"], without[0]),
+        (cross_entropy, cross_entropy.bench[0]),
+        (softmax, softmax.bench[0]),
+        (dataclasses.replace(softmax, torch=""), softmax.bench[0]),
     ]
     monkeypatch.setattr(ops, "benchmark_cases", lambda names: chosen)
-    rows = list(ops.measure_all((), 0, "float32"))
+    rows = list(ops.measure_all((), 0, "float32", 1e10))
     assert [row.to_torch_default_malloc for row in rows] == [None, 0.5, None]
     assert asked == [(ops.ratio_to_torch, ("softmax", 0, 0, "float32"))]
     assert 0.01 < ops.ratio_to_torch("softmax", 0, 0, "float32") < 100
@@ -187,6 +244,7 @@ def test_step(fair, tmp_path):
     pytest.importorskip("torch")
     result = run("step", "--seconds", 0, "--json", tmp_path / "step.json")
     assert result.exit_code == 0, result.output
+    assert f"figures in {tmp_path / 'step.json'}" in result.output
     saved = json.loads((tmp_path / "step.json").read_text())
     rows = saved["rows"]
     assert rows[0]["program"] == "tinygrad_norm"
@@ -412,6 +470,8 @@ def test_pictures_of_what_was_measured(fair, drawn, tmp_path, words):
         pytest.importorskip(module)
     result = run(*words, "--plot", tmp_path / "p.png")
     assert result.exit_code == 0, result.output
+    assert f"picture in {tmp_path / 'p.png'}" in result.output
+    assert ("below 1 is faster" in result.output) == (words[0] == "ops")
     assert f"numpy {np.__version__}" in drawn[0].get_suptitle()
     assert len(drawn[0].axes[0].patches) == len(printed(result.output))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +12,7 @@ import numpy
 from ..autograd import grad
 from ..autograd.tensor import Tensor
 from ..registry import REGISTRY, Case, Input, Op
-from .timing import best_times, torch_if_installed, with_default_malloc
+from .timing import best_times, clock_of_calls, torch_if_installed, with_default_malloc
 
 LARGE = 1 << 20  # bytes: of smaller arrays, any malloc keeps the memory
 
@@ -81,9 +80,8 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "
     return Row(op.name, str(case), best["ours"], best.get("composed"), best.get("torch"), moved / copy_rate)
 
 
-def measure_all(names: Sequence[str], seconds: float, dtype: str) -> Iterator[Row]:
+def measure_all(names: Sequence[str], seconds: float, dtype: str, copy_rate: float) -> Iterator[Row]:
     """Yield a row per benchmark case, `seconds` each; a large one again with the default malloc."""
-    copy_rate = copy_bandwidth()
     for op, case in benchmark_cases(names):
         row = measure(op, case, seconds, copy_rate, dtype)
         if row.torch is not None and _is_large(case, dtype):
@@ -107,12 +105,13 @@ def _is_large(case: Case, dtype: str) -> bool:
 
 def copy_bandwidth(nbytes: int = 1 << 28) -> float:
     """Return how many bytes per second a copy of a large array reads and writes, best of ten."""
+    clock = clock_of_calls()
     source, target = numpy.ones(nbytes // 4, numpy.float32), numpy.empty(nbytes // 4, numpy.float32)
     best = float("inf")
     for _ in range(10):
-        start = time.process_time()
+        start = clock()
         numpy.copyto(target, source)
-        best = min(best, time.process_time() - start)
+        best = min(best, clock() - start)
     return 2 * nbytes / best
 
 

@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
@@ -19,18 +20,24 @@ from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .paths import new_file, new_picture
 
+if TYPE_CHECKING:
+    from ..bench.ops import Row as OpRow
+    from ..bench.step import Row as StepRow
 
-class _OpsByDefault(TyperGroup):
-    """Options without a command are those of `ops`."""
+
+class _AllByDefault(TyperGroup):
+    """Without a command it is `all`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for_ops = args and args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx)
-        return super().parse_args(ctx, ["ops", *args] if for_ops else args)
+        named = args and (not args[0].startswith("-") or args[0] in self.get_help_option_names(ctx))
+        return super().parse_args(ctx, args if named else ["all", *args])
 
 
-bench = typer.Typer(cls=_OpsByDefault, no_args_is_help=True)
+bench = typer.Typer(cls=_AllByDefault)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
+Backend = Annotated[str, typer.Option(help="numpy, or cupy for the kernels on a GPU.")]
+Dtype = Annotated[str, typer.Option(help=f"Of the ops: one of {', '.join(DTYPES)} (on a GPU).")]
 Seconds = Annotated[float, typer.Option(help="How long to measure each.", min=0)]
 Threads = Annotated[int, typer.Option(help="For us, BLAS and PyTorch each.", min=1)]
 Json = Annotated[
@@ -45,8 +52,8 @@ Plot = Annotated[
 def _bench() -> None:
     """Measure speed: the same work, interleaved, in one run.
 
-    Options without a command are those of ops: bench --backend cupy times all kernels on a GPU.
-    In a file, the tables are Markdown.
+    Without a command it is all: bench --backend cupy times all kernels on a GPU. In a file, the tables are
+    Markdown.
     """
 
 
@@ -57,11 +64,37 @@ def _fairly(threads: int = 1) -> None:
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
+@bench.command("all")
+def everything(
+    backend: Backend = "numpy",
+    dtype: Dtype = "float32",
+    seconds: Seconds = 0.5,
+    threads: Threads = 1,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
+    """Time all ops, as ops does, then a training step and the tape, as step does with ten times the seconds.
+
+    The picture is that of ops.
+    """
+    if backend == "cupy":
+        ops(None, backend, dtype, seconds, threads, json, plot)
+        return
+    _check_choices(backend, dtype)
+    _fairly(threads)
+    console = _console()
+    rows, copy_rate = _time_ops(console, (), dtype, seconds)
+    steps, tape = _time_step(console, 10 * seconds)
+    more = {"copy_rate": copy_rate, "steps": list(map(_plain, steps)), "tape": tape}
+    facts = _finish(console, json, rows, dtype, seconds=seconds, **more)
+    _draw_ops(plot, rows, facts)
+
+
 @bench.command()
 def ops(
     names: Annotated[list[str] | None, typer.Argument(help="Registered ops.", show_default="all")] = None,
-    backend: Annotated[str, typer.Option(help="numpy, or cupy for the kernels on a GPU.")] = "numpy",
-    dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)} (on a GPU).")] = "float32",
+    backend: Backend = "numpy",
+    dtype: Dtype = "float32",
     seconds: Seconds = 0.5,
     threads: Threads = 1,
     json: Json = None,
@@ -81,26 +114,40 @@ def ops(
     if backend == "cupy":
         _kernels(names or (), dtype, seconds, json, plot)
         return
-    from ..bench.ops import benchmark_cases, measure_all
-    from ..bench.pictures import ratios
+    console = _console()
+    rows, copy_rate = _time_ops(console, names or (), dtype, seconds)
+    facts = _finish(console, json, rows, dtype, seconds=seconds, copy_rate=copy_rate)
+    _draw_ops(plot, rows, facts)
+
+
+def _time_ops(
+    console: Console, names: Sequence[str], dtype: str, seconds: float
+) -> tuple[list["OpRow"], float]:
+    """Return the rows and a copy's bytes per second; print the rows."""
+    from ..bench.ops import benchmark_cases, copy_bandwidth, measure_all
 
     try:
-        benchmark_cases(names or ())
+        benchmark_cases(names)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    console = _console()
     with console.status("measuring"):
-        rows = list(measure_all(names or (), seconds, dtype))
+        copy_rate = copy_bandwidth()
+        rows = list(measure_all(names, seconds, dtype, copy_rate))
     table = _table(console, "op", "inputs", "µs", "to PyTorch", "default malloc", "to composed", "of a copy")
     for row in rows:
         figures = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
         table.add_row(row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, figures))
     console.print(table)
-    facts = _finish(console, json, rows)
+    return rows, copy_rate
+
+
+def _draw_ops(path: Path | None, rows: Sequence["OpRow"], facts: Mapping[str, str]) -> None:
+    from ..bench.pictures import ratios
+
     compared = {f"{row.op} {row.case}": row.to_torch for row in rows if row.to_torch is not None}
-    unit, title = "our time / PyTorch's", f"forward and backward, {dtype}"
+    unit, title = "our time / PyTorch's", "forward and backward"
     sides = "ours is faster", "PyTorch is faster"
-    _draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
+    _draw(path, lambda path: ratios(path, compared, unit, title, facts, sides))
 
 
 def _check_choices(backend: str, dtype: str) -> None:
@@ -117,12 +164,13 @@ def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None
     from .gpu import measure
 
     bench, rows = measure(_console(), names, dtype, seconds)
-    _write(json, bench.environment, rows, copy_rate=bench.clock.copy_rate)
+    facts = {**bench.environment, "dtype": dtype}
+    _write(json, facts, rows, seconds=seconds, copy_rate=bench.clock.copy_rate)
     found = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
     compared = {name: ratio for name, ratio in found.items() if ratio is not None}
-    unit, title = "PyTorch's time / ours", f"kernels on a GPU, {dtype}"
+    unit, title = "PyTorch's time / ours", "kernels on a GPU"
     sides = "PyTorch is faster", "ours is faster"
-    _draw(plot, lambda path: ratios(path, compared, unit, title, bench.environment, sides))
+    _draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
 
 
 @bench.command()
@@ -130,9 +178,19 @@ def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: 
     """Time a whole training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam."""
     _fairly(threads)
     from ..bench.pictures import bars
-    from ..bench.step import measure, tape_times
 
     console = _console()
+    rows, tape = _time_step(console, seconds)
+    facts = _finish(console, json, rows, seconds=seconds, tape=tape)
+    micro = {row.program: row.seconds * 1e6 for row in rows}
+    title = "a training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
+    _draw(plot, lambda path: bars(path, micro, "µs per step", title, facts))
+
+
+def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[str, float]]:
+    """Return the rows and the seconds that the tape takes per op; print both."""
+    from ..bench.step import measure, tape_times
+
     with console.status("measuring"):
         rows = measure(seconds)
         tape = tape_times(seconds / 5)
@@ -143,10 +201,7 @@ def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: 
     console.print(table)
     per_op = ", ".join(f"{name} {time * 1e6:.2f} µs" for name, time in tape.items())
     console.print(f"the tape alone, per op forward and backward: {per_op}", highlight=False)
-    facts = _finish(console, json, rows, tape=tape)
-    micro = {row.program: row.seconds * 1e6 for row in rows}
-    title = "a training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
-    _draw(plot, lambda path: bars(path, micro, "µs per step", title, facts))
+    return rows, tape
 
 
 @bench.command()
@@ -173,7 +228,7 @@ def train(
         losses = (f"{loss:.6f}" for loss in (run.losses[0], run.losses[-1]))
         table.add_row(run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses)
     console.print(table)
-    facts = _finish(console, json, runs)
+    facts = _finish(console, json, runs, epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
     title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
     _draw(plot, lambda path: bars(path, milli, "ms per epoch, the best", title, facts))
@@ -199,7 +254,7 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
         figures = (_three_digits(value(p)) for value in units.values() for p in pair)
         table.add_row(pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *figures)
     console.print(table)
-    facts = _finish(console, json, points)
+    facts = _finish(console, json, points, seconds=seconds)
     panels: dict[tuple[str, str, str], dict[tuple[str, bool], list[tuple[float, float]]]] = {}
     for p in points:
         for unit, value in units.items():
@@ -211,7 +266,7 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
 
 
 def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _three_digits(value: float) -> str:
@@ -230,9 +285,11 @@ def _table(console: Console, *columns: str) -> Table:
     return Table(*columns, box=box.HEAVY_HEAD if console.is_terminal else box.MARKDOWN)
 
 
-def _finish(console: Console, path: Path | None, rows: Sequence[Any], **more: Any) -> dict[str, str]:
+def _finish(
+    console: Console, path: Path | None, rows: Sequence[Any], dtype: str = "float32", **more: Any
+) -> dict[str, str]:
     """Print what a reader needs to compare the figures; write them, with that, to `path` if given."""
-    facts = environment()
+    facts = {**environment(), "dtype": dtype}
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
@@ -242,7 +299,8 @@ def _finish(console: Console, path: Path | None, rows: Sequence[Any], **more: An
 
 def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **more: Any) -> None:
     if path is not None:
-        saved = {"environment": facts, "rows": [_plain(row) for row in rows], **more}
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        saved = {"date": date, "environment": facts, "rows": [_plain(row) for row in rows], **more}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(saved, indent=2) + "\n")
         typer.echo(f"figures in {path}")
