@@ -17,16 +17,14 @@ from tinygrad_norm.normalization.layernorm import layer_norm_forward
 
 EPS = 1e-5
 KEPT = 16  # float4 per lane: rows of up to 2048 values
+NAMES = ("naive", "shared", "shuffled", f"vectorized<{KEPT}>")
 
 
 def steps(N, D):
     """The kernels with the blocks, threads and shared memory of each."""
-    return {
-        "naive": (-(-N // 128), 128, 0),
-        "shared": (N, 128, 4 * D),
-        "shuffled": (-(-N // 4), 128, 0),
-        f"vectorized<{KEPT}>": (-(-N // 4), 128, 0),
-    }
+    one_a_thread, one_a_block, one_a_warp = -(-N // 128), N, -(-N // 4)
+    launches = (one_a_thread, 128, 0), (one_a_block, 128, 4 * D), (one_a_warp, 128, 0), (one_a_warp, 128, 0)
+    return dict(zip(NAMES, launches, strict=True))
 
 
 def compile_ladder(machine):
@@ -34,7 +32,7 @@ def compile_ladder(machine):
     return machine.RawModule(
         code=code,
         options=("-std=c++17",),
-        name_expressions=("naive", "shared", "shuffled", f"vectorized<{KEPT}>"),
+        name_expressions=NAMES,
     )
 
 
@@ -45,7 +43,7 @@ def positive_int(text):
 
 
 def main(arguments=None):
-    """Run every step; return the worst error and the bytes asked for (or seconds, on a GPU) of each."""
+    """Run every step; return the worst error and the KiB asked for (on a GPU: the µs taken) of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=positive_int, default=64)
     parser.add_argument("--features", type=int, default=512)
@@ -58,7 +56,7 @@ def main(arguments=None):
     except RuntimeError as error:
         print(f"on the emulator, as {error}\n")
         return ladder(emulator, emulator.asarray, emulator.asnumpy, count, N, D)
-    return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: seconds(cupy, call), N, D)
+    return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: microseconds(cupy, call), N, D)
 
 
 def ladder(machine, asarray, asnumpy, measure, N, D):
@@ -82,14 +80,14 @@ def ladder(machine, asarray, asnumpy, measure, N, D):
 
 
 def count(call):
-    """How many bytes the threads of a launch on the emulator ask for, per value of x."""
+    """How many KiB all threads of a launch on the emulator ask for together, read and written."""
     with emulator.schedule(checked=True), emulator.record() as launches:
         call()
     traffic = launches[0].traffic
     return sum(read + written for read, written in traffic.values()) / 1024, "KiB asked for"
 
 
-def seconds(cupy, call):
+def microseconds(cupy, call):
     """How many µs a launch on the GPU takes: the median of 100, after 10 to warm up."""
     times = cupy.cuda.Event(), cupy.cuda.Event()
     taken = []

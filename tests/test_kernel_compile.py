@@ -3,6 +3,9 @@
 The quick part takes one instance of each kernel for one architecture; the slow one takes all.
 """
 
+import runpy
+from pathlib import Path
+
 import pytest
 from kernels import ITEMSIZE, KERNELS, SOURCES, STORAGES
 
@@ -43,3 +46,17 @@ def test_one_instance_of_every_kernel(source):
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
 def test_every_instance_of_every_kernel(source, storage, architecture):
     check(source, storage, architecture, list)
+
+
+LADDER = Path(__file__).parents[1] / "examples" / "layernorm_ladder.py"
+
+
+@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+def test_the_layer_norm_ladder(architecture):
+    names = runpy.run_path(str(LADDER))["NAMES"]
+    compiled = nvrtc.compile(LADDER.with_suffix(".cu").read_text(), names, architecture=architecture)
+    assert set(names) == set(compiled.kernels)
+    for name, kernel in compiled.kernels.items():
+        assert kernel.spill_bytes == kernel.stack_bytes == 0, f"{name} spills {kernel.spill_bytes} bytes"
+    loads = compiled.kernels[names[-1]].accesses("ld")
+    assert set(loads) == {PACK}, f"{names[-1]} loads {loads}"

@@ -154,6 +154,7 @@ def test_a_launch_with_the_right_arguments(column_sums):
         ({"x": None, "sums": None}, TypeError, "column_sums: received no array, expected one at least"),
         ({"x": None, "sums": np.float32(1)}, TypeError, "received no array"),
         ({"P": 2**70}, ValueError, f"argument P: received {2**70}, which int64 cannot hold"),
+        ({"P": np.uint64(2**63)}, ValueError, f"argument P: received {2**63}, which int64 cannot hold"),
         ({"more": 1}, TypeError, r"received 5 arguments, expected 4: \(partials, sums, P, D\)"),
     ],
 )

@@ -148,8 +148,9 @@ def _bind_number(kernel: str, parameter: Parameter, value: Any) -> numpy.generic
         raise TypeError(
             f"{kernel}: argument {parameter.name}: received {value!r}, expected a number for {parameter}"
         )
+    number = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
     try:
-        return numpy.dtype(parameter.dtype).type(value)
+        return numpy.dtype(parameter.dtype).type(number)
     except OverflowError:
         raise ValueError(
             f"{kernel}: argument {parameter.name}: received {value}, which {parameter} cannot hold"
