@@ -27,7 +27,9 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     ratios = (f"{rival} / ours" for rival in bench.against)
-    table = Table("kernels", "inputs", "direction", "µs", "GB/s", "of a copy", *ratios, title=dtype)
+    table = Table(title=dtype)
+    for column in ("kernels", "inputs", "direction", "µs", "GB/s", "of a copy", *ratios):
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*cells(row, bench.clock.copy_rate, list(bench.against)))
     console.print(table)
