@@ -9,8 +9,10 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
-from tinygrad_norm.autograd.finite_differences import derivative
+from tinygrad_norm.autograd.finite_differences import above_rounding, derivative
 from tinygrad_norm.autograd.gradcheck import GradcheckError, gradcheck, jacobians
+
+F = tn.nn.functional
 
 
 def leaf(*shape, seed=0, scale=1.0):
@@ -54,7 +56,7 @@ class WrongSquare(Function):
     ],
 )
 def test_a_derivative_is_right_and_its_error_estimate_honest(f, expected):
-    value, error, step = derivative(lambda t: np.atleast_1d(f(t)), 1e-3)
+    value, error, step, _ = derivative(lambda t: np.atleast_1d(f(t)), 1e-3)
     assert abs(value - expected) <= 1e-9 * max(abs(expected), 1)
     assert abs(value - expected) <= 10 * error
     assert 0 < step <= 1e-3
@@ -71,9 +73,26 @@ def test_a_function_without_finite_values_has_an_infinite_error():
 
 
 def test_an_infinity_that_does_not_move_has_derivative_0():
-    value, error, _ = derivative(lambda t: np.array([-np.inf, t]), 1e-3)
+    value, error, *_ = derivative(lambda t: np.array([-np.inf, t]), 1e-3)
     np.testing.assert_allclose(value, [0, 1])
     assert np.isfinite(error).all()
+
+
+def test_what_only_rounds_has_a_floor_above_it_and_what_moves_has_not():
+    numbers = np.random.default_rng(0).normal(size=20)
+
+    def f(t):
+        moved = np.concatenate([[1 + t], numbers])
+        return np.array([(moved - moved.mean()).sum(), np.sin(1 + t), 1e-9 * t, np.sign(t)])
+
+    found = derivative(f, 1e-3)
+    rounds, moves, crawls, jumps = range(4)
+    looked_at = above_rounding(f, 1e-3, found)
+    assert abs(found.value[rounds]) < looked_at.floor[rounds] < 1e-10
+    assert abs(looked_at.value[rounds]) <= 10 * looked_at.error[rounds]
+    for entry in moves, crawls, jumps:
+        assert looked_at.floor[entry] == found.floor[entry] == 0
+        assert looked_at.value[entry] == found.value[entry]
 
 
 # -- what it accepts
@@ -139,6 +158,52 @@ def test_an_input_near_a_kink_or_a_border_is_checked_with_smaller_steps():
     assert gradcheck(lambda x: tn.clamp(x, min=0), x)
     assert gradcheck(tn.log, Tensor(np.array([1e-5, 1e-2]), requires_grad=True))
     assert gradcheck(tn.sqrt, Tensor(np.array([1e-6, 1.0]), requires_grad=True))
+
+
+VACUOUS = [
+    lambda x: F.layer_norm(x, (8,)).sum(),
+    lambda x: F.layer_norm(x, (8,)).mean(),
+    lambda x: F.layer_norm(x, (8,)).sum(-1),
+    lambda x: tn.nn.BatchNorm1d(8).double()(x).sum(),
+    lambda x: 1e9 * F.layer_norm(x, (8,)).sum(),
+    lambda x: F.layer_norm(x + 1e6, (8,)).sum(),
+    lambda x: F.layer_norm(x + 1e6, (8,)).sum(),
+]
+
+
+@pytest.mark.parametrize("fast_mode", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("func", VACUOUS)
+def test_a_loss_that_is_constant_up_to_rounding_is_right(func, seed, fast_mode):
+    assert gradcheck(func, leaf(3, 8, seed=seed), fast_mode=fast_mode)
+
+
+@pytest.mark.parametrize("slope", [1e-4, 1.0, 1e6])
+def test_rounding_hides_no_slope(slope):
+    def beside_rounding(x):
+        return F.layer_norm(x, (8,)).sum() + slope * WrongSquare.apply(x, factor=2.0)[0, 0]
+
+    def slightly_off(x):
+        return F.layer_norm(x, (8,)).sum() + slope * WrongSquare.apply(x, factor=2.001)[0, 0]
+
+    assert gradcheck(beside_rounding, leaf(3, 8))
+    with pytest.raises(GradcheckError, match=r"input 0\[0, 0\]"):
+        gradcheck(slightly_off, leaf(3, 8))
+
+
+def test_a_gradient_beside_a_loss_that_only_rounds_is_wrong():
+    class NotNothing(Function):
+        """y = Σ(x - mean(x)) · dx = 1e-9, which is wrong: it is 0"""
+
+        def forward(self, x):
+            self.saved = (x.shape,)
+            return (x - x.mean()).sum()
+
+        def backward(self, dy):
+            return dy * np.full(self.saved[0], 1e-9)
+
+    with pytest.raises(GradcheckError, match="wrong gradient"):
+        gradcheck(NotNothing.apply, leaf(3, 8))
 
 
 def test_outputs_may_be_several_and_of_every_kind():

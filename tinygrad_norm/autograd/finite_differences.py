@@ -11,61 +11,91 @@ sixth order leaves out. Roundoff adds about machine epsilon · |f| / h. So a lar
 small one rounds: the step starts large and shrinks until roundoff is the larger error, or neither
 matters, and every entry of the result keeps the value whose estimated error was smallest (after
 Ridders 1982). Near a kink, or the border of f's domain, that is a step that stays clear of it.
+
+An f that cancels, such as the sum over a normalized row, rounds relative to what it sums, and not to
+|f|, which is nearly 0. How much cannot be known from f's size, but it can be seen: `rounding` is how far
+f scatters between neighbours in a row of moves too small to matter (a jump or two among them do not count),
+
+    rounding = third largest |f(k·s) - f((k-1)·s)|    s = 2⁻²⁴ first steps, k from -31 to 32
+    floor    = 16 · rounding / h
+
+A function with slope f' moves by |f'|·s between neighbours, and no h is smaller than 2⁻¹⁸ first steps:
+a genuine slope is at least 4 times its floor, and what lies below the floor is rounding alone.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 
 SHRINK = 4.0
 LEVELS = 10
 ACCURACY = 1e-10
+NOISE_STEP = 2.0**-24
+CERTAIN = 16.0
 
 
 class Derivative(NamedTuple):
     """f'(0), entry by entry: its value, an estimate of its error, and the step that gave it.
 
-    Where f is finite at no step, the error is infinite and the value means nothing.
+    Where f is finite at no step, the error is infinite and the value means nothing. `floor` is how large
+    a derivative can be and still be nothing but rounding; 0 where no rounding was looked for, or f moves.
     """
 
     value: numpy.ndarray
     error: numpy.ndarray
     step: numpy.ndarray
+    floor: numpy.ndarray
 
 
-def derivative(f: Callable[[float], numpy.ndarray], step: float) -> Derivative:
+def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any = 0.0) -> Derivative:
     """Return the derivative at 0 of `f`, a function from a number to a float64 array.
 
     Args:
         f: the function; outside its domain it may return NaN or infinity.
         step: the first step, in units of f's argument; at most nine smaller ones follow, each a
             quarter of the one before.
+        rounding: how far f is known to scatter, where that is more than machine epsilon · |f|.
     """
     tried = []
     with numpy.errstate(all="ignore"):
         for level in range(LEVELS):
             h = step / SHRINK**level
-            value, truncation, roundoff = _central(f, h)
+            value, truncation, size = _central(f, h)
+            roundoff = numpy.maximum(numpy.finfo(numpy.float64).eps * size, rounding) / h
             known = numpy.isfinite(value)
             error = numpy.where(known, truncation + roundoff, numpy.inf)
-            tried.append(Derivative(value, error, numpy.full_like(error, h)))
+            floor = numpy.full_like(error, CERTAIN * rounding / h)
+            tried.append(Derivative(value, error, numpy.full_like(error, h), floor))
             if numpy.all(known & (truncation <= numpy.maximum(ACCURACY * abs(value), roundoff))):
                 break
-    values, errors, steps = (numpy.stack(parts) for parts in zip(*tried, strict=True))
-    best = errors.argmin(0)[None]
-    return Derivative(*(numpy.take_along_axis(part, best, 0)[0] for part in (values, errors, steps)))
+    best = numpy.stack([part.error for part in tried]).argmin(0)[None]
+    levels = (numpy.stack(parts) for parts in zip(*tried, strict=True))
+    return Derivative(*(numpy.take_along_axis(part, best, 0)[0] for part in levels))
+
+
+def above_rounding(f: Callable[[float], numpy.ndarray], step: float, found: Derivative) -> Derivative:
+    """Return what `derivative(f, step)` found, but where f does no more than round, say so.
+
+    There the value is the one of the step that rounding disturbs least, and the floor is above it.
+    """
+    with numpy.errstate(all="ignore"):
+        near = numpy.stack([f(k * NOISE_STEP * step) for k in range(-32, 33)])
+        scatter = numpy.sort(abs(numpy.diff(near, axis=0)), axis=0)[-3]
+        scatter = numpy.where(numpy.isfinite(scatter), scatter, 0.0)
+    again = derivative(f, step, scatter)
+    nothing = abs(again.value) <= again.floor
+    return Derivative(*(numpy.where(nothing, b, a) for a, b in zip(found, again, strict=True)))
 
 
 def _central(
     f: Callable[[float], numpy.ndarray], h: float
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
-    """Return the sixth-order derivative, its distance from the fourth-order one, and its roundoff."""
+    """Return the sixth-order derivative, its distance from the fourth-order one, and the size of f."""
     pairs = [(f(k * h), f(-k * h)) for k in (1, 2, 3)]
     # Equal infinities, as a mask of -inf makes them, have no difference.
     d1, d2, d3 = (numpy.where(right == left, 0.0, right - left) for right, left in pairs)
     sixth = (45 * d1 - 9 * d2 + d3) / (60 * h)
     fourth = (8 * d1 - d2) / (12 * h)
     sizes = [numpy.where(numpy.isfinite(y), abs(y), 0.0) for pair in pairs for y in pair]
-    roundoff = numpy.maximum.reduce(sizes) * (numpy.finfo(numpy.float64).eps / h)
-    return sixth, abs(sixth - fourth), roundoff
+    return sixth, abs(sixth - fourth), numpy.maximum.reduce(sizes)

@@ -15,12 +15,14 @@ from typing import Any
 import numpy
 
 from ..backends import backend_of, to_numpy
-from .finite_differences import Derivative, derivative
+from .finite_differences import Derivative, above_rounding, derivative
 from .function import Function
 from .grad_mode import enable_grad
 from .graph import grad, reachable
 from .jacobian import Block, Index
 from .tensor import Tensor
+
+DOUBTFUL = 1e-8  # the relative error from which on the rounding of a function is looked at
 
 
 class GradcheckError(RuntimeError):
@@ -122,14 +124,21 @@ def jacobians(
         blocks = []
         for i, x in xs.items():
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
-            numeric = _differentiate(measure, x, us[i], eps / reach)
-            start = 0
-            for o, y in ys.items():
-                stop = start + len(analytic[o][i])
-                part = Derivative(*(matrix[start:stop] for matrix in numeric))
-                size = numpy.outer(vs[o].bound(values[o]), reach)
-                blocks.append(Block(i, o, x.shape, y.shape, analytic[o][i], part, size, fast_mode))
-                start = stop
+            sizes = {o: numpy.outer(vs[o].bound(values[o]), reach) for o in ys}
+            moving = _Moving(measure, x, us[i], eps / reach)
+
+            def compare(numeric: Derivative, i: int = i, x: Tensor = x, sizes: Any = sizes) -> list[Block]:
+                stops = numpy.cumsum([len(analytic[o][i]) for o in ys])[:-1]
+                parts = zip(*(numpy.split(matrix, stops) for matrix in numeric), strict=True)
+                return [
+                    Block(i, o, x.shape, y.shape, analytic[o][i], Derivative(*part), sizes[o], fast_mode)
+                    for (o, y), part in zip(ys.items(), parts, strict=True)
+                ]
+
+            numeric = moving.differentiate()
+            compared = compare(numeric)
+            doubtful = numpy.any([(b.relative_error > DOUBTFUL).any(0) for b in compared], axis=0)
+            blocks += compare(moving.above_rounding(numeric, doubtful)) if doubtful.any() else compared
     return blocks
 
 
@@ -292,26 +301,49 @@ def _refusing_narrow(node: Function) -> Callable[..., Any]:
     return run_backward
 
 
-def _differentiate(
-    measure: Callable[[], numpy.ndarray], x: Tensor, u: _Probes, steps: numpy.ndarray
-) -> Derivative:
-    """Return the derivative of `measure` as x moves along every probe: a column each."""
-    home = x.array
+class _Moving:
+    """An input that moves along every probe, and what that does to `measure`: a column each."""
 
-    def moved_by(shift: numpy.ndarray) -> numpy.ndarray:
-        x.array = home.copy()
-        x.array += backend_of(home).from_numpy(shift)
-        return measure()
+    def __init__(
+        self, measure: Callable[[], numpy.ndarray], x: Tensor, probes: _Probes, steps: numpy.ndarray
+    ) -> None:
+        self.measure, self.x, self.probes, self.steps = measure, x, probes, steps
 
-    try:
-        columns = [
-            derivative(lambda t, probe=probe: moved_by(t * probe), step)  # type: ignore[misc]
-            for probe, step in zip(u, steps, strict=True)
-        ]
-    finally:
-        x.array = home
-    height = len(columns[0].value) if columns else len(measure())
-    return Derivative(*(numpy.array([c[k] for c in columns]).reshape(len(u), height).T for k in range(3)))
+    def differentiate(self) -> Derivative:
+        """Return the derivative of `measure` along every probe."""
+        with self._at_home_afterwards() as along:
+            columns = [derivative(along(u), step) for u, step in zip(self.probes, self.steps, strict=True)]
+        height = len(columns[0].value) if columns else len(self.measure())
+        parts = (numpy.array([c[k] for c in columns]) for k in range(len(Derivative._fields)))
+        return Derivative(*(part.reshape(len(self.probes), height).T for part in parts))
+
+    def above_rounding(self, found: Derivative, doubtful: numpy.ndarray) -> Derivative:
+        """Return what was found, with the rounding of the doubtful columns looked at."""
+        result = Derivative(*(part.copy() for part in found))
+        with self._at_home_afterwards() as along:
+            for k, (u, step) in enumerate(zip(self.probes, self.steps, strict=True)):
+                if doubtful[k]:
+                    column = above_rounding(along(u), step, Derivative(*(part[:, k] for part in found)))
+                    for part, new in zip(result, column, strict=True):
+                        part[:, k] = new
+        return result
+
+    @contextmanager
+    def _at_home_afterwards(self) -> Iterator[Callable[[numpy.ndarray], Callable[[float], numpy.ndarray]]]:
+        x, home = self.x, self.x.array
+
+        def along(probe: numpy.ndarray) -> Callable[[float], numpy.ndarray]:
+            def moved_by(t: float) -> numpy.ndarray:
+                x.array = home.copy()
+                x.array += backend_of(home).from_numpy(t * probe)
+                return self.measure()
+
+            return moved_by
+
+        try:
+            yield along
+        finally:
+            x.array = home
 
 
 def _same(a: numpy.ndarray, b: numpy.ndarray, tolerance: float) -> bool:
