@@ -101,6 +101,12 @@ def test_scaling_leaves_the_original_alone(digits):
         assert (digits.train.images == before).all()
 
 
+def test_printed_they_are_a_line(digits):
+    parts = "1257 training, 270 validation, 270 test images (1, 8, 8)"
+    assert repr(digits) == f"<Dataset digits: {parts} of 10 classes>"
+    assert repr(digits.test) == "<Split of 270 images (1, 8, 8), float32>"
+
+
 def test_every_image_needs_a_label():
     with pytest.raises(ValueError, match="3 images with 2 labels"):
         Split(numpy.zeros((3, 1, 2, 2)), numpy.zeros(2))

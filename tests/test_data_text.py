@@ -119,3 +119,9 @@ def test_every_character_but_the_first_counts_once_with_half_a_window_before_it(
     assert sorted(targets[counted].tolist()) == list(range(1, length))
     window, place = np.nonzero(counted)
     assert (place[window > 0] >= context // 2).all()
+
+
+def test_printed_a_text_is_a_line(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("abcde" * 20)
+    assert repr(load_text(path)) == f"<Text {path}: 90 training, 10 validation characters, 5 different ones>"

@@ -306,6 +306,8 @@ def test_wrong_calls_are_answered(example):
     y = example[-1]
     with pytest.raises(ValueError, match="at least one tensor"):
         tn.draw([])
+    with pytest.raises(TypeError, match=r"written with \.save\('m\.svg'\)"):
+        tn.draw(y, "m.svg")
     with pytest.raises(TypeError, match="'lr' is a float"):
         tn.draw(y, {"lr": 0.1})
     with pytest.raises(TypeError, match=r"Module or a mapping .*, got Tensor"):

@@ -353,3 +353,13 @@ def test_half_types_may_have_vectors_of_float32():
 def test_an_eps_that_is_no_number_of_at_least_0_is_named(eps):
     with pytest.raises((TypeError, ValueError), match="eps"):
         nn.LayerNorm(3, eps=eps)(Tensor(normal(2, 3, dtype=np.float32)))
+
+
+def test_a_tensor_of_another_library_is_called_by_its_full_name(torch):
+    for function in (lambda x: F.layer_norm(x, 3), nn.Linear(3, 3)):
+        with pytest.raises(TypeError, match=r"takes a Tensor, got torch\.Tensor: wrap it"):
+            function(torch.ones(2, 3))
+        with pytest.raises(TypeError, match=r"got numpy\.ndarray: wrap it"):
+            function(np.ones((2, 3)))
+        with pytest.raises(TypeError, match="got list: wrap it"):
+            function([1.0])

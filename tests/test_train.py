@@ -125,6 +125,9 @@ def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy
     [
         (["digits", "--norm", "batchnorm"], "unknown norm 'batchnorm': choose one of batch, layer"),
         (["digits", "--model", "mlpp"], "unknown model 'mlpp': choose one of mlp, cnn"),
+        (["digits", "--model", "tranformer"], "(did you mean 'transformer'?)"),
+        (["digits", "--norm", "bach"], "(did you mean 'batch'?)"),
+        (["digit"], "(did you mean 'digits'?)"),
         (["digits", "--model", "mlp", "--norm", "instance"], "--model cnn"),
         (["digits", "--optimizer", "adamm"], "unknown optimizer"),
         (["digits", "--epochs", "0"], "epochs must be at least 1"),

@@ -11,6 +11,7 @@ import numpy
 
 from ..autograd import grad
 from ..autograd.tensor import Tensor
+from ..names import did_you_mean
 from ..registry import REGISTRY, Case, Input, Op
 from .timing import best_times, clock_of_calls, torch_if_installed, with_default_malloc
 
@@ -59,7 +60,8 @@ def benchmark_cases(names: Sequence[str] = ()) -> list[tuple[Op, Case]]:
     timed = [name for name, op in REGISTRY.items() if op.bench]
     for name in names:
         if name not in timed:
-            raise ValueError(f"no op {name!r} with benchmark sizes: choose of {', '.join(timed)}")
+            hint = did_you_mean(name, timed)
+            raise ValueError(f"no op {name!r} with benchmark sizes: choose of {', '.join(timed)}{hint}")
     return [(op, case) for op in map(REGISTRY.get, names or timed) if op is not None for case in op.bench]
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from ..backends import use_backend
 from ..bench.gpu import Bench, Row, cells, prepare, storage
 from ..bench.kernels import SUBJECTS
+from ..names import did_you_mean
 
 
 def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) -> tuple[Bench, list[Row]]:
@@ -17,13 +18,14 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
         if name not in SUBJECTS:
             raise typer.BadParameter(
                 f"no kernel is timed for {name!r} on a GPU: choose of {', '.join(SUBJECTS)}"
+                f"{did_you_mean(name, SUBJECTS)}"
             )
     try:
         with use_backend("cupy"):
             stored, bench = storage(dtype), prepare()
             with console.status("measuring"):
                 rows = list(bench.rows(names, stored, seconds))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     ratios = (f"{rival} / ours" for rival in bench.against)

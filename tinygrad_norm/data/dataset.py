@@ -9,7 +9,7 @@ import numpy
 from .scaler import Scaler
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One part of a dataset: `images` (N, C, H, W) and `labels` (N,), int64.
 
@@ -27,8 +27,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<Split of {len(self)} images {self.images.shape[1:]}, {self.images.dtype}>"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images with their classes, split into training, validation and test parts.
 
@@ -50,3 +53,9 @@ class Dataset:
         parts = (self.train, self.validation, self.test)
         train, validation, test = (Split(scaler.transform(part.images), part.labels) for part in parts)
         return replace(self, train=train, validation=validation, test=test)
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.train)} training, {len(self.validation)} validation, {len(self.test)} test"
+        return (
+            f"<Dataset {self.name}: {parts} images {self.train.images.shape[1:]} of {self.classes} classes>"
+        )

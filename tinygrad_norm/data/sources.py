@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..names import unknown
 from .dataset import Dataset
 from .digits import load_digits
 from .idx import load_idx
@@ -19,7 +20,7 @@ def load(name: str, folder: str | Path | None = None, *, seed: int = 0) -> Datas
         RuntimeError: where a package is missing, saying what to install.
     """
     if name not in SOURCES:
-        raise ValueError(f"unknown dataset {name!r}: choose one of {', '.join(SOURCES)}")
+        raise ValueError(unknown("dataset", name, SOURCES))
     if name == "idx":
         if folder is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: name it with folder=...")

@@ -23,7 +23,7 @@ IGNORED = -100
 """The target that `cross_entropy` leaves out."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Text:
     """A text in two parts, each an array of codes (L,), int64, and the alphabet they are places in.
 
@@ -43,6 +43,10 @@ class Text:
     def decode(self, codes: numpy.ndarray) -> str:
         """Return the characters with these codes (L,)."""
         return "".join(self.alphabet[code] for code in codes)
+
+    def __repr__(self) -> str:
+        parts = f"{len(self.train)} training, {len(self.validation)} validation"
+        return f"<Text {self.name}: {parts} characters, {len(self.alphabet) - 1} different ones>"
 
 
 def load_text(file: str | Path | None = None) -> Text:

@@ -58,6 +58,10 @@ def draw(
         raise ValueError("draw needs at least one tensor, got none")
     if isinstance(names, Module):
         names = dict(names.named_parameters()) | dict(names.named_buffers())
+    if isinstance(names, str | os.PathLike):
+        raise TypeError(
+            f"names must be a Module or a mapping, got {names!r}: a file is written with .save({str(names)!r})"
+        )
     if not isinstance(names, Mapping):
         raise TypeError(
             f"names must be a Module or a mapping of names to Tensors, got {type(names).__name__}"

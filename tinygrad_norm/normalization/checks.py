@@ -15,7 +15,10 @@ Shape = tuple[int, ...]
 def check_input(x: Any, name: str) -> None:
     """Refuse anything but a floating-point tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name} takes a Tensor, got {type(x).__name__}: wrap it with tn.tensor(...)")
+        kind = type(x).__qualname__
+        if type(x).__module__ != "builtins":
+            kind = f"{type(x).__module__}.{kind}"
+        raise TypeError(f"{name} takes a Tensor, got {kind}: wrap it with tn.tensor(...)")
     if x.array.dtype.kind != "f":
         raise TypeError(f"{name} takes a floating-point tensor, got {x.dtype}: convert it with .float()")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..names import unknown
 from .norms import NORMS
 from .recipes import find_recipe
 
@@ -87,9 +88,7 @@ class Config:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}: choose one of {', '.join(choices)}"
-                )
+                raise ValueError(unknown(name, getattr(self, name), choices))
         if self.model == "mlp" and self.norm == "batch" and self.batch_size == 1:
             raise ValueError(
                 "a batch of one has no batch statistics: use a larger batch_size, or another norm"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .. import data
+from ..names import unknown
 
 DATASETS = (*data.SOURCES, "text")
 
@@ -56,11 +57,11 @@ def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
         ValueError: for an unknown dataset, or a model that it is not for.
     """
     if dataset not in DATASETS:
-        raise ValueError(f"unknown dataset {dataset!r}: choose one of {', '.join(DATASETS)}")
+        raise ValueError(unknown("dataset", dataset, DATASETS))
     recipes = TEXT if dataset == "text" else IMAGES
     model = next(iter(recipes)) if model is None else model
     if model in recipes:
         return model, recipes[model]
     if model in IMAGES:
         raise ValueError(f"{model} reads images, not text: choose one of {', '.join(recipes)}")
-    raise ValueError(f"unknown model {model!r}: choose one of {', '.join(recipes)}")
+    raise ValueError(unknown("model", model, recipes))
