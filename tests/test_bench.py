@@ -19,7 +19,8 @@ import tinygrad_norm as tn
 import tinygrad_norm.cli.bench as cli_bench
 from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.bench import ops, pictures, scaling, step, timing, train
-from tinygrad_norm.bench.networks import mlp, programs
+from tinygrad_norm.bench.networks import mlp
+from tinygrad_norm.bench.peers import COMPILED, PEERS, left_out, programs
 from tinygrad_norm.cli import app
 from tinygrad_norm.registry import REGISTRY
 
@@ -29,6 +30,7 @@ def fair(monkeypatch):
     """A process with the environment of a comparison, which computes itself what a new one would."""
     for name, value in timing.settings().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CXX", "no-compiler")  # torch.compile takes seconds
     monkeypatch.setattr(ops, "copy_bandwidth", lambda: 1e10)
     for module in (ops, step):
         monkeypatch.setattr(module, "with_default_malloc", lambda function, *arguments: function(*arguments))
@@ -267,10 +269,13 @@ def test_step(fair, tmp_path):
 
 
 def test_step_without_others_says_so(fair, monkeypatch):
-    hide(monkeypatch, "torch", "autograd", "autograd.numpy")
+    hide(monkeypatch, "torch", "jax", "autograd")
     result = run("step", "--seconds", 0)
     assert result.exit_code == 0, result.output
     assert "PyTorch is not installed" in result.output
+    for name in PEERS:
+        assert f"{name} (" in result.output
+    assert "jax is not installed" in result.output
     (row,) = printed(result.output)
     assert (row["to PyTorch eager"], row["default malloc"]) == ("–", "–")
 
@@ -299,7 +304,23 @@ def test_train_without_scikit_learn_says_what_to_install(fair, monkeypatch):
     assert "pip install" in result.output
 
 
-def test_all_programs_learn_the_same():
+def test_without_a_compiler_nothing_is_compiled(fair, torch):
+    assert left_out()[COMPILED] == "no C++ compiler"
+    assert COMPILED not in programs()
+    assert "PyTorch eager" in programs()
+
+
+def test_jax_is_as_limited_as_it_can_be(fair):
+    pytest.importorskip("jax")
+    result = run("step", "--seconds", 0)
+    assert "JAX, jit" in {row["program"] for row in printed(result.output)}
+    assert "jax threads 1 to compute, those of its runtime not limited" in result.output
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, from within
+@pytest.mark.parametrize("compiler", ["no-compiler", pytest.param("g++", marks=pytest.mark.slow)])
+def test_all_programs_learn_the_same(monkeypatch, compiler):
+    monkeypatch.setenv("CXX", compiler)
     rng = np.random.default_rng(0)
     images, labels = rng.random((64, 64), np.float32), rng.integers(0, 10, 64)
     losses = {
@@ -311,7 +332,7 @@ def test_all_programs_learn_the_same():
     assert losses["tinygrad_norm"][-1] < losses["tinygrad_norm"][0]
 
 
-def test_training_lowers_the_loss():
+def test_training_lowers_the_loss(fair):
     pytest.importorskip("sklearn")
     ours = train.train(3)[0]
     assert ours.program == "tinygrad_norm"

@@ -60,7 +60,8 @@ KEEPING = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), st
 def settings(threads: int = 1) -> dict[str, str]:
     """Return the environment of a fair comparison; libraries read it when they are loaded."""
     names = ("TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    return {**dict.fromkeys(names, str(threads)), **KEEPING}
+    xla = {"NPROC": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
+    return {**dict.fromkeys(names, str(threads)), **xla, **KEEPING}
 
 
 def is_fair(threads: int = 1) -> bool:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
 
+from ..bench import peers
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .paths import new_file, new_picture
@@ -86,7 +88,7 @@ def everything(
     rows, copy_rate = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, 10 * seconds)
     more = {"copy_rate": copy_rate, "steps": list(map(_plain, steps)), "tape": tape}
-    facts = _finish(console, json, rows, dtype, seconds=seconds, **more)
+    facts = _finish(console, json, rows, dtype, peers.facts(), seconds=seconds, **more)
     _draw_ops(plot, rows, facts)
 
 
@@ -183,7 +185,7 @@ def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: 
 
     console = _console()
     rows, tape = _time_step(console, seconds)
-    facts = _finish(console, json, rows, seconds=seconds, tape=tape)
+    facts = _finish(console, json, rows, more_facts=peers.facts(), seconds=seconds, tape=tape)
     micro = {row.program: row.seconds * 1e6 for row in rows}
     title = "a training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
     _draw(plot, lambda path: bars(path, micro, "µs per step", title, facts))
@@ -202,6 +204,7 @@ def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[
         table.add_row(row.program, f"{row.seconds * 1e6:.0f}", *figures, f"{row.first_loss:.6f}")
     console.print(table)
     per_op = ", ".join(f"{name} {time * 1e6:.2f} µs" for name, time in tape.items())
+    _print_left_out(console)
     console.print(f"the tape alone, per op forward and backward: {per_op}", highlight=False)
     return rows, tape
 
@@ -230,7 +233,8 @@ def train(
         losses = (f"{loss:.6f}" for loss in (run.losses[0], run.losses[-1]))
         table.add_row(run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses)
     console.print(table)
-    facts = _finish(console, json, runs, epochs=epochs)
+    _print_left_out(console)
+    facts = _finish(console, json, runs, more_facts=peers.facts(), epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
     title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
     _draw(plot, lambda path: bars(path, milli, "ms per epoch, the best", title, facts))
@@ -267,6 +271,12 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
     _draw(plot, lambda path: curves(path, panels, 2, title, facts))
 
 
+def _print_left_out(console: Console) -> None:
+    missing = ", ".join(f"{name} ({reason})" for name, reason in peers.left_out().items())
+    if missing:
+        console.print(f"left out: {missing}", highlight=False, soft_wrap=True)
+
+
 def _ratio(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
@@ -291,13 +301,19 @@ def _table(console: Console, *columns: str) -> Table:
 
 
 def _finish(
-    console: Console, path: Path | None, rows: Sequence[Any], dtype: str = "float32", **more: Any
+    console: Console,
+    path: Path | None,
+    rows: Sequence[Any],
+    dtype: str = "float32",
+    more_facts: Mapping[str, str] = MappingProxyType({}),
+    **more: Any,
 ) -> dict[str, str]:
     """Print what a reader needs to compare the figures; write them, with that, to `path` if given."""
-    facts = {**environment(), "dtype": dtype}
+    facts = {**environment(), **more_facts, "dtype": dtype}
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
-    console.print(", ".join(f"{key} {value}" for key, value in facts.items()), highlight=False)
+    line = ", ".join(f"{key} {value}" for key, value in facts.items())
+    console.print(line, highlight=False, soft_wrap=True)
     _write(path, facts, rows, **more)
     return facts
 
