@@ -60,7 +60,8 @@ def draw(
         names = dict(names.named_parameters()) | dict(names.named_buffers())
     if isinstance(names, str | os.PathLike):
         raise TypeError(
-            f"names must be a Module or a mapping, got {names!r}: a file is written with .save({str(names)!r})"
+            f"names must be a Module or a mapping, got {names!r}: a file is written with "
+            f".save({str(names)!r})"
         )
     if not isinstance(names, Mapping):
         raise TypeError(
