@@ -89,6 +89,8 @@ def test_a_row_of_the_table():
         *("softmax", "4×8", "forward", "1.0", "2000", "0.50"),
         *("1.50", "–"),
     ]
+    nothing = dataclasses.replace(row, seconds={})
+    assert cells(nothing, 4e12, ["PyTorch eager"]) == ["softmax", "4×8", "forward", *4 * "–"]
 
 
 class FakeCuda:
@@ -154,6 +156,69 @@ def test_every_subject_is_measured_in_all_its_directions(name):
     for row in rows:
         assert row.seconds.keys() == {"ours", "PyTorch eager"}
         assert min(row.seconds.values()) > 0
+
+
+class OutOfMemoryError(MemoryError):
+    """As CuPy names its own, and PyTorch."""
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def measured(rival, patch=lambda bench: None):
+    """The rows of one case on the emulator, with a rival that `rival` makes, and the bench."""
+    with tn.use_backend("emulator"):
+        clock = Clock(FakeCuda(), emulator.asarray(np.ones(1000, np.float32)))
+        clock.copy_seconds, given_back = 1.0, []
+        bench = Bench(clock, MEMORY, {"rival": rival}, {}, 1, lambda: given_back.append(1))
+        patch(bench)
+        rows = list(bench.measure("softmax", small_case("softmax"), FLOAT32, 0.0))
+    return [set(row.seconds) for row in rows], len(given_back)
+
+
+FULL = raising(OutOfMemoryError("allocating 8 GB"))
+
+
+def fitting(*_):
+    return {"forward": [int], "backward": [int]}
+
+
+@needs_compiler
+def test_who_does_not_fit_into_memory_is_left_out(monkeypatch):
+    """Memory is given back before a case, and after every failure."""
+    assert measured(fitting) == (2 * [{"ours", "rival"}], 1)
+    assert measured(FULL) == (2 * [{"ours"}], 2)
+    assert measured(fitting, lambda bench: monkeypatch.setattr(bench.clock, "times", FULL)) == (
+        2 * [set()],
+        3,
+    )
+    monkeypatch.setattr(type(SUBJECTS["softmax"]), "calls", FULL)
+    assert measured(fitting) == (2 * [set()], 2)
+
+
+@needs_compiler
+def test_other_errors_of_a_contestant_are_not_hidden():
+    with pytest.raises(ValueError, match="a mistake"):
+        measured(raising(ValueError("a mistake")))
+
+
+def test_memory_is_given_back_to_the_gpu():
+    freed = []
+    pool = SimpleNamespace(free_all_blocks=lambda: freed.append("CuPy"))
+    gpu.give_back(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
+    assert freed == ["CuPy"]
+
+
+def test_a_gpu_too_small_to_measure_a_copy(fair, monkeypatch):
+    monkeypatch.setattr(command, "use_backend", lambda name: tn.use_backend("numpy"))
+    monkeypatch.setattr(command, "prepare", raising(OutOfMemoryError("allocating 1,073,741,824 bytes")))
+    result = bench("--backend", "cupy")
+    assert result.exit_code == 2
+    assert "error: allocating 1,073,741,824 bytes" in result.output
 
 
 @pytest.fixture

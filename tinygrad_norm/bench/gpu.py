@@ -13,13 +13,15 @@ slower for a while, so contestants take turns.
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib
 import math
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 
@@ -31,10 +33,15 @@ from .rivals import Maker, rivals
 ROTATED = 1 << 30  # bytes
 ROUNDS = 20
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Row:
-    """One direction of one op at one size: bytes at least, and seconds by contestant, "ours" first."""
+    """One direction of one op at one size: bytes at least, and seconds by contestant, "ours" first.
+
+    A contestant that the GPU's memory is too small for is left out; without "ours" all are.
+    """
 
     op: str
     case: str
@@ -44,9 +51,9 @@ class Row:
     seconds: Mapping[str, float]
 
     @property
-    def rate(self) -> float:
-        """Bytes per second, counting those that must be moved."""
-        return self.floor / self.seconds["ours"]
+    def rate(self) -> float | None:
+        """Bytes per second, counting those that must be moved; None where nothing was timed."""
+        return self.floor / self.seconds["ours"] if self.seconds else None
 
     def ratio(self, rival: str) -> float | None:
         """Return how many times as long the rival takes; None where it was not timed."""
@@ -55,16 +62,15 @@ class Row:
 
 def cells(row: Row, copy_rate: float, rivals: Sequence[str]) -> list[str]:
     """Return a row of the table: op, sizes, direction, µs, GB/s, fraction of a copy, ratios to rivals."""
-    ratios = (row.ratio(rival) for rival in rivals)
-    return [
-        row.op,
-        row.case,
-        row.direction,
-        f"{row.seconds['ours'] * 1e6:.1f}",
-        f"{row.rate / 1e9:.0f}",
-        f"{row.rate / copy_rate:.2f}",
-        *("–" if ratio is None else f"{ratio:.2f}" for ratio in ratios),
-    ]
+    ratios = [f"{ratio:.2f}" if (ratio := row.ratio(rival)) is not None else "–" for rival in rivals]
+    figures = ["–"] * 3
+    if row.rate is not None:
+        figures = [
+            f"{row.seconds['ours'] * 1e6:.1f}",
+            f"{row.rate / 1e9:.0f}",
+            f"{row.rate / copy_rate:.2f}",
+        ]
+    return [row.op, row.case, row.direction, *figures, *ratios]
 
 
 # -- time
@@ -137,6 +143,7 @@ class Bench:
     against: Mapping[str, Maker]
     environment: Mapping[str, str]
     rotated: int = ROTATED
+    give_back: Callable[[], None] = lambda: None  # frees the memory that the pools of all contestants hold
 
     def rows(self, names: Sequence[str], dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
         """Yield a row for every direction and size of the named subjects, or of all."""
@@ -145,17 +152,33 @@ class Bench:
                 yield from self.measure(name, case, dtype, seconds)
 
     def measure(self, name: str, case: Case, dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
-        """Yield a row for every direction of one case, with the medians of all contestants."""
+        """Yield a row for every direction of one case, with the medians of all contestants that fit."""
+        self.give_back()
         subject, copies = SUBJECTS[name], copies_of(case, dtype.itemsize, self.rotated)
-        calls = {"ours": subject.calls(case, dtype, copies)}
-        for rival, make in self.against.items():
-            theirs = make(name, case, dtype, copies)
+        given = name, case, dtype, copies
+        makers = {rival: functools.partial(make, *given) for rival, make in self.against.items()}
+        ours = self._within_memory(functools.partial(subject.calls, case, dtype, copies))
+        calls = {} if ours is None else {"ours": ours}
+        for rival, make in makers.items():
+            theirs = self._within_memory(make) if calls else None
             if theirs is not None:
                 calls[rival] = theirs
         for direction, floor in subject.floors(case, dtype, self.memory).items():
-            times = self.clock.times({who: made[direction] for who, made in calls.items()}, seconds)
-            medians = {who: statistics.median(taken) for who, taken in times.items()}
+            chosen = {who: made[direction] for who, made in calls.items()}
+            times = self._within_memory(functools.partial(self.clock.times, chosen, seconds)) if calls else {}
+            medians = {who: statistics.median(taken) for who, taken in (times or {}).items()}
             yield Row(name, str(case), dtype.name, direction, floor, medians)
+
+    def _within_memory(self, act: Callable[[], T]) -> T | None:
+        """Return what `act` returns, or None where the GPU's memory is too small for it."""
+        try:
+            return act()
+        except Exception as error:
+            # CuPy's is a MemoryError, PyTorch's a RuntimeError.
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+        self.give_back()
+        return None
 
 
 def storage(name: str) -> numpy.dtype:
@@ -177,6 +200,14 @@ def storage(name: str) -> numpy.dtype:
     return dtype
 
 
+def give_back(xp: Any, against: Mapping[str, Maker]) -> None:
+    """Free what the memory pools of CuPy, which is `xp`, and PyTorch hold: neither can use the other's."""
+    gc.collect()
+    xp.get_default_memory_pool().free_all_blocks()
+    if against:
+        importlib.import_module("torch").cuda.empty_cache()
+
+
 def prepare() -> Bench:
     """Return what measures the GPU of the current backend."""
     xp: Any = current_backend().namespace
@@ -193,4 +224,5 @@ def prepare() -> Bench:
         Memory(machine.machine_of(scratch).shared_memory, device.attributes["L2CacheSize"]),
         against,
         {"device": properties["name"].decode(), **versions},
+        give_back=functools.partial(give_back, xp, against),
     )
