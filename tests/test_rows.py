@@ -9,7 +9,9 @@ import pytest
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.backends import rows
 from tinygrad_norm.backends.rows import run, settings
+from tinygrad_norm.learn.check import check, evaluate
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.registry import REGISTRY
 
 RNG = np.random.default_rng(0)
 # Each with more than one pool along the axis of the blocks, so that small blocks split it.
@@ -58,6 +60,32 @@ def test_threads_change_not_a_bit(layer, monkeypatch):
         with settings(block=12, threads=threads):
             for a, b in zip(one, results(layer, (7, 4, 6), np.float32), strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def bits(op):
+    """Every value and gradient of every case, in both dtypes."""
+    runs = [evaluate(op, op.function, case, dtype) for dtype in (np.float32, np.float64) for case in op.cases]
+    return [array.tobytes() for run in runs for array in (*run.values, *run.gradients.values())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", [1, 2, 7])
+def test_every_op_that_is_split_passes_its_checks_with_the_same_bits(block, monkeypatch):
+    part, parts, split = rows._part, [], set()
+    monkeypatch.setattr(rows, "MANY", 0)
+    monkeypatch.setattr(rows, "_part", lambda axis, where: (parts.append(where), part(axis, where))[1])
+    for op in REGISTRY.values():
+        parts.clear()
+        with settings(block=block):
+            one = bits(op)
+        if not parts:
+            continue
+        split.add(op.name)
+        for threads in (1, 2, 4):
+            with settings(block=block, threads=threads):
+                assert check(op).failures == (), f"{threads} threads"
+                assert bits(op) == one, f"{op.name}, {threads} threads"
+    assert split >= LAYERS.keys() | {"add_layer_norm", "add_rms_norm", "normalize", "cross_entropy"}, split
 
 
 @pytest.mark.parametrize("threads", [1, 2])
