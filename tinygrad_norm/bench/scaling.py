@@ -28,7 +28,8 @@ Build = Callable[[int, bool], Callable[[], Tensor]]
 class Point:
     """One size of one experiment, which varies `variable`: seconds of forward and backward, and bytes.
 
-    `peak` is the most that NumPy held at a time beyond the inputs, `kept` what was kept for backward.
+    `peak` is the most that arrays and Python's objects, which are few, held at a time beyond the inputs;
+    `kept` is what arrays kept for backward.
     """
 
     experiment: str
@@ -94,7 +95,7 @@ def _with_backward(run: Callable[[], Tensor]) -> Callable[[], None]:
 
 
 def peak_bytes(function: Callable[[], Any]) -> int:
-    """Return how much more memory `function` held at its peak than before; counts what NumPy reports."""
+    """Return how much more memory `function` held at its peak than before: in arrays and Python's objects."""
     function()
     started = not tracemalloc.is_tracing()
     if started:
