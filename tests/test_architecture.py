@@ -102,6 +102,8 @@ def sections(path):
             elif any(ast.unparse(decorator) == "kernel" for decorator in node.decorator_list):
                 assert name.endswith(("_forward", "_backward")), f"kernel {name} is neither"
                 yield "forward and backward"
+            elif name.endswith("_rows"):  # a body that another normalization runs too
+                yield "forward and backward"
             elif not name.endswith("_cuda"):
                 yield "function"
         elif isinstance(node, ast.ClassDef) and not name.startswith("_"):

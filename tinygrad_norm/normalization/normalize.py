@@ -53,11 +53,12 @@ def normalize_composed(input: Tensor, p: float = 2.0, dim: int = 1, eps: float =
 @kernel
 def normalize_forward(x: Array, p: float, eps: float) -> tuple[Array, Array]:
     """Return y and rnorm: x (N, D), rnorm (N, 1)."""
-    y, rnorm = run(_forward_rows, (widen(x),), (p, eps))
+    y, rnorm = run(normalize_rows, (widen(x),), (p, eps))
     return narrow(y, x), rnorm
 
 
-def _forward_rows(x: Array, p: float, eps: float, out: Array | None) -> tuple[Array, Array]:
+def normalize_rows(x: Array, p: float, eps: float, out: Array | None = None) -> tuple[Array, Array]:
+    """Return y, in `out` if that is given, and rnorm: the body of `normalize_forward`, for others too."""
     xp = namespace(x)
     if not x.size:
         return x.copy(), xp.zeros((len(x), 1), x.dtype)

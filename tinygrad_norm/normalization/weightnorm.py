@@ -17,8 +17,8 @@ Backward, for one row, from dw = dL/dw:
 
     dv = dx = (g/n)·(dw - dg·u)
 
-The second path is that of L2 normalization (normalize.py, with eps = 0), which does the work here. A row of
-zeros has no direction: its w is 0, and so are its gradients. PyTorch gives NaN there.
+The second path is that of L2 normalization (normalize.py, with eps = 0). A row of zeros has no direction: its
+w is 0, and so are its gradients. PyTorch gives NaN there.
 
 Insight: dv has no part along v. A step of plain gradient descent goes sideways, so n can only grow, and as dv
 shrinks with n, v turns ever more slowly: the layer tunes its own learning rate. g alone sets the length.
@@ -31,7 +31,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.rows import row_dots
+from ..backends.rows import row_dots, run
 from ..module import Module
 from ..ops import norm, where
 from ..ops.dims import Shape, normalize_dim
@@ -39,7 +39,8 @@ from ..ops.half import narrow, widen
 from ..ops.ieee import silent
 from ..registry import Case, ErrorCase, fixed, register
 from .checks import check_input
-from .normalize import normalize_backward, normalize_forward
+from .moments import is_extreme
+from .normalize import normalize_rows
 
 
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
@@ -49,18 +50,33 @@ def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 
 
 @kernel
-def weight_norm_forward(v: Array, g: Array) -> tuple[Array, Array, Array]:
-    """Return w, direction and rnorm: v (K, D), g and rnorm (K, 1)."""
-    direction, rnorm = normalize_forward(widen(v), 2.0, 0.0)
-    return narrow(direction * widen(g), v), direction, rnorm
+def weight_norm_forward(v: Array, g: Array) -> tuple[Array, Array]:
+    """Return w and rnorm: v (K, D), g and rnorm (K, 1)."""
+    w, rnorm = run(_forward_rows, (widen(v), widen(g)))
+    return narrow(w, v), rnorm
+
+
+def _forward_rows(v: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
+    w, rnorm = normalize_rows(v, 2.0, 0.0, out)
+    w *= g
+    return w, rnorm
 
 
 @kernel
-def weight_norm_backward(dw: Array, direction: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
+def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
     """Return dv (K, D) and dg (K, 1)."""
-    dw = widen(dw)
+    return run(_backward_rows, (widen(dw), widen(v), rnorm, widen(g)))
+
+
+def _backward_rows(dw: Array, v: Array, rnorm: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
+    # An rnorm that overflowed, or is that of zeros, is not 1/n.
+    direction = normalize_rows(v, 2.0, 0.0)[0] if is_extreme(rnorm) else v * rnorm
     dg = row_dots(dw, direction)
-    return normalize_backward(dw * widen(g), direction, rnorm, 2.0, 0.0), dg
+    direction *= dg
+    dv = namespace(v).subtract(dw, direction, out=out)
+    dv *= g
+    dv *= rnorm
+    return dv, dg
 
 
 class WeightNormFunction(Function):
@@ -68,13 +84,15 @@ class WeightNormFunction(Function):
 
     def forward(self, v: Array, g: Array, *, dim: int | None) -> Array:
         rows = _rows(v, dim)
-        w, direction, rnorm = silent.run(weight_norm_forward, rows, g.reshape(len(rows), 1))
-        self.saved = direction, rnorm, g.reshape(len(rows), 1), g.shape, dim
+        g_rows = g.reshape(len(rows), 1)
+        w, rnorm = silent.run(weight_norm_forward, rows, g_rows)
+        self.saved = rows, rnorm, g_rows
+        self.layout = g.shape, dim
         return _back(w, v.shape, dim)
 
     def backward(self, dw: Array) -> Gradients:
-        direction, rnorm, g, g_shape, dim = self.saved
-        dv, dg = weight_norm_backward(_rows(dw, dim), direction, rnorm, g)
+        g_shape, dim = self.layout
+        dv, dg = weight_norm_backward(_rows(dw, dim), *self.saved)
         return _back(dv, dw.shape, dim), dg.reshape(g_shape)
 
 
