@@ -29,8 +29,10 @@ def test_launches_bytes_and_agreement():
     assert "layer_norm of 4×8 8 8 normalized_shape=(8,)" in result.output
     assert "layer_norm_forward" in result.output
     assert "layer_norm_backward" in result.output
-    # x, weight and bias twice, y and dy, dx, dweight and dbias, 4 bytes each
-    assert f"{4 * (2 * 48 + 2 * 32 + 48):,}" in result.output
+    # forward: x, weight, bias, y, mean, rstd; backward: dy, x, weight, mean, rstd, dx and a row of both
+    # vectors' sums for its one block, which column_sums read and write again
+    forward, backward, sums = 2 * 32 + 2 * 8 + 2 * 4, 3 * 32 + 8 + 2 * 4 + 2 * 8, 2 * 2 * 8
+    assert f" times the {4 * (forward + backward + sums):,} of reading and writing" in result.output
     difference, verdict = result.output.strip().split("\n")[-2:]
     assert 0 < float(difference.rsplit(" ", 1)[1]) < 1e-5
     assert verdict == "ok (allowed 2e-05)"
@@ -55,6 +57,50 @@ def test_a_result_that_is_not_numpys_is_named_and_ends_with_status_1(monkeypatch
     assert "ok (" not in result.output
 
 
+@needs_compiler
+def test_the_smallest_result_is_judged_by_its_own_size(monkeypatch):
+    original = cli_kernel.evaluate
+
+    def evaluate(op, form, case, dtype=np.float64):
+        result = original(op, form, case, dtype)
+        if dtype == np.float64:
+            assert abs(result.gradients[0]).max() < 0.02  # dy / 64
+            result.gradients[0] *= 1.001
+        return result
+
+    monkeypatch.setattr(cli_kernel, "evaluate", evaluate)
+    result = kernel("cross_entropy")
+    assert result.exit_code == 1
+    assert "DISAGREES in dinput by 1.0e-03" in result.output
+
+
+@needs_compiler
+def test_a_gradient_that_is_0_is_judged_by_the_size_of_the_inputs():
+    result = kernel("softmax", "--case", "5")  # one class: y is 1, whatever x is
+    assert result.exit_code == 0, result.output
+
+
+@needs_compiler
+def test_integers_count_with_their_own_size_and_a_composite_with_its_kernels_arrays():
+    # forward: x, losses, p, and indices of 8 bytes; backward: dy, p, indices, dx
+    assert (
+        f"the {4 * (2 * 640 + 64) + 8 * 64 + 4 * 2 * 640 + 8 * 64 + 4:,} of" in kernel("cross_entropy").output
+    )
+    for op in ("cross_entropy", "transformer_encoder_layer"):
+        (line,) = (line for line in kernel(op).output.split("\n") if line.startswith("threads ask for"))
+        assert float(line.split(" bytes: ")[1].split(" times")[0]) >= 1
+
+
+def test_a_long_name_folds_before_its_template_arguments():
+    name = "instance_norm_backward<float, 4, 128, 4>"
+    launch = Launch(name, (2048, 1, 1), (128, 1, 1), 0, 0.9, {0: (19_922_944, 8_404_992)})
+    console = Console(width=80, file=io.StringIO())
+    console.print(_table([launch]))
+    *_, first, second, _ = console.file.getvalue().split("\n")
+    assert first.split()[0] == "instance_norm_backward"
+    assert second.split() == ["<float,4,128,4>"]
+
+
 def test_no_name_and_no_number_is_cut_off_in_a_narrow_terminal():
     name = "group_norm_backward<float, 4, 256>"
     launch = Launch(name, (1024, 1, 1), (256, 1, 1), 0, 0.9, {0: (37_756_928, 8_404_992)})
@@ -71,10 +117,13 @@ def test_an_op_without_a_kernel():
     result = kernel("exp")
     assert result.exit_code == 0
     assert "exp has no CUDA kernel of its own" in result.output
+    assert "These ops have one: layer_norm, rms_norm," in result.output
 
 
 def test_an_unknown_op_and_an_unknown_case():
     assert "no registered op is called 'layernorm'" in kernel("layernorm").output
+    suggested = " ".join(kernel("softmx").output.replace("│", " ").split())
+    assert "Did you mean softmax, log_softmax?" in suggested  # softmin and lstm have no kernel of their own
     result = kernel("layer_norm", "--case", "99")
     assert result.exit_code == 2
     assert "layer_norm has no case 99" in result.output

@@ -11,6 +11,8 @@ app = typer.Typer(
     help="Normalization in deep learning, from scratch: train it, check its gradients, look inside.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
 
 

@@ -8,15 +8,17 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import use_backend
+from ..backends import KERNELS, use_backend
 from ..backends.emulator import KernelError, Launch, record, schedule
 from ..learn.check import Result, evaluate
 from ..learn.dot import argument_names
-from ..registry import Case, Op
+from ..registry import REGISTRY, Case, Op
 from .names import find_op
 
 TOLERANCE = 2e-5
 """Three times the largest rounding error in float32 of any registered case, a transformer layer's."""
+ZERO = 1e-12
+"""What float64 leaves of inputs around 1 where the true value is 0: more than that has a size."""
 
 
 def kernel(
@@ -24,7 +26,8 @@ def kernel(
     case: Annotated[
         int | None,
         typer.Option(
-            help="Which of the op's registered cases, counted from 0.", show_default="one of 64 rows"
+            help="Which of the op's registered cases, counted from 0.",
+            show_default="a benchmark's size, else case 0",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The order of blocks, warps and lanes; 0: ascending.")] = 0,
@@ -35,7 +38,8 @@ def kernel(
     to run it, and how far the results are from NumPy's in float64. Exits with status 1 where that is more
     than rounding. Races and accesses out of bounds end it with an explanation.
     """
-    op = find_op(name)
+    having = _having_kernels()
+    op = find_op(name, having)
     chosen = _choose(op, case)
     reference = evaluate(op, op.function, chosen)
     try:
@@ -50,19 +54,20 @@ def kernel(
         console.width = max(console.width, 100)  # a file has room for the longest names
     if not launches:
         console.print(
-            f"{name} has no CUDA kernel of its own: on a GPU its NumPy-style body runs, on CuPy's arrays",
+            f"{name} has no CUDA kernel of its own: on a GPU its NumPy-style body runs, on CuPy's arrays. "
+            f"These ops have one: {', '.join(having)}",
             highlight=False,
             soft_wrap=True,
         )
         return
     console.print(_table(launches))
-    moved, floor = sum(map(_bytes, launches)), _floor(result, chosen)
+    moved, floor = (sum(map(count, launches)) for count in (_bytes, _floor))
     found = _differences(op, result, reference)
     wrong = [f"{name} by {value:.1e}" for name, value in found.items() if not value <= TOLERANCE]
     for line in (
         f"{name} of {' '.join(str(chosen).split())}",
-        f"threads ask for {moved:,} bytes; every input read once and every result written once are "
-        f"{floor:,}: {moved / floor:.1f} times that, part of it from caches",
+        f"threads ask for {moved:,} bytes: {moved / floor:.1f} times the {floor:,} of reading and writing "
+        "every launch's arrays once; caches serve part of the rest",
         f"largest difference from NumPy in float64, relative to the largest value: {max(found.values()):.1e}",
         f"DISAGREES in {', '.join(wrong)} (allowed {TOLERANCE:.0e})"
         if wrong
@@ -71,6 +76,11 @@ def kernel(
         console.print(line, highlight=False, soft_wrap=True)
     if wrong:
         raise typer.Exit(1)
+
+
+def _having_kernels() -> list[str]:
+    forwards = {name: KERNELS.get(f"{name}_forward") for name in REGISTRY}
+    return [name for name, forward in forwards.items() if forward is not None and "cuda" in forward.versions]
 
 
 def _choose(op: Op, case: int | None) -> Case:
@@ -83,13 +93,13 @@ def _choose(op: Op, case: int | None) -> Case:
 
 
 def _table(launches: list[Launch]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("kernel", overflow="fold")
     for heading in ("blocks", "threads", "shared memory", "bytes read", "bytes written", "ms here"):
         table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True)
     for launch in launches:
         table.add_row(
-            launch.name,
+            launch.name.replace(", ", ",").replace("<", " <"),  # folds there, if anywhere
             "×".join(str(size) for size in launch.grid if size > 1) or "1",
             "×".join(str(size) for size in launch.block if size > 1) or "1",
             f"{launch.shared_mem:,}",
@@ -104,18 +114,15 @@ def _bytes(launch: Launch) -> int:
     return sum(read + written for read, written in launch.traffic.values())
 
 
-def _floor(result: Result, case: Case) -> int:
-    """Forward reads the inputs and writes y; backward reads both dy and the inputs and writes gradients."""
-    inputs = sum(numpy.size(drawn[0]) for drawn in case.draw() if drawn is not None)
-    values = sum(y.size for y in result.values)
-    gradients = sum(dx.size for dx in result.gradients.values())
-    return 4 * (2 * inputs + 2 * values + gradients)
+def _floor(launch: Launch) -> int:
+    moved = launch.traffic.items()
+    return sum(launch.sizes[i] * ((read > 0) + (written > 0)) for i, (read, written) in moved)
 
 
 def _differences(op: Op, result: Result, reference: Result) -> dict[str, float]:
-    """Return the largest difference in every output and gradient, relative to its largest value, at least 1.
+    """Return the largest difference in every output and gradient, relative to its largest value.
 
-    It is infinite where shapes differ, or only one is finite.
+    It is infinite where shapes differ, or only one is finite; where all should be 0, relative to 1.
     """
     names = op.inputs or argument_names(op.function, max(reference.gradients, default=0) + 1)
     outputs = ["y"] if len(reference.values) == 1 else [f"y[{k}]" for k in range(len(reference.values))]
@@ -128,9 +135,9 @@ def _difference(a: numpy.ndarray, b: numpy.ndarray) -> float:
     if a.shape != b.shape:
         return numpy.inf
     a, b = a.astype(numpy.float64), b.astype(numpy.float64)
-    scale = max(abs(b[numpy.isfinite(b)]).max(initial=0), 1)
+    largest = abs(b[numpy.isfinite(b)]).max(initial=0)
     differs = ~((a == b) | (numpy.isnan(a) & numpy.isnan(b)))
     a, b = a[differs], b[differs]
     if not (numpy.isfinite(a).all() and numpy.isfinite(b).all()):
         return numpy.inf
-    return float(abs(a - b).max(initial=0) / scale)
+    return float(abs(a - b).max(initial=0) / (largest if largest > ZERO else 1))

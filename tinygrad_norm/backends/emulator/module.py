@@ -159,7 +159,9 @@ class Kernel:
         arguments = bind(self.name, entry.parameters, entry.names, args)
         start = time.perf_counter()
         report, traffic = launch(entry.library, entry.address, grid3, block3, arguments, shared_mem, schedule)
-        note(Launch(self.name, grid3, block3, shared_mem, time.perf_counter() - start, traffic))
+        seconds = time.perf_counter() - start
+        sizes = {i: argument.nbytes for i, argument in enumerate(arguments) if argument.nbytes}
+        note(Launch(self.name, grid3, block3, shared_mem, seconds, traffic, sizes))
         hit = damaged(argument.array for argument in arguments)
         if KINDS[report.kind] != "none":
             what = Explanation(report, entry.library, entry.names, block3, schedule.timeout)

@@ -30,7 +30,7 @@ class Launch:
     """One launch on record.
 
     `traffic` maps the index of an array argument to the bytes that all threads together read from it
-    and wrote to it; it is empty in plain mode.
+    and wrote to it; it is empty in plain mode. `sizes` has the bytes of that array.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Launch:
     shared_mem: int
     seconds: float
     traffic: dict[int, tuple[int, int]] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
 
 
 class _State(threading.local):

@@ -1,0 +1,28 @@
+"""`tinygrad-norm`: what all its commands have in common."""
+
+import pytest
+from typer.testing import CliRunner
+
+from tinygrad_norm.cli import app
+
+COMMANDS = ("train", "gradcheck", "draw", "kernel", "bench")
+
+
+def run(*arguments):
+    return CliRunner(env={"COLUMNS": "80"}).invoke(app, arguments)
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("bench", "ops")], ids=" ".join)
+def test_help_has_a_short_option_too(command):
+    long, short = run(*command, "--help"), run(*command, "-h")
+    assert long.exit_code == short.exit_code == 0
+    assert long.output == short.output
+    assert "Usage: root" in long.output
+
+
+def test_the_version():
+    assert run("--version").output.startswith("tinygrad_norm 0.")
+
+
+def test_the_lines_of_a_paragraph_are_joined_to_the_width_of_the_terminal():
+    assert " time that the CPU takes to run it, and how far the results are" in run("kernel", "--help").output
