@@ -16,7 +16,7 @@ from ..registry import REGISTRY, Case, Op
 from .names import find_op
 
 TOLERANCE = 2e-5
-"""Three times the largest rounding error in float32 of any registered case, a transformer layer's."""
+"""Twice the largest rounding error in float32 of any registered case, a transformer layer's."""
 ZERO = 1e-12
 """What float64 leaves of inputs around 1 where the true value is 0: more than that has a size."""
 
