@@ -139,7 +139,17 @@ def test_a_launch_with_the_right_arguments(column_sums):
         ({"P": 2.0}, TypeError, r"column_sums: argument P: received 2\.0, expected a number for int64"),
         ({"P": True}, TypeError, "argument P: received True"),
         ({"x": np.zeros((2, 3), np.float32), "sums": None}, TypeError, "kernels run on CuPy's arrays"),
-        ({"sums": np.zeros(3, np.float32)}, TypeError, "sums: received type ndarray, expected EmulatorArray"),
+        (
+            {"sums": np.zeros(3, np.float32)},
+            TypeError,
+            r"sums: received a numpy.ndarray of float32 and shape \(3,\), expected an array of float32, "
+            "or None, on the device of the others",
+        ),
+        (
+            {"P": np.zeros(1000)},
+            TypeError,
+            r"argument P: received a numpy.ndarray of float64 and shape \(1000,\)",
+        ),
         (
             {"sums": emulator.zeros(3)},
             TypeError,
@@ -147,8 +157,11 @@ def test_a_launch_with_the_right_arguments(column_sums):
         ),
         ({"x": emulator.zeros((3, 2), np.float32).T}, ValueError, r"strides \(4, 8\).*ascontiguousarray"),
         ({"storage": np.int32}, TypeError, "no kernel stores int32"),
-        ({"threads": 2000}, ValueError, "2000 threads a block, possible are 1 to 1024"),
-        ({"blocks": 2**31}, ValueError, "2147483648 blocks, possible are 1 to 2147483647"),
+        ({"storage": "long"}, TypeError, "no kernel stores int64"),
+        ({"storage": "banana"}, TypeError, "no kernel stores 'banana'; there are float16, bfloat16"),
+        ({"storage": None}, TypeError, "no kernel stores None"),
+        ({"threads": 2000}, ValueError, "received 2000 threads a block, possible are 1 to 1024"),
+        ({"blocks": 2**31}, ValueError, "received 2147483648 blocks, possible are 1 to 2147483647"),
         ({"threads": 256.7}, TypeError, r"received 256\.7 threads a block, expected an integer"),
         ({"blocks": True}, TypeError, "received True blocks, expected an integer"),
         ({"x": None, "sums": None}, TypeError, "column_sums: received no array, expected one at least"),
@@ -161,6 +174,19 @@ def test_a_launch_with_the_right_arguments(column_sums):
 def test_a_launch_is_checked(column_sums, changes, kind, message):
     with pytest.raises(kind, match=message):
         column_sums(**changes)
+
+
+@pytest.mark.parametrize(
+    ("eps", "message"),
+    [
+        (1e39, r"layer_norm_forward: argument eps: received 1e\+39, which float32 cannot hold"),
+        (10**400, "eps must be less than 1.8e308, got an integer of 1329 bits"),
+    ],
+    ids=["float32", "float64"],
+)
+def test_a_number_that_the_kernels_type_cannot_hold(eps, message):
+    with tn.use_backend("emulator"), pytest.raises(ValueError, match=message):
+        layer_norm_forward(emulator.zeros((2, 4), np.float32), None, None, eps)
 
 
 def test_more_shared_memory_than_there_is():
@@ -191,6 +217,7 @@ def test_a_parameter_of_an_unknown_type_is_refused():
         parameters_of("__global__ void f(int n) {}", "f", "float32")
     with pytest.raises(ValueError, match="no kernel g in this text"):
         parameters_of("__global__ void f(long long n) {}", "g", "float32")
+    assert parameters_of("__global__ void f() {}", "f", "float32") == ()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path.stem)

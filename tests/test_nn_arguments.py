@@ -113,3 +113,8 @@ def test_as_size_and_as_number_return_python_numbers():
     assert as_size(-3, "n", None) == -3
     with pytest.raises(ValueError, match="n must be at least 0, got -1"):
         as_size(-1, "n", 0)
+
+
+def test_an_integer_beyond_float64_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"momentum must be less than 1\.8e308, got an integer of 1329 bits"):
+        as_number(10**400, "momentum")

@@ -43,7 +43,8 @@ def test_a_good_launch(kernel):
         ({"eps": np.float64(1)}, TypeError, r"received numpy.float64\(1.0\), expected float32"),
         ({"eps": 1}, TypeError, r"received the Python int 1, passed as int64, expected float32"),
         ({"D": np.int64(8)}, TypeError, r"argument 4 \(D\): received numpy.int64\(8\), expected int32"),
-        ({"D": 2**31}, TypeError, r"argument 4 \(D\): received the Python int 2147483648"),
+        ({"D": 2**31}, ValueError, r"argument 4 \(D\): received 2147483648, which int32 cannot hold"),
+        ({"D": -(2**70)}, ValueError, r"argument 4 \(D\): received -1180591620717411303424, which int32"),
         ({"D": zeros((), i4)}, TypeError, r"received a .*EmulatorArray of int32, expected int32"),
         (
             {"x": zeros((2, 8))},
@@ -113,8 +114,18 @@ def test_shared_memory_has_its_limit_until_it_is_raised(kernel):
         kernel((2,), (128,), arguments(), shared_mem=49153)
     kernel.max_dynamic_shared_size_bytes = 100_000
     kernel((2,), (128,), arguments(), shared_mem=100_000)
-    with pytest.raises(ValueError, match="a block has at most 232448 bytes"):
-        kernel.max_dynamic_shared_size_bytes = 232_449
+    for size in (232_449, 1000.5, "all"):
+        with pytest.raises(ValueError, match=f"={size}: a block has 0 to 232448 bytes"):
+            kernel.max_dynamic_shared_size_bytes = size
+    with pytest.raises(TypeError, match=r"shared_mem must be an integer, a number of bytes, not 32\.0"):
+        kernel((2,), (128,), arguments(), shared_mem=32.0)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_one_argument_too_few():
+    module = RawModule(code='extern "C" __global__ void fill(int* y, int n) { y[threadIdx.x] = n; }')
+    with pytest.raises(TypeError, match=r"fill: received 1 argument, expected 2: \(y, n\)"):
+        module.get_function("fill")((1,), (4,), (empty(4, i4),))
 
 
 def test_a_kernel_that_is_not_there(correct):

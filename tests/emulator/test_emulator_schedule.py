@@ -48,7 +48,17 @@ def test_a_schedule_ends_with_its_block():
         assert outer.timeout == 60
 
 
-@pytest.mark.parametrize("setting", [{"seed": -1}, {"timeout": 0}, {"timeout": float("nan")}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"seed": -1},
+        {"seed": 1.5},
+        {"seed": 2**64},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"timeout": "long"},
+    ],
+)
 def test_a_wrong_setting_is_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))), schedule(**setting):
         pass

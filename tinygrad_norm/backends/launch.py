@@ -77,9 +77,7 @@ class CudaSource:
                 it cannot store, and sizes that are no integers.
             ValueError: for arrays whose elements do not lie one after the other, and beyond the limits.
         """
-        name = numpy.dtype(storage).name
-        if name not in STORAGE:
-            raise TypeError(f"{kernel}: no kernel stores {name}; there are {', '.join(STORAGE)}")
+        name = _storage_name(kernel, storage)
         arrays = (value for value in args if hasattr(value, "dtype") and not isinstance(value, numpy.generic))
         first = next(arrays, None)
         if first is None:
@@ -111,12 +109,24 @@ def _compiled(machine: Machine, source: CudaSource, storage: str, expression: st
 # -- arguments
 
 
+def _storage_name(kernel: str, storage: Any) -> str:
+    try:
+        name = None if storage is None else numpy.dtype(storage).name  # NumPy reads None as float64
+    except TypeError:
+        name = None
+    if name not in STORAGE:
+        stored = ", ".join(STORAGE)
+        raise TypeError(f"{kernel}: no kernel stores {name or repr(storage)}; there are {stored}")
+    return name
+
+
 def _bind(
     kernel: str, parameters: Sequence[Parameter], args: Sequence[Any], array_type: Any
 ) -> tuple[Any, ...]:
     if len(args) != len(parameters):
         names = ", ".join(parameter.name for parameter in parameters)
-        raise TypeError(f"{kernel}: received {len(args)} arguments, expected {len(parameters)}: ({names})")
+        received = f"{len(args)} argument{'s' * (len(args) != 1)}"
+        raise TypeError(f"{kernel}: received {received}, expected {len(parameters)}: ({names})")
     return tuple(
         _bind_array(kernel, parameter, value, array_type)
         if parameter.pointer
@@ -130,7 +140,9 @@ def _bind_array(kernel: str, parameter: Parameter, value: Any, array_type: Any) 
         return NULL
     where = f"{kernel}: argument {parameter.name}"
     if not isinstance(value, array_type):
-        raise TypeError(f"{where}: received type {type(value).__name__}, expected {array_type.__name__}")
+        raise TypeError(
+            f"{where}: received {_described(value)}, expected {parameter}, on the device of the others"
+        )
     if value.dtype.name != parameter.dtype:
         raise TypeError(f"{where}: received an array of {value.dtype}, expected {parameter}")
     if not value.flags.c_contiguous:
@@ -144,24 +156,30 @@ def _bind_array(kernel: str, parameter: Parameter, value: Any, array_type: Any) 
 def _bind_number(kernel: str, parameter: Parameter, value: Any) -> numpy.generic:
     kinds = {"int64": (int, numpy.integer), "bool": (bool, numpy.bool_)}
     expected = kinds.get(parameter.dtype, (int, float, numpy.integer, numpy.floating))
+    where = f"{kernel}: argument {parameter.name}"
     if not isinstance(value, expected) or (isinstance(value, bool) and parameter.dtype != "bool"):
-        raise TypeError(
-            f"{kernel}: argument {parameter.name}: received {value!r}, expected a number for {parameter}"
-        )
+        raise TypeError(f"{where}: received {_described(value)}, expected a number for {parameter}")
     number = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
+    dtype = numpy.dtype(parameter.dtype)
     try:
-        return numpy.dtype(parameter.dtype).type(number)
-    except OverflowError:
-        raise ValueError(
-            f"{kernel}: argument {parameter.name}: received {value}, which {parameter} cannot hold"
-        ) from None
+        with numpy.errstate(over="raise"):
+            return dtype.type(number)
+    except (OverflowError, FloatingPointError):
+        raise ValueError(f"{where}: received {value}, which {parameter} cannot hold") from None
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, numpy.generic) or not hasattr(value, "dtype"):
+        return repr(value)
+    module, name = type(value).__module__, type(value).__name__
+    return f"a {module}.{name} of {value.dtype} and shape {tuple(value.shape)}"
 
 
 def _check_size(kernel: str, what: str, size: Any, least: int, most: int) -> None:
     if not isinstance(size, int | numpy.integer) or isinstance(size, bool):
         raise TypeError(f"{kernel}: received {size!r} {what}, expected an integer")
     if not least <= size <= most:
-        raise ValueError(f"{kernel}: {size} {what}, possible are {least} to {most}")
+        raise ValueError(f"{kernel}: received {size} {what}, possible are {least} to {most}")
 
 
 # -- what twins do to their arguments

@@ -44,7 +44,8 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
             f"no kernel {kernel} in this text: it must be declared `__global__ void {kernel}(...)`"
         )
     types = {**_SCALARS, "T": storage, "Accumulator<T>": accumulator(storage)}
-    return tuple(_parameter(kernel, part, types) for part in found[1].split(","))
+    declared = found[1].strip()
+    return tuple(_parameter(kernel, part, types) for part in declared.split(",")) if declared else ()
 
 
 def accumulator(storage: str) -> str:

@@ -24,9 +24,14 @@ def as_number(value: Any, name: str) -> float:
 
     Raises:
         TypeError: for anything but a real number.
+        ValueError: for an integer beyond float64.
     """
     if type(value) is float:
         return value
     if not isinstance(value, int | float | numpy.integer | numpy.floating):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        bits = int(value).bit_length()
+        raise ValueError(f"{name} must be less than 1.8e308, got an integer of {bits} bits") from None

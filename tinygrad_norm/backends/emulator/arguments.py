@@ -77,8 +77,11 @@ def check_shared_memory(size: int, limit: int) -> int:
     """Return `size` if a block may have that much dynamic shared memory.
 
     Raises:
+        TypeError: for anything but an integer.
         ValueError: for more than `limit` bytes.
     """
+    if not isinstance(size, int | numpy.integer):
+        raise TypeError(f"shared_mem must be an integer, a number of bytes, not {size!r}")
     if not 0 <= size <= limit:
         raise ValueError(
             f"shared_mem={size} bytes of dynamic shared memory, allowed are 0 to {limit}: "
@@ -92,11 +95,13 @@ def bind(kernel: str, parameters: Sequence[Parameter], names: Sequence[str], arg
 
     Raises:
         TypeError: for a wrong number of arguments, or one of a wrong type.
-        ValueError: for an array that is not contiguous, not aligned or not writable.
+        ValueError: for an array that is not contiguous, not aligned or not writable, and for a Python int
+            that the parameter cannot hold.
     """
     if len(args) != len(parameters):
         raise TypeError(
-            f"{kernel}: received {len(args)} arguments, expected {len(parameters)}: ({', '.join(names)})"
+            f"{kernel}: received {len(args)} argument{'s' * (len(args) != 1)}, expected {len(parameters)}: "
+            f"({', '.join(names)})"
         )
     return [
         _bind_pointer(f"{kernel}: argument {i} ({name})", parameter, value)
@@ -149,8 +154,9 @@ def _bind_scalar(where: str, parameter: Parameter, value: Any) -> Argument:
         return Argument(parameter, ctypes.create_string_buffer(numpy.dtype(expected).type(value).tobytes()))
     if type(value) is int and expected.lstrip("u").startswith("int"):
         limits = numpy.iinfo(expected)
-        if limits.min <= value <= limits.max:
-            return Argument(parameter, ctypes.create_string_buffer(numpy.array(value, expected).tobytes()))
+        if not limits.min <= value <= limits.max:
+            raise ValueError(f"{where}: received {value}, which {expected} cannot hold")
+        return Argument(parameter, ctypes.create_string_buffer(numpy.array(value, expected).tobytes()))
     remedy = f"pass numpy.{expected}(...)" if hasattr(numpy, expected) else "pass its bits as numpy.uint16"
     raise TypeError(f"{where}: received {_describe(value)}, expected {expected}: {remedy}")
 

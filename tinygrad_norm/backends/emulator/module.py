@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
+
 from .arguments import (
     DEFAULT_DYNAMIC_SHARED,
     GRID_LIMITS,
@@ -143,9 +145,9 @@ class Kernel:
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
-        if not 0 <= size <= MOST_DYNAMIC_SHARED:
+        if not isinstance(size, int | numpy.integer) or not 0 <= size <= MOST_DYNAMIC_SHARED:
             raise ValueError(
-                f"max_dynamic_shared_size_bytes={size}: a block has at most {MOST_DYNAMIC_SHARED} bytes"
+                f"max_dynamic_shared_size_bytes={size}: a block has 0 to {MOST_DYNAMIC_SHARED} bytes"
             )
         self._most_shared = size
 

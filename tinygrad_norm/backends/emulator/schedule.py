@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,10 +21,10 @@ class Schedule:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
-        if not self.timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout}")
+        if not isinstance(self.seed, int | numpy.integer) or not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must be an integer of 0 or more, below 2⁶⁴, not {self.seed!r}")
+        if not isinstance(self.timeout, int | float) or not self.timeout > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout!r}")
 
 
 @dataclass(frozen=True)
