@@ -98,6 +98,28 @@ def test_nan_is_larger_than_any_number(torch):
     check("adaptive_max_pool2d", x, torch, 4, return_indices=True)
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("size", [1, 2, 3, (2, 4)])
+def test_infinity_and_nan_stay_in_their_windows(value, size, torch):
+    x = np.arange(16.0).reshape(1, 1, 4, 4)
+    x[0, 0, 0, 0] = value
+    check("adaptive_avg_pool2d", x, torch, size)
+    if size == 2:
+        assert F.adaptive_avg_pool2d(Tensor(x), 2).tolist()[0][0][1] == [10.5, 12.5]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_an_infinite_gradient_stays_in_its_window(size, torch):
+    x = normal(1, 2, 4, 5)
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    dy = normal(1, 2, size, size)
+    dy[0, 0, 0, 0], dy[0, 1, -1, -1] = math.inf, math.nan
+    (dx,) = grad(F.adaptive_avg_pool2d(ours, size), ours, dy)
+    z = torch.nn.functional.adaptive_avg_pool2d(theirs, size)
+    (expected,) = torch.autograd.grad(z, theirs, torch.tensor(dy))
+    np.testing.assert_allclose(dx.array, expected.numpy(), rtol=1e-12)
+
+
 def test_changing_the_indices_does_not_change_the_gradient():
     for function in (F.max_pool2d, F.adaptive_max_pool2d):
         x = Tensor(normal(1, 2, 4, 4), requires_grad=True)
@@ -182,6 +204,14 @@ def test_padding_takes_a_value_integers_and_any_axis(torch):
 
 def test_padding_may_leave_nothing():
     assert F.pad(Tensor(normal(2, 3)), (-1, -2)).shape == (2, 0)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_an_empty_axis_that_is_not_padded_does_no_harm(mode, torch):
+    check("pad", np.zeros((0, 3, 4)), torch, (1, 2), mode)
+    assert F.pad(Tensor(np.zeros((2, 0, 4))), (1, 2), mode).shape == (2, 0, 7)  # PyTorch: only the batch
+    layer = nn.Conv1d(3, 2, 3, padding=1, padding_mode="zeros" if mode == "constant" else mode)
+    assert layer(Tensor(np.zeros((0, 3, 4), np.float32))).shape == (0, 2, 4)
 
 
 def test_padding_never_shares_memory():

@@ -10,6 +10,9 @@ sees q, and 0 elsewhere.
 
     y = A₁ @ x @ A₂ᵀ      dx = A₁ᵀ @ dy @ A₂      for two axes, and likewise for one or three
 
+These products are the fastest way, but 0·∞ is NaN: infinity and NaN would spread from one window to all. They
+show in the result, or in dy; then only what a window sees is added up, window by window.
+
 Backward of the maximum: dy goes to the entry that was the largest, the first one of equals.
 
 Insight: P = 1 is the mean over all positions (Lin, Chen, Yan 2013, arXiv:1312.4400), which lets a network of
@@ -26,6 +29,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.graph import current_graph
 from ..module import Module
 from ..ops import ones as _ones
 from ..ops import stack
@@ -68,19 +72,49 @@ def spread_windows(size: int, count: int) -> list[tuple[int, int]]:
 @kernel
 def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     """Return y (N, C, *P): x (N, C, *S)."""
-    y = widen(x)
+    wide = y = widen(x)
     for axis in range(x.ndim - 1, 1, -1):
         y = _along(averages(y, x.shape[axis], count[axis - 2]), y, axis)
+    if not _known_finite(y):
+        y = _forward_by_window(wide, count)
     return narrow(y, x)
+
+
+def _known_finite(x: Array) -> bool:
+    """Return whether all x is finite; in a step that is captured as a graph the host cannot look."""
+    return current_graph() is None and bool(namespace(x).isfinite(x).all())
+
+
+def _forward_by_window(x: Array, count: Shape) -> Array:
+    xp = namespace(x)
+    for axis, P in enumerate(count, 2):
+        windows = spread_windows(x.shape[axis], P)
+        x = xp.stack([x[_part(axis, begin, end)].mean(axis) for begin, end in windows], axis)
+    return x
 
 
 @kernel
 def adaptive_avg_pool_backward(dy: Array, space: Shape) -> Array:
     """Return dx (N, C, *S): dy (N, C, *P)."""
     dx = widen(dy)
+    if not _known_finite(dy):
+        return narrow(_backward_by_window(dx, space), dy)
     for axis in range(2, dy.ndim):
         dx = _along(averages(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
     return narrow(dx, dy)
+
+
+def _backward_by_window(dy: Array, space: Shape) -> Array:
+    for axis, S in enumerate(space, 2):
+        dx = namespace(dy).zeros((*dy.shape[:axis], S, *dy.shape[axis + 1 :]), dy.dtype)
+        for p, (begin, end) in enumerate(spread_windows(S, dy.shape[axis])):
+            dx[_part(axis, begin, end)] += dy[_part(axis, p, p + 1)] / (end - begin)
+        dy = dx
+    return dy
+
+
+def _part(axis: int, begin: int, end: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(begin, end),)
 
 
 def averages(like: Array, size: int, count: int) -> Array:

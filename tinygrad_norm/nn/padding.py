@@ -142,7 +142,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         if value:
             raise ValueError(f"value={value} is of no use with mode={mode!r}: only 'constant' fills with it")
         for axis, (before, after) in enumerate(widths):
-            _check_sources(mode, x.shape, axis, before, after)
+            if before or after:
+                _check_sources(mode, x.shape, axis, before, after)
     return PadFunction.apply(x, widths=widths, mode=mode, value=value or 0)
 
 
@@ -165,7 +166,7 @@ def pad_widths(shape: Shape, pad: Sequence[int]) -> Widths:
 def _check_sources(mode: str, shape: Shape, axis: int, before: int, after: int) -> None:
     kept = shape[axis] - max(0, -before) - max(0, -after)
     most = {"reflect": shape[axis] - 1, "replicate": max(before, after), "circular": kept}[mode]
-    if max(before, after) > most or (kept < 1 and (before or after)):
+    if max(before, after) > most or kept < 1:
         raise ValueError(
             f"pad ({before}, {after}) with mode={mode!r} on axis {axis} of {shape[axis]} positions: "
             + (f"it can add at most {most} at each end" if kept > 0 else "nothing would be left to copy from")
