@@ -122,6 +122,11 @@ def test_half_precision_is_summed_in_float32():
     assert y.dtype == np.float16
     np.testing.assert_allclose(y.array, wide, rtol=1e-3, atol=1e-2)
     assert [d.dtype for d in grad(y, tensors, np.ones((4, 3)))] == [np.float16] * 3
+    pair, weights = Tensor(x[:, :8], requires_grad=True), Tensor(w.reshape(3, 8, 256)[:, :, :8])
+    z = F.bilinear(pair, pair, weights, tensors[2])
+    assert z.dtype == grad(z, pair, np.ones((4, 3)))[0].dtype == np.float16
+    exact = np.einsum("ni,nj,kij->nk", *(v.array.astype(np.float64) for v in (pair, pair, weights))) + b
+    np.testing.assert_allclose(z.array, exact, rtol=1e-3, atol=1e-2)
     huge = F.linear(Tensor(np.full((1, 4), 6e4, np.float16)), Tensor(np.ones((1, 4), np.float16)))
     assert huge.array == np.inf
 

@@ -167,7 +167,7 @@ def bilinear_composed(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tens
 @kernel
 def bilinear_forward(x1: Array, x2: Array, weight: Array, bias: Array | None) -> Array:
     """Return y (N, K): x1 (N, I), x2 (N, J), weight (K, I, J), bias (K,)."""
-    return linear_forward(_products(x1, x2), _flat(weight), bias)
+    return narrow(linear_forward(_products(x1, x2), _flat(weight), bias), x1)
 
 
 @kernel

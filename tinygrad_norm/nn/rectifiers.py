@@ -171,20 +171,20 @@ def threshold_composed(input: Tensor, threshold: float, value: float) -> Tensor:
 
 
 class ThresholdFunction(PointwiseFunction):
-    """y = x where x > threshold, else fill · dx = dy where x > threshold, else 0"""
+    """y = fill where x <= threshold, else x · dx = 0 where x <= threshold, else dy"""
 
     def shared(self, x: Array, *, threshold: float, fill: float) -> Array:
-        return x > threshold
+        return ~(x <= threshold)  # NaN is kept
 
-    def value(self, x: Array, above: Array, *, threshold: float, fill: float) -> Array:
-        return namespace(x).where(above, x, fill)
+    def value(self, x: Array, kept: Array, *, threshold: float, fill: float) -> Array:
+        return namespace(x).where(kept, x, fill)
 
-    def slope(self, x: Array, above: Array, *, threshold: float, fill: float) -> Array:
-        return above
+    def slope(self, x: Array, kept: Array, *, threshold: float, fill: float) -> Array:
+        return kept
 
 
 def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    """Return input where it is above `threshold`, else `value`.
+    """Return `value` where input is at most `threshold`, else input.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or options that are no numbers.
