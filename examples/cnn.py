@@ -40,14 +40,16 @@ def accuracy(model, split):
 
 
 def positive_int(text):
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return int(text)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=positive_int, default=10)
+    parser.add_argument(
+        "--epochs", type=positive_int, default=10, help="passes over the digits (default: 10)"
+    )
     epochs = parser.parse_args(arguments).epochs
 
     tn.manual_seed(0)

@@ -7,6 +7,8 @@ take about a second on one core. Prints a table and draws the curves to high_lea
 """
 
 import argparse
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -43,14 +45,14 @@ def train(model, digits, epochs, lr):
     return losses, float(np.mean(logits.argmax(1) == digits.test.labels))
 
 
-def draw(curves, path):
+def draw(curves, lr, path):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained", dpi=120)
     axes = figure.subplots()
     for name, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, marker=".", label=name)
-    axes.set(xlabel="epoch", ylabel="training loss (nats)", title="6-layer MLP, SGD, learning rate 1.0")
+    axes.set(xlabel="epoch", ylabel="training loss (nats)", title=f"6-layer MLP, SGD, learning rate {lr}")
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:
@@ -58,17 +60,36 @@ def draw(curves, path):
 
 
 def positive_int(text):
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return int(text)
+
+
+def positive_number(text):
+    if not 0 < float(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return float(text)
+
+
+def picture(text):
+    path = Path(text)
+    if path.suffix not in (".png", ".svg") or path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a .png or .svg in a folder that exists, got {text!r}")
+    return path
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=positive_int, default=10)
-    parser.add_argument("--lr", type=float, default=1.0)
-    parser.add_argument("--out", default="high_learning_rate.png")
+    parser.add_argument(
+        "--epochs", type=positive_int, default=10, help="passes over the digits (default: 10)"
+    )
+    parser.add_argument("--lr", type=positive_number, default=1.0, help="learning rate (default: 1.0)")
+    parser.add_argument(
+        "--out", type=picture, default="high_learning_rate.png", help="a .png or .svg (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
+    if find_spec("matplotlib") is None:
+        parser.error("the curves need matplotlib: pip install 'tinygrad_norm[plot]'")
 
     try:
         digits = data.load("digits")
@@ -81,7 +102,7 @@ def main(arguments=None):
         tn.manual_seed(0)
         curves[name], accuracies[name] = train(make_mlp(norm), digits, options.epochs, options.lr)
         print(f"{name:20} {curves[name][0]:10.4f} {curves[name][-1]:10.4f} {accuracies[name]:14.1%}")
-    draw(curves, options.out)
+    draw(curves, options.lr, options.out)
     print(f"curves in {options.out}")
     return curves, accuracies
 

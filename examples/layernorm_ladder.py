@@ -1,7 +1,7 @@
 """Layer normalization in CUDA, in four steps from naive to fast: layernorm_ladder.cu, run and checked.
 
 Without a GPU the kernels run on the CPU emulator: their results are checked, and the bytes that their
-threads ask for are counted. With one they are also timed, against the device's own copy.
+threads ask for are counted. With one they are timed instead.
 
     python examples/layernorm_ladder.py [--rows 64] [--features 512]
 """
@@ -37,34 +37,40 @@ def compile_ladder(machine):
 
 
 def positive_int(text):
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return int(text)
 
 
 def main(arguments=None):
     """Run every step; return the worst error and the KiB asked for (on a GPU: the µs taken) of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=positive_int, default=64)
-    parser.add_argument("--features", type=int, default=512)
+    parser.add_argument("--rows", type=positive_int, default=64, help="of x (default: 64)")
+    parser.add_argument(
+        "--features",
+        type=positive_int,
+        default=512,
+        help=f"of a row, a multiple of 4 up to {128 * KEPT} (default: 512)",
+    )
     options = parser.parse_args(arguments)
     N, D = options.rows, options.features
-    if D % 4 or not 0 < D <= 128 * KEPT:
+    if D % 4 or D > 128 * KEPT:
         parser.error(f"--features must be a multiple of 4 up to {128 * KEPT}, got {D}")
     try:
         cupy = load_cupy()
     except RuntimeError as error:
         print(f"on the emulator, as {error}\n")
-        return ladder(emulator, emulator.asarray, emulator.asnumpy, count, N, D)
-    return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: microseconds(cupy, call), N, D)
+        return ladder(emulator, emulator.asarray, emulator.asnumpy, count, "KiB asked for", N, D)
+    return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: microseconds(cupy, call), "µs", N, D)
 
 
-def ladder(machine, asarray, asnumpy, measure, N, D):
+def ladder(machine, asarray, asnumpy, measure, unit, N, D):
     rng = np.random.default_rng(0)
     x, (weight, bias) = rng.normal(1, 2, (N, D)), rng.normal(size=(2, D))
     expected = layer_norm_forward(x, weight, bias, EPS)[0]
     on = [asarray(array.astype(np.float32)) for array in (x, weight, bias)]
     module, found = compile_ladder(machine), {}
+    print(f"{'kernel':14} {'blocks':>7} {'threads':>8} {unit:>14} {'largest error':>14}")
     for name, (blocks, threads, shared) in steps(N, D).items():
         kernel, y = module.get_function(name), asarray(np.zeros((N, D), np.float32))
         args = (*on, y, np.int64(N), np.int64(D), np.float32(EPS))
@@ -72,10 +78,10 @@ def ladder(machine, asarray, asnumpy, measure, N, D):
         def call(kernel=kernel, blocks=blocks, threads=threads, args=args, shared=shared):
             kernel((blocks,), (threads,), args, shared_mem=shared)
 
-        figure, unit = measure(call)
+        figure = measure(call)
         error = float(abs(asnumpy(y) - expected).max())
         found[name] = error, figure
-        print(f"{name:16} {blocks:5} blocks of {threads} threads   {figure:,.6g} {unit}   error {error:.1e}")
+        print(f"{name:14} {blocks:7,} {threads:8} {figure:14,.1f} {error:14.1e}")
     return found
 
 
@@ -84,7 +90,7 @@ def count(call):
     with emulator.schedule(checked=True), emulator.record() as launches:
         call()
     traffic = launches[0].traffic
-    return sum(read + written for read, written in traffic.values()) / 1024, "KiB asked for"
+    return sum(read + written for read, written in traffic.values()) / 1024
 
 
 def microseconds(cupy, call):
@@ -97,7 +103,7 @@ def microseconds(cupy, call):
         times[1].record()
         times[1].synchronize()
         taken.append(cupy.cuda.get_elapsed_time(*times) * 1000)
-    return float(np.median(taken[10:])), "µs"
+    return float(np.median(taken[10:]))
 
 
 if __name__ == "__main__":

@@ -69,21 +69,21 @@ def train(text, norm_first, steps, every):
         optimizer.zero_grad()
         bits(model, *batch).backward()
         optimizer.step()
-        if step % every == 0:
+        if step % every == 0 or step == steps:
             with tn.no_grad():
                 curve[step] = bits(model, *unseen).item()
     return curve
 
 
 def positive_int(text):
-    if int(text) < 1:
-        raise ValueError
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
     return int(text)
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=positive_int, default=600)
+    parser.add_argument("--steps", type=positive_int, default=600, help="of training (default: 600)")
     parser.add_argument("--file", help="a text in UTF-8 (default: Python's pydoc_data.topics)")
     options = parser.parse_args(arguments)
 

@@ -37,20 +37,33 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     assert list(found) == ["naive", "shared", "shuffled", "vectorized<16>"]
     assert max(error for error, _ in found.values()) < 1e-5
     assert found["vectorized<16>"][1] < found["shuffled"][1]
-    assert "naive" in capsys.readouterr().out
+    heading, *lines = capsys.readouterr().out.splitlines()[-5:]
+    assert heading.split(maxsplit=3) == ["kernel", "blocks", "threads", "KiB asked for  largest error"]
+    assert lines[0].split()[:4] == ["naive", "1", "128", "30.5"]
+    assert max(map(len, lines)) < 80
 
 
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("char_lstm", ["--steps", "0"], "argument --steps: invalid positive_int value: '0'"),
+        ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
-        ("cnn", ["--epochs", "0"], "argument --epochs: invalid positive_int value: '0'"),
+        ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("cnn", [], "pip install 'tinygrad_norm[data]'"),
-        ("high_learning_rate", ["--epochs", "0"], "argument --epochs: invalid positive_int value: '0'"),
+        (
+            "high_learning_rate",
+            ["--epochs", "0"],
+            "argument --epochs: must be an integer of at least 1, got '0'",
+        ),
         ("high_learning_rate", [], "pip install 'tinygrad_norm[data]'"),
-        ("layernorm_ladder", ["--rows", "-1"], "argument --rows: invalid positive_int value: '-1'"),
-        ("tiny_gpt", ["--steps", "many"], "argument --steps: invalid positive_int value: 'many'"),
+        ("high_learning_rate", ["--lr", "-1"], "argument --lr: must be a positive number, got '-1'"),
+        ("high_learning_rate", ["--lr", "nan"], "argument --lr: must be a positive number, got 'nan'"),
+        ("high_learning_rate", ["--out", "/nope/x.png"], "in a folder that exists, got '/nope/x.png'"),
+        ("high_learning_rate", ["--out", "curves.foo"], "must be a .png or .svg in a folder"),
+        ("layernorm_ladder", ["--features", "0"], "must be an integer of at least 1, got '0'"),
+        ("layernorm_ladder", ["--features", "6"], "must be a multiple of 4 up to 2048, got 6"),
+        ("layernorm_ladder", ["--rows", "-1"], "argument --rows: must be an integer of at least 1, got '-1'"),
+        ("tiny_gpt", ["--steps", "many"], "argument --steps: must be an integer of at least 1, got 'many'"),
         ("tiny_gpt", ["--file", "/nope"], "there is no file /nope"),
     ],
 )
@@ -60,6 +73,14 @@ def test_wrong_arguments_and_missing_packages_end_in_one_line(monkeypatch, capsy
         load(name).main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_curves_without_matplotlib_end_before_the_training(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as stopped:
+        load("high_learning_rate").main([])
+    assert stopped.value.code == 2
+    assert "pip install 'tinygrad_norm[plot]'" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_cnn_reads_digits(capsys):
@@ -84,8 +105,10 @@ def test_an_lstm_learns_letters_and_writes(tmp_path, capsys):
 def test_a_tiny_gpt_learns_before_and_behind(tmp_path, capsys):
     path = tmp_path / "text.txt"
     path.write_text("The quick brown fox jumps over the lazy dog.\n" * 80)
-    before, behind = load("tiny_gpt").main(["--steps", "8", "--file", str(path)])
+    tiny_gpt = load("tiny_gpt")
+    before, behind = tiny_gpt.main(["--steps", "8", "--file", str(path)])
     assert before.keys() == behind.keys() == {8}
     assert before[8] != behind[8]
     assert max(before[8], behind[8]) < 4.5
+    assert tiny_gpt.train(tiny_gpt.data.load_text(path), True, steps=3, every=2).keys() == {2, 3}
     assert "pre-LN  post-LN" in capsys.readouterr().out
