@@ -13,7 +13,7 @@ sees q, and 0 elsewhere.
 These products are the fastest way, but 0·∞ is NaN: infinity and NaN would spread from one window to all. They
 show in the result, or in dy; then only what a window sees is added up, window by window.
 
-Backward of the maximum: dy goes to the entry that was the largest, the first one of equals.
+Backward of the maximum: dy goes to the entry that was the largest, the first one of equals, the last NaN.
 
 Insight: P = 1 is the mean over all positions (Lin, Chen, Yan 2013, arXiv:1312.4400), which lets a network of
 convolutions end in a layer of fixed size, whatever the size of the image.
@@ -147,10 +147,14 @@ def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
         seen = seen + places.reshape(shape) * math.prod(x.shape[3 + axis :])
     seen = xp.asarray(seen.reshape(*count, -1))
     flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-    largest = flat[:, :, seen].argmax(-1)
-    index = xp.take_along_axis(seen[None, None], largest[..., None], -1)[..., 0]
-    y = xp.take_along_axis(flat, index.reshape(*x.shape[:2], math.prod(count)), -1)
-    return y.reshape(index.shape), index
+    entries = flat[:, :, seen]
+    largest = entries.argmax(-1)
+    y = xp.take_along_axis(entries, largest[..., None], -1)[..., 0]
+    if not _known_finite(y):  # argmax takes the first NaN
+        is_nan = xp.isnan(entries)
+        last = entries.shape[-1] - 1 - is_nan[..., ::-1].argmax(-1)
+        largest = xp.where(is_nan.any(-1), last, largest)
+    return y, xp.take_along_axis(seen[None, None], largest[..., None], -1)[..., 0]
 
 
 class AdaptiveAvgPoolFunction(Function):

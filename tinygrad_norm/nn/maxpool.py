@@ -9,7 +9,8 @@ Backward: y is one entry of x, so its gradient goes there; where windows overlap
 
     dx_ncq = Σ dy_ncp   over those p with q*(p) = q
 
-Of equal entries the first one is taken, line by line; NaN counts as larger than any number.
+Of equal entries the first one is taken, line by line; NaN counts as larger than any number, and of several
+the last one is taken.
 
 Insight: the positions q* are all that backward needs to know of x. Moving any other entry a little changes
 nothing: y is a copy of a part of x, and learning goes on there alone.
