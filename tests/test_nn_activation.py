@@ -138,6 +138,31 @@ def test_nan_stays_nan(name, options):
 
 
 @pointwise
+def test_nan_and_infinity_are_as_in_pytorch(name, options, torch):
+    """Sixty-four of each: of a few numbers PyTorch makes other gradients at NaN than of many."""
+    for value in (np.nan, np.inf, -np.inf):
+        x = np.full(64, value)
+        (y, dx), (expected, slope) = ours(name, options, x), theirs(torch, name, options, x)
+        np.testing.assert_array_equal(y, expected)
+        if np.isinf(value) and np.isnan(slope).all() and not np.isnan(dx).any():
+            slope = theirs(torch, name, options, np.sign(x) * 1e5)[1]  # ours has the limit, not NaN
+            np.testing.assert_allclose(dx, slope, atol=1e-9)
+        else:
+            np.testing.assert_array_equal(dx, slope)
+
+
+def test_prelu_at_nan_and_infinity_is_as_in_pytorch(torch):
+    x, w = np.array([np.nan, np.inf, -np.inf]), np.array([0.25])
+    ours, theirs = ([make(x), make(w)] for make in (Tensor, torch.tensor))
+    for tensor in (*ours, *theirs):
+        tensor.requires_grad_()
+    y, z = F.prelu(*ours), torch.nn.functional.prelu(*theirs)
+    np.testing.assert_array_equal(y.array, z.detach().numpy())
+    for a, b in zip(grad(y, ours, np.ones(3)), torch.autograd.grad(z.sum(), theirs), strict=True):
+        np.testing.assert_array_equal(a.array, b.numpy())
+
+
+@pointwise
 def test_half_precision_is_computed_in_float32(name, options):
     x = np.linspace(-4, 4, 33).astype(np.float16)
     for low, high in zip(ours(name, options, x), ours(name, options, x.astype(np.float64)), strict=True):

@@ -120,7 +120,7 @@ class GELUTanhFunction(PointwiseFunction):
     """y = x·σ(2u), u = √(2/π)·(x + 0.044715·x³) · dx = dy·(s + x·s·(1 - s)·2u'), s = σ(2u)"""
 
     def shared(self, x: Array) -> tuple[Array, Array, Array]:
-        near = x.clip(-20, 20)  # beyond, s is 0 or 1 to the last bit
+        near = x.clip(-25, 25)  # beyond, s is 0 or 1
         u = 2 * _TANH_SCALE * _CUBIC * (near * near)
         return near, u, logistic(near * (u + 2 * _TANH_SCALE))
 

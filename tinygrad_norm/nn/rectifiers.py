@@ -3,7 +3,7 @@
     relu(x) = max(x, 0)      leaky_relu(x), prelu(x) = x where x > 0, else s·x, a constant s or a learned one
     threshold(x) = x where x > t, else v
 
-Their derivative is one number per piece, and PyTorch's choice at the kink, where there is none.
+Their derivative is one number per piece, and PyTorch's choice at the kink, and at NaN, where there is none.
 """
 
 import math
@@ -36,7 +36,7 @@ class ReLUFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        return dy * (y > 0).astype(dy.dtype)  # NumPy would convert in pieces, and copy dy with them
+        return dy * (y != 0).astype(dy.dtype)  # NumPy would convert in pieces, and copy dy with them
 
 
 def relu(input: Tensor) -> Tensor:
@@ -70,7 +70,8 @@ class LeakyReLUFunction(PointwiseFunction):
         return x.clip(0, math.inf) + negative_slope * x.clip(-math.inf, 0)
 
     def slope(self, x: Array, _: None, *, negative_slope: float) -> Array:
-        return (x > 0) + (x <= 0) * x.dtype.type(negative_slope)
+        above = x > 0
+        return above + ~above * x.dtype.type(negative_slope)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -117,7 +118,7 @@ class PReLUFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         x, w, shape = self.saved
-        dx = dy * (x > 0) + dy * w * (x <= 0) if self.needs[0] else None
+        dx = dy * namespace(x).where(x > 0, 1, w) if self.needs[0] else None
         dw = unbroadcast(dy * namespace(x).minimum(x, 0), w.shape).reshape(shape) if self.needs[1] else None
         return dx, dw
 
