@@ -86,11 +86,11 @@ def _run(console: Console, ops: list[Op]) -> list[Verdict]:
 
 
 def _table(verdicts: list[Verdict]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("op", "kind"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("cases", "worst relative error", "time"):
-        table.add_column(heading, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    table.add_column("op", overflow="fold")
+    table.add_column("kind", no_wrap=True)
+    for heading in ("cases", "worst\nrelative\nerror", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for verdict in verdicts:
         table.add_row(
