@@ -220,6 +220,19 @@ def pair(name, *shape):
     return logistic(x) if name == "binary_cross_entropy" else x, logistic(t) if name in PROBABILITIES else t
 
 
+@pytest.mark.parametrize("name", ["mse_loss", "l1_loss", "huber_loss"])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_weights_of_single_losses_as_pytorch(name, reduction, torch):
+    x, t, weight = normal(3, 4), normal(3, 4, seed=1), np.random.default_rng(2).uniform(0, 2, (3, 4))
+    y = ours(getattr(F, name), x, t, reduction=reduction, weight=Tensor(weight))
+    assert_same(y, theirs(torch, name, x, t, reduction=reduction, weight=torch.tensor(weight)))
+
+
+def test_no_weight_at_all_gives_0():
+    for value in ours(F.mse_loss, normal(3), normal(3), weight=Tensor(np.zeros(3))):
+        assert not value.any()
+
+
 @pairs
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_every_reduction_of_pairs_as_pytorch(name, options, reduction, torch):

@@ -6,7 +6,8 @@
 
 p weighs the positive targets. As softplus(x) = -log(1 - σ(x)) and softplus(-x) = -log σ(x), the second
 is the first with the sigmoid inside; a logarithm of 0 never comes up, and for p = 1 the gradient is
-σ(x) - t, prediction minus truth. The first has to cut its logarithms off at -100, as PyTorch does.
+σ(x) - t, prediction minus truth. The first has to cut its logarithms off at -100, as PyTorch does. The
+mean over nothing is 0 (see reduction.py).
 """
 
 from ..autograd.tensor import Tensor
@@ -15,7 +16,7 @@ from ..module import Module
 from ..ops import ones
 from ..ops.elementwise import logistic
 from ..registry import Case, ErrorCase, Input, fixed, positive, register, uniform
-from .loss import PointwiseLossFunction, check_pair, pair_errors, reduced
+from .loss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
 from .reduction import REDUCTIONS, check_reduction
 from .sigmoids import log1p_exp
 
@@ -38,20 +39,16 @@ class BinaryCrossEntropyFunction(PointwiseLossFunction):
 
     def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
         log_x, log_rest = self._logs(x)
-        return _weigh(-(t * log_x + (1 - t) * log_rest), weight)
+        return weigh(-(t * log_x + (1 - t) * log_rest), weight)
 
     def slopes(self, x: Array, t: Array, *, weight: Array | None) -> tuple[Array, Array]:
         log_x, log_rest = self._logs(x)
         variance = namespace(x).maximum(x * (1 - x), _SMALLEST_VARIANCE)
-        return _weigh((x - t) / variance, weight), _weigh(log_rest - log_x, weight)
+        return weigh((x - t) / variance, weight), weigh(log_rest - log_x, weight)
 
     def _logs(self, x: Array) -> tuple[Array, Array]:
         xp = namespace(x)
         return xp.maximum(xp.log(x), _LOWEST_LOG), xp.maximum(xp.log1p(-x), _LOWEST_LOG)
-
-
-def _weigh(losses: Array, weight: Array | None) -> Array:
-    return losses if weight is None else losses * weight
 
 
 def binary_cross_entropy(
@@ -79,20 +76,8 @@ def binary_cross_entropy(
             "use binary_cross_entropy_with_logits for numbers of any size"
         )
     return BinaryCrossEntropyFunction.apply(
-        input, target, reduction=reduction, weight=_constant(weight, "weight", input)
+        input, target, reduction=reduction, weight=constant(weight, "weight", input)
     )
-
-
-def _constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
-    """Return a copy of a constant that broadcasts to the input: no later change of it can reach backward."""
-    if weight is None:
-        return None
-    if weight.requires_grad:
-        raise ValueError(f"{name} is a constant: pass {name}.detach()")
-    ndim = input.ndim - weight.ndim
-    if ndim < 0 or any(n not in (1, m) for n, m in zip(weight.shape, input.shape[ndim:], strict=True)):
-        raise ValueError(f"{name} of shape {weight.shape} does not broadcast to the input's {input.shape}")
-    return weight.array.copy()
 
 
 def binary_cross_entropy_with_logits_composed(
@@ -117,15 +102,15 @@ class BinaryCrossEntropyWithLogitsFunction(PointwiseLossFunction):
     """
 
     def value(self, x: Array, t: Array, *, weight: Array | None, pos_weight: Array | None) -> Array:
-        losses = (1 - t) * log1p_exp(x) + _weigh(t, pos_weight) * log1p_exp(-x)
-        return _weigh(losses, weight)
+        losses = (1 - t) * log1p_exp(x) + weigh(t, pos_weight) * log1p_exp(-x)
+        return weigh(losses, weight)
 
     def slopes(
         self, x: Array, t: Array, *, weight: Array | None, pos_weight: Array | None
     ) -> tuple[Array, Array]:
-        dx = (1 - t) * logistic(x) - _weigh(t, pos_weight) * logistic(-x)
-        dt = _weigh(log1p_exp(-x), pos_weight) - log1p_exp(x)
-        return _weigh(dx, weight), _weigh(dt, weight)
+        dx = (1 - t) * logistic(x) - weigh(t, pos_weight) * logistic(-x)
+        dt = weigh(log1p_exp(-x), pos_weight) - log1p_exp(x)
+        return weigh(dx, weight), weigh(dt, weight)
 
 
 def binary_cross_entropy_with_logits(
@@ -155,8 +140,8 @@ def binary_cross_entropy_with_logits(
         input,
         target,
         reduction=reduction,
-        weight=_constant(weight, "weight", input),
-        pos_weight=_constant(pos_weight, "pos_weight", input),
+        weight=constant(weight, "weight", input),
+        pos_weight=constant(pos_weight, "pos_weight", input),
     )
 
 

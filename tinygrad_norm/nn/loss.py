@@ -7,6 +7,9 @@
 
 and dt = -dx. With c = min(|d|, δ) both pieces of huber are c·(|d| - c/2), which overflows only where the
 loss itself does.
+
+A weight w of the shape of x multiplies losses and gradients. The mean of the first two is then Σ w·loss/Σ w,
+that of huber, as in PyTorch, still over the number of entries. The mean over nothing is 0 (see reduction.py).
 """
 
 from typing import Any
@@ -20,8 +23,8 @@ from ..ops import ones
 from ..ops.arguments import as_number
 from ..ops.half import narrow, widen
 from ..ops.ieee import silent
-from ..registry import Case, ErrorCase, distinct, register
-from .reduction import check_reduction, reduce_losses, spread_gradient
+from ..registry import Case, ErrorCase, distinct, positive, register
+from .reduction import REDUCTIONS, check_reduction, reduce_losses, spread_gradient
 
 
 class PointwiseLossFunction(Function):
@@ -38,8 +41,11 @@ class PointwiseLossFunction(Function):
         """Return ∂value/∂x and ∂value/∂t; every loss defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define slopes")
 
-    def forward(self, x: Array, t: Array, *, reduction: str, **options: Any) -> Array:
-        divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
+    def forward(
+        self, x: Array, t: Array, *, reduction: str, divisor: Array | None = None, **options: Any
+    ) -> Array:
+        if divisor is None:
+            divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
         self.saved = x, t, reduction, divisor, options
         losses = silent.run(self.value, widen(x), widen(t), **options)
         return narrow(silent.run(reduce_losses, losses, reduction, divisor), x)
@@ -48,7 +54,7 @@ class PointwiseLossFunction(Function):
         return silent.run(self._chain, dy, *(self.saved or ()))
 
     def _chain(
-        self, dy: Array, x: Array, t: Array, reduction: str, divisor: int, options: dict[str, Any]
+        self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]
     ) -> Gradients:
         dlosses = spread_gradient(widen(dy), reduction, x.shape, divisor)
         dx, dt = self.slopes(widen(x), widen(t), **options)
@@ -69,6 +75,34 @@ def check_pair(input: Tensor, target: Tensor, name: str) -> None:
         )
 
 
+def constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
+    """Return a copy of a constant that broadcasts to the input: no later change of it can reach backward."""
+    if weight is None:
+        return None
+    if weight.requires_grad:
+        raise ValueError(f"{name} is a constant: pass {name}.detach()")
+    ndim = input.ndim - weight.ndim
+    if ndim < 0 or any(n not in (1, m) for n, m in zip(weight.shape, input.shape[ndim:], strict=True)):
+        raise ValueError(f"{name} of shape {weight.shape} does not broadcast to the input's {input.shape}")
+    return weight.array.astype(input.dtype)
+
+
+def weigh(losses: Array, weight: Array | None) -> Array:
+    """Return losses, or their slopes, times a weight where there is one."""
+    return losses if weight is None else losses * weight
+
+
+def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | None, Array | None]:
+    """Return the weights of single losses and their sum, which a mean is divided by, or 1 where that is 0."""
+    if weight is None:
+        return None, None
+    if weight.shape != input.shape:
+        raise ValueError(f"weight of {name} has the input's shape {input.shape}, got {weight.shape}")
+    array = constant(weight, "weight", input)
+    total = widen(array).sum()
+    return array, total + (total == 0)
+
+
 def reduced(losses: Tensor, reduction: str) -> Tensor:
     """Reduce losses by primitives: what the composed forms share."""
     if reduction == "none":
@@ -80,91 +114,139 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
     return total / max(divisor, 1)
 
 
-def mse_loss_composed(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def _weighed(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
+    """Reduce weighted losses by primitives: the mean is over the weights."""
+    if weight is None or reduction != "mean":
+        return reduced(losses if weight is None else losses * weight, reduction)
+    return (losses * weight).sum() / weight.sum()
+
+
+def mse_loss_composed(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Squared error from primitives: autograd finds the gradient."""
-    return reduced((input - target) ** 2, reduction)
+    return _weighed((input - target) ** 2, weight, reduction)
 
 
 class MSELossFunction(PointwiseLossFunction):
-    """y = (x - t)², reduced · dx = dy·2·(x - t), dt = -dx"""
+    """y = w·(x - t)², reduced · dx = dy·w·2·(x - t), dt = -dx"""
 
-    def value(self, x: Array, t: Array) -> Array:
-        return namespace(x).square(x - t)
+    def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
+        return weigh(namespace(x).square(x - t), weight)
 
-    def slopes(self, x: Array, t: Array) -> tuple[Array, Array]:
-        d = 2 * (x - t)
+    def slopes(self, x: Array, t: Array, *, weight: Array | None) -> tuple[Array, Array]:
+        d = weigh(2 * (x - t), weight)
         return d, -d
 
 
-def mse_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def mse_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Return (input - target)² for two tensors of one shape.
+
+    Args:
+        input: any shape.
+        target: of the same shape.
+        reduction: "none", "sum", or "mean": Σ weight·loss/Σ weight, 0 where that is 0.
+        weight: of the same shape; multiplies the losses. A constant.
 
     Raises:
         TypeError: for anything but floating-point tensors.
-        ValueError: for two shapes, or an unknown reduction ("none", "mean", "sum").
+        ValueError: for shapes that differ, or an unknown reduction.
     """
     check_reduction(reduction, "mse_loss")
     check_pair(input, target, "mse_loss")
-    return MSELossFunction.apply(input, target, reduction=reduction)
+    weights, divisor = _weights(weight, input, "mse_loss")
+    return MSELossFunction.apply(input, target, reduction=reduction, weight=weights, divisor=divisor)
 
 
-def l1_loss_composed(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
+def l1_loss_composed(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
     """Absolute error from primitives: autograd finds the gradient."""
-    return reduced((input - target).abs(), reduction)
+    return _weighed((input - target).abs(), weight, reduction)
 
 
 class L1LossFunction(PointwiseLossFunction):
-    """y = |x - t|, reduced · dx = dy·sign(x - t), dt = -dx"""
+    """y = w·|x - t|, reduced · dx = dy·w·sign(x - t), dt = -dx"""
 
-    def value(self, x: Array, t: Array) -> Array:
-        return abs(x - t)
+    def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
+        return weigh(abs(x - t), weight)
 
-    def slopes(self, x: Array, t: Array) -> tuple[Array, Array]:
-        sign = namespace(x).sign(x - t)
-        return sign, -sign
-
-
-def l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean") -> Tensor:
-    """Return |input - target| for two tensors of one shape.
-
-    Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for two shapes, or an unknown reduction ("none", "mean", "sum").
-    """
-    check_reduction(reduction, "l1_loss")
-    check_pair(input, target, "l1_loss")
-    return L1LossFunction.apply(input, target, reduction=reduction)
-
-
-def huber_loss_composed(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Huber's loss from primitives: autograd finds the gradient."""
-    size = (input - target).abs()
-    c = size.clamp(max=delta)
-    return reduced(c * (size - 0.5 * c), reduction)
-
-
-class HuberLossFunction(PointwiseLossFunction):
-    """y = c·(|x - t| - c/2)/unit, c = min(|x - t|, δ), reduced · dx = dy·clip(x - t, -δ, δ)/unit, dt = -dx
-
-    unit is 1, or δ for the smooth absolute error.
-    """
-
-    def value(self, x: Array, t: Array, *, delta: float, unit: float) -> Array:
-        size = abs(x - t)
-        c = namespace(x).minimum(size, delta)
-        return c / unit * (size - 0.5 * c)
-
-    def slopes(self, x: Array, t: Array, *, delta: float, unit: float) -> tuple[Array, Array]:
-        d = namespace(x).clip(x - t, -delta, delta) / unit
+    def slopes(self, x: Array, t: Array, *, weight: Array | None) -> tuple[Array, Array]:
+        d = weigh(namespace(x).sign(x - t), weight)
         return d, -d
 
 
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Return a loss that is quadratic up to an error of `delta` and linear beyond.
+def l1_loss(
+    input: Tensor, target: Tensor, *, reduction: str = "mean", weight: Tensor | None = None
+) -> Tensor:
+    """Return |input - target| for two tensors of one shape.
+
+    Args:
+        input, target, reduction, weight: as `mse_loss` has them.
 
     Raises:
         TypeError: for anything but floating-point tensors.
-        ValueError: for two shapes, an unknown reduction ("none", "mean", "sum"), or delta <= 0.
+        ValueError: for shapes that differ, or an unknown reduction.
+    """
+    check_reduction(reduction, "l1_loss")
+    check_pair(input, target, "l1_loss")
+    weights, divisor = _weights(weight, input, "l1_loss")
+    return L1LossFunction.apply(input, target, reduction=reduction, weight=weights, divisor=divisor)
+
+
+def huber_loss_composed(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Huber's loss from primitives: autograd finds the gradient."""
+    size = (input - target).abs()
+    c = size.clamp(max=delta)
+    losses = c * (size - 0.5 * c)
+    return reduced(losses if weight is None else losses * weight, reduction)
+
+
+class HuberLossFunction(PointwiseLossFunction):
+    """y = w·c·(|x - t| - c/2)/unit, c = min(|x - t|, δ) · dx = dy·w·clip(x - t, -δ, δ)/unit, dt = -dx
+
+    Reduced; unit is 1, or δ for the smooth absolute error.
+    """
+
+    def value(self, x: Array, t: Array, *, delta: float, unit: float, weight: Array | None) -> Array:
+        size = abs(x - t)
+        c = namespace(x).minimum(size, delta)
+        return weigh(c / unit * (size - 0.5 * c), weight)
+
+    def slopes(
+        self, x: Array, t: Array, *, delta: float, unit: float, weight: Array | None
+    ) -> tuple[Array, Array]:
+        d = weigh(namespace(x).clip(x - t, -delta, delta) / unit, weight)
+        return d, -d
+
+
+def huber_loss(
+    input: Tensor,
+    target: Tensor,
+    reduction: str = "mean",
+    delta: float = 1.0,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Return a loss that is quadratic up to an error of `delta` and linear beyond.
+
+    Args:
+        input: any shape.
+        target: of the same shape.
+        reduction: "none", "sum", or "mean" over all entries, 0 where there is none.
+        delta: the error beyond which the loss is linear, in units of input.
+        weight: of the same shape; multiplies the losses, but is not counted in the mean. A constant.
+
+    Raises:
+        TypeError: for anything but floating-point tensors.
+        ValueError: for shapes that differ, an unknown reduction, or delta <= 0.
 
     Source: Huber 1964.
     """
@@ -175,7 +257,8 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
         raise ValueError(
             f"delta is the error beyond which the loss is linear: it must be positive, got {delta}"
         )
-    return HuberLossFunction.apply(input, target, reduction=reduction, delta=delta, unit=1.0)
+    weights, _ = _weights(weight, input, "huber_loss")
+    return HuberLossFunction.apply(input, target, reduction=reduction, delta=delta, unit=1.0, weight=weights)
 
 
 def smooth_l1_loss_composed(
@@ -190,9 +273,13 @@ def smooth_l1_loss_composed(
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """Return the absolute error, rounded off where it is below `beta`: huber_loss divided by beta.
 
+    Args:
+        input, target, reduction: as `huber_loss` has them.
+        beta: the error below which the loss is quadratic, in units of input.
+
     Raises:
         TypeError: for anything but floating-point tensors.
-        ValueError: for two shapes, an unknown reduction ("none", "mean", "sum"), or beta < 0.
+        ValueError: for shapes that differ, an unknown reduction, or beta < 0.
     """
     check_reduction(reduction, "smooth_l1_loss")
     check_pair(input, target, "smooth_l1_loss")
@@ -200,8 +287,8 @@ def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", be
     if not beta >= 0:
         raise ValueError(f"beta is the error below which the loss is quadratic: not negative, got {beta}")
     if beta == 0:
-        return L1LossFunction.apply(input, target, reduction=reduction)
-    return HuberLossFunction.apply(input, target, reduction=reduction, delta=beta, unit=beta)
+        return L1LossFunction.apply(input, target, reduction=reduction, weight=None)
+    return HuberLossFunction.apply(input, target, reduction=reduction, delta=beta, unit=beta, weight=None)
 
 
 class MSELoss(Module):
@@ -264,9 +351,24 @@ def pair_errors(function: Any) -> tuple[ErrorCase, ...]:
 
 
 def _register(
-    function: Any, composed: Any, title: str, *options: dict[str, Any], errors: tuple[ErrorCase, ...] = ()
+    function: Any,
+    composed: Any,
+    title: str,
+    *options: dict[str, Any],
+    weighted: bool = True,
+    errors: tuple[ErrorCase, ...] = (),
 ) -> None:
-    """Register a loss on pairs whose difference stays clear of the kinks."""
+    """Register a loss on pairs whose difference stays clear of the kinks, and with weights if `weighted`."""
+    if weighted:
+        errors = (
+            *errors,
+            ErrorCase(lambda: function(ones(4), ones(4), weight=ones(1)), ValueError, "weight of"),
+            ErrorCase(
+                lambda: function(ones(4), ones(4), weight=ones(4, requires_grad=True)), ValueError, "constant"
+            ),
+        )
+    weights = positive(3, 4, differentiable=False)
+    triples = [Case((distinct(3, 4), (3, 4), weights), {"reduction": reduction}) for reduction in REDUCTIONS]
     register(
         name=function.__name__,
         function=function,
@@ -277,7 +379,9 @@ def _register(
             Case(((4,), (4,)), {"reduction": "sum"}),
             Case((distinct(), ())),
             *(Case((distinct(3, 4), (3, 4)), option) for option in options),
+            *(triples if weighted else ()),
         ),
+        inputs=("input", "target", "weight") if weighted else (),
         errors=(*pair_errors(function), *errors),
         kind="loss",
         title=title,
@@ -302,5 +406,6 @@ _register(
     {"beta": 0.5},
     {"beta": 2.5, "reduction": "sum"},
     {"beta": 0.0},
+    weighted=False,
     errors=(ErrorCase(lambda: smooth_l1_loss(ones(4), ones(4), beta=-1.0), ValueError, "not negative"),),
 )
