@@ -88,6 +88,21 @@ def test_a_failure_is_told_and_sets_the_exit_status():
     assert "1 of 2 ops failed: wrong_gradient" in result.output
 
 
+def test_the_first_failing_case_is_told_in_full_the_others_in_a_line_each(monkeypatch):
+    cases = (Case(((2, 3),)), Case(((),)), Case(((4,),)))
+    monkeypatch.setitem(REGISTRY, "wrong", Op("wrong", WrongSquare.apply, None, cases))
+    told = [line for line in run("wrong").output.splitlines() if line.startswith(("wrong, case", "  "))]
+    told = told[next(k for k, line in enumerate(told) if line.startswith("wrong, case")) :]
+    assert [line.split()[0] for line in told[:6]] == [
+        "wrong,",
+        *["analytic", "numeric", "relative", "wrong", "hint:"],
+    ]
+    for line, case in zip(told[6:], ["()", "4"], strict=True):
+        assert line.startswith(f"wrong, case {case}, closed form: wrong gradient of output 0")
+        assert "analytic" in line
+        assert "relative error 0.333" in line
+
+
 @pytest.mark.usefixtures("planted")
 def test_forms_that_differ_are_a_failure():
     result = run("wrong_form")
@@ -102,8 +117,23 @@ def test_forms_that_differ_are_a_failure():
 def test_an_op_that_raises_is_a_failure_and_the_others_still_run():
     result = run("raises", "neg")
     assert result.exit_code == 1
-    assert "raises, case 2×3: KeyError: 'lost'" in result.output
+    assert "raises, case 2×3, closed form: KeyError: 'lost'" in result.output
     assert row(result, "neg")[-1] == "ok"
+
+
+@pytest.mark.usefixtures("planted")
+def test_json_of_what_is_no_gradient(tmp_path):
+    path = tmp_path / "results.json"
+    run("wrong_form", "raises", "--json", str(path))
+    differing, raising = json.loads(path.read_text())["ops"]
+    assert differing["failures"][0]["message"].startswith("output 0 of the closed form differs")
+    assert differing["failures"][0]["relative_error"] > 1e-9
+    assert raising["failures"][0] == {
+        "case": "2×3",
+        "form": "closed form",
+        "message": "KeyError: 'lost'",
+        "relative_error": None,
+    }
 
 
 @pytest.mark.usefixtures("planted")
@@ -119,6 +149,15 @@ def test_json(tmp_path):
     assert wrong["composed_error"] is None
     assert wrong["numeric_error"] == pytest.approx(1 / 3)
     assert len(wrong["failures"]) == wrong["cases"] == 2
+    failure = wrong["failures"][0]
+    (i, j) = failure["index"]
+    assert failure["output_index"] == [i, j]
+    assert failure["message"].startswith(f"wrong gradient of output 0[{i}, {j}] with respect to input 0")
+    assert (failure["case"], failure["form"]) == ("2×3", "closed form")
+    assert (failure["input"], failure["output"]) == ("input 0", 0)
+    assert failure["analytic"] == pytest.approx(1.5 * failure["numerical"])
+    assert failure["relative_error"] == pytest.approx(1 / 3)
+    assert 0 < failure["step"] <= 1e-2
     assert right["passed"] is True
     assert right["failures"] == []
     assert right["composed_error"] <= 1e-9

@@ -9,7 +9,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
-from tinygrad_norm.autograd.finite_differences import above_rounding, derivative
+from tinygrad_norm.autograd.finite_differences import above_rounding, derivative, with_bend
 from tinygrad_norm.autograd.gradcheck import GradcheckError, gradcheck, jacobians
 
 F = tn.nn.functional
@@ -56,7 +56,7 @@ class WrongSquare(Function):
     ],
 )
 def test_a_derivative_is_right_and_its_error_estimate_honest(f, expected):
-    value, error, step, _ = derivative(lambda t: np.atleast_1d(f(t)), 1e-3)
+    value, error, step, *_ = derivative(lambda t: np.atleast_1d(f(t)), 1e-3)
     assert abs(value - expected) <= 1e-9 * max(abs(expected), 1)
     assert abs(value - expected) <= 10 * error
     assert 0 < step <= 1e-3
@@ -93,6 +93,16 @@ def test_what_only_rounds_has_a_floor_above_it_and_what_moves_has_not():
     for entry in moves, crawls, jumps:
         assert looked_at.floor[entry] == found.floor[entry] == 0
         assert looked_at.value[entry] == found.value[entry]
+
+
+@pytest.mark.parametrize("slope", [1e-6, 1.0, 1e6])
+def test_a_kink_is_where_the_slope_jumps(slope):
+    def f(t):
+        return np.array([np.maximum(slope * t, 0), abs(t) + t * t, np.sin(20 + 20 * t), np.maximum(t, 0.1)])
+
+    found = with_bend(f, derivative(f, 1e-3))
+    np.testing.assert_allclose(found.bend[:2], [slope, 2], rtol=1e-6)
+    assert (abs(found.bend[2:]) < 1e-8).all()
 
 
 # -- what it accepts
@@ -411,20 +421,8 @@ def test_the_message_names_the_place_the_values_and_the_step():
     assert "estimated error" in lines[2]
     assert "step 2.0e-03" in lines[2]
     assert lines[3].split()[:3] == ["relative", "error", "0.333"]
-    assert lines[4].split() == [
-        "wrong",
-        "entries",
-        "1",
-        "of",
-        "4,",
-        "all",
-        "at",
-        "this",
-        "entry",
-        "of",
-        "the",
-        "input",
-    ]
+    words = "wrong entries 1 of 4 (1 of the 1 that are not 0), all at this entry of the input"
+    assert lines[4].split() == words.split()
 
 
 def test_a_kink_is_named_as_such():
@@ -462,3 +460,102 @@ def test_tolerances_mean_what_they_say():
 def test_it_is_a_name_of_the_package():
     assert tn.gradcheck is gradcheck
     assert tn.autograd.GradcheckError is GradcheckError
+
+
+# -- modules
+
+
+def test_the_parameters_of_a_module_are_checked_under_their_names():
+    class WrongWeight(tn.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = tn.nn.Parameter(np.array([1.0, 2.0]))
+            self.inner = tn.nn.Linear(2, 2).double()
+
+        def forward(self, x):
+            return WrongSquare.apply(self.scale) * self.inner(x)
+
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(WrongWeight(), (leaf(3, 2),))
+    assert "with respect to parameter scale[" in str(caught.value).splitlines()[0]
+    found = {block.input for block in jacobians(WrongWeight(), leaf(3, 2))}
+    assert found == {0, "scale", "inner.weight", "inner.bias"}
+
+
+def test_parameters_alone_are_enough_and_frozen_ones_are_left_out():
+    module, x = tn.nn.LayerNorm(4).double(), Tensor(np.random.default_rng(0).normal(size=(3, 4)))
+    assert {block.input for block in jacobians(module, x)} == {"weight", "bias"}
+    module.bias.requires_grad_(False)
+    assert {block.input for block in jacobians(module, x)} == {"weight"}
+    assert {block.input for block in jacobians(module, (module.weight,))} == {0}
+
+
+def test_coarse_parameters_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"parameter weight requires grad in float32.*\.double\(\) on the"):
+        gradcheck(tn.nn.LayerNorm(4), (leaf(3, 4),))
+
+
+# -- what a backward raises
+
+
+def square(backward, forward=None):
+    def keep(self, x):
+        self.saved = (x,)
+        return x * x
+
+    return type("Mine", (Function,), {"forward": forward or keep, "backward": backward}).apply
+
+
+def kept_nothing(self, x):
+    return x * x
+
+
+def kept_no_tuple(self, x):
+    self.saved = x
+    return x * x
+
+
+def unpack(self, dy):
+    (x,) = self.saved
+    return 2 * dy * x
+
+
+@pytest.mark.parametrize(
+    ("func", "cause", "words"),
+    [
+        (square(lambda self, dy: dy @ self.saved[0]), ValueError, "shape (3, 4), raised ValueError: matmul"),
+        (square(unpack, kept_nothing), ValueError, "\n  hint: forward kept nothing in self.saved"),
+        (square(unpack, kept_no_tuple), ValueError, "\n  hint: forward set self.saved to a ndarray, not a"),
+        (square(lambda self, dy: dy * self.x), AttributeError, "\n  hint: forward did not set self.x"),
+        (square(lambda self: 1), TypeError, "takes 1 positional argument but 2 were given"),
+    ],
+)
+def test_what_a_backward_raises_names_the_function_and_keeps_the_cause(func, cause, words):
+    with pytest.raises(GradcheckError, match=r"^Mine\.backward, called with dy of ") as caught:
+        gradcheck(func, leaf(3, 4))
+    assert words in str(caught.value)
+    assert type(caught.value.__cause__) is cause
+    assert gradcheck(func, leaf(3, 4), raise_exception=False) is False
+
+
+def test_a_cause_is_only_named_where_backward_reads_what_is_not_there():
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(square(lambda self, dy: dy / None, kept_nothing), leaf(3))
+    assert "hint" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("returned", "kind"), [(1.0, "float"), ([np.ones(3)], "list")])
+def test_a_backward_that_returns_no_array(returned, kind):
+    with pytest.raises(GradcheckError, match=rf"Mine\.backward returned a {kind} for its input 0.*\(3,\)"):
+        gradcheck(square(lambda self, dy: returned), leaf(3))
+
+
+def test_the_graph_is_as_it_was_afterwards():
+    kept = []
+
+    def func(x):
+        kept.append(x * x)
+        return kept[-1]
+
+    gradcheck(func, leaf(3))
+    assert {name for y in kept for name in vars(y.creator)} & {"backward", "run_backward"} == set()

@@ -184,6 +184,27 @@ class RightForYSumOnly(Square):
         return 2 * dy.mean() * self.saved[0]
 
 
+class SquareOfDy(Square):
+    def backward(self, dy):
+        return 2 * dy * dy * self.saved[0]
+
+
+class SumOfSquares(Function):
+    """y = Σ x² · dx = 2·dy·x"""
+
+    def forward(self, x):
+        self.saved = (x,)
+        return (x * x).sum()
+
+    def backward(self, dy):
+        return 2 * dy * self.saved[0]
+
+
+class DyIgnored(SumOfSquares):
+    def backward(self, dy):
+        return 2 * self.saved[0]
+
+
 class Slice(Function):
     """y = x[1:4] · dx = dy at 1:4, zero elsewhere"""
 
@@ -237,27 +258,29 @@ LAYER = (4, 4), (4,), (4,)  # as many rows as features: a sum over the wrong axi
 SQUARE = (3, 3), (3, 3)
 
 PLANTED = [
-    Planted(MeanPathDropped, LayerNorm, LAYER, 0),
-    Planted(VariancePathDropped, LayerNorm, LAYER, 0),
+    Planted(MeanPathDropped, LayerNorm, LAYER, 0, "the path through the mean is missing"),
+    Planted(VariancePathDropped, LayerNorm, LAYER, 0, "the path through the variance is missing"),
     Planted(Zeros, LayerNorm, LAYER, 0, "the analytic gradient is 0 everywhere"),
     Planted(SignFlipped, LayerNorm, LAYER, 0, "the sign is flipped"),
-    Planted(VariancePathAdded, LayerNorm, LAYER, 0),
-    Planted(OneLessInTheMean, LayerNorm, LAYER, 0),
-    Planted(RstdForgotten, LayerNorm, LAYER, 0),
-    Planted(WeightForgotten, LayerNorm, LAYER, 0),
-    Planted(EpsForgotten, LayerNorm, LAYER, 0),
-    Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1),
+    Planted(VariancePathAdded, LayerNorm, LAYER, 0, "the path through the variance has the wrong sign"),
+    Planted(OneLessInTheMean, LayerNorm, LAYER, 0, "(n/(n - 1) for n = 4)"),
+    Planted(RstdForgotten, LayerNorm, LAYER, 0, "the standard deviation of x along axis 1"),
+    Planted(WeightForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 1 alone"),
+    Planted(EpsForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 0 alone"),
+    Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1, "the right numbers, at wrong places"),
     Planted(WeightFromRawInput, LayerNorm, LAYER, 1),
     Planted(BiasAveraged, LayerNorm, LAYER, 2, "the analytic gradient is 0.25 × the numeric one"),
     Planted(TransposedProduct, MatMul, SQUARE, 1, "is the transpose of the numeric one"),
-    Planted(UntransposedFactor, MatMul, SQUARE, 0),
+    Planted(UntransposedFactor, MatMul, SQUARE, 0, "the analytic Jacobian is the transpose"),
     Planted(SwappedGradients, MatMul, SQUARE, 1, "wrong in all: output 0 / input 0, output 0 / input 1"),
     Planted(BroadcastForgotten, Mul, ((3, 4), (4,)), 1, "gradient of shape (3, 4)"),
-    Planted(FirstRowInsteadOfSum, Mul, ((3, 4), (4,)), 1),
+    Planted(FirstRowInsteadOfSum, Mul, ((3, 4), (4,)), 1, "right at index 0 of the output's axis 0"),
     Planted(FactorForgotten, Square, ((3, 4),), 0, "the analytic gradient is 0.5 × the numeric one"),
-    Planted(OneElementSlightlyOff, Square, ((3, 4),), 0, "1 of 144, all at this entry of the input"),
-    Planted(RightForYSumOnly, Square, ((3, 4),), 0),
-    Planted(OffByOne, Slice, ((6,),), 0),
+    Planted(OneElementSlightlyOff, Square, ((3, 4),), 0, "1 of 144 (1 of the 12 that are not 0), all at"),
+    Planted(RightForYSumOnly, Square, ((3, 4),), 0, "the same for every output entry"),
+    Planted(SquareOfDy, Square, ((3, 4),), 0, "grows with the square of dy"),
+    Planted(DyIgnored, SumOfSquares, ((3, 4),), 0, "the same whatever dy is"),
+    Planted(OffByOne, Slice, ((6,),), 0, "the right numbers, at wrong places"),
     Planted(SecondOutputIgnored, MeanAndMax, ((5,),), 0, "0 everywhere", output=1),
 ]
 

@@ -21,6 +21,14 @@ f scatters between neighbours in a row of moves too small to matter (a jump or t
 
 A function with slope f' moves by |f'|·s between neighbours, and no h is smaller than 2⁻¹⁸ first steps:
 a genuine slope is at least 4 times its floor, and what lies below the floor is rounding alone.
+
+At a kink exactly at 0 the differences see the mean of the slopes on both sides, at every step, and no
+error. What gives it away are the even parts s_k = f(k·h) + f(-k·h) - 2·f(0): they grow as k², but at a
+kink as k,
+
+    bend = (4·s₁ - s₂) / 2h = (9·s₂ - 4·s₃) / 6h     the slope on the right less the one on the left
+
+and only there do the two formulas agree.
 """
 
 from collections.abc import Callable
@@ -40,12 +48,14 @@ class Derivative(NamedTuple):
 
     Where f is finite at no step, the error is infinite and the value means nothing. `floor` is how large
     a derivative can be and still be nothing but rounding; 0 where no rounding was looked for, or f moves.
+    `bend` is how far the slope jumps at 0; 0 where no kink was looked for, or none is there.
     """
 
     value: numpy.ndarray
     error: numpy.ndarray
     step: numpy.ndarray
     floor: numpy.ndarray
+    bend: numpy.ndarray
 
 
 def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any = 0.0) -> Derivative:
@@ -66,7 +76,7 @@ def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any =
             known = numpy.isfinite(value)
             error = numpy.where(known, truncation + roundoff, numpy.inf)
             floor = numpy.full_like(error, CERTAIN * rounding / h)
-            tried.append(Derivative(value, error, numpy.full_like(error, h), floor))
+            tried.append(Derivative(value, error, numpy.full_like(error, h), floor, numpy.zeros_like(error)))
             if numpy.all(known & (truncation <= numpy.maximum(ACCURACY * abs(value), roundoff))):
                 break
     best = numpy.stack([part.error for part in tried]).argmin(0)[None]
@@ -86,6 +96,19 @@ def above_rounding(f: Callable[[float], numpy.ndarray], step: float, found: Deri
     again = derivative(f, step, scatter)
     nothing = abs(again.value) <= again.floor
     return Derivative(*(numpy.where(nothing, b, a) for a, b in zip(found, again, strict=True)))
+
+
+def with_bend(f: Callable[[float], numpy.ndarray], found: Derivative) -> Derivative:
+    """Return what `derivative` found of `f`, with the jump of the slope where f has a kink at 0."""
+    bend = numpy.zeros_like(found.value)
+    with numpy.errstate(all="ignore"):
+        middle = f(0.0)
+        for h in numpy.unique(found.step):
+            s1, s2, s3 = (f(k * h) + f(-k * h) - 2 * middle for k in (1, 2, 3))
+            near, far = (4 * s1 - s2) / (2 * h), (9 * s2 - 4 * s3) / (6 * h)
+            sharp = (found.step == h) & (abs(near - far) < 0.01 * abs(far))
+            bend = numpy.where(sharp, far, bend)
+    return found._replace(bend=bend)
 
 
 def _central(

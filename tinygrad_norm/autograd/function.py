@@ -169,13 +169,25 @@ class Function:
         i = next(i for i, other in enumerate(self.inputs) if other is x)
         raise RuntimeError(
             f"{self.name}.backward returned a gradient of shape {dx.shape} for input {i}, "
-            f"whose shape is {x.shape}"
+            f"whose shape is {x.shape}{_misfit(x.shape, dx.shape)}"
         )
 
     @property
     def name(self) -> str:
         """The function's name as graphs and messages show it: without a trailing "Function"."""
         return type(self).__name__.removesuffix("Function")
+
+
+def _misfit(shape: tuple[int, ...], got: tuple[int, ...]) -> str:
+    """Return how a gradient may have come by a wrong shape, or ""."""
+    new = len(got) - len(shape)
+    pairs = list(enumerate(zip((1,) * new + shape, got, strict=False)))
+    if new >= 0 and all(n in (1, m) for _, (n, m) in pairs):
+        axes = tuple(k for k, (n, m) in pairs if k < new or n != m)
+        return f": where forward stretches an input, its gradient is summed over those axes, here {axes}"
+    if got == shape[::-1]:
+        return ": is it transposed?"
+    return ""
 
 
 def _look_at(inputs: tuple[Any, ...], memories: tuple[Memory, ...] = ()) -> None:

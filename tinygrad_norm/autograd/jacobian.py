@@ -16,9 +16,37 @@ from functools import cached_property
 
 import numpy
 
+from .analytic import Analytic
 from .finite_differences import Derivative
+from .hints import hint, nonlinear_hint
+from .probes import Index, Key, label
 
-Index = tuple[int, ...]
+
+@dataclass(frozen=True)
+class WrongEntry:
+    """What is wrong with a gradient: its worst entry in numbers, and `text`, the whole of it in words.
+
+    An index is None where no single entry is meant; `step` where no step was taken: `numerical` is then
+    the sum of several numerical gradients.
+    """
+
+    input: str
+    input_index: Index | None
+    output: int
+    output_index: Index | None
+    analytic: float
+    numerical: float
+    relative_error: float
+    step: float | None
+    text: str
+
+    @property
+    def summary(self) -> str:
+        """One line: where, both numbers, and how far apart they are."""
+        return (
+            f"{self.text.splitlines()[0]}: analytic {self.analytic + 0.0:.6g}, numeric "
+            f"{self.numerical:.6g}, relative error {self.relative_error:.3g}"
+        )
 
 
 @dataclass(frozen=True)
@@ -26,17 +54,27 @@ class Block:
     """The Jacobian of one output with respect to one input, from backward and from finite differences.
 
     Both are matrices with a row per output entry and a column per input entry; in fast mode their only
-    entry is vᵀJu along random directions. `size` is |y| / max(1, |x|), entry by entry.
+    entry is vᵀJu along random directions. `size` is |y| / max(1, |x|), entry by entry; `x` the input.
     """
 
-    input: int
+    input: Key
     output: int
-    input_shape: Index
+    x: numpy.ndarray
     output_shape: Index
-    analytic: numpy.ndarray
+    backward: Analytic
     numeric: Derivative
     size: numpy.ndarray
     fast_mode: bool
+
+    @property
+    def input_shape(self) -> Index:
+        """The shape of the input."""
+        return self.x.shape
+
+    @property
+    def analytic(self) -> numpy.ndarray:
+        """The analytic entries."""
+        return self.backward.matrix
 
     @cached_property
     def known(self) -> numpy.ndarray:
@@ -78,17 +116,46 @@ class Block:
         """Return where |a - n| is larger than allowed."""
         return self.difference > self.allowed(atol, rtol)
 
-    def describe(self, atol: float, rtol: float) -> str:
+    @cached_property
+    def kinked(self) -> numpy.ndarray:
+        """Where func has a kink, and a lies between the slopes on its two sides: a subgradient.
+
+        In fast mode several kinks may nearly cancel: there any that is not small beside a - n counts.
+        """
+        return self.difference <= abs(self.numeric.bend) * (100 if self.fast_mode else 0.501)
+
+    @cached_property
+    def nonlinearity(self) -> numpy.ndarray:
+        """|what backward gives for a mixed dy - the mixture of what it gives|, for every input entry."""
+        _, mixed, weights = self.backward
+        return abs(mixed - weights @ self.analytic)
+
+    @cached_property
+    def relative_nonlinearity(self) -> numpy.ndarray:
+        """The nonlinearity relative to the mixture of the largest; 0 where both are 0."""
+        largest = abs(self.backward.weights) @ self.largest
+        return self.nonlinearity / numpy.where(largest == 0, 1.0, largest)
+
+    def nonlinear(self, atol: float, rtol: float) -> numpy.ndarray:
+        """Return at which input entries backward is not linear in dy, by more than is allowed."""
+        rounding = self.numeric.floor.max(initial=0.0)
+        return ~(self.nonlinearity <= abs(self.backward.weights) @ (self.allowed(atol, rtol) + rounding))
+
+    def wrong_entry(self, atol: float, rtol: float) -> WrongEntry | None:
         """Return where the two differ most among the wrong entries, by how much, and a hint at the cause."""
-        wrong = self.wrong(atol, rtol)
-        row, column = divmod(int(numpy.where(wrong, self.relative_error, -1.0).argmax()), wrong.shape[1])
+        nonlinear, wrong = self.nonlinear(atol, rtol), self.wrong(atol, rtol)
+        if nonlinear.any():
+            return self._nonlinear_entry(nonlinear, atol, rtol)
+        if not wrong.any():
+            return None
+        told = wrong & ~self.kinked if (wrong & ~self.kinked).any() else wrong
+        row, column = divmod(int(numpy.where(told, self.relative_error, -1.0).argmax()), wrong.shape[1])
         a, n = self.analytic[row, column], self.numeric.value[row, column]
         error, step = self.numeric.error[row, column], self.numeric.step[row, column]
         relative = self.relative_error[row, column]
-        place = f"output {self.output}{_at(row, self.output_shape, self.fast_mode)} with respect to "
-        place += f"input {self.input}{_at(column, self.input_shape, self.fast_mode)}"
+        output_at, input_at = self._index(row, self.output_shape), self._index(column, self.input_shape)
         lines = [
-            f"wrong gradient of {place} (shapes {self.output_shape} and {self.input_shape})",
+            self._place(output_at, input_at),
             f"  analytic        {a + 0.0:.10g}",
             f"  numeric         {n:.10g}  (estimated error {error:.1e}, step {step:.1e})",
             f"  relative error  {relative:.3g}  (allowed: rtol {rtol:g}, atol {atol:g})",
@@ -96,38 +163,58 @@ class Block:
         if self.fast_mode:
             lines.append("  both along random directions: fast_mode=False finds the entry")
         else:
-            lines.append(f"  wrong entries   {wrong.sum()} of {wrong.size}{_only(wrong)}")
-        hint = self._hint(wrong, unsure=bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any()))
-        return "\n".join([*lines, f"  hint: {hint}"] if hint else lines)
+            not_zero = wrong | (numpy.maximum(abs(self.analytic), abs(self.n)) > self.allowed(atol, rtol))
+            among = f" ({wrong.sum()} of the {not_zero.sum()} that are not 0)" if not not_zero.all() else ""
+            lines.append(f"  wrong entries   {wrong.sum()} of {wrong.size}{among}{_only(wrong)}")
+        cause = hint(self, wrong, bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any()))
+        return WrongEntry(
+            input=label(self.input),
+            input_index=input_at,
+            output=self.output,
+            output_index=output_at,
+            analytic=float(a),
+            numerical=float(n),
+            relative_error=float(relative),
+            step=float(step),
+            text="\n".join([*lines, f"  hint: {cause}"] if cause else lines),
+        )
 
-    def _hint(self, wrong: numpy.ndarray, unsure: bool) -> str:
-        a, n = self.analytic, self.n
-        if not self.known.all():
-            return "func is NaN or infinite around this input: check it where it is smooth"
-        if unsure:
-            return "finite differences are unsure here: a kink, a jump or noise near this input?"
-        if not a.any():
-            return "the analytic gradient is 0 everywhere: was the input detached, or its gradient left out?"
-        if self._alike(a, -n):
-            return "the sign is flipped"
-        factor = float((a * n).sum() / max((n * n).sum(), numpy.finfo(float).tiny))
-        if factor != 0 and wrong.sum() > 1 and self._alike(a, factor * n):
-            return f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few?"
-        shape = self.input_shape
-        if not self.fast_mode and len(shape) > 1 and shape[-1] == shape[-2]:
-            turned = n.reshape(-1, *shape).swapaxes(-1, -2).reshape(n.shape)
-            if self._alike(a, turned):
-                return "the analytic gradient is the transpose of the numeric one over the last two axes"
-        return ""
+    def _nonlinear_entry(self, nonlinear: numpy.ndarray, atol: float, rtol: float) -> WrongEntry:
+        _, mixed, weights = self.backward
+        added, errors = weights @ self.analytic, self.relative_nonlinearity
+        column = int(numpy.where(nonlinear, errors, -1.0).argmax())
+        input_at = self._index(column, self.input_shape)
+        lines = [
+            f"{self._place(None, input_at)}: backward is not linear in dy",
+            f"  analytic        {mixed[column] + 0.0:.10g}  (for a mixture of dys)",
+            f"  added up        {added[column] + 0.0:.10g}  (the mixture of what each of them gives)",
+            f"  relative error  {errors[column]:.3g}  (allowed: rtol {rtol:g}, atol {atol:g})",
+            f"  hint: {nonlinear_hint(self)}",
+        ]
+        return WrongEntry(
+            input=label(self.input),
+            input_index=input_at,
+            output=self.output,
+            output_index=None,
+            analytic=float(mixed[column]),
+            numerical=float(weights @ self.n[:, column]),
+            relative_error=float(errors[column]),
+            step=None,
+            text="\n".join(lines),
+        )
 
-    def _alike(self, a: numpy.ndarray, b: numpy.ndarray) -> bool:
-        return bool((abs(a - b) <= 1e-8 * self.largest).all())
+    def _place(self, output_at: Index | None, input_at: Index | None) -> str:
+        return (
+            f"wrong gradient of output {self.output}{_at(output_at)} with respect to {label(self.input)}"
+            f"{_at(input_at)} (shapes {self.output_shape} and {self.input_shape})"
+        )
+
+    def _index(self, flat: int, shape: Index) -> Index | None:
+        return None if self.fast_mode else tuple(int(i) for i in numpy.unravel_index(flat, shape))
 
 
-def _at(flat: int, shape: Index, fast_mode: bool) -> str:
-    if fast_mode or not shape:
-        return ""
-    return str([int(i) for i in numpy.unravel_index(flat, shape)])
+def _at(index: Index | None) -> str:
+    return str(list(index)) if index else ""
 
 
 def _only(wrong: numpy.ndarray) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from ..backends import use_backend
 from ..files import replacing
-from ..learn.check import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Verdict, check
+from ..learn.check import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
 from ..registry import REGISTRY, Op
 from .names import find_op
 
@@ -105,9 +105,13 @@ def _table(verdicts: list[Verdict]) -> Table:
 
 
 def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
+    """Print the first failure of every op in full, a line for each of the others."""
     for verdict in verdicts:
-        for failure in verdict.failures:
-            console.print(failure, markup=False, highlight=False, soft_wrap=True)
+        for failure in verdict.failures[:1]:
+            console.print(failure.text, markup=False, highlight=False, soft_wrap=True)
+        for failure in verdict.failures[1:]:
+            console.print(failure.summary, markup=False, highlight=False, soft_wrap=True)
+        if verdict.failures:
             console.print()
 
 
@@ -127,10 +131,28 @@ def _save(path: Path, verdicts: list[Verdict]) -> None:
         raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--json") from None
 
 
-def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
-    def plain(error: float | None) -> float | None:
-        return error if error is not None and math.isfinite(error) else None
+def _plain(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
 
+
+def _failure_as_json(failure: Failure) -> dict[str, Any]:
+    told: dict[str, Any] = {"case": failure.case, "form": failure.form or None, "message": failure.message}
+    told["relative_error"] = _plain(failure.relative_error)
+    entry = failure.entry
+    if entry is None:
+        return told
+    return told | {
+        "input": entry.input,
+        "index": entry.input_index,
+        "output": entry.output,
+        "output_index": entry.output_index,
+        "analytic": _plain(entry.analytic),
+        "numerical": _plain(entry.numerical),
+        "step": entry.step,
+    }
+
+
+def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
     return {
         "passed": not any(verdict.failures for verdict in verdicts),
         "allowed": {"composed_error": COMPOSED_TOLERANCE, "numeric_error": NUMERIC_TOLERANCE},
@@ -139,11 +161,11 @@ def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
                 "name": verdict.name,
                 "kind": verdict.kind,
                 "cases": verdict.cases,
-                "composed_error": plain(verdict.composed_error),
-                "numeric_error": plain(verdict.numeric_error),
+                "composed_error": _plain(verdict.composed_error),
+                "numeric_error": _plain(verdict.numeric_error),
                 "seconds": round(verdict.seconds, 6),
                 "passed": not verdict.failures,
-                "failures": list(verdict.failures),
+                "failures": [_failure_as_json(failure) for failure in verdict.failures],
             }
             for verdict in verdicts
         ],

@@ -9,6 +9,7 @@ gradient of a normalization 0. Arrays a and b are compared by
 where 1 stands for the size of the drawn inputs and of dy.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy
 
 from ..autograd.gradcheck import disagreement, jacobians
 from ..autograd.graph import grad
+from ..autograd.jacobian import WrongEntry
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..registry import Case, Op
@@ -37,12 +39,40 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What is wrong with one case of an op: where, in words, and in numbers where there are some.
+
+    `entry` is the worst entry of a gradient that finite differences contradict.
+    """
+
+    op: str
+    case: str
+    form: str
+    message: str
+    relative_error: float | None = None
+    entry: WrongEntry | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self._place}: {self.message}"
+
+    @property
+    def summary(self) -> str:
+        """One line of it."""
+        return f"{self._place}: {self.entry.summary if self.entry else self.message.splitlines()[0]}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.op}, case {self.case}" + (f", {self.form}" if self.form else "")
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the checks of one op found; an error is None where there was nothing to compare.
 
     `composed_error` is the worst relative error of the closed form against the composed one,
-    `numeric_error` that of both against finite differences; `failures` are messages, empty if all is
-    well.
+    `numeric_error` that of both against finite differences; `failures` are empty if all is well.
     """
 
     name: str
@@ -51,7 +81,7 @@ class Verdict:
     composed_error: float | None
     numeric_error: float | None
     seconds: float
-    failures: tuple[str, ...]
+    failures: tuple[Failure, ...]
 
     @property
     def worst(self) -> float | None:
@@ -125,10 +155,10 @@ def forms(op: Op) -> dict[str, Form]:
     return {"closed form": op.function} | ({} if op.composed is None else {"composed": op.composed})
 
 
-def numeric_error(op: Op, form: Form, case: Case) -> tuple[float, str] | None:
-    """Return the worst relative error of one form's gradients against finite differences, and a message.
+def numeric_error(op: Op, form: Form, case: Case) -> tuple[float, WrongEntry | None] | None:
+    """Return the worst relative error of one form's gradients against finite differences, and what is wrong.
 
-    The message is empty where all agree. None stands for a case that has nothing to differentiate.
+    None stands for a case that has nothing to differentiate.
     """
     inputs = tuple(draw(case))
     if not any(x is not None and x.requires_grad for x in inputs):
@@ -142,16 +172,20 @@ def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
     started = time.perf_counter()
     composed_errors: list[float] = []
     numeric_errors: list[float] = []
-    failures: list[str] = []
+    failures: list[Failure] = []
     for case in op.cases:
-        place = f"{op.name}, case {' '.join(str(case).split())}"
+        failed, name = functools.partial(Failure, op.name, " ".join(str(case).split())), ""
         try:
             if op.composed is not None:
                 found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
                 composed_errors += found.values()
                 failures += [
-                    f"{place}: {what} of the closed form differs from the composed form's by a relative "
-                    f"error of {error:.1e} (allowed {COMPOSED_TOLERANCE:.0e})"
+                    failed(
+                        name,
+                        f"{what} of the closed form differs from the composed form's by a relative error of "
+                        f"{error:.1e} (allowed {COMPOSED_TOLERANCE:.0e})",
+                        error,
+                    )
                     for what, error in found.items()
                     if not error <= COMPOSED_TOLERANCE
                 ]
@@ -159,9 +193,11 @@ def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
                 numeric = numeric_error(op, form, case)
                 if numeric is not None:
                     numeric_errors.append(numeric[0])
-                    failures += [f"{place}, {name}: {numeric[1]}"] if numeric[1] else []
+                    entry = numeric[1]
+                    if entry:
+                        failures.append(failed(name, entry.text, entry.relative_error, entry))
         except Exception as error:
-            failures.append(f"{place}: {type(error).__name__}: {error}")
+            failures.append(failed(name, f"{type(error).__name__}: {error}"))
         advance()
     return Verdict(
         name=op.name,
