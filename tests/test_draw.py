@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 
+import hypothesis
 import numpy
 import pytest
 from hypothesis import given
@@ -383,6 +384,7 @@ def test_a_mean_that_only_rounding_keeps_from_zero_is_zero():
         st.sampled_from([numpy.float16, numpy.float32, numpy.float64]), arrays.array_shapes(max_side=7)
     )
 )
+@hypothesis.example(numpy.full((2, 3, 1), numpy.inf, numpy.float16))
 def test_a_summary_is_short_and_never_shows_a_zero_that_is_none(x):
     lines = summarize(x)
     assert len(lines) <= 4
