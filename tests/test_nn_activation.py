@@ -229,6 +229,18 @@ def test_inplace_is_accepted_and_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", INPLACE)
+def test_functions_accept_inplace_too(name):
+    function, options = getattr(F, {"LeakyReLU": "leaky_relu"}.get(name, name.lower())), LAYERS.get(name, {})
+    x = Tensor(np.random.default_rng(0).normal(size=(4, 3)))
+    results = []
+    for inplace in (True, False):
+        tn.manual_seed(1)
+        results.append(function(x, **options, inplace=inplace).array)
+    np.testing.assert_array_equal(*results)
+    assert not np.shares_memory(results[0], x.array)
+
+
+@pytest.mark.parametrize("name", INPLACE)
 def test_inplace_is_shown_as_in_pytorch(name, torch):
     options = LAYERS.get(name, {})
     assert repr(getattr(nn, name)(**options, inplace=True)).endswith("inplace=True)")

@@ -31,8 +31,10 @@ class HardtanhFunction(PointwiseFunction):
         return (x > low) & (x < high)
 
 
-def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input, but at least `min_val` and at most `max_val`.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or bounds that are no numbers.
@@ -65,8 +67,10 @@ def relu6_composed(input: Tensor) -> Tensor:
     return input.clamp(0, 6)
 
 
-def relu6(input: Tensor) -> Tensor:
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input, but at least 0 and at most 6.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.
@@ -99,8 +103,10 @@ class HardsigmoidFunction(PointwiseFunction):
         return (abs(x) < 3) * x.dtype.type(1 / 6)
 
 
-def hardsigmoid(input: Tensor) -> Tensor:
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input/6 + 1/2, but at least 0 and at most 1.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.
@@ -139,8 +145,10 @@ class HardswishFunction(PointwiseFunction):
         return share + (abs(x) < 3) * (share - 0.5)
 
 
-def hardswish(input: Tensor) -> Tensor:
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·hardsigmoid(input).
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.

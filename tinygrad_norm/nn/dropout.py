@@ -65,10 +65,11 @@ def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
     return DropoutFunction.apply(input, mask, p=p)
 
 
-def dropout(input: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each entry with probability p and divide the others by 1 - p; outside training, do nothing.
 
-    The entries are chosen by the stream that `tn.manual_seed` restarts, the same on every backend.
+    The entries are chosen by the stream that `tn.manual_seed` restarts, the same on every backend. `inplace`
+    is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.

@@ -35,8 +35,10 @@ def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
     return input.clamp(min=0) + alpha * input.clamp(max=0).expm1()
 
 
-def elu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else alpha·(exp(input) - 1).
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
@@ -68,8 +70,10 @@ def celu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
     return input.clamp(min=0) + alpha * (input.clamp(max=0) / alpha).expm1()
 
 
-def celu(input: Tensor, alpha: float = 1.0) -> Tensor:
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else alpha·(exp(input/alpha) - 1): elu without its corner.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
@@ -108,8 +112,10 @@ def selu_composed(input: Tensor) -> Tensor:
     return _SELU_SCALE * elu_composed(input, _SELU_ALPHA)
 
 
-def selu(input: Tensor) -> Tensor:
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return scale·elu(input, alpha), with the two constants that keep mean 0 and variance 1.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.

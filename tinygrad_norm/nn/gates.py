@@ -49,8 +49,10 @@ class SiLUFunction(PointwiseFunction):
         return s * (1 + x * (1 - s))
 
 
-def silu(input: Tensor) -> Tensor:
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·sigmoid(input), also called swish.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.
@@ -187,8 +189,10 @@ class MishFunction(PointwiseFunction):
         return t + near * (4 * (n + 1) * r * r * (e / (1 + e)))
 
 
-def mish(input: Tensor) -> Tensor:
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·tanh(softplus(input)).
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.

@@ -1,4 +1,9 @@
-"""What activations share: each is a function of one number, applied to all."""
+"""What activations share: each is a function of one number, applied to all.
+
+Those that PyTorch lets overwrite their input take its `inplace`, as layers and as functions, so that a
+network can be written for both. The result is always a new tensor of the same values: what came in may
+still be needed for its own backward.
+"""
 
 import operator
 from typing import Any, ClassVar
@@ -50,11 +55,7 @@ class PointwiseFunction(Function):
 
 
 class InplaceModule(Module):
-    """Base of the layers that PyTorch lets overwrite their input.
-
-    `inplace` is accepted, so that a network can be written for both, and shown, but the result is always a
-    new tensor of the same values: what came in may still be needed for its own backward.
-    """
+    """Base of the layers that PyTorch lets overwrite their input: `inplace` is shown, and changes nothing."""
 
     shown: ClassVar[tuple[str, ...]] = ()  # the options that the repr names
 

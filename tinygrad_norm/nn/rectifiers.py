@@ -39,8 +39,10 @@ class ReLUFunction(Function):
         return dy * (y != 0).astype(dy.dtype)  # NumPy would convert in pieces, and copy dy with them
 
 
-def relu(input: Tensor) -> Tensor:
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else 0.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor.
@@ -74,8 +76,10 @@ class LeakyReLUFunction(PointwiseFunction):
         return above + ~above * x.dtype.type(negative_slope)
 
 
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else negative_slope·input.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or a slope that is no number.
@@ -184,8 +188,10 @@ class ThresholdFunction(PointwiseFunction):
         return kept
 
 
-def threshold(input: Tensor, threshold: float, value: float) -> Tensor:
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """Return `value` where input is at most `threshold`, else input.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
         TypeError: for an input that is no floating-point tensor, or options that are no numbers.

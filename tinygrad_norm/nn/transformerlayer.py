@@ -153,7 +153,7 @@ def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
 def _as_function(activation: str | Activation) -> Activation:
     if callable(activation):
         return activation
-    named = {"relu": relu, "gelu": gelu}
+    named: dict[str, Activation] = {"relu": relu, "gelu": gelu}
     if activation not in named:
         raise ValueError(f"activation must be 'relu', 'gelu' or a function of a tensor, got {activation!r}")
     return named[activation]
