@@ -102,6 +102,15 @@ def test_what_makes_no_normalization_is_refused(norm):
         nn.TransformerEncoderLayer(4, 2, 8, norm=norm)
 
 
+def test_group_norm_without_bias():
+    layer = nn.GroupNorm(2, 4, bias=False)
+    assert list(layer.state_dict()) == ["weight"]
+    assert layer.bias is None
+    assert not nn.GroupNorm(2, 4, affine=False).state_dict()
+    x = tn.randn(3, 4, 5)
+    np.testing.assert_array_equal(layer(x).array, F.group_norm(x, 2, layer.weight).array)
+
+
 def test_unflatten_needs_sizes():
     with pytest.raises(TypeError, match="unflattened_size must be an int or a sequence"):
         nn.Unflatten(1, 2.5)

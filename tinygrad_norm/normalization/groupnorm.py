@@ -165,18 +165,26 @@ def check_groups(num_groups: int, num_channels: int) -> None:
 
 
 class GroupNorm(Module):
-    """Group normalization with learned weight (ones) and bias (zeros) per channel.
+    """Group normalization with learned weight (ones) and, unless without `bias`, bias (zeros) per channel.
 
     Takes and returns (N, num_channels, ...). Source: Wu, He 2018, arXiv:1803.08494.
     """
 
-    def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         check_groups(num_groups, num_channels)
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         ones = numpy.ones(num_channels, numpy.float32)
         self.register_parameter("weight", Parameter(ones) if affine else None)
-        self.register_parameter("bias", Parameter(ones * 0) if affine else None)
+        self.register_parameter("bias", Parameter(ones * 0) if affine and bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
         check_channels(input, "GroupNorm", self.num_channels)
