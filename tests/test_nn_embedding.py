@@ -68,6 +68,23 @@ def test_the_padding_row_is_not_trained():
     assert layer.weight.grad.tolist() == [[0, 0], [0, 0], [0, 0], [1, 1]]
 
 
+@pytest.mark.parametrize("freeze", [True, False])
+def test_pretrained_vectors_are_taken_as_they_are(freeze, torch):
+    w, index = normal(5, 3), np.array([0, 1, 1])
+    table = Tensor(w)
+    layer = nn.Embedding.from_pretrained(table, freeze, padding_idx=-4)
+    reference = torch.nn.Embedding.from_pretrained(torch.tensor(w), freeze, padding_idx=-4)
+    assert repr(layer) == repr(reference)
+    assert layer.weight.requires_grad is not freeze
+    assert layer.weight.array is table.array
+    y, z = layer(Tensor(index)), reference(torch.tensor(index))
+    np.testing.assert_array_equal(y.array, z.detach().numpy())
+    if not freeze:
+        y.sum().backward()
+        z.sum().backward()
+        np.testing.assert_array_equal(layer.weight.grad.array, reference.weight.grad.numpy())
+
+
 def test_one_hot_as_pytorch(torch):
     index = np.array([[0, 2], [1, 0]])
     for count in (-1, 5):

@@ -32,6 +32,28 @@ def test_eye():
     np.testing.assert_array_equal(init.eye_(empty(2, 3)).array, np.eye(2, 3))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(6, 2, 3), (6, 8, 4, 3), (6, 3, 1, 2, 5)], ids=str)
+def test_dirac_is_pytorchs(shape, groups, torch):
+    expected = torch.nn.init.dirac_(torch.empty(shape), groups).numpy()
+    np.testing.assert_array_equal(init.dirac_(empty(*shape), groups).array, expected)
+
+
+def test_a_dirac_convolution_changes_nothing():
+    layer, x = nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False), tn.randn(1, 4, 5, 5)
+    init.dirac_(layer.weight, 2)
+    np.testing.assert_array_equal(layer(x).array, x.array)
+
+
+def test_sparse_zeros_the_same_number_in_every_column():
+    x = init.sparse_(empty(25, 400), 0.33, std=2.0).array
+    np.testing.assert_array_equal((x == 0).sum(0), 9)
+    np.testing.assert_allclose((x == 0).mean(1), 9 / 25, atol=0.1)
+    np.testing.assert_allclose(x[x != 0].std(), 2.0, rtol=0.03)
+    assert init.sparse_(empty(3, 2), 0.0).array.all()
+    assert not init.sparse_(empty(3, 2), 1.0).array.any()
+
+
 UNIFORM = {
     "uniform_": (lambda t: init.uniform_(t, -2.0, 1.0), (-2.0, 1.0)),
     "xavier_uniform_": (lambda t: init.xavier_uniform_(t, gain=2.0), 2 * math.sqrt(6 / (400 + 200))),
@@ -117,6 +139,10 @@ def test_a_generator_of_ones_own():
         (lambda: init.xavier_normal_(empty(3)), "fan_in and fan_out"),
         (lambda: init.orthogonal_(empty(3)), "2 axes"),
         (lambda: init.eye_(empty(3)), "matrix"),
+        (lambda: init.dirac_(empty(3, 3)), "weight"),
+        (lambda: init.dirac_(empty(3, 3, 3), 2), "divide the 3 output channels"),
+        (lambda: init.sparse_(empty(3), 0.5), "matrix"),
+        (lambda: init.sparse_(empty(3, 3), 1.5), "between 0 and 1"),
     ],
 )
 def test_bad_calls_are_refused(call, match):

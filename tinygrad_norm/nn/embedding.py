@@ -20,6 +20,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..module import Module, Parameter
+from ..normalization.checks import check_input
 from ..ops import arange, ones
 from ..ops.arguments import as_size
 from ..ops.half import widen
@@ -86,7 +87,7 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
     if weight.ndim != 2:
         raise ValueError(f"embedding takes a weight (num_embeddings, dim), got shape {weight.shape}")
     V = weight.shape[0]
-    check_range(input, V, "embedding")
+    check_range(input, V, f"embedding of {V} rows")
     check_padding(padding_idx, V)
     return EmbeddingFunction.apply(input, weight, padding_idx=padding_idx)
 
@@ -99,11 +100,11 @@ def check_indices(input: Any, name: str) -> None:
 
 
 def check_range(input: Tensor, count: int, name: str) -> None:
-    """Refuse indices outside 0 to count - 1."""
+    """Refuse indices outside 0 to count - 1; `name` says of what there are `count`."""
     index = input.array
     if index.size and not (index.min() >= 0 and index.max() < count):
         wrong = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{name} of {count} rows takes indices from 0 to {count - 1}, got {int(wrong)}")
+        raise IndexError(f"{name} takes indices from 0 to {count - 1}, got {int(wrong)}")
 
 
 def check_padding(padding_idx: int | None, count: int) -> None:
@@ -115,17 +116,52 @@ def check_padding(padding_idx: int | None, count: int) -> None:
 class Embedding(Module):
     """Embedding with a learned weight (num_embeddings, embedding_dim), which starts normal, padding 0.
 
-    Takes integers (...), returns (..., embedding_dim). The row `padding_idx` is never trained.
+    Takes integers (...), returns (..., embedding_dim). The row `padding_idx` is never trained. A weight of
+    one's own comes in by `from_pretrained`.
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None) -> None:
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        _weight: Tensor | None = None,
+        _freeze: bool = False,
+    ) -> None:
         super().__init__()
         self.num_embeddings = as_size(num_embeddings, "num_embeddings", 0)
         self.embedding_dim = as_size(embedding_dim, "embedding_dim", 0)
         check_padding(padding_idx, num_embeddings)
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.weight = Parameter(numpy.empty((num_embeddings, embedding_dim), numpy.float32))
+        if _weight is not None:
+            self.weight = Parameter(_weight, not _freeze)
+            return
+        self.weight = Parameter(numpy.empty((num_embeddings, embedding_dim), numpy.float32), not _freeze)
         self.reset_parameters()
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
+    ) -> "Embedding":
+        """Return a layer whose weight is `embeddings`, in the same memory; with `freeze` it is not trained.
+
+        Args:
+            embeddings: (num_embeddings, embedding_dim), also in its row `padding_idx` as it is.
+            freeze: whether the weight requires no gradient.
+            padding_idx: the row that gets none in any case.
+
+        Raises:
+            TypeError: for embeddings that are no floating-point tensor.
+            ValueError: for embeddings that are no matrix.
+        """
+        check_input(embeddings, "from_pretrained")
+        if embeddings.ndim != 2:
+            raise ValueError(
+                f"from_pretrained takes a weight (num_embeddings, dim), got shape {embeddings.shape}"
+            )
+        rows, columns = embeddings.shape
+        return cls(rows, columns, padding_idx, _weight=embeddings, _freeze=freeze)
 
     def reset_parameters(self) -> None:
         """Draw the weight anew."""
@@ -149,8 +185,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes: the size of the new axis; -1 for the largest index plus 1.
 
     Raises:
-        TypeError: for anything but an integer tensor.
-        ValueError: for an empty tensor without num_classes.
+        TypeError: for anything but an integer tensor, or a num_classes that is no int.
+        ValueError: for an empty tensor without num_classes, or a num_classes below 1.
         IndexError: for an index outside 0 to num_classes - 1.
     """
     check_indices(tensor, "one_hot")
@@ -160,8 +196,8 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
             raise ValueError(
                 "one_hot of an empty tensor cannot guess the number of classes: pass num_classes"
             )
-        num_classes = int(index.max()) + 1
-    check_range(tensor, num_classes, "one_hot")
+        num_classes = max(int(index.max()), 0) + 1
+    check_range(tensor, as_size(num_classes, "num_classes"), f"one_hot of num_classes={num_classes}")
     xp = namespace(index)
     return Tensor._wrap((index[..., None] == xp.arange(num_classes)).astype(numpy.int64))
 
@@ -184,6 +220,8 @@ register(
         ErrorCase(lambda: embedding(Tensor([0]), ones(5)), ValueError, "num_embeddings"),
         ErrorCase(lambda: embedding(Tensor([0]), ones(5, 3), 5), IndexError, "padding_idx"),
         ErrorCase(lambda: Embedding(5, 3, padding_idx=-6), IndexError, "padding_idx"),
+        ErrorCase(lambda: Embedding.from_pretrained(ones(5)), ValueError, "num_embeddings"),
+        ErrorCase(lambda: Embedding.from_pretrained(ones(5, 3).long()), TypeError, "floating-point"),
     ),
     kind="block",
     title="Embedding",
@@ -197,6 +235,9 @@ register(
     cases=(Case((integers(4, 3, 2),), {"num_classes": 4}), Case((fixed([2, 0]),)), Case((fixed(1),))),
     errors=(
         ErrorCase(lambda: one_hot(Tensor([0, 3]), 3), IndexError, "0 to 2, got 3"),
+        ErrorCase(lambda: one_hot(Tensor([-2])), IndexError, "from 0 to 0, got -2"),
+        ErrorCase(lambda: one_hot(Tensor([-2, 5])), IndexError, "from 0 to 5, got -2"),
+        ErrorCase(lambda: one_hot(Tensor([0]), -2), ValueError, "num_classes must be at least 1"),
         ErrorCase(lambda: one_hot(Tensor([0.0])), TypeError, "integer"),
         ErrorCase(lambda: one_hot(ones(0, dtype=int)), ValueError, "pass num_classes"),
     ),

@@ -12,6 +12,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends.random import generator as default_generator
+from ..ops.arguments import as_number, as_size
 
 Generator = numpy.random.Generator | None
 
@@ -122,6 +123,43 @@ def eye_(tensor: Tensor) -> Tensor:
     if tensor.ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
     return tensor.copy_(numpy.eye(tensor.shape[0], tensor.shape[1]))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Fill a convolution's weight so that it hands on as many channels as possible as they are.
+
+    In every group, output channel i is 1 at the middle of the kernel over input channel i, and 0 elsewhere.
+
+    Raises:
+        ValueError: for anything but a weight (out, in/groups, *kernel), or groups that do not divide `out`.
+    """
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError(f"dirac_ needs a weight (out, in/groups, *kernel), got shape {tensor.shape}")
+    outputs, inputs, *kernel = tensor.shape
+    if outputs % as_size(groups, "groups"):
+        raise ValueError(f"groups ({groups}) must divide the {outputs} output channels")
+    values = numpy.zeros((groups, outputs // groups, inputs, *kernel))
+    channel = numpy.arange(min(outputs // groups, inputs))
+    values[:, channel, channel, *(K // 2 for K in kernel)] = 1
+    return tensor.copy_(values.reshape(tensor.shape))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
+    """Fill a matrix with normal numbers, but this share of every column, rounded up, with zeros.
+
+    Source: Martens 2010, "Deep learning via Hessian-free optimization".
+
+    Raises:
+        ValueError: for anything but a matrix, or a sparsity outside [0, 1].
+    """
+    if tensor.ndim != 2:
+        raise ValueError(f"sparse_ needs a matrix, got shape {tensor.shape}")
+    if not 0 <= as_number(sparsity, "sparsity") <= 1:
+        raise ValueError(f"sparsity is the share of zeros, between 0 and 1, got {sparsity}")
+    rng, zeros = generator or default_generator(), math.ceil(sparsity * tensor.shape[0])
+    values = rng.normal(0.0, std, tensor.shape)
+    values[rng.random(tensor.shape).argsort(0) < zeros] = 0
+    return tensor.copy_(values)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
