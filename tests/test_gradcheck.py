@@ -550,6 +550,21 @@ def test_a_backward_that_returns_no_array(returned, kind):
         gradcheck(square(lambda self, dy: returned), leaf(3))
 
 
+@pytest.mark.parametrize(
+    ("forward", "kind"),
+    [
+        (lambda self, x: None, "NoneType"),
+        (lambda self, x: [x], "list"),
+        (lambda self, x: Tensor(x), "Tensor"),
+    ],
+)
+def test_a_forward_that_returns_no_array(forward, kind):
+    with pytest.raises(TypeError, match=rf"^Mine\.forward returned a {kind}: return an array"):
+        gradcheck(square(unpack, forward), leaf(3))
+    with pytest.raises(TypeError, match=rf"^forward returned a {kind}"):
+        square(unpack, forward)(Tensor(np.ones(3)))
+
+
 def test_the_graph_is_as_it_was_afterwards():
     kept = []
 

@@ -66,7 +66,7 @@ class Tensor:
     @staticmethod
     def _wrap(array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
         self = _new(Tensor)
-        self.array = array if type(array) is numpy.ndarray else asarray_like(array)
+        self.array = array if type(array) is numpy.ndarray else _as_result(array, creator)
         self.requires_grad = creator is not None
         if creator is not None:
             self.creator, self.index, self.memory = creator, index, None
@@ -414,9 +414,18 @@ class RemovableHandle:
             self.hooks.remove(self.hook)
 
 
-def asarray_like(value: Any) -> Array:
-    """Return an array as it is, and a NumPy scalar (what reductions return) as a 0-d array."""
-    return numpy.asarray(value) if isinstance(value, numpy.generic | float | int | bool) else value
+def _as_result(value: Any, creator: Function | None) -> Array:
+    """Return an array as it is, and a NumPy scalar (what reductions return) as a 0-d array.
+
+    Raises:
+        TypeError: for anything else, such as the None of a forward without `return`.
+    """
+    if isinstance(value, numpy.generic | float | int | bool):
+        return numpy.asarray(value)
+    if isinstance(value, Tensor) or not hasattr(value, "dtype"):
+        who = "forward" if creator is None else f"{creator.name}.forward"
+        raise TypeError(f"{who} returned a {type(value).__name__}: return an array, or a tuple of arrays")
+    return value
 
 
 from . import graph  # noqa: E402  (needs Tensor itself)
