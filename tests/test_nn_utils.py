@@ -100,6 +100,57 @@ def test_a_norm_that_is_not_finite():
         assert not np.isfinite(utils.clip_grad_norm_(p, 1.0).item())
 
 
+SPECIAL = [
+    pytest.param(values, id=str(values))
+    for values in (
+        [[np.inf, 1, 2]],
+        [[-np.inf, np.inf], [0.0, 1e30]],
+        [[np.nan, 1.0]],
+        [[np.inf, 1.0], [np.nan]],
+        [[0.0, -0.0]],
+        [[3.0], [4.0, 0.0]],
+    )
+]
+
+
+@pytest.mark.parametrize("values", SPECIAL)
+@pytest.mark.parametrize("norm_type", [0.5, 1.0, 2.0, 3.0, float("inf")])
+@pytest.mark.parametrize("max_norm", [0.0, 1.0, 100.0, float("inf")])
+def test_infinite_nan_and_zero_gradients_as_pytorch(values, norm_type, max_norm, torch):
+    mine = [nn.Parameter(np.zeros(len(v), np.float32)) for v in values]
+    for p, v in zip(mine, values, strict=True):
+        p.grad = Tensor(np.array(v, np.float32))
+    theirs = torch_parameters(torch, mine)
+    if not torch.nn.utils.get_total_norm([p.grad for p in theirs], norm_type).isfinite():
+        for clip, ps in ((utils.clip_grad_norm_, mine), (torch.nn.utils.clip_grad_norm_, theirs)):
+            with pytest.raises(RuntimeError):
+                clip(ps, max_norm, norm_type, error_if_nonfinite=True)
+    total = utils.clip_grad_norm_(mine, max_norm, norm_type)
+    reference = torch.nn.utils.clip_grad_norm_(theirs, max_norm, norm_type)
+    np.testing.assert_allclose(total.item(), reference.item(), rtol=1e-6)
+    assert_same(gradients(mine), gradients(theirs), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: utils.clip_grad_norm_(nn.Linear(2, 2), 1.0), r"the module Linear: pass its parameters\(\)"),
+        (lambda: utils.clip_grad_norm_(nn.Linear(2, 2).named_parameters(), 1.0), "not named_parameters"),
+        (lambda: utils.clip_grad_norm_([np.ones(2)], 1.0), "entry 0 is a ndarray"),
+        (lambda: utils.clip_grad_norm_(3, 1.0), "got int"),
+        (lambda: utils.clip_grad_norm_([], "a"), "max_norm must be a number, got 'a'"),
+        (lambda: utils.clip_grad_norm_([], 1.0, "a"), "norm_type must be a number, got 'a'"),
+        (lambda: utils.clip_grad_value_(nn.Linear(2, 2), 1.0), "the module Linear"),
+        (lambda: utils.clip_grad_value_([], None), "clip_value must be a number"),
+        (lambda: utils.adaptive_clip_grad_(nn.Linear(2, 2)), "the module Linear"),
+        (lambda: utils.adaptive_clip_grad_([], eps="a"), "eps must be a number"),
+    ],
+)
+def test_what_cannot_be_clipped_is_named(call, match):
+    with pytest.raises(TypeError, match=match):
+        call()
+
+
 def test_clipping_by_value_as_pytorch(torch):
     mine = parameters()
     theirs = torch_parameters(torch, mine)

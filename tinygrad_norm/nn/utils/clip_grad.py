@@ -18,6 +18,8 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, namespace
+from ...module import Module
+from ...ops.arguments import as_number
 from ...ops.half import widen
 from ...ops.ieee import silent
 from ...ops.reduction import largest_or_0
@@ -34,10 +36,11 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
         error_if_nonfinite: whether a norm that is NaN or infinite is an error.
 
     Raises:
+        TypeError: for anything but tensors, and for a norm_type that is no number.
         ValueError: for a norm_type that is not positive.
         RuntimeError: for a norm that is not finite, if `error_if_nonfinite`.
     """
-    if not norm_type > 0:
+    if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
     arrays = [widen(x.array) for x in _listed(tensors) if x.array.size]
     total = silent.run(_norm, arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))
@@ -50,7 +53,16 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
 
 
 def _listed(tensors: Tensors) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if isinstance(tensors, Module):
+        raise TypeError(f"expected tensors, got the module {type(tensors).__name__}: pass its parameters()")
+    if not isinstance(tensors, Iterable):
+        raise TypeError(f"expected a tensor or several, got {type(tensors).__name__}")
+    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    for i, tensor in enumerate(listed):
+        if not isinstance(tensor, Tensor):
+            advice = ": pass parameters(), not named_parameters()" if isinstance(tensor, tuple) else ""
+            raise TypeError(f"expected tensors, entry {i} is a {type(tensor).__name__}{advice}")
+    return listed
 
 
 def _norm(arrays: list[Array], p: float) -> Array:
@@ -58,7 +70,8 @@ def _norm(arrays: list[Array], p: float) -> Array:
     largest = xp.stack([abs(x).max() for x in arrays]).max()
     if p == math.inf:
         return largest
-    scale = xp.maximum(largest, 1)  # no power of a finite gradient overflows
+    # No power of a finite gradient overflows, and beside an infinite one the finite ones stay numbers.
+    scale = xp.where(largest < math.inf, xp.maximum(largest, 1), 1)
     if p == 2:
         powers = [xp.vdot(z, z) for z in (x / scale for x in arrays)]
     else:
@@ -77,13 +90,17 @@ def clip_grad_norm_(
         norm_type: see get_total_norm.
         error_if_nonfinite: see get_total_norm.
 
+    As in PyTorch, an infinite norm leaves NaN where a gradient is infinite and 0 elsewhere, and a NaN
+    norm leaves NaN everywhere.
+
     Raises:
+        TypeError: for anything but parameters, such as a module, and for a limit that is no number.
         ValueError: for a negative max_norm, or a norm_type that is not positive.
         RuntimeError: for a norm that is not finite, if `error_if_nonfinite`.
 
     Source: Pascanu, Mikolov, Bengio 2012, arXiv:1211.5063.
     """
-    if not max_norm >= 0:
+    if not as_number(max_norm, "max_norm") >= 0:
         raise ValueError(f"max_norm must not be negative, got {max_norm}")
     grads = _gradients(parameters)
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
@@ -114,9 +131,9 @@ def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
     """Bring every entry of every gradient, in place, between -clip_value and clip_value.
 
     Raises:
-        ValueError: for a negative clip_value.
+        TypeError, ValueError: as clip_grad_norm_.
     """
-    if not clip_value >= 0:
+    if not as_number(clip_value, "clip_value") >= 0:
         raise ValueError(f"clip_value must not be negative, got {clip_value}")
     for grad in _gradients(parameters):
         grad.copy_(grad.array.clip(-clip_value, clip_value))
@@ -134,11 +151,12 @@ def adaptive_clip_grad_(parameters: Tensors, clip_factor: float = 0.01, eps: flo
         eps: the least norm of the weights to compare with, in their units, so that zeros can grow.
 
     Raises:
-        ValueError: for a clip_factor or eps that is not positive.
+        TypeError: for anything but parameters, and for a clip_factor or eps that is no number.
+        ValueError: for one that is not positive.
 
     Source: Brock, De, Smith, Simonyan 2021, arXiv:2102.06171.
     """
-    if not (clip_factor > 0 and eps > 0):
+    if not (as_number(clip_factor, "clip_factor") > 0 and as_number(eps, "eps") > 0):
         raise ValueError(f"clip_factor and eps must be positive, got {clip_factor} and {eps}")
     for parameter in _listed(parameters):
         if parameter.grad is not None:
