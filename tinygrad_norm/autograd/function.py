@@ -87,9 +87,8 @@ class Function:
         out = Tensor._wrap(y, node)
         if cls.is_view:
             out.memory = inputs[0]._shared_memory()
-        for array in node.saved:
-            if array is y:
-                node.guard_output(out)
+        if len(node.saved):
+            node._guard_if_saved(out, y)
         return out
 
     @classmethod
@@ -110,14 +109,20 @@ class Function:
             self.outputs.append((y.shape, y.dtype))
             out = Tensor._wrap(y, self, index)
             outs.append(out)
-            for array in self.saved:
-                if array is y:
-                    self.guard_output(out)
+            self._guard_if_saved(out, y)
         return tuple(outs)
 
-    def guard_output(self, out: Tensor) -> None:
-        """Remember the memory of an output that backward needs."""
-        self.saved_outputs = (*self.saved_outputs, out._shared_memory())
+    def _guard_if_saved(self, out: Tensor, y: Any) -> None:
+        """Remember the memory of an output that backward needs: y, or what shares memory with it, is saved."""
+        whole = out.array if out.array.base is None else out.array.base
+        for array in self.saved:
+            if (
+                array is y
+                or array is whole
+                or (getattr(array, "base", None) is whole and _same_memory(array, out.array))
+            ):
+                self.saved_outputs = (*self.saved_outputs, out._shared_memory())
+                return
 
     def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
         """Check the node, run its backward on `dys`, and check what comes out of it."""
