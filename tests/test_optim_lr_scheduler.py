@@ -1,5 +1,6 @@
 """The learning rate schedules: PyTorch's sequence of rates, and the same one after a resume."""
 
+import inspect
 import json
 import math
 
@@ -117,6 +118,66 @@ def test_a_resumed_schedule_goes_on_with_the_same_numbers(make, stop):
     for part, state in zip(again, saved[1:], strict=True):
         part.load_state_dict(state)
     numpy.testing.assert_array_equal(rates(second, again, 10), expected)
+
+
+LEFT_OUT = {
+    # PyTorch's begins with its first schedule, and with the initial rates, whatever last_epoch is.
+    "SequentialLR": {"last_epoch"},
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, value in vars(lr_scheduler).items() if inspect.isclass(value)]
+)
+def test_the_arguments_are_pytorchs_in_order_and_default(torch, name):
+    ours, theirs = (
+        [(p.name, p.default, p.kind) for p in inspect.signature(getattr(s, name)).parameters.values()]
+        for s in (lr_scheduler, torch.optim.lr_scheduler)
+    )
+    assert ours == [p for p in theirs if p[0] not in LEFT_OUT.get(name, ())]
+
+
+GOING_ON = {
+    "StepLR": lambda s, o, last: s.StepLR(o, 3, 0.5, last),
+    "Cosine": lambda s, o, last: s.CosineAnnealingLR(o, 40, 0.01, last),
+    "Cosine up again": lambda s, o, last: s.CosineAnnealingLR(o, 4, last_epoch=last),
+    "LinearLR": lambda s, o, last: s.LinearLR(o, 0.1, 1.0, 10, last),
+    "LambdaLR": lambda s, o, last: s.LambdaLR(o, lambda t: 1 / (1 + t), last),
+    "OneCycle": lambda s, o, last: s.OneCycleLR(o, 0.5, STEPS, last_epoch=last),
+    "OneCycle rate only": lambda s, o, last: s.OneCycleLR(
+        o, 0.5, STEPS, cycle_momentum=False, last_epoch=last
+    ),
+    "chained": lambda s, o, last: (s.StepLR(o, 5, 0.5, last), s.LinearLR(o, 0.1, 1.0, 10, last)),
+}
+
+
+@pytest.mark.parametrize("make", GOING_ON.values(), ids=GOING_ON.keys())
+@pytest.mark.parametrize("last", [0, 1, 5, 8, 14])
+def test_last_epoch_goes_on_as_pytorchs(torch, make, last):
+    seen = []
+    groups = [{"params": [torch.zeros(2)]}, {"params": [torch.zeros(2)], "lr": 0.02}]
+    for s, o in (
+        (lr_scheduler, optimizer()),
+        (torch.optim.lr_scheduler, torch.optim.SGD(groups, lr=0.1)),
+    ):
+        rates(o, make(s, o, -1), last)
+        seen.append(rates(o, make(s, o, last), 10))
+    numpy.testing.assert_allclose(*seen, rtol=1e-11, atol=1e-14)
+
+
+def test_last_epoch_needs_a_schedule_to_go_on_with():
+    for make in GOING_ON.values():
+        with pytest.raises(ValueError, match=r"last_epoch=3 .* group 0 has no initial_lr"):
+            make(lr_scheduler, optimizer(), 3)
+    with pytest.raises(ValueError, match="last_epoch must be at least -1, got -2"):
+        lr_scheduler.StepLR(optimizer(), 3, last_epoch=-2)
+    with pytest.raises(TypeError, match="last_epoch must be an int, got 'a'"):
+        lr_scheduler.StepLR(optimizer(), 3, last_epoch="a")
+    o = optimizer()
+    parts = [lr_scheduler.StepLR(o, 3), lr_scheduler.StepLR(o, 3)]
+    parts[1].step()
+    with pytest.raises(ValueError, match="begin at their own step 0, number 1 is at 1"):
+        lr_scheduler.SequentialLR(o, parts, [4])
 
 
 def test_the_closed_forms():

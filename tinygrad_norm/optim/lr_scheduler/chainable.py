@@ -20,10 +20,12 @@ class StepLR(LRScheduler):
         ValueError: for a step_size below 1.
     """
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         check_steps("step_size", step_size)
         self.step_size, self.gamma = step_size, gamma
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         drops = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
@@ -48,6 +50,7 @@ class LinearLR(LRScheduler):
         start_factor: float = 1 / 3,
         end_factor: float = 1.0,
         total_iters: int = 5,
+        last_epoch: int = -1,
     ) -> None:
         check_steps("total_iters", total_iters)
         if not 0 < start_factor <= 1:
@@ -55,16 +58,18 @@ class LinearLR(LRScheduler):
         if not 0 <= end_factor <= 1:
             raise ValueError(f"end_factor must be between 0 and 1, got {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
+
+    def first_lr(self) -> list[float]:
+        return self._times(self.start_factor if self.last_epoch == 0 else 1.0)
 
     def get_lr(self) -> list[float]:
         t, rise = self.last_epoch, (self.end_factor - self.start_factor) / self.total_iters
-        if t == 0:
-            ratio = self.start_factor
-        elif t <= self.total_iters:
-            ratio = (self.start_factor + rise * t) / (self.start_factor + rise * (t - 1))
-        else:
-            ratio = 1.0
+        if t > self.total_iters:
+            return self._times(1.0)
+        return self._times((self.start_factor + rise * t) / (self.start_factor + rise * (t - 1)))
+
+    def _times(self, ratio: float) -> list[float]:
         return [group["lr"] * ratio for group in self.optimizer.param_groups]
 
 
@@ -79,15 +84,16 @@ class CosineAnnealingLR(LRScheduler):
         ValueError: for T_max below 1.
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         check_steps("T_max", T_max)
         self.T_max, self.eta_min = T_max, eta_min
-        super().__init__(optimizer)
+        super().__init__(optimizer, last_epoch)
+
+    def first_lr(self) -> list[float]:
+        return [group["lr"] for group in self.optimizer.param_groups]
 
     def get_lr(self) -> list[float]:
         t, groups = self.last_epoch, self.optimizer.param_groups
-        if t == 0:
-            return [group["lr"] for group in groups]
         if (t - 1) % (2 * self.T_max) == self.T_max:  # f(t - 1) = 0: nothing is left to be multiplied
             heights = [(base - self.eta_min) * self._fraction(t) for base in self.base_lrs]
             return [group["lr"] + height for group, height in zip(groups, heights, strict=True)]

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
-from .base import LRScheduler, check_optimizer, check_steps
+from .base import LRScheduler, check_optimizer, check_steps, is_new
 
 _UP = ("initial_lr", "max_lr", "max_momentum", "base_momentum")
 _DOWN = ("max_lr", "min_lr", "base_momentum", "max_momentum")
@@ -47,6 +47,7 @@ class OneCycleLR(LRScheduler):
         div_factor: max_lr over the initial rate.
         final_div_factor: the initial rate over the last.
         three_phase: come back to the initial rate, as fast as up, before going to the last.
+        last_epoch: as in LRScheduler; from 0 on, rates and momenta are those that a cycle left in the groups.
 
     Raises:
         TypeError: for an optimizer that is none.
@@ -70,6 +71,7 @@ class OneCycleLR(LRScheduler):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
         three_phase: bool = False,
+        last_epoch: int = -1,
     ) -> None:
         check_optimizer(optimizer)
         if total_steps is None:
@@ -93,13 +95,13 @@ class OneCycleLR(LRScheduler):
                 raise ValueError(
                     f"{type(optimizer).__name__} has no momentum to cycle: pass cycle_momentum=False"
                 )
-        for name, value in settings.items():
-            for group, number in zip(optimizer.param_groups, _per_group(name, value, optimizer), strict=True):
-                group[name] = number
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["max_lr"] / div_factor
-            group["min_lr"] = group["initial_lr"] / final_div_factor
-        super().__init__(optimizer)
+        numbers = {name: _per_group(name, value, optimizer) for name, value in settings.items()}
+        if is_new(optimizer, last_epoch, "initial_lr", "min_lr", *settings):
+            for i, group in enumerate(optimizer.param_groups):
+                group.update({name: values[i] for name, values in numbers.items()})
+                group["initial_lr"] = group["max_lr"] / div_factor
+                group["min_lr"] = group["initial_lr"] / final_div_factor
+        super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         fraction, (start, end, start_momentum, end_momentum) = self._phase()

@@ -20,7 +20,7 @@ class SequentialLR(LRScheduler):
 
     Raises:
         TypeError: for an optimizer that is none.
-        ValueError: for schedules of another optimizer, or milestones that do not fit.
+        ValueError: for schedules of another optimizer or past their step 0, or milestones that do not fit.
     """
 
     def __init__(
@@ -36,11 +36,17 @@ class SequentialLR(LRScheduler):
             raise ValueError(f"milestones must increase, got {list(milestones)}")
         if any(scheduler.optimizer is not optimizer for scheduler in schedulers):
             raise ValueError("all schedules must belong to the optimizer that is given")
+        for i, scheduler in enumerate(schedulers):
+            if scheduler.last_epoch:
+                raise ValueError(
+                    f"schedules in a row begin at their own step 0, number {i} is at {scheduler.last_epoch}: "
+                    "make them without last_epoch, and to resume load the state of the SequentialLR"
+                )
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         super().__init__(optimizer)
 
-    def begin(self) -> None:
-        self.last_epoch = 0
+    def begin(self, step: int = 0) -> None:
+        self.last_epoch = step
         self._set([float(group["initial_lr"]) for group in self.optimizer.param_groups])
         self._follow(self._current().begin)
 
