@@ -113,7 +113,7 @@ class Function:
         return tuple(outs)
 
     def _guard_if_saved(self, out: Tensor, y: Any) -> None:
-        """Remember the memory of an output that backward needs: y, or what shares memory with it, is saved."""
+        """Remember the memory of an output that backward needs: `saved` has y, or shares its memory."""
         whole = out.array if out.array.base is None else out.array.base
         for array in self.saved:
             if (
