@@ -7,6 +7,7 @@ restarts, unless a generator is given.
 """
 
 import math
+from typing import Any
 
 import numpy
 
@@ -140,7 +141,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         raise ValueError(f"groups ({groups}) must divide the {outputs} output channels")
     values = numpy.zeros((groups, outputs // groups, inputs, *kernel))
     channel = numpy.arange(min(outputs // groups, inputs))
-    values[:, channel, channel, *(K // 2 for K in kernel)] = 1
+    middle: Any = (slice(None), channel, channel, *[K // 2 for K in kernel])
+    values[middle] = 1
     return tensor.copy_(values.reshape(tensor.shape))
 
 
