@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Function
+from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.cli import app
 from tinygrad_norm.learn.check import evaluate
+from tinygrad_norm.learn.dot import Panel, build
 from tinygrad_norm.learn.draw_op import draw_op
 from tinygrad_norm.learn.summary import summarize
 from tinygrad_norm.learn.walk import walk
@@ -393,6 +395,15 @@ def test_a_summary_is_short_and_never_shows_a_zero_that_is_none(x):
     if not told and x.size <= 20 and x.shape[-1] <= 5:
         shown = [cell for line in lines for cell in line.split()]
         assert [cell == "0" for cell in shown] == list((x == 0).ravel())
+
+
+@pytest.mark.parametrize(("size", "told"), [(4, 0), (40, 1)])
+@pytest.mark.parametrize("title", ["", "Title\nbelow"])
+def test_what_stands_for_many_values_is_explained_once(size, told, title):
+    x = Tensor(numpy.linspace(0, 1, size), requires_grad=True)
+    text = build([Panel(walk([x.exp()], 10), {})], title).source
+    assert text.count("of many values: mean ± standard deviation, least … greatest") == told
+    assert text.count("<B>Title</B><BR/>below") == (title != "")
 
 
 # -- files and notebooks

@@ -33,6 +33,7 @@ _COLOURS = {  # role: (fill, border)
     "": ("#ffffff", "#c3cad2"),
 }
 _SYMBOLS = {"Add": "+", "Sub": "−", "Mul": "×", "Div": "/", "Pow": "**"}
+_LEGEND = "of many values: mean ± standard deviation, least … greatest"
 _FORMULA_WIDTH = 34
 _NEW_LINE = '<BR ALIGN="LEFT"/>'
 
@@ -55,9 +56,6 @@ def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
     picture.attr("node", shape="box", style="rounded,filled", fontname=_SANS, fontsize="11", fontcolor=_INK)
     picture.attr("node", margin="0.1,0.06", height="0.2", width="0.2")
     picture.attr("edge", color="#8794a1", arrowsize="0.6", fontname=_SANS, fontsize="9", fontcolor=_QUIET)
-    if title:
-        heading, _, below = title.partition("\n")
-        picture.attr(label=f"<{_bold(heading)}<BR/>{_text(below)}>", labelloc="t", fontsize="13")
     for i, panel in enumerate(panels):
         if not panel.title:
             _draw_panel(picture, panel, f"p{i}_" if len(panels) > 1 else "")
@@ -66,6 +64,12 @@ def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
             frame.attr(label=f"<{_bold(panel.title)}>", style="rounded", color="#d5dae0", margin="14")
             frame.attr(fontsize="13", bgcolor="#fbfcfd")
             _draw_panel(frame, panel, f"p{i}_")
+    heading, *below = title.split("\n")
+    if any(" ± " in line for line in picture.body):
+        below.append(_LEGEND)
+    lines = [_bold(heading)] * (heading != "") + [_text(line) for line in below]
+    if lines:
+        picture.attr(label=f"<{'<BR/>'.join(lines)}>", labelloc="t", fontsize="13" if heading else "9")
     return picture
 
 

@@ -37,7 +37,8 @@ def draw_op(op: Op, case: Case, forms: Sequence[str], backward: bool = True) -> 
 
 
 def _compute(op: Op, case: Case, function: Callable[..., Any], backward: bool) -> tuple[Walk, dict[int, str]]:
-    names = op.inputs or argument_names(op.function, len(case.inputs))
+    count = len(case.inputs)  # a case may leave out the last of op.inputs
+    names = op.inputs[:count] or argument_names(op.function, count)
     inputs = [_as_parameter(name, x) for name, x in zip(names, inputs_of(case), strict=True)]
     result = op.call(inputs, case.options, function)
     outputs = [result] if isinstance(result, Tensor) else list(result)
