@@ -126,6 +126,32 @@ def test_the_size_of_the_input_does_not_matter(scale):
     assert gradcheck(lambda x: x / (scale + x * x / scale), leaf(5, scale=scale))
 
 
+def test_a_normalization_far_from_0_is_right():
+    """Steps that are powers of two are added to large numbers without rounding."""
+    x = Tensor(np.random.default_rng(0).normal(size=(2, 4)) + 1e6, requires_grad=True)
+    assert gradcheck(lambda x: tn.nn.functional.layer_norm(x, (4,)), (x,))
+
+
+class Shifted(Function):
+    """y = x + shift · dx = factor·dy, right for factor = 1"""
+
+    def forward(self, x, *, shift, factor):
+        self.factor = factor
+        return x + shift
+
+    def backward(self, dy):
+        return self.factor * dy
+
+
+@pytest.mark.parametrize("fast_mode", [False, True])
+@pytest.mark.parametrize(("shift", "off"), [(1e4, 1e-7), (1e8, 1e-3), (1e10, 0.1), (1e11, 1.0)])
+def test_a_large_output_hides_no_more_than_its_rounding(shift, off, fast_mode):
+    func = lambda x, factor: Shifted.apply(x, shift=shift, factor=factor)  # noqa: E731
+    assert gradcheck(lambda x: func(x, 1.0), leaf(4), fast_mode=fast_mode)
+    with pytest.raises(GradcheckError, match="relative error"):
+        gradcheck(lambda x: func(x, 1.0 - off), leaf(4), rtol=min(off / 2, 1e-7), fast_mode=fast_mode)
+
+
 def test_one_huge_output_does_not_hide_a_wrong_small_one():
     def huge_beside_wrong(x):
         return WrongSquare.apply(x, factor=2.0) * 1e12, WrongSquare.apply(x)
@@ -536,6 +562,20 @@ def test_what_a_backward_raises_names_the_function_and_keeps_the_cause(func, cau
     assert words in str(caught.value)
     assert type(caught.value.__cause__) is cause
     assert gradcheck(func, leaf(3, 4), raise_exception=False) is False
+
+
+def test_a_backward_must_leave_dy_as_it_is():
+    class Doubling(Function):
+        def forward(self, x):
+            self.saved = (x,)
+            return x * x
+
+        def backward(self, dy):
+            dy *= 2
+            return dy * self.saved[0]
+
+    with pytest.raises(GradcheckError, match=r"Doubling.backward changed dy \(shape \(4,\)\) in place"):
+        gradcheck(Doubling.apply, leaf(4))
 
 
 def test_a_cause_is_only_named_where_backward_reads_what_is_not_there():

@@ -97,14 +97,22 @@ def _watched(y: Tensor) -> Iterator[None]:
 
 def _explaining(node: Function) -> Callable[..., Any]:
     def backward(*dys: Any, **options: Any) -> Any:
+        before = [None if dy is None else dy.copy() for dy in dys]
         try:
-            return type(node).backward(node, *dys, **options)
+            dxs = type(node).backward(node, *dys, **options)
         except Exception as error:
             shapes = ", ".join("None" if dy is None else str(dy.shape) for dy in dys)
             raise GradcheckError(
                 f"{node.name}.backward, called with dy of shape {shapes}, raised {type(error).__name__}: "
                 f"{error}{_cause(node, error)}"
             ) from error
+        for dy, old in zip(dys, before, strict=True):
+            if dy is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
+                raise GradcheckError(
+                    f"{node.name}.backward changed dy (shape {dy.shape}) in place, which other functions "
+                    "read too: work on a copy"
+                )
+        return dxs
 
     return backward
 

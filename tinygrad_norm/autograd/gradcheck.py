@@ -47,7 +47,8 @@ def gradcheck(
     Args:
         func: from tensors to a tensor or a tuple of tensors, or a module; its randomness frozen.
         inputs: its arguments: a tensor, or a tuple of anything. Those to be checked are float64.
-        eps: the first step of the differences, in units of max(1, |x|); shrunk where that is better.
+        eps: the first step of the differences, in units of max(1, |x|), rounded to a power of two; shrunk
+            where that is better.
         atol: the absolute error allowed, in units of the gradient.
         rtol: the relative error allowed, a fraction of max(|a|, |n|, scale).
         raise_exception: raise where the check fails, instead of returning False.
@@ -109,7 +110,7 @@ def jacobians(
         units = {i: numpy.maximum(1.0, abs(to_numpy(x.array))) for i, x in xs.items()}
         us = {i: Probes(x.shape, units[i], rng) for i, x in xs.items()}
         vs = {o: Probes(y.shape, numpy.ones(y.shape), rng) for o, y in ys.items()}
-        values = {o: to_numpy(y.array).copy() for o, y in ys.items()}
+        bounds = {o: vs[o].bound(to_numpy(y.array)) for o, y in ys.items()}
         found = {o: analytic(o, y, vs[o], xs, us, nondet_tol) for o, y in ys.items()}
 
         def measure() -> numpy.ndarray:
@@ -119,15 +120,15 @@ def jacobians(
         blocks = []
         for i, x in xs.items():
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
-            sizes = {o: numpy.outer(vs[o].bound(values[o]), reach) for o in ys}
-            moving = _Moving(measure, x, us[i], eps / reach)
+            # A power of two is added to most numbers without rounding.
+            moving = _Moving(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
             at = to_numpy(x.array).copy()
 
-            def compare(numeric: Derivative, i: Key = i, at: Any = at, sizes: Any = sizes) -> list[Block]:
+            def compare(numeric: Derivative, i: Key = i, at: Any = at, reach: Any = reach) -> list[Block]:
                 stops = numpy.cumsum([len(vs[o]) for o in ys])[:-1]
                 parts = zip(*(numpy.split(matrix, stops) for matrix in numeric), strict=True)
                 return [
-                    Block(i, o, at, y.shape, found[o][i], Derivative(*part), sizes[o], fast_mode)
+                    Block(i, o, at, y.shape, found[o][i], Derivative(*part), bounds[o], reach, fast_mode)
                     for (o, y), part in zip(ys.items(), parts, strict=True)
                 ]
 

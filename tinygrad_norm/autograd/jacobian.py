@@ -3,12 +3,14 @@
 An entry a (analytic) and its n (numeric) are compared by
 
     relative error = |a - n| / max(|a|, |n|, scale)
-    scale          = max(largest |n| of its row, |y| / max(1, |x|)) / 1000
+    scale          = max(largest |n| of its row, size) / 1000
+    size           = min(|y| / max(1, |x|), 10¹⁰ · 4 · machine epsilon · |y| / h)
 
-with y the output entry (its row) and x the input entry that is moved (its column). The scale keeps
-zeros and roundoff from counting as errors, and shrinks with the function, so that tiny gradients are
-checked as strictly as large ones. Where f only rounds and a is as small, both are 0 as far as can be known,
-and the error is 0 (`finite_differences.py`).
+with y the output entry (its row), x the input entry that is moved (its column) and h the step of n. The
+scale keeps zeros and roundoff from counting as errors, and shrinks with the function, so that tiny gradients
+are checked as strictly as large ones. Through `size` an error may pass, at rtol = 10⁻⁷, that is no larger
+than what rounding y does to n, and never one beyond 10⁻¹⁰·|y|. Where f only rounds and a is as small, both
+are 0 as far as can be known, and the error is 0 (`finite_differences.py`).
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from .analytic import Analytic
 from .finite_differences import Derivative
 from .hints import hint, nonlinear_hint
 from .probes import Index, Key, label
+
+ROUNDING = 1e10 * 4 * numpy.finfo(numpy.float64).eps
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Block:
     """The Jacobian of one output with respect to one input, from backward and from finite differences.
 
     Both are matrices with a row per output entry and a column per input entry; in fast mode their only
-    entry is vᵀJu along random directions. `size` is |y| / max(1, |x|), entry by entry; `x` the input.
+    entry is vᵀJu along random directions. `x` is the input, `y` has |y| of every row, `reach` has
+    1 / max(1, |x|) of every column.
     """
 
     input: Key
@@ -63,7 +68,8 @@ class Block:
     output_shape: Index
     backward: Analytic
     numeric: Derivative
-    size: numpy.ndarray
+    y: numpy.ndarray
+    reach: numpy.ndarray
     fast_mode: bool
 
     @property
@@ -89,7 +95,9 @@ class Block:
     @cached_property
     def largest(self) -> numpy.ndarray:
         """The denominator of the relative error: max(|a|, |n|, scale)."""
-        scale = numpy.maximum(abs(self.n).max(1, initial=0.0, keepdims=True), self.size) / 1000
+        y = self.y[:, None]
+        size = numpy.minimum(y * self.reach, ROUNDING * y / self.numeric.step)
+        scale = numpy.maximum(abs(self.n).max(1, initial=0.0, keepdims=True), size) / 1000
         return numpy.maximum(numpy.maximum(abs(self.analytic), abs(self.n)), scale)
 
     @cached_property
