@@ -363,3 +363,53 @@ def test_a_tensor_of_another_library_is_called_by_its_full_name(torch):
             function(np.ones((2, 3)))
         with pytest.raises(TypeError, match="got list: wrap it"):
             function([1.0])
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (3, 0, 4), (0, 0)])
+def test_batch_norm_of_no_channels(shape, torch):
+    """Apart from the registered cases, as there is nothing to be differentiated."""
+    y = F.batch_norm(tn.zeros(*shape), tn.zeros(0), tn.ones(0), training=True)
+    assert y.shape == torch.nn.functional.batch_norm(torch.zeros(shape), None, None, training=True).shape
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "match"),
+    [
+        (
+            nn.InstanceNorm1d(3),
+            (2, 5),
+            r"x of shape \(2, 5\) has 2 on axis 0: with 2 axes it is a single sample",
+        ),
+        (nn.InstanceNorm2d(3), (2, 5, 5), r"x of shape \(2, 5, 5\) has 2 on axis 0: with 3 axes"),
+        (nn.InstanceNorm1d(3), (2, 5, 7), r"x of shape \(2, 5, 7\) has 5 on axis 1$"),
+    ],
+)
+def test_instance_norm_names_the_shape_that_was_passed(layer, shape, match):
+    with pytest.raises(ValueError, match=match):
+        layer(tn.ones(*shape))
+
+
+MAKERS = {
+    "BatchNorm1d": lambda **options: nn.BatchNorm1d(3, **options),
+    "InstanceNorm2d": lambda **options: nn.InstanceNorm2d(3, **options),
+    "SyncBatchNorm": lambda **options: nn.SyncBatchNorm(3, **options),
+    "LayerNorm": lambda **options: nn.LayerNorm(3, **options),
+    "RMSNorm": lambda **options: nn.RMSNorm(3, **options),
+    "GroupNorm": lambda **options: nn.GroupNorm(1, 3, **options),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_a_constructor_refuses_a_bad_eps(make):
+    for eps in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="eps must be a number of at least 0, got"):
+            make(eps=eps)
+    with pytest.raises(TypeError, match="eps must be a number, got 'a'"):
+        make(eps="a")
+
+
+def test_a_momentum_that_is_no_number_is_named():
+    with pytest.raises(TypeError, match="momentum must be a number, got 'a'"):
+        F.batch_norm(tn.ones(2, 3), tn.zeros(3), tn.ones(3), training=True, momentum="a")
+    with pytest.raises(TypeError, match="momentum must be a number, got 'a'"):
+        F.instance_norm(tn.ones(2, 3, 4), tn.zeros(3), tn.ones(3), momentum="a")

@@ -329,7 +329,7 @@ def batch_norm(
         return BatchNormEvalFunction.apply(
             input, weight, bias, mean=running_mean.array.copy(), var=running_var.array.copy(), eps=eps
         )
-    n = input.array.size // C
+    n = len(input) * math.prod(input.shape[2:])
     check_pool(input, n, "batch_norm", "use a larger batch, or call eval()")
 
     def gather(mean: Array, var: Array) -> None:

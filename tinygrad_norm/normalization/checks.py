@@ -51,17 +51,21 @@ def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
                 )
 
 
-def check_channels(x: Tensor, name: str, channels: int | None = None) -> int:
-    """Return the number of channels of x (N, C, ...), which must be `channels` where that is given."""
+def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int = 1) -> int:
+    """Return the number of channels of x (N, C, ...), which must be `channels` where that is given.
+
+    A single sample (C, ...) has its channels on `axis` 0.
+    """
     check_input(x, name)
     shape = x.array.shape
     if len(shape) < 2:
         raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {shape}")
-    if channels is not None and shape[1] != channels:
+    if channels is not None and shape[axis] != channels:
         raise ValueError(
-            f"{name} was made for {channels} channels, but x of shape {shape} has {shape[1]} on axis 1"
+            f"{name} was made for {channels} channels, but x of shape {shape} has {shape[axis]} on "
+            f"axis {axis}" + ("" if axis else f": with {len(shape)} axes it is a single sample, (C, ...)")
         )
-    return shape[1]
+    return shape[axis]
 
 
 def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:

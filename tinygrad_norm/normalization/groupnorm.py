@@ -181,6 +181,7 @@ class GroupNorm(Module):
     ) -> None:
         super().__init__()
         check_groups(num_groups, num_channels)
+        check_eps(eps)
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         ones = numpy.ones(num_channels, numpy.float32)
         self.register_parameter("weight", Parameter(ones) if affine else None)

@@ -196,9 +196,10 @@ class _InstanceNorm(RunningNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self.check_ndim(input)
-        if input.ndim == min(self.input_ndims):
+        single = isinstance(input, Tensor) and input.ndim == min(self.input_ndims)
+        check_channels(input, type(self).__name__, self.num_features, 0 if single else 1)
+        if single:
             return self.forward(input.unsqueeze(0)).squeeze(0)
-        check_channels(input, type(self).__name__, self.num_features)
         return instance_norm(
             input,
             self.running_mean,
@@ -215,7 +216,8 @@ class InstanceNorm1d(_InstanceNorm):
     """Instance normalization of (N, C, L) or (C, L); without affine and running statistics by default.
 
     `momentum` is the weight of the new value in the running statistics, a fraction per step; None
-    weighs all batches alike. Source: Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
+    weighs all batches alike. Another number of channels than `num_features` is refused, where PyTorch
+    only warns as long as nothing is learned. Source: Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
     """
 
     input_ndims = (2, 3)

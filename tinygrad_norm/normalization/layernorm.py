@@ -214,6 +214,7 @@ class LayerNorm(Module):
     ) -> None:
         super().__init__()
         self.normalized_shape = as_shape(normalized_shape)
+        check_eps(eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         ones = numpy.ones(self.normalized_shape, numpy.float32)
         self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)

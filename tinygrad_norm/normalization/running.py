@@ -14,6 +14,7 @@ from ..backends import Array, to_numpy
 from ..backends.rows import count_up, number
 from ..module import Module, Parameter
 from ..ops.arguments import as_number, as_size
+from .moments import check_eps
 
 Gather = Callable[[Array, Array], None]
 """Takes the mean and the biased variance of a training batch."""
@@ -25,7 +26,7 @@ def update_running(running: Tensor | None, value: Array, momentum: float, n: int
     With `n`, value is the biased variance of n values and counts n/(n - 1) times: unbiased.
     """
     if running is not None:
-        array = running.array
+        array, momentum = running.array, as_number(momentum, "momentum")
         array *= number(1 - momentum, array)
         array += value.reshape(array.shape) * number(momentum * n / (n - 1) if n > 1 else momentum, value)
         running.mark_written()
@@ -51,6 +52,7 @@ class RunningNorm(Module):
     ) -> None:
         super().__init__()
         num_features = as_size(num_features, "num_features")
+        check_eps(eps)
         if momentum is not None and not 0 <= as_number(momentum, "momentum") <= 1:
             raise ValueError(f"momentum is the weight of the new value, between 0 and 1, got {momentum}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
