@@ -2,9 +2,7 @@
 
 from typing import Any, ClassVar
 
-import numpy
-
-from ..backends import Array
+from ..backends import Array, namespace
 from .grad_mode import mode
 from .memory import Memory, tick, watched, writes
 from .tensor import Tensor
@@ -87,8 +85,6 @@ class Function:
         out = Tensor._wrap(y, node)
         if cls.is_view:
             out.memory = inputs[0]._shared_memory()
-        if len(node.saved):
-            node._guard_if_saved(out, y)
         return out
 
     @classmethod
@@ -107,22 +103,13 @@ class Function:
                 outs.append(Tensor._wrap(y))
                 continue
             self.outputs.append((y.shape, y.dtype))
-            out = Tensor._wrap(y, self, index)
-            outs.append(out)
-            self._guard_if_saved(out, y)
+            outs.append(Tensor._wrap(y, self, index))
         return tuple(outs)
 
-    def _guard_if_saved(self, out: Tensor, y: Any) -> None:
-        """Remember the memory of an output that backward needs: `saved` has y, or shares its memory."""
-        whole = out.array if out.array.base is None else out.array.base
-        for array in self.saved:
-            if (
-                array is y
-                or array is whole
-                or (getattr(array, "base", None) is whole and _same_memory(array, out.array))
-            ):
-                self.saved_outputs = (*self.saved_outputs, out._shared_memory())
-                return
+    def guard_output(self, out: Tensor) -> None:
+        """Remember the memory of an output that backward needs, now that somebody may write to it."""
+        if any(_same_memory(array, out.array) for array in (() if self.saved is None else self.saved)):
+            self.saved_outputs = (*self.saved_outputs, out._shared_memory())
 
     def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
         """Check the node, run its backward on `dys`, and check what comes out of it."""
@@ -152,7 +139,7 @@ class Function:
         """Raise where an array that backward needs was changed in place after the call."""
         for i, x in enumerate(self.inputs):
             changed = isinstance(x, Tensor) and x.memory is not None and x.memory.written > self.birth
-            if changed and any(array is x.array or _same_memory(array, x.array) for array in self.saved):
+            if changed and any(_same_memory(array, x.array) for array in self.saved):
                 raise RuntimeError(
                     f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
                     "for backward: the gradient would be wrong. Change a copy, or run backward first"
@@ -203,4 +190,4 @@ def _look_at(inputs: tuple[Any, ...], memories: tuple[Memory, ...] = ()) -> None
 
 
 def _same_memory(a: Any, b: Array) -> bool:
-    return isinstance(a, numpy.ndarray) and isinstance(b, numpy.ndarray) and numpy.may_share_memory(a, b)
+    return type(a) is type(b) and bool(namespace(b).may_share_memory(a, b))

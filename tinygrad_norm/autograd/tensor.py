@@ -166,6 +166,8 @@ class Tensor:
     def _shared_memory(self) -> Memory:
         if self.memory is None:
             self.memory = Memory()
+            if self.creator is not None:
+                self.creator.guard_output(self)
         return self.memory
 
     def mark_written(self) -> None:
