@@ -20,6 +20,7 @@ whose gradient is dy viewed back, so the heads meet again only in dquery, where 
 Insight: a softmax can look sharply at one place only; H heads look at H places for the price of one.
 """
 
+import math
 from typing import Any
 
 import numpy
@@ -29,7 +30,7 @@ from ..module import Module, Parameter
 from ..normalization.checks import check_input
 from ..ops import cat, ones, stack, zeros
 from ..ops.arguments import as_size
-from ..registry import Case, ErrorCase, register
+from ..registry import Case, ErrorCase, fixed, register
 from . import init
 from .attention import attention, attention_composed, scaled_dot_product_attention
 from .dropout import check_probability, dropout
@@ -42,22 +43,63 @@ def multihead_attention_composed(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    in_proj_weight: Tensor,
-    in_proj_bias: Tensor,
-    out_proj_weight: Tensor,
-    out_proj_bias: Tensor,
-    *,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    *parameters: Tensor | None,
     embed_dim: int,
     num_heads: int,
-    batch_first: bool,
+    add_zero_attn: bool = False,
+    is_causal: bool = False,
+    **others: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads."""
-    parts = zip((query, key, value), in_proj_weight.chunk(3), in_proj_bias.chunk(3), strict=True)
-    q, k, v = (linear_composed(x, weight, bias) for x, weight, bias in parts)
-    size = embed_dim // num_heads
-    heads = [slice(start, start + size) for start in range(0, embed_dim, size)]
-    ys, weights = zip(*(attention_composed(q[..., h], k[..., h], v[..., h]) for h in heads), strict=True)
-    return linear_composed(cat(ys, -1), out_proj_weight, out_proj_bias), stack(weights).mean(0)
+    """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
+
+    The parameters come in the layer's order, those it can have; `others` say what the parameters show.
+    """
+    weights, biases, bias_k, bias_v, out_weight, out_bias = _sorted(parameters, **others)
+    inputs = zip((query, key, value), weights, biases, strict=True)
+    q, k, v = (linear_composed(x, weight, bias) for x, weight, bias in inputs)
+    S, added = key.shape[-2], (*key.shape[:-2], 1, embed_dim)
+    if bias_k is not None:
+        k, v = (cat([x, token.expand(1, *added)[0]], -2) for x, token in ((k, bias_k), (v, bias_v)))
+    if add_zero_attn:
+        k, v = (cat([x, zeros(added, dtype=x.dtype)], -2) for x in (k, v))
+    size, extra = embed_dim // num_heads, k.shape[-2] - S
+    ys, ws = [], []
+    for head in range(num_heads):
+        part = slice(head * size, (head + 1) * size)
+        mask = zeros(query.shape[-2], S + extra, dtype=q.dtype)
+        if attn_mask is not None:
+            mask = mask + _added(attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads], extra, q)
+        if key_padding_mask is not None:
+            mask = mask + _added(key_padding_mask, extra, q).unsqueeze(-2)
+        y, w = attention_composed(q[..., part], k[..., part], v[..., part], mask)
+        ys.append(y)
+        ws.append(w)
+    return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
+
+
+def _sorted(
+    parameters: tuple[Any, ...],
+    bias: bool = True,
+    add_bias_kv: bool = False,
+    kdim: int | None = None,
+    vdim: int | None = None,
+    batch_first: bool = True,
+) -> tuple[Any, ...]:
+    """Return the three weights, their biases, bias_k, bias_v, and the output's weight and bias."""
+    rest = iter(parameters)
+    weights = next(rest).chunk(3) if kdim is None and vdim is None else (next(rest), next(rest), next(rest))
+    biases = next(rest).chunk(3) if bias else (None,) * 3
+    tokens = (next(rest), next(rest)) if add_bias_kv else (None, None)
+    return weights, biases, *tokens, next(rest), next(rest) if bias else None
+
+
+def _added(mask: Tensor, extra: int, like: Tensor) -> Tensor:
+    """Return what a mask adds to the scores, with as many more keys, which all queries see."""
+    if not mask.is_floating_point():
+        mask = zeros(mask.shape, dtype=like.dtype).masked_fill(mask, -math.inf)
+    return cat([mask, zeros((*mask.shape[:-1], extra), dtype=like.dtype)], -1)
 
 
 class MultiheadAttention(Module):
@@ -250,11 +292,21 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"
 
 
-def _called(*inputs: Any, **options: Any) -> tuple[Tensor, Tensor]:
-    """Call a layer with `inputs`: query, key, value, and then all parameters in order."""
+def _called(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    *parameters: Tensor,
+    is_causal: bool = False,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Call a layer made with `options`, with all its parameters in order."""
     layer = MultiheadAttention(**options)
     names = [name for name, _ in layer.named_parameters()]
-    return functional_call(layer, dict(zip(names, inputs[3:], strict=True)), inputs[:3])
+    masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
+    return functional_call(layer, dict(zip(names, parameters, strict=True)), (query, key, value), masks)
 
 
 def _attend(*shapes: tuple[int, ...], **masks: Any) -> Any:
@@ -262,14 +314,30 @@ def _attend(*shapes: tuple[int, ...], **masks: Any) -> Any:
 
 
 _SMALL = {"embed_dim": 4, "num_heads": 2, "batch_first": True}
+_INPUTS = (1, 2, 4), (1, 3, 4), (1, 3, 4)
+_NO_MASKS, _PACKED, _OUT = (None, None), ((12, 4), (12,)), ((4, 4), (4,))
+_TOKENS = (1, 1, 4), (1, 1, 4)
+_CAUSAL = fixed([[False, True], [False, False]])
+_HIDDEN = fixed([[False, True, False]])
 
 register(
     name="multihead_attention",
     function=_called,
     composed=multihead_attention_composed,
     cases=(
-        Case(((1, 2, 4), (1, 3, 4), (1, 3, 4), (12, 4), (12,), (4, 4), (4,)), _SMALL),
-        Case(((2, 4), (2, 4), (2, 4), (12, 4), (12,), (4, 4), (4,)), _SMALL),
+        Case((*_INPUTS, *_NO_MASKS, *_PACKED, *_OUT), _SMALL),
+        Case(((2, 4), (2, 4), (2, 4), *_NO_MASKS, *_PACKED, *_OUT), _SMALL),
+        Case(((2, 4), (2, 4), (2, 4), _CAUSAL, None, *_PACKED, *_OUT), _SMALL | {"is_causal": True}),
+        Case((*_INPUTS, (2, 3), _HIDDEN, *_PACKED, *_OUT), _SMALL),
+        Case((*_INPUTS, (2, 2, 3), (1, 3), *_PACKED, *_OUT), _SMALL),
+        Case(
+            (*_INPUTS, None, fixed([[True] * 3]), *_PACKED, *_TOKENS, *_OUT), _SMALL | {"add_bias_kv": True}
+        ),
+        Case((*_INPUTS, None, _HIDDEN, (12, 4), (4, 4)), _SMALL | {"add_zero_attn": True, "bias": False}),
+        Case(
+            ((1, 2, 4), (1, 3, 3), (1, 3, 2), *_NO_MASKS, (4, 4), (4, 3), (4, 2), (12,), *_TOKENS, *_OUT),
+            _SMALL | {"kdim": 3, "vdim": 2, "add_bias_kv": True, "add_zero_attn": True},
+        ),
     ),
     errors=(
         ErrorCase(lambda: MultiheadAttention(6, 4), ValueError, "multiple of num_heads"),

@@ -14,6 +14,8 @@ so attention can learn to look k steps back.
 """
 
 import functools
+import math
+from typing import Any
 
 import numpy
 
@@ -21,8 +23,26 @@ from ..autograd.tensor import Tensor
 from ..backends import asarray
 from ..module import Module, Parameter
 from ..normalization.checks import check_input
+from ..ops import arange, ones, stack
 from ..ops.arguments import as_size
+from ..registry import Case, ErrorCase, register
 from . import init
+from .stateless import functional_call
+
+
+def sinusoidal_positions_composed(input: Tensor, *, embedding_dim: int, batch_first: bool = True) -> Tensor:
+    """Sinusoidal positions, batch first or of one sample, from primitives: autograd finds the gradient."""
+    place = arange(input.shape[-2], dtype=input.dtype).unsqueeze(1)
+    turn = (arange(0, embedding_dim, 2, dtype=input.dtype) * (-math.log(10000) / embedding_dim)).exp()
+    clocks = stack([(place * turn).sin(), (place * turn).cos()], -1)
+    return input + clocks.flatten(-2)[:, :embedding_dim]
+
+
+def learned_positions_composed(
+    input: Tensor, weight: Tensor, *, max_length: int, embedding_dim: int, batch_first: bool = True
+) -> Tensor:
+    """Learned positions, batch first or of one sample, from primitives: element by element."""
+    return stack([input[..., place, :] + weight[place] for place in range(input.shape[-2])], -2)
 
 
 @functools.lru_cache(maxsize=8)
@@ -104,3 +124,51 @@ class LearnedPositions(_Positions):
 
     def extra_repr(self) -> str:
         return f"{self.max_length}, {self.embedding_dim}, batch_first={self.batch_first}"
+
+
+def _sinusoidal(input: Tensor, **options: Any) -> Tensor:
+    return SinusoidalPositions(**options)(input)
+
+
+def _learned(input: Tensor, weight: Tensor, **options: Any) -> Tensor:
+    return functional_call(LearnedPositions(**options), {"weight": weight}, (input,))
+
+
+_SIZES = {"embedding_dim": 5, "batch_first": True}
+
+register(
+    name="sinusoidal_positions",
+    function=_sinusoidal,
+    composed=sinusoidal_positions_composed,
+    cases=(
+        Case(((2, 3, 5),), _SIZES),
+        Case(((4, 6),), {"embedding_dim": 6}),
+        Case(((0, 3, 5),), _SIZES),
+    ),
+    errors=(
+        ErrorCase(lambda: SinusoidalPositions(0), ValueError, "embedding_dim must be at least 1"),
+        ErrorCase(lambda: SinusoidalPositions(6)(ones(3, 2, 4)), ValueError, "embedding_dim = 6"),
+        ErrorCase(lambda: SinusoidalPositions(6)(ones(6)), ValueError, "(L, N, D)"),
+        ErrorCase(lambda: SinusoidalPositions(6)(ones(3, 6).long()), TypeError, "floating-point"),
+    ),
+    kind="block",
+    title="Sinusoidal positions",
+    paper="Vaswani et al. 2017, arXiv:1706.03762",
+)
+register(
+    name="learned_positions",
+    function=_learned,
+    composed=learned_positions_composed,
+    cases=(
+        Case(((2, 3, 5), (4, 5)), _SIZES | {"max_length": 4}),
+        Case(((3, 6), (3, 6)), {"max_length": 3, "embedding_dim": 6}),
+    ),
+    errors=(
+        ErrorCase(lambda: LearnedPositions(0, 6), ValueError, "max_length must be at least 1"),
+        ErrorCase(lambda: LearnedPositions(2, 6)(ones(3, 6)), ValueError, "no position beyond max_length"),
+        ErrorCase(lambda: LearnedPositions(3, 6, batch_first=True)(ones(2, 3, 5)), ValueError, "(N, L, D)"),
+    ),
+    kind="block",
+    title="Learned positions",
+    paper="Gehring et al. 2017, arXiv:1705.03122",
+)

@@ -72,7 +72,7 @@ def _attend_composed(
     x: Tensor, memory: Tensor, parameters: Sequence[Tensor], options: dict[str, Any]
 ) -> Tensor:
     sizes = {"embed_dim": options["d_model"], "num_heads": options["nhead"], "batch_first": True}
-    return multihead_attention_composed(x, memory, memory, *parameters, **sizes)[0]
+    return multihead_attention_composed(x, memory, memory, None, None, *parameters, **sizes)[0]
 
 
 def _feed_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
