@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd.function import Function
+from tinygrad_norm.autograd.memory import watched
 from tinygrad_norm.learn.check import cotangent, draw
 from tinygrad_norm.registry import REGISTRY
 
@@ -96,3 +97,75 @@ def test_a_saved_array_beside_the_output_may_stay():
         y *= 0
     y.sum().backward()
     np.testing.assert_array_equal(x.grad.array, np.ones(3))
+
+
+# -- writes to the raw array
+
+
+def write_first_of(row):
+    row[0] = 100
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: write_first_of(x.data[0]),
+        lambda x: write_first_of(x.data.reshape(-1)),
+        lambda x: write_first_of(x.numpy().T),
+        lambda x: write_first_of(list(x.data)[1]),
+        lambda x: write_first_of(np.asarray(x)[::-1][:1].view()),
+        lambda x: tn.Tensor(x.data[0:1]).zero_(),
+        lambda x: np.add(x.data[0], 1, out=x.data[0]),
+        lambda x: np.multiply(x.data.flat[:1], 2, out=x.data.ravel()[:1]),
+        lambda x: memoryview(x.data.reshape(-1)).__setitem__(0, 100.0),
+    ],
+)
+def test_a_write_to_a_view_of_the_raw_array_is_noticed(write):
+    x = tn.tensor(np.arange(1.0, 5).reshape(2, 2), requires_grad=True)
+    y = (x * x).sum()
+    write(x)
+    with pytest.raises(RuntimeError, match=r"input 0 of Mul .* was changed in place"):
+        y.backward()
+
+
+def test_a_view_of_the_raw_array_is_watched_for_as_long_as_it_is_held():
+    x = tn.tensor(np.arange(1.0, 5).reshape(2, 2), requires_grad=True)
+    held = x.numpy()[:1]
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    held += 1
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+    assert watched
+    del held
+    assert not watched
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, bool])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: a,
+        lambda a: a.T[::-1],
+        lambda a: a[0, 0],
+        lambda a: a[:0],
+        lambda a: np.broadcast_to(a[0], (3, 2)),
+    ],
+    ids=["whole", "turned", "0-d", "empty", "broadcast"],
+)
+def test_the_raw_array_is_a_plain_view(make, dtype):
+    array = np.asarray(make(np.ones((2, 2), dtype)))
+    x = tn.Tensor(array)
+    for raw in (x.data, x.numpy(), np.asarray(x)):
+        assert type(raw) is np.ndarray
+        assert (raw.shape, raw.dtype, raw.strides) == (array.shape, array.dtype, array.strides)
+        assert raw.flags.writeable == array.flags.writeable
+        assert raw.ctypes.data == array.ctypes.data
+
+
+def test_data_is_replaced_by_a_view_of_itself():
+    x = tn.tensor([[1.0, 2.0], [3.0, 4.0]])
+    x.data = x.data.T
+    assert x.tolist() == [[1, 3], [2, 4]]
+    x.data = x.data[::-1]
+    assert x.tolist() == [[2, 4], [1, 3]]

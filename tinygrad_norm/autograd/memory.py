@@ -3,8 +3,8 @@
 Recorded calls and writes are stamped by one clock, so a saved array was changed behind the tape's back
 exactly where it was written to after its call. Tensors that share memory (views, `detach`) share one
 `Memory`. Writes made through tensors report themselves; an array handed out by `.data` or `.numpy()`
-may be written to by anyone, so it is compared by checksum for as long as somebody holds it. Who never
-asks for the raw array pays nothing.
+may be written to by anyone, so it is compared by checksum for as long as somebody holds it, or a view of
+it. Who never asks for the raw array pays nothing.
 """
 
 import itertools
@@ -53,13 +53,15 @@ class Memory:
         return Memory, ()  # a copy is new memory
 
     def expose(self, array: Array) -> Array:
-        """Return a view of `array` to hand out, watched until its last holder lets go.
+        """Return a view of `array` to hand out, watched until the last holder of it or of its views lets go.
 
         Arrays that are not NumPy's are handed out unwatched: a checksum would stall the GPU.
         """
-        if not isinstance(array, numpy.ndarray):
+        if type(array) is not numpy.ndarray:
             return array
-        view = array.view()
+        # A view's base is the array that owns the memory, not the view between them, unless that was made
+        # from something else than an array: so every view of this one keeps it alive.
+        view = numpy.asarray(memoryview(array))
         key = id(view)
 
         def released(_: object) -> None:
@@ -71,6 +73,11 @@ class Memory:
         self.exposed[key] = _Exposed(array, weakref.ref(view, released))
         watched.add(self)
         return view
+
+
+def is_exposed(view: Array, array: Array) -> bool:
+    """Say whether `view` is `array` as `expose` handed it out: all of it, in its order."""
+    return isinstance(view, numpy.ndarray) and isinstance(view.base, memoryview) and view.base.obj is array
 
 
 class _Exposed:

@@ -9,7 +9,7 @@ import numpy
 
 from ..backends import DEVICES, Array, asarray, backend_of, to_device, to_numpy
 from .grad_mode import mode
-from .memory import Memory
+from .memory import Memory, is_exposed
 
 if TYPE_CHECKING:
     from .function import Function
@@ -119,7 +119,10 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array, shared: writing to it changes the tensor, and a pending backward notices."""
+        """The array, shared: writing to it, or to a view of it, changes the tensor, and backward notices.
+
+        On a GPU nobody watches the array: who writes to it calls `mark_written`.
+        """
         return self._shared_memory().expose(self.array)
 
     @data.setter
@@ -127,7 +130,7 @@ class Tensor:
         array = asarray(value.array if isinstance(value, Tensor) else value)
         if array.shape != self.shape:
             raise ValueError(f"data of shape {array.shape} assigned to a tensor of shape {self.shape}")
-        if isinstance(array, numpy.ndarray) and array.base is self.array and array.dtype == self.dtype:
+        if is_exposed(array, self.array):
             array = self.array  # `x.data += 1` hands back the view that it was given
         self.array = array
         self.mark_written()

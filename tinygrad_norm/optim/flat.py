@@ -239,7 +239,11 @@ def refuse_shared_memory(parameters: Sequence[Tensor], among: Sequence[Tensor]) 
 
 
 def _owner(array: Array) -> int:
-    return id(array if array.base is None else array.base)
+    """Identify the array that owns the memory; a view handed out by `.data` knows it through a memoryview."""
+    owner: Any = array
+    while (base := getattr(owner, "base", None)) is not None:
+        owner = base.obj if isinstance(base, memoryview) else base
+    return id(owner)
 
 
 def _kind(array: Array) -> tuple[type, numpy.dtype, tuple[int, ...]]:
