@@ -191,6 +191,7 @@ register(
         Case(((3, 4),), {"pad": (-1, 2), "mode": "circular"}),
         Case(((2, 1, 3, 2, 2),), {"pad": (1, 2, 0, 1, 2, -1), "mode": "circular"}),
         Case(((0, 3),), {"pad": (1, 1)}),
+        Case(((0, 2, 3),), {"pad": (1, 2), "mode": "reflect"}),
     ),
     errors=(
         ErrorCase(lambda: pad(_ones(2, 3), (1, 2, 3)), ValueError, "two widths per axis"),
