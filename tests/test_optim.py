@@ -139,13 +139,25 @@ def test_unfrozen_it_is_trained_and_the_others_keep_their_state():
     assert optimizer.state[q]["step"].item() == 3
 
 
-def test_integers_in_a_group_are_left_alone():
+def test_a_tensor_without_requires_grad_may_be_in_a_group_and_is_left_alone():
     p, _ = parameters()
-    counter = Tensor(numpy.arange(3))
-    optimizer = optim.SGD([p, counter], lr=1.0)
+    constant = Tensor(numpy.ones(3, numpy.float32))
+    optimizer = optim.SGD([p, constant], lr=1.0, weight_decay=0.1)
     give_gradients([p])
     optimizer.step()
-    numpy.testing.assert_array_equal(counter.array, [0, 1, 2])
+    numpy.testing.assert_array_equal(constant.array, numpy.ones(3))
+
+
+def test_what_a_group_is_to_carry_besides_can_be_written_later():
+    optimizer = optim.SGD(parameters())
+    optimizer.param_groups[0]["name"] = "all"
+    assert optimizer.state_dict()["param_groups"][0]["name"] == "all"
+
+
+def test_a_group_may_have_what_a_schedule_writes_into_one():
+    optimizer = optim.Adam(parameters())
+    optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)
+    assert optim.Adam(optimizer.param_groups).param_groups == optimizer.param_groups
 
 
 # -- numbers at the edge
@@ -370,6 +382,14 @@ def computed():
             "dampening=0.1",
         ),
         (lambda: optim.SGD([{"params": parameters(), "lr": -1}]), ValueError, "lr"),
+        (
+            lambda: optim.SGD([{"params": parameters(), "weigth_decay": 0}]),
+            ValueError,
+            r"unknown option of a parameter group 'weigth_decay': .*did you mean 'weight_decay'\?",
+        ),
+        (lambda: optim.SGD([{"params": parameters(), "betas": (0.9, 0.99)}]), ValueError, "'betas'"),
+        (lambda: optim.SGD([Tensor(numpy.arange(3))]), TypeError, "entry 0 .* has dtype int64"),
+        (lambda: optim.SGD(parameters(), dampening="a"), TypeError, "dampening must be a number, got 'a'"),
         (lambda: optim.Adam(parameters(), eps=-1), ValueError, "eps"),
         (lambda: optim.Adam(parameters(), betas=(0.9, 1.0)), ValueError, "below 1"),
         (lambda: optim.Adam(parameters(), betas=(-0.1, 0.9)), ValueError, r"betas\[0\]"),

@@ -190,6 +190,12 @@ REFUSED = {
     "number": (changed(lambda s: s["state"].update({9: s["state"][0]})), r"parameters \[9\]"),
     "step": (changed(lambda s: s["state"][0].update(step=0)), "step must be at least 1"),
     "option": (changed(lambda s: s["param_groups"][0].update(lr=-1)), "lr"),
+    "params": (changed(lambda s: s["param_groups"][0].pop("params")), 'no "params"'),
+    "None": (None, "the dict that its state_dict.. returned, got NoneType"),
+    "text": ("a", "got str"),
+    "parts": ({"state": None, "param_groups": None}, "got NoneType and NoneType"),
+    "entries": ({"state": {}, "param_groups": [1]}, "is a dict"),
+    "moments": (changed(lambda s: s["state"].update({0: 1})), "is a dict"),
 }
 
 
@@ -199,7 +205,7 @@ def test_refuses_what_does_not_fit_and_changes_nothing(state, match):
     optimizer = optim.Adam(params)
     train(params, optimizer, range(3))
     before = through_json(optimizer.state_dict())
-    with pytest.raises(ValueError, match=match):
+    with pytest.raises((TypeError, ValueError), match=match):
         optimizer.load_state_dict(state)
     after = through_json(optimizer.state_dict())
     assert before["param_groups"] == after["param_groups"]

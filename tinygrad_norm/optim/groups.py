@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from numbers import Real
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..names import unknown
+from ..ops.arguments import as_number
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors, or dicts with "params" (tensors) and the options of that group."""
+
+_SCHEDULED = (
+    "initial_lr",
+    "max_lr",
+    "min_lr",
+    "base_momentum",
+    "max_momentum",
+)  # by a learning rate schedule
 
 
 def as_groups(params: Any) -> list[dict[str, Any]]:
@@ -40,7 +49,7 @@ def as_parameters(params: Any) -> list[Tensor]:
     """Return the tensors of one group as a list, each once.
 
     Raises:
-        TypeError: for anything but tensors in an order.
+        TypeError: for anything but floating-point tensors in an order.
         ValueError: for computed tensors.
     """
     if isinstance(params, Tensor):
@@ -52,6 +61,11 @@ def as_parameters(params: Any) -> list[Tensor]:
         if not isinstance(parameter, Tensor):
             advice = ": pass parameters(), not named_parameters()" if isinstance(parameter, tuple) else ""
             raise TypeError(f"an optimizer takes tensors, entry {i} is {_name(parameter)}{advice}")
+        if not parameter.is_floating_point():
+            raise TypeError(
+                f"entry {i} (shape {parameter.shape}) has dtype {parameter.dtype}: only floating-point "
+                "tensors have a gradient. Convert it with .float(), or leave it out"
+            )
         if not parameter.is_leaf:
             raise ValueError(
                 f"entry {i} (shape {parameter.shape}) was computed from other tensors: only leaves can be "
@@ -61,14 +75,18 @@ def as_parameters(params: Any) -> list[Tensor]:
     return list(distinct.values())
 
 
+def check_names(group: Mapping[str, Any], options: Collection[str]) -> None:
+    """Refuse a group with something that is none of `options`."""
+    for name in group:
+        if name not in ("params", *options, *_SCHEDULED):
+            raise ValueError(unknown("option of a parameter group", name, options))
+
+
 def check_non_negative(options: Mapping[str, Any], *names: str) -> None:
     """Refuse options that are no finite numbers of at least 0."""
     for name in names:
-        value = options[name]
-        if not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {_name(value)}")
-        if not 0 <= float(value) < math.inf:
-            raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+        if not 0 <= as_number(options[name], name) < math.inf:
+            raise ValueError(f"{name} must be a finite number of at least 0, got {options[name]}")
 
 
 def _name(value: Any) -> str:

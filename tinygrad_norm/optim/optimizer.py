@@ -20,7 +20,7 @@ from ..backends import Array, backend_of, to_device
 from ..backends.graph import Graph, current_graph
 from ..backends.silence import silent_context
 from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
-from .groups import Parameters, as_groups, as_parameters
+from .groups import Parameters, as_groups, as_parameters, check_names
 from .saved import read_entry, read_groups
 
 
@@ -45,12 +45,14 @@ class Optimizer:
         defaults: the options of groups that do not say otherwise.
 
     A parameter without a gradient, or frozen (`requires_grad=False`), is left alone by a step: it is
-    not decayed, its moments and its count of updates stay. One given twice in a group counts once.
+    not decayed, its moments and its count of updates stay. PyTorch looks at the gradient alone, and still
+    moves a parameter that was frozen while it had one. One given twice in a group counts once. What a group
+    is to carry beside its options can be written into `param_groups` later.
 
     Raises:
-        TypeError: for params that are no iterable of tensors or dicts.
+        TypeError: for params that are no iterable of floating-point tensors or of dicts.
         ValueError: for no parameters, computed tensors, a parameter in two groups, parameters that
-            share memory, and options out of range.
+            share memory, and options that are unknown or out of range.
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" where updates are counted
@@ -177,6 +179,7 @@ class Optimizer:
             raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
             raise ValueError('a parameter group needs "params": the tensors that its options are for')
+        check_names(param_group, self.defaults)
         group = {**self.defaults, **param_group, "params": as_parameters(param_group["params"])}
         self._check(group)
         known = set(map(id, self._parameters()))
@@ -251,6 +254,7 @@ class Optimizer:
         changed unless everything fits.
 
         Raises:
+            TypeError: for anything that is no state of an optimizer.
             ValueError: where groups, options, moments or shapes are another optimizer's or model's.
         """
         saved_groups = read_groups(state_dict, self.param_groups, self.defaults)

@@ -17,15 +17,30 @@ def read_groups(
     """Return the saved groups, which must be as long as `groups` and have the options of `defaults`.
 
     Raises:
+        TypeError: for anything that is no state of an optimizer.
         ValueError: naming the difference.
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            "the state of an optimizer is the dict that its state_dict() returned, got "
+            f"{type(state_dict).__name__}"
+        )
     missing = [part for part in ("state", "param_groups") if part not in state_dict]
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: the state of an optimizer has state and param_groups, "
             f"got {sorted(map(str, state_dict))}"
         )
-    saved_groups = state_dict["param_groups"]
+    state, saved_groups = state_dict["state"], state_dict["param_groups"]
+    if not isinstance(state, Mapping) or not isinstance(saved_groups, list | tuple):
+        raise TypeError(
+            f"the state of an optimizer has a dict state and a list param_groups, got {type(state).__name__} "
+            f"and {type(saved_groups).__name__}"
+        )
+    if not all(isinstance(entry, Mapping) for entry in (*state.values(), *saved_groups)):
+        raise TypeError("every entry of state and param_groups in the state of an optimizer is a dict")
+    if not all("params" in group for group in saved_groups):
+        raise ValueError('a saved parameter group has no "params": was it edited?')
     sizes, saved_sizes = ([len(group["params"]) for group in g] for g in (groups, saved_groups))
     if sizes != saved_sizes:
         raise ValueError(

@@ -26,6 +26,7 @@ from typing import Any
 
 from ..backends import Array, kernel, namespace
 from ..backends.launch import CudaSource, packs
+from ..ops.arguments import as_number
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Now, Optimizer
@@ -146,6 +147,7 @@ class SGD(Optimizer):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         check_non_negative(options, "lr", "momentum", "weight_decay")
+        as_number(options["dampening"], "dampening")
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             raise ValueError(
                 f"nesterov needs momentum above 0 and dampening 0, got momentum={options['momentum']}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...ops.arguments import as_size
+from ...ops.arguments import as_number, as_size
 from ..optimizer import Optimizer
 
 
@@ -94,13 +94,19 @@ class LRScheduler:
         """Continue where `state_dict` was taken; load the optimizer's state too, which has the rates.
 
         Raises:
+            TypeError: for anything but a dict.
             ValueError: for the state of another kind of schedule, or of an optimizer with other groups.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                "the state of a schedule is the dict that its state_dict() returned, got "
+                f"{type(state_dict).__name__}"
+            )
         own = self.state_dict()
         if state_dict.keys() != own.keys():
             raise ValueError(
-                f"the state has {', '.join(state_dict)}, {type(self).__name__} keeps {', '.join(own)}: "
-                "was it saved from another kind of schedule?"
+                f"the state has {', '.join(state_dict) or 'nothing'}, {type(self).__name__} keeps "
+                f"{', '.join(own)}: was it saved from another kind of schedule?"
             )
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise ValueError(
@@ -137,5 +143,5 @@ def is_new(optimizer: Optimizer, last_epoch: int, *kept: str) -> bool:
 
 def check_steps(name: str, value: int) -> None:
     """Refuse a number of steps below 1."""
-    if value < 1:
+    if as_number(value, name) < 1:
         raise ValueError(f"{name} must be at least 1 step, got {value}")

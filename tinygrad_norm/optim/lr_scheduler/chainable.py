@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+from ...ops.arguments import as_number
 from ..optimizer import Optimizer
 from .base import LRScheduler, check_steps
 
@@ -24,7 +25,7 @@ class StepLR(LRScheduler):
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
         check_steps("step_size", step_size)
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size, self.gamma = step_size, as_number(gamma, "gamma")
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -53,9 +54,9 @@ class LinearLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         check_steps("total_iters", total_iters)
-        if not 0 < start_factor <= 1:
+        if not 0 < as_number(start_factor, "start_factor") <= 1:
             raise ValueError(f"start_factor must be above 0 and at most 1, got {start_factor}")
-        if not 0 <= end_factor <= 1:
+        if not 0 <= as_number(end_factor, "end_factor") <= 1:
             raise ValueError(f"end_factor must be between 0 and 1, got {end_factor}")
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
@@ -86,7 +87,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
         check_steps("T_max", T_max)
-        self.T_max, self.eta_min = T_max, eta_min
+        self.T_max, self.eta_min = T_max, as_number(eta_min, "eta_min")
         super().__init__(optimizer, last_epoch)
 
     def first_lr(self) -> list[float]:

@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ...ops.arguments import as_number
 from ..optimizer import Optimizer
 from .base import LRScheduler, check_optimizer, check_steps, is_new
 
@@ -81,7 +82,7 @@ class OneCycleLR(LRScheduler):
             check_steps("steps_per_epoch", steps_per_epoch)
             total_steps = epochs * steps_per_epoch
         check_steps("total_steps", total_steps)
-        if not 0 <= pct_start <= 1:
+        if not 0 <= as_number(pct_start, "pct_start") <= 1:
             raise ValueError(f"pct_start must be between 0 and 1, got {pct_start}")
         if anneal_strategy not in ("cos", "linear"):
             raise ValueError(f'anneal_strategy must be "cos" or "linear", got {anneal_strategy!r}')
@@ -147,7 +148,7 @@ def _fraction(t: float, start: float, end: float) -> float:
 def _per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) -> list[Any]:
     groups = optimizer.param_groups
     if not isinstance(value, list | tuple):
-        return [value] * len(groups)
+        return [as_number(value, name)] * len(groups)
     if len(value) != len(groups):
         raise ValueError(f"{name} has {len(value)} values for {len(groups)} parameter groups")
-    return list(value)
+    return [as_number(number, name) for number in value]
