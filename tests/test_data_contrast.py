@@ -139,3 +139,11 @@ def test_parameters_must_be_positive(value):
         LocalContrastScaler(eps=value)
     with pytest.raises(ValueError, match="sigma must be positive"):
         LocalContrastScaler(sigma=value)
+
+
+@pytest.mark.parametrize("value", ["a", None])
+def test_parameters_that_are_no_numbers_are_named(value):
+    with pytest.raises(TypeError, match=f"eps must be a number, got {value!r}"):
+        GlobalContrastScaler(value)
+    with pytest.raises(TypeError, match=f"sigma must be a number, got {value!r}"):
+        LocalContrastScaler(sigma=value)

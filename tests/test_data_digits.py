@@ -55,6 +55,18 @@ def test_the_split_is_fixed_whatever_the_global_generator(digits):
     assert (load_digits(seed=1).test.images != digits.test.images).any()
 
 
+@pytest.mark.parametrize("seed", [None, "a", 1.5])
+def test_a_seed_that_is_no_integer_is_named(seed):
+    for call in (load_digits, lambda seed: load("digits", seed=seed)):
+        with pytest.raises(TypeError, match=f"seed must be an int, got {seed!r}"):
+            call(seed)
+
+
+def test_a_name_that_is_no_text_is_an_unknown_one():
+    with pytest.raises(ValueError, match="unknown dataset '3'"):
+        load(3)
+
+
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(RuntimeError, match=r"pip install 'tinygrad_norm\[data\]'"):

@@ -126,3 +126,17 @@ def test_the_wrong_layout_is_noticed(x):
 def test_what_cannot_be_a_scaling_is_refused(options, match):
     with pytest.raises(ValueError, match=match):
         ImageScaler(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"max_value": "a"}, "max_value must be a number, got 'a'"),
+        ({"feature_range": (0, "a")}, "feature_range must be a number, got 'a'"),
+        ({"mean": (0.5, "a"), "std": (0.5, 0.5)}, "mean must be a number, got 'a'"),
+        ({"mean": (0.5,), "std": (None,)}, "std must be a number, got None"),
+    ],
+)
+def test_what_is_no_number_is_named(options, match):
+    with pytest.raises(TypeError, match=match):
+        ImageScaler(**options)

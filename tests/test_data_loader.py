@@ -100,14 +100,24 @@ def test_writing_to_a_batch_leaves_the_dataset_alone(split):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
-        ({"batch_size": 2.5}, "got 2.5"),
-        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"batch_size": 11, "drop_last": True}, "10 samples make no batch of 11 with drop_last"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(split, options, match):
     with pytest.raises(ValueError, match=match):
+        DataLoader(split, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 2.5}, {"batch_size": "a"}, {"seed": None}, {"seed": 1.5}, {"seed": "a"}],
+    ids=str,
+)
+def test_options_that_are_no_integers_are_named(split, options):
+    ((name, value),) = options.items()
+    with pytest.raises(TypeError, match=f"{name} must be an int, got {value!r}"):
         DataLoader(split, **options)
 
 
@@ -130,3 +140,5 @@ def test_what_is_no_dataset_is_refused(dataset, error, match):
 def test_epochs_count_from_0(split):
     with pytest.raises(ValueError, match="epoch must be at least 0, got -1"):
         DataLoader(split).set_epoch(-1)
+    with pytest.raises(TypeError, match=r"epoch must be an int, got 1\.5"):
+        DataLoader(split).set_epoch(1.5)

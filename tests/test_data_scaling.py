@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_norm.data import MinMaxScaler, StandardScaler
+from tinygrad_norm.autograd import Tensor
+from tinygrad_norm.data import (
+    GlobalContrastScaler,
+    ImageScaler,
+    LocalContrastScaler,
+    MinMaxScaler,
+    StandardScaler,
+)
 from tinygrad_norm.data import scaler as scaler_module
 
 deterministic = settings(derandomize=True, deadline=None, database=None, max_examples=150)
@@ -283,7 +290,28 @@ def test_a_result_too_large_for_its_type_is_refused():
         scaler.fit([[0.0], [1e-6]]).transform(numpy.array([[1.0]], numpy.float16))
 
 
-@pytest.mark.parametrize("feature_range", [(1, 0), (1, 1), (0, numpy.inf), (numpy.nan, 1)])
+@pytest.mark.parametrize(
+    "feature_range", [(1, 0), (1, 1), (0, numpy.inf), (numpy.nan, 1), 1, "ab", None, (0,), (0, 1, 2)]
+)
 def test_a_range_must_ascend(feature_range):
     with pytest.raises(ValueError, match="a < b"):
         MinMaxScaler(feature_range)
+
+
+@pytest.mark.parametrize("feature_range", [(0, "a"), (None, 1), ([0], [1])])
+def test_limits_that_are_no_numbers_are_named(feature_range):
+    with pytest.raises((TypeError, ValueError), match="feature_range must be"):
+        MinMaxScaler(feature_range)
+
+
+@pytest.mark.parametrize(
+    "scaler",
+    [*SCALERS, ImageScaler(), GlobalContrastScaler(), LocalContrastScaler()],
+    ids=lambda scaler: type(scaler).__name__,
+)
+def test_a_tensor_counts_as_an_array_unless_it_requires_grad(scaler):
+    x = numpy.random.default_rng(0).integers(0, 255, (5, 1, 4, 4)).astype(numpy.float32)
+    numpy.testing.assert_array_equal(scaler.fit_transform(Tensor(x)), scaler.fit_transform(x))
+    for call in (scaler.fit_transform, scaler.transform):
+        with pytest.raises(TypeError, match=r"a Tensor that requires grad.*pass x\.detach\(\)"):
+            call(Tensor(x, requires_grad=True))

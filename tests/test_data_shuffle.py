@@ -36,6 +36,14 @@ def test_every_order_comes_up_equally_often():
     assert numpy.abs(counts - 500).max() < 5 * numpy.sqrt(500)
 
 
+@pytest.mark.parametrize("seed", [None, "a", 1.5])
+def test_a_seed_that_is_no_integer_is_named(seed):
+    with pytest.raises(TypeError, match=f"seed must be an int, got {seed!r}"):
+        permutation(3, seed)
+    with pytest.raises(TypeError, match="n must be an int"):
+        permutation(seed, 0)
+
+
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="at least 0, got -1"):
         permutation(5, -1)

@@ -110,6 +110,15 @@ def test_a_text_shorter_than_a_window():
         TextLoader(np.arange(8), 8, 2)
 
 
+def test_a_loader_refuses_sizes_when_it_is_made():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        TextLoader(np.arange(8), 2, 0)
+    with pytest.raises(ValueError, match="context must be at least 1, got 0"):
+        TextLoader(np.arange(8), 0, 2)
+    with pytest.raises(TypeError, match="seed must be an int, got None"):
+        TextLoader(np.arange(8), 2, 2, None)
+
+
 @pytest.mark.parametrize("length", [2, 5, 8, 9, 10, 12, 13, 40, 41, 43])
 @pytest.mark.parametrize("context", [1, 2, 7, 8])
 def test_every_character_but_the_first_counts_once_with_half_a_window_before_it(length, context):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 
+from ..ops.arguments import as_number
 from .scaler import Scaler, by_blocks, half_difference, mean_and_std, power_of_two, real_images, real_numbers
 
 
@@ -23,7 +24,7 @@ class GlobalContrastScaler(Scaler):
     `eps` is in units of x. Images are (N, …), in any layout. There is nothing to fit.
 
     Raises:
-        ValueError: unless eps is positive and finite.
+        TypeError, ValueError: unless eps is a positive, finite number.
     """
 
     def __init__(self, eps: float = 1e-8) -> None:
@@ -59,7 +60,7 @@ class LocalContrastScaler(Scaler):
     There is nothing to fit.
 
     Raises:
-        ValueError: unless sigma and eps are positive and finite.
+        TypeError, ValueError: unless sigma and eps are positive, finite numbers.
     """
 
     def __init__(self, sigma: float = 1.5, eps: float = 1e-8, *, channels_last: bool = False) -> None:
@@ -99,6 +100,6 @@ def _gaussian(size: int, sigma: float) -> numpy.ndarray:
 
 
 def _positive(name: str, value: float) -> float:
-    if not 0 < value < numpy.inf:
+    if not 0 < as_number(value, name) < numpy.inf:
         raise ValueError(f"{name} must be positive and finite, got {value}")
     return value

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from ..ops.arguments import as_number
 from .scaler import Scaler, ascending, by_blocks, real_images
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,6 +33,7 @@ class ImageScaler(Scaler):
     refused. There is nothing to fit.
 
     Raises:
+        TypeError: for a limit, mean, std or max_value that is no number.
         ValueError: for a range that does not ascend; for `mean` without `std` or with another range
             than (0, 1); for a `std` or a `max_value` that cannot be one.
     """
@@ -47,17 +49,17 @@ class ImageScaler(Scaler):
     ) -> None:
         self.feature_range = ascending(feature_range)
         self.max_value, self.channels_last = max_value, channels_last
-        if not 1 < max_value < numpy.inf:
+        if not 1 < as_number(max_value, "max_value") < numpy.inf:
             raise ValueError(f"max_value must be above 1 (255 for bytes), got {max_value}")
         if (mean is None) != (std is None):
             raise ValueError("mean and std go together: give both, or neither")
         if mean is not None and tuple(feature_range) != (0, 1):
             raise ValueError(f"mean and std are those of images in [0, 1], not in {list(feature_range)}")
-        self.channels = None if mean is None else numpy.size(mean)
-        self.mean = numpy.array([0.0] if mean is None else mean, numpy.float64)
-        self.std = numpy.array([1.0] if std is None else std, numpy.float64)
-        if self.mean.ndim != 1 or self.mean.shape != self.std.shape:
+        self.mean = _numbers("mean", [0.0] if mean is None else mean)
+        self.std = _numbers("std", [1.0] if std is None else std)
+        if self.mean.shape != self.std.shape:
             raise ValueError(f"mean and std need one number per channel each, got {mean} and {std}")
+        self.channels = None if mean is None else len(self.mean)
         if not (numpy.isfinite([self.mean, self.std]).all() and (self.std > 0).all()):
             raise ValueError(f"mean and std must be finite and std positive, got {mean} and {std}")
 
@@ -119,3 +121,9 @@ class ImageScaler(Scaler):
                 f"these images look scaled already: the largest pixel is {high}, {self.max_value} was "
                 "expected. Leave out one scaling, or pass integers, which are taken at their word"
             )
+
+
+def _numbers(name: str, values: Sequence[float]) -> numpy.ndarray:
+    if numpy.ndim(values) != 1:
+        raise ValueError(f"{name} needs one number per channel, got {values!r}")
+    return numpy.array([as_number(value, name) for value in values])

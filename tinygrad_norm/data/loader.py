@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..ops.arguments import as_size
 from .dataset import Split
 from .shuffle import permutation
 
@@ -24,13 +25,14 @@ class DataLoader:
         batch_size: samples in a batch; the last one may be smaller.
         shuffle: draw a new order in every epoch.
         drop_last: leave out a smaller last batch.
-        seed: what the orders depend on.
+        seed: what the orders depend on; there is always one, so that a run can be repeated.
 
     Tensors are copies on the backend current when the batch is made. Each iteration is one epoch:
     `epoch` counts them from 0.
 
     Raises:
-        TypeError: where the dataset is neither a `Split` nor a tuple of arrays.
+        TypeError: where the dataset is neither a `Split` nor a tuple of arrays, and for a batch size or
+            seed that is no int.
         ValueError: for arrays of different lengths, a batch size below 1, a negative seed, or
             where no batch would come out.
     """
@@ -54,12 +56,8 @@ class DataLoader:
         if any(array.ndim == 0 for array in self.arrays) or len({len(array) for array in self.arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in self.arrays)
             raise ValueError(f"the arrays must have one first axis, the samples; got shapes {shapes}")
-        if batch_size < 1 or batch_size != int(batch_size):
-            raise ValueError(f"batch_size must be an integer of at least 1, got {batch_size}")
-        if seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {seed}")
-        self.batch_size, self.shuffle, self.drop_last = int(batch_size), shuffle, drop_last
-        self.seed, self.epoch = seed, 0
+        self.batch_size, self.shuffle, self.drop_last = as_size(batch_size, "batch_size"), shuffle, drop_last
+        self.seed, self.epoch = as_size(seed, "seed", 0), 0
         if len(self) == 0:
             raise ValueError(
                 f"{len(self.arrays[0])} samples make no batch of {batch_size}"
@@ -73,9 +71,7 @@ class DataLoader:
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration that of epoch `epoch`, counted from 0."""
-        if epoch < 0:
-            raise ValueError(f"epoch must be at least 0, got {epoch}")
-        self.epoch = epoch
+        self.epoch = as_size(epoch, "epoch", 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         n = len(self.arrays[0])

@@ -12,13 +12,17 @@ from typing import Any, Self
 
 import numpy
 
+from ..autograd.tensor import Tensor
+from ..ops.arguments import as_number
+
 BLOCK = 1 << 18  # elements
 
 
 class Scaler(ABC):
     """What is fitted on training data, then applied to any: arrays in, arrays out.
 
-    float16, float32 and float64 keep their type, integers become float32.
+    float16, float32 and float64 keep their type, integers become float32. A Tensor counts as an array;
+    one that requires grad is refused, as what comes out has no gradient.
     """
 
     def fit(self, x: Any) -> Self:
@@ -38,9 +42,14 @@ def real_numbers(x: Any) -> numpy.ndarray:
     """Return `x` as a NumPy array of finite real numbers.
 
     Raises:
-        TypeError: for another kind of array.
+        TypeError: for another kind of array, and a Tensor that requires grad.
         ValueError: for NaN or infinity.
     """
+    if isinstance(x, Tensor) and x.requires_grad:
+        raise TypeError(
+            "expected data, got a Tensor that requires grad: what a scaler returns is an array without "
+            "gradient, so pass x.detach()"
+        )
     x = numpy.asarray(x)
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         raise TypeError(f"expected an array of integers or of float16, float32, float64, got {x.dtype}")
@@ -121,9 +130,11 @@ def ascending(feature_range: tuple[float, float]) -> tuple[float, float]:
     """Return (a, b) as it is.
 
     Raises:
-        ValueError: unless a < b, both finite.
+        TypeError: for limits that are no numbers.
+        ValueError: unless they are two, a < b, both finite.
     """
-    a, b = feature_range
-    if not -numpy.inf < a < b < numpy.inf:
-        raise ValueError(f"feature_range must be (a, b) with a < b, both finite, got {feature_range}")
-    return a, b
+    if numpy.shape(feature_range) == (2,):
+        a, b = feature_range
+        if -numpy.inf < as_number(a, "feature_range") < as_number(b, "feature_range") < numpy.inf:
+            return a, b
+    raise ValueError(f"feature_range must be (a, b) with a < b, both finite, got {feature_range!r}")

@@ -118,7 +118,8 @@ class MinMaxScaler(FeatureScaler):
     `data_min_` and `data_max_` hold each feature's range.
 
     Raises:
-        ValueError: unless a < b, both finite.
+        TypeError: for limits that are no numbers.
+        ValueError: unless they are two, a < b, both finite.
     """
 
     data_min_: numpy.ndarray

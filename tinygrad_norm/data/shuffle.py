@@ -7,16 +7,18 @@ years later, keeps its samples.
 
 import numpy
 
+from ..ops.arguments import as_size
+
 
 def permutation(n: int, *seed: int) -> numpy.ndarray:
     """Return a shuffle of 0 … n−1 that depends on the integers `seed` alone.
 
     Raises:
-        ValueError: for a negative seed.
+        TypeError: for an n or a seed that is no int.
+        ValueError: for a negative one.
     """
-    if any(s < 0 for s in seed):
-        raise ValueError(f"a seed must be an integer of at least 0, got {', '.join(map(str, seed))}")
-    return numpy.argsort(numpy.random.PCG64(seed).random_raw(n))
+    numbers = [as_size(s, "seed", 0) for s in seed]
+    return numpy.argsort(numpy.random.PCG64(numbers).random_raw(as_size(n, "n", 0)))
 
 
 def stratified_permutation(labels: numpy.ndarray, seed: int) -> numpy.ndarray:

@@ -20,7 +20,7 @@ def load(name: str, folder: str | Path | None = None, *, seed: int = 0) -> Datas
         RuntimeError: where a package is missing, saying what to install.
     """
     if name not in SOURCES:
-        raise ValueError(unknown("dataset", name, SOURCES))
+        raise ValueError(unknown("dataset", str(name), SOURCES))
     if name == "idx":
         if folder is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: name it with folder=...")

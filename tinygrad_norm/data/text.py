@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..ops.arguments import as_size
 from .loader import DataLoader
 from .shuffle import permutation
 
@@ -109,10 +110,13 @@ class TextLoader:
             every epoch, so that a character is not always the first of its window.
 
     Raises:
-        ValueError: where the text is too short, or for a batch size below 1.
+        TypeError: for a context, batch size or seed that is no int.
+        ValueError: where the text is too short, for a context or batch size below 1, or a negative seed.
     """
 
     def __init__(self, codes: numpy.ndarray, context: int, batch_size: int, seed: int = 0) -> None:
+        context, batch_size = as_size(context, "context"), as_size(batch_size, "batch_size")
+        seed = as_size(seed, "seed", 0)
         if len(codes) <= context:
             raise ValueError(
                 f"the part of the text to learn from has {len(codes)} characters, and a window takes "
