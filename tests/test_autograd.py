@@ -120,6 +120,51 @@ def test_integers_cannot_require_grad():
         tn.tensor([1, 2], requires_grad=True)
 
 
+def test_the_attribute_requires_grad_is_checked_like_the_method():
+    x = tn.tensor([1.0, 2.0])
+    x.requires_grad = True
+    assert x.requires_grad
+    y = x * 2
+    for flag in (True, False):
+        with pytest.raises(RuntimeError, match="on leaves only"):
+            y.requires_grad = flag
+    assert y.requires_grad
+    assert y.requires_grad_().requires_grad
+    x.requires_grad = False
+    assert not (x * 2).requires_grad
+    integers = tn.tensor([1, 2])
+    with pytest.raises(RuntimeError, match="only floating-point tensors can require grad"):
+        integers.requires_grad = True
+    integers.requires_grad = False
+    for flag in (1, "no", None):
+        with pytest.raises(TypeError, match="must be True or False, got"):
+            x.requires_grad = flag
+        with pytest.raises(TypeError, match="must be True or False, got"):
+            x.requires_grad_(flag)
+
+
+@pytest.mark.parametrize(
+    ("grad", "error", "match"),
+    [
+        (np.ones(2, np.float32), TypeError, "Tensor or None, got ndarray"),
+        (1.0, TypeError, "Tensor or None, got float"),
+        (tn.ones(3), RuntimeError, r"shape \(3,\) assigned to a tensor of shape \(2,\)"),
+        (tn.ones(2, 1), RuntimeError, r"shape \(2, 1\) assigned to a tensor of shape \(2,\)"),
+        (tn.ones(2).double(), RuntimeError, "dtype float64 assigned to a tensor of dtype float32"),
+    ],
+)
+def test_a_gradient_that_does_not_fit_is_refused_where_it_is_assigned(grad, error, match):
+    x = tn.ones(2, requires_grad=True)
+    x.grad = kept = tn.zeros(2)
+    with pytest.raises(error, match=match):
+        x.grad = grad
+    with pytest.raises(RuntimeError, match="cannot be its own grad"):
+        x.grad = x
+    assert x.grad is kept
+    x.grad = None
+    assert x.grad is None
+
+
 def test_grad_of_one_leaf_never_aliases_another_or_the_given_gradient():
     a, b = leaf(3, seed=1), leaf(3, seed=2)
     dy = np.ones(3)

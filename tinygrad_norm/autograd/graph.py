@@ -199,16 +199,16 @@ def _through_hooks(hooks: list[Any], dx: Array) -> Array:
 
 def _accumulate(leaf: Tensor, dx: Array) -> None:
     slot = leaf.grad_slot
-    if leaf.grad is not None:
-        namespace(dx).add(leaf.grad.array, dx, out=leaf.grad.array)
-        leaf.grad.mark_written()
+    if leaf._grad is not None:
+        namespace(dx).add(leaf._grad.array, dx, out=leaf._grad.array)
+        leaf._grad.mark_written()
     elif slot is not None:
-        leaf.grad = slot.receive(dx)
+        leaf._grad = slot.receive(dx)
     else:
         # An array that anybody else holds (the caller's dy, another leaf's gradient) is copied, so
         # that changing one .grad in place never changes another. References: leaves, dx, getrefcount.
         owned = sys.getrefcount(dx) <= _OWN_REFERENCES and isinstance(dx, numpy.ndarray) and _is_alone(dx)
-        leaf.grad = Tensor._wrap(dx if owned else dx.copy())
+        leaf._grad = Tensor._wrap(dx if owned else dx.copy())
 
 
 def _is_alone(dx: numpy.ndarray) -> bool:

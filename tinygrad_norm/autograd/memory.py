@@ -61,7 +61,7 @@ class Memory:
             return array
         # A view's base is the array that owns the memory, not the view between them, unless that was made
         # from something else than an array: so every view of this one keeps it alive.
-        view = numpy.asarray(memoryview(array))
+        view = numpy.asarray(array.data)
         key = id(view)
 
         def released(_: object) -> None:

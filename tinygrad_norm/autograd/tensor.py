@@ -45,21 +45,21 @@ class Tensor:
     for writes. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
     """
 
-    requires_grad: bool
     array: Array
-    grad: Tensor | None = None
     creator: Function | None = None
     index: int = 0  # which output of its creator
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
     grad_slot: GradSlot | None = None  # an optimizer's
+    _requires_grad: bool  # the tape reads these two: a property is slower
+    _grad: Tensor | None = None
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = asarray(data)
         if array.dtype == numpy.float64 and not hasattr(data, "dtype"):
             array = array.astype(default_dtype)
         self.array = array
-        self.requires_grad = False
+        self._requires_grad = False
         if requires_grad:
             self.requires_grad_()
 
@@ -67,7 +67,7 @@ class Tensor:
     def _wrap(array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
         self = _new(Tensor)
         self.array = array if type(array) is numpy.ndarray else _as_result(array, creator)
-        self.requires_grad = creator is not None
+        self._requires_grad = creator is not None
         if creator is not None:
             self.creator, self.index, self.memory = creator, index, None
         return self
@@ -193,17 +193,60 @@ class Tensor:
 
     # -- gradients
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether `.grad` is wanted, or this was computed from a tensor whose is; a leaf's can be set."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        if self.creator is not None:
+            raise RuntimeError(
+                "requires_grad can be set on leaves only, this tensor was computed: "
+                "use detach() for its values without a gradient, retain_grad() to keep its gradient"
+            )
+        self.requires_grad_(requires_grad)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` adds to; None before the first.
+
+        Raises:
+            TypeError: where anything but a tensor or None is assigned.
+            RuntimeError: where the tensor has another shape, dtype or device, or is this one itself.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, grad: Tensor | None) -> None:
+        if grad is not None:
+            self._check_grad(grad)
+        self._grad = grad
+
+    def _check_grad(self, grad: Any) -> None:
+        if not isinstance(grad, Tensor):
+            raise TypeError(f"grad must be a Tensor or None, got {type(grad).__name__}: use tn.tensor(...)")
+        if grad is self:
+            raise RuntimeError("a tensor cannot be its own grad: assign a copy, x.detach().clone()")
+        for what in ("shape", "dtype", "device"):
+            own, other = getattr(self, what), getattr(grad, what)
+            if own != other:
+                raise RuntimeError(f"a grad of {what} {other} assigned to a tensor of {what} {own}")
+
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Say whether `.grad` is wanted; return self.
 
         Raises:
+            TypeError: for anything but a bool.
             RuntimeError: for integers and bools, and for results of recorded operations.
         """
+        if not isinstance(requires_grad, bool):
+            raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
         if requires_grad and self.array.dtype.kind != "f":
             raise RuntimeError(f"only floating-point tensors can require grad, this one has {self.dtype}")
         if not requires_grad and self.creator is not None:
             raise RuntimeError("only leaves can stop requiring grad: use detach() on a computed tensor")
-        self.requires_grad = requires_grad
+        self._requires_grad = requires_grad
         return self
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
@@ -246,7 +289,7 @@ class Tensor:
         if self.creator is not None:
 
             def keep(dy: Tensor) -> None:
-                self.grad = dy if self.grad is None else Tensor._wrap(self.grad.array + dy.array)
+                self._grad = dy if self._grad is None else Tensor._wrap(self._grad.array + dy.array)
 
             self.register_hook(keep)
 
@@ -330,9 +373,9 @@ class Tensor:
         if self.creator is not None:
             raise RuntimeError("only leaves can be deep-copied: use detach() on a computed tensor")
         copy = type(self).__new__(type(self))
-        copy.array, copy.requires_grad = self.array.copy(), self.requires_grad
-        if self.grad is not None:
-            copy.grad = Tensor._wrap(self.grad.array.copy())
+        copy.array, copy._requires_grad = self.array.copy(), self._requires_grad
+        if self._grad is not None:
+            copy._grad = Tensor._wrap(self._grad.array.copy())
         memo[id(self)] = copy
         return copy
 
@@ -346,7 +389,7 @@ class Tensor:
             if self.creator is not None:
                 raise RuntimeError("only leaves move between devices: use detach().to(...)")
             moved = Tensor._wrap(to_device(self.array, target))
-            moved.requires_grad = self.requires_grad
+            moved._requires_grad = self._requires_grad
             return moved
         return self if self.dtype == numpy.dtype(target) else self.astype(target)
 

@@ -252,7 +252,5 @@ def _kind(array: Array) -> tuple[type, numpy.dtype, tuple[int, ...]]:
 
 def _check_gradient(parameter: Tensor) -> None:
     grad: Any = parameter.grad
-    if not isinstance(grad, Tensor):
-        raise TypeError(f"a parameter's grad must be a Tensor or None, got {type(grad).__name__}")
     if grad.shape != parameter.shape:
         raise ValueError(f"a parameter of shape {parameter.shape} has a grad of shape {grad.shape}")
