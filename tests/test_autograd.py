@@ -115,6 +115,28 @@ def test_no_grad_records_nothing_and_enable_grad_records_again():
     assert not f().requires_grad
 
 
+def test_modes_decorate_without_parentheses():
+    x = leaf(3)
+
+    @tn.no_grad
+    def doubled(factor=2.0):
+        """Return more."""
+        return x * factor
+
+    @tn.enable_grad
+    def recorded():
+        return x * 2.0
+
+    assert not doubled(factor=3.0).requires_grad
+    assert (doubled.__name__, doubled.__doc__) == ("doubled", "Return more.")
+    assert tn.is_grad_enabled()
+    with tn.no_grad():
+        assert recorded().requires_grad
+        assert not tn.is_grad_enabled()
+    with pytest.raises(TypeError, match="no_grad decorates a function or stands in `with`, got False"):
+        tn.no_grad(False)
+
+
 def test_integers_cannot_require_grad():
     with pytest.raises(RuntimeError, match="floating-point"):
         tn.tensor([1, 2], requires_grad=True)
@@ -277,6 +299,12 @@ def test_a_leaf_hook_runs_once_on_the_total():
     assert calls == [[5.0, 5.0]]
 
 
+def test_a_hook_is_a_function():
+    for x in (leaf(3), leaf(3) * 2):
+        with pytest.raises(TypeError, match="a hook is a function of the gradient, got 5"):
+            x.register_hook(5)
+
+
 def test_retain_grad_keeps_an_interior_gradient():
     x = leaf(3)
     y = x * 2.0
@@ -295,6 +323,23 @@ def test_grad_returns_gradients_without_touching_dot_grad():
     with pytest.raises(RuntimeError, match="was not used"):
         grad((a * 2.0).sum(), [b])
     assert grad((a * 2.0).sum(), [b], allow_unused=True) == (None,)
+
+
+def test_second_derivatives_are_refused():
+    x = leaf(3)
+    y = (x * x * x).sum()
+    for call in (
+        lambda: y.backward(None, True, True),
+        lambda: y.backward(create_graph=True),
+        lambda: tn.grad(y, x, None, True, True),
+        lambda: tn.grad(y, [x], create_graph=True),
+    ):
+        with pytest.raises(NotImplementedError, match="no second derivatives yet"):
+            call()
+    assert x.grad is None
+    y.backward(None, True, False)
+    (unused,) = tn.grad(y, leaf(2), None, None, False, True)
+    assert unused is None
 
 
 def test_several_outputs_and_constants():

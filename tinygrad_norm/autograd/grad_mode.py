@@ -2,7 +2,9 @@
 
 import contextlib
 import threading
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 
 class _Mode(threading.local):
@@ -14,6 +16,14 @@ mode = _Mode()
 
 class _SetGrad(contextlib.ContextDecorator):
     enabled: bool
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """Return `function` decorated: `@no_grad` is `@no_grad()`."""
+        if function is None:
+            return super().__new__(cls)
+        if not callable(function):
+            raise TypeError(f"{cls.__name__} decorates a function or stands in `with`, got {function!r}")
+        return cls()(function)
 
     def __init__(self) -> None:
         self.previous: list[bool] = []  # a stack: one instance may decorate a recursive function
@@ -29,13 +39,16 @@ class _SetGrad(contextlib.ContextDecorator):
 
 
 class no_grad(_SetGrad):
-    """Record nothing inside: results have `requires_grad=False`. A context manager or a decorator."""
+    """Record nothing inside: results have `requires_grad=False`.
+
+    A context manager, `with no_grad():`, or a decorator, `@no_grad` or `@no_grad()`.
+    """
 
     enabled = False
 
 
 class enable_grad(_SetGrad):
-    """Record again inside a `no_grad` block. A context manager or a decorator."""
+    """Record again inside a `no_grad` block. A context manager or a decorator, like `no_grad`."""
 
     enabled = True
 

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from .function import Function
 
 
-def backward(root: Tensor, gradient: Any = None, retain_graph: bool = False) -> None:
+def backward(
+    root: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+) -> None:
     """Add dL/dx to `x.grad` for every leaf x that `root` was computed from.
 
     L is `root` itself where it has one element, else sum(root · gradient).
     """
-    leaves = sweep([root], [gradient], retain_graph)
+    _refuse_second_derivatives(create_graph)
+    leaves = sweep([root], [gradient], bool(retain_graph))
     for leaf, dx in leaves.values():
         _accumulate(leaf, dx)
 
@@ -38,16 +41,20 @@ def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
     grad_outputs: Any = None,
-    retain_graph: bool = False,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """Return dL/dx for each of `inputs` without touching any `.grad`.
 
     L = Σ sum(output · grad_output) over `outputs`; a grad_output may be None for a one-element output.
+    The gradients have no graph of their own: there are no second derivatives yet.
 
     Raises:
+        NotImplementedError: for create_graph=True.
         RuntimeError: where an input was not used, unless `allow_unused` (its gradient is then None).
     """
+    _refuse_second_derivatives(create_graph)
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
@@ -55,7 +62,7 @@ def grad(
     caught: dict[int, Array] = {}
     removers = [_catch(x, caught) for x in inputs if x.creator is not None]
     try:
-        leaves = sweep(outputs, grad_outputs, retain_graph)
+        leaves = sweep(outputs, grad_outputs, bool(retain_graph))
     finally:
         for remove in removers:
             remove()
@@ -69,6 +76,14 @@ def grad(
             )
         result.append(None if dx is None else Tensor._wrap(dx))
     return tuple(result)
+
+
+def _refuse_second_derivatives(create_graph: bool) -> None:
+    if create_graph:
+        raise NotImplementedError(
+            "create_graph=True: a backward runs on raw arrays and records nothing, so there are no second "
+            "derivatives yet. Take first ones, with create_graph=False, and difference them"
+        )
 
 
 def _catch(x: Tensor, caught: dict[int, Array]) -> Any:

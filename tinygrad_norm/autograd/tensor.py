@@ -249,19 +249,23 @@ class Tensor:
         self._requires_grad = requires_grad
         return self
 
-    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+    ) -> None:
         """Add dL/dx to `x.grad` of every leaf x, with L = self, or sum(self · gradient).
 
         Args:
             gradient: dL/dself, of this tensor's shape; not needed where it has one element.
             retain_graph: keep the saved arrays, so that backward can run again.
+            create_graph: only False: there are no second derivatives yet.
 
         Raises:
+            NotImplementedError: for create_graph=True.
             RuntimeError: where no gradient is required; where this has several elements and no
                 gradient is given; a second time without `retain_graph`; where an array saved for
                 backward was changed in place.
         """
-        graph.backward(self, gradient, retain_graph)
+        graph.backward(self, gradient, retain_graph, create_graph)
 
     def detach(self) -> Tensor:
         """Return the same values, sharing memory, cut off from the graph."""
@@ -274,6 +278,8 @@ class Tensor:
 
         Returns a handle with `remove()`.
         """
+        if not callable(hook):
+            raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
         if not self.requires_grad:
             raise RuntimeError("a hook needs a tensor that requires grad")
         if self.creator is None:
