@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.cli import app
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
+from tinygrad_norm.training.stopping import stop_after_step
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
@@ -92,6 +94,78 @@ def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monk
     assert result.exit_code == 0, result.output
     assert "continuing after epoch 1, step 3" in result.output
     assert len(metrics(tmp_path / "run")) == 3
+
+
+def interrupt(*ignored, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupted(out, epochs=2):
+    result = invoke("digits", "--epochs", epochs, "--out", out)
+    assert result.exit_code == 130
+    return " ".join(result.output.split())
+
+
+def test_ctrl_c_behind_the_last_step_saves_and_says_so(tmp_path, monkeypatch):
+    original = Run._save
+    monkeypatch.setattr(Run, "_save", lambda run: (original(run), run.finished and interrupt()))
+    output = interrupted(tmp_path / "run")
+    assert "Stopped by Ctrl-C; everything is saved in" in output
+    monkeypatch.undo()
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 0
+    assert "test accuracy:" in result.output
+    assert (tmp_path / "run" / "curves.png").exists()
+
+
+def test_ctrl_c_as_training_ends_is_not_lost(tmp_path, monkeypatch):
+    @contextmanager
+    def late():
+        with stop_after_step() as stopped:
+            yield stopped
+            interrupt()
+
+    monkeypatch.setattr("tinygrad_norm.training.run.stop_after_step", late)
+    assert "Stopped by Ctrl-C; everything is saved in" in interrupted(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "where", ["tinygrad_norm.training.run.save_curves", "tinygrad_norm.training.Run.figures"]
+)
+def test_ctrl_c_in_the_picture_or_the_test_says_what_is_saved(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(where, interrupt)
+    output = interrupted(tmp_path / "run")
+    assert "Stopped by Ctrl-C; all 2 epochs are saved in" in output
+    assert "Continue with: tinygrad-norm train --resume" in output
+
+
+@pytest.mark.parametrize(
+    ("at", "message"),
+    [((0, 2), "before anything was saved"), ((1, 2), "1 of 2 epochs are saved in")],
+    ids=["first epoch", "second epoch"],
+)
+def test_a_second_ctrl_c_stops_at_once_and_says_what_is_saved(tmp_path, monkeypatch, at, message):
+    original = Run._step
+
+    def step(run, *batch):
+        original(run, *batch)
+        if (run.progress.epoch, run.progress.step) == at:
+            interrupt()
+            interrupt()
+
+    monkeypatch.setattr(Run, "_step", step)
+    assert f"Stopped by Ctrl-C{'' if 'before' in message else ';'} {message}" in interrupted(tmp_path / "run")
+
+
+def test_resume_of_a_finished_run_writes_again_what_is_gone(tmp_path):
+    Run(Config(epochs=1), tmp_path / "run").train()
+    files = ("metrics.csv", "model.safetensors", "curves.png")
+    before = {name: (tmp_path / "run" / name).read_bytes() for name in files}
+    for name in files:
+        (tmp_path / "run" / name).unlink()
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in files} == before
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_does_not(tmp_path):

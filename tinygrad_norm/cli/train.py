@@ -3,6 +3,8 @@
 import dataclasses
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -101,18 +103,36 @@ def train(
         _stop(str(error))
     _describe(console, run)
     started = time.perf_counter()
+    with _told_when_stopped(console, run):
+        try:
+            _train_with_progress(console, run)
+        except OSError as error:
+            written = f"the results cannot be written in {run.out}: {error.strerror}"
+            _stop(written if error.strerror else str(error))
+        except (ValueError, RuntimeError) as error:
+            _stop(str(error))
+        _report(console, run, time.perf_counter() - started)
+
+
+@contextmanager
+def _told_when_stopped(console: Console, run: Run) -> Iterator[None]:
+    """After Ctrl-C, say what is saved, and exit."""
     try:
-        _train_with_progress(console, run)
+        yield
     except Interrupted:
-        console.print(f"Stopped by Ctrl-C; everything is saved in {run.out}.")
+        saved = "everything is saved"
+    except KeyboardInterrupt:  # a second one, or one behind the last epoch
+        epochs = run.config.epochs
+        done = f"all {epochs}" if run.saved_epochs == epochs else f"{run.saved_epochs} of {epochs}"
+        saved = f"{done} epochs are saved"
+    else:
+        return
+    if run.saved_epochs is None:
+        console.print("Stopped by Ctrl-C before anything was saved.")
+    else:
+        console.print(f"Stopped by Ctrl-C; {saved} in {run.out}.")
         console.print(f"Continue with: tinygrad-norm train --resume {run.out}")
-        raise typer.Exit(130) from None
-    except OSError as error:
-        written = f"the results cannot be written in {run.out}: {error.strerror}"
-        _stop(written if error.strerror else str(error))
-    except (ValueError, RuntimeError) as error:
-        _stop(str(error))
-    _report(console, run, time.perf_counter() - started)
+    raise typer.Exit(130)
 
 
 def _config_of(context: typer.Context, folder: Path) -> Config:

@@ -53,6 +53,8 @@ class Interrupted(Exception):
 class Run:
     """One training run in the folder `out`; with `resume`, the one that was begun there.
 
+    `saved_epochs` counts the epochs that the checkpoint holds; None before there is one.
+
     Raises:
         ValueError: for a config that cannot be built, or a folder that holds no run, another run, the
             checkpoint of another architecture, or one of other data.
@@ -69,6 +71,7 @@ class Run:
         self.optimizer = make_optimizer(config, self.model)
         self.schedule = make_schedule(config, self.optimizer, config.epochs * len(self.loader))
         self.progress = Progress()
+        self.saved_epochs: int | None = None
         if resume:
             self._restore()
 
@@ -78,6 +81,8 @@ class Run:
         on_epoch: Callable[[Run], Any] = lambda run: None,
     ) -> None:
         """Train to the last epoch, saving after each; call back after every step and every epoch.
+
+        A run that is finished trains no more; files of it that are gone are written again.
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
@@ -90,6 +95,8 @@ class Run:
             raise OSError(f"the folder {self.out} cannot be made: {error.strerror}") from None
         check_folder(self.out)
         with stop_after_step() as stopped:
+            if self.finished:
+                self._save()
             while not self.finished:
                 for batch in self._remaining_batches():
                     self._step(batch)
@@ -99,6 +106,8 @@ class Run:
                         raise Interrupted
                 self._end_epoch()
                 on_epoch(self)
+        if stopped():  # while the last epoch ended
+            raise Interrupted
         save_curves(self.out / "curves.png", self.progress.history, self.task.cost, self.config.title)
 
     @property
@@ -176,6 +185,7 @@ class Run:
                 "data": self.fingerprint,
             },
         )
+        self.saved_epochs = self.progress.epoch
 
     def _restore(self) -> None:
         path = self.out / "checkpoint.safetensors"
@@ -193,4 +203,5 @@ class Run:
         self.schedule.load_state_dict(tree["schedule"])
         progress = tree["progress"]
         self.progress = Progress(**progress | {"sums": Sums(**progress["sums"])})
+        self.saved_epochs = self.progress.epoch
         generator().bit_generator.state = tree["random"]
