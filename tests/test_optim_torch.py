@@ -1,5 +1,6 @@
 """The optimizers against PyTorch's: every combination of options, absent gradients, groups, state."""
 
+import inspect
 import itertools
 
 import numpy
@@ -199,3 +200,18 @@ def test_the_state_has_pytorchs_form(torch, name, options):
             numpy.testing.assert_allclose(mine["state"][i][key].array, value.numpy(), rtol=1e-14)
     for group, their_group in zip(mine["param_groups"], reference["param_groups"], strict=True):
         assert {key: their_group[key] for key in group} == group
+
+
+LEFT_OUT = {  # beside what a step on flat memory has no choice of
+    "Adam": {"decoupled_weight_decay"},  # AdamW
+}
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_the_arguments_are_pytorchs_in_order_and_default(torch, name):
+    left_out = {"foreach", "fused", "capturable", "differentiable"} | LEFT_OUT.get(name, set())
+    ours, theirs = (
+        [(p.name, p.default, p.kind) for p in inspect.signature(getattr(o, name)).parameters.values()]
+        for o in (optim, torch.optim)
+    )
+    assert ours == [p for p in theirs if p[0] not in left_out]
