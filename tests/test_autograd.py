@@ -512,3 +512,32 @@ def test_an_array_used_as_an_operand_is_copied():
     a[0] = 9.0
     y.backward()
     np.testing.assert_array_equal(x.grad.array, [2, 3])
+
+
+def test_to_takes_a_device_and_a_dtype():
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    assert x.to() is x.to(None) is x.to("cpu") is x.to(device="cpu", dtype=tn.float32) is x
+    for y in (x.to(dtype=tn.float64), x.to("cpu", tn.float64), x.to("cpu", dtype="float64")):
+        assert (y.dtype, y.device) == (np.float64, "cpu")
+        x.grad = None
+        y.sum().backward()
+        assert x.grad.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "error", "match"),
+    [
+        (("cuda:0",), {}, ValueError, "unknown device 'cuda:0': choose one of cpu, cuda, emulator"),
+        (("gpu",), {}, ValueError, "unknown device 'gpu': choose one of cpu, cuda, emulator"),
+        ((), {"device": "tpu"}, ValueError, "unknown device 'tpu'"),
+        ((), {"device": 0}, ValueError, "unknown device 0"),
+        ((5,), {}, TypeError, r"takes a device \(cpu, .*\) or a dtype such as tn.float32, got 5"),
+        ((), {"dtype": "cpu"}, TypeError, "got 'cpu'"),
+        (("cpu", "cuda"), {}, TypeError, "one device and one dtype, got 'cpu', 'cuda'"),
+        ((np.float32,), {"dtype": "float64"}, TypeError, "one device and one dtype"),
+        (("complex64",), {}, TypeError, "real numbers"),
+    ],
+)
+def test_to_says_what_it_takes(targets, options, error, match):
+    with pytest.raises(error, match=match):
+        tn.ones(2).to(*targets, **options)

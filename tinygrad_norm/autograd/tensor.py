@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 
-from ..backends import DEVICES, Array, asarray, backend_of, to_device, to_numpy
+from ..backends import Array, asarray, backend_of, to_device, to_numpy
+from .destination import destination
 from .grad_mode import mode
 from .memory import Memory, is_exposed
 
@@ -387,17 +388,24 @@ class Tensor:
 
     # -- dtype and device; arithmetic and the functions are attached by tinygrad_norm.ops
 
-    def to(self, target: Any) -> Tensor:
-        """Return the tensor as another dtype, or on another device ("cpu", "cuda")."""
-        if isinstance(target, str) and target in DEVICES:
-            if target == self.device:
-                return self
-            if self.creator is not None:
-                raise RuntimeError("only leaves move between devices: use detach().to(...)")
-            moved = Tensor._wrap(to_device(self.array, target))
-            moved._requires_grad = self._requires_grad
-            return moved
-        return self if self.dtype == numpy.dtype(target) else self.astype(target)
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
+        """Return the tensor on another device ("cpu", "cuda"), as another dtype, or both.
+
+        Raises:
+            TypeError: for what is neither a device nor a dtype, and for two of one kind.
+            ValueError: for an unknown name.
+            RuntimeError: where a computed tensor, or one whose dtype changes too, is to move with its graph.
+        """
+        device, dtype = destination(targets, device, dtype)
+        if dtype is not None and dtype != self.dtype:
+            return self.astype(dtype).to(device=device)
+        if device is None or device == self.device:
+            return self
+        if self.creator is not None:
+            raise RuntimeError("only leaves move between devices: use detach().to(...)")
+        moved = Tensor._wrap(to_device(self.array, device))
+        moved._requires_grad = self._requires_grad
+        return moved
 
     def double(self) -> Tensor:
         """Return the tensor as float64."""
