@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.nn import functional as F
@@ -130,10 +131,20 @@ def test_reassigning_another_kind_leaves_no_trace():
 @pytest.mark.parametrize(
     ("register", "error", "match"),
     [
-        (lambda m: m.register_buffer("", None), ValueError, "non-empty"),
-        (lambda m: m.register_buffer("a.b", None), ValueError, "without dots"),
-        (lambda m: m.register_parameter("forward", None), ValueError, "attribute 'forward' already"),
+        (lambda m: m.register_buffer("", None), KeyError, "non-empty"),
+        (lambda m: m.register_buffer("a.b", None), KeyError, "without dots"),
+        (lambda m: m.register_buffer(5, None), TypeError, "must be a str, got 5"),
+        (lambda m: m.register_parameter("forward", None), KeyError, "attribute 'forward' already"),
+        (lambda m: m.register_buffer("scale", None), KeyError, "attribute 'scale' already"),
+        (lambda m: m.register_parameter("steps", None), KeyError, "another name for the Parameter"),
+        (lambda m: m.add_module("scale", nn.ReLU()), KeyError, "attribute 'scale' already"),
         (lambda m: m.register_buffer("x", np.ones(2)), TypeError, "must be a Tensor or None"),
+        (
+            lambda m: m.register_parameter("x", tn.ones(2)),
+            TypeError,
+            "must be a Parameter or None, got Tensor",
+        ),
+        (lambda m: m.add_module("x", 5), TypeError, "must be a Module or None, got int"),
         (lambda m: m.get_submodule("body.9"), AttributeError, "no submodule '9'"),
         (lambda m: m.no_such_thing, AttributeError, "Net has no attribute 'no_such_thing'"),
         (lambda m: m.to(np.int64), TypeError, "floating-point"),
@@ -142,6 +153,18 @@ def test_reassigning_another_kind_leaves_no_trace():
 def test_bad_calls_are_refused(register, error, match):
     with pytest.raises(error, match=match):
         register(Net())
+
+
+def test_what_is_registered_may_be_registered_anew():
+    net = Net()
+    net.register_buffer("steps", tn.ones(1), persistent=False)
+    assert "steps" not in net.state_dict()
+    net.register_buffer("steps", tn.ones(2))
+    assert net.state_dict()["steps"].shape == (2,)
+    net.register_parameter("scale", None)
+    assert net.scale is None
+    net.add_module("body", nn.ReLU())
+    assert type(net.body) is nn.ReLU
 
 
 def test_a_module_without_forward_says_so():
@@ -198,6 +221,10 @@ def test_train_and_eval_reach_every_module():
     assert np.array_equal(net(batch()).array, net(batch()).array)
     assert net.state_dict()["body.1.num_batches_tracked"].item() == before
     assert net.train() is net
+    for mode in ("yes", 1, None):
+        with pytest.raises(TypeError, match="training mode is True or False, got"):
+            net.train(mode)
+    assert net.training
     assert all(m.training for m in net.modules())
     net(batch())
     assert net.state_dict()["body.1.num_batches_tracked"].item() == before + 1
@@ -250,6 +277,25 @@ def test_dtype_conversion_leaves_integers_alone():
     assert net(batch(dtype=np.float64)).dtype == np.float64
     assert {p.dtype for p in net.half().parameters()} == {np.dtype(np.float16)}
     assert {p.dtype for p in net.to("float32").parameters()} == {np.dtype(np.float32)}
+
+
+def test_to_takes_a_device_and_a_dtype():
+    net = nn.Linear(2, 2)
+    for call in (
+        lambda m: m.to(dtype=tn.float64),
+        lambda m: m.to("cpu", tn.float32),
+        lambda m: m.to(device="cpu", dtype="float16"),
+        lambda m: m.to("cpu", dtype=np.float64),
+    ):
+        before = net.weight.dtype
+        assert call(net) is net
+        assert net.weight.dtype != before
+    assert net.to().to(None).to(device="cpu").weight.dtype == np.float64
+    with pytest.raises(TypeError, match="floating-point dtype, got int64"):
+        net.to("cpu", dtype=tn.int64)
+    with pytest.raises(ValueError, match="unknown device 'cuda:0': choose one of cpu, cuda"):
+        net.to("cuda:0", tn.float16)
+    assert net.weight.dtype == np.float64
 
 
 def test_conversion_keeps_parameters_and_converts_their_gradients():
@@ -321,6 +367,27 @@ def test_loading_what_does_not_fit_says_everything_and_changes_nothing():
         assert words in str(caught.value)
     after = arrays(net)
     assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_a_batch_norm_without_its_count_keeps_its_own(torch):
+    def load(library, make, array):
+        norm = make(library.nn)
+        for _ in range(2):
+            norm(array(batch().array))
+        new = {"weight", "bias", "running_mean", "running_var"}
+        state = {name: array(np.full(4, 7, np.float32)) for name in new}
+        loaded = norm.load_state_dict(state)
+        return norm.num_batches_tracked.item(), norm.running_mean.tolist(), loaded.missing_keys
+
+    for make in (lambda m: m.BatchNorm1d(4), lambda m: m.BatchNorm1d(4, momentum=None)):
+        assert load(tn, make, Tensor) == load(torch, make, torch.tensor) == (2, [7.0] * 4, [])
+    net = Net()
+    state = net.state_dict()
+    del state["body.1.num_batches_tracked"]
+    assert net.load_state_dict(state) == ([], [])
+    del state["body.1.running_var"]
+    with pytest.raises(RuntimeError, match=r"missing: body.1.running_var$"):
+        net.load_state_dict(state)
 
 
 def test_loading_part_of_a_state():

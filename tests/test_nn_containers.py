@@ -94,6 +94,16 @@ def test_module_list_has_no_forward():
         nn.ModuleList(layers(1))(Tensor([1.0]))
 
 
+def test_a_list_is_made_of_several_modules():
+    for one in (nn.Linear(2, 2), 0):
+        with pytest.raises(TypeError, match=f"takes a list of modules, got {type(one).__name__}"):
+            nn.ModuleList(one)
+        with pytest.raises(TypeError, match="takes a list of modules"):
+            nn.Sequential().extend(one)
+    a, b = layers(2)
+    assert list(nn.ModuleList(nn.Sequential(a, b))) == [a, b]
+
+
 def test_module_dict():
     a, b = layers(2)
     named = nn.ModuleDict({"a": a})
@@ -109,7 +119,7 @@ def test_module_dict():
     assert list(named.state_dict()) == ["b.weight", "b.bias"]
     with pytest.raises(KeyError):
         named["a"]
-    with pytest.raises(ValueError, match="attribute 'keys' already"):
+    with pytest.raises(KeyError, match="attribute 'keys' already"):
         named["keys"] = a
     with pytest.raises(TypeError, match="holds Modules"):
         named["c"] = 3

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy
 
+from .autograd.destination import destination
 from .autograd.tensor import Tensor
-from .backends import DEVICES, asarray, to_device
+from .backends import asarray, to_device
 
 
 class Parameter(Tensor):
@@ -114,30 +115,38 @@ class Module:
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register `parameter` under `name`; None reserves the name (a layer without bias)."""
-        self._check_name(name)
-        self._set(self._parameters, name, parameter)
+        self._register(self._parameters, name, parameter, Parameter)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register state that is not trained; it is part of `state_dict` if `persistent`."""
-        self._check_name(name)
-        if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"buffer {name!r} must be a Tensor or None, got {type(tensor).__name__}")
-        self._set(self._buffers, name, tensor)
-        if not persistent:
-            self._not_persistent.add(name)
+        self._register(self._buffers, name, tensor, Tensor)
+        (self._not_persistent.discard if persistent else self._not_persistent.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Register a submodule under `name`, which may be any string without a dot."""
-        self._check_name(name)
-        self._set(self._modules, name, module)
+        self._register(self._modules, name, module, Module)
 
     add_module = register_module
 
-    def _check_name(self, name: str) -> None:
+    def _register(self, home: dict[str, Any], name: str, value: Any, kind: type) -> None:
+        """Register `value` in `home`, where it may replace another.
+
+        Raises:
+            TypeError: for a value of another kind, or a name that is no string.
+            KeyError: for a name that cannot be one, or is that of something else.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a registered name must be a str, got {name!r}")
         if not name or "." in name:
-            raise ValueError(f"a registered name must be non-empty and without dots, got {name!r}")
-        if hasattr(self, name) and name not in (*self._parameters, *self._buffers, *self._modules):
-            raise ValueError(f"{type(self).__name__} has an attribute {name!r} already")
+            raise KeyError(f"a registered name must be non-empty and without dots, got {name!r}")
+        if hasattr(self, name) and name not in home:
+            raise KeyError(
+                f"{type(self).__name__} has an attribute {name!r} already: choose another name for the "
+                f"{kind.__name__}, or assign it to the attribute if it is to take its place"
+            )
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name!r} must be a {kind.__name__} or None, got {type(value).__name__}")
+        self._set(home, name, value)
 
     # -- walking
 
@@ -228,7 +237,7 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of `state_dict` (tensors or arrays by dotted name) into this module.
 
-        Nothing is changed unless everything fits.
+        Nothing is changed unless everything fits. A state of before `num_batches_tracked` fits too.
 
         Raises:
             TypeError: for anything but a mapping.
@@ -241,7 +250,7 @@ class Module:
                 f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
             )
         own = self.state_dict()
-        missing = [name for name in own if name not in state_dict]
+        missing = [name for name in own if name not in state_dict and not _came_later(name)]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:
@@ -271,6 +280,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout drops, batch statistics are used) here and below; return self."""
+        if not isinstance(mode, bool):
+            raise TypeError(f"training mode is True or False, got {mode!r}")
         for module in self.modules():
             object.__setattr__(module, "training", mode)
         return self
@@ -300,16 +311,21 @@ class Module:
         function(self)
         return self
 
-    def to(self, target: Any) -> Self:
-        """Convert parameters and floating-point buffers to a dtype, or move all to a device."""
-        if isinstance(target, str) and target in DEVICES:
-            return self._convert(lambda array: to_device(array, target))
-        dtype = numpy.dtype(target)
-        if dtype.kind != "f":
-            raise TypeError(
-                f"a module converts to a floating-point dtype or moves to a device, got {target!r}"
-            )
-        return self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
+        """Move all to a device, convert parameters and floating-point buffers to a dtype, or both.
+
+        Raises:
+            TypeError: for what is neither a device nor a floating-point dtype, and for two of one kind.
+            ValueError: for an unknown name.
+        """
+        device, dtype = destination(targets, device, dtype)
+        if dtype is not None and dtype.kind != "f":
+            raise TypeError(f"a module converts to a floating-point dtype, got {dtype}")
+        if device is not None:
+            self._convert(lambda array: to_device(array, device))
+        if dtype is not None:
+            self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
+        return self
 
     def double(self) -> Self:
         """Convert parameters and floating-point buffers to float64; return self."""
@@ -357,3 +373,8 @@ class Module:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__
+
+
+def _came_later(name: str) -> bool:
+    """Say whether states without the entry are in use, as files of a BatchNorm without its count are."""
+    return name.rpartition(".")[2] == "num_batches_tracked"

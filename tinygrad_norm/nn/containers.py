@@ -57,6 +57,9 @@ class _ModuleSequence(Module):
 
     def extend(self, modules: Iterable[Module]) -> Self:
         """Add several modules at the end; return self."""
+        if not isinstance(modules, Iterable):
+            name = type(modules).__name__
+            raise TypeError(f"{type(self).__name__} takes a list of modules, got {name}: put it in brackets")
         for module in modules:
             self.append(module)
         return self
@@ -103,7 +106,7 @@ class ModuleList(_ModuleSequence):
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules or ())
+        self.extend(() if modules is None else modules)
 
     def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
         return type(self)(module for _, module in entries if module is not None)
