@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_norm as tn
+from tinygrad_norm.backends.random import generator
 
 
 @pytest.mark.parametrize(
@@ -168,3 +169,19 @@ def test_random_like():
         assert (y.shape, y.dtype) == ((2, 3), tn.float64)
         assert y.std().item() > 0
     assert tn.rand_like(x, dtype=tn.float32, requires_grad=True).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("seed", "error", "match"),
+    [
+        ("a", TypeError, "a seed must be an int, got 'a'"),
+        (1.5, TypeError, "a seed must be an int, got 1.5"),
+        (None, TypeError, "a seed must be an int, got None"),
+        (-1, ValueError, "a seed must be at least 0, got -1"),
+    ],
+)
+def test_a_seed_is_an_int_of_at_least_0(seed, error, match):
+    state = tn.manual_seed(np.int64(3)).bit_generator.state
+    with pytest.raises(error, match=match):
+        tn.manual_seed(seed)
+    assert generator().bit_generator.state == state

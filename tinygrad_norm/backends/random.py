@@ -10,7 +10,16 @@ _generator = numpy.random.default_rng(0)
 
 
 def manual_seed(seed: int) -> numpy.random.Generator:
-    """Restart the stream from `seed` and return its generator."""
+    """Restart the stream from `seed` and return its generator.
+
+    Raises:
+        TypeError: for anything but an int.
+        ValueError: for a negative one.
+    """
+    if not isinstance(seed, int | numpy.integer):
+        raise TypeError(f"a seed must be an int, got {seed!r}")
+    if seed < 0:
+        raise ValueError(f"a seed must be at least 0, got {seed}")
     global _generator
     _generator = numpy.random.default_rng(seed)
     return _generator
