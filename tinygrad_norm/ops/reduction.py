@@ -18,7 +18,7 @@ from .arguments import as_number
 from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import sqrt
-from .half import narrow, widen
+from .half import is_half, narrow, widen
 from .ieee import silent
 from .operands import as_float_tensor, as_tensor
 from .shape import reshape
@@ -198,7 +198,9 @@ def std(
     correction: float | None = None,
 ) -> Tensor:
     """Return the square root of `var`, which has the same arguments; its gradient is 0 where it is 0."""
-    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
+    x = _floating("std", input)
+    wide = x.astype(numpy.float32) if is_half(x.array) else x  # a half may be too small for the variance
+    return sqrt(var(wide, dim, unbiased, keepdim, correction=correction)).astype(x.dtype)
 
 
 @with_numpy_names
