@@ -104,6 +104,19 @@ def test_half_precision_is_accumulated_in_float32():
     np.testing.assert_allclose((x + tn.tensor([[0.0], [1], [2], [3]])).var(0, False).numpy(), 1.25, rtol=1e-3)
 
 
+@pytest.mark.parametrize("values", [[300.0, -300.0], [1e-4, 3e-4], [1.0, 1.0], [60000.0, -60000.0]])
+def test_std_of_halves_is_one_where_the_variance_is_none(values, torch):
+    x = tn.tensor(np.array(values, np.float16), requires_grad=True)
+    t = torch.tensor(values, dtype=torch.float16, requires_grad=True)
+    y, expected = x.std(), t.std()
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y.array, expected.detach().numpy(), rtol=2**-10)
+    y.backward()
+    expected.backward()
+    if np.isfinite(y.array):
+        np.testing.assert_allclose(x.grad.array, t.grad.numpy(), rtol=2**-9)
+
+
 def test_gradients_of_half_precision_are_half_and_accumulated_in_float32():
     bias = tn.zeros(1, dtype=tn.float16, requires_grad=True)
     table = tn.zeros((2, 1), dtype=tn.float16, requires_grad=True)
