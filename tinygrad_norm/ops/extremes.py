@@ -122,12 +122,15 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     `max(x)` shares its gradient among ties; that of `max(x, dim)` goes to the index, the first of equals.
 
     Raises:
+        TypeError: for keepdim without a dim.
         ValueError: where there is nothing to choose from.
     """
     other = dim if isinstance(dim, Tensor) else other
-    if other is not None:
-        return maximum(input, other)
-    return amax(input) if dim is None else _along("max", MaxAlong, input, dim, keepdim)
+    if other is None and dim is not None:
+        return _along("max", MaxAlong, input, dim, keepdim)
+    if keepdim:
+        raise TypeError("keepdim of max needs a dim: to keep every axis, amax(x, keepdim=True)")
+    return amax(input) if other is None else maximum(input, other)
 
 
 @with_numpy_names
@@ -137,12 +140,15 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     `min(x)` shares its gradient among ties; that of `min(x, dim)` goes to the index, the first of equals.
 
     Raises:
+        TypeError: for keepdim without a dim.
         ValueError: where there is nothing to choose from.
     """
     other = dim if isinstance(dim, Tensor) else other
-    if other is not None:
-        return minimum(input, other)
-    return amin(input) if dim is None else _along("min", MinAlong, input, dim, keepdim)
+    if other is None and dim is not None:
+        return _along("min", MinAlong, input, dim, keepdim)
+    if keepdim:
+        raise TypeError("keepdim of min needs a dim: to keep every axis, amin(x, keepdim=True)")
+    return amin(input) if other is None else minimum(input, other)
 
 
 def _along(name: str, function: type[Function], input: Any, dim: int, keepdim: bool) -> ValuesAndIndices:
@@ -208,6 +214,8 @@ for _function in (amax, amin):
         torch=f"torch.{_function.__name__}",
     )
 
+_PAIR = numpy.ones(2)
+
 for _function in (max, min):
     register(
         name=_function.__name__,
@@ -221,11 +229,15 @@ for _function in (max, min):
             Case((distinct(3, 0),), {"dim": 0}),
             Case(((3, 4), (4,))),
         ),
-        errors=_refusing(
-            _function,
-            (None, ValueError, "nothing to choose from"),
-            (0, ValueError, "nothing to choose from"),
-            ((0, 1), TypeError, "dim must be an int"),
+        errors=(
+            *_refusing(
+                _function,
+                (None, ValueError, "nothing to choose from"),
+                (0, ValueError, "nothing to choose from"),
+                ((0, 1), TypeError, "dim must be an int"),
+            ),
+            ErrorCase(partial(_function, _PAIR, keepdim=True), TypeError, "needs a dim"),
+            ErrorCase(partial(_function, _PAIR, other=_PAIR, keepdim=True), TypeError, "needs a dim"),
         ),
         kind="primitive",
         torch=f"torch.{_function.__name__}",
