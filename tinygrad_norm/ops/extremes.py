@@ -194,6 +194,10 @@ def _refusing(function: Any, *calls: tuple[Any, type[Exception], str]) -> tuple[
     return tuple([ErrorCase(partial(function, nothing, dim), error, match) for dim, error, match in calls])
 
 
+def _refusing_to_keep(function: Any, **options: Any) -> ErrorCase:
+    return ErrorCase(partial(function, numpy.ones(2), keepdim=True, **options), TypeError, "needs a dim")
+
+
 for _function in (amax, amin):
     register(
         name=_function.__name__,
@@ -213,8 +217,6 @@ for _function in (amax, amin):
         kind="primitive",
         torch=f"torch.{_function.__name__}",
     )
-
-_PAIR = numpy.ones(2)
 
 for _function in (max, min):
     register(
@@ -236,8 +238,8 @@ for _function in (max, min):
                 (0, ValueError, "nothing to choose from"),
                 ((0, 1), TypeError, "dim must be an int"),
             ),
-            ErrorCase(partial(_function, _PAIR, keepdim=True), TypeError, "needs a dim"),
-            ErrorCase(partial(_function, _PAIR, other=_PAIR, keepdim=True), TypeError, "needs a dim"),
+            _refusing_to_keep(_function),
+            _refusing_to_keep(_function, other=numpy.ones(2)),
         ),
         kind="primitive",
         torch=f"torch.{_function.__name__}",
