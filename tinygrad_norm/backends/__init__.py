@@ -1,6 +1,7 @@
 """Where arrays live, and what runs on them: the one switch between NumPy, CuPy and the emulator.
 
-`namespace(x)` is the library that owns the array `x`; array functions are written against it.
+`namespace(x)` is the library that owns the array `x`; array functions are written against it. That of a
+tensor (`set_namespace`) is the tensor functions, by NumPy's names: what runs on them is recorded.
 `@kernel` marks an array function written once for every backend; `.cuda` attaches the handwritten
 CUDA twin that takes over where arrays live on a GPU. Nothing above this package asks which backend
 it runs on.
@@ -74,6 +75,7 @@ _LOADERS: dict[str, Callable[[], Backend]] = {
 _NUMPY = _numpy_backend()
 _LOADED: dict[str, Backend] = {"numpy": _NUMPY}
 _BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
+_NAMESPACES: dict[type, ModuleType] = {}  # of all but NumPy's arrays: looked up in every function
 _current: Backend | None = None  # None until the first array is made: the environment decides then
 
 
@@ -83,6 +85,7 @@ def _load(name: str) -> Backend:
     if name not in _LOADED:
         backend = _LOADERS[name]()
         _LOADED[name] = _BY_TYPE[backend.array_type] = backend
+        set_namespace(backend.array_type, backend.namespace)
     return _LOADED[name]
 
 
@@ -136,7 +139,12 @@ def backend_of(x: Array) -> Backend:
 
 def namespace(x: Array) -> Any:
     """Return the library that owns the array `x`: `numpy`, `cupy`, or the emulator's."""
-    return _BY_TYPE.get(type(x), _NUMPY).namespace
+    return _NAMESPACES.get(type(x), numpy)
+
+
+def set_namespace(array_type: type, functions: ModuleType) -> None:
+    """Let `namespace` return `functions` for what is of `array_type`."""
+    _NAMESPACES[array_type] = functions
 
 
 def asarray(data: Any, dtype: Any = None) -> Array:

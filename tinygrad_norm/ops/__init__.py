@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.tensor import Tensor
+from ..backends import set_namespace
+from . import recorded
 from .arithmetic import add, div, mul, neg, pow, sub
 from .casting import astype
 from .comparison import (
@@ -175,6 +177,7 @@ OPERATORS = {
 }
 # fmt: on
 
+set_namespace(Tensor, recorded)
 for _name, _method in METHODS.items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():

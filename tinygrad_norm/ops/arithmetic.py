@@ -90,21 +90,22 @@ class Pow(Function):
         a, b, y = self.saved
         da = db = None
         if self.needs[0]:
-            da = unbroadcast(dy * _slope(a, b), a.shape)
+            da = unbroadcast(dy * _slope(a, b, dy), a.shape)
         if self.needs[1]:
-            xp = namespace(b)
+            xp = namespace(dy)
             slope = xp.where((a == 0) & (b >= 0), 0, y * xp.log(xp.asarray(a, y.dtype)))
             db = unbroadcast(dy * slope, b.shape)
         return da, db
 
 
-def _slope(a: Array, b: Array) -> Array:
+def _slope(a: Array, b: Array, dy: Array) -> Array:
+    """Return ∂(aᵇ)/∂a, of what dy is of: an array or a Tensor."""
     if shape_of(b) or not isinstance(b, int | float):
-        xp = namespace(a)
+        xp = namespace(dy)
         flat = (b == 0) | ((a == 0) & (b > 0) & (b < 1))
         return xp.where(flat, 0, b * a ** xp.where(flat, 1, b - 1))
     if b == 0:
-        return namespace(a).zeros_like(a)
+        return namespace(dy).zeros_like(a)
     if 0 < b < 1:
         zero = a == 0
         return b * (a + zero) ** (b - 1) * ~zero

@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import numpy
+
 from ..backends import Array, namespace
 from .half import widen
 
@@ -11,7 +13,7 @@ def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
     """Sum `dy` over the axes that broadcasting added to, or stretched in, an input of `shape`."""
     if dy.shape == shape:
         return dy
-    if dy.size == math.prod(shape):
+    if dy.size == math.prod(shape):  # not for a Tensor, whose size is a method: it goes on to the sum
         return dy.reshape(shape)
     added = dy.ndim - len(shape)
     axes = (*range(added), *(added + i for i, n in enumerate(shape) if n == 1 and dy.shape[added + i] != 1))
@@ -26,11 +28,10 @@ def shape_of(x: Any) -> tuple[int, ...]:
 def stretch(x: Array, shape: tuple[int, ...]) -> Array:
     """Return `x` broadcast to `shape`, to be read only.
 
-    `broadcast_to` costs 2 µs however small the result; up to 32 kB a copy is cheaper.
+    NumPy's `broadcast_to` costs 2 µs however small the result; up to 32 kB a copy is cheaper.
     """
-    xp = namespace(x)
-    if math.prod(shape) > 8192:
-        return xp.broadcast_to(x, shape)
-    y = xp.empty(shape, x.dtype)
+    if math.prod(shape) > 8192 or type(x) is not numpy.ndarray:
+        return namespace(x).broadcast_to(x, shape)
+    y = numpy.empty(shape, x.dtype)
     y[...] = x
     return y

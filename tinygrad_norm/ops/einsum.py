@@ -19,6 +19,7 @@ from ..registry import Case, ErrorCase, register
 from .broadcast import stretch
 from .half import narrow, widen
 from .ieee import silent
+from .indexing import scatter_add
 from .operands import as_tensor, result_type
 from .reduction import sum
 from .shape import permute, squeeze
@@ -31,6 +32,8 @@ def contract(arrays: Sequence[Array], names: Sequence[Names], out: Names) -> Arr
 
     Equal names have equal sizes, and every name of `out` is in one of `names`.
     """
+    if type(arrays[0]) is Tensor:
+        return Einsum.apply(*arrays, names=tuple(names), out=out)
     y, y_names = arrays[0], names[0]
     for i in range(1, len(arrays)):
         keep = set(out).union(*names[i + 1 :])
@@ -84,21 +87,23 @@ class Einsum(Function):
 
 
 class Diagonal(Function):
-    """y = x where two axes have equal index, as one last axis · dx = dy there, 0 elsewhere"""
+    """y = x where two axes, dim1 < dim2, have equal index, as one last axis · dx = dy there, 0 elsewhere"""
 
     is_view = True
 
     def forward(self, x: Array, *, dim1: int, dim2: int) -> Array:
-        self.saved = x.shape, dim1, dim2
+        self.saved = dim1, dim2
         return x.diagonal(0, dim1, dim2)
 
     def backward(self, dy: Array) -> Gradients:
-        shape, dim1, dim2 = self.saved
-        xp = namespace(dy)
-        dx = xp.zeros(shape, dy.dtype)
-        i = xp.arange(shape[dim1])
-        xp.moveaxis(dx, (dim1, dim2), (-2, -1))[..., i, i] = dy
-        return dx
+        dim1, dim2 = self.saved
+        *others, n = dy.shape
+        # In memory, one element of the diagonal of n rows of n comes n + 1 after the other.
+        dx = narrow(scatter_add((*others, n * n), (Ellipsis, slice(None, None, n + 1)), dy), dy)
+        order = list(range(len(others)))
+        order.insert(dim1, -2)
+        order.insert(dim2, -1)
+        return namespace(dy).transpose(dx.reshape((*others, n, n)), order)
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:

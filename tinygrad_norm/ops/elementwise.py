@@ -131,7 +131,7 @@ class Sin(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
-        return dy * namespace(x).cos(x)
+        return dy * namespace(dy).cos(x)
 
 
 class Cos(Function):
@@ -143,7 +143,7 @@ class Cos(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
-        return -dy * namespace(x).sin(x)
+        return -dy * namespace(dy).sin(x)
 
 
 class Tanh(Function):

@@ -81,7 +81,7 @@ class Erf(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
-        return dy * namespace(x).exp(-(x * x)) * (2 / math.sqrt(math.pi))
+        return dy * namespace(dy).exp(-(x * x)) * (2 / math.sqrt(math.pi))
 
 
 def erf(input: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from ..backends import Array, asarray, namespace
 from ..registry import Case, ErrorCase, fixed, integers, register
 from .creation import ones, tensor, zeros
 from .dims import Shape, normalize_dim
-from .half import widen
+from .half import narrow, widen
 from .operands import as_tensor
 from .shape import expand, reshape
 
@@ -33,6 +33,8 @@ class Slice(Function):
 
     def backward(self, dy: Array) -> Gradients:
         shape, key = self.saved
+        if type(dy) is Tensor:
+            return scatter_add(shape, key if type(key) is tuple else (key,), dy)
         dx = namespace(dy).zeros(shape, dy.dtype)
         dx[key] = dy
         return dx
@@ -52,12 +54,26 @@ class Index(Function):
         return scatter_add(shape, key, dy)
 
 
+class Scatter(Function):
+    """y = 0, but y[key] += x for every occurrence · dx = dy[key]"""
+
+    def forward(self, x: Array, *, shape: Shape, key: tuple[Any, ...]) -> Array:
+        self.saved = (key,)
+        return narrow(scatter_add(shape, key, x), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        (key,) = self.saved
+        return dy[key]
+
+
 def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     """Return zeros of `shape` with `dy` added at `key`, once for every time an element is named.
 
     NumPy adds at flat positions several times faster than at a key of several parts. They are found
     by asking each axis for its coordinates at `key`.
     """
+    if type(dy) is Tensor:
+        return Scatter.apply(dy, shape=shape, key=key)
     xp = namespace(dy)
     dy = widen(dy)
     if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # names nothing twice

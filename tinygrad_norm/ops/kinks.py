@@ -24,7 +24,7 @@ class Abs(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
-        return dy * namespace(x).sign(x)
+        return dy * namespace(dy).sign(x)
 
 
 class Sign(Function):

@@ -55,7 +55,7 @@ class Norm(Function):
 
     def backward(self, dy: Array) -> Gradients:
         x, y, p, axes = self.saved
-        xp = namespace(x)
+        xp = namespace(dy)
         kept = kept_shape(x.shape, axes)
         y = widen(y).reshape(kept)
         if p == 2:

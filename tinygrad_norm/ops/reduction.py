@@ -20,8 +20,9 @@ from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_
 from .elementwise import sqrt
 from .half import is_half, narrow, widen
 from .ieee import silent
+from .masking import where
 from .operands import as_float_tensor, as_tensor
-from .shape import reshape
+from .shape import reshape, unsqueeze
 
 
 def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
@@ -110,6 +111,9 @@ class Prod(Function):
     @staticmethod
     def _others(x: Array) -> Array:
         """Return the product of all numbers of a row but one, for each."""
+        if type(x) is Tensor:
+            itself = Tensor(numpy.eye(x.shape[-1], dtype=bool))
+            return where(itself, 1, unsqueeze(x, -2)).prod(-1)
         xp = namespace(x)
         before, after = xp.ones_like(x), xp.ones_like(x)
         before[..., 1:] = x[..., :-1].cumprod(-1)
@@ -135,7 +139,7 @@ class LogSumExp(Function):
 
     def backward(self, dy: Array) -> Gradients:
         x, y, axes = self.saved
-        xp = namespace(x)
+        xp = namespace(dy)
         kept = kept_shape(x.shape, axes)
         share = xp.exp(widen(x) - xp.where(y == -math.inf, 0, y).reshape(kept))
         return dy.reshape(kept) * share

@@ -18,6 +18,7 @@ from ..registry import Case, ErrorCase, register
 from .dims import normalize_dim, with_numpy_names
 from .half import narrow, widen
 from .ieee import silent
+from .joining import flip
 from .operands import as_tensor
 from .reduction import sum
 
@@ -80,6 +81,8 @@ class Cumsum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved
+        if type(dy) is Tensor:
+            return flip(cumsum(flip(dy, dim), dim), dim)
         xp = namespace(dy)
         return xp.flip(running_sums(xp.flip(widen(dy), dim), dim), dim)
 
