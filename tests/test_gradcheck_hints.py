@@ -277,6 +277,12 @@ def test_transposed():
     assert "Jacobian is the transpose" in hint(running.apply, leaf(3, 4))
 
 
+def test_a_gradient_whose_square_overflows_is_still_told():
+    steep = function(lambda x: 1e200 * x, lambda dy, x, y: 2e200 * dy)
+    with pytest.raises(GradcheckError, match=r"relative error  0\.5"):
+        gradcheck(steep.apply, leaf(2, 3))
+
+
 # -- kinks
 
 

@@ -32,6 +32,7 @@ ALIKE = 1e-8  # relative errors up to which numbers are alike
 TINY = 1e-7  # the same for sums over a pool
 
 
+@numpy.errstate(all="ignore")  # squares of the largest gradients overflow: then there is nothing to say
 def hint(block: Block, wrong: numpy.ndarray, unsure: bool) -> str:
     """Return what is known about the cause of the wrong entries, or ""."""
     a, n = block.analytic, block.n
