@@ -16,7 +16,7 @@ from ..module import Module
 from ..ops import ones
 from ..ops.elementwise import logistic
 from ..registry import Case, ErrorCase, Input, fixed, positive, register, uniform
-from .loss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
+from .pairloss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
 from .reduction import REDUCTIONS, check_reduction
 from .sigmoids import log1p_exp
 

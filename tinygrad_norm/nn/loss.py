@@ -14,104 +14,26 @@ that of huber, as in PyTorch, still over the number of entries. The mean over no
 
 from typing import Any
 
-from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..module import Module
-from ..normalization.checks import check_input
 from ..ops import ones
 from ..ops.arguments import as_number
-from ..ops.half import narrow, widen
-from ..ops.ieee import silent
+from ..ops.half import widen
 from ..registry import Case, ErrorCase, distinct, positive, register
-from .reduction import REDUCTIONS, check_reduction, reduce_losses, spread_gradient
-
-
-class PointwiseLossFunction(Function):
-    """y = value(x, t), reduced · dx = dy·∂value/∂x, dt = dy·∂value/∂t
-
-    A subclass says `value` and `slopes` on arrays of float32 or float64; both run without warnings.
-    """
-
-    def value(self, x: Array, t: Array, *args: Any, **options: Any) -> Array:
-        """Return the losses, of the shape of x and t; every loss defines its own."""
-        raise NotImplementedError(f"{type(self).__name__} must define value")
-
-    def slopes(self, x: Array, t: Array, *args: Any, **options: Any) -> tuple[Array, Array]:
-        """Return ∂value/∂x and ∂value/∂t; every loss defines its own."""
-        raise NotImplementedError(f"{type(self).__name__} must define slopes")
-
-    def forward(
-        self, x: Array, t: Array, *, reduction: str, divisor: Array | None = None, **options: Any
-    ) -> Array:
-        if divisor is None:
-            divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
-        self.saved = x, t, reduction, divisor, options
-        losses = silent.run(self.value, widen(x), widen(t), **options)
-        return narrow(silent.run(reduce_losses, losses, reduction, divisor), x)
-
-    def backward(self, dy: Array) -> Gradients:
-        return silent.run(self._chain, dy, *(self.saved or ()))
-
-    def _chain(
-        self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]
-    ) -> Gradients:
-        dlosses = spread_gradient(widen(dy), reduction, x.shape, divisor)
-        dx, dt = self.slopes(widen(x), widen(t), **options)
-        return dlosses * dx if self.needs[0] else None, dlosses * dt if self.needs[1] else None
-
-
-def check_pair(input: Tensor, target: Tensor, name: str) -> None:
-    """Refuse anything but two floating-point tensors of one shape.
-
-    PyTorch broadcasts: (N, 1) against (N,) would then compare every sample with every other.
-    """
-    check_input(input, name)
-    check_input(target, f"{name} as its target")
-    if input.array.shape != target.array.shape:
-        raise ValueError(
-            f"{name} takes input and target of one shape, got {input.shape} and {target.shape}: "
-            "reshape or broadcast one of them first"
-        )
-
-
-def constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
-    """Return a copy of a constant that broadcasts to the input: no later change of it can reach backward."""
-    if weight is None:
-        return None
-    if weight.requires_grad:
-        raise ValueError(f"{name} is a constant: pass {name}.detach()")
-    ndim = input.ndim - weight.ndim
-    if ndim < 0 or any(n not in (1, m) for n, m in zip(weight.shape, input.shape[ndim:], strict=True)):
-        raise ValueError(f"{name} of shape {weight.shape} does not broadcast to the input's {input.shape}")
-    return weight.array.astype(input.dtype)
-
-
-def weigh(losses: Array, weight: Array | None) -> Array:
-    """Return losses, or their slopes, times a weight where there is one."""
-    return losses if weight is None else losses * weight
+from .pairloss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
+from .reduction import REDUCTIONS, check_reduction
 
 
 def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | None, Array | None]:
     """Return the weights of single losses and their sum, which a mean is divided by, or 1 where that is 0."""
     if weight is None:
         return None, None
-    if weight.shape != input.shape:
+    if isinstance(weight, Tensor) and weight.shape != input.shape:
         raise ValueError(f"weight of {name} has the input's shape {input.shape}, got {weight.shape}")
     array = constant(weight, "weight", input)
     total = widen(array).sum()
     return array, total + (total == 0)
-
-
-def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Reduce losses by primitives: what the composed forms share."""
-    if reduction == "none":
-        return losses
-    total = losses.sum()
-    divisor = {"sum": 1, "mean": losses.numel(), "batchmean": losses.shape[0] if losses.ndim else 1}[
-        reduction
-    ]
-    return total / max(divisor, 1)
 
 
 def _weighed(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -147,7 +69,7 @@ def mse_loss(
     Args:
         input: any shape.
         target: of the same shape.
-        reduction: "none", "sum", or "mean": Σ weight·loss/Σ weight, 0 where that is 0.
+        reduction: "none", "sum", or "mean": Σ weight·loss/Σ weight, 0 where all weights are 0.
         weight: of the same shape; multiplies the losses. A constant.
 
     Raises:
@@ -339,17 +261,6 @@ class SmoothL1Loss(Module):
         return smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-def pair_errors(function: Any) -> tuple[ErrorCase, ...]:
-    """Return the calls that every loss of a pair refuses."""
-    name = function.__name__
-    return (
-        ErrorCase(lambda: function(ones(4, 1), ones(4)), ValueError, f"{name} takes input and target of one"),
-        ErrorCase(lambda: function(ones(4), ones(4, dtype=int)), TypeError, "target takes a floating-point"),
-        ErrorCase(lambda: function(ones(4), [1.0] * 4), TypeError, "target takes a Tensor"),
-        ErrorCase(lambda: function(ones(4), ones(4), reduction="avg"), ValueError, "'none', 'mean', 'sum'"),
-    )
-
-
 def _register(
     function: Any,
     composed: Any,
@@ -363,6 +274,9 @@ def _register(
         errors = (
             *errors,
             ErrorCase(lambda: function(ones(4), ones(4), weight=ones(1)), ValueError, "weight of"),
+            ErrorCase(
+                lambda: function(ones(4), ones(4), weight=[1.0] * 4), TypeError, "weight must be a Tensor"
+            ),
             ErrorCase(
                 lambda: function(ones(4), ones(4), weight=ones(4, requires_grad=True)), ValueError, "constant"
             ),
