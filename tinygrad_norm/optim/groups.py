@@ -14,13 +14,8 @@ from ..ops.arguments import as_number
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors, or dicts with "params" (tensors) and the options of that group."""
 
-_SCHEDULED = (
-    "initial_lr",
-    "max_lr",
-    "min_lr",
-    "base_momentum",
-    "max_momentum",
-)  # by a learning rate schedule
+_SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
+"""What learning rate schedules keep in a group beside its options."""
 
 
 def as_groups(params: Any) -> list[dict[str, Any]]:
