@@ -273,6 +273,8 @@ def test_transposed():
     assert "over the last two axes" in hint(
         function(lambda x: x * 2, lambda dy, x, y: 2 * dy.T).apply, leaf(3, 3)
     )
+    folded = function(lambda x: x.reshape(3, 3), lambda dy, x, y: dy.T.reshape(9))
+    assert "for a dy transposed" in hint(folded.apply, leaf(9))
     running = function(lambda x: x.cumsum(1), lambda dy, x, y: dy.cumsum(1))
     assert "Jacobian is the transpose" in hint(running.apply, leaf(3, 4))
 
