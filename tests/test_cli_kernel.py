@@ -117,7 +117,7 @@ def test_an_op_without_a_kernel():
     result = kernel("exp")
     assert result.exit_code == 0
     assert "exp has no CUDA kernel of its own" in result.output
-    assert "These ops have one: layer_norm, rms_norm," in result.output
+    assert "These ops have one: add_layer_norm, add_rms_norm, batch_norm," in result.output
 
 
 def test_an_unknown_op_and_an_unknown_case():

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import sys
@@ -67,7 +66,7 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, optimizer):
 
     def stop_in_the_middle_of_epoch_2(run):
         if run.progress.epoch == 1 and run.progress.step == 7:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):
         Run(config, tmp_path / "parts").train(on_step=stop_in_the_middle_of_epoch_2)
@@ -82,7 +81,7 @@ def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monk
     def step(self, *batch):
         original(self, *batch)
         if self.progress.epoch == 1 and self.progress.step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Run, "_step", step)
     result = invoke("digits", "--epochs", 3, "--out", tmp_path / "run")
@@ -97,7 +96,7 @@ def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monk
 
 
 def interrupt(*ignored, **options):
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 def interrupted(out, epochs=2):

@@ -1,7 +1,6 @@
 """`tinygrad-norm train text`: bits per character, the sample, resuming, and files that are no text."""
 
 import math
-import os
 import signal
 
 import numpy as np
@@ -62,7 +61,7 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, file):
 
     def stop_in_the_middle_of_epoch_2(run):
         if run.progress.epoch == 1 and run.progress.step == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):
         Run(config, tmp_path / "parts").train(on_step=stop_in_the_middle_of_epoch_2)

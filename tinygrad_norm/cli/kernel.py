@@ -79,7 +79,7 @@ def kernel(
 
 
 def _having_kernels() -> list[str]:
-    forwards = {name: KERNELS.get(f"{name}_forward") for name in REGISTRY}
+    forwards = {name: KERNELS.get(f"{name}_forward") for name in sorted(REGISTRY)}
     return [name for name, forward in forwards.items() if forward is not None and "cuda" in forward.versions]
 
 
