@@ -169,3 +169,39 @@ def test_data_is_replaced_by_a_view_of_itself():
     assert x.tolist() == [[1, 3], [2, 4]]
     x.data = x.data[::-1]
     assert x.tolist() == [[2, 4], [1, 3]]
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_saved_arrays_that_are_no_tuple_are_refused_where_a_write_may_follow(shape):
+    class Exp(Function):
+        def forward(self, x):
+            self.saved = np.exp(x)
+            return self.saved
+
+        def backward(self, dy):
+            return dy * self.saved
+
+    y = Exp.apply(tn.Tensor(np.ones(shape), requires_grad=True))
+    with pytest.raises(
+        TypeError, match=r"Exp.forward set self.saved to a \w+, not a tuple: self.saved = \(x,\)"
+    ):
+        _ = y.data
+
+
+def test_a_parameter_shares_its_memory_with_the_tensor_it_was_made_of():
+    a = tn.Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    y = (a * a).sum()
+    parameter = tn.nn.Parameter(a)
+    with tn.no_grad():
+        parameter.copy_(np.array([3.0, 4.0]))
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_none_among_the_outputs_is_refused_by_name():
+    class Two(Function):
+        def forward(self, x):
+            return x * 2, None
+
+    with pytest.raises(TypeError, match=r"Two.forward returned a NoneType"):
+        Two.apply(tn.Tensor(np.ones(2), requires_grad=True))

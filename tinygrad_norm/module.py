@@ -20,6 +20,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data.array if isinstance(data, Tensor) else data, requires_grad)
+        if isinstance(data, Tensor):
+            self.memory = data._shared_memory()
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

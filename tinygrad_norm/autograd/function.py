@@ -98,17 +98,18 @@ class Function:
         self.outputs = []
         outs = []
         for index, y in enumerate(ys):
-            if index in self.constants or y.dtype.kind != "f":
+            out = Tensor._wrap(y, self, index)
+            if index in self.constants or out.array.dtype.kind != "f":
                 self.outputs.append(None)
-                outs.append(Tensor._wrap(y))
+                outs.append(Tensor._wrap(out.array))
                 continue
-            self.outputs.append((y.shape, y.dtype))
-            outs.append(Tensor._wrap(y, self, index))
+            self.outputs.append((out.shape, out.dtype))
+            outs.append(out)
         return tuple(outs)
 
     def guard_output(self, out: Tensor) -> None:
         """Remember the memory of an output that backward needs, now that somebody may write to it."""
-        if any(_same_memory(array, out.array) for array in (() if self.saved is None else self.saved)):
+        if any(_same_memory(array, out.array) for array in self._saved()):
             self.saved_outputs = (*self.saved_outputs, out._shared_memory())
 
     def run_backward(self, dys: list[Array | None], retain: bool) -> tuple[Array | None, ...]:
@@ -139,7 +140,7 @@ class Function:
         """Raise where an array that backward needs was changed in place after the call."""
         for i, x in enumerate(self.inputs):
             changed = isinstance(x, Tensor) and x.memory is not None and x.memory.written > self.birth
-            if changed and any(_same_memory(array, x.array) for array in self.saved):
+            if changed and any(_same_memory(array, x.array) for array in self._saved()):
                 raise RuntimeError(
                     f"input {i} of {self.name} (shape {x.shape}) was changed in place after it was saved "
                     "for backward: the gradient would be wrong. Change a copy, or run backward first"
@@ -150,6 +151,15 @@ class Function:
                     f"the output of {self.name} was changed in place, but its backward needs it: "
                     "change a copy, or run backward first"
                 )
+
+    def _saved(self) -> tuple[Any, ...]:
+        """Return what forward saved, nothing once it is freed. What is no tuple hides its arrays: refused."""
+        if self.saved is not None and type(self.saved) is not tuple:
+            raise TypeError(
+                f"{self.name}.forward set self.saved to a {type(self.saved).__name__}, not a tuple: "
+                "self.saved = (x,), with the comma"
+            )
+        return self.saved or ()
 
     def room(self, i: int) -> Array | None:
         """Return an array that the gradient of input i may be written to, where an optimizer keeps one."""

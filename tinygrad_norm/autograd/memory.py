@@ -10,6 +10,7 @@ it. Who never asks for the raw array pays nothing.
 import itertools
 import weakref
 import zlib
+from typing import Any
 
 import numpy
 
@@ -78,6 +79,14 @@ class Memory:
 def is_exposed(view: Array, array: Array) -> bool:
     """Say whether `view` is `array` as `expose` handed it out: all of it, in its order."""
     return isinstance(view, numpy.ndarray) and isinstance(view.base, memoryview) and view.base.obj is array
+
+
+def owner(array: Array) -> Array:
+    """Return the array that owns the memory of `array`, also where that was handed out by `expose`."""
+    found: Any = array
+    while (base := getattr(found, "base", None)) is not None:
+        found = base.obj if isinstance(base, memoryview) else base
+    return found
 
 
 class _Exposed:

@@ -15,6 +15,7 @@ import numpy
 
 from ..autograd.function import Function
 from ..autograd.graph import reachable
+from ..autograd.memory import owner
 from ..autograd.tensor import Tensor
 from ..registry import REGISTRY
 from .timing import best_times
@@ -114,12 +115,12 @@ def kept_bytes(y: Tensor) -> int:
     """Return the bytes of all arrays that the graph of `y` keeps for backward, each once, without leaves."""
     nodes = reachable([y.creator]) if y.creator is not None else []
     leaves = {
-        id(_owner(x.array))
+        id(owner(x.array))
         for node in nodes
         for x in node.inputs
         if isinstance(x, Tensor) and x.creator is None
     }
-    kept = {id(owner): owner.nbytes for node in nodes for owner in map(_owner, _saved_arrays(node))}
+    kept = {id(array): array.nbytes for node in nodes for array in map(owner, _saved_arrays(node))}
     return sum(nbytes for key, nbytes in kept.items() if key not in leaves)
 
 
@@ -133,7 +134,3 @@ def _saved_arrays(node: Function) -> Iterator[numpy.ndarray]:
             waiting.extend(entry.values())
         elif isinstance(entry, tuple | list):
             waiting.extend(entry)
-
-
-def _owner(array: numpy.ndarray) -> numpy.ndarray:
-    return array.base if isinstance(array.base, numpy.ndarray) else array

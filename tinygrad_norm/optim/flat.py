@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy
 
+from ..autograd.memory import owner
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, namespace, to_device
 
@@ -227,23 +228,15 @@ def refuse_shared_memory(parameters: Sequence[Tensor], among: Sequence[Tensor]) 
     """Refuse a parameter whose memory another one uses too: in places of their own they would drift apart."""
     owners: dict[int, list[Tensor]] = {}
     for other in among:
-        owners.setdefault(_owner(other.array), []).append(other)
+        owners.setdefault(id(owner(other.array)), []).append(other)
     for parameter in parameters:
         array = parameter.array
-        for other in owners[_owner(array)]:
+        for other in owners[id(owner(array))]:
             if other is not parameter and namespace(array).may_share_memory(array, other.array):
                 raise ValueError(
                     f"parameters of shapes {other.shape} and {parameter.shape} share memory: to train them "
                     "as one, assign the same Parameter to both modules; to train both, copy the data of one"
                 )
-
-
-def _owner(array: Array) -> int:
-    """Identify the array that owns the memory; a view handed out by `.data` knows it through a memoryview."""
-    owner: Any = array
-    while (base := getattr(owner, "base", None)) is not None:
-        owner = base.obj if isinstance(base, memoryview) else base
-    return id(owner)
 
 
 def _kind(array: Array) -> tuple[type, numpy.dtype, tuple[int, ...]]:
