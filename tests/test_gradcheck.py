@@ -9,8 +9,9 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
+from tinygrad_norm.autograd.errors import GradcheckError
 from tinygrad_norm.autograd.finite_differences import above_rounding, derivative, with_bend
-from tinygrad_norm.autograd.gradcheck import GradcheckError, gradcheck, jacobians
+from tinygrad_norm.autograd.gradcheck import gradcheck, jacobians
 
 F = tn.nn.functional
 

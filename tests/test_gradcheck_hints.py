@@ -6,7 +6,8 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
-from tinygrad_norm.autograd.gradcheck import GradcheckError, gradcheck, jacobians
+from tinygrad_norm.autograd.errors import GradcheckError
+from tinygrad_norm.autograd.gradcheck import gradcheck, jacobians
 
 F = tn.nn.functional
 

@@ -10,7 +10,8 @@ import pytest
 
 from tinygrad_norm import Tensor, grad
 from tinygrad_norm.autograd import Function
-from tinygrad_norm.autograd.gradcheck import GradcheckError, gradcheck
+from tinygrad_norm.autograd.errors import GradcheckError
+from tinygrad_norm.autograd.gradcheck import gradcheck
 from tinygrad_norm.ops.broadcast import unbroadcast
 
 

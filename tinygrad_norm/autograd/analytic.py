@@ -12,14 +12,12 @@ from typing import Any, NamedTuple
 import numpy
 
 from ..backends import backend_of, to_numpy
+from .errors import GradcheckError
 from .function import Function
 from .graph import grad, reachable
+from .likeness import same
 from .probes import Key, Probes, label
 from .tensor import Tensor
-
-
-class GradcheckError(RuntimeError):
-    """A backward that is not the derivative of its forward; the message says where and by how much."""
 
 
 class Analytic(NamedTuple):
@@ -60,13 +58,6 @@ def analytic(
                 "backward must not change what forward saved, nor draw random numbers"
             )
     return {i: Analytic(first[i], mixed[i][0], weights) for i in xs}
-
-
-def same(a: numpy.ndarray, b: numpy.ndarray, tolerance: float) -> bool:
-    """Say whether two arrays are the same, NaN in the same places, up to an absolute tolerance."""
-    if tolerance == 0 or a.dtype.kind not in "f" or a.shape != b.shape:
-        return numpy.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    return numpy.allclose(a, b, rtol=0.0, atol=tolerance, equal_nan=True)
 
 
 def _backward(y: Tensor, dys: Any, xs: dict[Key, Tensor], us: dict[Key, Probes]) -> dict[Key, numpy.ndarray]:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy
 
 from ..backends import backend_of, to_numpy
-from .analytic import GradcheckError, analytic, same
+from .analytic import analytic
+from .errors import GradcheckError
 from .finite_differences import Derivative, above_rounding, derivative, with_bend
 from .grad_mode import enable_grad
 from .jacobian import Block, WrongEntry
+from .likeness import same
 from .probes import Key, Probes, label
 from .tensor import Tensor
 
