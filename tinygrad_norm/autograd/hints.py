@@ -1,35 +1,19 @@
 """Hints: what the difference between the two Jacobians says about the mistake in a backward.
 
-Every hint is measured, and given only where every entry bears it out. For a normalization, along the
-axes of a pool of n entries,
-
-    numeric    n_i = r·(g_i - mean(g) - x̂_i·mean(g·x̂))       Σ n = 0  and  Σ n·x̂ = 0 (nearly: eps)
-               straight  through the mean  through the variance
-
-The two sums are 0 because shifting x and scaling x change nothing. Where the numeric gradient has them,
-and analytic - numeric is a constant, a multiple of x̂, or a sum of both, the mistake is in those paths.
-The dy of one output entry is 0 at all others: there no straight path is, and how much of the other two the
-analytic gradient has can be read off.
+Every hint is measured, and given only where every entry bears it out.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy
 
-from .probes import Index
+from .likeness import ALIKE, alike, count_name
+from .normalization_hints import row_factors, wrong_paths
 
 if TYPE_CHECKING:
     from .jacobian import Block
-
-ALIKE = 1e-8  # relative errors up to which numbers are alike
-TINY = 1e-7  # the same for sums over a pool
 
 
 @numpy.errstate(all="ignore")  # squares of the largest gradients overflow: then there is nothing to say
@@ -45,17 +29,17 @@ def hint(block: Block, wrong: numpy.ndarray, unsure: bool) -> str:
         return "finite differences are unsure here: a kink, a jump or noise near this input?"
     if not a.any():
         return "the analytic gradient is 0 everywhere: was the input detached, or its gradient left out?"
-    if _alike(block, a, -n):
+    if alike(block, a, -n):
         return "the sign is flipped"
     factor = float((a * n).sum() / max((n * n).sum(), numpy.finfo(float).tiny))
-    if factor != 0 and wrong.sum() > 1 and _alike(block, a, factor * n):
+    if factor != 0 and wrong.sum() > 1 and alike(block, a, factor * n):
         sizes = {*block.input_shape, *block.output_shape, n.shape[0], n.shape[1], n.shape[0] // n.shape[1]}
-        name = _count(factor, {size for size in sizes if size > 3})
+        name = count_name(factor, {size for size in sizes if size > 3})
         such = f", such as {name}?" if name else "?"
         return f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few{such}"
     if block.fast_mode:
         return ""
-    looks = (_transposed, _same_for_every_output, _one_of_a_broadcast, _paths, _factors, _misplaced)
+    looks = (_transposed, _same_for_every_output, _one_of_a_broadcast, wrong_paths, row_factors, _misplaced)
     return next(filter(None, (look(block) for look in looks)), "")
 
 
@@ -94,36 +78,19 @@ def nonlinear_hint(block: Block) -> str:
     return "dy must enter every term of a backward once, as a factor"
 
 
-def _alike(block: Block, a: numpy.ndarray, b: numpy.ndarray) -> bool:
-    return bool((abs(a - b) <= ALIKE * block.largest).all())
-
-
-def _count(factor: float, sizes: set[int]) -> str:
-    """Return how a factor is made from one of the sizes: n, 1/n, n/(n - 1), (n - 1)/n, or ""."""
-    for n in sorted(sizes):
-        ways = {"n": n, "1/n": 1 / n, "n/(n - 1)": n / (n - 1), "(n - 1)/n": (n - 1) / n}
-        for name, value in ways.items():
-            if abs(factor - value) <= TINY * value:
-                return f"{name} for n = {n}"
-    return ""
-
-
-# -- what any Jacobian shows
-
-
 def _transposed(block: Block) -> str:
     a, n = block.analytic, block.n
     shape = block.input_shape
     if len(shape) > 1 and shape[-1] == shape[-2]:
         turned = n.reshape(-1, *shape).swapaxes(-1, -2).reshape(n.shape)
-        if _alike(block, a, turned):
+        if alike(block, a, turned):
             return "the analytic gradient is the transpose of the numeric one over the last two axes"
     shape = block.output_shape
     if len(shape) > 1 and shape[-1] == shape[-2]:
         turned = n.reshape(*shape, -1).swapaxes(-2, -3).reshape(n.shape)
-        if _alike(block, a, turned):
+        if alike(block, a, turned):
             return "the analytic gradient is the numeric one for a dy transposed over its last two axes"
-    if n.shape[0] == n.shape[1] and _alike(block, a, n.T):
+    if n.shape[0] == n.shape[1] and alike(block, a, n.T):
         return (
             "the analytic Jacobian is the transpose of the numeric one: is a factor of a product, "
             "such as w in dy @ w.T, transposed once too many or too few?"
@@ -133,7 +100,7 @@ def _transposed(block: Block) -> str:
 
 def _same_for_every_output(block: Block) -> str:
     a = block.analytic
-    if len(a) > 1 and _alike(block, a, numpy.broadcast_to(a[:1], a.shape)):
+    if len(a) > 1 and alike(block, a, numpy.broadcast_to(a[:1], a.shape)):
         return (
             "the analytic gradient is the same for every output entry: is dy summed or averaged before use?"
         )
@@ -147,7 +114,7 @@ def _one_of_a_broadcast(block: Block) -> str:
     if len(padded) != len(outer) or any(i not in (1, o) for i, o in zip(padded, outer, strict=True)):
         return ""
     counts = numpy.asarray(block.analytic.any(axis=1))
-    if not _alike(block, block.analytic, numpy.where(counts[:, None], block.n, 0.0)):
+    if not alike(block, block.analytic, numpy.where(counts[:, None], block.n, 0.0)):
         return ""
     for axis, (i, o) in enumerate(zip(padded, outer, strict=True)):
         if i == 1 and o > 1:
@@ -168,180 +135,4 @@ def _misplaced(block: Block) -> str:
             "for every output entry the analytic gradient has the right numbers, at wrong places: "
             "a wrong axis, index or order?"
         )
-    return ""
-
-
-# -- what the Jacobian of a normalization shows
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Axes of an input along which entries may share a statistic; `shape` may split axis 1 into groups."""
-
-    shape: Index
-    axes: Index
-    groups: int
-
-    @property
-    def size(self) -> int:
-        return math.prod(self.shape[k] for k in self.axes)
-
-    def lines(self, rows: numpy.ndarray) -> numpy.ndarray:
-        """Return rows of input entries as lines, one for every row and every pool."""
-        cube = rows.reshape(-1, *self.shape)
-        ends = range(-len(self.axes), 0)
-        return numpy.moveaxis(cube, [k + 1 for k in self.axes], list(ends)).reshape(-1, self.size)
-
-    def __str__(self) -> str:
-        if self.groups == 1:
-            names = [str(k) for k in self.axes]
-        else:
-            names = [f"1 (in {self.groups} groups)" if k == 2 else str(k - (k > 2)) for k in self.axes]
-        return f"along axis {names[0]}" if len(names) == 1 else f"along axes {', '.join(names)}"
-
-
-def _pools(shape: Index) -> Iterator[_Pool]:
-    """Yield every choice of axes with at least 3 entries, and with axis 1 in groups."""
-    channels = shape[1] if len(shape) > 1 else 1
-    for groups in (1, *(g for g in range(2, channels) if channels % g == 0)):
-        view = shape if groups == 1 else (shape[0], groups, channels // groups, *shape[2:])
-        wide = [k for k, length in enumerate(view) if length > 1]
-        for count in range(1, len(wide) + 1):
-            for axes in itertools.combinations(wide, count):
-                pool = _Pool(view, axes, groups)
-                if pool.size >= 3 and (groups == 1 or (2 in axes and 1 not in axes)):
-                    yield pool
-
-
-class _Lines:
-    """Both gradients in lines of a pool, with what finite differences say of shifting and scaling x."""
-
-    def __init__(self, block: Block, pool: _Pool) -> None:
-        self.block, self.pool = block, pool
-        real = abs(block.n) > block.numeric.floor
-        self.n, self.a = pool.lines(numpy.where(real, block.n, 0.0)), pool.lines(block.analytic)
-        self.tiny = TINY * pool.lines(block.largest).max(1, keepdims=True)
-        self.shifts = bool((abs(self.n.sum(1, keepdims=True)) <= pool.size * self.tiny).all())
-        x = pool.lines(block.x)
-        x = x - x.mean(1, keepdims=True) if self.shifts else x
-        self.x = numpy.tile(x, (len(block.n), 1))  # centred where shifting changes nothing
-
-    @cached_property
-    def scales(self) -> bool:
-        """Whether scaling x changes nothing, up to an eps that is small beside the variance."""
-        along = abs((self.n * self.x).sum(1))
-        allowed = 0.01 * abs(self.n * self.x).sum(1) + self.tiny[:, 0] * abs(self.x).sum(1)
-        return bool((along <= allowed).all())
-
-    @cached_property
-    def moves(self) -> bool:
-        return bool((abs(self.n) > 100 * self.tiny).any())
-
-    def paths(self) -> tuple[bool, bool] | None:
-        """Say whether the mean's and the variance's path are wrong; None where more than these are."""
-        d, squares = self.a - self.n, (self.x * self.x).sum(1, keepdims=True)
-        mean = d.mean(1, keepdims=True) if self.shifts else numpy.zeros((len(d), 1))
-        slope = (d * self.x).sum(1, keepdims=True) / numpy.where(squares == 0, 1.0, squares)
-        slope = slope if self.scales else 0 * slope
-        if (abs(d - mean - slope * self.x) > self.tiny).any():
-            return None
-        in_mean = bool((abs(mean) > 100 * self.tiny).any())
-        in_slope = bool((abs(slope * self.x) > 100 * self.tiny).any())
-        return (in_mean, in_slope) if (in_mean or in_slope) else None
-
-    def shares(self) -> list[float | None]:
-        """Return how much of the path through the mean, and of the other, the analytic gradient has.
-
-        Read off the entries of a pool that dy itself does not reach; None where they do not tell.
-        """
-        unknown: list[float | None] = [None, None]
-        if self.block.input_shape != self.block.output_shape or self.pool.size < 3 + self.shifts:
-            return unknown
-        own = self.pool.lines(numpy.eye(len(self.block.n))) > 0
-        found = []
-        for line in numpy.flatnonzero(own.any(1)):
-            off = ~own[line]
-            basis = numpy.stack([numpy.full(off.sum(), float(self.shifts)), self.x[line, off]], axis=1)
-            both = numpy.stack([self.n[line, off], self.a[line, off]], axis=1)
-            weights = numpy.linalg.lstsq(basis, both, rcond=None)[0]
-            if (abs(both - basis @ weights) > self.tiny[line]).any():
-                return unknown
-            found.append(weights)
-        n, a = numpy.moveaxis(numpy.array(found), -1, 0)
-        shares = (n * a).sum(0) / numpy.maximum((n * n).sum(0), numpy.finfo(float).tiny)
-        constant = (abs(a - shares * n) <= 1e-5 * abs(n).max(0)).all(0) & n.any(0)
-        return [float(share) if sure else None for share, sure in zip(shares, constant, strict=True)]
-
-
-def _paths(block: Block) -> str:
-    """Say what is wrong with the paths through the statistics of a normalization."""
-    for pool in _pools(block.input_shape):
-        lines = _Lines(block, pool)
-        if not lines.moves or not (lines.shifts or lines.scales):
-            continue
-        wrong = lines.paths()
-        if wrong is None or (all(wrong) and pool.size < 4):
-            continue
-        of_mean, of_slope = (_share(share, pool.size) for share in lines.shares())
-        slope, x = ("variance", "x̂") if lines.shifts else ("mean square (the norm)", "x")
-        if wrong == (True, False):
-            found = f"the path through the mean {of_mean}", "is the same number at every entry"
-        elif wrong == (False, True):
-            found = f"the path through the {slope} {of_slope}", f"is a multiple of {x}"
-        else:
-            found = (
-                f"the path through the mean {of_mean}, the path through the variance {of_slope}",
-                "is a number plus a multiple of x̂",
-            )
-        return f"{found[0]}: {pool}, analytic - numeric {found[1]}"
-    return ""
-
-
-def _share(share: float | None, size: int) -> str:
-    if share is None:
-        return "is missing or wrong"
-    if abs(share) < 1e-5:
-        return "is missing"
-    if abs(share + 1) < 1e-5:
-        return "has the wrong sign"
-    name = _count(share, {size})
-    return f"is {share:.5g} × what it should be" + (f" ({name})" if name else "")
-
-
-def _factors(block: Block) -> str:
-    """Say where every output entry's gradient is off by a factor of its own, and on what that depends."""
-    a, n = block.analytic, block.n
-    squares = (n * n).sum(1)
-    factors = (a * n).sum(1) / numpy.where(squares == 0, 1.0, squares)
-    several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2
-    if not (several & (squares > 0)).all() or not _alike(block, a, factors[:, None] * n):
-        return ""
-    words = (
-        f"the gradient of every output entry is off by a factor of its own, from {factors.min():.7g} to "
-        f"{factors.max():.7g}"
-    )
-    statistic = _statistic(block, factors)
-    if statistic:
-        return f"{words}: {statistic}"
-    cube, close = factors.reshape(block.output_shape), 1e-7 * abs(factors).max()
-    axes = [str(k) for k in range(cube.ndim) if (numpy.ptp(cube, axis=k) > close).any()]
-    if len(axes) < sum(length > 1 for length in cube.shape):
-        words += f", which depends on its index along axis {' and '.join(axes)} alone"
-    return f"{words}: a factor too many or too few?"
-
-
-def _statistic(block: Block, factors: numpy.ndarray) -> str:
-    """Return which statistic of x the factors are, or are one over, or ""."""
-    if block.input_shape != block.output_shape or numpy.ptp(factors) < 0.01 * abs(factors).max():
-        return ""
-    for pool in _pools(block.input_shape):
-        x = block.x.reshape(pool.shape)
-        mean = x.mean(pool.axes, keepdims=True)
-        for name, centred in (("standard deviation", x - mean), ("root mean square", x)):
-            spread = numpy.sqrt((centred * centred).mean(pool.axes, keepdims=True))
-            spread = numpy.broadcast_to(spread, pool.shape).reshape(-1)
-            if (abs(factors - spread) <= 1e-3 * spread).all():
-                return f"the {name} of x {pool} (within 0.1 %); is a division by it missing?"
-            if (abs(factors * spread - 1) <= 1e-3).all():
-                return f"1 / the {name} of x {pool} (within 0.1 %); is there one division by it too many?"
     return ""
