@@ -124,27 +124,32 @@ def jacobians(
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
             # A power of two is added to most numbers without rounding.
             moving = _Moving(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
-            at = to_numpy(x.array).copy()
-
-            def compare(numeric: Derivative, i: Key = i, at: Any = at, reach: Any = reach) -> list[Block]:
-                stops = numpy.cumsum([len(vs[o]) for o in ys])[:-1]
-                parts = zip(*(numpy.split(matrix, stops) for matrix in numeric), strict=True)
-                return [
-                    Block(i, o, at, y.shape, found[o][i], Derivative(*part), bounds[o], reach, fast_mode)
-                    for (o, y), part in zip(ys.items(), parts, strict=True)
-                ]
-
-            numeric = moving.differentiate()
-            compared = compare(numeric)
-            doubtful = numpy.any(
-                [
-                    (block.relative_error > DOUBTFUL).any(0) | (block.relative_nonlinearity > DOUBTFUL)
-                    for block in compared
-                ],
-                axis=0,
-            )
-            blocks += compare(moving.looked_at(numeric, doubtful)) if doubtful.any() else compared
+            at, numeric = to_numpy(x.array).copy(), moving.differentiate()
+            compared = [
+                Block(i, o, at, y.shape, found[o][i], part, bounds[o], reach, fast_mode)
+                for (o, y), part in zip(ys.items(), _by_output(numeric, vs), strict=True)
+            ]
+            doubtful = _doubtful(compared)
+            if doubtful.any():
+                parts = _by_output(moving.looked_at(numeric, doubtful), vs)
+                compared = [replace(block, numeric=part) for block, part in zip(compared, parts, strict=True)]
+            blocks += compared
     return blocks
+
+
+def _by_output(numeric: Derivative, vs: dict[int, Probes]) -> list[Derivative]:
+    """Return the derivative of every output, from that of all of them, one below the other."""
+    stops = numpy.cumsum([len(v) for v in vs.values()])[:-1]
+    return [Derivative(*part) for part in zip(*(numpy.split(rows, stops) for rows in numeric), strict=True)]
+
+
+def _doubtful(blocks: Sequence[Block]) -> numpy.ndarray:
+    """Return at which entries of an input any of its Jacobians may be wrong."""
+    doubts = [
+        (block.relative_error > DOUBTFUL).any(0) | (block.relative_nonlinearity > DOUBTFUL)
+        for block in blocks
+    ]
+    return numpy.any(doubts, axis=0)
 
 
 def _differentiable(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[Key, Tensor]:
