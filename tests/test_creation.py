@@ -177,6 +177,7 @@ def test_random_like():
         ("a", TypeError, "a seed must be an int, got 'a'"),
         (1.5, TypeError, "a seed must be an int, got 1.5"),
         (None, TypeError, "a seed must be an int, got None"),
+        (True, TypeError, "a seed must be an int, got True"),
         (-1, ValueError, "a seed must be at least 0, got -1"),
     ],
 )

@@ -13,10 +13,10 @@ def manual_seed(seed: int) -> numpy.random.Generator:
     """Restart the stream from `seed` and return its generator.
 
     Raises:
-        TypeError: for anything but an int.
+        TypeError: for anything but an int; a bool is none.
         ValueError: for a negative one.
     """
-    if not isinstance(seed, int | numpy.integer):
+    if isinstance(seed, bool) or not isinstance(seed, int | numpy.integer):
         raise TypeError(f"a seed must be an int, got {seed!r}")
     if seed < 0:
         raise ValueError(f"a seed must be at least 0, got {seed}")
