@@ -154,6 +154,17 @@ def test_what_a_group_is_to_carry_besides_can_be_written_later():
     assert optimizer.state_dict()["param_groups"][0]["name"] == "all"
 
 
+def test_a_group_may_have_a_name():
+    p, q = parameters()
+    optimizer = optim.SGD([{"params": [p], "name": "body"}])
+    optimizer.add_param_group({"params": [q], "name": "head", "lr": 0.5})
+    assert [group["name"] for group in optimizer.param_groups] == ["body", "head"]
+    other = optim.SGD([{"params": [p]}, {"params": [q]}])
+    other.load_state_dict(optimizer.state_dict())
+    assert [(group["name"], group["lr"]) for group in other.param_groups] == [("body", 1e-3), ("head", 0.5)]
+    assert "name=head" in repr(other)
+
+
 def test_a_group_may_have_what_a_schedule_writes_into_one():
     optimizer = optim.Adam(parameters())
     optim.lr_scheduler.OneCycleLR(optimizer, 0.1, 10)

@@ -12,7 +12,7 @@ from ..names import unknown
 from ..ops.arguments import as_number
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
-"""Tensors, or dicts with "params" (tensors) and the options of that group."""
+"""Tensors, or dicts with "params" (tensors), the options of that group, and perhaps its "name"."""
 
 _SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
 """What learning rate schedules keep in a group beside its options."""
@@ -71,9 +71,9 @@ def as_parameters(params: Any) -> list[Tensor]:
 
 
 def check_names(group: Mapping[str, Any], options: Collection[str]) -> None:
-    """Refuse a group with something that is none of `options`."""
+    """Refuse a group with something that is none of `options`, besides its parameters and its name."""
     for name in group:
-        if name not in ("params", *options, *_SCHEDULED):
+        if name not in ("params", "name", *options, *_SCHEDULED):
             raise ValueError(unknown("option of a parameter group", name, options))
 
 

@@ -41,13 +41,14 @@ class Optimizer:
     """Base of every optimizer: `step()` moves the parameters by their gradients.
 
     Args:
-        params: tensors to optimize, or dicts with "params" and the options of that group.
+        params: tensors to optimize, or dicts with "params" and the options of that group. A "name" is
+            kept, saved and printed, and changes nothing.
         defaults: the options of groups that do not say otherwise.
 
     A parameter without a gradient, or frozen (`requires_grad=False`), is left alone by a step: it is
     not decayed, its moments and its count of updates stay. PyTorch looks at the gradient alone, and still
-    moves a parameter that was frozen while it had one. One given twice in a group counts once. What a group
-    is to carry beside its options can be written into `param_groups` later.
+    moves a parameter that was frozen while it had one. One given twice in a group counts once. What else a
+    group is to carry can be written into `param_groups` later.
 
     Raises:
         TypeError: for params that are no iterable of floating-point tensors or of dicts.
