@@ -6,6 +6,8 @@ import numpy
 
 from ..backends import DEVICES
 
+NO_DTYPE = (TypeError, ValueError, SyntaxError)  # what NumPy raises: for "5(" the second, for ",," the third
+
 
 def destination(
     targets: tuple[Any, ...], device: str | None, dtype: Any
@@ -29,7 +31,7 @@ def destination(
 def _is_dtype(name: str) -> bool:
     try:
         numpy.dtype(name)
-    except TypeError:
+    except NO_DTYPE:
         return False
     return True
 
@@ -46,7 +48,7 @@ def _as_device(device: Any) -> str:
 def _as_dtype(dtype: Any) -> numpy.dtype:
     try:
         return numpy.dtype(dtype)
-    except (TypeError, ValueError):
+    except NO_DTYPE:
         raise TypeError(
             f"to() takes a device ({', '.join(DEVICES)}) or a dtype such as tn.float32, got {dtype!r}"
         ) from None
