@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from gradients import leaf
 
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
@@ -10,10 +11,6 @@ from tinygrad_norm.autograd.errors import GradcheckError
 from tinygrad_norm.autograd.gradcheck import gradcheck, jacobians
 
 F = tn.nn.functional
-
-
-def leaf(*shape, seed=0):
-    return Tensor(np.random.default_rng(seed).normal(size=shape), requires_grad=True)
 
 
 def hint(func, *inputs, **options):
