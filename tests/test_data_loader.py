@@ -129,8 +129,16 @@ def test_options_that_are_no_integers_are_named(split, options):
         ((numpy.zeros((5, 2)), numpy.zeros(4)), ValueError, r"got shapes \(5, 2\), \(4,\)"),
         ((numpy.float32(3),), ValueError, r"got shapes \(\)"),
         ((numpy.zeros((0, 2)),), ValueError, "0 samples make no batch of 1$"),
+        ([(numpy.ones(2), 0)] * 3, TypeError, "got a tuple in the place of an array: from a list of samples"),
+        ([(numpy.ones(2), numpy.ones(2))] * 2, TypeError, "got a tuple in the place of an array"),
+        ([[numpy.ones(2), 0]] * 3, TypeError, "got a list in the place of an array"),
+        ((numpy.ones(2), None), TypeError, "got a NoneType in the place of an array"),
+        ((numpy.array(["a", "b"]),), TypeError, "arrays of numbers"),
     ],
-    ids=["array", "nothing", "lengths", "number", "empty"],
+    ids=[
+        *("array", "nothing", "lengths", "number", "empty"),
+        *("samples", "samples of one shape", "samples in lists", "none", "strings"),
+    ],
 )
 def test_what_is_no_dataset_is_refused(dataset, error, match):
     with pytest.raises(error, match=match):

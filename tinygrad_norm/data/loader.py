@@ -31,8 +31,8 @@ class DataLoader:
     `epoch` counts them from 0.
 
     Raises:
-        TypeError: where the dataset is neither a `Split` nor a tuple of arrays, and for a batch size or
-            seed that is no int.
+        TypeError: where the dataset is neither a `Split` nor a tuple of arrays (a list of samples is not),
+            and for a batch size or seed that is no int.
         ValueError: for arrays of different lengths, a batch size below 1, a negative seed, or
             where no batch would come out.
     """
@@ -52,7 +52,7 @@ class DataLoader:
                 "a DataLoader takes a Split or a tuple of arrays such as (images, labels), got "
                 f"{type(dataset).__name__}"
             )
-        self.arrays = tuple(numpy.asarray(array) for array in dataset)
+        self.arrays = tuple(_as_array(part) for part in dataset)
         if any(array.ndim == 0 for array in self.arrays) or len({len(array) for array in self.arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in self.arrays)
             raise ValueError(f"the arrays must have one first axis, the samples; got shapes {shapes}")
@@ -83,3 +83,19 @@ class DataLoader:
         for i in range(len(self)):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
             yield tuple(Tensor(array.take(rows, axis=0)) for array in self.arrays)
+
+
+def _as_array(part: Any) -> numpy.ndarray:
+    if not isinstance(part, tuple):  # a sample (x, y), not all of the x
+        try:
+            array = numpy.asarray(part)
+        except ValueError:  # of unequal lengths
+            pass
+        else:
+            if array.dtype.kind in "biuf":
+                return array
+    raise TypeError(
+        "a DataLoader takes a Split or a tuple of arrays of numbers such as (images, labels), got a "
+        f"{type(part).__name__} in the place of an array: from a list of samples (x, y), make an array of "
+        "all x and one of all y"
+    )
