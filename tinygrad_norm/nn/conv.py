@@ -264,7 +264,9 @@ def _conv(
     if weight.shape[0] % groups or x.shape[1] != C:
         raise ValueError(
             f"{name} with groups={groups} and a weight (out, in/groups, *kernel) of shape {weight.shape} "
-            f"takes x with {C} channels, and groups must divide {weight.shape[0]}: got shape {input.shape}"
+            f"takes x with {C} channels, and groups must divide {weight.shape[0]}: got shape {input.shape} "
+            f"as ({'' if single else 'N, '}C, {('L', 'H, W', 'D, H, W')[axes - 1]}): channels are axis "
+            f"{0 if single else 1}"
         )
     check_vector(bias, "bias", weight.shape[:1])
     windows = conv_windows(weight.shape[2:], stride, padding, dilation)
@@ -388,6 +390,14 @@ register(
     ),
     errors=(
         ErrorCase(lambda: conv2d(_ones(1, 3, 4, 4), _ones(2, 2, 3, 3)), ValueError, "with 2 channels"),
+        ErrorCase(
+            lambda: conv2d(_ones(1, 8, 8, 3), _ones(2, 3, 3, 3)),
+            ValueError,
+            "got shape (1, 8, 8, 3) as (N, C, H, W): channels are axis 1",
+        ),
+        ErrorCase(
+            lambda: conv2d(_ones(8, 8, 3), _ones(2, 3, 3, 3)), ValueError, "as (C, H, W): channels are axis 0"
+        ),
         ErrorCase(lambda: conv2d(_ones(1, 4, 4, 4), _ones(3, 2, 3, 3), groups=2), ValueError, "divide 3"),
         ErrorCase(lambda: conv2d(_ones(1, 2, 2, 4), _ones(3, 2, 3, 3)), ValueError, "more than the input"),
         ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3)), ValueError, "4 axes"),
