@@ -7,6 +7,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.registry import REGISTRY
 
 NORMS = {
     "BatchNorm1d": (lambda: nn.BatchNorm1d(6), (8, 6)),
@@ -413,3 +414,12 @@ def test_a_momentum_that_is_no_number_is_named():
         F.batch_norm(tn.ones(2, 3), tn.zeros(3), tn.ones(3), training=True, momentum="a")
     with pytest.raises(TypeError, match="momentum must be a number, got 'a'"):
         F.instance_norm(tn.ones(2, 3, 4), tn.zeros(3), tn.ones(3), momentum="a")
+
+
+@pytest.mark.parametrize("name", ["layer_norm", "rms_norm", "add_layer_norm", "add_rms_norm"])
+def test_the_composed_form_takes_an_int_as_its_twin_does(name):
+    op, x = REGISTRY[name], tn.tensor(np.arange(12.0).reshape(3, 4))
+    inputs = (x, x) if name.startswith("add") else (x,)
+    y, z = op.function(*inputs, 4), op.composed(*inputs, 4)
+    for a, b in zip(*(out if isinstance(out, tuple) else (out,) for out in (y, z)), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)

@@ -48,7 +48,7 @@ _kernels = CudaSource(__file__, "moments.cuh")
 def add_layer_norm_composed(
     input: Tensor,
     residual: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
@@ -61,7 +61,7 @@ def add_layer_norm_composed(
 def add_rms_norm_composed(
     input: Tensor,
     residual: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> tuple[Tensor, Tensor]:

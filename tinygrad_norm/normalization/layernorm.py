@@ -49,13 +49,13 @@ _kernels = CudaSource(__file__, "moments.cuh")
 
 def layer_norm_composed(
     input: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
     """Layer normalization from primitives: autograd finds the gradient."""
-    axes = tuple(range(-len(normalized_shape), 0))
+    axes = tuple(range(-len(as_shape(normalized_shape)), 0))
     centered = input - input.mean(axes, keepdim=True)
     y = centered * ((centered * centered).mean(axes, keepdim=True) + eps) ** -0.5
     y = y if weight is None else y * weight

@@ -46,11 +46,14 @@ _kernels = CudaSource(__file__, "moments.cuh")
 
 
 def rms_norm_composed(
-    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
 ) -> Tensor:
     """RMS normalization from primitives: autograd finds the gradient."""
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
-    axes = tuple(range(-len(normalized_shape), 0))
+    axes = tuple(range(-len(as_shape(normalized_shape)), 0))
     y = input * ((input * input).mean(axes, keepdim=True) + eps) ** -0.5
     return y if weight is None else y * weight
 
