@@ -53,6 +53,7 @@ def draw(curves, lr, path):
     for name, losses in curves.items():
         axes.plot(range(1, len(losses) + 1), losses, marker=".", label=name)
     axes.set(xlabel="epoch", ylabel="training loss (nats)", title=f"6-layer MLP, SGD, learning rate {lr}")
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(alpha=0.3)
     axes.legend()
     with replacing(path) as temporary:

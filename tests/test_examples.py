@@ -30,6 +30,16 @@ def test_batch_norm_learns_at_a_learning_rate_where_nothing_else_does(tmp_path, 
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_epochs_of_learning_curves_are_integers(tmp_path, monkeypatch, epochs):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "savefig", lambda self, path: (drawn.append(self), path.write_bytes(b"")))
+    load("high_learning_rate").draw({"with": [0.5] * epochs}, 1.0, tmp_path / "curves.png")
+    (axes,) = drawn[0].axes
+    assert all(tick.is_integer() for tick in axes.get_xticks().tolist())
+
+
 def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     if shutil.which("g++") is None:
         pytest.skip("the emulator needs g++: apt install g++")

@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.cli import app
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
+from tinygrad_norm.training.curves import save_curves
 from tinygrad_norm.training.stopping import stop_after_step
+from tinygrad_norm.training.task import Cost
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
@@ -57,6 +59,19 @@ def test_writes_metrics_curves_weights_and_config(tmp_path):
     assert weights(tmp_path / "run")["2.running_mean"].shape == (128,)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["norm"] == "batch"
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_the_epochs_of_the_curves_are_integers(tmp_path, monkeypatch, epochs):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "savefig", lambda self, path: (drawn.append(self), path.write_bytes(b"")))
+    names = (f"{part}_{name}" for part in ("train", "validation") for name in ("loss", "accuracy"))
+    figures = dict.fromkeys(names, 0.5)
+    history = [{"epoch": i + 1, **figures} for i in range(epochs)]
+    assert save_curves(tmp_path / "curves.png", history, Cost("loss", "loss (nats)", 1.0), "title")
+    for axes in drawn[0].axes:
+        assert all(tick.is_integer() for tick in axes.get_xticks().tolist())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -29,7 +29,7 @@ def save_curves(path: Path, history: Sequence[dict[str, float]], cost: Cost, tit
             axes.plot(epochs, values, color=colour, label=label, marker="." if len(epochs) < 40 else None)
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
     with replacing(path) as temporary:
