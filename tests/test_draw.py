@@ -145,6 +145,27 @@ def test_a_function_whose_docstring_is_prose_shows_its_name():
     assert "<B>Child</B>" in tn.draw(Child.apply(x)).dot
 
 
+@pytest.mark.parametrize(
+    ("compute", "shown"),
+    [
+        (lambda x: x.sum(0), ["y = Σ x over axes", "axes = (0,)"]),
+        (lambda x: x.mean((0, -1)), ["y = Σ x / n over axes", "axes = (0, 2)"]),
+        (lambda x: x.var((1, 2), correction=0), ["over axes", "correction = 0, axes = (1, 2)"]),
+        (lambda x: x.prod(-1), ["y = Π x along dim", "dim = 2"]),
+        (lambda x: x.logsumexp((0, 1)), ["y = log Σ exp(x) over axes", "axes = (0, 1)"]),
+    ],
+)
+def test_a_function_shows_the_options_that_its_formula_names(compute, shown):
+    label = nodes(tn.draw(compute(tn.ones(2, 3, 4, requires_grad=True))))["f0"]
+    assert all(f"{line}<" in label for line in shown)
+
+
+def test_options_are_shown_behind_a_backward_that_freed_what_was_saved():
+    y = tn.ones(2, 3, requires_grad=True).mean(1).sum()
+    y.backward()
+    assert "axes = (1,)" in nodes(tn.draw(y))["f0"]
+
+
 def test_several_outputs_of_one_function():
     class Halves(Function):
         """y = x[:n], x[n:] · dx = dy0, dy1 joined"""
@@ -259,6 +280,22 @@ def test_parameters_are_marked_without_being_named(example):
     assert "parameter" in labels["t1"]
     assert "#fdf3d8" in labels["t1"]
     assert sum("parameter" in label for label in labels.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("op", "parameters"),
+    [
+        ("layer_norm", ["weight", "bias"]),
+        ("gru", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]),
+        ("lstm", [f"weights[{i}]" for i in range(4)]),
+        ("multihead_attention", [f"parameters[{i}]" for i in range(4)]),
+    ],
+)
+def test_the_weights_of_an_op_are_parameters_also_those_in_a_list(op, parameters):
+    registered = REGISTRY[op]
+    labels = tensor_nodes(draw_op(registered, registered.cases[0], ["closed"])).values()
+    marked = [re.search(r"<B>([^<]+)</B>", label)[1] for label in labels if ">parameter<" in label]
+    assert sorted(marked) == sorted(parameters)
 
 
 def test_a_module_names_its_parameters():

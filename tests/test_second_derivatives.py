@@ -147,7 +147,7 @@ class RollsTheArray(Roll):
 
 class WritesIntoZeros(Sum):
     def backward(self, dy):
-        shape, _ = self.saved
+        (shape,) = self.saved
         dx = tn.zeros(shape, dtype=dy.dtype) if isinstance(dy, tn.Tensor) else np.zeros(shape)
         dx[...] = dy
         return dx
@@ -155,7 +155,7 @@ class WritesIntoZeros(Sum):
 
 class WritesIntoEmpty(Sum):
     def backward(self, dy):
-        shape, _ = self.saved
+        (shape,) = self.saved
         dx = namespace(dy).empty(shape, dy.dtype)
         dx[...] = dy
         return dx

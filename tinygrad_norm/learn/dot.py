@@ -1,7 +1,8 @@
 """DOT: Graphviz's text for a computation, functions and tensors as nodes.
 
 A function's node shows its name and its formula (the first half of its docstring) with constant numbers
-filled in; a tensor's shows what it is, its shape and dtype, its values and its gradient.
+filled in, and its options, such as axes; a tensor's shows what it is, its shape and dtype, its values and
+its gradient.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import html
 import inspect
 import itertools
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -154,6 +156,7 @@ def gradient_lines(x: Tensor) -> tuple[list[str], str]:
 def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
     formula, derivative = formula_of(type(node))
     lines = textwrap.wrap(call_of(node) or formula, _FORMULA_WIDTH)
+    lines += textwrap.wrap(options_of(node), _FORMULA_WIDTH)
     below = "".join(f"<BR/>{_text(line)}" for line in lines)
     picture.node(
         key,
@@ -166,9 +169,22 @@ def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
 
 def formula_of(function: type[Function]) -> tuple[str, str]:
     """Return formula and derivative as the class docstring has them, "y = ... · dx = ..."; else nothing."""
-    first_line = (vars(function).get("__doc__") or "").strip().partition("\n")[0]
-    formula, dot, derivative = first_line.replace("`", "").partition(" · ")
+    formula, dot, derivative = _first_line(function).replace("`", "").partition(" · ")
     return (formula, derivative) if dot else ("", "")
+
+
+def options_of(node: Function) -> str:
+    """Return the attributes that its formula names in `backticks`: "correction = 1, axes = (0, 2)"."""
+    named = re.findall(r"`(\w+)`", _first_line(type(node)).partition(" · ")[0])
+    kept = {name: vars(node)[name] for name in named if name in vars(node)}
+    return ", ".join(
+        f"{name} = {number(value) if isinstance(value, int | float) else value}"
+        for name, value in kept.items()
+    )
+
+
+def _first_line(function: type[Function]) -> str:
+    return (vars(function).get("__doc__") or "").strip().partition("\n")[0]
 
 
 def call_of(node: Function) -> str:

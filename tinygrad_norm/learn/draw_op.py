@@ -52,4 +52,6 @@ def _compute(op: Op, case: Case, function: Callable[..., Any], backward: bool) -
 
 
 def _as_parameter(name: str, x: Tensor | None) -> Tensor | None:
-    return Parameter(x) if x is not None and x.requires_grad and name in ("weight", "bias") else x
+    """Return what a module would keep as a Parameter as one: weight, bias_hh, weights[0], parameters[2]."""
+    is_one = x is not None and x.requires_grad and name.startswith(("weight", "bias", "parameters"))
+    return Parameter(x) if is_one else x

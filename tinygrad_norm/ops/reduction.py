@@ -42,13 +42,13 @@ class Sum(Function):
     """y = Σ x over `axes` · dx = dy, spread over them"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
-        self.saved = x.shape, axes
+        self.saved, self.axes = (x.shape,), axes
         if x.dtype.kind != "f":
             return x.sum(axes, numpy.int64, keepdims=keepdim)
         return narrow(_sum(x, axes, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
-        return _spread(dy, *self.saved)
+        return _spread(dy, self.saved[0], self.axes)
 
 
 class Mean(Function):
@@ -56,16 +56,16 @@ class Mean(Function):
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         n = count(x.shape, axes)
-        self.saved = x.shape, axes, n
+        self.saved, self.axes = (x.shape, n), axes
         return narrow(silent.run(operator.truediv, _sum(x, axes, keepdim), n), x)
 
     def backward(self, dy: Array) -> Gradients:
-        shape, axes, n = self.saved
-        return _spread(dy / n, shape, axes)
+        shape, n = self.saved
+        return _spread(dy / n, shape, self.axes)
 
 
 class Var(Function):
-    """y = Σ (x - mean(x))² / (n - correction) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)
+    """y = Σ (x - mean(x))² / (n - `correction`) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)
 
     Without a degree of freedom, n <= correction, the divisor is 0 as in PyTorch, y is ∞ or NaN, and no
     number has a slope: dx is NaN.
@@ -73,7 +73,7 @@ class Var(Function):
 
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
         divisor = max(count(x.shape, axes) - correction, 0)
-        self.saved = x, axes, divisor
+        self.saved, self.axes, self.correction = (x, divisor), axes, correction
         return narrow(silent.run(self._mean_square, widen(x), axes, divisor, keepdim), x)
 
     def _mean_square(self, x: Array, axes: Axes, divisor: float, keepdim: bool) -> Array:
@@ -85,9 +85,9 @@ class Var(Function):
         return x - x.sum(axes).reshape(kept_shape(x.shape, axes)) / count(x.shape, axes)
 
     def backward(self, dy: Array) -> Gradients:
-        x, axes, divisor = self.saved
+        x, divisor = self.saved
         scale = 2 / divisor if divisor else math.nan
-        return _spread(dy * scale, x.shape, axes) * self._center(widen(x), axes)
+        return _spread(dy * scale, x.shape, self.axes) * self._center(widen(x), self.axes)
 
 
 class Prod(Function):
@@ -96,17 +96,17 @@ class Prod(Function):
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
         dtype = numpy.int64 if x.dtype.kind != "f" else None
         y = silent.run(namespace(x).multiply.reduce, widen(x), dim, dtype, None, keepdim)
-        self.saved = x, y, dim
+        self.saved, self.dim = (x, y), dim
         return narrow(y, x)
 
     def backward(self, dy: Array) -> Gradients:
-        x, y, dim = self.saved
-        kept = kept_shape(x.shape, (dim,))
+        x, y = self.saved
+        kept = kept_shape(x.shape, (self.dim,))
         x, y = widen(x), y.reshape(kept)
         size = abs(y)
         if ((size > numpy.finfo(x.dtype).tiny) & (size < math.inf)).all():
             return y / x * dy.reshape(kept)
-        return dy.reshape(kept) * self._others(x.swapaxes(dim, -1)).swapaxes(dim, -1)
+        return dy.reshape(kept) * self._others(x.swapaxes(self.dim, -1)).swapaxes(self.dim, -1)
 
     @staticmethod
     def _others(x: Array) -> Array:
@@ -126,7 +126,7 @@ class LogSumExp(Function):
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         y = narrow(silent.run(self._stable, widen(x), axes, keepdim), x)
-        self.saved = x, y, axes
+        self.saved, self.axes = (x, y), axes
         return y
 
     @staticmethod
@@ -138,9 +138,9 @@ class LogSumExp(Function):
         return xp.log(rest.sum(axes, keepdims=keepdim)) + top
 
     def backward(self, dy: Array) -> Gradients:
-        x, y, axes = self.saved
+        x, y = self.saved
         xp = namespace(dy)
-        kept = kept_shape(x.shape, axes)
+        kept = kept_shape(x.shape, self.axes)
         share = xp.exp(widen(x) - xp.where(y == -math.inf, 0, y).reshape(kept))
         return dy.reshape(kept) * share
 
