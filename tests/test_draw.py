@@ -593,8 +593,9 @@ def test_the_command_draws_the_form_asked_for(folder, form, frames):
 
 
 def test_the_command_says_what_to_install(folder, without_dot):
-    result = run("mul", "--out", "mul.png")
-    assert result.exit_code == 0
+    result = run("mul", "-o", "mul.png")
+    assert result.exit_code == 1
+    assert "is drawn" not in result.output
     assert "apt install graphviz" in result.output
     assert "mul.dot" in result.output
     assert (folder / "mul.dot").read_text().startswith("digraph")

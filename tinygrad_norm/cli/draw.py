@@ -27,13 +27,17 @@ def draw(
     ] = Form.both,
     case: Annotated[int, typer.Option(help="Which of the op's registered cases, counted from 0.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="File to write: .svg, .png, .pdf or .dot.", show_default="NAME.svg")
+        Path | None,
+        typer.Option("--out", "-o", help="File to write: .svg, .png, .pdf or .dot.", show_default="NAME.svg"),
     ] = None,
     before: Annotated[
         bool, typer.Option("--before", help="Draw it before backward, without gradients.")
     ] = False,
 ) -> None:
-    """Draw an op with its shapes, values and gradients: composed form beside closed form."""
+    """Draw an op with its shapes, values and gradients: composed form beside closed form.
+
+    Where Graphviz's program dot is missing or fails, saves the DOT text instead, and exits with status 1.
+    """
     op = find_op(name)
     if not 0 <= case < len(op.cases):
         listed = "; ".join(f"{i}: {one}" for i, one in enumerate(op.cases))
@@ -50,4 +54,6 @@ def draw(
             raise typer.BadParameter(str(error)) from None
     for warning in caught:
         typer.echo(warning.message, err=True)
+    if path != out:
+        raise typer.Exit(1)
     typer.echo(f"{name} (case {case}: {op.cases[case]}) is drawn in {path}")
