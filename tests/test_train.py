@@ -43,7 +43,7 @@ def assert_same_numbers(a, b):
 
 
 def test_writes_metrics_curves_weights_and_config(tmp_path):
-    result = invoke("digits", "--epochs", 2, "--out", tmp_path / "run")
+    result = invoke("digits", "--epochs", 2, "-o", tmp_path / "run")
     assert result.exit_code == 0, result.output
     assert "test accuracy:" in result.output
     assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
@@ -59,6 +59,15 @@ def test_writes_metrics_curves_weights_and_config(tmp_path):
     assert weights(tmp_path / "run")["2.running_mean"].shape == (128,)
     assert json.loads((tmp_path / "run" / "config.json").read_text())["norm"] == "batch"
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_path_for_a_dataset_is_answered_with_the_option_that_takes_it(tmp_path):
+    text = tmp_path / "h.txt"
+    text.write_text("a text")
+    for path, meant in ((text, f"text --file {text}"), (tmp_path, f"idx --data-dir {tmp_path}")):
+        result = invoke(path)
+        assert result.exit_code == 2
+        assert f"{path} is no dataset: did you mean {meant}?" in result.output
 
 
 @pytest.mark.parametrize("epochs", [1, 3])

@@ -67,7 +67,8 @@ def train(
         str | None, typer.Option(help="numpy, cupy or emulator (default: TINYGRAD_NORM_BACKEND, else numpy).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the results (default: a new one below runs/).")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results (default: a new one below runs/)."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
 ) -> None:
@@ -83,6 +84,7 @@ def train(
         if resume is not None:
             run = Run(_config_of(context, resume), resume, resume=True)
         else:
+            _refuse_a_path(dataset)
             config = Config(
                 dataset,
                 model,
@@ -154,6 +156,13 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
                 f"leave out {what}, or begin a new run without --resume"
             )
     return config
+
+
+def _refuse_a_path(dataset: str) -> None:
+    path = Path(dataset)
+    if dataset not in recipes.DATASETS and path.exists():
+        meant = f"idx --data-dir {path}" if path.is_dir() else f"text --file {path}"
+        raise ValueError(f"{path} is no dataset: did you mean {meant}?")
 
 
 def _new_folder(config: Config, out: Path | None) -> Path:
