@@ -6,15 +6,17 @@ The table of contents: everything a user needs, by the name it has in PyTorch.
 # isort: off
 
 # The engine: tensors and gradients.
-from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad
+from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
 from .autograd.gradcheck import gradcheck
 from .backends import use_backend
 from .backends.random import manual_seed
 
 # New tensors, and the types of their elements.
-from .ops import tensor, zeros, ones, full, arange, linspace, eye, rand, randn
+from .ops import tensor, as_tensor, from_numpy, zeros, ones, full, arange, linspace, eye
+from .ops import rand, randn, randint, randperm
 from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
-from .ops import float16, float32, float64, int64, bool
+from .ops import float16, float32, float64, int32, int64, bool
+from .ops.dtypes import half, float, double, int, long
 
 # Arithmetic and functions of single numbers.
 from .ops import add, sub, mul, div, neg, pow

@@ -1,6 +1,7 @@
-"""Whether operations are recorded: `no_grad` and `enable_grad`."""
+"""Whether operations are recorded: `no_grad`, `enable_grad` and `set_grad_enabled`."""
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -51,6 +52,45 @@ class enable_grad(_SetGrad):
     """Record again inside a `no_grad` block. A context manager or a decorator, like `no_grad`."""
 
     enabled = True
+
+
+class set_grad_enabled:
+    """Record from now on, or record nothing: takes effect at once.
+
+    As a context manager, or as a decorator, it also puts the previous state back.
+
+    Raises:
+        TypeError: for anything but a bool.
+    """
+
+    def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled takes True or False, got {mode!r}")
+        self.enabled, self.previous = mode, is_grad_enabled()
+        _enable(mode)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `function` decorated; what is recorded outside of it stays as it was."""
+        _enable(self.previous)
+
+        @functools.wraps(function)
+        def called(*arguments: Any, **options: Any) -> Any:
+            with set_grad_enabled(self.enabled):
+                return function(*arguments, **options)
+
+        return called
+
+    def __enter__(self) -> None:
+        _enable(self.enabled)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _enable(self.previous)
+
+
+def _enable(enabled: bool) -> None:
+    mode.enabled = enabled
 
 
 def is_grad_enabled() -> bool:

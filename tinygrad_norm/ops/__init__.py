@@ -34,7 +34,9 @@ from .comparison import (
 )
 from .creation import (
     arange,
+    as_tensor,
     eye,
+    from_numpy,
     full,
     full_like,
     linspace,
@@ -42,13 +44,15 @@ from .creation import (
     ones_like,
     rand,
     rand_like,
+    randint,
     randn,
     randn_like,
+    randperm,
     tensor,
     zeros,
     zeros_like,
 )
-from .dtypes import bool, float16, float32, float64, int64
+from .dtypes import bool, float16, float32, float64, int32, int64
 from .einsum import einsum
 from .elementwise import (
     clone,
@@ -69,6 +73,7 @@ from .elementwise import (
 from .erf import erf
 from .extremes import amax, amin, argmax, argmin, max, min
 from .indexing import gather, getitem, index_select, take_along_dim
+from .inplace import IN_PLACE
 from .joining import cat, chunk, flip, repeat, roll, split, stack, tile, unbind
 from .kinks import abs, clamp, maximum, minimum, sign
 from .linalg import bmm, matmul, mm, outer
@@ -178,7 +183,7 @@ OPERATORS = {
 # fmt: on
 
 set_namespace(Tensor, recorded)
-for _name, _method in METHODS.items():
+for _name, _method in (METHODS | IN_PLACE).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _method)

@@ -9,6 +9,7 @@ from ..backends import asarray
 from ..backends.random import generator
 from .arguments import as_size
 from .dims import Shape, as_shape
+from .dtypes import int64
 from .ieee import silent
 from .operands import default_dtype
 
@@ -28,11 +29,41 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = asarray(data)
     else:
         array = asarray(_from_sequences(data))
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
+    _check_kind(array)
     dtype = array.dtype if dtype is None else numpy.dtype(dtype)
     out = Tensor._wrap(silent.run(array.astype, dtype))
     return out.requires_grad_() if requires_grad else out
+
+
+def as_tensor(data: Any, dtype: Any = None) -> Tensor:
+    """Return `data` as a tensor, without a copy where it is a tensor or an array of that dtype already.
+
+    A tensor comes back itself, or converted with its graph; an array shares its memory (see from_numpy).
+    """
+    if isinstance(data, Tensor):
+        return data if dtype is None else data.to(dtype=dtype)
+    if isinstance(data, numpy.ndarray) and (dtype is None or data.dtype == dtype):
+        return from_numpy(data)
+    return tensor(data, dtype)
+
+
+def from_numpy(ndarray: numpy.ndarray) -> Tensor:
+    """Return a tensor that shares the memory of a NumPy array; on a GPU it is a copy.
+
+    Writes to the array go unnoticed: between forward and backward, `tn.tensor` is the safe choice.
+
+    Raises:
+        TypeError: for anything but a NumPy array of real numbers or bools.
+    """
+    if not isinstance(ndarray, numpy.ndarray):
+        raise TypeError(f"from_numpy takes a NumPy array, got {type(ndarray).__name__}: use tn.tensor(...)")
+    _check_kind(ndarray)
+    return Tensor._wrap(asarray(ndarray))
+
+
+def _check_kind(array: Any) -> None:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
 
 
 def _from_sequences(data: Any) -> numpy.ndarray:
@@ -131,6 +162,39 @@ def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return random numbers of the standard normal distribution, of shape `size`."""
     return _wrap(_normal(_shape(size), dtype), requires_grad)
+
+
+def randint(
+    low: Any = 0, high: Any = None, size: Any = None, *, dtype: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Return random integers from `low` up to but not including `high`; `randint(high, size)` starts at 0.
+
+    Raises:
+        TypeError: for bounds that are no ints, and without a size.
+        ValueError: where `low` is not below `high`.
+    """
+    if size is None:
+        high, size = None, high
+    if size is None:
+        raise TypeError("randint takes a size: tn.randint(low, high, size) or tn.randint(high, size)")
+    if high is None:
+        low, high = 0, low
+    low, high = as_size(low, "low", None), as_size(high, "high", None)
+    if low >= high:
+        raise ValueError(f"randint needs low below high, got low={low} and high={high}")
+    values = generator().integers(low, high, _shape((size,)))
+    return _wrap(numpy.asarray(values, int64 if dtype is None else dtype), requires_grad)
+
+
+def randperm(n: int, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return the integers 0 … n−1 in random order.
+
+    Raises:
+        TypeError: for an n that is no int.
+        ValueError: for a negative one.
+    """
+    values = generator().permutation(as_size(n, "n", 0))
+    return _wrap(numpy.asarray(values, int64 if dtype is None else dtype), requires_grad)
 
 
 def _uniform(shape: Shape, dtype: Any) -> numpy.ndarray:

@@ -1,9 +1,10 @@
-"""The dtypes by the names they have in PyTorch."""
+"""The dtypes by the names they have in PyTorch, the short ones too."""
 
 import numpy
 
-float16 = numpy.dtype(numpy.float16)
-float32 = numpy.dtype(numpy.float32)
-float64 = numpy.dtype(numpy.float64)
-int64 = numpy.dtype(numpy.int64)
+float16 = half = numpy.dtype(numpy.float16)
+float32 = float = numpy.dtype(numpy.float32)
+float64 = double = numpy.dtype(numpy.float64)
+int32 = int = numpy.dtype(numpy.int32)
+int64 = long = numpy.dtype(numpy.int64)
 bool = numpy.dtype(numpy.bool_)
