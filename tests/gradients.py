@@ -1,9 +1,12 @@
 """What the tests of gradcheck share: tensors to check, and a backward that is as wrong as one asks."""
 
 import numpy as np
+import pytest
 
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
+from tinygrad_norm.autograd.errors import GradcheckError
+from tinygrad_norm.autograd.gradcheck import gradcheck
 
 
 def leaf(*shape, seed=0, scale=1.0):
@@ -12,6 +15,14 @@ def leaf(*shape, seed=0, scale=1.0):
 
 def at(value):
     return Tensor(np.array(value, np.float64), requires_grad=True)
+
+
+def hint(func, *inputs, **options):
+    """What gradcheck hints at; "" where it finds a mistake and has no hint."""
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(func, inputs, **options)
+    lines = [line for line in str(caught.value).splitlines() if line.startswith("  hint: ")]
+    return lines[0].removeprefix("  hint: ") if lines else ""
 
 
 class WrongSquare(Function):

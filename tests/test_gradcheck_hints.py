@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gradients import leaf
+from gradients import hint, leaf
 
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
@@ -11,14 +11,6 @@ from tinygrad_norm.autograd.errors import GradcheckError
 from tinygrad_norm.autograd.gradcheck import gradcheck, jacobians
 
 F = tn.nn.functional
-
-
-def hint(func, *inputs, **options):
-    """What gradcheck hints at; "" where it finds a mistake and has no hint."""
-    with pytest.raises(GradcheckError) as caught:
-        gradcheck(func, inputs, **options)
-    lines = [line for line in str(caught.value).splitlines() if line.startswith("  hint: ")]
-    return lines[0].removeprefix("  hint: ") if lines else ""
 
 
 def function(forward, backward):

@@ -266,7 +266,7 @@ PLANTED = [
     Planted(VariancePathAdded, LayerNorm, LAYER, 0, "the path through the variance has the wrong sign"),
     Planted(OneLessInTheMean, LayerNorm, LAYER, 0, "(n/(n - 1) for n = 4)"),
     Planted(RstdForgotten, LayerNorm, LAYER, 0, "the standard deviation of x along axis 1"),
-    Planted(WeightForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 1 alone"),
+    Planted(WeightForgotten, LayerNorm, LAYER, 0, "it is 1 / input 1: is a multiplication by it missing"),
     Planted(EpsForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 0 alone"),
     Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1, "the right numbers, at wrong places"),
     Planted(WeightFromRawInput, LayerNorm, LAYER, 1),

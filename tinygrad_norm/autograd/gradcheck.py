@@ -119,12 +119,14 @@ def jacobians(
             moved = _call(func, arguments)
             return numpy.concatenate([v.measure(to_numpy(moved[o].array)) for o, v in vs.items()])
 
+        tensors = _tensors(arguments, xs)
+        at = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
         blocks = []
         for i, x in xs.items():
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
             # A power of two is added to most numbers without rounding.
             moving = _Moving(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
-            at, numeric = to_numpy(x.array).copy(), moving.differentiate()
+            numeric = moving.differentiate()
             compared = [
                 Block(i, o, at, y.shape, found[o][i], part, bounds[o], reach, fast_mode)
                 for (o, y), part in zip(ys.items(), _by_output(numeric, vs), strict=True)
@@ -180,6 +182,11 @@ def _differentiable(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dic
     return xs
 
 
+def _tensors(arguments: tuple[Any, ...], xs: dict[Key, Tensor]) -> dict[Key, Tensor]:
+    """Return all tensors that `func` is given: those to check, and the others."""
+    return xs | {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor)}
+
+
 def _call(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[int, Tensor]:
     """Return the tensors that `func` gives, by position; None among them is passed over."""
     result = func(*arguments)
@@ -196,7 +203,7 @@ def _evaluate_twice(
     func: Callable[..., Any], arguments: tuple[Any, ...], xs: dict[Key, Tensor], nondet_tol: float
 ) -> dict[int, Tensor]:
     """Return the outputs to check, by position, from a `func` seen to repeat itself."""
-    tensors = xs | {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor)}
+    tensors = _tensors(arguments, xs)
     before = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
     first = _call(func, arguments)
     for i, x in tensors.items():

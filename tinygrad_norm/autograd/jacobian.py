@@ -58,19 +58,24 @@ class Block:
     """The Jacobian of one output with respect to one input, from backward and from finite differences.
 
     Both are matrices with a row per output entry and a column per input entry; in fast mode their only
-    entry is vᵀJu along random directions. `x` is the input, `y` has |y| of every row, `reach` has
-    1 / max(1, |x|) of every column.
+    entry is vᵀJu along random directions. `arguments` are all tensors that func was given, `y` has |y| of
+    every row, `reach` has 1 / max(1, |x|) of every column.
     """
 
     input: Key
     output: int
-    x: numpy.ndarray
+    arguments: dict[Key, numpy.ndarray]
     output_shape: Index
     backward: Analytic
     numeric: Derivative
     y: numpy.ndarray
     reach: numpy.ndarray
     fast_mode: bool
+
+    @property
+    def x(self) -> numpy.ndarray:
+        """The input."""
+        return self.arguments[self.input]
 
     @property
     def input_shape(self) -> Index:

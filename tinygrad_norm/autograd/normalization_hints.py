@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from .likeness import TINY, alike, count_name
-from .probes import Index
+from .probes import Index, label
 
 if TYPE_CHECKING:
     from .jacobian import Block
@@ -169,20 +169,45 @@ def row_factors(block: Block) -> str:
     squares = (n * n).sum(1)
     factors = (a * n).sum(1) / numpy.where(squares == 0, 1.0, squares)
     several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2
-    if not (several & (squares > 0)).all() or not alike(block, a, factors[:, None] * n):
+    if not (squares > 0).all() or not alike(block, a, factors[:, None] * n):
+        return ""
+    argument = _argument(block, factors)
+    if not argument and not several.all():
         return ""
     words = (
         f"the gradient of every output entry is off by a factor of its own, from {factors.min():.7g} to "
         f"{factors.max():.7g}"
     )
-    statistic = _statistic(block, factors)
-    if statistic:
-        return f"{words}: {statistic}"
+    known = argument or _statistic(block, factors)
+    if known:
+        return f"{words}: {known}"
     cube, close = factors.reshape(block.output_shape), 1e-7 * abs(factors).max()
     axes = [str(k) for k in range(cube.ndim) if (numpy.ptp(cube, axis=k) > close).any()]
     if len(axes) < sum(length > 1 for length in cube.shape):
         words += f", which depends on its index along axis {' and '.join(axes)} alone"
     return f"{words}: a factor too many or too few?"
+
+
+def _argument(block: Block, factors: numpy.ndarray) -> str:
+    """Return which argument of func the factors are, or are one over, or ""."""
+    sizes = abs(factors)
+    if numpy.ptp(sizes) < 0.01 * sizes.max():
+        return ""
+    for key, array in block.arguments.items():
+        for value in _stretched(array, block.output_shape):
+            if (abs(factors * value - 1) <= TINY).all():
+                return f"it is 1 / {label(key)}: is a multiplication by it missing, or a division too many?"
+            if (abs(factors - value) <= TINY * abs(value)).all():
+                return f"it is {label(key)}: is a division by it missing, or a multiplication too many?"
+    return ""
+
+
+def _stretched(array: numpy.ndarray, shape: Index) -> Iterator[numpy.ndarray]:
+    """Yield the array stretched to a shape, its axes standing for any of the shape's that are neighbours."""
+    for after in range(len(shape) - array.ndim + 1 if array.dtype.kind == "f" else 0):
+        view: Index = array.shape + (1,) * after
+        if all(i in (1, o) for i, o in zip(reversed(view), reversed(shape), strict=False)):
+            yield numpy.broadcast_to(array.reshape(view), shape).reshape(-1)
 
 
 def _statistic(block: Block, factors: numpy.ndarray) -> str:
