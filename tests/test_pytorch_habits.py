@@ -1,5 +1,9 @@
 """What a PyTorch user types without thinking: new tensors, dtypes, in-place methods, grad modes."""
 
+import operator
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -242,3 +246,43 @@ def test_a_write_behind_the_tape_is_noticed():
     x.add_(1)
     with pytest.raises(RuntimeError, match="changed in place"):
         y.backward()
+
+
+# -- what docs/pytorch.md says is not here
+
+PAGE = (Path(__file__).parent.parent / "docs" / "pytorch.md").read_text()
+MISSING = [
+    name
+    for line in PAGE.split("## Not here")[1].split("\n\n")[1].splitlines()[2:]
+    for name in re.findall(r"`([\w.]+)`", line.split("|")[1])
+]
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_is_said_to_be_missing_is_in_pytorch_and_not_here(name, torch):
+    assert operator.attrgetter(name)(torch)
+    with pytest.raises(AttributeError):
+        operator.attrgetter(name)(tn)
+
+
+def test_what_stands_in_for_it_works(tmp_path):
+    numpy_safetensors = pytest.importorskip("safetensors.numpy")
+    module, other = tn.nn.Linear(2, 3), tn.nn.Linear(2, 3)
+    with pytest.raises(AttributeError, match="'Tensor' object has no attribute 'ctypes'"):
+        numpy_safetensors.save(module.state_dict())
+    path = tmp_path / "weights.safetensors"
+    numpy_safetensors.save_file({name: x.numpy() for name, x in module.state_dict().items()}, path)
+    other.load_state_dict(numpy_safetensors.load_file(path))
+    assert (other.weight == module.weight).all()
+
+    x = tn.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
+    order = tn.tensor(x.numpy().argsort(-1))
+    (x.take_along_dim(order, -1) * tn.tensor([1.0, 2.0, 3.0])).sum().backward()
+    assert x.grad.tolist() == [[3, 1, 2]]
+
+    loader = tn.data.DataLoader((tn.ones(5, 2), tn.arange(5)), batch_size=4, shuffle=True)
+    assert [len(inputs) for inputs, _ in loader] == [4, 1]
+    x = tn.ones(2)
+    x.data += 1
+    assert x.tolist() == [2, 2]
+    assert hasattr(tn.optim.lr_scheduler, "LambdaLR")
