@@ -277,7 +277,7 @@ def test_step_without_others_says_so(fair, monkeypatch):
         assert f"{name} (" in result.output
     assert "jax is not installed" in result.output
     (row,) = printed(result.output)
-    assert (row["to PyTorch eager"], row["default malloc"]) == ("–", "–")
+    assert row.keys() == {"program", "µs per step", "first loss"}
 
 
 def test_train(fair, tmp_path):

@@ -249,7 +249,7 @@ def test_the_command_prints_all_kernels(on_the_emulator, tmp_path):
     result = bench("--backend", "cupy", "--seconds", 0, "--json", tmp_path / "gpu.json")
     assert result.exit_code == 0, result.output
     for name in SUBJECTS:
-        assert result.output.count(f"│ {name} ") == (1 if name in ("sgd", "adamw") else 2), name
+        assert result.output.count(f"| {name} ") == (1 if name in ("sgd", "adamw") else 2), name
     assert "of a copy" in result.output
     assert "PyTorch is not installed with CUDA" in result.output
     assert "device none, cupy 0" in result.output

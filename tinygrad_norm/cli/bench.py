@@ -12,15 +12,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from typer.core import TyperGroup
 
 from ..bench import peers
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .paths import new_file, new_picture
+from .tables import NOTHING, figures, say
 
 if TYPE_CHECKING:
     from ..bench.ops import Row as OpRow
@@ -135,13 +134,17 @@ def _time_ops(
     with console.status("measuring"):
         copy_rate = copy_bandwidth()
         rows = list(measure_all(names, seconds, dtype, copy_rate))
-    table = _table(console, "op", "inputs", "µs", "to PyTorch", "default malloc", "to composed", "of a copy")
+    numbers = "µs", "to PyTorch", "default malloc", "to composed", "of a copy"
+    cells = []
     for row in rows:
-        figures = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
-        table.add_row(row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, figures))
-    console.print(table)
-    legend = "to PyTorch, to composed: our time / theirs, below 1 is faster; of a copy: a copy's time / ours"
-    console.print(legend, highlight=False)
+        ratios = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
+        cells.append((row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, ratios)))
+    console.print(figures(console, ("op", "inputs"), numbers, cells))
+    compared = ["to PyTorch"] * any(row.to_torch is not None for row in rows)
+    compared += ["to composed"] * any(row.to_composed is not None for row in rows)
+    if compared:
+        say(console, f"{', '.join(compared)}: our time / theirs, below 1 is faster")
+    say(console, "of a copy: a copy's time / ours")
     return rows, copy_rate
 
 
@@ -198,14 +201,15 @@ def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[
     with console.status("measuring"):
         rows = measure(seconds)
         tape = tape_times(seconds / 5)
-    table = _table(console, "program", "µs per step", "to PyTorch eager", "default malloc", "first loss")
+    numbers = "µs per step", "to PyTorch eager", "default malloc", "first loss"
+    cells = []
     for row in rows:
-        figures = map(_ratio, (row.to_eager, row.to_eager_default_malloc))
-        table.add_row(row.program, f"{row.seconds * 1e6:.0f}", *figures, f"{row.first_loss:.6f}")
-    console.print(table)
+        ratios = map(_ratio, (row.to_eager, row.to_eager_default_malloc))
+        cells.append((row.program, f"{row.seconds * 1e6:.0f}", *ratios, f"{row.first_loss:.6f}"))
+    console.print(figures(console, ("program",), numbers, cells))
     per_op = ", ".join(f"{name} {time * 1e6:.2f} µs" for name, time in tape.items())
     _print_left_out(console)
-    console.print(f"the tape alone, per op forward and backward: {per_op}", highlight=False)
+    say(console, f"the tape alone, per op forward and backward: {per_op}")
     return rows, tape
 
 
@@ -228,11 +232,12 @@ def train(
     except RuntimeError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    table = _table(console, "program", "ms per epoch", "to PyTorch eager", "first loss", "last loss")
+    numbers = "ms per epoch", "to PyTorch eager", "first loss", "last loss"
+    cells = []
     for run in runs:
         losses = (f"{loss:.6f}" for loss in (run.losses[0], run.losses[-1]))
-        table.add_row(run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses)
-    console.print(table)
+        cells.append((run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses))
+    console.print(figures(console, ("program",), numbers, cells))
     _print_left_out(console)
     facts = _finish(console, json, runs, more_facts=peers.facts(), epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
@@ -255,11 +260,12 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
         "peak MB": lambda p: p.peak / 1e6,
         "kept MB": lambda p: p.kept / 1e6,
     }
-    table = _table(console, "experiment", "size", *(f"{unit} {form}" for unit in units for form in FORMS))
+    numbers = [f"{unit} {form}" for unit in units for form in FORMS]
+    cells = []
     for pair in zip(points[::2], points[1::2], strict=True):
-        figures = (_three_digits(value(p)) for value in units.values() for p in pair)
-        table.add_row(pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *figures)
-    console.print(table)
+        told = (_three_digits(value(p)) for value in units.values() for p in pair)
+        cells.append((pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *told))
+    console.print(figures(console, ("experiment", "size"), numbers, cells))
     facts = _finish(console, json, points, seconds=seconds)
     panels: dict[tuple[str, str, str], dict[tuple[str, bool], list[tuple[float, float]]]] = {}
     for p in points:
@@ -274,11 +280,11 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
 def _print_left_out(console: Console) -> None:
     missing = ", ".join(f"{name} ({reason})" for name, reason in peers.left_out().items())
     if missing:
-        console.print(f"left out: {missing}", highlight=False, soft_wrap=True)
+        say(console, f"left out: {missing}")
 
 
 def _ratio(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+    return NOTHING if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _three_digits(value: float) -> str:
@@ -290,14 +296,6 @@ def _console() -> Console:
     if not console.is_terminal:
         console.width = max(console.width, 240)  # a file has room for the whole table
     return console
-
-
-def _table(console: Console, *columns: str) -> Table:
-    """Return an empty table; in a file it is Markdown, as the docs show it."""
-    table = Table(box=box.HEAVY_HEAD if console.is_terminal else box.MARKDOWN)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def _finish(
@@ -312,8 +310,7 @@ def _finish(
     facts = {**environment(), **more_facts, "dtype": dtype}
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
-    line = ", ".join(f"{key} {value}" for key, value in facts.items())
-    console.print(line, highlight=False, soft_wrap=True)
+    say(console, ", ".join(f"{key} {value}" for key, value in facts.items()))
     _write(path, facts, rows, **more)
     return facts
 

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from ..backends import use_backend
 from ..bench.gpu import Bench, Row, cells, prepare, storage
 from ..bench.kernels import SUBJECTS
 from ..names import did_you_mean
+from .tables import figures, say
 
 
 def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) -> tuple[Bench, list[Row]]:
@@ -29,14 +29,16 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
     ratios = (f"{rival} / ours" for rival in bench.against)
-    table = Table(title=dtype)
-    for column in ("kernels", "inputs", "direction", "µs", "GB/s", "of a copy", *ratios):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*cells(row, bench.clock.copy_rate, list(bench.against)))
+    table = figures(
+        console,
+        ("kernels", "inputs", "direction"),
+        ("µs", "GB/s", "of a copy", *ratios),
+        [cells(row, bench.clock.copy_rate, list(bench.against)) for row in rows],
+    )
+    table.title = dtype
     console.print(table)
-    console.print(f"a copy reads and writes {bench.clock.copy_rate / 1e9:.0f} GB/s", highlight=False)
+    say(console, f"a copy reads and writes {bench.clock.copy_rate / 1e9:.0f} GB/s")
     if not bench.against:
-        console.print("PyTorch is not installed with CUDA, so there is nothing to compare with.")
-    console.print(", ".join(f"{key} {value}" for key, value in bench.environment.items()), highlight=False)
+        say(console, "PyTorch is not installed with CUDA, so there is nothing to compare with.")
+    say(console, ", ".join(f"{key} {value}" for key, value in bench.environment.items()))
     return bench, rows

@@ -1,0 +1,38 @@
+"""Tables of figures: words fold at spaces, numbers never; in a file they are Markdown."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+NOTHING = "–"
+
+
+def figures(
+    console: Console, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Table:
+    """Return a table of `rows`, whose first cells are words, without the numbers that no row has.
+
+    In a terminal the words of a row share a column, so that 80 characters are enough.
+    """
+    shown = [k for k in range(len(numbers)) if any(row[len(words) + k] != NOTHING for row in rows)]
+    if console.is_terminal:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+        table.add_column(", ".join(words), overflow="fold")
+    else:
+        table = Table(box=box.MARKDOWN)
+        for word in words:
+            table.add_column(word, overflow="fold")
+    for k in shown:
+        heading = numbers[k].replace(" ", "\n") if console.is_terminal else numbers[k]
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        told = [" ".join(row[: len(words)])] if console.is_terminal else row[: len(words)]
+        table.add_row(*told, *(row[len(words) + k] for k in shown))
+    return table
+
+
+def say(console: Console, line: str) -> None:
+    """Print a line as it is; in a terminal it folds at spaces."""
+    console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
