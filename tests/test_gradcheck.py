@@ -149,6 +149,12 @@ def test_the_message_names_the_place_the_values_and_the_step():
     assert lines[4].split() == words.split()
 
 
+def test_every_wrong_pair_of_output_and_input_is_named():
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(lambda a, b: (a * b, WrongSquare.apply(a + b)), (leaf(2), leaf(2)))
+    assert str(caught.value).endswith("wrong in all: output 1 / input 0, output 1 / input 1")
+
+
 def test_a_kink_is_named_as_such():
     def jump(x):
         return x + tn.sign(x + 1e-12)

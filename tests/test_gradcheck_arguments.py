@@ -110,3 +110,49 @@ def test_a_factor_that_is_no_argument_is_not_named_after_one(weight, factor):
     told = hint(func, leaf(3, 4), Tensor(np.array(weight)))
     assert "a factor of its own" in told
     assert "input 1" not in told
+
+
+# -- swapped
+
+
+def swapped(forward, dx, dw):
+    """A function of x and w whose backward gives each the gradient of the other."""
+    return scaled(forward, lambda dy, x, w: (dw(dy, x, w), dx(dy, x, w)))
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        swapped(lambda x, w: x * w, lambda dy, x, w: dy * w, lambda dy, x, w: dy * x),
+        swapped(lambda x, w: x @ w, lambda dy, x, w: dy @ w.T, lambda dy, x, w: x.T @ dy),
+        swapped(lambda x, w: x + 2 * w, lambda dy, x, w: dy, lambda dy, x, w: 2 * dy),
+    ],
+)
+def test_swapped_gradients_are_told(func):
+    told = "the gradients of input 1 and input 2 are swapped: each is the other's"
+    assert hint(lambda _, x, w: func(x, w), leaf(2), leaf(3, 3), leaf(3, 3, seed=1)) == told
+    x = leaf(3, 3)
+    assert "swapped" not in hint(func, x, leaf(3, 3, seed=1), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    "func",
+    [
+        scaled(lambda x, w: x * w, lambda dy, x, w: (dy * x, dy * x)),  # one is right
+        scaled(lambda x, w: x * w, lambda dy, x, w: (dy * x, 2 * dy * w)),
+        scaled(lambda x, w: x - w, lambda dy, x, w: (-dy, dy)),  # as well the sign
+        scaled(lambda x, w: x + w, lambda dy, x, w: (2 * dy, 2 * dy)),
+    ],
+)
+def test_what_is_not_swapped_is_not_called_so(func):
+    assert "swapped" not in hint(func, leaf(3, 3), leaf(3, 3, seed=1))
+
+
+def test_outputs_are_not_mixed_up_where_gradients_are_swapped():
+    def two(x, w):
+        return 3.0 * x, scaled(lambda x, w: x * w, lambda dy, x, w: (dy * x, dy * w))(x, w)
+
+    assert (
+        hint(two, leaf(4), leaf(4, seed=1))
+        == "the gradients of input 0 and input 1 are swapped: each is the other's"
+    )

@@ -227,6 +227,35 @@ def test_the_message_about_dy_names_the_input_and_both_numbers():
 # -- places
 
 
+ONLY_THE_DIAGONAL = "only the diagonal is right, all else is 0: "
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (softmax, lambda dy, x, y: dy * y * (1 - y)),
+        (lambda x: np.log(softmax(x)), lambda dy, x, y: dy * (1 - np.exp(y))),
+        (lambda x: x.cumsum(1), lambda dy, x, y: dy),
+    ],
+)
+def test_only_the_diagonal(forward, backward):
+    assert hint(function(forward, backward).apply, leaf(3, 4)).startswith(ONLY_THE_DIAGONAL)
+    assert ONLY_THE_DIAGONAL not in hint(function(forward, backward).apply, leaf(3, 4), fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [
+        (softmax, lambda dy, x, y: dy * y * (1 - 0.99999 * y)),  # not right on it
+        (np.tanh, lambda dy, x, y: dy * (1 - y)),  # all there is
+        (lambda x: x.cumsum(1), lambda dy, x, y: dy + np.roll(dy, -1, 1)),
+        (lambda x: x.cumsum(1)[:, ::-1].T, lambda dy, x, y: dy.T),  # places that say nothing
+    ],
+)
+def test_not_only_the_diagonal(forward, backward):
+    assert ONLY_THE_DIAGONAL not in hint(function(forward, backward).apply, leaf(3, 4))
+
+
 def test_one_row_instead_of_the_sum_over_a_stretched_axis():
     class Add(Function):
         """y = x + b · dx = dy, db = Σ dy, of which only row 2 is taken"""
@@ -244,7 +273,7 @@ def test_one_row_instead_of_the_sum_over_a_stretched_axis():
 @pytest.mark.parametrize(
     ("dx", "words"),
     [
-        (lambda dy: np.ones((3, 4)), r"\(3, 4\) for input 0, whose shape is \(4,\): .* here \(0,\)"),
+        (lambda dy: np.ones((3, 4)), r"\(3, 4\) for .*input 0, whose shape is \(4,\): .* here \(0,\)"),
         (lambda dy: np.ones((2, 4, 4)), r"here \(0, 1\)"),
         (lambda dy: np.ones(5), r"whose shape is \(4,\)$"),
     ],

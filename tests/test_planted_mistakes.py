@@ -273,7 +273,7 @@ PLANTED = [
     Planted(BiasAveraged, LayerNorm, LAYER, 2, "the analytic gradient is 0.25 × the numeric one"),
     Planted(TransposedProduct, MatMul, SQUARE, 1, "is the transpose of the numeric one"),
     Planted(UntransposedFactor, MatMul, SQUARE, 0, "the analytic Jacobian is the transpose"),
-    Planted(SwappedGradients, MatMul, SQUARE, 1, "wrong in all: output 0 / input 0, output 0 / input 1"),
+    Planted(SwappedGradients, MatMul, SQUARE, 1, "the gradients of input 0 and input 1 are swapped"),
     Planted(BroadcastForgotten, Mul, ((3, 4), (4,)), 1, "gradient of shape (3, 4)"),
     Planted(FirstRowInsteadOfSum, Mul, ((3, 4), (4,)), 1, "right at index 0 of the output's axis 0"),
     Planted(FactorForgotten, Square, ((3, 4),), 0, "the analytic gradient is 0.5 × the numeric one"),

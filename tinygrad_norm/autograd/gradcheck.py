@@ -77,7 +77,7 @@ def gradcheck(
 
 def disagreement(blocks: Sequence[Block], atol: float, rtol: float) -> WrongEntry | None:
     """Return what is wrong with these Jacobians, at the worst entry, or None where all agree."""
-    found = [entry for block in blocks if (entry := block.wrong_entry(atol, rtol))]
+    found = [entry for block in blocks if (entry := block.wrong_entry(atol, rtol, blocks))]
     if len(found) < 2:
         return found[0] if found else None
     pairs = ", ".join(f"output {entry.output} / {entry.input}" for entry in found)

@@ -5,12 +5,14 @@ Every hint is measured, and given only where every entry bears it out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy
 
 from .likeness import ALIKE, alike, count_name
 from .normalization_hints import row_factors, wrong_paths
+from .probes import label
 
 if TYPE_CHECKING:
     from .jacobian import Block
@@ -39,8 +41,36 @@ def hint(block: Block, wrong: numpy.ndarray, unsure: bool) -> str:
         return f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few{such}"
     if block.fast_mode:
         return ""
-    looks = (_transposed, _same_for_every_output, _one_of_a_broadcast, wrong_paths, row_factors, _misplaced)
+    looks = (
+        _transposed,
+        _same_for_every_output,
+        _one_of_a_broadcast,
+        _only_the_diagonal,
+        wrong_paths,
+        row_factors,
+        _misplaced,
+    )
     return next(filter(None, (look(block) for look in looks)), "")
+
+
+@numpy.errstate(all="ignore")
+def swapped(block: Block, blocks: Sequence[Block]) -> str:
+    """Say where each of two inputs was given the gradient of the other, or ""."""
+    for other in blocks:
+        if (
+            other.output == block.output
+            and other.input_shape == block.input_shape
+            and not block.fast_mode  # whose random directions differ from input to input
+            and block.known.all()
+            and other.known.all()
+            and alike(block, block.analytic, other.n)
+            and alike(other, other.analytic, block.n)
+            and not alike(block, block.analytic, block.n)
+            and not alike(block, block.analytic, -block.n)
+        ):
+            first, second = (label(b.input) for b in blocks if b is block or b is other)
+            return f"the gradients of {first} and {second} are swapped: each is the other's"
+    return ""
 
 
 def _kink(block: Block, kinked: numpy.ndarray, every: bool) -> str:
@@ -125,6 +155,16 @@ def _one_of_a_broadcast(block: Block) -> str:
                     f"the analytic gradient is right at index {int(there.argmax())} of the output's axis "
                     f"{axis} and 0 at the others: the input is stretched along it, so sum dy over it"
                 )
+    return ""
+
+
+def _only_the_diagonal(block: Block) -> str:
+    size = len(block.n)
+    if block.input_shape == block.output_shape and alike(block, block.analytic, block.n * numpy.eye(size)):
+        return (
+            "only the diagonal is right, all else is 0: the paths from an input entry to the output entries "
+            "at other places are missing"
+        )
     return ""
 
 

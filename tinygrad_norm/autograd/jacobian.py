@@ -13,6 +13,7 @@ than what rounding y does to n, and never one beyond 10⁻¹⁰·|y|. Where f on
 are 0 as far as can be known, and the error is 0 (`finite_differences.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,7 +21,7 @@ import numpy
 
 from .analytic import Analytic
 from .finite_differences import Derivative
-from .hints import hint, nonlinear_hint
+from .hints import hint, nonlinear_hint, swapped
 from .probes import Index, Key, label
 
 ROUNDING = 1e10 * 4 * numpy.finfo(numpy.float64).eps
@@ -154,8 +155,11 @@ class Block:
         rounding = self.numeric.floor.max(initial=0.0)
         return ~(self.nonlinearity <= abs(self.backward.weights) @ (self.allowed(atol, rtol) + rounding))
 
-    def wrong_entry(self, atol: float, rtol: float) -> WrongEntry | None:
-        """Return where the two differ most among the wrong entries, by how much, and a hint at the cause."""
+    def wrong_entry(self, atol: float, rtol: float, blocks: Sequence["Block"]) -> WrongEntry | None:
+        """Return where the two differ most among the wrong entries, by how much, and a hint at the cause.
+
+        `blocks` are the Jacobians for all inputs: the gradients of two may be swapped.
+        """
         nonlinear, wrong = self.nonlinear(atol, rtol), self.wrong(atol, rtol)
         if nonlinear.any():
             return self._nonlinear_entry(nonlinear, atol, rtol)
@@ -179,7 +183,8 @@ class Block:
             not_zero = wrong | (numpy.maximum(abs(self.analytic), abs(self.n)) > self.allowed(atol, rtol))
             among = f" ({wrong.sum()} of the {not_zero.sum()} that are not 0)" if not not_zero.all() else ""
             lines.append(f"  wrong entries   {wrong.sum()} of {wrong.size}{among}{_only(wrong)}")
-        cause = hint(self, wrong, bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any()))
+        unsure = bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any())
+        cause = swapped(self, blocks) or hint(self, wrong, unsure)
         return WrongEntry(
             input=label(self.input),
             input_index=input_at,
