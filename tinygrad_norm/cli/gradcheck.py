@@ -43,8 +43,6 @@ def gradcheck(
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from None
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 100)  # a file has room for the longest names
     verdicts = _run(console, ops)
     console.print(_table(verdicts))
     _report_failures(console, verdicts)
@@ -58,14 +56,16 @@ def gradcheck(
             f"{len(failed)} of {len(ops)} ops failed: {', '.join(failed)}", highlight=False, soft_wrap=True
         )
         raise typer.Exit(1)
-    console.print(
-        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all right; worst relative error "
-        f"{_number(_worst(v.numeric_error for v in verdicts))} against finite differences "
-        f"(allowed {NUMERIC_TOLERANCE:.0e}), {_number(_worst(v.composed_error for v in verdicts))} of the "
-        f"closed against the composed form (allowed {COMPOSED_TOLERANCE:.0e})",
-        highlight=False,
-        soft_wrap=True,
+    numeric, composed = (
+        _number(_worst(errors))
+        for errors in ((v.numeric_error for v in verdicts), (v.composed_error for v in verdicts))
     )
+    for line in (
+        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all right. Worst relative errors:",
+        f"  {numeric} against finite differences (allowed {NUMERIC_TOLERANCE:.0e})",
+        f"  {composed} of the closed against the composed form (allowed {COMPOSED_TOLERANCE:.0e})",
+    ):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _run(console: Console, ops: list[Op]) -> list[Verdict]:
@@ -89,7 +89,7 @@ def _table(verdicts: list[Verdict]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("op", overflow="fold")
     table.add_column("kind", no_wrap=True)
-    for heading in ("cases", "worst\nrelative\nerror", "time"):
+    for heading in ("cases", "worst\nrelative\nerror", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for verdict in verdicts:
@@ -98,7 +98,7 @@ def _table(verdicts: list[Verdict]) -> Table:
             verdict.kind,
             str(verdict.cases),
             _number(verdict.worst),
-            f"{verdict.seconds * 1e3:.0f} ms",
+            f"{verdict.seconds * 1e3:.0f}",
             "[bold red]FAILED[/]" if verdict.failures else "[green]ok[/]",
         )
     return table

@@ -14,6 +14,7 @@ from ..learn.check import Result, evaluate
 from ..learn.dot import argument_names
 from ..registry import REGISTRY, Case, Op
 from .names import find_op
+from .tables import say
 
 TOLERANCE = 2e-5
 """Twice the largest rounding error in float32 of any registered case, a transformer layer's."""
@@ -50,15 +51,10 @@ def kernel(
         typer.echo(f"{kind}: {error}", err=True)
         raise typer.Exit(1) from None
     console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 100)  # a file has room for the longest names
     if not launches:
-        console.print(
-            f"{name} has no CUDA kernel of its own: on a GPU its NumPy-style body runs, on CuPy's arrays. "
-            f"These ops have one: {', '.join(having)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(console, f"{name} has no CUDA kernel of its own:")
+        say(console, "on a GPU its NumPy-style body runs, on CuPy's arrays.")
+        say(console, f"These ops have one: {', '.join(having)}")
         return
     console.print(_table(launches))
     moved, floor = (sum(map(count, launches)) for count in (_bytes, _floor))
@@ -66,14 +62,15 @@ def kernel(
     wrong = [f"{name} by {value:.1e}" for name, value in found.items() if not value <= TOLERANCE]
     for line in (
         f"{name} of {' '.join(str(chosen).split())}",
-        f"threads ask for {moved:,} bytes: {moved / floor:.1f} times the {floor:,} of reading and writing "
-        "every launch's arrays once; caches serve part of the rest",
-        f"largest difference from NumPy in float64, relative to the largest value: {max(found.values()):.1e}",
+        f"threads ask for {moved:,} bytes: {moved / floor:.1f} times the {floor:,}",
+        "of reading and writing every launch's arrays once; caches serve part of the rest",
+        "largest difference from NumPy in float64,",
+        f"relative to the largest value: {max(found.values()):.1e}",
         f"DISAGREES in {', '.join(wrong)} (allowed {TOLERANCE:.0e})"
         if wrong
         else f"ok (allowed {TOLERANCE:.0e})",
     ):
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
     if wrong:
         raise typer.Exit(1)
 
