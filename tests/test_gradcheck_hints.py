@@ -283,6 +283,39 @@ def test_a_gradient_of_a_stretched_shape_says_what_to_sum(dx, words):
         gradcheck(function(lambda x: x * 2, lambda dy, x, y: dx(dy)).apply, leaf(4))
 
 
+@pytest.mark.parametrize(
+    ("shape", "forward", "backward", "words"),
+    [
+        (
+            (3, 1),
+            lambda x: x * np.ones(4),
+            lambda dy: dy.sum(1),
+            "lost: sum or average over them with keepdims",
+        ),
+        ((1, 4), lambda x: x * np.ones((3, 1)), lambda dy: dy.sum(0), "lost: "),
+        ((1,), lambda x: x * np.ones(4), lambda dy: dy.sum(), "lost: "),
+        ((4,), lambda x: x * np.ones((3, 1)), lambda dy: dy.sum(0, keepdims=True), "without keepdims"),
+        ((4,), lambda x: x[:, None], lambda dy: dy, "without keepdims"),
+        ((3, 4), lambda x: x * 2, lambda dy: dy.sum(), "is it summed over all axes"),
+        ((3, 4), lambda x: x.sum(), lambda dy: dy, "spread it, as in dy * np.ones"),
+    ],
+)
+def test_lost_and_left_axes_of_a_gradient(shape, forward, backward, words):
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(function(forward, lambda dy, x, y: backward(dy)).apply, leaf(*shape))
+    place, told = str(caught.value).split("\n  hint: ")
+    assert place.startswith("Mine.backward returned a gradient of shape (")
+    assert place.endswith(f" for its input 0, whose shape is {shape}")
+    assert words in told
+
+
+@pytest.mark.parametrize("got", [(4, 1), (3,), (3, 4), (1, 3)])
+def test_axes_are_not_called_lost_where_others_differ(got):
+    with pytest.raises(GradcheckError, match=r"whose shape is \(1, 4\)") as caught:
+        gradcheck(function(lambda x: x * 2, lambda dy, x, y: np.ones(got)).apply, leaf(1, 4))
+    assert "hint" not in str(caught.value)
+
+
 def test_a_gradient_of_the_shape_turned_round():
     with pytest.raises(GradcheckError, match="is it transposed"):
         gradcheck(function(lambda x: x * 2, lambda dy, x, y: dy.T).apply, leaf(3, 4))

@@ -16,7 +16,7 @@ from .errors import GradcheckError
 from .function import Function
 from .graph import grad, reachable
 from .likeness import same
-from .probes import Key, Probes, label
+from .probes import Index, Key, Probes, label
 from .tensor import Tensor
 
 
@@ -133,6 +133,12 @@ def _refusing(node: Function) -> Callable[..., Any]:
                     f"{node.name}.backward returned a {type(dx).__name__} for its input {i}: return an array "
                     f"of the input's shape, {x.shape}, or a tuple with one for each input"
                 )
+            cause = _lost_axes(x.shape, dx.shape, [dy.shape for dy in dys if dy is not None])
+            if cause:
+                raise GradcheckError(
+                    f"{node.name}.backward returned a gradient of shape {dx.shape} for its input {i}, whose "
+                    f"shape is {x.shape}\n  hint: {cause}"
+                )
             # The sweep would widen a narrower gradient without a word.
             if dx.dtype.itemsize < x.dtype.itemsize:
                 raise GradcheckError(
@@ -142,3 +148,20 @@ def _refusing(node: Function) -> Callable[..., Any]:
         return dxs
 
     return run_backward
+
+
+def _lost_axes(shape: Index, got: Index, of_dys: list[Index]) -> str:
+    """Return where a gradient may have lost or gained axes of size 1, or all of its axes; else ""."""
+    if len(got) < len(shape) and _wide(got) == _wide(shape):
+        return "axes of size 1 are lost: sum or average over them with keepdims=True"
+    if len(got) > len(shape) and _wide(got) == _wide(shape):
+        return "it has axes of size 1 that the input has not: sum over them without keepdims"
+    if got == () != shape:
+        if all(of_dy == () for of_dy in of_dys):
+            return "dy is one number for all entries of the input: spread it, as in dy * np.ones(shape)"
+        return "it is one number: is it summed over all axes, where only some are meant (axis=...)?"
+    return ""
+
+
+def _wide(shape: Index) -> Index:
+    return tuple(length for length in shape if length != 1)

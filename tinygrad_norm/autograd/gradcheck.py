@@ -44,7 +44,8 @@ def gradcheck(
     where `func` is a module to its parameters, entry by entry. Also checked: `func` gives the same twice
     and leaves its inputs alone; backward gives finite gradients, linear in dy, the same twice, in no
     narrower dtype than the input's. The defaults are stricter than PyTorch's (eps 1e-6, atol 1e-5,
-    rtol 1e-3), because the differences are of sixth order.
+    rtol 1e-3), because the differences are of sixth order. `func` is called many times at inputs moved a
+    little: state that its forward changes, such as running statistics, is not put back.
 
     Args:
         func: from tensors to a tensor or a tuple of tensors, or a module; its randomness frozen.
