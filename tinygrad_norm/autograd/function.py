@@ -1,14 +1,23 @@
 """Function: one node of the graph, a forward and its hand-derived backward."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from ..backends import Array, namespace
 from .grad_mode import mode
 from .memory import Memory, tick, watched, writes
 from .tensor import Tensor
 
-Gradients = Array | tuple[Array | None, ...] | None
+Gradients = Array | tuple[Array | None, ...]
 """What a backward returns: one gradient per input, or the only one."""
+
+
+def _elsewhere(instead: str) -> property:
+    """Return an attribute that says what to use instead of what PyTorch's ctx has under its name."""
+
+    def refuse(node: "Function") -> NoReturn:
+        raise AttributeError(f"{node.name} has no ctx, as PyTorch's functions do: {instead}", name="ctx")
+
+    return property(refuse)
 
 
 class Function:
@@ -17,7 +26,8 @@ class Function:
     An instance is one call and the node of the graph, so what `forward` keeps in the tuple
     `self.saved` is what `backward` reads, and is the memory that the call costs. Both work on raw
     arrays. Inputs are tensors, None (not given) or Python numbers; `backward` returns one gradient
-    per input, None where there is none, and may skip work where `self.needs[i]` is False. A forward
+    per input, None where there is none, and may skip work where `self.needs[i]` is False. A bare None
+    is a forgotten `return` and is refused: `(None,)` says that the only input has none. A forward
     that returns a tuple has several outputs; `backward` then takes one gradient for each, None for
     those in `constants` (integers are constant anyway), zeros where the loss does not reach.
 
@@ -37,14 +47,29 @@ class Function:
     hooks: dict[int, list[Any]] | None = None
     saved_outputs: tuple[Memory, ...] = ()
 
+    save_for_backward = _elsewhere("self.saved = (x,) keeps x for backward")
+    saved_tensors = _elsewhere("(x,) = self.saved reads what forward kept")
+    needs_input_grad = _elsewhere("self.needs[i] says whether input i needs a gradient")
+    mark_non_differentiable = _elsewhere("constants = (1,) in the class says that output 1 has no gradient")
+
     def __init_subclass__(cls) -> None:
         for name in ("forward", "backward"):
-            if isinstance(cls.__dict__.get(name), staticmethod):
-                raise TypeError(
-                    f"{cls.__name__}.{name} is a static method, as in PyTorch. Here the instance is the "
-                    f"context: def forward(self, x), def backward(self, dy), with self.saved = (x,) "
-                    "between them, on raw arrays"
-                )
+            method = cls.__dict__.get(name)
+            if isinstance(method, staticmethod):
+                form = "is a static method"
+            elif _parameters(method)[1:2] == ("ctx",):
+                form = "takes a ctx"
+            else:
+                continue
+            raise TypeError(
+                f"{cls.__name__}.{name} {form}, as in PyTorch. Here the instance is the "
+                f"context: def forward(self, x), def backward(self, dy), with self.saved = (x,) "
+                "between them, on raw arrays"
+            )
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        cls = type(self).__name__
+        raise TypeError(f"a {cls} is the node of one call, not a function: call {cls}.apply(x, ...)")
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""
@@ -128,13 +153,24 @@ class Function:
         if not retain:
             self.saved = None
         if type(dxs) is not tuple:
+            if dxs is None:
+                raise RuntimeError(
+                    f"{self.name}.backward returned None: is its return forgotten? Where the only input has "
+                    "no gradient, return (None,)"
+                )
             dxs = (dxs,)
         if len(dxs) != len(self.inputs):
-            raise RuntimeError(
-                f"{self.name}.backward returned {len(dxs)} gradients for {len(self.inputs)} inputs: "
-                "return one per input, None where an input has no gradient"
-            )
+            self._refuse_count(dxs)
         return dxs
+
+    def _refuse_count(self, dxs: tuple[Any, ...]) -> NoReturn:
+        name, n = f"{self.name}.backward", len(self.inputs)
+        if len(dxs) == 1 and type(dxs[0]) is list:
+            raise RuntimeError(f"{name} returned a list for {n} inputs: return a tuple, one gradient each")
+        raise RuntimeError(
+            f"{name} returned {len(dxs)} gradient{'s' if len(dxs) != 1 else ''} for {n} "
+            f"input{'s' if n != 1 else ''}: return one per input, None where an input has no gradient"
+        )
 
     def _refuse_if_written(self) -> None:
         """Raise where an array that backward needs was changed in place after the call."""
@@ -166,18 +202,30 @@ class Function:
         slot = self.inputs[i].grad_slot
         return None if slot is None else slot.room()
 
-    def refuse_gradient(self, x: Tensor, dx: Array) -> None:
-        """Raise for a gradient that has not the shape of its input."""
-        i = next(i for i, other in enumerate(self.inputs) if other is x)
+    def refuse_gradient(self, i: int, dx: Any) -> NoReturn:
+        """Raise for what is no gradient of input i: no array, or one of another shape."""
+        name, shape = f"{self.name}.backward", self.inputs[i].shape
+        if isinstance(dx, Tensor):
+            raise RuntimeError(f"{name} returned a Tensor for input {i}: work on raw arrays, such as dy is")
+        if not hasattr(dx, "shape"):
+            raise RuntimeError(
+                f"{name} returned a {type(dx).__name__} for its input {i}: return an array of "
+                f"the input's shape, {shape}, or a tuple with one for each input"
+            ) from None
         raise RuntimeError(
-            f"{self.name}.backward returned a gradient of shape {dx.shape} for input {i}, "
-            f"whose shape is {x.shape}{_misfit(x.shape, dx.shape)}"
+            f"{name} returned a gradient of shape {dx.shape} for input {i}, "
+            f"whose shape is {shape}{_misfit(shape, dx.shape)}"
         )
 
     @property
     def name(self) -> str:
         """The function's name as graphs and messages show it: without a trailing "Function"."""
         return type(self).__name__.removesuffix("Function")
+
+
+def _parameters(method: Any) -> tuple[str, ...]:
+    code = getattr(method, "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount]
 
 
 def _misfit(shape: tuple[int, ...], got: tuple[int, ...]) -> str:

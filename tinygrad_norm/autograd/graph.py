@@ -106,6 +106,7 @@ def _sweep(
 ) -> dict[int, tuple[Tensor, Array]]:
     leaves: dict[int, tuple[Tensor, Array]] = {}
     waiting: list[tuple[int, Function]] = []  # by -birth: the youngest is on top of the heap
+    dx: Any = None
     try:
         for root, gradient in zip(roots, gradients, strict=True):
             _deliver(root, _start(root, gradient), leaves, waiting)
@@ -122,10 +123,14 @@ def _sweep(
             for i, x in enumerate(node.inputs):
                 dx = dxs[i]
                 if dx is not None and node.needs[i]:
-                    if dx.shape != x.array.shape:
-                        node.refuse_gradient(x, dx)
+                    if type(dx) is Tensor or dx.shape != x.array.shape:
+                        node.refuse_gradient(i, dx)
                     _deliver(x, dx, leaves, waiting)
             dx = dxs = None
+    except AttributeError as error:
+        if dx is not None and error.obj is dx and error.name == "shape":
+            node.refuse_gradient(i, dx)
+        raise
     finally:
         for _, node in waiting:  # only after an error is anything left here
             node.dys = None
