@@ -112,6 +112,35 @@ def test_without_a_mean_the_path_is_that_through_the_mean_square(loss):
     assert gradcheck(loss(norm((1,), centred=False)), leaf(4, 8))
 
 
+@pytest.mark.parametrize(("axes", "along"), [((1,), "along axis 1"), ((0, 1), "along axes 0, 1")])
+def test_a_path_through_a_mean_that_is_not_subtracted(axes, along):
+    def mean_too(dy, x, y):
+        r, n = 1 / np.sqrt((x * x).mean(axes, keepdims=True)), np.prod([x.shape[k] for k in axes])
+        return r * (dy - dy.mean(axes, keepdims=True) - y * (dy * y).sum(axes, keepdims=True) / n)
+
+    wrong = function(lambda x: x / np.sqrt((x * x).mean(axes, keepdims=True)), mean_too).apply
+    told = (
+        f"analytic - numeric is the same number at every entry {along}: is there a path through a mean that"
+    )
+    assert hint(wrong, leaf(3, 4)).startswith(told)
+    assert hint(weighted(wrong), leaf(3, 4)).startswith(told)
+
+
+def test_the_missing_path_through_a_sum_looks_the_same_and_is_named_beside_it():
+    def share(x):
+        return x / x.sum(1, keepdims=True)
+
+    forgotten = function(share, lambda dy, x, y: dy / x.sum(1, keepdims=True)).apply
+    positive = Tensor(np.random.default_rng(0).uniform(1.0, 2.0, (3, 4)), requires_grad=True)
+    assert "or is that through a sum missing?" in hint(forgotten, positive)
+
+
+def test_a_constant_difference_is_no_path_through_a_mean_where_nothing_is_normalized():
+    added = function(lambda x: x * x, lambda dy, x, y: 2 * dy * x + dy.mean(1, keepdims=True))
+    assert hint(added.apply, leaf(3, 4)) == ""
+    assert hint(weighted(added.apply), leaf(3, 4)) == ""
+
+
 def test_the_paths_are_seen_through_what_comes_after():
     wrong = norm((1,), mean=0.0)
     assert "the path through the mean is missing: " in hint(lambda x: F.relu(wrong(x)), leaf(4, 8))

@@ -104,6 +104,12 @@ class _Lines:
         in_slope = bool((abs(slope * self.x) > 100 * self.tiny).any())
         return (in_mean, in_slope) if (in_mean or in_slope) else None
 
+    def constant(self) -> bool:
+        """Say whether analytic - numeric is the same number along every line, and not 0 along all."""
+        d = self.a - self.n
+        mean = d.mean(1, keepdims=True)
+        return bool((abs(d - mean) <= self.tiny).all() and (abs(mean) > 100 * self.tiny).any())
+
     def shares(self) -> list[float | None]:
         """Return how much of the path through the mean, and of the other, the analytic gradient has.
 
@@ -134,6 +140,11 @@ def wrong_paths(block: Block) -> str:
         lines = _Lines(block, pool)
         if not lines.moves or not (lines.shifts or lines.scales):
             continue
+        if not lines.shifts and lines.constant():
+            return (
+                f"analytic - numeric is the same number at every entry {pool}: is there a path through a "
+                "mean that func does not subtract, or is that through a sum missing?"
+            )
         wrong = lines.paths()
         if wrong is None or (all(wrong) and pool.size < 4):
             continue
