@@ -132,8 +132,8 @@ def _told_when_stopped(console: Console, run: Run) -> Iterator[None]:
     if run.saved_epochs is None:
         console.print("Stopped by Ctrl-C before anything was saved.")
     else:
-        console.print(f"Stopped by Ctrl-C; {saved} in {run.out}.")
-        console.print(f"Continue with: tinygrad-norm train --resume {run.out}")
+        console.print(f"Stopped by Ctrl-C; {saved} in {run.out}.", markup=False, soft_wrap=True)
+        console.print(f"Continue with: tinygrad-norm train --resume {run.out}", markup=False, soft_wrap=True)
     raise typer.Exit(130)
 
 
@@ -197,8 +197,8 @@ def _describe(console: Console, run: Run) -> None:
     )
     if run.finished:
         console.print(
-            f"already finished ({run.progress.epoch} of {config.epochs} epochs): the learning rate has "
-            "fallen to 0, and for more epochs a new run must begin",
+            f"already finished ({run.progress.epoch} of {config.epochs} epochs):\n"
+            "the learning rate has fallen to 0, and for more epochs a new run must begin",
             soft_wrap=True,
         )
     elif run.progress.epoch or run.progress.step:
@@ -243,12 +243,11 @@ def _told(figures: Figures) -> str:
 
 
 def _told_epoch(run: Run) -> str:
-    row = run.progress.history[-1]
-    train, validation = (
-        _told({name: row[f"{part}_{name}"] for name in run.task.figure_names})
-        for part in ("train", "validation")
-    )
-    return f"epoch {row['epoch']:>3}/{run.config.epochs}  {train}  validation {validation}"
+    row, (cost, accuracy) = run.progress.history[-1], run.task.figure_names
+    train = _told({name: row[f"train_{name}"] for name in (cost, accuracy)})
+    validation = f"{row[f'validation_{cost}']:.4f}  {row[f'validation_{accuracy}']:.1%}"
+    epochs = str(run.config.epochs)
+    return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
 
 
 def _report(console: Console, run: Run, seconds: float) -> None:
@@ -261,7 +260,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     console.out(run.task.conclude(figures), highlight=False)
     if not (run.out / "curves.png").exists():
         console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
-    console.print(f"results in {run.out}", highlight=False)
+    console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _stop(message: str) -> NoReturn:
