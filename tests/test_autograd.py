@@ -442,8 +442,9 @@ def test_in_place_operators_share_memory_record_or_refuse():
     w = leaf(3)
     with pytest.raises(RuntimeError, match="no_grad"):
         w += 1.0
-    z = w * 1.0
-    z += w  # a computed tensor: recorded
+    z = old = w * 1.0
+    z += w  # a computed tensor: recorded, as a new one
+    np.testing.assert_array_equal(old.array, w.array)
     z.sum().backward()
     np.testing.assert_array_equal(w.grad.array, [2, 2, 2])
     with pytest.raises(RuntimeError, match="does not fit"):

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 
-from ..backends import Array, asarray, backend_of, to_device, to_numpy
-from .destination import destination
+from ..backends import Array, asarray, backend_of, to_numpy
+from . import conversion
+from . import hooks as hooking
 from .grad_mode import mode
 from .memory import Memory, is_exposed
 
@@ -274,31 +275,8 @@ class Tensor:
         out.memory = self._shared_memory()
         return out
 
-    def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
-        """Call `hook(gradient)` when this tensor's gradient is known; what it returns replaces it.
-
-        Returns a handle with `remove()`.
-        """
-        if not callable(hook):
-            raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
-        if not self.requires_grad:
-            raise RuntimeError("a hook needs a tensor that requires grad")
-        if self.creator is None:
-            if self.hooks is None:
-                self.hooks = []
-            return RemovableHandle(self.hooks, hook)
-        if self.creator.hooks is None:
-            self.creator.hooks = {}
-        return RemovableHandle(self.creator.hooks.setdefault(self.index, []), hook)
-
-    def retain_grad(self) -> None:
-        """Keep `.grad` for this computed tensor too (a leaf's is always kept)."""
-        if self.creator is not None:
-
-            def keep(dy: Tensor) -> None:
-                self._grad = dy if self._grad is None else Tensor._wrap(self._grad.array + dy.array)
-
-            self.register_hook(keep)
+    register_hook = hooking.register_hook
+    retain_grad = hooking.retain_grad
 
     # -- Python's protocols
 
@@ -355,6 +333,7 @@ class Tensor:
         return self.copy_(result)
 
     def __iadd__(self, other: Any) -> Tensor:
+        """Change the values, for every tensor that shares them; a recorded `x += y` makes a new tensor."""
         return self._in_place(self.__add__, other)
 
     def __isub__(self, other: Any) -> Tensor:
@@ -388,48 +367,13 @@ class Tensor:
 
     # -- dtype and device; arithmetic and the functions are attached by tinygrad_norm.ops
 
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
-        """Return the tensor on another device ("cpu", "cuda"), as another dtype, or both.
-
-        Raises:
-            TypeError: for what is neither a device nor a dtype, and for two of one kind.
-            ValueError: for an unknown name.
-            RuntimeError: where a computed tensor, or one whose dtype changes too, is to move with its graph.
-        """
-        device, dtype = destination(targets, device, dtype)
-        if dtype is not None and dtype != self.dtype:
-            return self.astype(dtype).to(device=device)
-        if device is None or device == self.device:
-            return self
-        if self.creator is not None:
-            raise RuntimeError("only leaves move between devices: use detach().to(...)")
-        moved = Tensor._wrap(to_device(self.array, device))
-        moved._requires_grad = self._requires_grad
-        return moved
-
-    def double(self) -> Tensor:
-        """Return the tensor as float64."""
-        return self.to(numpy.float64)
-
-    def float(self) -> Tensor:
-        """Return the tensor as float32."""
-        return self.to(numpy.float32)
-
-    def half(self) -> Tensor:
-        """Return the tensor as float16."""
-        return self.to(numpy.float16)
-
-    def long(self) -> Tensor:
-        """Return the tensor as int64."""
-        return self.to(numpy.int64)
-
-    def cpu(self) -> Tensor:
-        """Return the tensor on the CPU."""
-        return self.to("cpu")
-
-    def cuda(self) -> Tensor:
-        """Return the tensor on the GPU."""
-        return self.to("cuda")
+    to = conversion.to
+    double = conversion.double
+    float = conversion.float
+    half = conversion.half
+    long = conversion.long
+    cpu = conversion.cpu
+    cuda = conversion.cuda
 
     if TYPE_CHECKING:
 
@@ -461,19 +405,6 @@ class GradSlot(Protocol):
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, moved to where it is kept, unless that is in use."""
-
-
-class RemovableHandle:
-    """What `register_hook` returns: `remove()` takes the hook away again."""
-
-    def __init__(self, hooks: list[Any], hook: Any) -> None:
-        self.hooks, self.hook = hooks, hook
-        hooks.append(hook)
-
-    def remove(self) -> None:
-        """Take the hook away; a second call does nothing."""
-        if self.hook in self.hooks:
-            self.hooks.remove(self.hook)
 
 
 def _as_result(value: Any, creator: Function | None) -> Array:
