@@ -37,6 +37,11 @@ def test_the_step_must_be_positive(eps):
         gradcheck(lambda x: x * x, leaf(3), eps=eps)
 
 
+def test_a_function_is_checked_through_its_apply():
+    with pytest.raises(TypeError, match=r"pass WrongSquare\.apply, not WrongSquare"):
+        gradcheck(WrongSquare, leaf(3))
+
+
 def test_some_input_must_require_grad():
     with pytest.raises(ValueError, match="requires grad"):
         gradcheck(lambda x: x * x, Tensor(np.ones(3)))

@@ -18,6 +18,7 @@ from ..backends import backend_of, to_numpy
 from .analytic import analytic
 from .errors import GradcheckError
 from .finite_differences import Derivative, above_rounding, derivative, with_bend
+from .function import Function
 from .grad_mode import enable_grad
 from .jacobian import Block, WrongEntry
 from .likeness import same
@@ -62,7 +63,7 @@ def gradcheck(
         GradcheckError: where the check fails, with the worst entry and a hint at the cause.
         ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
             and for an eps that is not positive.
-        TypeError: for outputs that are no tensors.
+        TypeError: for outputs that are no tensors, and for a Function itself.
     """
     try:
         blocks = jacobians(func, inputs, eps=eps, nondet_tol=nondet_tol, fast_mode=fast_mode)
@@ -101,8 +102,10 @@ def jacobians(
             inputs; backward fails, does not repeat itself, or gives NaN, infinity or a narrower dtype.
         ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
             and for an eps that is not positive.
-        TypeError: for outputs that are no tensors.
+        TypeError: for outputs that are no tensors, and for a Function itself.
     """
+    if isinstance(func, type) and issubclass(func, Function):
+        raise TypeError(f"gradcheck calls func: pass {func.__name__}.apply, not {func.__name__}")
     if not eps > 0:
         raise ValueError(f"eps is the first step of the differences and must be positive, got {eps}")
     arguments = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
