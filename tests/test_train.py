@@ -119,6 +119,14 @@ def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monk
     assert len(metrics(tmp_path / "run")) == 3
 
 
+@pytest.fixture(autouse=True)
+def _sigint_interrupts():
+    """Also where the tests run in the background of a shell, which has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(*ignored, **options):
     signal.raise_signal(signal.SIGINT)
 
