@@ -44,3 +44,9 @@ def torch():
     torch = pytest.importorskip("torch", reason="comparison with PyTorch: pip install torch")
     torch.set_num_threads(1)
     return torch
+
+
+@pytest.fixture
+def without_dot(monkeypatch, tmp_path):
+    """Graphviz's program is not found."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))

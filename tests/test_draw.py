@@ -4,18 +4,12 @@ import re
 import shutil
 import subprocess
 
-import hypothesis
 import numpy
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from typer.testing import CliRunner
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Function
 from tinygrad_norm.autograd.tensor import Tensor
-from tinygrad_norm.cli import app
 from tinygrad_norm.learn.check import evaluate
 from tinygrad_norm.learn.dot import Panel, build
 from tinygrad_norm.learn.draw_op import draw_op
@@ -49,11 +43,6 @@ def example():
     weight = Parameter(numpy.float32([2.0, 3.0, 5.0]))
     h = x * weight
     return x, weight, h, (h + 0.5).sum()
-
-
-@pytest.fixture
-def without_dot(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
 # -- what stands in the picture
@@ -380,60 +369,6 @@ def test_no_more_nodes_than_asked_for(max_nodes):
     assert ("more" in nodes(tn.draw(y, max_nodes=max_nodes))) == (max_nodes < 11)
 
 
-# -- values in a line
-
-
-@pytest.mark.parametrize(
-    ("values", "lines"),
-    [
-        (numpy.float32(0.5), ["0.500"]),
-        (numpy.float32([[1, -2], [30, 0]]), [" 1.00  -2.00", "30.00      0"]),
-        (numpy.float64([1e-9, 2.0]), ["1e-09  2.000"]),
-        (numpy.float64([1e-9, -2e-9]), ["1.00e-09  -2.00e-09"]),
-        (numpy.float64([123456.0]), ["1.23e+05"]),
-        (numpy.float32([numpy.nan, numpy.inf, 1.0]), ["nan  inf  1.000"]),
-        (numpy.array([True, False]), ["True  False"]),
-        (numpy.array([1, -20]), ["1  -20"]),
-        (numpy.zeros((0, 3)), ["empty"]),
-        (numpy.zeros((8, 8)), ["0 everywhere"]),
-        (numpy.arange(100), ["0 … 99"]),
-        (numpy.arange(100) < 30, ["30 of 100 True"]),
-        (numpy.array([-1.0, 1.0] * 10), ["0 ± 1.000  -1.000 … 1.000"]),
-        (
-            numpy.array([1.0, 3.0] * 10 + [numpy.nan] * 3 + [numpy.inf]),
-            ["2.000 ± 1.000  1.000 … 3.000  3 NaN  1 inf"],
-        ),
-        (numpy.full(30, numpy.nan), ["30 NaN"]),
-        (numpy.array([1e308, -1e308] * 10), ["0 ± 1.00e+308  -1.00e+308 … 1.00e+308"]),
-    ],
-)
-def test_a_summary_reads_well(values, lines):
-    assert summarize(numpy.asarray(values)) == lines
-
-
-def test_a_mean_that_only_rounding_keeps_from_zero_is_zero():
-    x = numpy.random.default_rng(0).normal(size=(16, 16))
-    x -= x.mean()
-    assert x.mean() != 0
-    assert summarize(x)[0].startswith("0 ± ")
-
-
-@given(
-    arrays.arrays(
-        st.sampled_from([numpy.float16, numpy.float32, numpy.float64]), arrays.array_shapes(max_side=7)
-    )
-)
-@hypothesis.example(numpy.full((2, 3, 1), numpy.inf, numpy.float16))
-def test_a_summary_is_short_and_never_shows_a_zero_that_is_none(x):
-    lines = summarize(x)
-    assert len(lines) <= 4
-    assert max(map(len, lines)) <= 72
-    told = "±" in lines[0] or "everywhere" in lines[0] or not numpy.isfinite(x).any()
-    if not told and x.size <= 20 and x.shape[-1] <= 5:
-        shown = [cell for line in lines for cell in line.split()]
-        assert [cell == "0" for cell in shown] == list((x == 0).ravel())
-
-
 @pytest.mark.parametrize(("size", "told"), [(4, 0), (40, 1)])
 @pytest.mark.parametrize("title", ["", "Title\nbelow"])
 def test_what_stands_for_many_values_is_explained_once(size, told, title):
@@ -557,65 +492,3 @@ def test_before_backward_an_op_has_no_gradients():
     dot = draw_op(op, op.cases[0], ("closed",), backward=False).dot
     assert dot.count("grad: not computed") == 4
     assert "before backward" in dot
-
-
-# -- the command
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, ["draw", *arguments])
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@needs_dot
-def test_the_command_draws_both_forms_into_the_current_folder(folder):
-    result = run("layer_norm")
-    assert result.exit_code == 0
-    assert "layer_norm.svg" in result.output
-    svg = (folder / "layer_norm.svg").read_text()
-    assert "composed" in svg
-    assert "closed" in svg
-
-
-@pytest.mark.parametrize(("form", "frames"), [("composed", 1), ("closed", 1), ("both", 2)])
-def test_the_command_draws_the_form_asked_for(folder, form, frames):
-    result = run("rms_norm", "--form", form, "--case", "1", "--before", "--out", "picture.dot")
-    assert result.exit_code == 0
-    dot = (folder / "picture.dot").read_text()
-    assert dot.count("subgraph cluster_") == frames
-    assert "grad: not computed" in dot
-    assert str(REGISTRY["rms_norm"].cases[1]) in dot.replace("&#160;&#160;", "  ")
-
-
-def test_the_command_says_what_to_install(folder, without_dot):
-    result = run("mul", "-o", "mul.png")
-    assert result.exit_code == 1
-    assert "is drawn" not in result.output
-    assert "apt install graphviz" in result.output
-    assert "mul.dot" in result.output
-    assert (folder / "mul.dot").read_text().startswith("digraph")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "answer"),
-    [
-        (["layer_nrm"], "layer_norm"),
-        (["layer_norm", "--case", "99"], "has no case 99"),
-        (["layer_norm", "--case", "-1"], "0: 4×8 8 8"),
-        (["mul", "--form", "composed"], "primitive"),
-        (["mul", "--out", "mul.jpg"], ".svg, .png, .pdf, .dot"),
-        (["mul", "--form", "fused"], "composed"),
-        (["mul", "--out", "missing/mul.svg"], "make missing first"),
-        (["mul", "--out", "."], "is a folder"),
-    ],
-)
-def test_the_command_answers_wrong_calls(folder, arguments, answer):
-    result = run(*arguments)
-    assert result.exit_code == 2
-    assert answer in re.sub(r"[\s│]+", " ", result.output)
-    assert list(folder.iterdir()) == []

@@ -1,0 +1,71 @@
+"""`tinygrad-norm draw`: what it draws, and how it answers wrong calls."""
+
+import re
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from tinygrad_norm.cli import app
+from tinygrad_norm.registry import REGISTRY
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's program dot is not installed")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["draw", *arguments])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@needs_dot
+def test_the_command_draws_both_forms_into_the_current_folder(folder):
+    result = run("layer_norm")
+    assert result.exit_code == 0
+    assert "layer_norm.svg" in result.output
+    svg = (folder / "layer_norm.svg").read_text()
+    assert "composed" in svg
+    assert "closed" in svg
+
+
+@pytest.mark.parametrize(("form", "frames"), [("composed", 1), ("closed", 1), ("both", 2)])
+def test_the_command_draws_the_form_asked_for(folder, form, frames):
+    result = run("rms_norm", "--form", form, "--case", "1", "--before", "--out", "picture.dot")
+    assert result.exit_code == 0
+    dot = (folder / "picture.dot").read_text()
+    assert dot.count("subgraph cluster_") == frames
+    assert "grad: not computed" in dot
+    assert str(REGISTRY["rms_norm"].cases[1]) in dot.replace("&#160;&#160;", "  ")
+
+
+def test_the_command_says_what_to_install(folder, without_dot):
+    result = run("mul", "-o", "mul.png")
+    assert result.exit_code == 1
+    assert "is drawn" not in result.output
+    assert "apt install graphviz" in result.output
+    assert "mul.dot" in result.output
+    assert (folder / "mul.dot").read_text().startswith("digraph")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["layer_nrm"], "layer_norm"),
+        (["layer_norm", "--case", "99"], "has no case 99"),
+        (["layer_norm", "--case", "-1"], "0: 4×8 8 8"),
+        (["mul", "--form", "composed"], "primitive"),
+        (["mul", "--out", "mul.jpg"], ".svg, .png, .pdf, .dot"),
+        (["mul", "--form", "fused"], "composed"),
+        (["mul", "--out", "missing/mul.svg"], "make missing first"),
+        (["mul", "--out", "."], "is a folder"),
+    ],
+)
+def test_the_command_answers_wrong_calls(folder, arguments, answer):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert answer in re.sub(r"[\s│]+", " ", result.output)
+    assert list(folder.iterdir()) == []
