@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from tinygrad_norm.backends import emulator
-from tinygrad_norm.backends.cuda import load_cupy
-from tinygrad_norm.normalization.layernorm import layer_norm_forward
+from tinygrad_norm.backends.cuda.availability import load_cupy
+from tinygrad_norm.normalization.sample.layernorm import layer_norm_forward
 
 EPS = 1e-5
 KEPT = 16  # float4 per lane: rows of up to 2048 values

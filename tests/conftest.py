@@ -7,7 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy starts its threads
 import pytest
 
 import tinygrad_norm as tn
-from tinygrad_norm.backends.cuda import load_cupy
+from tinygrad_norm.backends.cuda.availability import load_cupy
 
 
 def _missing_cuda():

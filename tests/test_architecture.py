@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A layer imports from those before it, and from itself; on one line, they do not know each other.
 LAYERS = [
-    ["files", "names", "backends"],
+    ["files", "suggestions", "backends"],
     ["autograd"],
     ["registry"],
     ["ops"],
@@ -22,6 +22,7 @@ LAYERS = [
     ["normalization"],
     ["nn"],
     ["optim", "data"],
+    ["gradient_check"],
     ["training", "learn"],
     ["bench"],
     ["cli"],

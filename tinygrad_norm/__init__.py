@@ -7,7 +7,7 @@ The table of contents: everything a user needs, by the name it has in PyTorch.
 
 # The engine: tensors and gradients.
 from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
-from .autograd.gradcheck import gradcheck
+from .gradient_check.check import gradcheck
 from .backends import use_backend
 from .backends.random import manual_seed
 

@@ -267,7 +267,7 @@ class Tensor:
                 gradient is given; a second time without `retain_graph`; where an array saved for
                 backward was changed in place.
         """
-        graph.backward(self, gradient, retain_graph, create_graph)
+        sweep.backward(self, gradient, retain_graph, create_graph)
 
     def detach(self) -> Tensor:
         """Return the same values, sharing memory, cut off from the graph."""
@@ -421,4 +421,4 @@ def _as_result(value: Any, creator: Function | None) -> Array:
     return value
 
 
-from . import graph  # noqa: E402  (needs Tensor itself)
+from . import sweep  # noqa: E402  (needs Tensor itself)

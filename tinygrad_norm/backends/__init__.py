@@ -43,8 +43,8 @@ def _numpy_backend() -> Backend:
 
 
 def _cupy_backend() -> Backend:
-    from .cuda import load_cupy
-    from .graph import outside_of_capture
+    from .cuda.availability import load_cupy
+    from .cuda.capture import outside_of_capture
 
     cupy = load_cupy()
     from_numpy, to_numpy = map(outside_of_capture, (cupy.asarray, cupy.asnumpy))

@@ -25,7 +25,8 @@ from typing import Any, TypeVar
 
 import numpy
 
-from ..backends import Array, current_backend, machine, namespace
+from ..backends import Array, current_backend, namespace
+from ..backends.cuda import machine
 from ..registry import Case
 from .kernels import SUBJECTS, Call, Memory
 from .rivals import Maker, rivals

@@ -15,31 +15,31 @@ from typing import Any
 import numpy
 
 from ..backends import Array, asarray, namespace
-from ..backends.signature import accumulator
-from ..nn.crossentropy import cross_entropy_backward, cross_entropy_forward
-from ..nn.softmax import (
+from ..backends.cuda.signature import accumulator
+from ..nn.activation.softmax import (
     log_softmax_backward,
     log_softmax_forward,
     softmax_backward,
     softmax_forward,
 )
-from ..normalization.addnorm import (
-    add_layer_norm_backward,
-    add_layer_norm_forward,
-    add_rms_norm_backward,
-    add_rms_norm_forward,
-)
-from ..normalization.batchnorm import (
+from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
+from ..normalization.batch.batchnorm import (
     batch_norm_backward,
     batch_norm_eval_backward,
     batch_norm_eval_forward,
     batch_norm_forward,
 )
-from ..normalization.groupnorm import group_norm_backward, group_norm_forward
-from ..normalization.instancenorm import instance_norm_backward, instance_norm_forward
-from ..normalization.layernorm import layer_norm_backward, layer_norm_forward
-from ..normalization.normalize import normalize_backward, normalize_forward
-from ..normalization.rmsnorm import rms_norm_backward, rms_norm_forward
+from ..normalization.sample.addnorm import (
+    add_layer_norm_backward,
+    add_layer_norm_forward,
+    add_rms_norm_backward,
+    add_rms_norm_forward,
+)
+from ..normalization.sample.groupnorm import group_norm_backward, group_norm_forward
+from ..normalization.sample.instancenorm import instance_norm_backward, instance_norm_forward
+from ..normalization.sample.layernorm import layer_norm_backward, layer_norm_forward
+from ..normalization.sample.rmsnorm import rms_norm_backward, rms_norm_forward
+from ..normalization.vector.normalize import normalize_backward, normalize_forward
 from ..optim.adam import adam_step
 from ..optim.sgd import sgd_step
 from ..registry import Case, Input, integers, positive

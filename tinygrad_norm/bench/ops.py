@@ -11,8 +11,8 @@ import numpy
 
 from ..autograd import grad
 from ..autograd.tensor import Tensor
-from ..names import did_you_mean
 from ..registry import REGISTRY, Case, Input, Op
+from ..suggestions import did_you_mean
 from .timing import best_times, clock_of_calls, torch_if_installed, with_default_malloc
 
 LARGE = 1 << 20  # bytes: of smaller arrays, any malloc keeps the memory

@@ -168,7 +168,7 @@ def _check_choices(backend: str, dtype: str) -> None:
 
 def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None, plot: Path | None) -> None:
     from ..bench.pictures import ratios
-    from .gpu import measure
+    from .bench_gpu import measure
 
     bench, rows = measure(_console(), names, dtype, seconds)
     facts = {**bench.environment, "dtype": dtype}
@@ -222,8 +222,8 @@ def train(
 ) -> None:
     """Time training on scikit-learn's digits, with the network of `step`."""
     _fairly(threads)
+    from ..bench.epochs import train as train_all
     from ..bench.pictures import bars
-    from ..bench.train import train as train_all
 
     console = _console()
     try:
@@ -249,8 +249,8 @@ def train(
 def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> None:
     """Measure how time and memory grow with batch, width, depth and sequence: closed form and composed."""
     _fairly()
+    from ..bench.growth import FORMS, Point, measure
     from ..bench.pictures import curves
-    from ..bench.scaling import FORMS, Point, measure
 
     console = _console()
     with console.status("measuring"):

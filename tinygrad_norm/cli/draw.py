@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..learn.draw_op import draw_op
-from .names import find_op
+from .op_names import find_op
 from .paths import new_file
 
 

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from ..backends import use_backend
 from ..files import replacing
-from ..learn.check import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
+from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
 from ..registry import REGISTRY, Op
-from .names import find_op
+from .op_names import find_op
 
 
 def gradcheck(

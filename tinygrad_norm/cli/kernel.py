@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ..backends import KERNELS, use_backend
 from ..backends.emulator import KernelError, Launch, record, schedule
-from ..learn.check import Result, evaluate
+from ..gradient_check.registered import Result, evaluate
 from ..learn.dot import argument_names
 from ..registry import REGISTRY, Case, Op
-from .names import find_op
+from .op_names import find_op
 from .tables import say
 
 TOLERANCE = 2e-5

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..names import unknown
+from ..suggestions import unknown
 from .dataset import Dataset
 from .digits import load_digits
 from .idx import load_idx

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd.tensor import Tensor
+from ..gradient_check.registered import cotangent
+from ..gradient_check.registered import draw as inputs_of
 from ..module import Parameter
 from ..registry import Case, Op
-from .check import cotangent
-from .check import draw as inputs_of
 from .dot import Panel, argument_names
 from .draw import MAX_NODES, Drawing
 from .walk import Walk, walk

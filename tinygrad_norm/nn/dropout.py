@@ -18,10 +18,10 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, kernel
 from ..backends.random import generator
-from ..normalization.checks import Shape, check_input
 from ..ops.arguments import as_number
+from ..ops.checks import Shape, check_input
 from ..registry import Case, ErrorCase, booleans, register
-from .pointwise import InplaceModule
+from .activation.pointwise import InplaceModule
 
 
 def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:

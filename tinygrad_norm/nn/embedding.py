@@ -19,11 +19,11 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.cpu.half import widen
 from ..module import Module, Parameter
-from ..normalization.checks import check_input
 from ..ops import arange, ones
 from ..ops.arguments import as_size
-from ..ops.half import widen
+from ..ops.checks import check_input
 from ..registry import Case, ErrorCase, fixed, integers, register
 from . import init
 

@@ -33,12 +33,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.rows import column_sums
+from ..backends.cpu.blocks import column_sums
+from ..backends.cpu.half import is_half, narrow, widen
 from ..module import Module, Parameter
-from ..normalization.checks import check_input, check_vector
 from ..ops import ones
 from ..ops.arguments import as_size
-from ..ops.half import is_half, narrow, widen
+from ..ops.checks import check_input, check_vector
 from ..ops.ieee import silent
 from ..ops.operands import check_same_dtype
 from ..registry import Case, ErrorCase, register

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..backends import set_namespace
-from . import recorded
+from . import tensor_namespace
 from .arithmetic import add, div, mul, neg, pow, sub
 from .casting import astype
 from .comparison import (
@@ -32,6 +32,7 @@ from .comparison import (
     lt,
     ne,
 )
+from .contraction import einsum
 from .creation import (
     arange,
     as_tensor,
@@ -52,8 +53,8 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .cumulative import cumsum
 from .dtypes import bool, float16, float32, float64, int32, int64
-from .einsum import einsum
 from .elementwise import (
     clone,
     contiguous,
@@ -70,7 +71,7 @@ from .elementwise import (
     square,
     tanh,
 )
-from .erf import erf
+from .error_function import erf
 from .extremes import amax, amin, argmax, argmin, max, min
 from .indexing import gather, getitem, index_select, take_along_dim
 from .inplace import IN_PLACE
@@ -80,7 +81,6 @@ from .linalg import bmm, matmul, mm, outer
 from .masking import masked_fill, tril, triu, where
 from .norms import norm
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
-from .running import cumsum
 from .shape import (
     broadcast_to,
     expand,
@@ -182,7 +182,7 @@ OPERATORS = {
 }
 # fmt: on
 
-set_namespace(Tensor, recorded)
+set_namespace(Tensor, tensor_namespace)
 for _name, _method in (METHODS | IN_PLACE).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 
 from ..backends import Array, namespace
-from .half import widen
+from ..backends.cpu.half import widen
 
 
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:

@@ -8,7 +8,7 @@ arrays and does not come back to `silent` itself: a context is entered once at a
 
 import threading
 
-from ..backends.silence import silent_context
+from ..backends.cpu.silence import silent_context
 
 
 class _Silent(threading.local):

@@ -12,10 +12,10 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, namespace
+from ..backends.cpu.half import narrow, widen
 from ..registry import Case, ErrorCase, fixed, integers, register
 from .creation import ones, tensor, zeros
 from .dims import Shape, normalize_dim
-from .half import narrow, widen
 from .operands import as_tensor
 from .shape import expand, reshape
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
+from ..backends.cpu.half import widen
 from ..registry import Case, ErrorCase, register
 from .creation import ones
 from .dims import Axes, Shape, as_shape, named_dims, normalize_dim, with_numpy_names
-from .half import widen
 from .operands import as_tensor, result_type
 from .shape import reshape, squeeze, unsqueeze
 

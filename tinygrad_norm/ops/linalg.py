@@ -10,11 +10,11 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
+from ..backends.cpu.half import narrow, widen
 from ..registry import Case, ErrorCase, register
 from .arithmetic import mul
 from .broadcast import unbroadcast
 from .creation import ones
-from .half import narrow, widen
 from .ieee import silent
 from .operands import as_tensor, meet
 from .shape import unsqueeze

@@ -18,10 +18,10 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
+from ..backends.cpu.half import narrow, widen
 from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dims
 from .extremes import amax, amin
-from .half import narrow, widen
 from .ieee import silent
 from .kinks import abs, sign
 from .operands import as_tensor

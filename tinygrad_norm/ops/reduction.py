@@ -13,12 +13,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
+from ..backends.cpu.half import is_half, narrow, widen
 from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_number
 from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import sqrt
-from .half import is_half, narrow, widen
 from .ieee import silent
 from .masking import where
 from .operands import as_float_tensor, as_tensor

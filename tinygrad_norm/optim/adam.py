@@ -29,8 +29,8 @@ from typing import Any, ClassVar
 import numpy
 
 from ..backends import Array, kernel, namespace
-from ..backends.launch import CudaSource, packs, wide_empty
-from ..backends.rows import number
+from ..backends.cpu.blocks import number
+from ..backends.cuda.launch import CudaSource, packs, wide_empty
 from .flat import blocks
 from .groups import Parameters, check_non_negative
 from .optimizer import Now, Optimizer

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..module import Module
-from ..names import unknown
 from ..ops.arguments import as_number
+from ..suggestions import unknown
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 """Tensors, or dicts with "params" (tensors), the options of that group, and perhaps its "name"."""

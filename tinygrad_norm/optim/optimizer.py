@@ -17,8 +17,8 @@ import numpy
 from ..autograd.grad_mode import enable_grad
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
-from ..backends.graph import Graph, current_graph
-from ..backends.silence import silent_context
+from ..backends.cpu.silence import silent_context
+from ..backends.cuda.capture import Graph, current_graph
 from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
 from .groups import Parameters, as_groups, as_parameters, check_names
 from .saved import read_entry, read_groups

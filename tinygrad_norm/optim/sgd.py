@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends import Array, kernel, namespace
-from ..backends.launch import CudaSource, packs
+from ..backends.cuda.launch import CudaSource, packs
 from ..ops.arguments import as_number
 from .flat import blocks
 from .groups import Parameters, check_non_negative

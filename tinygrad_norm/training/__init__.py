@@ -7,6 +7,6 @@ run.figures()["test"]["accuracy"]
 
 from .config import OPTIMIZERS, Config
 from .models import IMAGE_MODELS, TEXT_MODELS
-from .norms import NORMS
+from .norm_choices import NORMS
 from .recipes import DATASETS
 from .run import Interrupted, Run

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..names import unknown
-from .norms import NORMS
+from ..suggestions import unknown
+from .norm_choices import NORMS
 from .recipes import find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")

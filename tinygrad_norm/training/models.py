@@ -7,7 +7,7 @@ from typing import Any
 from .. import nn
 from ..module import Module
 from .config import Config
-from .norms import NORMS, Norm
+from .norm_choices import NORMS, Norm
 from .sequences import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .. import data
-from ..names import unknown
+from ..suggestions import unknown
 
 DATASETS = (*data.SOURCES, "text")
 

@@ -29,11 +29,11 @@ from ..files import check_folder, replacing
 from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
 from .curves import save_curves
-from .images import ImageTask
+from .image_classification import ImageTask
+from .language_model import TextTask
 from .schedule import make_optimizer, make_schedule
 from .stopping import stop_after_step
 from .task import Batch, Figures, Sums, Task
-from .text import TextTask
 
 
 @dataclass

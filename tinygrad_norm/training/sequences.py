@@ -6,7 +6,7 @@ from functools import partial
 from .. import nn
 from ..autograd.tensor import Tensor
 from ..module import Module
-from .norms import Norm, sequence_norm
+from .norm_choices import Norm, sequence_norm
 
 RECURRENT: dict[str, Callable[..., Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -27,6 +27,6 @@ over is seen only as a race.
 from . import namespace
 from .array import EmulatorArray, asarray, asnumpy, empty, zeros
 from .build import CompileError
-from .module import Kernel, RawModule
+from .interleaving import Launch, Schedule, record, schedule
+from .raw_module import Kernel, RawModule
 from .report import KernelError
-from .schedule import Launch, Schedule, record, schedule

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .launch import KINDS, SPACES, Place, Report
 from .library import Library
+from .runner import KINDS, SPACES, Place, Report
 
 BETWEEN_BLOCKS = (
     "the blocks of a launch are never ordered: give each its own elements, "

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ...backends import Array, namespace
 from ...module import Module, Parameter
-from ...normalization.moments import rsqrt
+from ...normalization.core.moments import rsqrt
 
 Layer = TypeVar("Layer", bound=Module)
 

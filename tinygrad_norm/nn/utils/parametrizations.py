@@ -7,7 +7,7 @@ parametrize.py, whose `remove_parametrizations` takes either back.
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization import SpectralNorm, WeightNorm
-from ..convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from ..convolution.convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .parametrize import is_parametrized, register_parametrization
 
 

@@ -1,0 +1,109 @@
+"""Contestants of the GPU benchmark compute the same: ours, PyTorch's (eager, compiled) and Triton's."""
+
+import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench_cases import small_case
+
+from tinygrad_norm.bench import rivals
+from tinygrad_norm.bench.kernels import SUBJECTS, Op
+
+FLOAT64 = np.dtype(np.float64)
+OPS = [name for name, subject in SUBJECTS.items() if isinstance(subject, Op)]
+
+
+def flat(made):
+    """Arrays or tensors as flat NumPy arrays: the layouts differ."""
+    made = made if isinstance(made, tuple | list) else (made,)
+    return [np.asarray(a if isinstance(a, np.ndarray) else a.detach()).ravel() for a in made]
+
+
+def results(calls):
+    """The outputs, and the gradients."""
+    return [flat(calls[direction][0]()) for direction in ("forward", "backward")]
+
+
+def ours(name):
+    calls = SUBJECTS[name].calls(small_case(name), FLOAT64, 1)
+    ys, _ = calls["forward"][0]()
+    return [flat(ys), flat(calls["backward"][0]())]
+
+
+def agree(found, expected, tolerance=1e-10):
+    for some, right in zip(found, expected, strict=True):
+        for a, b in zip(some, right, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_pytorch_computes_the_same(name, torch):
+    theirs = results(rivals.torch_calls(name, small_case(name), FLOAT64, 1, device="cpu"))
+    mine = ours(name)
+    if name.startswith("add_"):  # dx and dz are one array here and two there
+        mine[1].insert(1, mine[1][0])
+    agree(theirs, mine)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of PyTorch's compiler
+@pytest.mark.parametrize("name", OPS)
+def test_what_pytorch_compiles_computes_the_same(name, torch):
+    eager, compiled = (
+        rivals.torch_calls(name, small_case(name), FLOAT64, 2, compiled=compiled, device="cpu")
+        for compiled in (False, True)
+    )
+    agree(results(compiled), results(eager))
+    agree(results(compiled), results(eager))  # backward may be called again
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_pytorch_makes_steps(name, compiled, torch, monkeypatch):
+    made, subject = [], SUBJECTS[name]
+
+    def keep(*given, **how):
+        made.append(subject.torch(*given, **how))
+        return made[-1]
+
+    monkeypatch.setitem(SUBJECTS, name, dataclasses.replace(subject, torch=keep))
+    calls = rivals.torch_calls(name, small_case(name), FLOAT64, 3, compiled=compiled, device="cpu")
+    (step,), (param,) = calls["step"], made[0].param_groups[0]["params"]
+    before = param.detach().clone()
+    step()
+    assert not torch.equal(before, param.detach())
+
+
+INTERPRETED = """
+import numpy as np, sys
+from bench_cases import small_case
+from tinygrad_norm.bench.rivals import triton_calls
+name, dtype, path = sys.argv[1:]
+calls = triton_calls(name, small_case(name), np.dtype(dtype), 1, device="cpu")
+(y, *_), dxs = (calls[direction][0]() for direction in ("forward", "backward"))
+np.savez(path, y, *(dxs if isinstance(dxs, tuple) else (dxs,)))
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton's kernels: pip install triton")
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-7), ("float32", 1e-5), ("float16", 4e-3)])
+@pytest.mark.parametrize("name", ["layer_norm", "softmax"])
+def test_triton_computes_the_same(name, dtype, tolerance, torch, tmp_path):
+    """By Triton's own interpreter, on the CPU: what must be known before Triton is imported."""
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", INTERPRETED, name, dtype, str(tmp_path / "results.npz")]
+    subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], check=True)
+    with np.load(tmp_path / "results.npz") as saved:
+        y, *dxs = (saved[key].astype(float).ravel() for key in saved)
+    agree([[y], dxs], ours(name), tolerance)
+
+
+def test_nobody_to_compare_with(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert rivals.rivals() == {}

@@ -1,0 +1,139 @@
+"""What the registry cannot say of spectral normalization: singular vectors, zeros, extremes."""
+
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.autograd import Tensor, grad
+from tinygrad_norm.normalization import SpectralNorm, spectral_norm
+from tinygrad_norm.normalization.weight.spectralnorm import power_method
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def singular_vectors(matrix):
+    left, values, right = np.linalg.svd(matrix)
+    return Tensor(left[:, 0].copy()), Tensor(right[0].copy()), values
+
+
+def test_with_the_singular_vectors_the_largest_singular_value_becomes_1():
+    weight = normal(5, 3)
+    u, v, values = singular_vectors(weight)
+    found = np.linalg.svd(spectral_norm(Tensor(weight), u, v).numpy())[1]
+    np.testing.assert_allclose(found, values / values[0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_the_power_method_finds_the_singular_vectors(dim):
+    weight = normal(3, 4, 5)
+    matrix = np.moveaxis(weight, dim, 0).reshape(weight.shape[dim], -1)
+    u, v = Tensor(normal(matrix.shape[0], seed=1)), Tensor(normal(matrix.shape[1], seed=2))
+    power_method(Tensor(weight), u, v, 300, dim)
+    expected_u, expected_v, _ = singular_vectors(matrix)
+    sign = np.sign(u.numpy() @ expected_u.numpy())
+    np.testing.assert_allclose(u.numpy(), sign * expected_u.numpy(), atol=1e-10)
+    np.testing.assert_allclose(v.numpy(), sign * expected_v.numpy(), atol=1e-10)
+
+
+def test_for_singular_vectors_the_gradient_is_that_of_the_true_function():
+    """Though u and v are constants in it: W / (the largest singular value of W), by finite differences."""
+    weight, dy, step = normal(4, 3), normal(4, 3, seed=1), 1e-6
+
+    def loss(w):
+        return (w / np.linalg.norm(w, 2) * dy).sum()
+
+    numeric = np.array(
+        [(loss(weight + d) - loss(weight - d)) / (2 * step) for d in step * np.eye(12).reshape(12, 4, 3)]
+    )
+    u, v, _ = singular_vectors(weight)
+    x = Tensor(weight, requires_grad=True)
+    (dx,) = grad(spectral_norm(x, u, v), [x], dy)
+    np.testing.assert_allclose(dx.numpy().reshape(-1), numeric, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose((dx.numpy() * weight).sum(), 0, atol=1e-13)
+
+
+def test_a_weight_of_zeros_stays_zero_and_leaves_the_vectors_alone():
+    norm = SpectralNorm(Tensor(np.zeros((4, 3))))
+    before = norm._u.numpy().copy()
+    assert np.linalg.norm(before) == pytest.approx(1)
+    x = Tensor(np.zeros((4, 3)), requires_grad=True)
+    y = norm(x)
+    (dx,) = grad(y, [x], normal(4, 3))
+    assert not y.numpy().any()
+    assert not dx.numpy().any()
+    np.testing.assert_array_equal(norm._u.numpy(), before)
+    assert np.linalg.norm(norm(Tensor(normal(4, 3))).numpy(), 2) > 0.5
+
+
+@pytest.mark.parametrize("scale", [1e-10, 1e18, 1e30, 3e37], ids="scale {:g}".format)
+def test_any_scale_of_the_weight_gives_the_same_result(scale):
+    weight, dy = normal(20, 30).astype(np.float32), normal(20, 30, seed=1).astype(np.float32)
+    results = []
+    for factor in (1, np.float32(scale)):
+        tn.manual_seed(3)
+        x = Tensor(weight * factor, requires_grad=True)
+        norm = SpectralNorm(x, eps=0.0)
+        y = norm(x)
+        (dx,) = grad(y, [x], dy)
+        results.append((y.numpy(), dx.numpy() * factor, norm._u.numpy()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * abs(a).max())
+
+
+def test_a_weight_with_a_singular_value_beyond_float32():
+    weight = np.random.default_rng(0).uniform(-3e38, 3e38, (20, 30)).astype(np.float32)
+    exact = weight.astype(np.float64)
+    tn.manual_seed(3)
+    x = Tensor(weight, requires_grad=True)
+    norm = SpectralNorm(x, n_power_iterations=200)
+    y = norm(x)
+    (dx,) = grad(y, [x], np.ones_like(weight))
+    np.testing.assert_allclose(y.numpy(), exact / np.linalg.norm(exact, 2), rtol=1e-4, atol=1e-6)
+    assert np.isfinite(dx.numpy()).all()
+
+
+def test_a_weight_with_one_axis_is_divided_by_its_length():
+    x = normal(5)
+    norm = SpectralNorm(Tensor(x))
+    assert not norm.state_dict()
+    np.testing.assert_allclose(norm(Tensor(x)).numpy(), x / np.linalg.norm(x), rtol=1e-14)
+
+
+def test_the_vectors_come_from_the_seed_and_are_close_from_the_start():
+    weight = Tensor(normal(6, 4))
+    tn.manual_seed(7)
+    first = SpectralNorm(weight)
+    tn.manual_seed(7)
+    again = SpectralNorm(weight)
+    np.testing.assert_array_equal(first._u.numpy(), again._u.numpy())
+    assert np.linalg.norm(first(weight).numpy(), 2) == pytest.approx(1, abs=1e-3)
+
+
+def test_evaluation_leaves_the_vectors_alone_and_training_moves_them():
+    weight, other = Tensor(normal(6, 4)), Tensor(normal(6, 4, seed=1))
+    norm = SpectralNorm(weight).eval()
+    before = norm._u.numpy().copy()
+    norm(other)
+    np.testing.assert_array_equal(norm._u.numpy(), before)
+    norm.train()(other)
+    assert abs(norm._u.numpy() - before).max() > 1e-3
+    expected = Tensor(norm._u.numpy().copy()), Tensor(norm._v.numpy().copy())
+    SpectralNorm.forward(norm, other)
+    power_method(other, *expected, 1)
+    np.testing.assert_array_equal(norm._u.numpy(), expected[0].numpy())
+
+
+def test_half_precision_is_only_stored():
+    weight, dy = normal(8, 6).astype(np.float16), normal(8, 6, seed=1).astype(np.float16)
+    u, v, _ = singular_vectors(weight.astype(np.float64))
+    results = []
+    for dtype in (np.float16, np.float64):
+        x = Tensor(weight.astype(dtype), requires_grad=True)
+        y = spectral_norm(x, Tensor(u.numpy().astype(dtype)), Tensor(v.numpy().astype(dtype)))
+        (dx,) = grad(y, [x], dy.astype(dtype))
+        assert y.dtype == dx.dtype == dtype
+        results.append((y.numpy(), dx.numpy()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-3 * abs(b).max())

@@ -1,0 +1,232 @@
+"""A CuPy without a GPU that captures and replays what is done to the emulator's arrays.
+
+As on a GPU, a capture changes nothing, and a replay knows nothing of Python's side but addresses. Memory
+comes from pools that hand out at once what was freed, in the middle of a capture as well: who wants an
+array to hold its values between replays must keep it.
+"""
+
+import contextlib
+import dataclasses
+import math
+import types
+import weakref
+
+import numpy as np
+
+from tinygrad_norm import backends
+from tinygrad_norm.backends import emulator
+from tinygrad_norm.backends.cuda import availability
+from tinygrad_norm.backends.cuda.capture import outside_of_capture
+from tinygrad_norm.backends.emulator import EmulatorArray
+from tinygrad_norm.backends.emulator import array as emulator_array
+from tinygrad_norm.backends.emulator.array import ALIGNMENT, GUARD
+from tinygrad_norm.backends.emulator.raw_module import Kernel
+
+
+class Pool:
+    """Hands out pieces of memory, the smallest of those freed that will do: (bytes, where)."""
+
+    def __init__(self, memory):
+        self.memory, self.freed = memory, []
+
+    def malloc(self, size):
+        found = min((piece for piece in self.freed if piece[0] >= size), default=None)
+        if found is None:
+            return size, self.memory.grow(size)
+        self.freed.remove(found)
+        whole, at = found
+        if whole > size:
+            self.freed.append((whole - size, at + size))
+        return size, at
+
+
+class Memory:
+    """All memory of the fake GPU, and the pool that arrays are made in at present."""
+
+    def __init__(self, size=1 << 23):
+        self.bytes = np.zeros(size, np.uint8)
+        self.start = self.bytes.ctypes.data
+        self.end = -self.start % ALIGNMENT
+        self.pool = Pool(self)
+
+    def grow(self, size):
+        self.end += size
+        assert self.end <= self.bytes.size, "out of memory"
+        return self.end - size
+
+    def empty(self, shape, dtype=float):
+        """Stand in for the emulator's function of that name."""
+        shape = (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
+        used = math.prod(shape) * np.dtype(dtype).itemsize
+        size, at = piece = self.pool.malloc(-(-(used + 2 * GUARD) // ALIGNMENT) * ALIGNMENT)
+        block = self.bytes[at : at + size].view(emulator_array._Guarded)
+        block.start, block.size_in_use = GUARD, used
+        block[...] = emulator_array._POISON_BYTE
+        for zone in block.zones():
+            zone[...] = emulator_array._GUARD_BYTE
+        weakref.finalize(block, self.pool.freed.append, piece)
+        return EmulatorArray(shape, dtype, buffer=block, offset=GUARD)
+
+    @contextlib.contextmanager
+    def using(self, malloc):
+        previous, self.pool = self.pool, malloc.__self__
+        yield
+        self.pool = previous
+
+    def at(self, array, kind=np.ndarray):
+        """Return what lies where `array` does, without keeping that memory from being freed."""
+        offset = array.__array_interface__["data"][0] - self.start
+        assert 0 <= offset <= self.end, "an array lies outside of the memory"
+        return np.ndarray.__new__(
+            kind, array.shape, array.dtype, buffer=self.bytes, offset=offset, strides=array.strides
+        )
+
+    def plain(self, value, kind=np.ndarray):
+        """Return `value` with all arrays in it as `at` returns them."""
+        if isinstance(value, EmulatorArray):
+            return self.at(value, kind)
+        return type(value)(self.plain(v, kind) for v in value) if type(value) in (tuple, list) else value
+
+
+class Tape:
+    """What is done to arrays between `begin_capture` and `end_capture`."""
+
+    def __init__(self, memory):
+        self.on, self.operations, self.memory = False, [], memory
+
+    def does(self, operation):
+        """Do it, and note it."""
+        if self.on:
+            self.operations.append(operation)
+        return operation()
+
+    def makes(self, result, operation):
+        """Return a new array of what `result`, that `operation()` returned, holds; note how it was made."""
+        array = self.memory.empty(np.shape(result), result.dtype)
+        target = self.memory.at(array)
+        target[...] = result
+        if self.on:
+            self.operations.append(lambda: target.__setitem__(..., operation()))
+        return array
+
+    def begin_capture(self):
+        self.on, self.operations, self.before = True, [], self.memory.bytes.copy()
+
+    def end_capture(self):
+        self.on, self.memory.bytes[...] = False, self.before
+        operations = self.operations
+        return types.SimpleNamespace(launch=lambda stream: replay(operations))
+
+
+def replay(operations):
+    with np.errstate(all="ignore"):
+        for operation in operations:
+            operation()
+
+
+def install(monkeypatch):
+    """Put the fake in CuPy's place and its memory under the emulator's arrays; return the tape."""
+    memory = Memory()
+    tape, plain = Tape(memory), memory.plain
+    for module in (emulator, emulator.namespace, emulator_array):
+        monkeypatch.setattr(module, "empty", memory.empty)
+    _record_arrays(monkeypatch, tape, plain)
+    _record_launches(monkeypatch, tape, plain)
+    _refuse_transfers(monkeypatch)
+    stream = types.SimpleNamespace(record=lambda: None, wait_event=lambda event: None)
+
+    class Stream(contextlib.nullcontext):
+        def __init__(self, non_blocking):
+            super().__init__()
+            self.begin_capture, self.end_capture = tape.begin_capture, tape.end_capture
+            self.record, self.wait_event, self.synchronize = stream.record, stream.wait_event, lambda: None
+
+    fake = types.SimpleNamespace(
+        Stream=Stream,
+        MemoryPool=lambda: Pool(memory),
+        Device=lambda: types.SimpleNamespace(synchronize=lambda: None),
+        using_allocator=memory.using,
+        get_current_stream=lambda: stream,
+    )
+    monkeypatch.setattr(availability, "load_cupy", lambda: types.SimpleNamespace(cuda=fake))
+    return tape
+
+
+def _record_arrays(monkeypatch, tape, plain):
+    def on_ufunc(self, ufunc, method, *inputs, out=None, **options):
+        given, named = plain(inputs), dict(options) if out is None else {**options, "out": plain(out)}
+
+        def operation():
+            return getattr(ufunc, method)(*given, **named)
+
+        if out is not None:
+            tape.does(operation)
+            return out[0]
+        return tape.does(operation) if method == "at" else tape.makes(operation(), operation)
+
+    on_view = EmulatorArray.__array_function__
+
+    def on_function(self, function, kinds, args, options):
+        given, named = plain(args), {name: plain(value) for name, value in options.items()}
+
+        def operation():
+            return function(*given, **named)
+
+        if function is np.copyto or options.get("out") is not None:
+            tape.does(operation)
+            return options.get("out")
+        result = operation()
+        if not isinstance(result, np.ndarray | np.generic):
+            return result
+        if np.may_share_memory(result, given[0]):
+            return on_view(self, function, kinds, args, options)
+        return tape.makes(result, operation)
+
+    def method(name):
+        original = getattr(np.ndarray, name)
+
+        def recorded(self, *args, **options):
+            source, given = plain(self), plain(args)
+            result = original(source, *given, **options)
+            if np.may_share_memory(result, source):
+                return original(self, *args, **options)
+            return tape.makes(result, lambda: original(source, *given, **options))
+
+        monkeypatch.setattr(EmulatorArray, name, recorded)
+
+    def write(name):
+        original = getattr(np.ndarray, name)
+
+        def recorded(self, *args):
+            target, given = plain(self), plain(args)
+            tape.does(lambda: original(target, *given))
+
+        monkeypatch.setattr(EmulatorArray, name, recorded)
+
+    monkeypatch.setattr(EmulatorArray, "__array_ufunc__", on_ufunc)
+    monkeypatch.setattr(EmulatorArray, "__array_function__", on_function)
+    for name in ("astype", "copy", "reshape", "__getitem__", "ravel", "take", "dot"):
+        method(name)
+    for name in ("__setitem__", "fill"):
+        write(name)
+
+
+def _record_launches(monkeypatch, tape, plain):
+    launch = Kernel.__call__
+
+    def on_launch(self, grid, block, args, *, shared_mem=0):
+        launch(self, grid, block, args, shared_mem=shared_mem)
+        if tape.on:
+            given = plain(tuple(args), EmulatorArray)
+            tape.operations.append(lambda: launch(self, grid, block, given, shared_mem=shared_mem))
+
+    monkeypatch.setattr(Kernel, "__call__", on_launch)
+
+
+def _refuse_transfers(monkeypatch):
+    """As the backend of CuPy does."""
+    with backends.use_backend("emulator") as backend:
+        from_numpy, to_numpy = map(outside_of_capture, (backend.from_numpy, backend.to_numpy))
+    refusing = dataclasses.replace(backend, from_numpy=from_numpy, to_numpy=to_numpy)
+    monkeypatch.setitem(backends._LOADED, "emulator", refusing)
+    monkeypatch.setitem(backends._BY_TYPE, EmulatorArray, refusing)

@@ -1,0 +1,75 @@
+"""Every kernel and the instances of it that launches ask for."""
+
+from dataclasses import dataclass
+
+from tinygrad_norm.backends.cuda.launch import CudaSource
+from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
+from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK
+from tinygrad_norm.nn.activation import softmax
+from tinygrad_norm.nn.loss import crossentropy
+from tinygrad_norm.normalization.batch import batchnorm
+from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
+from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
+from tinygrad_norm.optim import adam, sgd
+
+ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+STRIPS = batchnorm._PIECES[:-1]
+COLUMNS = (batchnorm._COLUMNS.team, batchnorm._COLUMNS.kept)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel: where it is, and the numbers of its template after VEC, which not all have."""
+
+    name: str
+    source: CudaSource
+    shapes: tuple[tuple[int, ...], ...]
+    vectors: bool = True  # whether its template has VEC
+    loads: bool = True  # whether it loads VEC values at once
+
+    def numbers(self, storage):
+        """Every list of template arguments after the storage type."""
+        if not self.vectors:
+            return [()]
+        packs = (PACK // ITEMSIZE[storage], 1)
+        chosen = [(vector, *shape) for shape in self.shapes for vector in packs]
+        return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels else chosen
+
+    def instances(self, storage):
+        """The name expressions of all instances."""
+        return [name_expression(self.name, storage, numbers) for numbers in self.numbers(storage)]
+
+
+KERNELS = [
+    Kernel("layer_norm_forward", layernorm._kernels, FORWARD_SHAPES),
+    Kernel("layer_norm_backward", layernorm._kernels, BACKWARD_SHAPES),
+    Kernel("column_sums", layernorm._kernels, (), vectors=False),
+    Kernel("rms_norm_forward", rmsnorm._kernels, FORWARD_SHAPES),
+    Kernel("rms_norm_backward", rmsnorm._kernels, BACKWARD_SHAPES),
+    Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
+    Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
+    Kernel("add_layer_norm_forward", addnorm._kernels, FORWARD_SHAPES),
+    Kernel("add_layer_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
+    Kernel("add_rms_norm_forward", addnorm._kernels, FORWARD_SHAPES),
+    Kernel("add_rms_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
+    Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
+    Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
+    Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
+    Kernel("group_norm_backward", groupnorm._kernels, ((32,), (256,))),
+    Kernel("strip_moments", batchnorm._kernels, STRIPS),
+    Kernel("batch_norm_moments", batchnorm._kernels, STRIPS, loads=False),
+    Kernel("fixed_norm_forward", batchnorm._kernels, STRIPS),
+    Kernel("strip_sums", batchnorm._kernels, STRIPS),
+    Kernel("batch_norm_backward", batchnorm._kernels, STRIPS),
+    Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
+    Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),
+    Kernel("log_softmax_forward", softmax._kernels, FORWARD_SHAPES),
+    Kernel("log_softmax_backward", softmax._kernels, BACKWARD_SHAPES),
+    Kernel("cross_entropy_forward", crossentropy._kernels, FORWARD_SHAPES),
+    Kernel("cross_entropy_backward", crossentropy._kernels, FORWARD_SHAPES),
+    Kernel("adam_step", adam._kernels, ((),)),
+    Kernel("adam_rates", adam._kernels, (), vectors=False),
+    Kernel("sgd_step", sgd._kernels, ((),)),
+]
+SOURCES = list(dict.fromkeys(kernel.source for kernel in KERNELS))
+STORAGES = list(STORAGE)

@@ -1,0 +1,181 @@
+"""`tinygrad-norm train text`: bits per character, the sample, resuming, and files that are no text."""
+
+import math
+import signal
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from train_runs import assert_same_numbers, invoke, metrics
+
+import tinygrad_norm as tn
+from tinygrad_norm import data
+from tinygrad_norm.training import NORMS, TEXT_MODELS, Config, Interrupted, Run
+from tinygrad_norm.training import language_model as text_task
+from tinygrad_norm.training.language_model import write
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A text of 3000 characters that repeats itself: two characters foretell the next."""
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog;\n" * 67)
+    return path
+
+
+@pytest.fixture
+def short_samples(monkeypatch):
+    monkeypatch.setattr(text_task, "SAMPLE_LENGTH", 30)
+
+
+@pytest.mark.usefixtures("short_samples")
+@pytest.mark.parametrize("model", TEXT_MODELS)
+def test_writes_everything_and_prints_bits_and_a_sample(tmp_path, file, model):
+    options = ["--model", model, "--epochs", 2, "--batch-size", 4]
+    result = invoke("text", "--file", file, *options, "--out", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == [
+        "checkpoint.safetensors",
+        "config.json",
+        "curves.png",
+        "metrics.csv",
+        "model.safetensors",
+    ]
+    rows = metrics(tmp_path / "run")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    first, last = (float(row["validation_bits_per_character"]) for row in rows)
+    assert last < first < math.log2(29)
+    assert f"validation bits per character: {last:.3f}" in result.output
+    told = [line for line in result.output.splitlines() if line.startswith(("epoch 1/2  ", "epoch 2/2  "))]
+    assert f"  validation {last:.4f}  " in told[-1]
+    assert max(map(len, told)) <= 80
+    sample = result.output.split("a sample:\n\n")[1].split("\n\nvalidation bits")[0]
+    assert len(sample) == 30
+    with safe_open(tmp_path / "run" / "model.safetensors", "np") as weights:
+        alphabet = weights.metadata()["alphabet"]
+        assert weights.get_tensor("0.weight").shape[0] == len(alphabet)
+    assert set(sample) <= set(alphabet[1:])
+
+
+def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, file):
+    config = Config("text", file=str(file), epochs=2)
+    Run(config, tmp_path / "whole").train()
+
+    def stop_in_the_middle_of_epoch_2(run):
+        if run.progress.epoch == 1 and run.progress.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        Run(config, tmp_path / "parts").train(on_step=stop_in_the_middle_of_epoch_2)
+    assert len(metrics(tmp_path / "parts")) == 1
+    Run(config, tmp_path / "parts", resume=True).train()
+    assert_same_numbers(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_text_that_changed_since_is_refused(tmp_path, file):
+    Run(Config("text", file=str(file), epochs=1, batch_size=32), tmp_path / "run").train()
+    file.write_text(file.read_text().replace("quick", "thick"))
+    result = invoke("--resume", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "changed since" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("norm", sorted(set(NORMS) - {"instance"}))
+@pytest.mark.parametrize(
+    ("model", "norm_first"), [("lstm", None), ("transformer", True), ("transformer", False)]
+)
+def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, norm_first):
+    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), norm_first=norm_first)
+    run = Run(config, tmp_path)
+    before = run.task.evaluate("validation")["bits_per_character"]
+    run.train()
+    assert run.progress.history[-1]["validation_bits_per_character"] < before - 0.15
+
+
+def test_bits_per_character_of_a_model_that_knows_nothing(tmp_path, file):
+    run = Run(Config("text", "lstm", file=str(file)), tmp_path)
+    for parameter in run.model[2].parameters():
+        parameter.array[...] = 0
+    figures = run.task.evaluate("validation")
+    assert figures["bits_per_character"] == pytest.approx(math.log2(len(run.task.text.alphabet)))
+
+
+def test_characters_that_only_validation_has_are_counted_and_told(tmp_path, file):
+    file.write_text(file.read_text() + "ÄÖÜ")
+    run = Run(Config("text", file=str(file), epochs=1, batch_size=32), tmp_path)
+    assert "of which 3 never seen in training" in run.task.describe()
+    run.train()
+    assert run.progress.history[-1]["validation_bits_per_character"] < 50
+
+
+class Foreteller(tn.nn.Module):
+    """Foretells the code after the last one, and never as surely as the unknown one."""
+
+    def forward(self, x):
+        codes = x.numpy()
+        logits = np.zeros((*codes.shape, 5))
+        np.put_along_axis(logits, (codes % 4 + 1)[..., None], 50.0, -1)
+        logits[..., 0] = 100.0
+        return tn.tensor(logits)
+
+
+def test_what_is_written_follows_the_model_and_is_never_unknown():
+    np.testing.assert_array_equal(write(Foreteller(), np.array([1, 2]), 6, seed=0), [3, 4, 1, 2, 3, 4])
+
+
+def test_what_is_written_depends_on_the_seed_and_on_nothing_else(tmp_path, file):
+    task = Run(Config("text", "lstm", file=str(file)), tmp_path).task
+    samples = [write(task.model, task.text.train[-20:], 20, seed).tolist() for seed in (1, 1, 2)]
+    assert samples[0] == samples[1] != samples[2]
+
+
+@pytest.mark.usefixtures("short_samples")
+def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
+    file.write_text("\x1b[31m red \x07\n" * 100)
+    task = Run(Config("text", "lstm", file=str(file)), tmp_path).task
+    said = task.conclude({"validation": {"bits_per_character": 1.0, "accuracy": 0.5}})
+    assert "·" in said
+    assert not {"\x1b", "\x07"} & set(said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["text", "--file", "nothing.txt"], "there is no file nothing.txt"),
+        (["text", "--file", "picture.png"], "no text in UTF-8"),
+        (["text", "--file", "short.txt"], "use a longer text"),
+        (["text", "--file", "empty.txt"], "has 0 characters"),
+        (["text", "--model", "mlp"], "mlp reads images, not text: choose one of transformer, lstm"),
+        (["text", "--model", "gpt"], "unknown model 'gpt': choose one of transformer, lstm"),
+        (["text", "--norm", "instance"], "use --norm layer"),
+        (["text", "--model", "lstm", "--norm-first"], "has no such choice"),
+        (["text", "--data-dir", "."], "data_dir is where the dataset 'idx'"),
+        (["digits", "--file", "short.txt"], "file is where the dataset 'text'"),
+        (["digits", "--model", "lstm", "--norm", "instance"], "use --norm layer"),
+        (["digits", "--model", "mlp", "--no-norm-first"], "has no such choice"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_call_gets_an_answer(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "short.txt").write_text("a few words, and no more")
+    (tmp_path / "empty.txt").write_text("")
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_default_text_needs_no_file(tmp_path):
+    task = Run(Config("text", "lstm"), tmp_path).task
+    assert "training characters of pydoc_data.topics" in task.describe()
+    assert len(task.text.train) == len(data.load_text().train)
+
+
+@pytest.mark.slow
+def test_a_tiny_gpt_reaches_two_bits_per_character(tmp_path):
+    run = Run(Config("text"), tmp_path)
+    run.train()
+    assert run.progress.history[-1]["validation_bits_per_character"] <= 2.0

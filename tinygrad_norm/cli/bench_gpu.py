@@ -1,0 +1,44 @@
+"""`tinygrad-norm bench --backend cupy`: the handwritten kernels on a GPU, as a table."""
+
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from ..backends import use_backend
+from ..bench.gpu import Bench, Row, cells, prepare, storage
+from ..bench.kernels import SUBJECTS
+from ..suggestions import did_you_mean
+from .tables import figures, say
+
+
+def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) -> tuple[Bench, list[Row]]:
+    """Time the named kernels, or all, on the GPU, and print the table."""
+    for name in names:
+        if name not in SUBJECTS:
+            raise typer.BadParameter(
+                f"no kernel is timed for {name!r} on a GPU: choose of {', '.join(SUBJECTS)}"
+                f"{did_you_mean(name, SUBJECTS)}"
+            )
+    try:
+        with use_backend("cupy"):
+            stored, bench = storage(dtype), prepare()
+            with console.status("measuring"):
+                rows = list(bench.rows(names, stored, seconds))
+    except (RuntimeError, MemoryError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    ratios = (f"{rival} / ours" for rival in bench.against)
+    table = figures(
+        console,
+        ("kernels", "inputs", "direction"),
+        ("µs", "GB/s", "of a copy", *ratios),
+        [cells(row, bench.clock.copy_rate, list(bench.against)) for row in rows],
+    )
+    table.title = dtype
+    console.print(table)
+    say(console, f"a copy reads and writes {bench.clock.copy_rate / 1e9:.0f} GB/s")
+    if not bench.against:
+        say(console, "PyTorch is not installed with CUDA, so there is nothing to compare with.")
+    say(console, ", ".join(f"{key} {value}" for key, value in bench.environment.items()))
+    return bench, rows

@@ -1,0 +1,4 @@
+"""Gradient checking."""
+
+from .check import gradcheck
+from .error import GradcheckError

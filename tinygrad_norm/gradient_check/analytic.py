@@ -1,0 +1,167 @@
+"""The analytic Jacobian: backward, run with one dy after another, and watched while it runs.
+
+A backward is linear in dy: what it gives for a mixture of dys is the mixture of what it gives for each.
+One dy per output entry sees no more than one entry of dy at a time, each of them 1, and to that
+dy² = |dy| = dy; so it is also run with all of them at once, in random sizes of both signs.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..autograd.function import Function
+from ..autograd.sweep import grad, reachable
+from ..autograd.tensor import Tensor
+from ..backends import backend_of, to_numpy
+from .error import GradcheckError
+from .likeness import same
+from .probing import Index, Key, Probes, label
+
+
+class Analytic(NamedTuple):
+    """What backward says of one output and one input: a row per dy, and that of a mixture of the dys."""
+
+    matrix: numpy.ndarray
+    mixed: numpy.ndarray
+    weights: numpy.ndarray
+
+
+def analytic(
+    o: int, y: Tensor, v: Probes, xs: dict[Key, Tensor], us: dict[Key, Probes], nondet_tol: float
+) -> dict[Key, Analytic]:
+    """Return the Jacobian of output `o` with respect to every input, from a backward seen to repeat itself.
+
+    Raises:
+        GradcheckError: where backward fails, does not repeat itself, or gives NaN, infinity or a narrower
+            dtype than the input's.
+    """
+    signs = numpy.where(numpy.arange(len(v)) % 2, 1.0, -1.0)
+    weights = signs * numpy.random.default_rng(0).uniform(1.0, 2.0, len(v))
+    try:
+        with _watched(y):
+            first = _backward(y, v, xs, us)
+            second = _backward(y, v, xs, us)
+            mixed = _backward(y, [v.mixed(weights)], xs, us)
+    except GradcheckError:
+        raise
+    except RuntimeError as error:
+        raise GradcheckError(f"the backward of output {o} failed: {error}") from error
+    for i, x in xs.items():
+        place = f"of output {o} with respect to {label(i)} (shape {x.shape})"
+        if not numpy.isfinite(first[i]).all():
+            raise GradcheckError(f"the analytic gradient {place} is NaN or infinite")
+        if not same(first[i], second[i], nondet_tol):
+            raise GradcheckError(
+                f"the gradient {place} differed between two backward passes with the same dy: "
+                "backward must not change what forward saved, nor draw random numbers"
+            )
+    return {i: Analytic(first[i], mixed[i][0], weights) for i in xs}
+
+
+def _backward(y: Tensor, dys: Any, xs: dict[Key, Tensor], us: dict[Key, Probes]) -> dict[Key, numpy.ndarray]:
+    matrices = {i: numpy.zeros((len(dys), len(u))) for i, u in us.items()}
+    if y.requires_grad:
+        for row, probe in enumerate(dys):
+            dy = backend_of(y.array).from_numpy(probe)
+            dxs = grad([y], list(xs.values()), [dy], retain_graph=True, allow_unused=True)
+            for (i, u), dx in zip(us.items(), dxs, strict=True):
+                if dx is not None:
+                    matrices[i][row] = u.measure(to_numpy(dx.array))
+    return matrices
+
+
+@contextmanager
+def _watched(y: Tensor) -> Iterator[None]:
+    """Name the Function whose backward raises, or returns what is no gradient or a narrower one."""
+    nodes = reachable([] if y.creator is None else [y.creator])
+    for node in nodes:
+        node.backward = _explaining(node)  # type: ignore[method-assign]
+        node.run_backward = _refusing(node)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for node in nodes:
+            del node.backward, node.run_backward
+
+
+def _explaining(node: Function) -> Callable[..., Any]:
+    def backward(*dys: Any, **options: Any) -> Any:
+        before = [None if dy is None else dy.copy() for dy in dys]
+        try:
+            dxs = type(node).backward(node, *dys, **options)
+        except Exception as error:
+            shapes = ", ".join("None" if dy is None else str(dy.shape) for dy in dys)
+            raise GradcheckError(
+                f"{node.name}.backward, called with dy of shape {shapes}, raised {type(error).__name__}: "
+                f"{error}{_cause(node, error)}"
+            ) from error
+        for dy, old in zip(dys, before, strict=True):
+            if dy is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
+                raise GradcheckError(
+                    f"{node.name}.backward changed dy (shape {dy.shape}) in place, which other functions "
+                    "read too: work on a copy"
+                )
+        return dxs
+
+    return backward
+
+
+def _cause(node: Function, error: Exception) -> str:
+    """Return what forward did that explains the error, where that is certain."""
+    code = getattr(type(node).backward, "__code__", None)
+    reads_saved = code is not None and "saved" in code.co_names
+    if isinstance(error, AttributeError) and error.obj is node:
+        return f"\n  hint: forward did not set self.{error.name}: keep what backward needs in self.saved"
+    if reads_saved and not isinstance(node.saved, tuple | list):
+        kind = type(node.saved).__name__
+        return f"\n  hint: forward set self.saved to a {kind}, not a tuple: self.saved = (x,), with the comma"
+    if reads_saved and len(node.saved) == 0:
+        return "\n  hint: forward kept nothing in self.saved, which backward reads: self.saved = (x,)"
+    return ""
+
+
+def _refusing(node: Function) -> Callable[..., Any]:
+    def run_backward(dys: Any, retain: bool) -> Any:
+        dxs = type(node).run_backward(node, dys, retain)
+        for i, (x, dx) in enumerate(zip(node.inputs, dxs, strict=True)):
+            if not node.needs[i] or dx is None:
+                continue
+            if not hasattr(dx, "dtype") or not hasattr(dx, "shape"):
+                raise GradcheckError(
+                    f"{node.name}.backward returned a {type(dx).__name__} for its input {i}: return an array "
+                    f"of the input's shape, {x.shape}, or a tuple with one for each input"
+                )
+            cause = _lost_axes(x.shape, dx.shape, [dy.shape for dy in dys if dy is not None])
+            if cause:
+                raise GradcheckError(
+                    f"{node.name}.backward returned a gradient of shape {dx.shape} for its input {i}, whose "
+                    f"shape is {x.shape}\n  hint: {cause}"
+                )
+            # The sweep would widen a narrower gradient without a word.
+            if dx.dtype.itemsize < x.dtype.itemsize:
+                raise GradcheckError(
+                    f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
+                    f"which is {x.dtype}: something in it narrows"
+                )
+        return dxs
+
+    return run_backward
+
+
+def _lost_axes(shape: Index, got: Index, of_dys: list[Index]) -> str:
+    """Return where a gradient may have lost or gained axes of size 1, or all of its axes; else ""."""
+    if len(got) < len(shape) and _wide(got) == _wide(shape):
+        return "axes of size 1 are lost: sum or average over them with keepdims=True"
+    if len(got) > len(shape) and _wide(got) == _wide(shape):
+        return "it has axes of size 1 that the input has not: sum over them without keepdims"
+    if got == () != shape:
+        if all(of_dy == () for of_dy in of_dys):
+            return "dy is one number for all entries of the input: spread it, as in dy * np.ones(shape)"
+        return "it is one number: is it summed over all axes, where only some are meant (axis=...)?"
+    return ""
+
+
+def _wide(shape: Index) -> Index:
+    return tuple(length for length in shape if length != 1)

@@ -1,0 +1,1 @@
+"""What a wrong gradient says about its mistake."""

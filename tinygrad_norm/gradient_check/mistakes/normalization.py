@@ -1,0 +1,238 @@
+"""Normalization hints: which path of a backward is wrong, or by which statistic its rows are off.
+
+Along the axes of a pool of n entries,
+
+    numeric    n_i = r·(g_i - mean(g) - x̂_i·mean(g·x̂))       Σ n = 0  and  Σ n·x̂ = 0 (nearly: eps)
+               straight  through the mean  through the variance
+
+The two sums are 0 because shifting x and scaling x change nothing. Where the numeric gradient has them,
+and analytic - numeric is a constant, a multiple of x̂, or a sum of both, the mistake is in those paths.
+The dy of one output entry is 0 at all others: there no straight path is, and how much of the other two the
+analytic gradient has can be read off.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy
+
+from ..likeness import TINY, alike, count_name
+from ..probing import Index, label
+
+if TYPE_CHECKING:
+    from ..jacobian import Block
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Axes of an input along which entries may share a statistic; `shape` may split axis 1 into groups."""
+
+    shape: Index
+    axes: Index
+    groups: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape[k] for k in self.axes)
+
+    def lines(self, rows: numpy.ndarray) -> numpy.ndarray:
+        """Return rows of input entries as lines, one for every row and every pool."""
+        cube = rows.reshape(-1, *self.shape)
+        ends = range(-len(self.axes), 0)
+        return numpy.moveaxis(cube, [k + 1 for k in self.axes], list(ends)).reshape(-1, self.size)
+
+    def __str__(self) -> str:
+        if self.groups == 1:
+            names = [str(k) for k in self.axes]
+        else:
+            names = [f"1 (in {self.groups} groups)" if k == 2 else str(k - (k > 2)) for k in self.axes]
+        return f"along axis {names[0]}" if len(names) == 1 else f"along axes {', '.join(names)}"
+
+
+def _pools(shape: Index) -> Iterator[_Pool]:
+    """Yield every choice of axes with at least 3 entries, and with axis 1 in groups."""
+    channels = shape[1] if len(shape) > 1 else 1
+    for groups in (1, *(g for g in range(2, channels) if channels % g == 0)):
+        view = shape if groups == 1 else (shape[0], groups, channels // groups, *shape[2:])
+        wide = [k for k, length in enumerate(view) if length > 1]
+        for count in range(1, len(wide) + 1):
+            for axes in itertools.combinations(wide, count):
+                pool = _Pool(view, axes, groups)
+                if pool.size >= 3 and (groups == 1 or (2 in axes and 1 not in axes)):
+                    yield pool
+
+
+class _Lines:
+    """Both gradients in lines of a pool, with what finite differences say of shifting and scaling x."""
+
+    def __init__(self, block: Block, pool: _Pool) -> None:
+        self.block, self.pool = block, pool
+        real = abs(block.n) > block.numeric.floor
+        self.n, self.a = pool.lines(numpy.where(real, block.n, 0.0)), pool.lines(block.analytic)
+        self.tiny = TINY * pool.lines(block.largest).max(1, keepdims=True)
+        self.shifts = bool((abs(self.n.sum(1, keepdims=True)) <= pool.size * self.tiny).all())
+        x = pool.lines(block.x)
+        x = x - x.mean(1, keepdims=True) if self.shifts else x
+        self.x = numpy.tile(x, (len(block.n), 1))  # centred where shifting changes nothing
+
+    @cached_property
+    def scales(self) -> bool:
+        """Whether scaling x changes nothing, up to an eps that is small beside the variance."""
+        along = abs((self.n * self.x).sum(1))
+        allowed = 0.01 * abs(self.n * self.x).sum(1) + self.tiny[:, 0] * abs(self.x).sum(1)
+        return bool((along <= allowed).all())
+
+    @cached_property
+    def moves(self) -> bool:
+        return bool((abs(self.n) > 100 * self.tiny).any())
+
+    def paths(self) -> tuple[bool, bool] | None:
+        """Say whether the mean's and the variance's path are wrong; None where more than these are."""
+        d, squares = self.a - self.n, (self.x * self.x).sum(1, keepdims=True)
+        mean = d.mean(1, keepdims=True) if self.shifts else numpy.zeros((len(d), 1))
+        slope = (d * self.x).sum(1, keepdims=True) / numpy.where(squares == 0, 1.0, squares)
+        slope = slope if self.scales else 0 * slope
+        if (abs(d - mean - slope * self.x) > self.tiny).any():
+            return None
+        in_mean = bool((abs(mean) > 100 * self.tiny).any())
+        in_slope = bool((abs(slope * self.x) > 100 * self.tiny).any())
+        return (in_mean, in_slope) if (in_mean or in_slope) else None
+
+    def constant(self) -> bool:
+        """Say whether analytic - numeric is the same number along every line, and not 0 along all."""
+        d = self.a - self.n
+        mean = d.mean(1, keepdims=True)
+        return bool((abs(d - mean) <= self.tiny).all() and (abs(mean) > 100 * self.tiny).any())
+
+    def shares(self) -> list[float | None]:
+        """Return how much of the path through the mean, and of the other, the analytic gradient has.
+
+        Read off the entries of a pool that dy itself does not reach; None where they do not tell.
+        """
+        unknown: list[float | None] = [None, None]
+        if self.block.input_shape != self.block.output_shape or self.pool.size < 3 + self.shifts:
+            return unknown
+        own = self.pool.lines(numpy.eye(len(self.block.n))) > 0
+        found = []
+        for line in numpy.flatnonzero(own.any(1)):
+            off = ~own[line]
+            basis = numpy.stack([numpy.full(off.sum(), float(self.shifts)), self.x[line, off]], axis=1)
+            both = numpy.stack([self.n[line, off], self.a[line, off]], axis=1)
+            weights = numpy.linalg.lstsq(basis, both, rcond=None)[0]
+            if (abs(both - basis @ weights) > self.tiny[line]).any():
+                return unknown
+            found.append(weights)
+        n, a = numpy.moveaxis(numpy.array(found), -1, 0)
+        shares = (n * a).sum(0) / numpy.maximum((n * n).sum(0), numpy.finfo(float).tiny)
+        constant = (abs(a - shares * n) <= 1e-5 * abs(n).max(0)).all(0) & n.any(0)
+        return [float(share) if sure else None for share, sure in zip(shares, constant, strict=True)]
+
+
+def wrong_paths(block: Block) -> str:
+    """Say what is wrong with the paths through the statistics of a normalization."""
+    for pool in _pools(block.input_shape):
+        lines = _Lines(block, pool)
+        if not lines.moves or not (lines.shifts or lines.scales):
+            continue
+        if not lines.shifts and lines.constant():
+            return (
+                f"analytic - numeric is the same number at every entry {pool}: is there a path through a "
+                "mean that func does not subtract, or is that through a sum missing?"
+            )
+        wrong = lines.paths()
+        if wrong is None or (all(wrong) and pool.size < 4):
+            continue
+        of_mean, of_slope = (_share(share, pool.size) for share in lines.shares())
+        slope, x = ("variance", "x̂") if lines.shifts else ("mean square (the norm)", "x")
+        if wrong == (True, False):
+            found = f"the path through the mean {of_mean}", "is the same number at every entry"
+        elif wrong == (False, True):
+            found = f"the path through the {slope} {of_slope}", f"is a multiple of {x}"
+        else:
+            found = (
+                f"the path through the mean {of_mean}, the path through the variance {of_slope}",
+                "is a number plus a multiple of x̂",
+            )
+        return f"{found[0]}: {pool}, analytic - numeric {found[1]}"
+    return ""
+
+
+def _share(share: float | None, size: int) -> str:
+    if share is None:
+        return "is missing or wrong"
+    if abs(share) < 1e-5:
+        return "is missing"
+    if abs(share + 1) < 1e-5:
+        return "has the wrong sign"
+    name = count_name(share, {size})
+    return f"is {share:.5g} × what it should be" + (f" ({name})" if name else "")
+
+
+def row_factors(block: Block) -> str:
+    """Say where every output entry's gradient is off by a factor of its own, and on what that depends."""
+    a, n = block.analytic, block.n
+    squares = (n * n).sum(1)
+    factors = (a * n).sum(1) / numpy.where(squares == 0, 1.0, squares)
+    several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2
+    if not (squares > 0).all() or not alike(block, a, factors[:, None] * n):
+        return ""
+    argument = _argument(block, factors)
+    if not argument and not several.all():
+        return ""
+    words = (
+        f"the gradient of every output entry is off by a factor of its own, from {factors.min():.7g} to "
+        f"{factors.max():.7g}"
+    )
+    known = argument or _statistic(block, factors)
+    if known:
+        return f"{words}: {known}"
+    cube, close = factors.reshape(block.output_shape), 1e-7 * abs(factors).max()
+    axes = [str(k) for k in range(cube.ndim) if (numpy.ptp(cube, axis=k) > close).any()]
+    if len(axes) < sum(length > 1 for length in cube.shape):
+        words += f", which depends on its index along axis {' and '.join(axes)} alone"
+    return f"{words}: a factor too many or too few?"
+
+
+def _argument(block: Block, factors: numpy.ndarray) -> str:
+    """Return which argument of func the factors are, or are one over, or ""."""
+    sizes = abs(factors)
+    if numpy.ptp(sizes) < 0.01 * sizes.max():
+        return ""
+    for key, array in block.arguments.items():
+        for value in _stretched(array, block.output_shape):
+            if (abs(factors * value - 1) <= TINY).all():
+                return f"it is 1 / {label(key)}: is a multiplication by it missing, or a division too many?"
+            if (abs(factors - value) <= TINY * abs(value)).all():
+                return f"it is {label(key)}: is a division by it missing, or a multiplication too many?"
+    return ""
+
+
+def _stretched(array: numpy.ndarray, shape: Index) -> Iterator[numpy.ndarray]:
+    """Yield the array stretched to a shape, its axes standing for any of the shape's that are neighbours."""
+    for after in range(len(shape) - array.ndim + 1 if array.dtype.kind == "f" else 0):
+        view: Index = array.shape + (1,) * after
+        if all(i in (1, o) for i, o in zip(reversed(view), reversed(shape), strict=False)):
+            yield numpy.broadcast_to(array.reshape(view), shape).reshape(-1)
+
+
+def _statistic(block: Block, factors: numpy.ndarray) -> str:
+    """Return which statistic of x the factors are, or are one over, or ""."""
+    if block.input_shape != block.output_shape or numpy.ptp(factors) < 0.01 * abs(factors).max():
+        return ""
+    for pool in _pools(block.input_shape):
+        x = block.x.reshape(pool.shape)
+        mean = x.mean(pool.axes, keepdims=True)
+        for name, centred in (("standard deviation", x - mean), ("root mean square", x)):
+            spread = numpy.sqrt((centred * centred).mean(pool.axes, keepdims=True))
+            spread = numpy.broadcast_to(spread, pool.shape).reshape(-1)
+            if (abs(factors - spread) <= 1e-3 * spread).all():
+                return f"the {name} of x {pool} (within 0.1 %); is a division by it missing?"
+            if (abs(factors * spread - 1) <= 1e-3).all():
+                return f"1 / the {name} of x {pool} (within 0.1 %); is there one division by it too many?"
+    return ""

@@ -1,0 +1,210 @@
+"""Check registered ops: closed form against composed, and both against finite differences.
+
+Every case of an op is drawn from a fixed seed, in float64. The loss behind a gradient is
+L = Σ y·dy over all outputs y that have a gradient, with a random dy for each: L = Σ y would make every
+gradient of a normalization 0. Arrays a and b are compared by
+
+    relative error = |a - b| / max(|a|, |b|, scale)      scale = max(largest |b|, 1) / 1000
+
+where 1 stands for the size of the drawn inputs and of dy.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ..autograd.sweep import grad
+from ..autograd.tensor import Tensor
+from ..backends import to_numpy
+from ..registry import Case, Op
+from .check import disagreement, jacobians
+from .jacobian import WrongEntry
+
+Form = Callable[..., Any]
+
+COMPOSED_TOLERANCE = 1e-9
+NUMERIC_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one call gave: the values of its outputs, and dL/dx for every input x that has a gradient."""
+
+    values: tuple[numpy.ndarray, ...]
+    gradients: dict[int, numpy.ndarray]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What is wrong with one case of an op: where, in words, and in numbers where there are some.
+
+    `entry` is the worst entry of a gradient that finite differences contradict.
+    """
+
+    op: str
+    case: str
+    form: str
+    message: str
+    relative_error: float | None = None
+    entry: WrongEntry | None = None
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self._place}: {self.message}"
+
+    @property
+    def summary(self) -> str:
+        """One line of it."""
+        return f"{self._place}: {self.entry.summary if self.entry else self.message.splitlines()[0]}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.op}, case {self.case}" + (f", {self.form}" if self.form else "")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checks of one op found; an error is None where there was nothing to compare.
+
+    `composed_error` is the worst relative error of the closed form against the composed one,
+    `numeric_error` that of both against finite differences; `failures` are empty if all is well.
+    """
+
+    name: str
+    kind: str
+    cases: int
+    composed_error: float | None
+    numeric_error: float | None
+    seconds: float
+    failures: tuple[Failure, ...]
+
+    @property
+    def worst(self) -> float | None:
+        """The larger of the two errors."""
+        errors = [e for e in (self.composed_error, self.numeric_error) if e is not None]
+        return max(errors, default=None)
+
+
+def draw(case: Case, dtype: Any = numpy.float64, seed: int = 0) -> list[Tensor | None]:
+    """Return a case's inputs as tensors; its floating-point numbers in `dtype`."""
+    return [
+        None
+        if drawn is None
+        else Tensor(
+            drawn[0].astype(dtype) if drawn[0].dtype.kind == "f" else drawn[0], requires_grad=drawn[1]
+        )
+        for drawn in case.draw(seed)
+    ]
+
+
+def evaluate(op: Op, form: Form, case: Case, dtype: Any = numpy.float64, seed: int = 0) -> Result:
+    """Run one form of an op on a case, forward and backward."""
+    inputs = draw(case, dtype, seed)
+    result = op.call(inputs, case.options, form)
+    ys = result if isinstance(result, tuple) else (result,)
+    differentiable = [y for y in ys if y.requires_grad]
+    dys = [cotangent(y.shape, k, seed).astype(dtype) for k, y in enumerate(differentiable)]
+    xs = {i: x for i, x in enumerate(inputs) if x is not None and x.requires_grad}
+    dxs = grad(differentiable, list(xs.values()), dys, allow_unused=True) if differentiable else ()
+    return Result(
+        values=tuple(to_numpy(y.array) for y in ys),
+        gradients={
+            i: numpy.zeros(xs[i].shape, dtype) if dx is None else to_numpy(dx.array)
+            for i, dx in zip(xs, dxs, strict=False)
+        },
+    )
+
+
+def cotangent(shape: tuple[int, ...], output: int, seed: int = 0) -> numpy.ndarray:
+    """Return the random dy of one differentiable output."""
+    # output + 1, because the seeds [0, 0] and 0 give the same numbers: dy would be the first input.
+    return numpy.random.default_rng([seed, output + 1]).normal(size=shape)
+
+
+def relative_error(a: numpy.ndarray, b: numpy.ndarray) -> float:
+    """Return the largest relative error of `a` against `b`; infinite where only one is finite or true."""
+    if a.shape != b.shape:
+        return numpy.inf
+    if b.dtype.kind != "f":
+        return 0.0 if numpy.array_equal(a, b) else numpy.inf
+    same = (a == b) | (numpy.isnan(a) & numpy.isnan(b))
+    a, b = numpy.where(same, 0.0, a), numpy.where(same, 0.0, b)
+    if not (numpy.isfinite(a).all() and numpy.isfinite(b).all()):
+        return numpy.inf
+    scale = max(float(abs(b).max(initial=0.0)), 1.0) / 1000
+    return float((abs(a - b) / numpy.maximum(numpy.maximum(abs(a), abs(b)), scale)).max(initial=0.0))
+
+
+def differences(result: Result, reference: Result) -> dict[str, float]:
+    """Return the relative error of every output and every gradient, by what it is an error of."""
+    found = {}
+    for k, (a, b) in enumerate(zip(result.values, reference.values, strict=True)):
+        found[f"output {k}"] = relative_error(a, b)
+    for i in reference.gradients:
+        found[f"gradient of input {i}"] = relative_error(result.gradients[i], reference.gradients[i])
+    return found
+
+
+def forms(op: Op) -> dict[str, Form]:
+    """Return the ways in which an op computes its one thing, by name."""
+    return {"closed form": op.function} | ({} if op.composed is None else {"composed": op.composed})
+
+
+def numeric_error(op: Op, form: Form, case: Case) -> tuple[float, WrongEntry | None] | None:
+    """Return the worst relative error of one form's gradients against finite differences, and what is wrong.
+
+    None stands for a case that has nothing to differentiate.
+    """
+    inputs = tuple(draw(case))
+    if not any(x is not None and x.requires_grad for x in inputs):
+        return None
+    blocks = jacobians(lambda *xs: op.call(xs, case.options, form), inputs)
+    return max(block.worst for block in blocks), disagreement(blocks, 0.0, NUMERIC_TOLERANCE)
+
+
+def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
+    """Run all cases of an op; `advance` is called after each. What is raised is a failure too."""
+    started = time.perf_counter()
+    composed_errors: list[float] = []
+    numeric_errors: list[float] = []
+    failures: list[Failure] = []
+    for case in op.cases:
+        failed, name = functools.partial(Failure, op.name, " ".join(str(case).split())), ""
+        try:
+            if op.composed is not None:
+                found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
+                composed_errors += found.values()
+                failures += [
+                    failed(
+                        name,
+                        f"{what} of the closed form differs from the composed form's by a relative error of "
+                        f"{error:.1e} (allowed {COMPOSED_TOLERANCE:.0e})",
+                        error,
+                    )
+                    for what, error in found.items()
+                    if not error <= COMPOSED_TOLERANCE
+                ]
+            for name, form in forms(op).items():
+                numeric = numeric_error(op, form, case)
+                if numeric is not None:
+                    numeric_errors.append(numeric[0])
+                    entry = numeric[1]
+                    if entry:
+                        failures.append(failed(name, entry.text, entry.relative_error, entry))
+        except Exception as error:
+            failures.append(failed(name, f"{type(error).__name__}: {error}"))
+        advance()
+    return Verdict(
+        name=op.name,
+        kind=op.kind,
+        cases=len(op.cases),
+        composed_error=max(composed_errors, default=None),
+        numeric_error=max(numeric_errors, default=None),
+        seconds=time.perf_counter() - started,
+        failures=tuple(failures),
+    )

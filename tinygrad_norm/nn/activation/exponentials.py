@@ -1,0 +1,151 @@
+"""Exponential units: the identity to the right of 0, to the left an exponential that levels off.
+
+    y = s·x where x > 0, else s·a·(exp(x/c) - 1)      y' = s, else (s·a/c)·exp(x/c)
+
+elu has s = c = 1, celu s = 1 and c = a, which makes both slopes at 0 equal, and selu c = 1.
+"""
+
+import math
+
+from ...autograd.tensor import Tensor
+from ...backends import Array, namespace
+from ...ops import ones
+from ...ops.arguments import as_number
+from ...ops.checks import check_input
+from ...registry import ErrorCase
+from .pointwise import InplaceModule, PointwiseFunction, register_activation
+
+
+class ExponentialUnitFunction(PointwiseFunction):
+    """y = s·x where x > 0, else s·a·(exp(x/c) - 1) · dx = s·dy where x > 0, else dy·s·(a/c)·exp(x/c)"""
+
+    def shared(self, x: Array, *, s: float, a: float, c: float) -> Array:
+        return x.clip(-math.inf, 0) / c
+
+    def value(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
+        return s * x.clip(0, math.inf) + s * a * namespace(x).expm1(z)
+
+    def slope(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
+        at_zero = s * a / c
+        return at_zero * namespace(x).exp(z) + x.dtype.type(s - at_zero) * (x > 0)
+
+
+def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """ELU from primitives: autograd finds the gradient."""
+    return input.clamp(min=0) + alpha * input.clamp(max=0).expm1()
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return input where it is positive, else alpha·(exp(input) - 1).
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
+
+    Source: Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
+    """
+    check_input(input, "elu")
+    return ExponentialUnitFunction.apply(input, s=1.0, a=as_number(alpha, "alpha"), c=1.0)
+
+
+class ELU(InplaceModule):
+    """elu as a layer: y = x where x > 0, else α·(exp(x) - 1), of x's shape.
+
+    Source: Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
+    """
+
+    shown = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        return elu(input, self.alpha)
+
+
+def celu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """CELU from primitives: autograd finds the gradient."""
+    return input.clamp(min=0) + alpha * (input.clamp(max=0) / alpha).expm1()
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return input where it is positive, else alpha·(exp(input/alpha) - 1): elu without its corner.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
+        ValueError: for an alpha that is not positive.
+
+    Source: Barron 2017, arXiv:1704.07483.
+    """
+    check_input(input, "celu")
+    alpha = as_number(alpha, "alpha")
+    if not alpha > 0:
+        raise ValueError(f"alpha of celu must be positive, got {alpha}")
+    return ExponentialUnitFunction.apply(input, s=1.0, a=alpha, c=alpha)
+
+
+class CELU(InplaceModule):
+    """celu as a layer: y = x where x > 0, else α·(exp(x/α) - 1), of x's shape.
+
+    Source: Barron 2017, arXiv:1704.07483.
+    """
+
+    shown = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__(inplace)
+        self.alpha = alpha
+
+    def forward(self, input: Tensor) -> Tensor:
+        return celu(input, self.alpha)
+
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+def selu_composed(input: Tensor) -> Tensor:
+    """SELU from primitives: autograd finds the gradient."""
+    return _SELU_SCALE * elu_composed(input, _SELU_ALPHA)
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return scale·elu(input, alpha), with the two constants that keep mean 0 and variance 1.
+
+    `inplace` is accepted and changes nothing: see pointwise.py.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+
+    Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515.
+    """
+    check_input(input, "selu")
+    return ExponentialUnitFunction.apply(input, s=_SELU_SCALE, a=_SELU_ALPHA, c=1.0)
+
+
+class SELU(InplaceModule):
+    """selu as a layer: y = 1.0507·elu(x, 1.6733), of x's shape.
+
+    Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return selu(input)
+
+
+register_activation(
+    elu, elu_composed, {"alpha": 0.5}, paper="Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289"
+)
+register_activation(
+    celu,
+    celu_composed,
+    {"alpha": 0.5},
+    errors=(ErrorCase(lambda: celu(ones(2), 0.0), ValueError, "positive"),),
+    paper="Barron 2017, arXiv:1704.07483",
+)
+register_activation(
+    selu, selu_composed, paper="Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515"
+)

@@ -1,0 +1,101 @@
+"""What activations share: each is a function of one number, applied to all.
+
+Those that PyTorch lets overwrite their input take its `inplace`, as layers and as functions, so that a
+network can be written for both. The result is always a new tensor of the same values: what came in may
+still be needed for its own backward.
+"""
+
+import operator
+from typing import Any, ClassVar
+
+from ...autograd.function import Function, Gradients
+from ...backends import Array
+from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.pieces import in_pieces
+from ...module import Module
+from ...ops import ones
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, distinct, register, uniform
+
+
+class PointwiseFunction(Function):
+    """y = value(x) · dx = dy·slope(x), element by element
+
+    A subclass says `value` and `slope` on arrays of float32 or float64; half types are widened. What both
+    need is computed once, by `shared`, and given to them behind x. All run on small pieces of x, without
+    NumPy's warnings, so that an exponential may overflow where the formula takes care of it.
+
+    The slope is found in the forward pass, where x is at hand, and is all that is kept.
+    """
+
+    def shared(self, x: Array, *args: Any, **options: Any) -> Any:
+        """Return what value and slope both need."""
+
+    def value(self, x: Array, shared: Any, *args: Any, **options: Any) -> Array:
+        """Return y; every activation defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} must define value")
+
+    def slope(self, x: Array, shared: Any, *args: Any, **options: Any) -> Array:
+        """Return dy/dx; every activation defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} must define slope")
+
+    def forward(self, x: Array, **options: Any) -> Array:
+        y, *slope = silent.run(in_pieces, self._curve, widen(x), **options)
+        self.saved = tuple([narrow(part, x) for part in slope])
+        return narrow(y, x)
+
+    def _curve(self, x: Array, **options: Any) -> tuple[Array, ...]:
+        shared = self.shared(x, **options)
+        y = self.value(x, shared, **options)
+        return (y, self.slope(x, shared, **options)) if self.needs[0] else (y,)
+
+    def backward(self, dy: Array) -> Gradients:
+        (slope,) = self.saved
+        return silent.run(operator.mul, dy, slope)
+
+
+class InplaceModule(Module):
+    """Base of the layers that PyTorch lets overwrite their input: `inplace` is shown, and changes nothing."""
+
+    shown: ClassVar[tuple[str, ...]] = ()  # the options that the repr names
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        parts = [f"{name}={getattr(self, name)!r}" for name in self.shown]
+        return ", ".join([*parts, "inplace=True"] if self.inplace else parts)
+
+
+def register_activation(
+    function: Any,
+    composed: Any,
+    *options: dict[str, Any],
+    cases: tuple[Case, ...] = (),
+    errors: tuple[ErrorCase, ...] = (),
+    **fields: Any,
+) -> None:
+    """Register an activation on the shapes, values and wrong calls that all of them are checked on.
+
+    `options` are what it is checked with besides, `fields` what else `register` takes.
+    """
+    name = function.__name__
+    plain = (
+        Case((distinct(3, 4),)),
+        Case((uniform(-3, 3, 2, 3, 2),)),
+        Case((distinct(),)),
+        Case(((0, 3),)),
+    )
+    register(
+        name=name,
+        function=function,
+        composed=composed,
+        cases=(*plain, *(Case((distinct(3, 4),), option) for option in options), *cases),
+        errors=(
+            ErrorCase(lambda: function([1.0]), TypeError, f"{name} takes a Tensor"),
+            ErrorCase(lambda: function(ones(2, dtype=int)), TypeError, "floating-point"),
+            *errors,
+        ),
+        **{"torch": f"torch.nn.functional.{name}"} | fields,
+    )

@@ -1,0 +1,8 @@
+"""The activations that PyTorch's tensors have as methods: x.relu(), x.softmax(dim) and the like."""
+
+from ...autograd.tensor import Tensor
+from .rectifiers import prelu, relu
+from .softmax import log_softmax, softmax
+
+for _function in (relu, prelu, softmax, log_softmax):
+    setattr(Tensor, _function.__name__, _function)

@@ -1,0 +1,366 @@
+"""Multi-head attention: several attentions side by side, each in its own few dimensions.
+
+    query (L, N, E)   key (S, N, K)   value (S, N, V)   H heads of D = E/H features
+
+    q = query @ W_qᵀ + b_q    k = key @ W_kᵀ + b_k    v = value @ W_vᵀ + b_v    all (…, E)
+    q_h, k_h, v_h = features h·D to (h+1)·D of each
+    y_h = attention(q_h, k_h, v_h)    y = [y_1 … y_H] @ W_oᵀ + b_o    y (L, N, E)
+
+The state names are in_proj_weight = [W_q; W_k; W_v] (3E, E), in_proj_bias (3E,), out_proj.weight and
+out_proj.bias; where K or V differs from E, q_proj_weight, k_proj_weight and v_proj_weight instead.
+
+Vaswani et al. 2017, arXiv:1706.03762.
+
+Backward: linear.py, attention.py and linear.py again, one after the other. Heads are only a view,
+
+    (L, N, E) = (L, N, H, D) → (N, H, L, D)
+
+whose gradient is dy viewed back, so the heads meet again only in dquery, where W_qᵀ sums over them.
+
+Insight: a softmax can look sharply at one place only; H heads look at H places for the price of one.
+"""
+
+import math
+from typing import Any
+
+import numpy
+
+from ...autograd.tensor import Tensor
+from ...module import Module, Parameter
+from ...ops import cat, ones, stack, zeros
+from ...ops.arguments import as_size
+from ...ops.checks import check_input
+from ...registry import Case, ErrorCase, fixed, register
+from .. import init
+from ..dropout import check_probability, dropout
+from ..linear import Linear, linear, linear_composed
+from ..utils.parameter_swap import functional_call
+from .masks import joined_mask
+from .scaleddotproduct import attention, attention_composed, scaled_dot_product_attention
+
+
+def multihead_attention_composed(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    *parameters: Tensor | None,
+    embed_dim: int,
+    num_heads: int,
+    add_zero_attn: bool = False,
+    is_causal: bool = False,
+    **others: Any,
+) -> tuple[Tensor, Tensor]:
+    """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
+
+    The parameters come in the layer's order, those it can have; `others` say what the parameters show.
+    """
+    weights, biases, bias_k, bias_v, out_weight, out_bias = _sorted(parameters, **others)
+    inputs = zip((query, key, value), weights, biases, strict=True)
+    q, k, v = (linear_composed(x, weight, bias) for x, weight, bias in inputs)
+    S, added = key.shape[-2], (*key.shape[:-2], 1, embed_dim)
+    if bias_k is not None:
+        k, v = (cat([x, token.expand(1, *added)[0]], -2) for x, token in ((k, bias_k), (v, bias_v)))
+    if add_zero_attn:
+        k, v = (cat([x, zeros(added, dtype=x.dtype)], -2) for x in (k, v))
+    size, extra = embed_dim // num_heads, k.shape[-2] - S
+    ys, ws = [], []
+    for head in range(num_heads):
+        part = slice(head * size, (head + 1) * size)
+        mask = zeros(query.shape[-2], S + extra, dtype=q.dtype)
+        if attn_mask is not None:
+            mask = mask + _added(attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads], extra, q)
+        if key_padding_mask is not None:
+            mask = mask + _added(key_padding_mask, extra, q).unsqueeze(-2)
+        y, w = attention_composed(q[..., part], k[..., part], v[..., part], mask)
+        ys.append(y)
+        ws.append(w)
+    return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
+
+
+def _sorted(
+    parameters: tuple[Any, ...],
+    bias: bool = True,
+    add_bias_kv: bool = False,
+    kdim: int | None = None,
+    vdim: int | None = None,
+    batch_first: bool = True,
+) -> tuple[Any, ...]:
+    """Return the three weights, their biases, bias_k, bias_v, and the output's weight and bias."""
+    rest = iter(parameters)
+    weights = next(rest).chunk(3) if kdim is None and vdim is None else (next(rest), next(rest), next(rest))
+    biases = next(rest).chunk(3) if bias else (None,) * 3
+    tokens = (next(rest), next(rest)) if add_bias_kv else (None, None)
+    return weights, biases, *tokens, next(rest), next(rest) if bias else None
+
+
+def _added(mask: Tensor, extra: int, like: Tensor) -> Tensor:
+    """Return what a mask adds to the scores, with as many more keys, which all queries see."""
+    if not mask.is_floating_point():
+        mask = zeros(mask.shape, dtype=like.dtype).masked_fill(mask, -math.inf)
+    return cat([mask, zeros((*mask.shape[:-1], extra), dtype=like.dtype)], -1)
+
+
+class MultiheadAttention(Module):
+    """Multi-head attention with learned projections of query, key, value and of the result.
+
+    Args:
+        embed_dim: E, the features of query and output.
+        num_heads: H, which must divide embed_dim.
+        dropout: the probability that an attention weight is zeroed in training.
+        bias: whether the projections have one.
+        add_bias_kv: add a learned key and value, bias_k and bias_v (1, 1, E), to the end of the sequence.
+        add_zero_attn: add a key and value of zeros to the end of the sequence.
+        kdim, vdim: the features of key and value; None is embed_dim.
+        batch_first: query, key and value are (N, L, E) instead of (L, N, E).
+
+    The projections start with xavier_uniform_, biases at 0, bias_k and bias_v with xavier_normal_.
+
+    Raises:
+        ValueError: where num_heads does not divide embed_dim, or either is not positive.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        add_bias_kv: bool = False,
+        add_zero_attn: bool = False,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        batch_first: bool = False,
+    ) -> None:
+        super().__init__()
+        if as_size(embed_dim, "embed_dim") % as_size(num_heads, "num_heads"):
+            raise ValueError(
+                "embed_dim must be a multiple of num_heads, since every head gets its share "
+                f"of the features: got embed_dim={embed_dim}, num_heads={num_heads}"
+            )
+        check_probability(dropout)
+        self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
+        self.kdim = embed_dim if kdim is None else as_size(kdim, "kdim")
+        self.vdim = embed_dim if vdim is None else as_size(vdim, "vdim")
+        self.head_dim = embed_dim // num_heads
+        self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
+        packed = self.kdim == self.vdim == embed_dim
+        shapes: dict[str, tuple[int, ...] | None] = {
+            "in_proj_weight": (3 * embed_dim, embed_dim) if packed else None,
+            "q_proj_weight": None if packed else (embed_dim, embed_dim),
+            "k_proj_weight": None if packed else (embed_dim, self.kdim),
+            "v_proj_weight": None if packed else (embed_dim, self.vdim),
+            "in_proj_bias": (3 * embed_dim,) if bias else None,
+            "bias_k": (1, 1, embed_dim) if add_bias_kv else None,
+            "bias_v": (1, 1, embed_dim) if add_bias_kv else None,
+        }
+        for name, shape in shapes.items():
+            parameter = None if shape is None else Parameter(numpy.empty(shape, numpy.float32))
+            self.register_parameter(name, parameter)
+        self.out_proj = Linear(embed_dim, embed_dim, bias)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        self.out_proj.reset_parameters()
+        for weight in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
+            if weight is not None:
+                init.xavier_uniform_(weight)
+        for bias in (self.in_proj_bias, self.out_proj.bias):
+            if bias is not None:
+                init.zeros_(bias)
+        for token in (self.bias_k, self.bias_v):
+            if token is not None:
+                init.xavier_normal_(token)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the output and the attention weights.
+
+        Args:
+            query: (L, N, E), or (N, L, E) with batch_first, or (L, E) for one sample.
+            key: (S, N, K) and so on.
+            value: (S, N, V) and so on.
+            key_padding_mask: (N, S), or (S,) for one sample; bool, True where a key is left out, or
+                floating-point, added to the scores. A query left with no key gets the output's bias.
+            need_weights: return the weights too; without, None stands in their place.
+            attn_mask: (L, S), or (N·H, L, S) with the heads of a sample side by side; as above.
+            average_attn_weights: return the mean over the heads (N, L, S), not the weights of each
+                (N, H, L, S); no N for one sample. They are the ones used: after dropout.
+            is_causal: a hint that attn_mask is the causal one, which must be there: it alone decides.
+
+        Raises:
+            TypeError: for inputs that are no floating-point tensors, or masks of integers.
+            ValueError: where the sizes do not fit.
+            RuntimeError: for is_causal without attn_mask.
+        """
+        batched = self._check(query, key, value)
+        if is_causal and attn_mask is None:
+            raise RuntimeError(
+                "is_causal says that attn_mask is causal, it does not replace it: pass attn_mask="
+                "nn.Transformer.generate_square_subsequent_mask(L)"
+            )
+        batch = 0 if self.batch_first else 1
+        q, k, v = self._project(query, key, value)
+        if not batched:
+            q, k, v = (x.unsqueeze(batch) for x in (q, k, v))
+        S = k.shape[1 - batch]
+        q, k, v = (
+            self._heads(x) for x in (q, self._extended(k, self.bias_k), self._extended(v, self.bias_v))
+        )
+        shape, unmasked = (*q.shape[:3], S), k.shape[2] - S
+        mask = joined_mask(attn_mask, key_padding_mask, shape, q.dtype, batched=batched, unmasked=unmasked)
+        y, weights = self._attend(q, k, v, mask, need_weights)
+        y = self.out_proj(y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2))
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(1)
+        if batched:
+            return y, weights
+        return y.squeeze(batch), None if weights is None else weights.squeeze(0)
+
+    def _check(self, query: Tensor, key: Tensor, value: Tensor) -> bool:
+        """Refuse inputs that do not fit together; return whether they have a batch axis."""
+        inputs = query, key, value
+        for x, features in zip(inputs, (self.embed_dim, self.kdim, self.vdim), strict=True):
+            check_input(x, "MultiheadAttention")
+            if x.ndim not in (2, 3) or x.ndim != query.ndim or x.shape[-1] != features:
+                wanted = f"(…, {self.embed_dim}), (…, {self.kdim}) and (…, {self.vdim})"
+                raise ValueError(
+                    f"MultiheadAttention takes query, key and value {wanted}, all of 3 axes, or all of 2 for "
+                    f"one sample, got shapes {query.shape}, {key.shape} and {value.shape}"
+                )
+        batch = 0 if self.batch_first else 1
+        batches = {x.shape[batch] for x in inputs} if query.ndim == 3 else {1}
+        if len(batches) > 1 or key.shape[:-1] != value.shape[:-1]:
+            raise ValueError(
+                "MultiheadAttention takes key and value of one length, and one batch size on axis "
+                f"{batch} (batch_first={self.batch_first}), got shapes {query.shape}, {key.shape} and "
+                f"{value.shape}"
+            )
+        return query.ndim == 3
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+        if query is key and key is value and self.in_proj_weight is not None:
+            return linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
+        if self.in_proj_weight is not None:
+            weights = self.in_proj_weight.chunk(3)
+        else:
+            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        inputs = zip((query, key, value), weights, biases, strict=True)
+        return tuple([linear(x, weight, bias) for x, weight, bias in inputs])
+
+    def _extended(self, x: Tensor, token: Tensor | None) -> Tensor:
+        """Return a projected sequence with what add_bias_kv and add_zero_attn put at its end."""
+        sequence = 1 if self.batch_first else 0
+        shape = list(x.shape)
+        shape[sequence] = 1
+        parts = [x]
+        if token is not None:
+            parts.append(token.expand(shape))
+        if self.add_zero_attn:
+            parts.append(zeros(shape, dtype=x.dtype))
+        return cat(parts, sequence) if len(parts) > 1 else x
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """View a projected sequence as (N, H, L, D)."""
+        x = x.unflatten(-1, (self.num_heads, self.head_dim))
+        return x.permute((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
+
+    def _attend(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        p = self.dropout if self.training else 0.0
+        if not need_weights:
+            return scaled_dot_product_attention(q, k, v, mask, p), None
+        kept = dropout(ones(*q.shape[:-1], k.shape[-2], dtype=q.dtype), p) if p > 0 else None
+        return attention(q, k, v, mask, kept)
+
+    def extra_repr(self) -> str:
+        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"
+
+
+def _called(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    key_padding_mask: Tensor | None,
+    *parameters: Tensor,
+    is_causal: bool = False,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Call a layer made with `options`, with all its parameters in order."""
+    layer = MultiheadAttention(**options)
+    names = [name for name, _ in layer.named_parameters()]
+    masks = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
+    return functional_call(layer, dict(zip(names, parameters, strict=True)), (query, key, value), masks)
+
+
+def _attend(*shapes: tuple[int, ...], **masks: Any) -> Any:
+    return MultiheadAttention(4, 2)(*(ones(shape) for shape in shapes), **masks)
+
+
+_SMALL = {"embed_dim": 4, "num_heads": 2, "batch_first": True}
+_INPUTS = (1, 2, 4), (1, 3, 4), (1, 3, 4)
+_NO_MASKS, _PACKED, _OUT = (None, None), ((12, 4), (12,)), ((4, 4), (4,))
+_TOKENS = (1, 1, 4), (1, 1, 4)
+_CAUSAL = fixed([[False, True], [False, False]])
+_HIDDEN = fixed([[False, True, False]])
+
+register(
+    name="multihead_attention",
+    function=_called,
+    composed=multihead_attention_composed,
+    cases=(
+        Case((*_INPUTS, *_NO_MASKS, *_PACKED, *_OUT), _SMALL),
+        Case(((2, 4), (2, 4), (2, 4), *_NO_MASKS, *_PACKED, *_OUT), _SMALL),
+        Case(((2, 4), (2, 4), (2, 4), _CAUSAL, None, *_PACKED, *_OUT), _SMALL | {"is_causal": True}),
+        Case((*_INPUTS, (2, 3), _HIDDEN, *_PACKED, *_OUT), _SMALL),
+        Case((*_INPUTS, (2, 2, 3), (1, 3), *_PACKED, *_OUT), _SMALL),
+        Case(
+            (*_INPUTS, None, fixed([[True] * 3]), *_PACKED, *_TOKENS, *_OUT), _SMALL | {"add_bias_kv": True}
+        ),
+        Case((*_INPUTS, None, _HIDDEN, (12, 4), (4, 4)), _SMALL | {"add_zero_attn": True, "bias": False}),
+        Case(
+            ((1, 2, 4), (1, 3, 3), (1, 3, 2), *_NO_MASKS, (4, 4), (4, 3), (4, 2), (12,), *_TOKENS, *_OUT),
+            _SMALL | {"kdim": 3, "vdim": 2, "add_bias_kv": True, "add_zero_attn": True},
+        ),
+    ),
+    errors=(
+        ErrorCase(lambda: MultiheadAttention(6, 4), ValueError, "multiple of num_heads"),
+        ErrorCase(lambda: MultiheadAttention(6, 0), ValueError, "num_heads must be at least 1"),
+        ErrorCase(lambda: MultiheadAttention(4, 2, dropout=2.0), ValueError, "probability"),
+        ErrorCase(lambda: _attend((3, 2, 4), (5, 2, 3), (5, 2, 4)), ValueError, "takes query, key and value"),
+        ErrorCase(lambda: _attend((3, 2, 4), (5, 4), (5, 4)), ValueError, "all of 3 axes"),
+        ErrorCase(lambda: _attend((3, 2, 4), (5, 3, 4), (5, 3, 4)), ValueError, "one batch size"),
+        ErrorCase(lambda: _attend((3, 2, 4), (5, 2, 4), (6, 2, 4)), ValueError, "one length"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 4), attn_mask=ones(5, 3)), ValueError, "(3, 5)"),
+        ErrorCase(
+            lambda: _attend((3, 2, 4), (5, 2, 4), (5, 2, 4), key_padding_mask=ones(5, 2)),
+            ValueError,
+            "(2, 5)",
+        ),
+        ErrorCase(
+            lambda: _attend((3, 4), (5, 4), (5, 4), attn_mask=ones(3, 5).long()),
+            TypeError,
+            "leaves a key out",
+        ),
+        ErrorCase(lambda: _attend((3, 4), (3, 4), (3, 4), is_causal=True), RuntimeError, "attn_mask"),
+    ),
+    kind="block",
+    title="Multi-head attention",
+    paper="Vaswani et al. 2017, arXiv:1706.03762",
+)

@@ -1,0 +1,80 @@
+"""How well keys match queries: p = softmax(scale·q @ kᵀ + mask), in blocks, for any finite numbers.
+
+A softmax is usually computed below its row's maximum m, as exp(s - m)/Σ exp(s - m), for which every m
+must be found first. That takes longer than to exponentiate s as it is and to look whether any harm was
+done: none where no s is large and every row's sum is far from 0. Only then m is subtracted.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ...backends import Array, namespace
+
+BLOCK = 256 * 1024
+"""Numbers of p worked on at a time: 1 MiB of float32, which a core's cache holds."""
+
+_HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
+
+
+def blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
+    """Yield the arrays in pieces along their first axis, whole those of size 1 there, and None as None."""
+    size = max(1, BLOCK // max(1, math.prod(p.shape[1:])))
+    for start in range(0, len(p), size):
+        part = slice(start, start + size)
+        yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
+
+
+def match(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+    """Write softmax(scale·q @ kᵀ + mask) into p, zeros where a row is masked whole.
+
+    q (..., L, E), k (..., S, E), p (..., L, S); mask broadcasts to p, is added, or True takes part.
+    """
+    if p.size == 0:
+        return
+    xp = namespace(p)
+    added, allowed = _by_kind(mask)
+    xp.matmul(q * scale, k.swapaxes(-1, -2), out=p)
+    if added is not None:
+        p += added
+    harmless = p.max() < _HARMLESS
+    if harmless:
+        xp.exp(p, out=p)
+        if allowed is not None:
+            p *= allowed
+        total = xp.einsum("...s->...", p)[..., None]
+        harmless = total.min() > math.exp(-_HARMLESS)
+    if not harmless:
+        _exp_below_maximum(q, k, mask, scale, p)
+        total = xp.einsum("...s->...", p)[..., None]
+        total += total == 0
+    p /= total
+
+
+def _by_kind(mask: Array | None) -> tuple[Array | None, Array | None]:
+    if mask is None:
+        return None, None
+    return (mask, None) if mask.dtype.kind == "f" else (None, mask)
+
+
+def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+    """Write exp(s - m) into p, from s/(a·b): the products of q/a and k/b cannot overflow."""
+    xp = namespace(p)
+    added, allowed = _by_kind(mask)
+    a, b = _power_of_two_above(q), _power_of_two_above(k)
+    xp.matmul(q / a, (k / b).swapaxes(-1, -2), out=p)
+    p *= scale
+    if added is not None:
+        p += added / a / b
+    if allowed is not None:
+        p += xp.where(allowed, 0.0, -xp.inf).astype(p.dtype)
+    m = p.max(-1, keepdims=True)
+    p -= xp.where(m == -xp.inf, 0, m)
+    p *= a
+    p *= b
+    xp.exp(p, out=p)
+
+
+def _power_of_two_above(x: Array) -> float:
+    """Return 1, or the power of two above all |x|: dividing by it is exact."""
+    return 2.0 ** max(0, math.frexp(float(abs(x).max()))[1]) if x.size else 1.0

@@ -1,0 +1,453 @@
+"""Convolution: the same weighted sum at every position, over the window that looks from there.
+
+    x (N, C, *S)   weight (F, C/G, *K)   bias (F,)   y (N, F, *P)
+
+    y_nfp = bias_f + Σck weight_fck·x̄_ncq      q = s·p + d·k - a
+
+One derivation for 1, 2 and 3 spatial axes: S, K, P and the indices q, k, p have one entry for each, and
+so have the stride s, the dilation d and the padding a. x̄ is x, and 0 outside of it. With G groups, c runs
+over the C/G channels in the group of f.
+
+LeCun, Boser, Denker et al. 1989; the arithmetic of shapes: Dumoulin, Visin 2016, arXiv:1603.07285.
+
+Backward, from dy = dL/dy:
+
+    through bias    dbias_f     = Σnp dy_nfp
+    through weight  dweight_fck = Σnp dy_nfp·x̄_nc(s·p + d·k - a)
+    through x       dx_ncq      = Σfk Σp weight_fck·dy_nfp   over those p with s·p + d·k - a = q
+
+As products of matrices, with one column per window, X_(c,k),p = x̄_c(s·p + d·k - a), for every sample and
+group, and W the weight with its axes (c, k) made one (see columns.py):
+
+    y = W @ X      dW = Σn dy @ Xᵀ      dX = Wᵀ @ dy      dx = fold(dX)
+
+where fold adds every entry of dX to the entry of x that it was a copy of, and drops those in the padding.
+The bias is the weight of an input that is always 1: a row of ones in X gives it, and its gradient, for
+nothing. With stride 1 there is one p for each k, p = q + a - d·k. Counted from its other end, k' = K - 1 - k,
+that is the window of a convolution again: dy padded by d·(K - 1) - a, the weight turned round and its
+channels exchanged. So no fold is needed there.
+
+Insight: a convolution is a Linear layer whose matrix is mostly zeros and repeats K·C numbers; its gradient
+is the transposed matrix, which is why convtranspose.py has nothing left to derive.
+"""
+
+import math
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...ops import ones as _ones
+from ...ops.arguments import as_size
+from ...ops.checks import check_vector
+from ...ops.dims import Shape
+from ...ops.ieee import silent
+from ...ops.operands import check_same_dtype
+from ...registry import Case, ErrorCase, register
+from ..windows.folding import windows_composed
+from ..windows.im2col import columns, side_by_side
+from ..windows.padding import pad
+from ..windows.sliding_view import Sizes, Windows, as_batch, check_fit, conv_windows, fold_windows, paddings
+from .convnd import ConvNd
+
+
+def conv_composed(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution from primitives: autograd finds the gradient."""
+    axes = weight.ndim - 2
+    if input.ndim == axes + 1:
+        return conv_composed(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
+    seen = windows_composed(input, conv_windows(weight.shape[2:], stride, padding, dilation))
+    N, C, K, *P = seen.shape
+    columns = seen.reshape(N, groups, C // groups * K, math.prod(P))
+    y = weight.reshape(groups, len(weight) // groups, C // groups * K) @ columns
+    y = y.reshape(N, len(weight), *P)
+    return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
+
+
+@kernel
+def conv_forward(
+    x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int
+) -> tuple[Array, Array | None]:
+    """Return y (N, F, *P), and X if it was small enough to be made at once.
+
+    x (N, C, *S), weight (F, C/G, *K), bias (F,).
+    """
+    xp, F = namespace(x), len(weight)
+    layout = columns(x.shape, windows, groups, F)
+    W = _as_matrix(weight, groups)
+    if bias is not None:
+        W = xp.concatenate((W, widen(bias).reshape(groups, F // groups, 1)), 2)
+    y, X = xp.empty((len(x), F, *layout.count), x.dtype), None
+    y_blocks = side_by_side(y, layout.n)
+    for block, X in layout.blocks(x, bias is not None):
+        if layout.n == 1:
+            xp.matmul(W, X, out=y[block].reshape(len(X), groups, F // groups, X.shape[3]))
+        else:
+            y_blocks[block] = xp.matmul(W, X).reshape(len(X), F, *layout.count, layout.n)
+    return y, X if len(y_blocks) <= layout.m else None
+
+
+@kernel
+def conv_backward(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    X: Array | None,
+    windows: Windows,
+    groups: int,
+    biased: bool,
+    needs: tuple[bool, ...],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return dx, dweight and dbias, in the shapes of x, weight and bias, each where `needs` wants it.
+
+    X is what the forward pass returned; `biased` says whether it ends in a row of ones.
+    """
+    dx = conv_adjoint(dy, weight, windows, groups, x.shape[2:]) if needs[0] else None
+    if not needs[1] and not needs[2]:
+        return dx, None, None
+    xp, F, CK = namespace(x), len(weight), math.prod(weight.shape[1:])
+    layout = columns(x.shape, windows, groups, F)
+    dy = dy.reshape(len(dy), groups, F // groups, math.prod(layout.count))
+    dy_blocks = side_by_side(dy, layout.n).transpose(0, 1, 3, 4, 2)
+    dW = xp.zeros((groups, CK + biased, F // groups), widen(weight[:0]).dtype)
+    for block, part in layout.blocks(x, biased) if X is None else [(slice(None), X)]:
+        dyT = widen(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
+        dW += xp.matmul(part, dyT).sum(0)  # faster than dy @ Xᵀ, whose result is wide and low
+    dW = narrow(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
+    return dx, dW[:, :CK].reshape(weight.shape), dW[:, CK].copy() if biased else None
+
+
+@kernel
+def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space: Shape) -> Array:
+    """Return dx (N, C, *S) for dy (N, F, *P): the transpose of the map from x to y."""
+    xp, F, C, P = namespace(dy), len(weight), weight.shape[1] * groups, dy.shape[2:]
+    if max(windows.stride) == 1 and F <= 4 * C:  # with more channels, fold moves less
+        turned = weight.reshape(groups, F // groups, *weight.shape[1:]).swapaxes(1, 2)
+        turned = xp.ascontiguousarray(xp.flip(turned, tuple(range(3, turned.ndim))))
+        turned = turned.reshape(C, F // groups, *windows.kernel)
+        return conv_forward(dy, turned, None, _turned_windows(windows, space, P), groups)[0]
+    WT = _as_matrix(weight, groups).swapaxes(1, 2)
+    dx = xp.empty((len(dy), C, *space), dy.dtype)
+    layout = columns(dx.shape, windows, groups, F)
+    n, m = layout.n, layout.m
+    dy_blocks, dx_blocks = side_by_side(dy, n), side_by_side(dx, n)
+    for start in range(0, len(dy_blocks), m):
+        block = slice(start, start + m)
+        dys = widen(dy_blocks[block])
+        dX = xp.matmul(WT, dys.reshape(len(dys), groups, F // groups, math.prod(P) * n))
+        dX = dX.reshape(len(dys), C, *windows.kernel, *P, n)
+        dx_blocks[block] = fold_windows(dX, windows, space, 2)
+    return dx
+
+
+def _as_matrix(weight: Array, groups: int) -> Array:
+    return widen(weight).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
+
+
+def _turned_windows(windows: Windows, space: Shape, count: Shape) -> Windows:
+    before = [extent - 1 - a for extent, a in zip(windows.extent, windows.before, strict=True)]
+    after = [S - P + a for S, P, a in zip(space, count, windows.before, strict=True)]
+    return windows._replace(before=tuple(before), after=tuple(after))
+
+
+class ConvFunction(Function):
+    """y = W @ X + b, with one window of x per column of X · dx = fold(Wᵀ @ dy), dW = dy @ Xᵀ, db = Σ dy"""
+
+    def forward(self, x: Array, weight: Array, bias: Array | None, *, windows: Windows, groups: int) -> Array:
+        y, X = silent.run(conv_forward, x, weight, bias, windows, groups)
+        self.saved = x, weight, X, windows, groups, bias is not None
+        return y
+
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(conv_backward, dy, *self.saved, self.needs)
+
+
+def conv1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Return the sums of a weighted window over the last axis; see conv2d.
+
+    Args:
+        input: (N, C, L), or (C, L).
+        weight: (F, C/groups, K).
+        bias: (F,), or None.
+        stride: positions from one window to the next.
+        padding: zeros at both ends, "valid" for none, or "same" for as many as keep L (stride 1 only).
+        dilation: positions from one entry of the kernel to the next.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+    """
+    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Return the sums of a weighted window over the last two axes.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W).
+        weight: (F, C/groups, KH, KW).
+        bias: (F,), or None.
+        stride: positions from one window to the next; here and below, an int or one for each axis.
+        padding: zeros at both ends, "valid" for none, or "same" for as many as keep H and W (stride 1
+            only; an odd one goes to the end).
+        dilation: positions from one entry of the kernel to the next.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
+        ValueError: where the shapes do not fit, or the kernel is larger than the padded input.
+
+    Source: LeCun et al. 1989; Dumoulin, Visin 2016, arXiv:1603.07285.
+    """
+    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes | str = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Return the sums of a weighted window over the last three axes; see conv2d.
+
+    Args:
+        input: (N, C, D, H, W), or (C, D, H, W).
+        weight: (F, C/groups, KD, KH, KW).
+        bias: (F,), or None.
+        stride: positions from one window to the next.
+        padding: zeros at both ends, "valid" for none, or "same" for as many as keep D, H and W (stride 1
+            only).
+        dilation: positions from one entry of the kernel to the next.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+    """
+    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
+
+
+def _conv(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: Sizes | str,
+    dilation: Sizes,
+    groups: int,
+) -> Tensor:
+    name = f"conv{axes}d"
+    x, single = as_batch(input, axes, name)
+    check_weight(x, weight, bias, groups, name, "out, in/groups")
+    C = weight.shape[1] * groups
+    if weight.shape[0] % groups or x.shape[1] != C:
+        raise ValueError(
+            f"{name} with groups={groups} and a weight (out, in/groups, *kernel) of shape {weight.shape} "
+            f"takes x with {C} channels, and groups must divide {weight.shape[0]}: got shape {input.shape} "
+            f"as ({'' if single else 'N, '}C, {('L', 'H, W', 'D, H, W')[axes - 1]}): channels are axis "
+            f"{0 if single else 1}"
+        )
+    check_vector(bias, "bias", weight.shape[:1])
+    windows = conv_windows(weight.shape[2:], stride, padding, dilation)
+    check_fit(windows, x.shape[2:], name)
+    y = ConvFunction.apply(x, weight, bias, windows=windows, groups=groups)
+    return y.squeeze(0) if single else y
+
+
+def check_weight(
+    x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, name: str, channels: str
+) -> None:
+    """Refuse another dtype than x's, another number of axes, an empty kernel, and fewer than one group."""
+    if weight.ndim != x.ndim or min(weight.shape[2:]) < 1:
+        raise ValueError(
+            f"{name} takes a weight ({channels}, *kernel) with {x.ndim} axes and a kernel of at least 1, "
+            f"got shape {weight.shape}"
+        )
+    as_size(groups, "groups")
+    check_same_dtype(name, x, weight=weight, bias=bias)
+
+
+class _Conv(ConvNd):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Sizes | str = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            0,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        padding: Sizes | str = self.padding
+        if self.padding_mode != "zeros":
+            ends = zip(*paddings(self.kernel_size, padding, self.dilation), strict=True)
+            widths = [width for pair in reversed(tuple(ends)) for width in pair]
+            input, padding = pad(input, widths, self.padding_mode), 0
+        return _conv(
+            self.axes, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
+        )
+
+
+class Conv1d(_Conv):
+    """Convolution of (N, in_channels, L): weight (out_channels, in_channels/groups, K), bias (out_channels,).
+
+    Both start uniform in ±1/√fan_in. `padding` is a size, "valid" or "same"; `padding_mode` says what stands
+    there: "zeros", "reflect", "replicate" or "circular". Source: see conv2d.
+    """
+
+    axes = 1
+
+
+class Conv2d(_Conv):
+    """Convolution of (N, in_channels, H, W) with a kernel (KH, KW); see Conv1d."""
+
+    axes = 2
+
+
+class Conv3d(_Conv):
+    """Convolution of (N, in_channels, D, H, W) with a kernel (KD, KH, KW); see Conv1d."""
+
+    axes = 3
+
+
+register(
+    name="conv1d",
+    function=conv1d,
+    composed=conv_composed,
+    cases=(
+        Case(((2, 3, 6), (4, 3, 3), (4,))),
+        Case(((2, 3, 6), (4, 3, 3), None), {"padding": 1}),
+        Case(((3, 6), (4, 3, 3), (4,)), {"stride": 2, "padding": 2}),
+        Case(((2, 4, 7), (6, 2, 2), (6,)), {"dilation": 3, "groups": 2, "padding": "same"}),
+        Case(((2, 3, 4), (2, 3, 4), None), {"padding": "valid"}),
+        Case(((2, 2, 3), (2, 2, 1), (2,)), {"padding": 2}),
+        Case(((0, 3, 6), (4, 3, 3), (4,))),
+    ),
+    errors=(
+        ErrorCase(lambda: conv1d(_ones(3, 2), _ones(4, 3, 3)), ValueError, "more than the input"),
+        ErrorCase(lambda: conv1d(_ones(1, 2, 3, 4), _ones(4, 3, 3)), ValueError, "(N, C, L)"),
+        ErrorCase(lambda: conv1d(_ones(2, 3, 6), _ones(4, 3, 3), stride=(1, 1)), ValueError, "stride"),
+    ),
+    kind="block",
+    title="Conv1d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv1d",
+    bench=(Case(((32, 64, 256), (64, 64, 3), (64,)), {"padding": 1}),),
+)
+register(
+    name="conv2d",
+    function=conv2d,
+    composed=conv_composed,
+    cases=(
+        Case(((2, 2, 4, 5), (3, 2, 3, 3), (3,))),
+        Case(((2, 2, 4, 3), (3, 2, 3, 3), (3,)), {"padding": 1}),
+        Case(((8, 4, 3, 3), (1, 4, 2, 2), (1,))),
+        Case(((1, 1, 3, 4), (5, 1, 2, 2), None)),
+        Case(((2, 2, 5, 6), (3, 2, 3, 2), None), {"stride": 2, "padding": (0, 1)}),
+        Case(((2, 2, 5, 5), (2, 2, 3, 2), (2,)), {"stride": (3, 1), "dilation": (1, 2), "padding": 1}),
+        Case(((2, 2, 4, 4), (2, 2, 2, 3), (2,)), {"padding": "same", "dilation": (1, 2)}),
+        Case(((2, 4, 3, 3), (4, 1, 2, 2), (4,)), {"groups": 4}),
+        Case(((2, 4, 5, 4), (2, 2, 3, 3), (2,)), {"groups": 2, "stride": 2, "padding": 1}),
+        Case(((2, 3, 3), (2, 2, 1, 1), (2,)), {"padding": 1}),
+        Case(((0, 2, 4, 4), (3, 2, 3, 3), (3,))),
+    ),
+    errors=(
+        ErrorCase(lambda: conv2d(_ones(1, 3, 4, 4), _ones(2, 2, 3, 3)), ValueError, "with 2 channels"),
+        ErrorCase(
+            lambda: conv2d(_ones(1, 8, 8, 3), _ones(2, 3, 3, 3)),
+            ValueError,
+            "got shape (1, 8, 8, 3) as (N, C, H, W): channels are axis 1",
+        ),
+        ErrorCase(
+            lambda: conv2d(_ones(8, 8, 3), _ones(2, 3, 3, 3)), ValueError, "as (C, H, W): channels are axis 0"
+        ),
+        ErrorCase(lambda: conv2d(_ones(1, 4, 4, 4), _ones(3, 2, 3, 3), groups=2), ValueError, "divide 3"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 2, 4), _ones(3, 2, 3, 3)), ValueError, "more than the input"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3)), ValueError, "4 axes"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 0)), ValueError, "at least 1"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), _ones(2)), ValueError, "bias"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), stride=0), ValueError, "stride"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), padding=-1), ValueError, "padding"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), padding="full"), ValueError, "'same'"),
+        ErrorCase(
+            lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), stride=2, padding="same"),
+            ValueError,
+            "stride 1",
+        ),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), dilation=1.5), TypeError, "dilation"),  # type: ignore[arg-type]
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), groups=0), ValueError, "groups"),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3).double()), TypeError, "one dtype"),
+        ErrorCase(
+            lambda: conv2d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3), _ones(3).half()), TypeError, "input and bias"
+        ),
+        ErrorCase(lambda: conv2d(_ones(1, 2, 4, 4).long(), _ones(3, 2, 3, 3)), TypeError, "floating-point"),
+        ErrorCase(lambda: Conv2d(3, 4, 3, groups=2), ValueError, "in_channels (3)"),
+        ErrorCase(lambda: Conv2d(3, 4, 3, padding_mode="zero"), ValueError, "padding_mode"),
+        ErrorCase(lambda: Conv2d(3, 4, 3)(_ones(1, 2, 4, 4)), ValueError, "with 3 channels"),
+    ),
+    kind="block",
+    title="Conv2d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv2d",
+    bench=(
+        Case(((64, 1, 8, 8), (16, 1, 3, 3), (16,)), {"padding": 1}),
+        Case(((64, 32, 8, 8), (32, 32, 3, 3), (32,)), {"padding": 1}),
+        Case(((32, 16, 28, 28), (32, 16, 3, 3), (32,)), {"padding": 1}),
+    ),
+)
+register(
+    name="conv3d",
+    function=conv3d,
+    composed=conv_composed,
+    cases=(
+        Case(((2, 2, 3, 2, 3), (2, 2, 2, 2, 2), (2,))),
+        Case(((1, 2, 3, 3, 3), (2, 1, 3, 2, 1), (2,)), {"groups": 2, "padding": 1, "stride": (1, 2, 1)}),
+        Case(((1, 2, 3, 2), (2, 1, 2, 2, 2), None), {"padding": "same", "dilation": 2}),
+    ),
+    errors=(
+        ErrorCase(lambda: conv3d(_ones(1, 2, 4, 4), _ones(3, 2, 3, 3)), ValueError, "5 axes"),
+        ErrorCase(lambda: conv3d(_ones(2, 4, 4), _ones(3, 2, 3, 3, 3)), ValueError, "(N, C, D, H, W)"),
+    ),
+    kind="block",
+    title="Conv3d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv3d",
+    bench=(Case(((4, 8, 12, 12, 12), (16, 8, 3, 3, 3), (16,)), {"padding": 1}),),
+)

@@ -1,0 +1,413 @@
+"""Transposed convolution: the gradient of a convolution, taken as a layer of its own.
+
+    x (N, F, *P)   weight (F, C/G, *K)   bias (C,)   y (N, C, *S)
+
+    y_ncq = bias_c + Σfk Σp weight_fck·x_nfp   over those p with s·p + d·k - a = q
+
+Every entry of x puts a copy of its filter, times itself, on y, to where a convolution of y would look for it;
+copies that overlap are added. Sizes are turned round, too: the channels that weight counts first come in, and
+S is the size that a convolution with padding a in front and b behind would bring down to P:
+
+    S = s·(P - 1) + d·(K - 1) + 1 - a - b      b = a - output_padding
+
+With a stride there are s such sizes; `output_padding` chooses among them.
+
+Zeiler, Krishnan, Taylor, Fergus 2010; Dumoulin, Visin 2016, arXiv:1603.07285.
+
+Backward, from dy = dL/dy. With A the matrix of the convolution of conv.py, x ↦ y is Aᵀ, so that its
+gradient is A, the convolution itself; and the sum above pairs weight_fck with the same products as there:
+
+    through bias    dbias_c     = Σnq dy_ncq
+    through weight  dweight_fck = Σnp x_nfp·d̄y_nc(s·p + d·k - a)     conv's dweight, dy and x exchanged
+    through x       dx_nfp      = Σck weight_fck·d̄y_nc(s·p + d·k - a)   conv, of dy
+
+Insight: it is no deconvolution. Aᵀ puts things where they came from, A⁻¹ would undo what was done.
+"""
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel
+from ...backends.cpu.half import narrow, widen
+from ...ops import flip
+from ...ops import ones as _ones
+from ...ops.checks import check_vector
+from ...ops.dims import Shape
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, register
+from ..windows.folding import spread
+from ..windows.padding import pad_composed
+from ..windows.sliding_view import Sizes, Windows, as_batch, as_tuple, conv_windows
+from .conv import check_weight, conv_adjoint, conv_backward, conv_composed, conv_forward
+from .convnd import ConvNd
+
+
+def conv_transpose_composed(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Transposed convolution from primitives: of x, zeros between its entries, with the kernel turned."""
+    axes = weight.ndim - 2
+    if input.ndim == axes + 1:
+        batch = input.unsqueeze(0)
+        options = (stride, padding, output_padding, groups, dilation)
+        return conv_transpose_composed(batch, weight, bias, *options).squeeze(0)
+    windows = transposed_windows(weight.shape[2:], stride, padding, output_padding, dilation)
+    widths: list[int] = []
+    for extent, a, b in reversed(tuple(zip(windows.extent, windows.before, windows.after, strict=True))):
+        widths += [extent - 1 - a, extent - 1 - b]
+    F, C, *K = weight.shape
+    turned = weight.reshape(groups, F // groups, C, *K).transpose(1, 2).reshape(groups * C, F // groups, *K)
+    turned = flip(turned, tuple(range(2, 2 + axes)))
+    spaced = pad_composed(spread(input, windows.stride), widths)
+    return conv_composed(spaced, turned, bias, 1, 0, dilation, groups)
+
+
+@kernel
+def conv_transpose_forward(
+    x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int, space: Shape
+) -> Array:
+    """Return y (N, C, *S): x (N, F, *P), weight (F, C/G, *K), bias (C,)."""
+    y = conv_adjoint(x, weight, windows, groups, space)
+    if bias is not None:
+        y += bias.reshape(-1, *(1,) * len(space))
+    return y
+
+
+@kernel
+def conv_transpose_backward(
+    dy: Array, x: Array, weight: Array, windows: Windows, groups: int, needs: tuple[bool, ...]
+) -> tuple[Array | None, Array | None, Array | None]:
+    """Return dx, dweight and dbias, in the shapes of x, weight and bias, each where `needs` wants it."""
+    dx = conv_forward(dy, weight, None, windows, groups)[0] if needs[0] else None
+    dweight = conv_backward(x, dy, weight, None, windows, groups, False, (False, needs[1], False))[1]
+    if not needs[2]:
+        return dx, dweight, None
+    return dx, dweight, narrow(widen(dy).sum((0, *range(2, dy.ndim))), dy)
+
+
+class ConvTransposeFunction(Function):
+    """y = fold(Wᵀ @ x) + b · dx = W @ Y, dW = x @ Yᵀ, db = Σ dy, with one window of dy per column of Y"""
+
+    def forward(
+        self, x: Array, weight: Array, bias: Array | None, *, windows: Windows, groups: int, space: Shape
+    ) -> Array:
+        self.saved = x, weight, windows, groups
+        return silent.run(conv_transpose_forward, x, weight, bias, windows, groups, space)
+
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(conv_transpose_backward, dy, *self.saved, self.needs)
+
+
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Return the sum of one weighted kernel per position of the last axis; see conv_transpose2d.
+
+    Args:
+        input: (N, F, L), or (F, L).
+        weight: (F, C/groups, K).
+        bias: (C,), or None.
+        stride: positions from one kernel to the next.
+        padding: how many positions to cut off at both ends.
+        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        dilation: positions from one entry of the kernel to the next.
+    """
+    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Return the sum of one weighted kernel per position of the last two axes: the transpose of conv2d.
+
+    Args:
+        input: (N, F, H, W), or (F, H, W).
+        weight: (F, C/groups, KH, KW).
+        bias: (C,), or None.
+        stride: positions from one kernel to the next; here and below, an int or one for each axis.
+        padding: how many positions to cut off at both ends.
+        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        dilation: positions from one entry of the kernel to the next.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
+        ValueError: where the shapes do not fit, or nothing would be left.
+
+    Source: Zeiler et al. 2010; Dumoulin, Visin 2016, arXiv:1603.07285.
+    """
+    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def conv_transpose3d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sizes = 1,
+    padding: Sizes = 0,
+    output_padding: Sizes = 0,
+    groups: int = 1,
+    dilation: Sizes = 1,
+) -> Tensor:
+    """Return the sum of one weighted kernel per position of the last three axes; see conv_transpose2d.
+
+    Args:
+        input: (N, F, D, H, W), or (F, D, H, W).
+        weight: (F, C/groups, KD, KH, KW).
+        bias: (C,), or None.
+        stride: positions from one kernel to the next.
+        padding: how many positions to cut off at both ends.
+        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
+        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        dilation: positions from one entry of the kernel to the next.
+    """
+    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+
+def _conv_transpose(
+    axes: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sizes,
+    padding: Sizes,
+    output_padding: Sizes,
+    groups: int,
+    dilation: Sizes,
+) -> Tensor:
+    name = f"conv_transpose{axes}d"
+    x, single = as_batch(input, axes, name)
+    check_weight(x, weight, bias, groups, name, "in, out/groups")
+    if x.shape[1] != weight.shape[0] or weight.shape[0] % groups:
+        raise ValueError(
+            f"{name} with groups={groups} and a weight (in, out/groups, *kernel) of shape {weight.shape} "
+            f"takes x with {weight.shape[0]} channels, divisible by groups: got x of shape {input.shape}"
+        )
+    check_vector(bias, "bias", (weight.shape[1] * groups,))
+    windows = transposed_windows(weight.shape[2:], stride, padding, output_padding, dilation)
+    space = _space(x.shape[2:], windows)
+    if min(space) < 1:
+        raise ValueError(
+            f"{name} of x with shape {input.shape} would return {space} positions: use less padding"
+        )
+    y = ConvTransposeFunction.apply(x, weight, bias, windows=windows, groups=groups, space=space)
+    return y.squeeze(0) if single else y
+
+
+def transposed_windows(
+    kernel: Shape, stride: Sizes, padding: Sizes, output_padding: Sizes, dilation: Sizes
+) -> Windows:
+    """Return the windows of the convolution whose transpose is meant."""
+    windows = conv_windows(kernel, stride, padding, dilation)
+    more = as_tuple(output_padding, len(kernel), "output_padding", 0)
+    if any(extra >= max(s, d) for extra, s, d in zip(more, windows.stride, windows.dilation, strict=True)):
+        raise ValueError(
+            f"output_padding ({output_padding}) must be less than stride ({stride}) or dilation ({dilation})"
+        )
+    after = tuple([a - extra for a, extra in zip(windows.before, more, strict=True)])
+    return windows._replace(after=after)
+
+
+def _space(count: Shape, windows: Windows) -> Shape:
+    _, stride, _, before, after = windows
+    terms = zip(count, stride, windows.extent, before, after, strict=True)
+    return tuple([s * (P - 1) + extent - a - b for P, s, extent, a, b in terms])
+
+
+class _ConvTranspose(ConvNd):
+    transposed = True
+    padding: Shape
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Sizes = 0,
+        output_padding: Sizes = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Sizes = 1,
+        padding_mode: str = "zeros",
+    ) -> None:
+        if padding_mode != "zeros":
+            raise ValueError(f"{type(self).__name__} has no padding to fill: padding_mode must be 'zeros'")
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            as_tuple(padding, self.axes, "padding", 0),
+            output_padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+        )
+
+    def forward(self, input: Tensor, output_size: Sizes | None = None) -> Tensor:
+        more = self.output_padding if output_size is None else self._padding_for(input, output_size)
+        return _conv_transpose(
+            self.axes,
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            more,
+            self.groups,
+            self.dilation,
+        )
+
+    def _padding_for(self, input: Tensor, output_size: Sizes) -> Shape:
+        sizes = as_tuple(output_size, self.axes, "output_size", 1)
+        windows = conv_windows(self.kernel_size, self.stride, self.padding, self.dilation)
+        least = _space(input.shape[-self.axes :], windows)
+        more = tuple([S - low for S, low in zip(sizes, least, strict=True)])
+        if any(not 0 <= extra < s for extra, s in zip(more, self.stride, strict=True)):
+            most = tuple([low + s - 1 for low, s in zip(least, self.stride, strict=True)])
+            raise ValueError(f"output_size must be from {least} to {most}, got {output_size}")
+        return more
+
+
+class ConvTranspose1d(_ConvTranspose):
+    """Transposed convolution of (N, in_channels, L): weight (in_channels, out_channels/groups, K).
+
+    Weight and bias (out_channels,) start uniform in ±1/√(out_channels/groups·K). Call it with `output_size`
+    to choose among the sizes that stride leaves open. Source: see conv_transpose2d.
+    """
+
+    axes = 1
+
+
+class ConvTranspose2d(_ConvTranspose):
+    """Transposed convolution of (N, in_channels, H, W) with a kernel (KH, KW); see ConvTranspose1d."""
+
+    axes = 2
+
+
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution of (N, in_channels, D, H, W) with a kernel (KD, KH, KW); see ConvTranspose1d."""
+
+    axes = 3
+
+
+register(
+    name="conv_transpose1d",
+    function=conv_transpose1d,
+    composed=conv_transpose_composed,
+    cases=(
+        Case(((2, 3, 4), (3, 2, 3), (2,))),
+        Case(((2, 3, 4), (3, 2, 3), None), {"stride": 2, "padding": 1, "output_padding": 1}),
+        Case(((4, 3), (4, 1, 2), (2,)), {"stride": 3, "groups": 2, "dilation": 2}),
+        Case(((1, 2, 5), (2, 2, 1), (2,)), {"padding": 2}),
+        Case(((1, 2, 4), (2, 3, 1), (3,)), {"padding": 1, "output_padding": 2, "dilation": 3}),
+        Case(((2, 2, 7), (2, 2, 2), (2,)), {"padding": 4, "output_padding": 2, "dilation": 3}),
+        Case(((0, 3, 4), (3, 2, 3), (2,))),
+    ),
+    errors=(
+        ErrorCase(
+            lambda: conv_transpose1d(_ones(1, 2, 3), _ones(2, 2, 1), padding=2), ValueError, "positions"
+        ),
+        ErrorCase(lambda: conv_transpose1d(_ones(2, 2, 2, 2), _ones(2, 2, 1)), ValueError, "(N, C, L)"),
+    ),
+    kind="block",
+    title="ConvTranspose1d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv_transpose1d",
+)
+register(
+    name="conv_transpose2d",
+    function=conv_transpose2d,
+    composed=conv_transpose_composed,
+    cases=(
+        Case(((2, 2, 3, 2), (2, 3, 2, 3), (3,))),
+        Case(((2, 2, 3, 3), (2, 3, 3, 3), (3,)), {"padding": 1}),
+        Case(((8, 3, 2, 2), (3, 1, 2, 2), (1,)), {"stride": 2}),
+        Case(((1, 5, 2, 3), (5, 1, 2, 2), None)),
+        Case(
+            ((2, 2, 3, 2), (2, 2, 3, 2), (2,)),
+            {"stride": (2, 3), "padding": (2, 0), "output_padding": (1, 2), "dilation": (1, 2)},
+        ),
+        Case(((2, 4, 2, 2), (4, 1, 2, 2), (4,)), {"groups": 4}),
+        Case(((1, 4, 3, 2), (4, 2, 3, 2), (4,)), {"groups": 2, "stride": 2, "padding": 1}),
+        Case(((2, 2, 3), (2, 2, 2, 2), (2,)), {"dilation": 2, "output_padding": 1}),
+        Case(((0, 2, 3, 3), (2, 3, 2, 2), (3,))),
+    ),
+    errors=(
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 3, 4, 4), _ones(2, 2, 3, 3)), ValueError, "with 2 channels"
+        ),
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 3, 4, 4), _ones(3, 2, 3, 3), groups=2), ValueError, "divisible"
+        ),
+        ErrorCase(lambda: conv_transpose2d(_ones(1, 2, 4, 4), _ones(2, 3, 3)), ValueError, "4 axes"),
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 2, 4, 4), _ones(2, 3, 3, 3), _ones(2)), ValueError, "bias"
+        ),
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 2, 4, 4), _ones(2, 3, 3, 3), output_padding=1),
+            ValueError,
+            "output_padding",
+        ),
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 2, 4, 4), _ones(2, 3, 3, 3), stride=0), ValueError, "stride"
+        ),
+        ErrorCase(
+            lambda: conv_transpose2d(_ones(1, 2, 4, 4), _ones(2, 3, 3, 3).double()), TypeError, "one dtype"
+        ),
+        ErrorCase(lambda: ConvTranspose2d(2, 3, 3, padding_mode="reflect"), ValueError, "padding_mode"),
+        ErrorCase(lambda: ConvTranspose2d(2, 3, 3, groups=2), ValueError, "out_channels (3)"),
+        ErrorCase(
+            lambda: ConvTranspose2d(2, 3, 3, stride=2)(_ones(1, 2, 4, 4), output_size=11),
+            ValueError,
+            "from (9, 9) to (10, 10)",
+        ),
+    ),
+    kind="block",
+    title="ConvTranspose2d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv_transpose2d",
+    bench=(Case(((64, 32, 4, 4), (32, 16, 4, 4), (16,)), {"stride": 2, "padding": 1}),),
+)
+register(
+    name="conv_transpose3d",
+    function=conv_transpose3d,
+    composed=conv_transpose_composed,
+    cases=(
+        Case(((1, 2, 2, 1, 2), (2, 2, 2, 2, 2), (2,))),
+        Case(
+            ((1, 2, 2, 2, 1), (2, 1, 2, 1, 2), (2,)),
+            {"groups": 2, "stride": (2, 1, 2), "output_padding": (1, 0, 0)},
+        ),
+    ),
+    errors=(
+        ErrorCase(lambda: conv_transpose3d(_ones(1, 2, 4), _ones(2, 3, 3)), ValueError, "(N, C, D, H, W)"),
+    ),
+    kind="block",
+    title="ConvTranspose3d",
+    paper="Dumoulin, Visin 2016, arXiv:1603.07285",
+    torch="torch.nn.functional.conv_transpose3d",
+)

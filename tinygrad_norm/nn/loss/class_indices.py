@@ -1,0 +1,122 @@
+"""Class indices as targets: checked, and located in the array that holds a number per class."""
+
+import operator
+from typing import NamedTuple
+
+import numpy
+
+from ...autograd.tensor import Tensor
+from ...backends import Array, namespace
+from ...backends.cpu.blocks import largest, row_starts
+from ...backends.cpu.half import widen
+from ...backends.cuda.capture import current_graph
+from ...ops.checks import check_input
+from ...ops.ieee import silent
+from ..activation.softmax import lay_out
+
+
+class Located(NamedTuple):
+    """Where the targets' entries are in x (N, C) or (N, C, S), and what each of them counts.
+
+    index   (N,) or (N, S), into the flattened x
+    scale   the weight of the target's class, 0 where it is ignored; None where all count 1
+    divisor of the mean: the sum of scale, but 1 where that is 0
+    counts  1, and 0 where the target is ignored; None where all count
+    """
+
+    index: Array
+    scale: Array | None
+    divisor: Array | int
+    counts: Array | None
+
+    def count(self, losses: Array) -> Array:
+        """Return the losses (or their gradients) times scale; what counts 0 is 0, even of infinity."""
+        if self.scale is None:
+            return losses
+        return namespace(losses).where(self.scale == 0, 0, silent.run(operator.mul, losses, self.scale))
+
+
+def by_class(x: Array) -> Array:
+    """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous and not in a half type."""
+    return namespace(x).ascontiguousarray(lay_out(widen(x), min(x.ndim - 1, 1)))
+
+
+def check_classes(input: Tensor, target: Tensor, weight: Tensor | None, name: str) -> None:
+    """Refuse what is not an input (C,), (N, C) or (N, C, ...) with class indices (), (N,) or (N, ...).
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, a target that is no integer tensor.
+        ValueError: where the shapes do not fit, or the class weights are not constants (C,).
+    """
+    check_input(input, name)
+    shape = input.array.shape
+    if not shape:
+        raise ValueError(f"{name} takes an input (N, C, ...) or (C,), got a 0-d tensor")
+    if not isinstance(target, Tensor) or target.array.dtype.kind not in "iu":
+        kind = target.dtype if isinstance(target, Tensor) else type(target).__name__
+        raise TypeError(f"{name} takes class indices as an integer tensor, got {kind}")
+    batch = shape[:1] + shape[2:] if len(shape) > 1 else ()
+    if target.array.shape != batch:
+        raise ValueError(
+            f"{name} of an input {shape} takes one class index per sample, of shape {batch}, "
+            f"got shape {target.shape}"
+        )
+    check_class_weight(weight, shape[1] if len(shape) > 1 else shape[0])
+
+
+def check_class_weight(weight: Tensor | None, C: int) -> None:
+    """Refuse class weights that are not one constant per class."""
+    if weight is None:
+        return
+    if weight.shape != (C,):
+        raise ValueError(f"weight has one entry per class, so shape ({C},), got {weight.shape}")
+    if weight.requires_grad:
+        raise ValueError("class weights are constants: pass weight.detach()")
+
+
+def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) -> Located:
+    """Return where the class indices `target` point in `rows` (N, C) or (N, C, S), made by `by_class`.
+
+    Raises:
+        IndexError: for a class that does not exist and is not `ignore_index`. In a step that is captured
+            as a graph the host cannot look: there such a target counts NaN.
+    """
+    N, C, *space = rows.shape
+    t = target.reshape(N, *space).astype(numpy.int64, copy=False)
+    counts = _counts(t, C, ignore_index, rows.dtype)
+    if counts is not None:
+        t = t * (counts == 1)
+    scale = counts
+    if weight is not None:
+        scale = weight[t].astype(rows.dtype, copy=False) * (1 if counts is None else counts)
+    index = t + row_starts(rows) if not space else _within_space(t, C)
+    if scale is None:
+        return Located(index, None, max(t.size, 1), None)
+    divisor = scale.sum()
+    return Located(index, scale, divisor + (divisor == 0), counts)
+
+
+def _within_space(t: Array, C: int) -> Array:
+    xp = namespace(t)
+    N, S = t.shape
+    return (xp.arange(N)[:, None] * C + t) * S + xp.arange(S)
+
+
+def _counts(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | None:
+    """Return 1 where the targets count and 0 where they are ignored, or None where all count."""
+    if not t.size:
+        return None
+    unsigned = t.view(numpy.uint64)  # a negative index is a very large one here: one comparison for both ends
+    if current_graph() is not None:
+        valid = t != ignore_index
+        return namespace(t).where(valid & (unsigned >= C), numpy.nan, valid).astype(dtype)
+    if largest(unsigned) < C and not 0 <= ignore_index < C:
+        return None
+    valid = t != ignore_index
+    wrong = t[valid & (unsigned >= C)]
+    if wrong.size:
+        raise IndexError(
+            f"target {int(wrong[0])} is out of range for {C} classes: class indices are 0 to {C - 1}, or "
+            f"ignore_index ({ignore_index})"
+        )
+    return valid.astype(dtype)

@@ -1,0 +1,357 @@
+"""Cross entropy: how surprised the predicted distribution is by the true one.
+
+    x (N, C, ...) logits   p = softmax(x) over C   q (N, C, ...) the target's mass per class
+
+    loss = -Σc q_c·log p_c   with   log p = x - m - log Σ exp(x - m),   m = max x
+
+For class indices t all mass is on one class, q = w_t·onehot(t), and the loss is -w_t·log p_t. Class
+weights w, label smoothing ε (mass ε goes to all classes alike) and ignored targets only change q:
+
+    q_c = w_c·((1 - ε)·onehot(t)_c + ε/C)   and q = 0 where t is ignored
+
+Averaging divides by Σ w_t over the targets that count, for probabilities by the number of samples.
+Label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567.
+
+Backward, for one sample, from dy = dL/dloss:
+
+    ∂log p_c/∂x_k = onehot(c)_k - p_k
+
+    dx_k = -dy·Σc q_c·(onehot(c)_k - p_k) = dy·(p_k·Σq - q_k)
+
+and for class indices Σq = w_t: dx = dy·w_t·(p - onehot(t)).
+
+Insight: the exponential and the logarithm cancel, so the gradient is prediction minus truth: bounded,
+and largest where the prediction is confidently wrong. Softmax and logarithm one after the other would
+compute log 0 there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
+from ...module import Module
+from ...ops import arange, ones
+from ...ops.arguments import as_number, as_size
+from ...ops.checks import check_input
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, Input, fixed, integers, positive, register
+from ..activation.softmax import as_rows, from_rows, log_softmax_forward, maxima, total
+from .class_indices import by_class, check_class_weight, check_classes, locate
+from .loss_reduction import check_reduction, reduce_losses, spread_gradient
+
+_kernels = CudaSource(__file__)
+
+
+def cross_entropy_composed(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross entropy from primitives: autograd finds the gradient."""
+    axis = min(input.ndim - 1, 1)
+    per_class = (input.shape[axis], *(1,) * (input.ndim - axis - 1))
+    w = ones(per_class, dtype=input.dtype) if weight is None else weight.reshape(per_class)
+    if target.is_floating_point():
+        q, divisor = target, input.numel() / per_class[0]
+    else:
+        t = target.unsqueeze(axis)
+        hits, counts = t.eq(arange(per_class[0]).reshape(per_class)), t.ne(ignore_index)
+        q, divisor = hits.to(input.dtype), (w * (hits & counts)).sum()
+        w = w * counts
+    q = w * (q * (1 - label_smoothing) + label_smoothing / per_class[0])
+    losses = -(q * (input - input.logsumexp(axis, keepdim=True))).sum(axis)
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() / divisor
+
+
+@kernel
+def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
+    """Return -log p of the targets and p: x and p (N, C) or (N, C, S), index (N,) or (N, S) into flat x."""
+    xp = namespace(x)
+    z = x - maxima(x)
+    true = z.reshape(-1)[index]
+    p = xp.exp(z, out=z)
+    sums = total(p)
+    p /= sums
+    return xp.log(sums).reshape(index.shape) - true, p
+
+
+@cross_entropy_forward.cuda
+def cross_entropy_forward_cuda(x: Array, index: Array) -> tuple[Array, Array]:
+    """One kernel: every row is read once, p is written once."""
+    rows = as_rows(x)
+    (N, C), xp = rows.shape, namespace(x)
+    losses, p = xp.empty(N, x.dtype), xp.empty_like(rows)
+    at = index.reshape(-1) if x.ndim == 2 else xp.arange(N) * C + index.reshape(-1) // x.shape[2] % C
+    shape = teams(C, rows, p)
+    shared = kept_bytes(shape, C, rows)
+    args = rows, contiguous(at.astype("int64", copy=False))[0], losses, p, N, C, shared > 0
+    blocks = shape.blocks(N)
+    _kernels.launch("cross_entropy_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    return losses.reshape(index.shape), from_rows(p, x.shape)
+
+
+@kernel
+def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
+    """Return dx: dlosses is of the shape of index, or 0-d."""
+    dx = p * (dlosses[:, None] if dlosses.ndim else dlosses)
+    dx.reshape(-1)[index] -= dlosses
+    return dx
+
+
+@cross_entropy_backward.cuda
+def cross_entropy_backward_cuda(dlosses: Array, p: Array, index: Array) -> Array:
+    """One kernel: p is read once, dx is written once. Where positions follow C, the body itself."""
+    if p.ndim > 2:
+        return cross_entropy_backward.numpy_version(dlosses, p, index)
+    dlosses, p, index = contiguous(dlosses.astype(p.dtype, copy=False), p, index.astype("int64", copy=False))
+    (N, C), dx = p.shape, namespace(p).empty_like(p)
+    shape = teams(C, p, dx)
+    args = dlosses, p, index, dx, N, C, dlosses.ndim == 0
+    _kernels.launch("cross_entropy_backward", p.dtype, shape.template, shape.blocks(N), shape.block, args)
+    return dx
+
+
+@kernel
+def soft_cross_entropy_forward(x: Array, q: Array) -> tuple[Array, Array]:
+    """Return -Σ q·log p and log p: x, q and log p (N, C) or (N, C, S), the losses (N,) or (N, S)."""
+    xp = namespace(x)
+    log_p = log_softmax_forward(x)
+    return -xp.where(q == 0, 0, q * log_p).sum(1), log_p
+
+
+@kernel
+def soft_cross_entropy_backward(
+    dlosses: Array, log_p: Array, q: Array, needs: Sequence[bool]
+) -> tuple[Array | None, Array | None]:
+    """Return dx and dq, each where `needs` wants it: dlosses is of the losses' shape, or 0-d."""
+    dlosses = dlosses[:, None] if dlosses.ndim else dlosses
+    dx = dlosses * (namespace(q).exp(log_p) * total(q) - q) if needs[0] else None
+    return dx, -dlosses * log_p if needs[1] else None
+
+
+class CrossEntropyFunction(Function):
+    """y = -w_t·log p_t, reduced · dx = dy·w_t·(p - onehot(t)) with p = softmax(x)"""
+
+    def forward(
+        self, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
+    ) -> Array:
+        rows = by_class(x)
+        where = locate(target, rows, weight, ignore_index)
+        losses, p = silent.run(cross_entropy_forward, rows, where.index)
+        self.saved = p, where, reduction, x.shape
+        losses = where.count(losses).reshape(target.shape)
+        return narrow(silent.run(reduce_losses, losses, reduction, where.divisor), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        p, where, reduction, shape = self.saved
+        dlosses = where.count(spread_gradient(widen(dy), reduction, where.index.shape, where.divisor))
+        return cross_entropy_backward(dlosses, p, where.index).reshape(shape), None, None
+
+
+class SoftCrossEntropyFunction(Function):
+    """y = -Σ q·log p, reduced · dx = dy·(p·Σq - q), dq = -dy·log p with p = softmax(x)"""
+
+    def forward(self, x: Array, q: Array, *, reduction: str, divisor: Any) -> Array:
+        masses = by_class(q)
+        losses, log_p = silent.run(soft_cross_entropy_forward, by_class(x), masses)
+        self.saved = log_p, masses, reduction, divisor, x.shape
+        batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
+        return narrow(silent.run(reduce_losses, losses.reshape(batch), reduction, divisor), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        log_p, q, reduction, divisor, shape = self.saved
+        dlosses = spread_gradient(widen(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
+        dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, self.needs)
+        return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Return the cross entropy of softmax(input) against `target`, in nats.
+
+    Args:
+        input: logits (N, C), (N, C, ...) or, for one sample, (C,).
+        target: class indices of the input's shape without C, or probabilities of the input's shape.
+        weight: (C,), how much each class counts. A constant.
+        ignore_index: a class index that counts nothing; not for probabilities.
+        reduction: "none", "sum", or "mean": Σ loss / Σ weight of the targets that count, 0 where none does
+            (PyTorch: NaN); for probabilities Σ loss / number of samples.
+        label_smoothing: the part of the mass, in [0, 1], that goes to all classes alike.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor, a target of another kind.
+        ValueError: where shapes do not fit, for an unknown reduction, a smoothing outside [0, 1].
+        IndexError: for a class that does not exist.
+
+    Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567 (label smoothing).
+    """
+    check_reduction(reduction, "cross_entropy")
+    if not 0 <= as_number(label_smoothing, "label_smoothing") <= 1:
+        raise ValueError(f"label_smoothing is a part of the mass, between 0 and 1, got {label_smoothing}")
+    ignore_index = as_size(ignore_index, "ignore_index", None)
+    if isinstance(target, Tensor) and target.array.dtype.kind == "f":
+        return _of_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
+    check_classes(input, target, weight, "cross_entropy")
+    if label_smoothing == 0:
+        return CrossEntropyFunction.apply(
+            input, target, weight, ignore_index=ignore_index, reduction=reduction
+        )
+    q, divisor = _smoothed(
+        input.array, target.array, None if weight is None else weight.array, ignore_index, label_smoothing
+    )
+    return SoftCrossEntropyFunction.apply(input, Tensor._wrap(q), reduction=reduction, divisor=divisor)
+
+
+def _of_probabilities(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str, smoothing: float
+) -> Tensor:
+    check_input(input, "cross_entropy")
+    if target.shape != input.shape or not input.ndim:
+        raise ValueError(
+            f"cross_entropy takes class probabilities of the input's shape {input.shape}, got "
+            f"{target.shape}; class indices are integers: convert them with .long()"
+        )
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index ({ignore_index}) is for class indices, the target has probabilities")
+    C = input.shape[min(input.ndim - 1, 1)]
+    check_class_weight(weight, C)
+    q = target.to(input.dtype)
+    if smoothing:
+        q = q * (1 - smoothing) + smoothing / C
+    if weight is not None:
+        q = q * weight.to(input.dtype).reshape(C, *(1,) * (input.ndim - 2))
+    return SoftCrossEntropyFunction.apply(
+        input, q, reduction=reduction, divisor=max(input.numel() // max(C, 1), 1)
+    )
+
+
+def _smoothed(
+    x: Array, target: Array, weight: Array | None, ignore_index: int, smoothing: float
+) -> tuple[Array, Any]:
+    """Return the smoothed mass q, in the shape of x, and the divisor of the mean."""
+    rows = by_class(x)
+    where = locate(target, rows, weight, ignore_index)
+    q = namespace(x).full(rows.shape, smoothing / rows.shape[1], rows.dtype)
+    q.reshape(-1)[where.index] += 1 - smoothing
+    if weight is not None:
+        q *= weight.reshape(-1, *(1,) * (rows.ndim - 2))
+    if where.counts is not None:
+        q *= where.counts[:, None]
+    return q.reshape(x.shape), where.divisor
+
+
+class CrossEntropyLoss(Module):
+    """cross_entropy as a layer; `weight` (C,) is a buffer. Takes logits and targets."""
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_reduction(reduction, type(self).__name__)
+        self.register_buffer("weight", weight)
+        self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return cross_entropy(
+            input,
+            target,
+            self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+def _probabilities(*shape: int) -> Input:
+    return Input(shape, lambda rng, s: rng.dirichlet(numpy.ones(s[1]), s[:1] + s[2:]).swapaxes(-1, 1))
+
+
+_WEIGHT = positive(3, differentiable=False)
+_SOME_IGNORED = fixed([[0, -100, 2], [1, 0, -100]])
+
+
+def _logits(*shape: int) -> Tensor:
+    return ones(shape)
+
+
+register(
+    name="cross_entropy",
+    function=cross_entropy,
+    composed=cross_entropy_composed,
+    cases=(
+        Case(((4, 3), integers(3, 4), None)),
+        Case(((4, 3), integers(3, 4), _WEIGHT), {"reduction": "none"}),
+        Case(((4, 3), integers(3, 4), _WEIGHT)),
+        Case(((4, 3), integers(3, 4), None), {"reduction": "sum", "ignore_index": 1}),
+        Case(((2, 3, 3), _SOME_IGNORED, _WEIGHT)),
+        Case(((2, 3, 3), _SOME_IGNORED, _WEIGHT), {"label_smoothing": 0.2}),
+        Case(((2, 3, 3), _SOME_IGNORED, None), {"label_smoothing": 1.0, "reduction": "none"}),
+        Case(((2, 3, 2, 2), integers(3, 2, 2, 2), None), {"label_smoothing": 0.1, "reduction": "sum"}),
+        Case(((3,), integers(3), None)),
+        Case(((3,), integers(3), _WEIGHT), {"reduction": "none", "label_smoothing": 0.1}),
+        Case(((4, 3), _probabilities(4, 3), None)),
+        Case(((4, 3), _probabilities(4, 3), _WEIGHT), {"label_smoothing": 0.2}),
+        Case(((2, 3, 2), _probabilities(2, 3, 2), _WEIGHT), {"reduction": "none"}),
+        Case(((4, 1), integers(1, 4), None)),
+    ),
+    errors=(
+        ErrorCase(lambda: cross_entropy(_logits(2, 3), Tensor([0, 3])), IndexError, "3 classes"),
+        ErrorCase(lambda: cross_entropy(_logits(2, 3), Tensor([0, -1])), IndexError, "target -1"),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), Tensor([0, 5]), label_smoothing=0.1), IndexError, "target 5"
+        ),
+        ErrorCase(lambda: cross_entropy(_logits(2, 3), Tensor([0, 1, 2])), ValueError, "one class index"),
+        ErrorCase(lambda: cross_entropy(_logits(2, 3), Tensor([0.0, 1.0])), ValueError, "probabilities"),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), Tensor([0, 1]), Tensor([1.0])), ValueError, "per class"
+        ),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), Tensor([0, 1]), Tensor([1.0] * 3, requires_grad=True)),
+            ValueError,
+            "constants",
+        ),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), _logits(2, 3), ignore_index=0), ValueError, "ignore_index"
+        ),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), Tensor([0, 1]), reduction="avg"), ValueError, "reduction"
+        ),
+        ErrorCase(
+            lambda: cross_entropy(_logits(2, 3), Tensor([0, 1]), label_smoothing=2.0), ValueError, "smoothing"
+        ),
+        ErrorCase(lambda: cross_entropy(_logits(2, 3), [0, 1]), TypeError, "integer"),  # type: ignore[arg-type]
+        ErrorCase(lambda: CrossEntropyLoss(reduction="avg"), ValueError, "reduction"),
+    ),
+    kind="loss",
+    title="Cross entropy",
+    torch="torch.nn.functional.cross_entropy",
+    bench=(
+        Case(((64, 10), integers(10, 64), None)),
+        Case(((2048, 128), integers(128, 2048), None)),
+        Case(((64, 10), integers(10, 64), None), {"label_smoothing": 0.1}),
+    ),
+)

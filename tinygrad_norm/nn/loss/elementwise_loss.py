@@ -1,0 +1,102 @@
+"""What losses of two tensors share: x and its target t, entry by entry, times a constant weight, reduced."""
+
+from typing import Any
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array
+from ...backends.cpu.half import narrow, widen
+from ...ops import ones
+from ...ops.checks import check_input
+from ...ops.ieee import silent
+from ...registry import ErrorCase
+from .loss_reduction import reduce_losses, spread_gradient
+
+
+class PointwiseLossFunction(Function):
+    """y = value(x, t), reduced · dx = dy·∂value/∂x, dt = dy·∂value/∂t
+
+    A subclass says `value` and `slopes` on arrays of float32 or float64; both run without warnings.
+    """
+
+    def value(self, x: Array, t: Array, *args: Any, **options: Any) -> Array:
+        """Return the losses, of the shape of x and t; every loss defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} must define value")
+
+    def slopes(self, x: Array, t: Array, *args: Any, **options: Any) -> tuple[Array, Array]:
+        """Return ∂value/∂x and ∂value/∂t; every loss defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} must define slopes")
+
+    def forward(
+        self, x: Array, t: Array, *, reduction: str, divisor: Array | None = None, **options: Any
+    ) -> Array:
+        if divisor is None:
+            divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
+        self.saved = x, t, reduction, divisor, options
+        losses = silent.run(self.value, widen(x), widen(t), **options)
+        return narrow(silent.run(reduce_losses, losses, reduction, divisor), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(self._chain, dy, *(self.saved or ()))
+
+    def _chain(
+        self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]
+    ) -> Gradients:
+        dlosses = spread_gradient(widen(dy), reduction, x.shape, divisor)
+        dx, dt = self.slopes(widen(x), widen(t), **options)
+        return dlosses * dx if self.needs[0] else None, dlosses * dt if self.needs[1] else None
+
+
+def check_pair(input: Tensor, target: Tensor, name: str) -> None:
+    """Refuse anything but two floating-point tensors of one shape.
+
+    PyTorch broadcasts: (N, 1) against (N,) would then compare every sample with every other.
+    """
+    check_input(input, name)
+    check_input(target, f"{name} as its target")
+    if input.array.shape != target.array.shape:
+        raise ValueError(
+            f"{name} takes input and target of one shape, got {input.shape} and {target.shape}: "
+            "reshape or broadcast one of them first"
+        )
+
+
+def constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
+    """Return a constant that broadcasts to the input, as a copy: no later change of it can reach backward."""
+    if weight is None:
+        return None
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{name} must be a Tensor, got {type(weight).__name__}")
+    if weight.requires_grad:
+        raise ValueError(f"{name} is a constant: pass {name}.detach()")
+    ndim = input.ndim - weight.ndim
+    if ndim < 0 or any(n not in (1, m) for n, m in zip(weight.shape, input.shape[ndim:], strict=True)):
+        raise ValueError(f"{name} of shape {weight.shape} does not broadcast to the input's {input.shape}")
+    return weight.array.astype(input.dtype)
+
+
+def weigh(losses: Array, weight: Array | None) -> Array:
+    """Return losses, or their slopes, times a weight where there is one."""
+    return losses if weight is None else losses * weight
+
+
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Reduce losses by primitives: what the composed forms share."""
+    if reduction == "none":
+        return losses
+    total = losses.sum()
+    divisor = {"sum": 1, "mean": losses.numel(), "batchmean": losses.shape[0] if losses.ndim else 1}[
+        reduction
+    ]
+    return total / max(divisor, 1)
+
+
+def pair_errors(function: Any) -> tuple[ErrorCase, ...]:
+    """Return the calls that every loss of a pair refuses."""
+    name = function.__name__
+    return (
+        ErrorCase(lambda: function(ones(4, 1), ones(4)), ValueError, f"{name} takes input and target of one"),
+        ErrorCase(lambda: function(ones(4), ones(4, dtype=int)), TypeError, "target takes a floating-point"),
+        ErrorCase(lambda: function(ones(4), [1.0] * 4), TypeError, "target takes a Tensor"),
+        ErrorCase(lambda: function(ones(4), ones(4), reduction="avg"), ValueError, "'none', 'mean', 'sum'"),
+    )

@@ -1,0 +1,126 @@
+"""Cosine similarity: the product of two vectors, each brought to length 1.
+
+    a, b (..., D)   n_a = max(‖a‖, eps)   u = a/n_a   v = b/n_b   y = Σ u·v, from -1 to 1
+
+Backward, for one pair, from dy; as n_a depends on a (where ‖a‖ > eps),
+
+    ∂u_i/∂a_k = (1[i = k] - u_i·u_k)/n_a      da = dy·(v - u·y)/n_a
+
+without the term u·y where eps stands in for the length; db likewise.
+
+Insight: da is orthogonal to a. Turning a changes the similarity, stretching it does not.
+"""
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, namespace
+from ...backends.cpu.half import narrow, widen
+from ...module import Module
+from ...ops import ones
+from ...ops.arguments import as_number
+from ...ops.broadcast import unbroadcast
+from ...ops.checks import check_input
+from ...ops.dims import normalize_dim
+from ...ops.ieee import silent
+from ...ops.reduction import largest_or_0
+from ...registry import Case, ErrorCase, register
+
+
+def cosine_similarity_composed(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Cosine similarity from primitives: autograd finds the gradient."""
+    lengths = [(x * x).sum(dim, keepdim=True).sqrt().clamp(min=eps) for x in (x1, x2)]
+    return ((x1 / lengths[0]) * (x2 / lengths[1])).sum(dim)
+
+
+class CosineSimilarityFunction(Function):
+    """y = Σ u·v, u = a/max(‖a‖, eps), v = b/max(‖b‖, eps) · da = dy·(v - u·y)/max(‖a‖, eps), db likewise"""
+
+    def forward(self, a: Array, b: Array, *, dim: int, eps: float) -> Array:
+        self.shapes = a.shape, b.shape
+        u, length_a = silent.run(_direction, widen(a), dim, eps)
+        v, length_b = silent.run(_direction, widen(b), dim, eps)
+        y = (u * v).sum(dim, keepdims=True)
+        self.saved = u, v, y, length_a, length_b, dim, eps
+        return narrow(y.squeeze(dim), a)
+
+    def backward(self, dy: Array) -> Gradients:
+        u, v, y, length_a, length_b, dim, eps = self.saved
+        dy = namespace(dy).expand_dims(widen(dy), dim)
+        a_shape, b_shape = self.shapes
+        da = unbroadcast(dy * (v - u * (y * (length_a > eps))) / length_a, a_shape) if self.needs[0] else None
+        db = unbroadcast(dy * (u - v * (y * (length_b > eps))) / length_b, b_shape) if self.needs[1] else None
+        return da, db
+
+
+def _direction(x: Array, dim: int, eps: float) -> tuple[Array, Array]:
+    """Return x/max(‖x‖, eps) and max(‖x‖, eps); scaled where a square would overflow."""
+    xp = namespace(x)
+    scale = xp.maximum(largest_or_0(abs(x), (dim,), True), 1)
+    scaled = x / scale
+    length = xp.maximum(xp.sqrt((scaled * scaled).sum(dim, keepdims=True)), eps / scale)
+    return scaled / length, length * scale
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Return the cosine of the angle between x1 and x2 along axis `dim`.
+
+    Args:
+        x1: any shape with at least one axis.
+        x2: of a shape that broadcasts with x1.
+        dim: the axis of the vectors, which goes away; counted after broadcasting.
+        eps: the least length to divide by, in units of the inputs.
+
+    Raises:
+        TypeError: for anything but floating-point tensors.
+        IndexError: for an axis that does not exist.
+        ValueError: for shapes that do not broadcast, or eps <= 0.
+    """
+    check_input(x1, "cosine_similarity")
+    check_input(x2, "cosine_similarity")
+    eps = as_number(eps, "eps")
+    if not eps > 0:
+        raise ValueError(f"eps is the least length to divide by: it must be positive, got {eps}")
+    try:
+        shape = numpy.broadcast_shapes(x1.shape, x2.shape)
+    except ValueError:
+        raise ValueError(
+            f"cosine_similarity takes shapes that broadcast together, got {x1.shape} and {x2.shape}"
+        ) from None
+    axis = normalize_dim(dim, len(shape))
+    a, b = (x if x.shape == shape else x.broadcast_to(shape) for x in (x1, x2))
+    return CosineSimilarityFunction.apply(a, b, dim=axis, eps=eps)
+
+
+class CosineSimilarity(Module):
+    """cosine_similarity as a layer."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+register(
+    name="cosine_similarity",
+    function=cosine_similarity,
+    composed=cosine_similarity_composed,
+    cases=(
+        Case(((3, 4), (3, 4))),
+        Case(((3, 4), (3, 4)), {"dim": 0}),
+        Case(((2, 3, 4), (3, 1)), {"dim": -2}),
+        Case(((4,), (4,)), {"dim": 0}),
+        Case(((0, 4), (0, 4))),
+    ),
+    errors=(
+        ErrorCase(lambda: cosine_similarity(ones(2, 3), ones(2, 4)), ValueError, "broadcast"),
+        ErrorCase(lambda: cosine_similarity(ones(3), ones(3)), IndexError, "out of range"),
+        ErrorCase(lambda: cosine_similarity(ones(2, 3), ones(2, 3), eps=0.0), ValueError, "positive"),
+        ErrorCase(lambda: cosine_similarity(ones(2, 3), ones(2, 3, dtype=int)), TypeError, "floating-point"),
+    ),
+    title="Cosine similarity",
+    torch="torch.nn.functional.cosine_similarity",
+)

@@ -1,0 +1,364 @@
+"""Adaptive pooling: as many windows as asked for, spread evenly over an input of any size.
+
+    x (N, C, *S)   y (N, C, *P)      window p: ⌊p·S/P⌋ <= q < ⌈(p + 1)·S/P⌉, n_p long, along every axis
+
+Neighbours share an entry where P does not divide S. Average and maximum are those of avgpool.py and
+maxpool.py.
+
+Backward of the average, which is linear and goes axis by axis: A (P, S) has the entry 1/n_p where window p
+sees q, and 0 elsewhere.
+
+    y = A₁ @ x @ A₂ᵀ      dx = A₁ᵀ @ dy @ A₂      for two axes, and likewise for one or three
+
+These products are the fastest way, but 0·∞ is NaN: infinity and NaN would spread from one window to all. They
+show in the result, or in dy; then only what a window sees is added up, window by window.
+
+Backward of the maximum: dy goes to the entry that was the largest, the first one of equals, the last NaN.
+
+Insight: P = 1 is the mean over all positions (Lin, Chen, Yan 2013, arXiv:1312.4400), which lets a network of
+convolutions end in a layer of fixed size, whatever the size of the image.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...backends.cuda.capture import current_graph
+from ...module import Module
+from ...ops import ones as _ones
+from ...ops import stack
+from ...ops.dims import Shape
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, distinct, register
+from ..windows.sliding_view import as_batch, as_tuple
+from .maxpool import max_pool_backward
+
+Sizes = int | None | tuple[int | None, ...] | list[int | None]
+
+
+def adaptive_avg_pool_composed(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
+    """Adaptive average pooling over the last `axes` from primitives: window by window."""
+    for axis, (S, P) in enumerate(_sizes(axes, input, output_size), input.ndim - axes):
+        parts = [input[(slice(None),) * axis + (slice(a, b),)].mean(axis) for a, b in spread_windows(S, P)]
+        input = stack(parts, axis)
+    return input
+
+
+def adaptive_max_pool_composed(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
+    """Adaptive max pooling over the last `axes` from primitives: window by window."""
+    for axis, (S, P) in enumerate(_sizes(axes, input, output_size), input.ndim - axes):
+        parts = [input[(slice(None),) * axis + (slice(a, b),)].amax(axis) for a, b in spread_windows(S, P)]
+        input = stack(parts, axis)
+    return input
+
+
+def _sizes(axes: int, input: Tensor, output_size: Sizes) -> list[tuple[int, int]]:
+    space = input.shape[-axes:]
+    return list(zip(space, output_sizes(output_size, space), strict=True))
+
+
+def spread_windows(size: int, count: int) -> list[tuple[int, int]]:
+    """Return where every window begins, and where it ends."""
+    return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
+
+
+@kernel
+def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
+    """Return y (N, C, *P): x (N, C, *S)."""
+    wide = y = widen(x)
+    for axis in range(x.ndim - 1, 1, -1):
+        y = _along(averages(y, x.shape[axis], count[axis - 2]), y, axis)
+    if not _known_finite(y):
+        y = _forward_by_window(wide, count)
+    return narrow(y, x)
+
+
+def _known_finite(x: Array) -> bool:
+    """Return whether all x is finite; in a step that is captured as a graph the host cannot look."""
+    return current_graph() is None and bool(namespace(x).isfinite(x).all())
+
+
+def _forward_by_window(x: Array, count: Shape) -> Array:
+    xp = namespace(x)
+    for axis, P in enumerate(count, 2):
+        windows = spread_windows(x.shape[axis], P)
+        x = xp.stack([x[_part(axis, begin, end)].mean(axis) for begin, end in windows], axis)
+    return x
+
+
+@kernel
+def adaptive_avg_pool_backward(dy: Array, space: Shape) -> Array:
+    """Return dx (N, C, *S): dy (N, C, *P)."""
+    dx = widen(dy)
+    if not _known_finite(dy):
+        return narrow(_backward_by_window(dx, space), dy)
+    for axis in range(2, dy.ndim):
+        dx = _along(averages(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
+    return narrow(dx, dy)
+
+
+def _backward_by_window(dy: Array, space: Shape) -> Array:
+    for axis, S in enumerate(space, 2):
+        dx = namespace(dy).zeros((*dy.shape[:axis], S, *dy.shape[axis + 1 :]), dy.dtype)
+        for p, (begin, end) in enumerate(spread_windows(S, dy.shape[axis])):
+            dx[_part(axis, begin, end)] += dy[_part(axis, p, p + 1)] / (end - begin)
+        dy = dx
+    return dy
+
+
+def _part(axis: int, begin: int, end: int) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (slice(begin, end),)
+
+
+def averages(like: Array, size: int, count: int) -> Array:
+    """Return A (P, S), of the kind of `like`."""
+    A = numpy.zeros((count, size))
+    for p, (begin, end) in enumerate(spread_windows(size, count)):
+        A[p, begin:end] = 1 / (end - begin)
+    return namespace(like).asarray(A, like.dtype)
+
+
+def _along(A: Array, x: Array, axis: int) -> Array:
+    """Return x with its `axis` multiplied by A."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if not after:
+        return (x.reshape(math.prod(before), x.shape[axis]) @ A.T).reshape(*before, len(A))
+    rows = x.reshape(math.prod(before), x.shape[axis], math.prod(after))
+    return (A @ rows).reshape(*before, len(A), *after)
+
+
+@kernel
+def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
+    """Return y (N, C, *P) and where its entries lie in their flattened *S: x (N, C, *S)."""
+    xp, axes = namespace(x), len(count)
+    seen = numpy.zeros((1,) * 2 * axes, int)
+    for axis, (S, P) in enumerate(zip(x.shape[2:], count, strict=True)):
+        begin, end = numpy.array(spread_windows(S, P)).T[..., None]
+        places = numpy.minimum(begin + numpy.arange((end - begin).max()), end - 1)
+        shape = [1] * 2 * axes
+        shape[axis], shape[axes + axis] = places.shape
+        seen = seen + places.reshape(shape) * math.prod(x.shape[3 + axis :])
+    seen = xp.asarray(seen.reshape(*count, -1))
+    flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    entries = flat[:, :, seen]
+    largest = entries.argmax(-1)
+    y = xp.take_along_axis(entries, largest[..., None], -1)[..., 0]
+    if not _known_finite(y):  # argmax takes the first NaN
+        is_nan = xp.isnan(entries)
+        last = entries.shape[-1] - 1 - is_nan[..., ::-1].argmax(-1)
+        largest = xp.where(is_nan.any(-1), last, largest)
+    return y, xp.take_along_axis(seen[None, None], largest[..., None], -1)[..., 0]
+
+
+class AdaptiveAvgPoolFunction(Function):
+    """y = A @ x along each axis, A the means of P windows · dx = Aᵀ @ dy"""
+
+    def forward(self, x: Array, *, count: Shape) -> Array:
+        self.saved = (x.shape[2:],)
+        return silent.run(adaptive_avg_pool_forward, x, count)
+
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(adaptive_avg_pool_backward, dy, *self.saved)
+
+
+class AdaptiveMaxPoolFunction(Function):
+    """y = the largest x_q in each window, at q* · dx_q = Σ dy over those windows with q* = q"""
+
+    constants = (1,)
+
+    def forward(self, x: Array, *, count: Shape, indices: bool) -> Array | tuple[Array, Array]:
+        y, index = adaptive_max_pool_forward(x, count)
+        overlapping = any(S % P for S, P in zip(x.shape[2:], count, strict=True))
+        self.saved = index, x.shape, overlapping
+        return (y, index.copy()) if indices else y  # the caller may change what it is handed
+
+    def backward(self, dy: Array, _: Array | None = None) -> Gradients:
+        return max_pool_backward(dy, *self.saved)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Return the means of P windows spread over (N, C, L) or (C, L); see adaptive_avg_pool2d."""
+    return _adaptive_avg_pool(1, input, output_size)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Return the means of windows spread evenly over the last two axes.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W).
+        output_size: how many windows, an int or one for each axis; None leaves an axis as it is.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for another number of axes, an empty axis, or fewer than 1 window.
+    """
+    return _adaptive_avg_pool(2, input, output_size)
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Return the means of windows spread over (N, C, D, H, W) or (C, D, H, W); see adaptive_avg_pool2d."""
+    return _adaptive_avg_pool(3, input, output_size)
+
+
+def _adaptive_avg_pool(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
+    x, single, count = _checked(axes, input, output_size, f"adaptive_avg_pool{axes}d")
+    y = AdaptiveAvgPoolFunction.apply(x, count=count)
+    return y.squeeze(0) if single else y
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Return the maxima of P windows spread over (N, C, L) or (C, L); see adaptive_max_pool2d."""
+    return _adaptive_max_pool(1, input, output_size, return_indices)
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Return the maxima of windows spread evenly over the last two axes.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W).
+        output_size: how many windows, an int or one for each axis; None leaves an axis as it is.
+        return_indices: whether to return the maxima's int64 positions in their flattened (H, W), too.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for another number of axes, an empty axis, or fewer than 1 window.
+    """
+    return _adaptive_max_pool(2, input, output_size, return_indices)
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Return the maxima of windows spread over (N, C, D, H, W) or (C, D, H, W); see adaptive_max_pool2d."""
+    return _adaptive_max_pool(3, input, output_size, return_indices)
+
+
+def _adaptive_max_pool(axes: int, input: Tensor, output_size: Sizes, return_indices: bool) -> Any:
+    x, single, count = _checked(axes, input, output_size, f"adaptive_max_pool{axes}d")
+    result = AdaptiveMaxPoolFunction.apply(x, count=count, indices=return_indices)
+    if not single:
+        return result
+    return tuple(part.squeeze(0) for part in result) if return_indices else result.squeeze(0)
+
+
+def _checked(axes: int, input: Tensor, output_size: Sizes, name: str) -> tuple[Tensor, bool, Shape]:
+    x, single = as_batch(input, axes, name)
+    if min(x.shape[2:]) < 1:
+        raise ValueError(f"{name} of an input of shape {input.shape}: an empty axis has no windows")
+    return x, single, output_sizes(output_size, x.shape[2:])
+
+
+def output_sizes(output_size: Sizes, space: Shape) -> Shape:
+    """Return how many windows to spread over every axis; None stands for as many as it has positions."""
+    parts = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,)
+    parts = parts * len(space) if len(parts) == 1 else parts
+    if len(parts) == len(space):
+        parts = tuple([S if part is None else part for part, S in zip(parts, space, strict=True)])
+    return as_tuple(parts, len(space), "output_size", 1)  # type: ignore[arg-type]
+
+
+class _AdaptivePool(Module):
+    axes: ClassVar[int]
+
+    def __init__(self, output_size: Sizes) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class _AdaptiveAvgPool(_AdaptivePool):
+    def forward(self, input: Tensor) -> Tensor:
+        return _adaptive_avg_pool(self.axes, input, self.output_size)
+
+
+class _AdaptiveMaxPool(_AdaptivePool):
+    def __init__(self, output_size: Sizes, return_indices: bool = False) -> None:
+        super().__init__(output_size)
+        self.return_indices = return_indices
+
+    def forward(self, input: Tensor) -> Any:
+        return _adaptive_max_pool(self.axes, input, self.output_size, self.return_indices)
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """adaptive_avg_pool1d as a layer: the means of windows spread over (N, C, L)."""
+
+    axes = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """adaptive_avg_pool2d as a layer: the means of windows spread over (N, C, H, W)."""
+
+    axes = 2
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """adaptive_avg_pool3d as a layer: the means of windows spread over (N, C, D, H, W)."""
+
+    axes = 3
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """adaptive_max_pool1d as a layer: the maxima of windows spread over (N, C, L)."""
+
+    axes = 1
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """adaptive_max_pool2d as a layer: the maxima of windows spread over (N, C, H, W)."""
+
+    axes = 2
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """adaptive_max_pool3d as a layer: the maxima of windows spread over (N, C, D, H, W)."""
+
+    axes = 3
+
+
+_SHAPES: tuple[tuple[tuple[tuple[int, ...], Sizes], ...], ...] = (
+    (((2, 2, 5), 3), ((3, 7), 1), ((1, 2, 3), 4)),
+    (((2, 2, 4, 4), 2), ((1, 2, 5, 3), (3, None)), ((2, 3, 4), (1, 3)), ((0, 2, 3, 3), 2)),
+    (((1, 2, 3, 2, 4), (2, 1, 3)), ((2, 2, 3, 2), 2)),
+)
+
+
+def _refusals(function: Callable[..., Any], axes: int) -> tuple[ErrorCase, ...]:
+    shape = 1, *[2] * (axes + 1)
+    return (
+        ErrorCase(lambda: function(_ones(3), 1), ValueError, "(N, C,"),
+        ErrorCase(lambda: function(_ones(*shape), 0), ValueError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape), (2,) * 4), ValueError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape), "2"), TypeError, "output_size"),
+        ErrorCase(lambda: function(_ones(*shape)[..., :0], 1), ValueError, "empty axis"),
+        ErrorCase(lambda: function(_ones(*shape).long(), 1), TypeError, "floating-point"),
+    )
+
+
+for _axes, _function in enumerate((adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d), 1):
+    register(
+        name=f"adaptive_avg_pool{_axes}d",
+        function=_function,
+        composed=partial(adaptive_avg_pool_composed, _axes),
+        cases=tuple(Case((shape,), {"output_size": size}) for shape, size in _SHAPES[_axes - 1]),
+        errors=_refusals(_function, _axes),
+        title=f"AdaptiveAvgPool{_axes}d",
+        torch=f"torch.nn.functional.adaptive_avg_pool{_axes}d",
+    )
+for _axes, _function in enumerate((adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d), 1):
+    register(
+        name=f"adaptive_max_pool{_axes}d",
+        function=_function,
+        composed=partial(adaptive_max_pool_composed, _axes),
+        cases=tuple(Case((distinct(*shape),), {"output_size": size}) for shape, size in _SHAPES[_axes - 1]),
+        errors=_refusals(_function, _axes),
+        title=f"AdaptiveMaxPool{_axes}d",
+        torch=f"torch.nn.functional.adaptive_max_pool{_axes}d",
+    )

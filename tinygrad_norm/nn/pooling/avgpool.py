@@ -1,0 +1,308 @@
+"""Average pooling: every window hands on the mean of its entries.
+
+    x (N, C, *S)   y_ncp = Σk x̄_nc(s·p + k - a) / n_p
+
+over 1, 2 or 3 spatial axes, with kernel K, stride s and padding a as in windows.py; x̄ is x, and 0 outside of
+it. n_p counts the entries of window p: all that lie in x or its padding; only those in x, without
+`count_include_pad`; or it is `divisor_override`, whatever the window.
+
+Backward: y is linear in x, and an entry of x is in several windows where they overlap.
+
+    dx_ncq = Σ dy_ncp/n_p   over those k, p with s·p + k - a = q
+
+Insight: a window is a product of intervals, so sums and counts go axis by axis: K₁ + K₂ additions for one
+entry of y instead of K₁·K₂.
+"""
+
+from functools import partial
+from typing import ClassVar
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...module import Module
+from ...ops import ones as _ones
+from ...ops import ones_like
+from ...ops.arguments import as_size
+from ...ops.dims import Shape
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, register
+from ..windows.folding import windows_composed
+from ..windows.padding import pad_composed
+from ..windows.sliding_view import Sizes, Windows, as_batch, reach
+from .pool_windows import pool_windows
+
+
+def avg_pool_composed(
+    axes: int,
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Average pooling over the last `axes` from primitives: autograd finds the gradient."""
+    x = input if input.ndim == axes + 2 else input.unsqueeze(0)
+    windows = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, "avg_pool")
+    counted, sums = ones_like(x), windows_composed(x, windows).sum(2)
+    if count_include_pad:
+        counted = pad_composed(counted, [a for a in reversed(windows.before) for _ in "ab"], value=1)
+        after = [b - a for a, b in zip(windows.before, windows.after, strict=True)]
+        windows = windows._replace(before=(0,) * axes, after=tuple(after))
+    y = sums / (divisor_override or windows_composed(counted, windows).sum(2))
+    return y if input.ndim == axes + 2 else y.squeeze(0)
+
+
+@kernel
+def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
+    """Return y (N, C, *P): x (N, C, *S), and weights (*P) the 1/n_p."""
+    xp, y = namespace(x), widen(x)
+    for axis, (P, K, s, a) in enumerate(
+        zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
+    ):
+        sums = xp.zeros((*y.shape[:axis], P, *y.shape[axis + 1 :]), y.dtype)
+        for k in range(K):
+            p, q = reach(k - a, s, y.shape[axis], P)
+            sums[_along(axis, p)] += y[_along(axis, q)]
+        y = sums
+    y *= weights
+    return narrow(y, x)
+
+
+@kernel
+def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array) -> Array:
+    """Return dx of `shape` (N, C, *S)."""
+    xp, dx = namespace(dy), widen(dy) * weights
+    for axis, (P, K, s, a) in enumerate(
+        zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
+    ):
+        spread = xp.zeros((*dx.shape[:axis], shape[axis], *dx.shape[axis + 1 :]), dx.dtype)
+        for k in range(K):
+            p, q = reach(k - a, s, shape[axis], P)
+            spread[_along(axis, q)] += dx[_along(axis, p)]
+        dx = spread
+    return narrow(dx, dy)
+
+
+def _along(axis: int, part: slice) -> tuple[slice, ...]:
+    return (slice(None),) * axis + (part,)
+
+
+class AvgPoolFunction(Function):
+    """y = Σ x/n over each window · dx = Σ dy/n over the windows that see it"""
+
+    def forward(self, x: Array, *, windows: Windows, padded: bool, divisor: int | None) -> Array:
+        counts = window_sizes(windows, x.shape[2:], padded) if divisor is None else divisor
+        P = windows.counts(x.shape[2:])
+        weights = namespace(x).asarray(numpy.broadcast_to(1 / counts, P), widen(x[:0]).dtype)
+        self.saved = x.shape, windows, weights
+        return silent.run(avg_pool_forward, x, windows, weights)
+
+    def backward(self, dy: Array) -> Gradients:
+        return silent.run(avg_pool_backward, dy, *self.saved)
+
+
+def window_sizes(windows: Windows, space: Shape, padded: bool) -> numpy.ndarray:
+    """Return how many entries every window has in x, and in its padding if `padded`; shape (*P)."""
+    sizes = numpy.ones(())
+    for S, P, K, s, a in zip(
+        space, windows.counts(space), windows.kernel, windows.stride, windows.before, strict=True
+    ):
+        begin = numpy.arange(P) * s - a
+        low, high = (-a, S + a) if padded else (0, S)
+        sizes = sizes[..., None] * (numpy.minimum(begin + K, high) - numpy.maximum(begin, low))
+    return sizes
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Return the mean of every window of (N, C, L) or (C, L); see avg_pool2d."""
+    return _avg_pool(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Return the mean of every window.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W).
+        kernel_size: size of a window; here and below, an int or one for each axis.
+        stride: positions from one window to the next; kernel_size if None.
+        padding: zeros added at both ends, at most half a window.
+        ceil_mode: whether a last window may reach beyond the end; what lies there is never counted.
+        count_include_pad: whether the zeros of the padding count.
+        divisor_override: what to divide the sums by, instead of a count.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for another number of axes, windows that do not fit, and a divisor of 0.
+    """
+    return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def avg_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Return the mean of every window of (N, C, D, H, W) or (C, D, H, W); see avg_pool2d."""
+    return _avg_pool(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def _avg_pool(
+    axes: int,
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    ceil_mode: bool,
+    count_include_pad: bool,
+    divisor_override: int | None,
+) -> Tensor:
+    name = f"avg_pool{axes}d"
+    x, single = as_batch(input, axes, name)
+    windows = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, name)
+    if divisor_override is not None and as_size(divisor_override, "divisor_override", None) == 0:
+        raise ValueError("divisor_override must not be 0: None divides by the number of entries")
+    y = AvgPoolFunction.apply(x, windows=windows, padded=count_include_pad, divisor=divisor_override)
+    return y.squeeze(0) if single else y
+
+
+class _AvgPool(Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode = padding, ceil_mode
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _avg_pool(
+            self.axes,
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
+
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AvgPool1d(_AvgPool):
+    """avg_pool1d as a layer: the mean of every window of (N, C, L)."""
+
+    axes = 1
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+class AvgPool2d(_AvgPool):
+    """avg_pool2d as a layer: the mean of every window of (N, C, H, W)."""
+
+    axes = 2
+
+
+class AvgPool3d(_AvgPool):
+    """avg_pool3d as a layer: the mean of every window of (N, C, D, H, W)."""
+
+    axes = 3
+
+
+register(
+    name="avg_pool1d",
+    function=avg_pool1d,
+    composed=partial(avg_pool_composed, 1),
+    cases=(
+        Case(((2, 2, 5),), {"kernel_size": 2}),
+        Case(((2, 6),), {"kernel_size": 3, "stride": 2, "padding": 1}),
+        Case(((1, 2, 6),), {"kernel_size": 3, "stride": 4, "padding": 1, "ceil_mode": True}),
+    ),
+    errors=(
+        ErrorCase(lambda: avg_pool1d(_ones(1, 2, 3), 4), ValueError, "more than the input"),
+        ErrorCase(lambda: avg_pool1d(_ones(3), 2), ValueError, "(N, C, L)"),
+    ),
+    title="AvgPool1d",
+    torch="torch.nn.functional.avg_pool1d",
+)
+register(
+    name="avg_pool2d",
+    function=avg_pool2d,
+    composed=partial(avg_pool_composed, 2),
+    cases=(
+        Case(((2, 2, 4, 4),), {"kernel_size": 2}),
+        Case(((2, 2, 5, 4),), {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)}),
+        Case(((2, 5, 4),), {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
+        Case(((1, 2, 4, 5),), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+        Case(((1, 2, 4, 4),), {"kernel_size": 2, "stride": 1, "divisor_override": 3}),
+        Case(((0, 2, 4, 4),), {"kernel_size": 2}),
+    ),
+    errors=(
+        ErrorCase(lambda: avg_pool2d(_ones(1, 2, 3, 1), 2), ValueError, "more than the input"),
+        ErrorCase(lambda: avg_pool2d(_ones(1, 2, 4, 4), 3, padding=2), ValueError, "at most half"),
+        ErrorCase(lambda: avg_pool2d(_ones(1, 2, 4, 4), 2, stride=0), ValueError, "stride"),
+        ErrorCase(lambda: avg_pool2d(_ones(1, 2, 4, 4), 2, divisor_override=0), ValueError, "not be 0"),
+        ErrorCase(lambda: avg_pool2d(_ones(1, 2, 4, 4).long(), 2), TypeError, "floating-point"),
+        ErrorCase(lambda: AvgPool2d(2)(_ones(4, 4)), ValueError, "(N, C, H, W)"),
+    ),
+    title="AvgPool2d",
+    torch="torch.nn.functional.avg_pool2d",
+    bench=(Case(((64, 32, 8, 8),), {"kernel_size": 2}),),
+)
+register(
+    name="avg_pool3d",
+    function=avg_pool3d,
+    composed=partial(avg_pool_composed, 3),
+    cases=(
+        Case(((1, 2, 2, 3, 4),), {"kernel_size": 2}),
+        Case(
+            ((2, 3, 3, 2),),
+            {"kernel_size": (3, 2, 1), "stride": (2, 1, 1), "padding": (1, 1, 0), "count_include_pad": False},
+        ),
+    ),
+    errors=(ErrorCase(lambda: avg_pool3d(_ones(1, 2, 3), 2), ValueError, "(N, C, D, H, W)"),),
+    title="AvgPool3d",
+    torch="torch.nn.functional.avg_pool3d",
+)

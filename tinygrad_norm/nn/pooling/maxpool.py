@@ -1,0 +1,289 @@
+"""Max pooling: every window hands on its largest entry.
+
+    x (N, C, *S)   y_ncp = x_nc(q*)      q* = argmax over k of x_nc(s·p + d·k - a), inside of x
+
+over 1, 2 or 3 spatial axes, with kernel K, stride s, dilation d and padding a as in windows.py. What lies
+outside of x is never the largest.
+
+Backward: y is one entry of x, so its gradient goes there; where windows overlap, one entry may get several.
+
+    dx_ncq = Σ dy_ncp   over those p with q*(p) = q
+
+Of equal entries the first one is taken, line by line; NaN counts as larger than any number, and of several
+the last one is taken.
+
+Insight: the positions q* are all that backward needs to know of x. Moving any other entry a little changes
+nothing: y is a copy of a part of x, and learning goes on there alone.
+"""
+
+import math
+from functools import partial
+from typing import Any, ClassVar
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...module import Module
+from ...ops import ones as _ones
+from ...ops.dims import Shape
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, distinct, register
+from ..windows.folding import windows_composed
+from ..windows.sliding_view import Sizes, Windows, as_batch
+from .pool_windows import pool_windows
+
+
+def max_pool_composed(
+    axes: int,
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """Max pooling over the last `axes` from primitives: autograd finds the gradient."""
+    x = input if input.ndim == axes + 2 else input.unsqueeze(0)
+    windows = pool_windows(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode, "max_pool")
+    y = windows_composed(x, windows, -math.inf).amax(2)
+    return y if input.ndim == axes + 2 else y.squeeze(0)
+
+
+@kernel
+def max_pool_forward(x: Array, windows: Windows) -> tuple[Array, Array]:
+    """Return y (N, C, *P) and where its entries lie in their flattened *S: x (N, C, *S)."""
+    xp, space = namespace(x), x.shape[2:]
+    count = windows.counts(space)
+    steps = [math.prod(space[axis + 1 :]) for axis in range(len(space))]
+    # index counts from where the window begins; at first it is at the window's first entry inside of x.
+    begin, index = 0, 0
+    for axis, (P, s, d, a, step) in enumerate(
+        zip(count, windows.stride, windows.dilation, windows.before, steps, strict=True)
+    ):
+        along = (xp.arange(P) * s - a).reshape(-1, *(1,) * (len(space) - axis - 1))
+        begin = begin + along * step
+        index = index + xp.where(along < 0, along % d - along, 0) * step
+    y = xp.full((*x.shape[:2], *count), -math.inf, x.dtype)
+    index = xp.broadcast_to(index, y.shape).copy()
+    for offset in windows.offsets():
+        p, q = windows.reach(offset, space, count)
+        seen, largest = xp.ascontiguousarray(x[(..., *q)]), y[(..., *p)]
+        larger = seen > largest
+        larger |= seen != seen
+        xp.maximum(largest, seen, out=largest)
+        jump = sum(d * k * step for d, k, step in zip(windows.dilation, offset, steps, strict=True))
+        xp.copyto(index[(..., *p)], jump, where=larger)
+    index += begin
+    return y, index
+
+
+@kernel
+def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) -> Array:
+    """Return dx of `shape` (N, C, *S); `overlapping` says whether an entry of `index` may come twice."""
+    xp, places = namespace(dy), math.prod(shape[2:])
+    first = xp.arange(0, math.prod(shape), places).reshape(*shape[:2], *(1,) * (index.ndim - 2))
+    positions = (index + first).reshape(-1)
+    dx = xp.zeros(math.prod(shape), widen(dy[:0]).dtype)
+    if overlapping:
+        xp.add.at(dx, positions, widen(dy).reshape(-1))
+    else:
+        dx[positions] = dy.reshape(-1)
+    return narrow(dx, dy).reshape(shape)
+
+
+class MaxPoolFunction(Function):
+    """y = the largest x_q in each window, at q* · dx_q = Σ dy over those windows with q* = q"""
+
+    constants = (1,)
+
+    def forward(self, x: Array, *, windows: Windows, indices: bool) -> Array | tuple[Array, Array]:
+        y, index = silent.run(max_pool_forward, x, windows)
+        overlapping = any(s < extent for s, extent in zip(windows.stride, windows.extent, strict=True))
+        self.saved = index, x.shape, overlapping
+        return (y, index.copy()) if indices else y  # the caller may change what it is handed
+
+    def backward(self, dy: Array, _: Array | None = None) -> Gradients:
+        return max_pool_backward(dy, *self.saved)
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest entry of every window of (N, C, L) or (C, L); see max_pool2d."""
+    return _max_pool(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest entry of every window.
+
+    Args:
+        input: (N, C, H, W), or (C, H, W).
+        kernel_size: size of a window; here and below, an int or one for each axis.
+        stride: positions from one window to the next; kernel_size if None.
+        padding: positions added at both ends, which are never the largest; at most half a window.
+        dilation: positions from one entry of a window to the next.
+        ceil_mode: whether a last window may reach beyond the end.
+        return_indices: whether to return the entries' int64 positions in their flattened (H, W), too.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for another number of axes, and for windows that do not fit or see nothing of the input.
+    """
+    return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest entry of every window of (N, C, D, H, W) or (C, D, H, W); see max_pool2d."""
+    return _max_pool(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def _max_pool(
+    axes: int,
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None,
+    padding: Sizes,
+    dilation: Sizes,
+    ceil_mode: bool,
+    return_indices: bool,
+) -> Any:
+    name = f"max_pool{axes}d"
+    x, single = as_batch(input, axes, name)
+    windows = pool_windows(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode, name)
+    result = MaxPoolFunction.apply(x, windows=windows, indices=return_indices)
+    if not single:
+        return result
+    return tuple(part.squeeze(0) for part in result) if return_indices else result.squeeze(0)
+
+
+class _MaxPool(Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        dilation: Sizes = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+
+    def forward(self, input: Tensor) -> Any:
+        return _max_pool(
+            self.axes,
+            input,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            self.return_indices,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class MaxPool1d(_MaxPool):
+    """max_pool1d as a layer: the largest entry of every window of (N, C, L)."""
+
+    axes = 1
+
+
+class MaxPool2d(_MaxPool):
+    """max_pool2d as a layer: the largest entry of every window of (N, C, H, W)."""
+
+    axes = 2
+
+
+class MaxPool3d(_MaxPool):
+    """max_pool3d as a layer: the largest entry of every window of (N, C, D, H, W)."""
+
+    axes = 3
+
+
+register(
+    name="max_pool1d",
+    function=max_pool1d,
+    composed=partial(max_pool_composed, 1),
+    cases=(
+        Case((distinct(2, 2, 5),), {"kernel_size": 2}),
+        Case((distinct(2, 6),), {"kernel_size": 3, "stride": 2, "padding": 1}),
+        Case((distinct(1, 2, 7),), {"kernel_size": 2, "stride": 1, "dilation": 3, "padding": 1}),
+        Case((distinct(1, 2, 6),), {"kernel_size": 3, "stride": 4, "ceil_mode": True}),
+    ),
+    errors=(
+        ErrorCase(lambda: max_pool1d(_ones(1, 2, 3), 4), ValueError, "more than the input"),
+        ErrorCase(lambda: max_pool1d(_ones(1, 1, 1), 2, 1, 2, 3), ValueError, "steps over"),
+        ErrorCase(lambda: max_pool1d(_ones(3), 2), ValueError, "(N, C, L)"),
+    ),
+    title="MaxPool1d",
+    torch="torch.nn.functional.max_pool1d",
+)
+register(
+    name="max_pool2d",
+    function=max_pool2d,
+    composed=partial(max_pool_composed, 2),
+    cases=(
+        Case((distinct(2, 2, 4, 4),), {"kernel_size": 2}),
+        Case((distinct(2, 2, 5, 4),), {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)}),
+        Case((distinct(1, 2, 5, 5),), {"kernel_size": 2, "stride": 3, "dilation": (1, 2)}),
+        Case((distinct(2, 5, 4),), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+        Case((distinct(0, 2, 4, 4),), {"kernel_size": 2}),
+    ),
+    errors=(
+        ErrorCase(lambda: max_pool2d(_ones(1, 2, 3, 1), 2), ValueError, "more than the input"),
+        ErrorCase(lambda: max_pool2d(_ones(1, 2, 4, 4), 2, padding=2), ValueError, "at most half"),
+        ErrorCase(lambda: max_pool2d(_ones(1, 2, 4, 4), 2, stride=0), ValueError, "stride"),
+        ErrorCase(lambda: max_pool2d(_ones(1, 2, 4, 4), (2, 2, 2)), ValueError, "kernel_size"),
+        ErrorCase(lambda: max_pool2d(_ones(1, 2, 4, 4).long(), 2), TypeError, "floating-point"),
+        ErrorCase(lambda: max_pool2d([[1.0]], 1), TypeError, "Tensor"),  # type: ignore[arg-type]
+        ErrorCase(lambda: MaxPool2d(2)(_ones(4, 4)), ValueError, "(N, C, H, W)"),
+    ),
+    title="MaxPool2d",
+    torch="torch.nn.functional.max_pool2d",
+    bench=(Case((distinct(64, 32, 8, 8),), {"kernel_size": 2}),),
+)
+register(
+    name="max_pool3d",
+    function=max_pool3d,
+    composed=partial(max_pool_composed, 3),
+    cases=(
+        Case((distinct(1, 2, 2, 3, 4),), {"kernel_size": 2}),
+        Case((distinct(2, 3, 3, 2),), {"kernel_size": (3, 2, 1), "stride": (2, 1, 1), "padding": (1, 1, 0)}),
+    ),
+    errors=(ErrorCase(lambda: max_pool3d(_ones(1, 2, 3), 2), ValueError, "(N, C, D, H, W)"),),
+    title="MaxPool3d",
+    torch="torch.nn.functional.max_pool3d",
+)

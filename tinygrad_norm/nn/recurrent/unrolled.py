@@ -1,0 +1,259 @@
+"""Time: what recurrent networks share, whatever happens inside of one step.
+
+    p   = x @ w_ihᵀ + b_ih           (T, N, K)   K = gates·H, all steps at once, outside of the loop
+    q_t = h_{t-1} @ w_hhᵀ + b_hh     (N, K)      inside of it: a step needs the state before it
+    h_t = cell(p_t, q_t)             (N, H)      each cell's own file says how
+    y_t = h_t
+
+Backward through time, from dy = dL/dy and the gradient of the last state. h_t reaches the loss through
+y_t and through step t + 1, so its gradient is complete once step t + 1 is done:
+
+    through y_t       dy_t
+    through q_{t+1}   dq_{t+1} @ w_hh
+    through the cell  what h_t does in step t + 1 past the weights (in a GRU: dh_{t+1}·z_{t+1})
+
+Each cell's file derives dp_t and dq_t from dh_t. The rest is linear and waits until the loop is over,
+when the T·N rows make one product each:
+
+    dx = dp @ w_ih   dw_ih = dpᵀ @ x   db_ih = Σ dp   dw_hh = Σt dq_tᵀ @ h_{t-1}   db_hh = Σ dq
+
+Sequences of unequal length share a batch: one of length L < T freezes when it is over,
+
+    h_t = h_{t-1}   y_t = 0   and so   dh_{t-1} = dh_t   dp_t = dq_t = 0   dx_t = 0   for t >= L
+
+exactly, and the last state is the one after its own last step. In reverse, from T - 1 down to 0, the
+same rule holds the initial state until step L - 1, the sequence's own end: nothing needs to be moved.
+
+Insight: of two forward and four backward products only h @ w_hhᵀ and dq @ w_hh lie on the path from
+one step to the next. All others are as parallel as those of a linear layer.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from ...autograd.tensor import Tensor
+from ...backends import Array, namespace, to_numpy
+from ...ops import stack, where
+from ...ops.checks import Shape, check_input
+from ...ops.operands import check_same_dtype
+from ...registry import Input, uniform
+
+Lengths = Sequence[int] | numpy.ndarray | Tensor
+"""How many steps each sequence of a batch has, (N,)."""
+
+Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
+"""From x_t and the states before a step to those after it; the hidden state comes first."""
+
+
+# -- the loop
+
+
+def time_order(T: int, reverse: bool) -> range:
+    """Return the steps in the order in which they happen."""
+    return range(T - 1, -1, -1) if reverse else range(T)
+
+
+def trajectory(start: Array | None, size: int, x: Array, reverse: bool) -> tuple[Array, Array]:
+    """Return the states before and after every step, (T, N, size) each, with `start` (or 0) in its place.
+
+    Both are views of one buffer of T + 1 states, so what a step leaves is what the next one finds.
+    """
+    T, N, _ = x.shape
+    states = namespace(x).empty((T + 1, N, size), x.dtype)
+    states[-1 if reverse else 0] = 0 if start is None else start
+    return (states[1:], states[:-1]) if reverse else (states[:-1], states[1:])
+
+
+def last_state(after: Array, reverse: bool) -> Array:
+    """Return a copy of the state after the last step."""
+    return after[0 if reverse else -1].copy()
+
+
+def composed_layer(
+    step: Step, input: Tensor, states: tuple[Tensor, ...], lengths: Lengths | None, reverse: bool
+) -> tuple[Tensor, ...]:
+    """Run `step` over the time axis of input (T, N, D), from primitives; return y and the last states."""
+    padding = padding_of(lengths, input)
+    ys: dict[int, Tensor] = {}
+    for t in time_order(len(input), reverse):
+        after = step(input[t], states)
+        ys[t] = after[0]
+        if padding is not None:
+            over = Tensor(padding[t])
+            ys[t] = ys[t].masked_fill(over, 0.0)
+            after = tuple([where(over, old, new) for old, new in zip(states, after, strict=True)])
+        states = after
+    return stack([ys[t] for t in range(len(input))]), *states
+
+
+def zeros_for_none(states: Sequence[Tensor | None], sizes: Sequence[int], x: Tensor) -> tuple[Tensor, ...]:
+    """Return the initial states for x (..., N, D), with zeros (N, size) for those that are None."""
+    xp, N = namespace(x.array), x.shape[-2]
+    return tuple(
+        [
+            Tensor(xp.zeros((N, size), x.dtype)) if state is None else state
+            for state, size in zip(states, sizes, strict=True)
+        ]
+    )
+
+
+# -- the products outside of the loop, and the gates
+
+
+def input_product(x: Array, weight: Array, bias: Array | None) -> Array:
+    """Return p (T, N, K) for x (T, N, D), weight (K, D) and bias (K,)."""
+    T, N, D = x.shape
+    p = x.reshape(T * N, D) @ weight.T
+    if bias is not None:
+        p += bias
+    return p.reshape(T, N, len(weight))
+
+
+def input_and_weight_gradients(
+    dp: Array, dq: Array, x: Array, before: Array, weight_ih: Array, needs: Sequence[bool]
+) -> tuple[Array | None, ...]:
+    """Return dx, dweight_ih, dweight_hh, dbias_ih and dbias_hh, each where `needs` wants it.
+
+    dp and dq are (T·N, K), x is (T, N, D), and before (T, N, H) the hidden states that made q.
+    """
+    rows, states = x.reshape(len(dp), x.shape[2]), before.reshape(len(dq), before.shape[2])
+    return (
+        (dp @ weight_ih).reshape(x.shape) if needs[0] else None,
+        dp.T @ rows if needs[1] else None,
+        dq.T @ states if needs[2] else None,
+        dp.sum(0) if needs[3] else None,
+        dq.sum(0) if needs[4] else None,
+    )
+
+
+def sum_biases(*biases: Array | None, scale: Array | float = 1) -> Array | None:
+    """Return the sum of those biases (K,) that are there, times `scale`; None where none is."""
+    there = [bias for bias in biases if bias is not None]
+    return scale * sum(there[1:], start=there[0]) if there else None
+
+
+def gate_scale(scales: Sequence[float], H: int, x: Array) -> Array:
+    """Return the scale of each row of the gates, (gates·H,): 1/2 for a sigmoid, 1 for a tanh.
+
+    As σ(a) = 1/2·tanh(a/2) + 1/2, both are scale·tanh(scale·a) + 1 - scale: one tanh serves all gates,
+    and the inner scale, a power of two, goes into the weights without rounding.
+    """
+    xp = namespace(x)
+    return xp.repeat(xp.asarray(scales, x.dtype), H)
+
+
+def scale_rows(weight: Array, scale: Array) -> Array:
+    """Return a weight (K, ...) with every row times its gate's scale (K,)."""
+    return weight * scale[:, None]
+
+
+# -- padding
+
+
+def padding_of(lengths: Lengths | None, x: Tensor) -> Array | None:
+    """Return where x (T, N, D) is padding, (T, N, 1), or None if it is nowhere.
+
+    Raises:
+        TypeError: for lengths that are no integers.
+        ValueError: for another number of lengths than N, or lengths outside [0, T].
+    """
+    if lengths is None:
+        return None
+    T, N = x.shape[:2]
+    array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else numpy.asarray(lengths)
+    if array.shape != (N,):
+        raise ValueError(f"lengths has shape {array.shape}, expected ({N},): one for each sequence")
+    if N and array.dtype.kind not in "iu":
+        raise TypeError(f"lengths are numbers of time steps, integers, got {array.dtype}")
+    if N and not 0 <= array.min() <= array.max() <= T:
+        raise ValueError(f"lengths must lie between 0 and the {T} steps of x, got {array.tolist()}")
+    padding = numpy.arange(T)[:, None] >= array
+    return namespace(x.array).asarray(padding[:, :, None]) if padding.any() else None
+
+
+def hide(x: Array, padding: Array | None) -> Array:
+    """Return x (T, N, D) with zeros where it is padding."""
+    return x if padding is None else namespace(x).where(padding, 0, x)
+
+
+def freeze(after: Array, before: Array, padding: Array | None, t: int) -> None:
+    """Undo step t for the sequences that are over."""
+    if padding is not None:
+        namespace(after).copyto(after[t], before[t], where=padding[t])
+
+
+# -- checks
+
+
+def check_layer(name: str, input: Tensor, weight_ih: Tensor, gates: int) -> tuple[int, int]:
+    """Return N and H, once x (T, N, D) and weight_ih (gates·H, D) fit."""
+    check_input(input, name)
+    if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
+        raise ValueError(f"{name} takes a weight_ih ({gates}·H, D), got shape {weight_ih.shape}")
+    K, D = weight_ih.shape
+    if input.ndim != 3 or input.shape[2] != D:
+        raise ValueError(
+            f"{name} with a weight_ih of shape {weight_ih.shape} takes x (T, N, {D}), got shape {input.shape}"
+        )
+    if input.shape[0] == 0:
+        raise ValueError(f"{name} needs at least one time step, got x (T, N, D) of shape {input.shape}")
+    check_same_dtype(name, input, weight_ih=weight_ih)
+    return input.shape[1], K // gates
+
+
+def check_step(input: Tensor, name: str) -> None:
+    """Refuse an input of a cell that is not (N, D)."""
+    check_input(input, name)
+    if input.ndim != 2:
+        raise ValueError(f"{name} takes x (N, D), one time step, got shape {input.shape}")
+
+
+def check_parts(input: Tensor, **parts: tuple[Tensor | None, Shape]) -> None:
+    """Refuse a state, weight or bias, given by name, that has not its shape or not x's dtype."""
+    for name, (part, shape) in parts.items():
+        if part is None:
+            continue
+        if not isinstance(part, Tensor):
+            raise TypeError(f"{name} is a Tensor of shape {shape}, got {type(part).__name__}")
+        if part.shape != shape:
+            raise ValueError(f"{name} has shape {part.shape}, expected {shape}")
+        if part.dtype != input.dtype:
+            raise TypeError(f"{name} has dtype {part.dtype}, but x has {input.dtype}: convert one of them")
+
+
+# -- registration
+
+
+def recurrent_weights(K: int, D: int, H: int, biases: bool = False) -> tuple[Input, ...]:
+    """Return the weights of a case, drawn as layers draw them: gates that are saturated hide mistakes."""
+    shapes = (K, D), (K, H), *([(K,)] * 2 if biases else ())
+    return tuple([uniform(-(H**-0.5), H**-0.5, *shape) for shape in shapes])
+
+
+def torch_layer(
+    layer: Callable[..., Any],
+    x: Any,
+    states: Sequence[Any],
+    weights: Sequence[Any],
+    reverse: bool = False,
+) -> tuple[Any, ...]:
+    """Call PyTorch's `layer` of (input, hx, params, ...) as ours: without an axis of layers and directions.
+
+    `weights` are weight_ih, weight_hh, and of bias_ih, bias_hh, weight_hr those that there are, or None.
+    """
+    weight_ih, weight_hh, *rest = weights
+    bias_ih, bias_hh, weight_hr = rest + [None] * (3 - len(rest))
+    sizes = weight_hh.shape[1], (weight_hh if weight_hr is None else weight_hr).shape[1]
+    hx = [
+        x.new_zeros(1, x.shape[1], size) if s is None else s[None]
+        for s, size in zip(states, sizes, strict=False)
+    ]
+    biased = bias_ih is not None or bias_hh is not None
+    biases = [x.new_zeros(len(weight_ih)) if b is None else b for b in (bias_ih, bias_hh)] if biased else []
+    params = [weight_ih, weight_hh, *biases, *([] if weight_hr is None else [weight_hr])]
+    num_layers, dropout, train, bidirectional, batch_first = 1, 0.0, True, False, False
+    options = biased, num_layers, dropout, train, bidirectional, batch_first
+    y, *last = layer(x.flip(0) if reverse else x, hx if len(hx) > 1 else hx[0], params, *options)
+    return (y.flip(0) if reverse else y, *(s[0] for s in last))

@@ -1,0 +1,275 @@
+"""Transformer layers: attention mixes positions, a small network mixes features, both beside a sum.
+
+    x (L, N, D)   a(x) = attention of x to itself   f(x) = W₂·activation(W₁·x + b₁) + b₂
+    n₁, n₂ normalizations over D
+
+    post-LN (norm_first=False)    z = n₁(x + a(x))    y = n₂(z + f(z))
+    pre-LN  (norm_first=True)     z = x + a(n₁(x))    y = z + f(n₂(z))
+
+A decoder layer has a third step between the two, attention to the encoder's output `memory`. In training
+dropout follows every a and f, and the activation.
+
+Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745.
+
+Backward, of one step, from dz = dL/dz, where a′(g) is the backward of a, given the gradient g of its
+output (multihead.py, linear.py and the normalizations derive theirs). A sum hands its gradient to both:
+
+    post-LN    g = n₁′(dz)    dx = g + a′(g)
+    pre-LN                    dx = dz + n₁′(a′(dz))
+
+Insight: in pre-LN dx contains dz as it is, however many layers lie between, so a deep stack learns
+without a warm-up. In post-LN every step puts its normalization in the way.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ...autograd.tensor import Tensor
+from ...module import Module
+from ...normalization import LayerNorm
+from ...normalization.sample.layernorm import layer_norm_composed
+from ...ops import ones
+from ...ops.checks import Shape
+from ...registry import Case, ErrorCase, Input, register
+from ..activation.gated import gelu, gelu_composed
+from ..activation.rectifiers import relu
+from ..attention.multihead import MultiheadAttention, multihead_attention_composed
+from ..dropout import Dropout
+from ..linear import Linear, linear_composed
+from ..utils.parameter_swap import functional_call
+
+Activation = Callable[[Tensor], Tensor]
+Norm = Callable[[int], Module]
+Part = Callable[[Tensor], Tensor]
+
+
+def transformer_encoder_layer_composed(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
+    """An encoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
+    attention, network, norms = parameters[:4], parameters[4:8], parameters[8:]
+    x = _step_composed(src, lambda x: _attend_composed(x, x, attention, options), norms[:2], options)
+    return _step_composed(x, lambda x: _feed_composed(x, network), norms[2:], options)
+
+
+def transformer_decoder_layer_composed(
+    tgt: Tensor, memory: Tensor, *parameters: Tensor, **options: Any
+) -> Tensor:
+    """A decoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
+    own, cross, network, norms = parameters[:4], parameters[4:8], parameters[8:12], parameters[12:]
+    x = _step_composed(tgt, lambda x: _attend_composed(x, x, own, options), norms[:2], options)
+    x = _step_composed(x, lambda x: _attend_composed(x, memory, cross, options), norms[2:4], options)
+    return _step_composed(x, lambda x: _feed_composed(x, network), norms[4:], options)
+
+
+def _step_composed(x: Tensor, part: Part, norm: Sequence[Tensor], options: dict[str, Any]) -> Tensor:
+    weight, bias = norm
+    if options["norm_first"]:
+        return x + part(layer_norm_composed(x, x.shape[-1:], weight, bias))
+    return layer_norm_composed(x + part(x), x.shape[-1:], weight, bias)
+
+
+def _attend_composed(
+    x: Tensor, memory: Tensor, parameters: Sequence[Tensor], options: dict[str, Any]
+) -> Tensor:
+    sizes = {"embed_dim": options["d_model"], "num_heads": options["nhead"], "batch_first": True}
+    return multihead_attention_composed(x, memory, memory, None, None, *parameters, **sizes)[0]
+
+
+def _feed_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    weight1, bias1, weight2, bias2 = parameters
+    return linear_composed(gelu_composed(linear_composed(x, weight1, bias1)), weight2, bias2)
+
+
+class TransformerLayer(Module):
+    """Base of the encoder's and the decoder's layer: one attention or two, the network, and the steps.
+
+    Args:
+        d_model: D, the features of input and output.
+        nhead: the heads of attention.
+        dim_feedforward: the hidden features of the network.
+        dropout: the probability that an entry is zeroed in training.
+        activation: "relu", "gelu" or a function of one tensor.
+        layer_norm_eps: the eps of the layer normalizations, in units of their input².
+        batch_first: input and output are (N, L, D) instead of (L, N, D).
+        norm_first: normalize the input of each step (pre-LN) instead of its result (post-LN).
+        bias: whether linear layers, attention and layer normalizations have one.
+        norm: what makes a normalization over D features, such as nn.RMSNorm, in place of LayerNorm; bias
+            and layer_norm_eps are then not for it.
+
+    Raises:
+        ValueError: for an unknown activation, a number of heads that does not divide d_model.
+    """
+
+    attentions: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        d_model: int,
+        nhead: int,
+        dim_feedforward: int = 2048,
+        dropout: float = 0.1,
+        activation: str | Activation = relu,
+        layer_norm_eps: float = 1e-5,
+        batch_first: bool = False,
+        norm_first: bool = False,
+        bias: bool = True,
+        *,
+        norm: Norm | None = None,
+    ) -> None:
+        super().__init__()
+        make_norm = norm_maker(norm, layer_norm_eps, bias)
+        for name in self.attentions:
+            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))
+        self.linear1 = Linear(d_model, dim_feedforward, bias)
+        self.dropout = Dropout(dropout)
+        self.linear2 = Linear(dim_feedforward, d_model, bias)
+        self.norm_first = norm_first
+        steps = range(1, len(self.attentions) + 2)
+        for i in steps:
+            setattr(self, f"norm{i}", make_norm(d_model))
+        for i in steps:
+            setattr(self, f"dropout{i}", Dropout(dropout))
+        self.activation = _as_function(activation)
+
+    def _step(self, i: int, x: Tensor, part: Part) -> Tensor:
+        norm, dropout = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
+        if self.norm_first:
+            return x + dropout(part(norm(x)))
+        return norm(x + dropout(part(x)))
+
+    def _feed(self, x: Tensor) -> Tensor:
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+
+def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
+    """Return what makes a normalization over D features: `norm`, or LayerNorm where that is None."""
+    if norm is None:
+        return functools.partial(LayerNorm, eps=eps, bias=bias)
+    if not callable(norm):
+        raise TypeError(f"norm must make a normalization from a size, as nn.RMSNorm does, got {norm!r}")
+    return norm
+
+
+def _as_function(activation: str | Activation) -> Activation:
+    if callable(activation):
+        return activation
+    named: dict[str, Activation] = {"relu": relu, "gelu": gelu}
+    if activation not in named:
+        raise ValueError(f"activation must be 'relu', 'gelu' or a function of a tensor, got {activation!r}")
+    return named[activation]
+
+
+class TransformerEncoderLayer(TransformerLayer):
+    """One layer of an encoder: self-attention, then the network. Arguments as `TransformerLayer` has them.
+
+    Takes and returns (L, N, D), with batch_first (N, L, D), or (L, D) for one sample. Source: Vaswani et
+    al. 2017, arXiv:1706.03762.
+    """
+
+    attentions = ("self_attn",)
+
+    def forward(
+        self,
+        src: Tensor,
+        src_mask: Tensor | None = None,
+        src_key_padding_mask: Tensor | None = None,
+        is_causal: bool = False,
+    ) -> Tensor:
+        """Return the output; masks and is_causal as `MultiheadAttention` has them."""
+        masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}
+        x = self._step(1, src, lambda x: self.self_attn(x, x, x, need_weights=False, **masks)[0])
+        return self._step(2, x, self._feed)
+
+
+class TransformerDecoderLayer(TransformerLayer):
+    """One layer of a decoder: self-attention, attention to `memory`, then the network.
+
+    Arguments as `TransformerLayer` has them. Takes and returns (L, N, D), with batch_first (N, L, D), or
+    (L, D) for one sample. Source: Vaswani et al. 2017, arXiv:1706.03762.
+    """
+
+    attentions = ("self_attn", "multihead_attn")
+
+    def forward(
+        self,
+        tgt: Tensor,
+        memory: Tensor,
+        tgt_mask: Tensor | None = None,
+        memory_mask: Tensor | None = None,
+        tgt_key_padding_mask: Tensor | None = None,
+        memory_key_padding_mask: Tensor | None = None,
+        tgt_is_causal: bool = False,
+        memory_is_causal: bool = False,
+    ) -> Tensor:
+        """Return the output; `memory` (S, N, D) is the encoder's, masks as `MultiheadAttention` has them."""
+        own = {"attn_mask": tgt_mask, "key_padding_mask": tgt_key_padding_mask, "is_causal": tgt_is_causal}
+        cross = {
+            "attn_mask": memory_mask,
+            "key_padding_mask": memory_key_padding_mask,
+            "is_causal": memory_is_causal,
+        }
+        x = self._step(1, tgt, lambda x: self.self_attn(x, x, x, need_weights=False, **own)[0])
+        x = self._step(2, x, lambda x: self.multihead_attn(x, memory, memory, need_weights=False, **cross)[0])
+        return self._step(3, x, self._feed)
+
+
+def _encoder_layer(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
+    return _with_parameters(TransformerEncoderLayer(**options), parameters, src)
+
+
+def _decoder_layer(tgt: Tensor, memory: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
+    return _with_parameters(TransformerDecoderLayer(**options), parameters, tgt, memory)
+
+
+def _with_parameters(layer: Module, parameters: Sequence[Tensor], *inputs: Tensor) -> Tensor:
+    names = [name for name, _ in layer.named_parameters()]
+    return functional_call(layer, dict(zip(names, parameters, strict=True)), inputs)
+
+
+_ATTENTION, _NETWORK, _NORM = ((12, 4), (12,), (4, 4), (4,)), ((2, 4), (2,), (4, 2), (4,)), ((4,), (4,))
+
+
+def _constants(shapes: Sequence[Shape]) -> list[Input]:
+    return [Input(shape, differentiable=False) for shape in shapes]
+
+
+_OPTIONS = {"d_model": 4, "nhead": 2, "dim_feedforward": 2, "dropout": 0.0, "activation": "gelu"}
+
+register(
+    name="transformer_encoder_layer",
+    function=_encoder_layer,
+    composed=transformer_encoder_layer_composed,
+    cases=tuple(
+        Case(((2, 4), *_ATTENTION, *_NETWORK, *_NORM * 2), _OPTIONS | {"norm_first": norm_first})
+        for norm_first in (False, True)
+    ),
+    errors=(
+        ErrorCase(lambda: TransformerEncoderLayer(4, 3), ValueError, "multiple of num_heads"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, activation="tanh"), ValueError, "activation"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, dropout=-1.0), ValueError, "probability"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, 8)(ones(3, 2, 5)), ValueError, "takes"),
+    ),
+    kind="block",
+    title="Transformer encoder layer",
+    paper="Vaswani et al. 2017, arXiv:1706.03762",
+)
+register(
+    name="transformer_decoder_layer",
+    function=_decoder_layer,
+    composed=transformer_decoder_layer_composed,
+    cases=(
+        # What the encoder's cases check already is held constant.
+        Case(
+            ((2, 4), (3, 4), *_constants(_ATTENTION), *_ATTENTION, *_constants(_NETWORK), *_NORM * 3),
+            _OPTIONS | {"norm_first": True},
+        ),
+    ),
+    errors=(
+        ErrorCase(
+            lambda: TransformerDecoderLayer(4, 2, 8)(ones(3, 2, 4), ones(3, 1, 4)), ValueError, "batch size"
+        ),
+    ),
+    kind="block",
+    title="Transformer decoder layer",
+    paper="Vaswani et al. 2017, arXiv:1706.03762",
+)

@@ -1,0 +1,112 @@
+"""Columns: every window of x as one column of a matrix, so that a convolution becomes a matrix product.
+
+    X_(c,k),p = x̄_c(s·p + d·k - a)
+
+repeats x K times, so it is made in blocks that stay in the processor's cache while they are used. In a
+block n samples lie side by side, innermost: what is copied at once is then n times longer, which pays
+where rows are short.
+
+Chellapilla, Puri, Simard 2006.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ...backends import Array, namespace
+from ...backends.cpu.half import widen
+from ...ops.dims import Shape
+from .padding import overlap
+from .sliding_view import Slices, Windows, look
+
+BLOCK = 128 * 1024
+"""Entries of X in one block: 512 KiB of float32, which a core's cache holds."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How X is laid out for an x of one shape.
+
+    count      P, the windows along each axis
+    n          samples side by side, a divisor of N
+    m          of such groups of samples in one block
+    shape      of x in blocks: (N/n, G, C/G, *S, n)
+    padded     the same of x̄, for one block
+    inside     where x lies in x̄
+    kept       the part of x that does: all of it, unless padding is negative
+    """
+
+    windows: Windows
+    count: Shape
+    n: int
+    m: int
+    shape: Shape
+    padded: Shape
+    inside: Slices
+    kept: Slices
+
+    def blocks(self, x: Array, constant: bool) -> Iterator[tuple[slice, Array]]:
+        """Yield which samples of `side_by_side(x, n)`, and X (m, G, C/G·K, P·n) of them.
+
+        `constant` adds a row of ones to X. X is overwritten by the next block, if there is one.
+        """
+        xp = namespace(x)
+        groups, channels = self.shape[1:3]
+        rows, width = channels * math.prod(self.windows.kernel), math.prod(self.count) * self.n
+        X = xp.empty((self.m, groups, rows + constant, width), widen(x[:0]).dtype)
+        X[:, :, rows:] = 1
+        parts = X[:, :, :rows].reshape(self.m, groups, channels, *self.windows.kernel, *self.count, self.n)
+        x = side_by_side(x, self.n).reshape(self.shape)
+        if not any(self.windows.before) and not any(self.windows.after):
+            seen = look(x, self.windows, self.count, 3)
+            for block in self._slices():
+                parts[: block.stop - block.start] = seen[block]
+                yield block, X[: block.stop - block.start]
+            return
+        padded = xp.zeros(self.padded, X.dtype)
+        seen, inner, x = look(padded, self.windows, self.count, 3), padded[self.inside], x[self.kept]
+        for block in self._slices():
+            size = block.stop - block.start
+            inner[:size] = x[block]
+            parts[:size] = seen[:size]
+            yield block, X[:size]
+
+    def _slices(self) -> Iterator[slice]:
+        N = self.shape[0]
+        return (slice(start, min(start + self.m, N)) for start in range(0, N, self.m))
+
+
+@functools.lru_cache(maxsize=256)
+def columns(shape: Shape, windows: Windows, groups: int, filters: int) -> Columns:
+    """Return the layout of X for an x of `shape` that is convolved to so many filters.
+
+    Moving the channels of x and y so that samples lie side by side costs less than it saves where X has
+    more rows than these, and where one sample has few windows.
+    """
+    N, C, *space = shape
+    count = windows.counts(tuple(space))
+    rows, places = C * math.prod(windows.kernel), math.prod(count)
+    n = math.gcd(N, 8) if rows > C + filters and places < 256 else 1
+    m = max(1, min(N // n, BLOCK // max(1, rows * places * n)))
+    widths = ((0, 0),) * 3 + tuple(zip(windows.before, windows.after, strict=True)) + ((0, 0),)
+    blocked = N // n, groups, C // groups, *space, n
+    inside, kept = overlap(blocked, widths)
+    padded = [S + a + b for S, (a, b) in zip(blocked, widths, strict=True)]
+    everything = slice(None)
+    return Columns(
+        windows,
+        count,
+        n,
+        m,
+        blocked,
+        (m, *padded[1:]),
+        (everything, *inside[1:]),
+        (everything, *kept[1:]),
+    )
+
+
+def side_by_side(x: Array, n: int) -> Array:
+    """Return the view (N/n, C, *S, n) of x (N, C, *S); n divides N."""
+    x = x.reshape(len(x) // n, n, *x.shape[1:])
+    return x.transpose(0, *range(2, x.ndim), 1)

@@ -1,0 +1,209 @@
+"""Padding: x made longer or, where a width is negative, shorter at both ends of its axes.
+
+    y_j = x_i(j)   j = -before ... S + after - 1, along every axis by itself
+
+    mode        outside of x, for x = 0 1 2 3
+    constant    a value               v v | 0 1 2 3 | v v
+    reflect     mirrored at the ends  2 1 | 0 1 2 3 | 2 1
+    replicate   the last entry again  0 0 | 0 1 2 3 | 3 3
+    circular    the other end         2 3 | 0 1 2 3 | 0 1
+
+Backward: an entry of x gets the gradients of all its copies, and none where it was cut off.
+
+    dx_i = Σ dy_j   over those j with i(j) = i
+"""
+
+from collections.abc import Sequence
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...ops import cat, full
+from ...ops import ones as _ones
+from ...ops.dims import Shape, as_shape
+from ...ops.operands import as_tensor
+from ...registry import Case, ErrorCase, register
+
+Widths = tuple[tuple[int, int], ...]
+Slices = tuple[slice, ...]
+
+
+def pad_composed(
+    input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Tensor:
+    """Padding from primitives, one axis after the other: autograd finds the gradient."""
+    for axis, (before, after) in enumerate(pad_widths(input.shape, pad)):
+        along = (slice(None),) * axis
+        if mode != "constant":
+            input = input[(*along, _sources(mode, input.shape[axis], before, after))]
+            continue
+        kept = input[(*along, slice(max(0, -before), input.shape[axis] - max(0, -after)))]
+        sides = [(*input.shape[:axis], max(0, width), *input.shape[axis + 1 :]) for width in (before, after)]
+        front, back = [full(shape, value or 0, dtype=input.dtype) for shape in sides]
+        input = cat([front, kept, back], axis)
+    return input
+
+
+@kernel
+def pad_forward(x: Array, widths: Widths, mode: str, value: float) -> Array:
+    """Return y: x with `widths` (before, after) for each of its axes."""
+    xp = namespace(x)
+    if mode == "constant":
+        y = xp.full([S + sum(width) for S, width in zip(x.shape, widths, strict=True)], value, x.dtype)
+        inside, kept = overlap(x.shape, widths)
+        y[inside] = x[kept]
+        return y
+    y = x.copy()
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            y = y.take(xp.asarray(_sources(mode, x.shape[axis], before, after)), axis)
+    return y
+
+
+@kernel
+def pad_backward(dy: Array, shape: Shape, widths: Widths, mode: str) -> Array:
+    """Return dx of `shape`."""
+    xp = namespace(dy)
+    if mode == "constant":
+        dx = xp.zeros(shape, dy.dtype)
+        inside, kept = overlap(shape, widths)
+        dx[kept] = dy[inside]
+        return dx
+    dx = widen(dy)
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            dx = _added_up(dx, axis, shape[axis], before, after, _sources(mode, shape[axis], before, after))
+    return narrow(dx, dy)
+
+
+def _added_up(dy: Array, axis: int, size: int, before: int, after: int, sources: numpy.ndarray) -> Array:
+    """Return dx, `size` long along `axis`: every line dy_j added to the line `sources[j]`."""
+    xp = namespace(dy)
+    dx = xp.zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)
+    lines, sums = xp.moveaxis(dy, axis, 0), xp.moveaxis(dx, axis, 0)
+    (inside,), (kept,) = overlap((size,), ((before, after),))
+    sums[kept] = lines[inside]
+    for j in (*range(inside.start), *range(inside.stop, len(lines))):
+        sums[int(sources[j])] += lines[j]
+    return dx
+
+
+def overlap(shape: Shape, widths: Widths) -> tuple[Slices, Slices]:
+    """Return where x of `shape` lies in its padded self, and which part of x that is."""
+    kept = [slice(max(0, -a), S - max(0, -b)) for S, (a, b) in zip(shape, widths, strict=True)]
+    inside = [slice(i.start + a, i.stop + a) for i, (a, _) in zip(kept, widths, strict=True)]
+    return tuple(inside), tuple(kept)
+
+
+def _sources(mode: str, size: int, before: int, after: int) -> numpy.ndarray:
+    """Return i(j) for every j."""
+    j = numpy.arange(-before, size + after)
+    if mode == "replicate":
+        return j.clip(0, size - 1)
+    if mode == "reflect":
+        last = size - 1
+        return last - abs(last - abs(j))
+    (first,) = overlap((size,), ((before, after),))[1]
+    return first.start + (j - first.start) % max(1, first.stop - first.start)
+
+
+class PadFunction(Function):
+    """y_j = x_i(j), or a value outside of x · dx_i = Σ dy_j over those j with i(j) = i"""
+
+    def forward(self, x: Array, *, widths: Widths, mode: str, value: float) -> Array:
+        self.saved = x.shape, widths, mode
+        return pad_forward(x, widths, mode, value)
+
+    def backward(self, dy: Array) -> Gradients:
+        return pad_backward(dy, *self.saved)
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Return input with its last axes padded; a negative width crops.
+
+    Args:
+        input: (..., S).
+        pad: how many positions to add before and after the last axis, then the last but one, and so on.
+        mode: "constant", "reflect" (fewer than S positions), "replicate", or "circular" (at most S).
+        value: what stands in the padding of "constant"; None for 0.
+
+    Raises:
+        ValueError: for an unknown mode, a value with another mode than "constant", an odd number of widths
+            or too many, and widths that the mode or the input cannot fill, or that crop all and more.
+    """
+    x = as_tensor(input)
+    widths = pad_widths(x.shape, pad)
+    if mode not in ("constant", "reflect", "replicate", "circular"):
+        raise ValueError(f"mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
+    if mode != "constant":
+        if value:
+            raise ValueError(f"value={value} is of no use with mode={mode!r}: only 'constant' fills with it")
+        for axis, (before, after) in enumerate(widths):
+            if before or after:
+                _check_sources(mode, x.shape, axis, before, after)
+    return PadFunction.apply(x, widths=widths, mode=mode, value=value or 0)
+
+
+def pad_widths(shape: Shape, pad: Sequence[int]) -> Widths:
+    """Return (before, after) for every axis from the flat list that `pad` takes, last axis first."""
+    flat = as_shape(pad, "pad")
+    if len(flat) % 2 or len(flat) > 2 * len(shape):
+        raise ValueError(
+            f"pad takes two widths per axis, from the last axis on, at most {2 * len(shape)} for an input of "
+            f"shape {shape}: got {len(flat)}"
+        )
+    pairs = list(zip(flat[::2], flat[1::2], strict=True))
+    widths = ((0, 0),) * (len(shape) - len(pairs)) + tuple(reversed(pairs))
+    for axis, (S, (before, after)) in enumerate(zip(shape, widths, strict=True)):
+        if max(0, -before) + max(0, -after) > S:
+            raise ValueError(f"pad ({before}, {after}) crops more than the {S} positions of axis {axis}")
+    return widths
+
+
+def _check_sources(mode: str, shape: Shape, axis: int, before: int, after: int) -> None:
+    kept = shape[axis] - max(0, -before) - max(0, -after)
+    most = {"reflect": shape[axis] - 1, "replicate": max(before, after), "circular": kept}[mode]
+    if max(before, after) > most or kept < 1:
+        raise ValueError(
+            f"pad ({before}, {after}) with mode={mode!r} on axis {axis} of {shape[axis]} positions: "
+            + (f"it can add at most {most} at each end" if kept > 0 else "nothing would be left to copy from")
+        )
+
+
+register(
+    name="pad",
+    function=pad,
+    composed=pad_composed,
+    cases=(
+        Case(((2, 3),), {"pad": (1, 2)}),
+        Case(((2, 3, 4),), {"pad": (2, -1, 0, 1), "value": 1.5}),
+        Case(((2, 3, 4),), {"pad": (0, 0, 1, 0, 0, 2)}),
+        Case(((2, 3),), {"pad": ()}),
+        Case(((3, 4),), {"pad": (3, 2), "mode": "reflect"}),
+        Case(((1, 3, 4),), {"pad": (-1, 2), "mode": "reflect"}),
+        Case(((2, 1, 3, 4),), {"pad": (2, 3, 1, 2), "mode": "reflect"}),
+        Case(((3, 4),), {"pad": (2, 6), "mode": "replicate"}),
+        Case(((2, 3, 4),), {"pad": (2, -1, -1, 1), "mode": "replicate"}),
+        Case(((3, 4),), {"pad": (4, 3), "mode": "circular"}),
+        Case(((3, 4),), {"pad": (-1, 2), "mode": "circular"}),
+        Case(((2, 1, 3, 2, 2),), {"pad": (1, 2, 0, 1, 2, -1), "mode": "circular"}),
+        Case(((0, 3),), {"pad": (1, 1)}),
+        Case(((0, 2, 3),), {"pad": (1, 2), "mode": "reflect"}),
+    ),
+    errors=(
+        ErrorCase(lambda: pad(_ones(2, 3), (1, 2, 3)), ValueError, "two widths per axis"),
+        ErrorCase(lambda: pad(_ones(3), (1, 2, 3, 4)), ValueError, "at most 2"),
+        ErrorCase(lambda: pad(_ones(2, 3), (-2, -2)), ValueError, "crops more"),
+        ErrorCase(lambda: pad(_ones(2, 3), (3, 0), "reflect"), ValueError, "at most 2"),
+        ErrorCase(lambda: pad(_ones(2, 3), (0, 4), "circular"), ValueError, "at most 3"),
+        ErrorCase(lambda: pad(_ones(2, 0), (0, 1), "replicate"), ValueError, "nothing would be left"),
+        ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "mirror"), ValueError, "mode must be"),
+        ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "reflect", 1.0), ValueError, "of no use"),
+        ErrorCase(lambda: pad(_ones(2, 3), (1, 0.5)), TypeError, "pad"),  # type: ignore[arg-type]
+    ),
+    title="Padding",
+    torch="torch.nn.functional.pad",
+)

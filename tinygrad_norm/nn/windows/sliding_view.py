@@ -1,0 +1,175 @@
+"""Sliding windows over the last axes of x: where they are, and how to look through all of them at once.
+
+Window p looks with its entry k at position
+
+    q = s·p + d·k - a      0 <= p < P,  0 <= k < K
+
+with stride s, dilation d and a positions of padding in front (b behind), along every spatial axis by
+itself. P = ⌊(S + a + b - d·(K - 1) - 1)/s⌋ + 1 windows fit.
+"""
+
+import operator
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from ...autograd.tensor import Tensor
+from ...backends import Array, namespace
+from ...ops.checks import check_input
+from ...ops.dims import Shape
+
+Slices = tuple[slice, ...]
+
+Sizes = int | Sequence[int]
+"""One size, stride, padding or dilation for every axis, or one for each."""
+
+
+class Windows(NamedTuple):
+    """The geometry above: one entry per spatial axis. Negative padding crops."""
+
+    kernel: Shape
+    stride: Shape
+    dilation: Shape
+    before: Shape
+    after: Shape
+
+    @property
+    def extent(self) -> Shape:
+        """How many positions one window spans: d·(K - 1) + 1."""
+        return tuple([d * (K - 1) + 1 for K, d in zip(self.kernel, self.dilation, strict=True)])
+
+    def counts(self, space: Shape) -> Shape:
+        """Return how many windows fit on `space`; less than 1 where none does."""
+        return tuple(
+            [
+                (S + a + b - extent) // s + 1
+                for S, a, b, extent, s in zip(
+                    space, self.before, self.after, self.extent, self.stride, strict=True
+                )
+            ]
+        )
+
+    def offsets(self) -> Iterator[Shape]:
+        """Yield every k, in the order of a flattened kernel."""
+        return product(*map(range, self.kernel))
+
+    def reach(self, offset: Shape, space: Shape, count: Shape) -> tuple[Slices, Slices]:
+        """Return which windows find their entry `offset` inside of `space`, and where it lies there."""
+        pairs = [
+            reach(d * k - a, s, S, P)
+            for k, s, d, a, S, P in zip(
+                offset, self.stride, self.dilation, self.before, space, count, strict=True
+            )
+        ]
+        return tuple([p for p, _ in pairs]), tuple([q for _, q in pairs])
+
+
+def reach(shift: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+    """Return the p in [0, count) for which q = stride·p + shift is in [0, size), and these q."""
+    first = max(0, -(shift // stride))
+    last = max(first, min(count, (size - 1 - shift) // stride + 1))
+    start = stride * first + shift
+    return slice(first, last), slice(start, max(start, stride * (last - 1) + shift + 1), stride)
+
+
+def look(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
+    """Return the view (..., *K, *P, ...) of x (..., *S, ...), whose spatial axes begin at `axis`.
+
+    x is padded already: window 0 begins at its first position.
+    """
+    shape, strides, end = x.shape, x.strides, axis + len(count)
+    steps = strides[axis:end]
+    within = [step * d for step, d in zip(steps, windows.dilation, strict=True)]
+    between = [step * s for step, s in zip(steps, windows.stride, strict=True)]
+    return namespace(x).lib.stride_tricks.as_strided(
+        x,
+        (*shape[:axis], *windows.kernel, *count, *shape[end:]),
+        (*strides[:axis], *within, *between, *strides[end:]),
+    )
+
+
+def fold_windows(cols: Array, windows: Windows, space: Shape, axis: int) -> Array:
+    """Return x (..., *S, ...) with every entry of cols (..., *K, *P, ...) added where a window reads it.
+
+    The adjoint of `look`; what lies in the padding is dropped. The kernel axes begin at `axis`.
+    """
+    lead, count = cols.shape[:axis], cols.shape[axis + len(space) : axis + 2 * len(space)]
+    x = namespace(cols).zeros((*lead, *space, *cols.shape[axis + 2 * len(space) :]), cols.dtype)
+    everything = (slice(None),) * axis
+    for offset in windows.offsets():
+        p, q = windows.reach(offset, space, count)
+        x[everything + q] += cols[everything + offset + p]
+    return x
+
+
+def as_tuple(value: Sizes, axes: int, name: str, least: int) -> Shape:
+    """Return one int per spatial axis, none less than `least`; a single int counts for every axis.
+
+    Raises:
+        TypeError: for anything but ints.
+        ValueError: for another number of them, or one that is too small.
+    """
+    if type(value) is int and value >= least:
+        return (value,) * axes
+    parts: tuple[Any, ...] = tuple(value) if isinstance(value, Sequence) else (value,)
+    try:
+        parts = tuple([operator.index(part) for part in parts])
+    except TypeError:
+        raise TypeError(f"{name} must be an int or {axes} of them, got {value!r}") from None
+    parts = parts * axes if len(parts) == 1 else parts
+    if len(parts) != axes:
+        raise ValueError(f"{name} must be an int or {axes} of them, got {value!r}")
+    if any(part < least for part in parts):
+        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    return parts
+
+
+def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: Sizes) -> Windows:
+    """Return the windows of a convolution; `padding` is a size, "valid" or "same"."""
+    axes = len(kernel)
+    steps = as_tuple(stride, axes, "stride", 1)
+    spread = as_tuple(dilation, axes, "dilation", 1)
+    before, after = paddings(kernel, padding, spread)
+    if padding == "same" and max(steps) > 1:
+        raise ValueError(f"padding='same' keeps the size only with stride 1, got stride {stride}")
+    return Windows(kernel, steps, spread, before, after)
+
+
+def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shape, Shape]:
+    """Return how many positions of padding `padding` puts in front and behind, for each axis."""
+    if isinstance(padding, str):
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be an int, a tuple of them, 'same' or 'valid', got {padding!r}")
+        whole = [d * (K - 1) if padding == "same" else 0 for K, d in zip(kernel, dilation, strict=True)]
+        return tuple([a // 2 for a in whole]), tuple([a - a // 2 for a in whole])
+    both = as_tuple(padding, len(kernel), "padding", 0)
+    return both, both
+
+
+def check_fit(windows: Windows, space: Shape, name: str) -> Shape:
+    """Return how many windows fit on `space`, at least one along every axis."""
+    count = windows.counts(space)
+    if min(count) < 1:
+        padding = f" with padding {windows.before}" if any(windows.before) else ""
+        raise ValueError(
+            f"{name}: a kernel of {windows.kernel} with dilation {windows.dilation} spans {windows.extent}, "
+            f"more than the input of {space}{padding}: use a smaller kernel, or more padding"
+        )
+    return count
+
+
+def as_batch(input: Tensor, axes: int, name: str, shape: str = "") -> tuple[Tensor, bool]:
+    """Return the input (N, C, *S), and whether it came without N: then it is a batch of one.
+
+    `shape` is how the message names the axes after N.
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for another number of axes.
+    """
+    check_input(input, name)
+    if input.ndim not in (axes + 1, axes + 2):
+        shape = shape or ("C, L", "C, H, W", "C, D, H, W")[axes - 1]
+        raise ValueError(f"{name} takes x (N, {shape}) or ({shape}), got shape {input.shape}")
+    single = input.ndim == axes + 1
+    return (input.unsqueeze(0) if single else input), single

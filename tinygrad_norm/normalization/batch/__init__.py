@@ -1,0 +1,1 @@
+"""Normalizations whose statistics are shared by the samples of a batch."""

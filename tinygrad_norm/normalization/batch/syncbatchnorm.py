@@ -1,0 +1,278 @@
+"""Synchronized batch normalization: the batch lies in shards, one per process, and is normalized as one.
+
+    x (N, C, ...)   shard i: N_i of the samples, n_i = N_i·S values per channel, S positions
+    n = Σ n_i   m = Σ n_i·m_i/n   M2 = Σ M2_i + Σ n_i·(m_i - m)²   r = 1/√(M2/n + eps)   y = w·(x - m)·r + b
+
+m_i is the mean of shard i, M2_i = Σ (x - m_i)². Every process sends one buffer, (n_i, m_i, √M2_i); from all
+of them each has m and r, and normalizes its own shard. Both sums of M2 are sums of squares: nothing cancels,
+as it would in E[x²] - m². The root is sent because it overflows no sooner than x itself.
+
+In the code: m mean, r rstd, x̂ x_hat, w weight, b bias; √M2 is the spread.
+
+Peng et al. 2017, arXiv:1711.07240; BatchNorm: Ioffe, Szegedy 2015, arXiv:1502.03167; the joint moments: Chan,
+Golub, LeVeque 1979.
+
+Backward, from dy = dL/dy, with L the sum of the losses of all processes. y of every shard depends on every x
+through m and r, as in BatchNorm, so the paths are those of BatchNorm with sums over all shards:
+
+    db = Σ dy      dw = Σ dy·x̂      (sum over a shard, then over shards)
+
+    dx = r·w·(dy - db/n - x̂·dw/n)
+
+Every process again sends one buffer, its part of (db, dw).
+
+Insight: two sums per channel are all that processes have to tell each other, forward and backward, however
+large the batch is; and the two of the backward are the parameters' gradients.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...module import Module
+from ...ops.checks import check_channels, check_pool, check_vectors
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, register
+from ..core.moments import check_eps
+from .batchnorm import _BatchNorm, batch_norm_composed
+
+Shards = tuple[int, ...]
+
+
+def sync_batch_norm_composed(
+    input: Tensor,
+    shards: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Batch normalization of the joined batch from primitives: autograd finds the gradient."""
+    return batch_norm_composed(input, None, None, weight, bias, True, eps)
+
+
+@kernel
+def sync_batch_norm_forward(
+    x: Array, weight: Array | None, bias: Array | None, shards: Shards, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return y, mean and rstd: x (N, C, S), weight, bias and the statistics (C, 1)."""
+    xp, parts = namespace(x), _parts(widen(x), shards)
+    sent = xp.stack([_moments(part) for part in parts])
+    mean, rstd = _joint_moments(sent, eps)
+    y = xp.concatenate([_normalize(part, weight, bias, mean, rstd) for part in parts])
+    return narrow(y, x), mean, rstd
+
+
+@kernel
+def sync_batch_norm_backward(
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, shards: Shards
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, C, S), dweight and dbias (C, 1)."""
+    xp, n = namespace(x), x.size // x.shape[1]
+    parts = list(zip(_parts(widen(dy), shards), _parts((widen(x) - mean) * rstd, shards), strict=True))
+    sent = xp.stack([_sums(*part) for part in parts])
+    dbias, dweight = sent.sum(0)
+    scale = rstd if weight is None else rstd * weight
+    dx = xp.concatenate([scale * (dy - dbias / n - x_hat * (dweight / n)) for dy, x_hat in parts])
+    return dx, dweight, dbias
+
+
+def _parts(x: Array, shards: Shards) -> list[Array]:
+    return namespace(x).split(x, numpy.cumsum(shards)[:-1].tolist())
+
+
+def _moments(x: Array) -> Array:
+    """Return the buffer (n, mean, spread) of one shard, as (3, C, 1)."""
+    xp, (N, C, S) = namespace(x), x.shape
+    sent = xp.zeros((3, C, 1), x.dtype)
+    if N:
+        mean = x.mean((0, 2), keepdims=True)[0]
+        sent[0], sent[1], sent[2] = N * S, mean, _length(x - mean, (0, 2))[0]
+    return sent
+
+
+def _joint_moments(sent: Array, eps: float) -> tuple[Array, Array]:
+    """Return mean and rstd (C, 1) of everything, from the buffers (R, 3, C, 1) of R shards."""
+    xp = namespace(sent)
+    n, mean_of_shard, spread = sent[:, 0], sent[:, 1], sent[:, 2]
+    share = n / n.sum(0)
+    mean = (share * mean_of_shard).sum(0)
+    deviation = xp.stack([spread / xp.sqrt(n.sum(0)), xp.sqrt(share) * (mean_of_shard - mean)])
+    std = xp.hypot(_length(deviation, (0, 1))[0, 0], math.sqrt(eps))
+    return mean, xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
+
+
+def _length(x: Array, axes: tuple[int, ...]) -> Array:
+    """Return √(Σ x²) over `axes`, which stay with size 1, without overflow."""
+    xp = namespace(x)
+    scale = xp.maximum(xp.abs(x).max(axes, keepdims=True), numpy.finfo(x.dtype).tiny)
+    return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))
+
+
+def _normalize(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
+    y = (x - mean) * rstd
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _sums(dy: Array, x_hat: Array) -> Array:
+    """Return the buffer (Σ dy, Σ dy·x̂) of one shard, as (2, C, 1)."""
+    return namespace(dy).stack([dy.sum((0, 2)), (dy * x_hat).sum((0, 2))])[:, :, None]
+
+
+class SyncBatchNormFunction(Function):
+    """y = w·(x - m)·r + b · dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)), means over all shards"""
+
+    def forward(
+        self, x: Array, weight: Array | None, bias: Array | None, *, shards: Shards, eps: float
+    ) -> Array:
+        pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        weight, bias = (None if v is None else widen(v)[:, None] for v in (weight, bias))
+        y, mean, rstd = silent.run(sync_batch_norm_forward, pools, weight, bias, shards, eps)
+        self.saved = pools, weight, mean, rstd, shards
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Gradients:
+        dx, dweight, dbias = sync_batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return dx.reshape(dy.shape), dweight[:, 0], dbias[:, 0]
+
+
+def sync_batch_norm(
+    input: Tensor,
+    shards: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalize each channel over a batch that lies in shards, touching one shard at a time.
+
+    Between the shards go only the buffers that processes would exchange: it is the algorithm, in one
+    process.
+
+    Args:
+        input: (N, C, ...), the shards one after the other.
+        shards: the samples of each process; some may have none.
+        weight: (C,), or None.
+        bias: (C,), or None.
+        eps: added to the variance, in units of input².
+
+    Raises:
+        TypeError: for an input that is no floating-point tensor.
+        ValueError: for shards that are not the batch, vectors that are not (C,), or one value per channel.
+
+    Source: Peng et al. 2017, arXiv:1711.07240.
+    """
+    C = check_channels(input, "sync_batch_norm")
+    check_vectors(input, (C,), weight=weight, bias=bias)
+    check_eps(eps)
+    shards = tuple(shards)
+    if min(shards, default=-1) < 0 or sum(shards) != input.shape[0]:
+        raise ValueError(f"shards must be sizes that add up to the {input.shape[0]} samples, got {shards}")
+    n = input.array.size // C if C else 0
+    if n == 0:
+        raise ValueError(f"sync_batch_norm needs values to normalize, got shape {input.shape}")
+    check_pool(input, n, "sync_batch_norm", "use a larger batch")
+    return SyncBatchNormFunction.apply(input, weight, bias, shards=shards, eps=float(eps))
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalization of (N, C, ...) over the batches of all processes; see BatchNorm1d.
+
+    There is one process here, so it computes what BatchNorm does, for any number of axes; what several
+    would exchange is sync_batch_norm. Source: Peng et al. 2017, arXiv:1711.07240.
+
+    Raises:
+        ValueError: for a process_group.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
+        if process_group is not None:
+            raise ValueError(
+                f"SyncBatchNorm runs in one process and has no groups of them: pass process_group=None, "
+                f"got {process_group!r}"
+            )
+        self.process_group = None
+
+    def check_ndim(self, input: Tensor) -> None:
+        """Leave it to the check of channels: any input (N, C, ...) will do."""
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """Replace every BatchNorm in `module`, and the module itself if it is one; return it.
+
+        The new layers have the parameters and buffers of the old ones, not copies.
+
+        Raises:
+            ValueError: for a process_group.
+        """
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = cls._from(module, process_group)
+        for name, child in module.named_children():
+            converted.register_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
+
+    @classmethod
+    def _from(cls, norm: _BatchNorm, process_group: Any) -> Self:
+        made = cls(
+            norm.num_features,
+            norm.eps,
+            norm.momentum,
+            norm.affine,
+            norm.track_running_stats,
+            process_group,
+            bias=norm.bias is not None,
+        )
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            setattr(made, name, getattr(norm, name))
+        return made.train(norm.training)
+
+
+def _ones(*shape: int) -> Tensor:
+    return Tensor(numpy.ones(shape))
+
+
+register(
+    name="sync_batch_norm",
+    function=sync_batch_norm,
+    composed=sync_batch_norm_composed,
+    inputs=("input", "weight", "bias"),
+    cases=(
+        Case(((6, 3), (3,), (3,)), {"shards": (4, 2)}),
+        Case(((6, 3), None, None), {"shards": (1, 1, 4)}),
+        Case(((5, 3, 2), (3,), None), {"shards": (0, 3, 2), "eps": 1e-3}),
+        Case(((4, 2, 2, 2), None, (2,)), {"shards": (1, 3)}),
+        Case(((4, 2), (2,), (2,)), {"shards": (4,)}),
+    ),
+    errors=(
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (2, 3)), ValueError, "add up to the 4 samples"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (5, -1)), ValueError, "add up"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), ()), ValueError, "add up"),
+        ErrorCase(lambda: sync_batch_norm(_ones(1, 3), (1, 0)), ValueError, "more than one"),
+        ErrorCase(lambda: sync_batch_norm(_ones(0, 3), (0, 0)), ValueError, "needs values"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), _ones(2)), ValueError, "weight"),
+        ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: SyncBatchNorm(3)(_ones(3)), ValueError, "at least 2 axes"),
+        ErrorCase(lambda: SyncBatchNorm(3, process_group="world"), ValueError, "one process"),
+    ),
+    kind="normalization",
+    title="SyncBatchNorm",
+    paper="Peng et al. 2017, arXiv:1711.07240",
+    pool="each channel, over the batches of all processes",
+)

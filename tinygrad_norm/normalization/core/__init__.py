@@ -1,0 +1,1 @@
+"""What normalizations share: statistics, running statistics, rows."""

@@ -1,0 +1,96 @@
+"""Running statistics: what batch and instance normalization remember of training for evaluation.
+
+The functions stay pure: they return the statistics of their input, and what is here moves the running
+averages towards them.
+"""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy
+
+from ...autograd.tensor import Tensor
+from ...backends import Array, to_numpy
+from ...backends.cpu.blocks import count_up, number
+from ...module import Module, Parameter
+from ...ops.arguments import as_number, as_size
+from .moments import check_eps
+
+Gather = Callable[[Array, Array], None]
+"""Takes the mean and the biased variance of a training batch."""
+
+
+def update_running(running: Tensor | None, value: Array, momentum: float, n: int = 0) -> None:
+    """Move `running` towards `value` in place: running ← (1 - momentum)·running + momentum·value.
+
+    With `n`, value is the biased variance of n values and counts n/(n - 1) times: unbiased.
+    """
+    if running is not None:
+        array, momentum = running.array, as_number(momentum, "momentum")
+        array *= number(1 - momentum, array)
+        array += value.reshape(array.shape) * number(momentum * n / (n - 1) if n > 1 else momentum, value)
+        running.mark_written()
+
+
+class RunningNorm(Module):
+    """Base of the normalizations with per-channel affine and running statistics.
+
+    Buffers as PyTorch's: running_mean (C,) zeros, running_var (C,) ones, num_batches_tracked int64 0-d;
+    all None without `track_running_stats`. A subclass says how many axes its input may have.
+    """
+
+    input_ndims: ClassVar[tuple[int, ...]]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        num_features = as_size(num_features, "num_features")
+        check_eps(eps)
+        if momentum is not None and not 0 <= as_number(momentum, "momentum") <= 1:
+            raise ValueError(f"momentum is the weight of the new value, between 0 and 1, got {momentum}")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        ones = numpy.ones(num_features, numpy.float32)
+        self.register_parameter("weight", Parameter(ones) if affine else None)
+        self.register_parameter("bias", Parameter(ones * 0) if affine and bias else None)
+        tracked = track_running_stats
+        self.register_buffer("running_mean", Tensor(ones * 0) if tracked else None)
+        self.register_buffer("running_var", Tensor(ones.copy()) if tracked else None)
+        self.register_buffer("num_batches_tracked", Tensor(numpy.array(0)) if tracked else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget what was gathered: mean 0, variance 1, no batches."""
+        if self.track_running_stats:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def count_batch(self) -> float:
+        """Count one more training batch; return the weight of its statistics in the running average."""
+        if not (self.training and self.track_running_stats):
+            return 0.0
+        count_up(self.num_batches_tracked.array)
+        if self.momentum is not None:
+            return self.momentum
+        return 1 / float(to_numpy(self.num_batches_tracked.array))
+
+    def check_ndim(self, input: Tensor) -> None:
+        """Refuse an input with another number of axes than this layer is made for."""
+        if isinstance(input, Tensor) and input.ndim not in self.input_ndims:
+            expected = " or ".join(f"{n}-d" for n in self.input_ndims)
+            raise ValueError(
+                f"{type(self).__name__} takes a {expected} input, got shape {input.shape} ({input.ndim}-d)"
+            )
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )

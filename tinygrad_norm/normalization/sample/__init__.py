@@ -1,0 +1,1 @@
+"""Normalizations whose statistics belong to one sample."""

@@ -1,0 +1,1 @@
+"""Normalizations of vectors by their length."""

@@ -1,0 +1,255 @@
+"""Spectral normalization: a weight is divided by its largest singular value, estimated step by step.
+
+    W (H, D)   u (H,)   v (D,)   σ = uᵀ·W·v   y = Ŵ = W/σ
+
+A weight with more axes is W with axis `dim` in front and all others flattened. u and v are the first singular
+vectors, or nearly: every call in training moves them by a step of the power method,
+
+    u ← W·v/‖W·v‖      v ← Wᵀ·u/‖Wᵀ·u‖
+
+and they are remembered. As W changes little from call to call, one step is enough. A product of 0 has no
+direction, and leaves the vector as it was.
+
+In the code: W matrix, σ sigma.
+
+Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957.
+
+Backward, with u and v constant, from dy = dL/dŴ:
+
+    straight   dy/σ
+    through σ  ∂σ/∂W = u·vᵀ      Σ(dy∘W)·(-1/σ²)·u·vᵀ = -Σ(dy∘Ŵ)/σ·u·vᵀ
+
+    dW = dx = (dy - Σ(dy∘Ŵ)·u·vᵀ)/σ
+
+For exact singular vectors this is the whole gradient: ‖u‖ = ‖v‖ = 1 keeps their own changes from moving σ, to
+first order. W = 0 has no singular vectors: Ŵ is 0, and so is the gradient. PyTorch gives NaN there.
+
+Insight: the gradient is pushed away from the direction in which W is largest, by as much as it wants to grow
+along Ŵ: the layer cannot gain by scaling W up.
+"""
+
+import math
+from typing import Any
+
+import numpy
+
+from ...autograd.function import Function, Gradients
+from ...autograd.tensor import Tensor
+from ...backends import Array, asarray, kernel, namespace
+from ...backends.cpu.half import narrow, widen
+from ...backends.random import generator
+from ...module import Module
+from ...ops.arguments import as_size
+from ...ops.checks import check_input, check_vector
+from ...ops.dims import Shape, normalize_dim
+from ...ops.ieee import silent
+from ...registry import Case, ErrorCase, Input, fixed, register
+from ..core.moments import check_eps
+from ..vector.normalize import normalize, normalize_forward
+
+STEPS_AT_FIRST = 15  # of the power method, from random vectors
+
+
+def spectral_norm_composed(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
+    """Spectral normalization from primitives: autograd finds the gradient."""
+    matrix = weight.movedim(dim, 0).flatten(1)
+    return weight / (u @ (matrix @ v))
+
+
+@kernel
+def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """Return y (H, D) and sigma (): matrix (H, D), u (H,), v (D,)."""
+    xp, wide, u, v = namespace(matrix), widen(matrix), widen(u), widen(v)
+    sigma = u @ (wide @ v)
+    if sigma == 0:
+        _refuse_unless_zero(wide)
+        return matrix.copy(), sigma
+    if not xp.isfinite(sigma):
+        scale = xp.abs(wide).max()
+        wide = wide / scale
+        sigma = u @ (wide @ v)
+        return narrow(wide / sigma, matrix), sigma * scale
+    return narrow(wide / sigma, matrix), sigma
+
+
+def _refuse_unless_zero(matrix: Array) -> None:
+    if matrix.any():
+        raise RuntimeError(
+            "spectral_norm: uᵀ·W·v is 0 although W is not, so u and v are no singular vectors of W: run the "
+            "power method, in training mode, with an eps far below the weight"
+        )
+
+
+@kernel
+def spectral_norm_backward(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Array:
+    """Return the gradient (H, D) of the matrix."""
+    dy, y = widen(dy), widen(y)
+    if sigma == 0:
+        return dy * 0
+    return (dy - (dy * y).sum() * (widen(u)[:, None] * widen(v))) / sigma
+
+
+class SpectralNormFunction(Function):
+    """y = W/σ, σ = uᵀ·W·v · dW = (dy - Σ(dy∘y)·u·vᵀ)/σ: u and v are constants"""
+
+    def forward(self, weight: Array, *, u: Array, v: Array, dim: int) -> Array:
+        y, sigma = silent.run(spectral_norm_forward, _matrix(weight, dim), u, v)
+        self.saved = y, u, v, sigma, dim
+        return _back(y, weight.shape, dim)
+
+    def backward(self, dy: Array) -> Gradients:
+        *saved, dim = self.saved
+        return _back(spectral_norm_backward(_matrix(dy, dim), *saved), dy.shape, dim)
+
+
+def _matrix(weight: Array, dim: int) -> Array:
+    """Return the weight as (H, D), with H on axis `dim`."""
+    front = namespace(weight).moveaxis(weight, dim, 0)
+    return front.reshape(len(front), math.prod(front.shape[1:]))
+
+
+def _back(matrix: Array, shape: Shape, dim: int) -> Array:
+    """Return what `_matrix` made of an array of that shape in its old shape, contiguous."""
+    front = matrix.reshape(shape[dim], *shape[:dim], *shape[dim + 1 :])
+    return namespace(matrix).ascontiguousarray(namespace(matrix).moveaxis(front, 0, dim))
+
+
+def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
+    """Return weight/σ with σ = uᵀ·W·v, where W is the weight as a matrix. u and v are constants.
+
+    Args:
+        weight: at least 2 axes; W is (H, D), with axis `dim` as H.
+        u: (H,), the first left singular vector.
+        v: (D,), the first right singular vector.
+        dim: the axis of the outputs.
+
+    Raises:
+        TypeError: for a weight that is no floating-point tensor.
+        ValueError: for fewer than 2 axes, or vectors of another shape.
+        IndexError: for an axis that does not exist.
+        RuntimeError: where σ is 0 but the weight is not.
+
+    Source: Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957.
+    """
+    check_input(weight, "spectral_norm")
+    if weight.ndim < 2:
+        raise ValueError(f"spectral_norm takes a weight with at least 2 axes, got shape {weight.shape}")
+    dim = normalize_dim(dim, weight.ndim)
+    H = weight.shape[dim]
+    check_vector(u, "u", (H,))
+    check_vector(v, "v", (math.prod(weight.shape) // max(H, 1),))
+    return SpectralNormFunction.apply(weight, u=u.array.copy(), v=v.array.copy(), dim=dim)
+
+
+def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0, eps: float = 1e-12) -> None:
+    """Move u and v, in place, towards the first singular vectors of `weight`; see spectral_norm.
+
+    Args:
+        weight: at least 2 axes.
+        u: (H,), changed.
+        v: (D,), changed; where the iteration starts.
+        steps: of the power method.
+        dim: the axis of the outputs.
+        eps: the smallest number that a product is divided by, in units of weight.
+    """
+    matrix = widen(_matrix(weight.array, dim))
+    new_u, new_v = widen(u.array), widen(v.array)
+    for _ in range(steps):
+        new_u = silent.run(_direction, matrix, new_v, new_u, eps)
+        new_v = silent.run(_direction, matrix.T, new_u, new_v, eps)
+    u.copy_(narrow(new_u, u.array))
+    v.copy_(narrow(new_v, v.array))
+
+
+def _direction(matrix: Array, vector: Array, before: Array, eps: float) -> Array:
+    xp, product = namespace(matrix), matrix @ vector
+    if not xp.isfinite(product).all():
+        product = (matrix / xp.abs(matrix).max()) @ vector
+    return normalize_forward(product[None], 2.0, eps)[0][0] if product.any() else before
+
+
+class SpectralNorm(Module):
+    """What nn.utils.parametrizations.spectral_norm registers: takes a weight, returns weight/σ.
+
+    Buffers: _u (H,) and _v (D,), drawn at random and moved by 15 steps of the power method when made, then by
+    `n_power_iterations` steps at every call in training. A weight with one axis is divided by its length.
+    """
+
+    def __init__(self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
+        super().__init__()
+        check_input(weight, "spectral_norm")
+        check_eps(eps)
+        self.dim, self.eps = normalize_dim(dim, weight.ndim), eps
+        self.n_power_iterations = as_size(n_power_iterations, "n_power_iterations")
+        if weight.ndim > 1:
+            for name, n in zip(("_u", "_v"), _matrix(weight.array, self.dim).shape, strict=True):
+                drawn = asarray(generator().standard_normal(n).astype(weight.dtype))
+                self.register_buffer(name, normalize(Tensor(drawn), dim=0, eps=eps))
+            self._move(weight, STEPS_AT_FIRST)
+
+    _u: Tensor
+    _v: Tensor
+
+    def _move(self, weight: Tensor, steps: int) -> None:
+        power_method(weight, self._u, self._v, steps, self.dim, self.eps)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if weight.ndim == 1:
+            return normalize(weight, dim=0, eps=self.eps)
+        if self.training:
+            self._move(weight, self.n_power_iterations)
+        return spectral_norm(weight, self._u, self._v, self.dim)
+
+    def right_inverse(self, value: Tensor) -> Tensor:
+        """Return the value: of all weights that give it, the one whose σ is 1."""
+        return value
+
+    def extra_repr(self) -> str:
+        return f"n_power_iterations={self.n_power_iterations}, dim={self.dim}, eps={self.eps}"
+
+
+def _constant(*shape: int) -> Input:
+    return Input(shape, differentiable=False)
+
+
+def _ones(*shape: int) -> Tensor:
+    return Tensor(numpy.ones(shape))
+
+
+def _in_torch(torch: Any, weight: Any, u: Any, v: Any, dim: int = 0) -> Any:
+    matrix = weight.movedim(dim, 0).flatten(1)
+    return weight / torch.dot(u, torch.mv(matrix, v))  # as its parametrization does between power iterations
+
+
+register(
+    name="spectral_norm",
+    function=spectral_norm,
+    composed=spectral_norm_composed,
+    cases=(
+        Case(((4, 3), _constant(4), _constant(3))),
+        Case(((4, 3), _constant(3), _constant(4)), {"dim": 1}),
+        Case(((4, 3, 2), _constant(4), _constant(6))),
+        Case(((2, 3, 2, 2), _constant(3), _constant(8)), {"dim": 1}),
+        Case(((2, 3, 2), _constant(2), _constant(6)), {"dim": -1}),
+        Case(((1, 1), fixed([1.0]), fixed([-1.0]))),
+    ),
+    errors=(
+        ErrorCase(lambda: spectral_norm(_ones(3), _ones(3), _ones(3)), ValueError, "at least 2 axes"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(3), _ones(3)), ValueError, "u has shape (3,)"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(4), _ones(4)), ValueError, "v has shape (4,)"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3), _ones(4), _ones(3), 2), IndexError, "out of range"),
+        ErrorCase(lambda: spectral_norm(_ones(4, 3).long(), _ones(4), _ones(3)), TypeError, "floating-point"),
+        ErrorCase(
+            lambda: spectral_norm(_ones(4, 3), _ones(4) * 0, _ones(3)), RuntimeError, "no singular vectors"
+        ),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), 0), ValueError, "n_power_iterations"),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), dim=2), IndexError, "out of range"),
+        ErrorCase(lambda: SpectralNorm(_ones(4, 3), eps=-1.0), ValueError, "eps"),
+    ),
+    kind="normalization",
+    title="SpectralNorm",
+    paper="Miyato et al. 2018, arXiv:1802.05957",
+    pool="the whole weight: its largest singular value",
+    torch=_in_torch,
+    bench=tuple(Case((s, _constant(s[0]), _constant(s[1]))) for s in ((128, 64), (512, 768), (4096, 1024))),
+)

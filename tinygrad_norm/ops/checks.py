@@ -1,0 +1,96 @@
+"""What every normalization refuses, in the same words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends.cpu.half import is_half
+from . import dims
+
+Shape = tuple[int, ...]
+
+
+def check_input(x: Any, name: str) -> None:
+    """Refuse anything but a floating-point tensor."""
+    if not isinstance(x, Tensor):
+        kind = type(x).__qualname__
+        if type(x).__module__ != "builtins":
+            kind = f"{type(x).__module__}.{kind}"
+        raise TypeError(f"{name} takes a Tensor, got {kind}: wrap it with tn.tensor(...)")
+    if x.array.dtype.kind != "f":
+        raise TypeError(f"{name} takes a floating-point tensor, got {x.dtype}: convert it with .float()")
+
+
+def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:
+    """Refuse a weight, bias or statistic whose shape is not `shape`."""
+    if vector is not None and vector.shape != shape:
+        raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
+
+
+def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
+    """Refuse a weight, bias or statistic of x, given by name, of another shape or dtype.
+
+    The dtype is that of x, or float32 beside a half type.
+    """
+    dtype = x.array.dtype
+    for name, vector in vectors.items():
+        if vector is not None:
+            array = vector.array
+            if array.shape != shape:
+                check_vector(vector, name, shape)
+            if (
+                array.dtype is not dtype
+                and array.dtype != dtype
+                and not (is_half(x.array) and array.dtype == numpy.float32)
+            ):
+                raise TypeError(
+                    f"{name} has dtype {array.dtype} beside an input of {dtype}: convert one of them, as in "
+                    f"x.to({array.dtype.name!r}) or layer.to({dtype.name!r})"
+                )
+
+
+def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int = 1) -> int:
+    """Return the number of channels of x (N, C, ...), which must be `channels` where that is given.
+
+    A single sample (C, ...) has its channels on `axis` 0.
+    """
+    check_input(x, name)
+    shape = x.array.shape
+    if len(shape) < 2:
+        raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {shape}")
+    if channels is not None and shape[axis] != channels:
+        raise ValueError(
+            f"{name} was made for {channels} channels, but x of shape {shape} has {shape[axis]} on "
+            f"axis {axis}" + ("" if axis else f": with {len(shape)} axes it is a single sample, (C, ...)")
+        )
+    return shape[axis]
+
+
+def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:
+    """Refuse pools of one value: their variance is 0 and nothing would be left of x."""
+    if pool == 1 and x.array.size:
+        raise ValueError(
+            f"{name} in training needs more than one value per channel, got shape {x.shape}: {advice}"
+        )
+
+
+def check_normalized_shape(x: Tensor, normalized_shape: int | Sequence[int], name: str) -> Shape:
+    """Return `normalized_shape` as a tuple; it must be the last sizes of x."""
+    check_input(x, name)
+    shape = as_shape(normalized_shape)
+    if not shape or x.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"{name} over {shape} takes x whose last sizes are these, got shape {x.shape}"
+            + ("" if shape else ": normalized_shape must name at least one axis")
+        )
+    return shape
+
+
+def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
+    """Return an int or a sequence of ints as a shape of positive sizes."""
+    shape = dims.as_shape(normalized_shape, "normalized_shape")
+    if any(n < 1 for n in shape):
+        raise ValueError(f"normalized_shape must have positive sizes, got {shape}")
+    return shape

@@ -1,0 +1,114 @@
+"""Running sums along one axis: yᵢ = x₀ + … + xᵢ. Half-precision numbers are accumulated in float32.
+
+NumPy adds one number after the other and waits for each. Along the last axis a product is faster: in
+chunks of 32, y = x @ u with u = 1 on and above the diagonal gives the sums since the chunk began, and what
+came before the chunk is added to all of it. That also rounds less. Only where a chunk's sum is infinite or
+NaN, 0·∞ would spread to its beginning, and the plain sum is taken. Along another axis whole rows are added.
+"""
+
+import functools
+import math
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel, namespace
+from ..backends.cpu.half import narrow, widen
+from ..registry import Case, ErrorCase, register
+from .dims import normalize_dim, with_numpy_names
+from .ieee import silent
+from .joining import flip
+from .operands import as_tensor
+from .reduction import sum
+
+_CHUNK = 32
+_LONG_ROW, _MANY = 16, 256  # numbers side by side, and in one step: with fewer, steps of rows do not pay
+
+
+@kernel
+def running_sums(x: Array, dim: int) -> Array:
+    """Return x₀ + … + xᵢ along axis `dim`, for float32 and float64."""
+    before, n, after = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
+    if after == 1 and n >= 2 * _CHUNK:
+        return _by_product(x.reshape(before, n)).reshape(x.shape)
+    if after >= _LONG_ROW and before * after >= _MANY:
+        return _by_rows(x.reshape(before, n, after)).reshape(x.shape)
+    return x.cumsum(dim)
+
+
+@running_sums.cuda
+def running_sums_cuda(x: Array, dim: int) -> Array:
+    """CuPy's own."""
+    return x.cumsum(dim)
+
+
+def _by_product(x: Array) -> Array:
+    N, D = x.shape
+    whole = D // _CHUNK * _CHUNK
+    y = numpy.empty(x.shape, x.dtype)
+    chunks = (x[:, :whole].reshape(-1, _CHUNK) @ _upper_ones(x.dtype)).reshape(N, whole // _CHUNK, _CHUNK)
+    before = chunks[:, :, -1].cumsum(1)
+    if not numpy.isfinite(before[:, -1]).all():
+        return x.cumsum(1)
+    chunks[:, 1:] += before[:, :-1, None]
+    y[:, :whole] = chunks.reshape(N, whole)
+    numpy.add(x[:, whole:].cumsum(1), before[:, -1:], out=y[:, whole:])
+    return y
+
+
+@functools.cache
+def _upper_ones(dtype: numpy.dtype) -> Array:
+    return numpy.triu(numpy.ones((_CHUNK, _CHUNK), dtype))
+
+
+def _by_rows(x: Array) -> Array:
+    y = numpy.empty(x.shape, x.dtype)
+    y[:, :1] = x[:, :1]
+    for i in range(1, x.shape[1]):
+        numpy.add(y[:, i - 1], x[:, i], out=y[:, i])
+    return y
+
+
+class Cumsum(Function):
+    """yᵢ = x₀ + … + xᵢ along `dim` · dxᵢ = dyᵢ + … + dyₙ"""
+
+    def forward(self, x: Array, *, dim: int) -> Array:
+        self.saved = (dim,)
+        if x.dtype.kind != "f":
+            return x.cumsum(dim, numpy.int64)
+        return narrow(silent.run(running_sums, widen(x), dim), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        (dim,) = self.saved
+        if type(dy) is Tensor:
+            return flip(cumsum(flip(dy, dim), dim), dim)
+        xp = namespace(dy)
+        return xp.flip(running_sums(xp.flip(widen(dy), dim), dim), dim)
+
+
+@with_numpy_names
+def cumsum(input: Tensor, dim: int) -> Tensor:
+    """Return the running sums along axis `dim`; bools and integers give int64."""
+    x = as_tensor(input)
+    axis = normalize_dim(dim, x.ndim)
+    return Cumsum.apply(x, dim=axis) if x.ndim else sum(x)
+
+
+register(
+    name="cumsum",
+    function=cumsum,
+    composed=None,
+    cases=(
+        Case(((2, 3),), {"dim": 0}),
+        Case(((2, 3, 2),), {"dim": -1}),
+        Case(((2, 70),), {"dim": 1}),
+        Case(((2, 4, 16),), {"dim": 1}),
+        Case(((),), {"dim": 0}),
+        Case(((0, 3),), {"dim": 0}),
+    ),
+    errors=(ErrorCase(lambda: cumsum(Tensor([1.0]), 1), IndexError, "dim 1 is out of range"),),
+    kind="primitive",
+    torch="torch.cumsum",
+    bench=(Case(((512, 768),), {"dim": 1}), Case(((512, 768),), {"dim": 0})),
+)

@@ -1,0 +1,101 @@
+"""The error function, which NumPy has not: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt.
+
+From the nearest point c of a grid, erf(x) is a Taylor series in h = x - c. Its terms need no derivatives
+at run time: with the Hermite polynomials H₀ = 1, H₁ = 2c, Hₙ₊₁ = 2c·Hₙ - 2n·Hₙ₋₁,
+
+    erf⁽ⁿ⁾(c) = (-1)ⁿ⁻¹ · Hₙ₋₁(c) · 2/√π · exp(-c²),
+
+so every grid point has a row of coefficients, made once. In float64, |h| ≤ 1/64 and eight terms leave an
+error below 10⁻¹⁶. In float32 the grid can be so fine, |h| ≤ 1/8192, that one term is enough: its error
+is h² of the result, a quarter of a rounding, and numbers are looked up faster than multiplied. Past x = 6
+(x = 4), 1 - erf(x) is less than half a rounding and the result is 1. Only the grid is evaluated with
+`math.erf`, number by number.
+
+Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.19.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy
+
+from ..autograd.function import Function, Gradients
+from ..autograd.tensor import Tensor
+from ..backends import Array, kernel, namespace
+from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.pieces import in_pieces
+from ..registry import Case, ErrorCase, register
+from .operands import as_float_tensor
+
+
+class _Grid(NamedTuple):
+    points: int  # per unit
+    last: int  # the point from which on erf is 1
+    terms: int
+
+
+_GRIDS = {8: _Grid(32, 6, 8), 4: _Grid(4096, 4, 1)}  # by bytes of a number
+
+
+@functools.cache
+def _coefficients(xp: Any, dtype: numpy.dtype) -> list[Array]:
+    points, last, terms = _GRIDS[dtype.itemsize]
+    c = numpy.arange(last * points + 1) / points
+    slope = 2 / math.sqrt(math.pi) * numpy.exp(-c * c)
+    rows = [numpy.array([math.erf(point) for point in c])]
+    hermite, previous = numpy.ones_like(c), numpy.zeros_like(c)
+    for n in range(1, terms + 1):
+        rows.append((-1) ** (n - 1) * hermite * slope / math.factorial(n))
+        hermite, previous = 2 * c * hermite - 2 * (n - 1) * previous, hermite
+    return [xp.asarray(row.astype(dtype)) for row in rows]
+
+
+@kernel
+def erf_forward(x: Array) -> Array:
+    """Return erf(x), in float32 or float64."""
+    return in_pieces(_series, x)[0]
+
+
+def _series(x: Array) -> tuple[Array]:
+    xp = namespace(x)
+    points, last, _ = _GRIDS[x.dtype.itemsize]
+    size = xp.abs(x).clip(0, last)
+    nearest = xp.rint(xp.fmin(size, last) * points)  # a number even where x is NaN
+    h = size - nearest * (1 / points)
+    index = nearest.astype(numpy.intp)
+    rows = _coefficients(xp, x.dtype)
+    y = rows[-1].take(index)
+    for row in rows[-2::-1]:
+        y *= h
+        y += row.take(index)
+    return (xp.copysign(y, x),)
+
+
+class Erf(Function):
+    """y = erf(x) · dx = dy·2/√π·exp(-x²)"""
+
+    def forward(self, x: Array) -> Array:
+        self.saved = (x,)
+        return narrow(erf_forward(widen(x)), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        (x,) = self.saved
+        return dy * namespace(dy).exp(-(x * x)) * (2 / math.sqrt(math.pi))
+
+
+def erf(input: Tensor) -> Tensor:
+    """Return the error function of input, exact to rounding."""
+    return Erf.apply(as_float_tensor(input))
+
+
+register(
+    name="erf",
+    function=erf,
+    composed=None,
+    cases=(Case(((3, 4),)), Case(((),)), Case(((0, 3),))),
+    errors=(ErrorCase(lambda: erf([1.0]), TypeError, "must be a Tensor, got list"),),  # type: ignore[arg-type]
+    kind="primitive",
+    torch="torch.erf",
+    bench=(Case(((512, 768),)),),
+)
