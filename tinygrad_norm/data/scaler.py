@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..backends.cpu.blocks import slices
 from ..ops.arguments import as_number
 
 BLOCK = 1 << 18  # elements
@@ -76,7 +77,7 @@ def real_images(x: Any, channels_last: bool) -> numpy.ndarray:
 def blocks(x: numpy.ndarray) -> Iterator[slice]:
     """Cut the samples of `x` into runs of about `BLOCK` elements; none where `x` is empty."""
     rows = max(1, BLOCK * len(x) // max(1, x.size))
-    return (slice(i, i + rows) for i in range(0, len(x) if x.size else 0, rows))
+    return slices(len(x) if x.size else 0, rows)
 
 
 def by_blocks(f: Callable[[numpy.ndarray], numpy.ndarray], x: numpy.ndarray) -> numpy.ndarray:

@@ -19,7 +19,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.cpu.half import widen
+from ..backends.cpu.half import upcast
 from ..module import Module, Parameter
 from ..ops import arange, ones
 from ..ops.arguments import as_size
@@ -64,7 +64,7 @@ class EmbeddingFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         index, (V, D), padding_idx = self.saved
-        dweight = embedding_backward(widen(dy).reshape(index.size, D), index.reshape(-1), V)
+        dweight = embedding_backward(upcast(dy).reshape(index.size, D), index.reshape(-1), V)
         if padding_idx is not None:
             dweight[padding_idx] = 0
         return None, dweight

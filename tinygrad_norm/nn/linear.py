@@ -34,7 +34,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.blocks import column_sums
-from ..backends.cpu.half import is_half, narrow, widen
+from ..backends.cpu.half import downcast, is_half, upcast
 from ..module import Module, Parameter
 from ..ops import ones
 from ..ops.arguments import as_size
@@ -54,10 +54,10 @@ def linear_composed(input: Tensor, weight: Tensor, bias: Tensor | None = None) -
 @kernel
 def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     """Return y (N, K): x (N, D), weight (K, D), bias (K,)."""
-    y = widen(x) @ widen(weight).T
+    y = upcast(x) @ upcast(weight).T
     if bias is not None:
         y += bias
-    return narrow(y, x)
+    return downcast(y, x)
 
 
 @kernel
@@ -65,9 +65,9 @@ def linear_backward(
     dy: Array, x: Array, weight: Array, needs: Sequence[bool], out: Array | None = None
 ) -> tuple[Array | None, Array | None, Array | None]:
     """Return dx (N, D), dweight (K, D), in `out` if given, and dbias (K,), each where `needs` wants it."""
-    dy = widen(dy)
-    dx = dy @ widen(weight) if needs[0] else None
-    dweight = namespace(dy).matmul(dy.T, widen(x), out=out) if needs[1] else None
+    dy = upcast(dy)
+    dx = dy @ upcast(weight) if needs[0] else None
+    dweight = namespace(dy).matmul(dy.T, upcast(x), out=out) if needs[1] else None
     return dx, dweight, column_sums(dy) if needs[2] else None
 
 
@@ -167,7 +167,7 @@ def bilinear_composed(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tens
 @kernel
 def bilinear_forward(x1: Array, x2: Array, weight: Array, bias: Array | None) -> Array:
     """Return y (N, K): x1 (N, I), x2 (N, J), weight (K, I, J), bias (K,)."""
-    return narrow(linear_forward(_products(x1, x2), _flat(weight), bias), x1)
+    return downcast(linear_forward(_products(x1, x2), _flat(weight), bias), x1)
 
 
 @kernel
@@ -190,7 +190,7 @@ def _flat(weight: Array) -> Array:
 
 
 def _products(x1: Array, x2: Array) -> Array:
-    return (widen(x1)[:, :, None] * x2[:, None]).reshape(len(x1), x1.shape[1] * x2.shape[1])
+    return (upcast(x1)[:, :, None] * x2[:, None]).reshape(len(x1), x1.shape[1] * x2.shape[1])
 
 
 class BilinearFunction(Function):

@@ -15,7 +15,7 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
 from .broadcast import stretch
 from .ieee import silent
@@ -68,7 +68,7 @@ class Einsum(Function):
 
     def forward(self, *xs: Array, names: tuple[Names, ...], out: Names) -> Array:
         self.saved = (*xs, names, out)
-        return narrow(silent.run(contract, [widen(x) for x in xs], names, out), xs[0])
+        return downcast(silent.run(contract, [upcast(x) for x in xs], names, out), xs[0])
 
     def backward(self, dy: Array) -> Gradients:
         *xs, names, out = self.saved
@@ -78,7 +78,7 @@ class Einsum(Function):
             terms = [out, *(names[j] for j in others)]
             if self.needs[i]:
                 found = tuple([name for name in names[i] if any(name in term for term in terms)])
-                dx = contract([widen(dy), *(widen(xs[j]) for j in others)], terms, found)
+                dx = contract([upcast(dy), *(upcast(xs[j]) for j in others)], terms, found)
                 kept = [n if name in found else 1 for n, name in zip(x.shape, names[i], strict=True)]
                 dxs.append(stretch(dx.reshape(kept), x.shape))
             else:
@@ -99,7 +99,7 @@ class Diagonal(Function):
         dim1, dim2 = self.saved
         *others, n = dy.shape
         # In memory, one element of the diagonal of n rows of n comes n + 1 after the other.
-        dx = narrow(scatter_add((*others, n * n), (Ellipsis, slice(None, None, n + 1)), dy), dy)
+        dx = downcast(scatter_add((*others, n * n), (Ellipsis, slice(None, None, n + 1)), dy), dy)
         order = list(range(len(others)))
         order.insert(dim1, -2)
         order.insert(dim2, -1)

@@ -14,7 +14,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
 from .dims import normalize_dim, with_numpy_names
 from .ieee import silent
@@ -77,14 +77,14 @@ class Cumsum(Function):
         self.saved = (dim,)
         if x.dtype.kind != "f":
             return x.cumsum(dim, numpy.int64)
-        return narrow(silent.run(running_sums, widen(x), dim), x)
+        return downcast(silent.run(running_sums, upcast(x), dim), x)
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved
         if type(dy) is Tensor:
             return flip(cumsum(flip(dy, dim), dim), dim)
         xp = namespace(dy)
-        return xp.flip(running_sums(xp.flip(widen(dy), dim), dim), dim)
+        return xp.flip(running_sums(xp.flip(upcast(dy), dim), dim), dim)
 
 
 @with_numpy_names

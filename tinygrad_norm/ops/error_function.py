@@ -23,8 +23,8 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.cpu.half import narrow, widen
-from ..backends.cpu.pieces import in_pieces
+from ..backends.cpu.blocks import elementwise
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
 from .operands import as_float_tensor
 
@@ -54,7 +54,7 @@ def _coefficients(xp: Any, dtype: numpy.dtype) -> list[Array]:
 @kernel
 def erf_forward(x: Array) -> Array:
     """Return erf(x), in float32 or float64."""
-    return in_pieces(_series, x)[0]
+    return elementwise(_series, x)[0]
 
 
 def _series(x: Array) -> tuple[Array]:
@@ -77,7 +77,7 @@ class Erf(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return narrow(erf_forward(widen(x)), x)
+        return downcast(erf_forward(upcast(x)), x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved

@@ -12,7 +12,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, namespace
-from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, fixed, integers, register
 from .creation import ones, tensor, zeros
 from .dims import Shape, normalize_dim
@@ -59,7 +59,7 @@ class Scatter(Function):
 
     def forward(self, x: Array, *, shape: Shape, key: tuple[Any, ...]) -> Array:
         self.saved = (key,)
-        return narrow(scatter_add(shape, key, x), x)
+        return downcast(scatter_add(shape, key, x), x)
 
     def backward(self, dy: Array) -> Gradients:
         (key,) = self.saved
@@ -75,7 +75,7 @@ def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     if type(dy) is Tensor:
         return Scatter.apply(dy, shape=shape, key=key)
     xp = namespace(dy)
-    dy = widen(dy)
+    dy = upcast(dy)
     if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # names nothing twice
         dx = xp.zeros(shape, dy.dtype)
         dx[key] = dy

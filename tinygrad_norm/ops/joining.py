@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..backends.cpu.half import widen
+from ..backends.cpu.half import upcast
 from ..registry import Case, ErrorCase, register
 from .creation import ones
 from .dims import Axes, Shape, as_shape, named_dims, normalize_dim, with_numpy_names
@@ -57,7 +57,7 @@ class Repeat(Function):
         shape, times = self.saved
         sizes = (1,) * (len(times) - len(shape)) + shape
         apart = [size for pair in zip(times, sizes, strict=True) for size in pair]
-        return widen(dy).reshape(apart).sum(tuple(range(0, len(apart), 2))).reshape(shape)
+        return upcast(dy).reshape(apart).sum(tuple(range(0, len(apart), 2))).reshape(shape)
 
 
 class Flip(Function):

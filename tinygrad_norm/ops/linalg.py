@@ -10,7 +10,7 @@ from typing import Any
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
-from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
 from .arithmetic import mul
 from .broadcast import unbroadcast
@@ -28,11 +28,11 @@ class MatMul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return narrow(silent.run(operator.matmul, widen(a), widen(b)), a)
+        return downcast(silent.run(operator.matmul, upcast(a), upcast(b)), a)
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        dy, a, b = widen(dy), widen(a), widen(b)
+        dy, a, b = upcast(dy), upcast(a), upcast(b)
         if a.ndim == b.ndim == 2:
             da = dy @ b.swapaxes(0, 1) if self.needs[0] else None
             return da, a.swapaxes(0, 1) @ dy if self.needs[1] else None

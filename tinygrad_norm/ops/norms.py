@@ -18,7 +18,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..backends.cpu.half import narrow, widen
+from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dims
 from .extremes import amax, amin
@@ -33,7 +33,7 @@ class Norm(Function):
 
     def forward(self, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Array:
         compute = self._length if p == 2 else self._scaled
-        y = narrow(silent.run(compute, widen(x), p, axes, keepdim), x)
+        y = downcast(silent.run(compute, upcast(x), p, axes, keepdim), x)
         self.saved = x, y, p, axes
         return y
 
@@ -57,7 +57,7 @@ class Norm(Function):
         x, y, p, axes = self.saved
         xp = namespace(dy)
         kept = kept_shape(x.shape, axes)
-        y = widen(y).reshape(kept)
+        y = upcast(y).reshape(kept)
         if p == 2:
             return x * (dy.reshape(kept) / (y + (y == 0)))
         flat = (x == 0) | (y == 0)

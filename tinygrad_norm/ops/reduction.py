@@ -13,7 +13,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
-from ..backends.cpu.half import is_half, narrow, widen
+from ..backends.cpu.half import downcast, is_half, upcast
 from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_number
 from .broadcast import stretch
@@ -30,7 +30,7 @@ def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
 
 
 def _sum(x: Array, axes: Axes, keepdim: bool) -> Array:
-    return silent.run(namespace(x).add.reduce, widen(x), axes, None, None, keepdim)
+    return silent.run(namespace(x).add.reduce, upcast(x), axes, None, None, keepdim)
 
 
 def largest_or_0(x: Array, axes: Axes, keepdim: bool) -> Array:
@@ -45,7 +45,7 @@ class Sum(Function):
         self.saved, self.axes = (x.shape,), axes
         if x.dtype.kind != "f":
             return x.sum(axes, numpy.int64, keepdims=keepdim)
-        return narrow(_sum(x, axes, keepdim), x)
+        return downcast(_sum(x, axes, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
         return _spread(dy, self.saved[0], self.axes)
@@ -57,7 +57,7 @@ class Mean(Function):
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         n = count(x.shape, axes)
         self.saved, self.axes = (x.shape, n), axes
-        return narrow(silent.run(operator.truediv, _sum(x, axes, keepdim), n), x)
+        return downcast(silent.run(operator.truediv, _sum(x, axes, keepdim), n), x)
 
     def backward(self, dy: Array) -> Gradients:
         shape, n = self.saved
@@ -74,7 +74,7 @@ class Var(Function):
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
         divisor = max(count(x.shape, axes) - correction, 0)
         self.saved, self.axes, self.correction = (x, divisor), axes, correction
-        return narrow(silent.run(self._mean_square, widen(x), axes, divisor, keepdim), x)
+        return downcast(silent.run(self._mean_square, upcast(x), axes, divisor, keepdim), x)
 
     def _mean_square(self, x: Array, axes: Axes, divisor: float, keepdim: bool) -> Array:
         centered = self._center(x, axes)
@@ -87,7 +87,7 @@ class Var(Function):
     def backward(self, dy: Array) -> Gradients:
         x, divisor = self.saved
         scale = 2 / divisor if divisor else math.nan
-        return _spread(dy * scale, x.shape, self.axes) * self._center(widen(x), self.axes)
+        return _spread(dy * scale, x.shape, self.axes) * self._center(upcast(x), self.axes)
 
 
 class Prod(Function):
@@ -95,14 +95,14 @@ class Prod(Function):
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
         dtype = numpy.int64 if x.dtype.kind != "f" else None
-        y = silent.run(namespace(x).multiply.reduce, widen(x), dim, dtype, None, keepdim)
+        y = silent.run(namespace(x).multiply.reduce, upcast(x), dim, dtype, None, keepdim)
         self.saved, self.dim = (x, y), dim
-        return narrow(y, x)
+        return downcast(y, x)
 
     def backward(self, dy: Array) -> Gradients:
         x, y = self.saved
         kept = kept_shape(x.shape, (self.dim,))
-        x, y = widen(x), y.reshape(kept)
+        x, y = upcast(x), y.reshape(kept)
         size = abs(y)
         if ((size > numpy.finfo(x.dtype).tiny) & (size < math.inf)).all():
             return y / x * dy.reshape(kept)
@@ -125,7 +125,7 @@ class LogSumExp(Function):
     """y = log Σ exp(x) over `axes` · dx = dy·exp(x - y), 0 where y = -∞"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
-        y = narrow(silent.run(self._stable, widen(x), axes, keepdim), x)
+        y = downcast(silent.run(self._stable, upcast(x), axes, keepdim), x)
         self.saved, self.axes = (x, y), axes
         return y
 
@@ -141,7 +141,7 @@ class LogSumExp(Function):
         x, y = self.saved
         xp = namespace(dy)
         kept = kept_shape(x.shape, self.axes)
-        share = xp.exp(widen(x) - xp.where(y == -math.inf, 0, y).reshape(kept))
+        share = xp.exp(upcast(x) - xp.where(y == -math.inf, 0, y).reshape(kept))
         return dy.reshape(kept) * share
 
 

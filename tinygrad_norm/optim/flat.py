@@ -30,6 +30,7 @@ import numpy
 from ..autograd.memory import owner
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, namespace, to_device
+from ..backends.cpu.blocks import slices
 
 ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any type
 BLOCK = 1 << 17  # elements that an update works on at a time: they stay in the cache
@@ -212,8 +213,8 @@ def blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
     if size <= BLOCK:
         yield arrays
         return
-    for start in range(0, size, BLOCK):
-        yield [None if array is None else array[start : start + BLOCK] for array in arrays]
+    for part in slices(size, BLOCK):
+        yield [None if array is None else array[part] for array in arrays]
 
 
 def _zeros(like: Array, size: int, dtype: numpy.dtype) -> Array:

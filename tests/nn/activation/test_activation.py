@@ -265,7 +265,7 @@ def test_gelu_in_float32_is_right_to_a_rounding_and_keeps_its_left_tail():
 def test_pieces_give_what_the_whole_gives(name, options, dtype, monkeypatch):
     x = np.random.default_rng(0).normal(size=(7, 12)).astype(dtype)
     expected = ours(name, options, x)
-    monkeypatch.setattr("tinygrad_norm.backends.cpu.pieces.PIECE", 40)
+    monkeypatch.setattr("tinygrad_norm.backends.cpu.blocks.SMALL_BLOCK", 40)
     for got, whole in zip(ours(name, options, x), expected, strict=True):
         np.testing.assert_array_equal(got, whole)
     turned = Tensor(np.asfortranarray(x), requires_grad=True)

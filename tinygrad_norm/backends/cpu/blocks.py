@@ -30,6 +30,7 @@ Axes = tuple[int, ...]
 
 FEW = 1 << 14  # up to so many elements nothing pays but a small number of calls
 MANY = 1 << 19  # from here on, threads pay
+SMALL_BLOCK = 1 << 19  # bytes of one array, for formulas with many intermediate results
 LONG_ROW = 256  # elements: NumPy's inner loop is worth its start
 
 
@@ -100,14 +101,34 @@ def run(
         return getattr(_contexts, kind).run(body, *split, *whole, None)
     out = numpy.empty(x.shape, x.dtype)
 
-    def run_block(start: int) -> tuple[Any, ...]:
-        part = _part(axis, slice(start, start + step))
+    def run_block(rows: slice) -> tuple[Any, ...]:
+        part = _part(axis, rows)
         arrays = [a if a is None or a.shape[axis] == 1 else a[part] for a in split]
         return getattr(_contexts, kind).run(body, *arrays, *whole, out[part])[1:]
 
-    blocks = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
-    results = list(blocks(run_block, range(0, n, step)))
+    run_all = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
+    results = list(run_all(run_block, slices(n, step)))
     return out, *(_combine(parts, axis, add) for parts in zip(*results, strict=True))
+
+
+def slices(n: int, step: int) -> Iterator[slice]:
+    """Yield slices of at most `step` that together cover range(n), in order."""
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def elementwise(formula: Callable[..., tuple[Array, ...]], x: Array, **options: Any) -> tuple[Array, ...]:
+    """Return `formula(x, **options)`, computed in small blocks; its results are arrays of x's shape."""
+    step = SMALL_BLOCK // x.dtype.itemsize
+    if x.size <= 4 * step or type(x) is not numpy.ndarray:
+        return formula(x, **options)
+    flat = x.reshape(-1)
+    whole: tuple[Array, ...] = ()
+    for part in slices(x.size, step):
+        results = formula(flat[part], **options)
+        whole = whole or tuple([numpy.empty(x.size, result.dtype) for result in results])
+        for y, result in zip(whole, results, strict=True):
+            y[part] = result
+    return tuple([y.reshape(x.shape) for y in whole])
 
 
 def _part(axis: int, part: slice) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ import math
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_input
@@ -221,10 +221,10 @@ class GLUFunction(Function):
     """y = a·σ(b), a and b the halves of x · da = dy·σ(b), db = dy·a·σ(b)·(1 - σ(b))"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        a, b = namespace(x).split(widen(x), 2, dim)
+        a, b = namespace(x).split(upcast(x), 2, dim)
         s = silent.run(logistic, b)
         self.saved = a, s, dim
-        return narrow(a * s, x)
+        return downcast(a * s, x)
 
     def backward(self, dy: Array) -> Gradients:
         a, s, dim = self.saved

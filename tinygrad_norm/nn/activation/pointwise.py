@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from ...autograd.function import Function, Gradients
 from ...backends import Array
-from ...backends.cpu.half import narrow, widen
-from ...backends.cpu.pieces import in_pieces
+from ...backends.cpu.blocks import elementwise
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones
 from ...ops.ieee import silent
@@ -40,9 +40,9 @@ class PointwiseFunction(Function):
         raise NotImplementedError(f"{type(self).__name__} must define slope")
 
     def forward(self, x: Array, **options: Any) -> Array:
-        y, *slope = silent.run(in_pieces, self._curve, widen(x), **options)
-        self.saved = tuple([narrow(part, x) for part in slope])
-        return narrow(y, x)
+        y, *slope = silent.run(elementwise, self._curve, upcast(x), **options)
+        self.saved = tuple([downcast(part, x) for part in slope])
+        return downcast(y, x)
 
     def _curve(self, x: Array, **options: Any) -> tuple[Array, ...]:
         shared = self.shared(x, **options)

@@ -27,7 +27,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import largest, row_dots, row_maxima, row_sums, run, smallest
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...module import Module
@@ -91,7 +91,7 @@ def softmax_forward(x: Array) -> Array:
 
     First without m: that the sums are neither huge nor tiny is found out faster than every row's maximum.
     """
-    return narrow(run(_softmax_rows, (widen(x),))[0], x)
+    return downcast(run(_softmax_rows, (upcast(x),))[0], x)
 
 
 def _softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
@@ -114,7 +114,7 @@ def softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_softmax_rows_backward, (widen(dy), widen(y)))[0]
+    return run(_softmax_rows_backward, (upcast(dy), upcast(y)))[0]
 
 
 def _softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
@@ -132,7 +132,7 @@ def softmax_backward_cuda(dy: Array, y: Array) -> Array:
 @kernel
 def log_softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
-    return narrow(run(_log_softmax_rows, (widen(x),))[0], x)
+    return downcast(run(_log_softmax_rows, (upcast(x),))[0], x)
 
 
 def _log_softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
@@ -151,7 +151,7 @@ def log_softmax_forward_cuda(x: Array) -> Array:
 @kernel
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_log_softmax_rows_backward, (widen(dy), widen(y)))[0]
+    return run(_log_softmax_rows_backward, (upcast(dy), upcast(y)))[0]
 
 
 def _log_softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:

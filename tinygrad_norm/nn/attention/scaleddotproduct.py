@@ -38,7 +38,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.broadcast import stretch, unbroadcast
 from ...ops.checks import Shape, check_input, check_vector
@@ -176,8 +176,8 @@ class AttentionFunction(Function):
         y, p = (x.reshape(*self.lead, *x.shape[-2:]) for x in (y, p))
         self.saved = q, k, v, p, kept, None if mask is None else mask.shape, scale
         if not weights:
-            return narrow(y, q)
-        return narrow(y, q), narrow(p if kept is None else p * kept, q)
+            return downcast(y, q)
+        return downcast(y, q), downcast(p if kept is None else p * kept, q)
 
     def backward(self, dy: Array, dw: Array | None = None) -> Gradients:
         q, k, v, p, kept, mask_shape, scale = self.saved
@@ -191,7 +191,8 @@ class AttentionFunction(Function):
         lead = self.lead or (1,)
         arrays = [q if q.shape[:-2] == self.lead else stretch(q, (*self.lead, *q.shape[-2:])), *others]
         return [
-            None if x is None else widen(x).reshape((1,) * (len(lead) + 2 - x.ndim) + x.shape) for x in arrays
+            None if x is None else upcast(x).reshape((1,) * (len(lead) + 2 - x.ndim) + x.shape)
+            for x in arrays
         ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...backends import Array, namespace
+from ...backends.cpu.blocks import slices
 
 BLOCK = 256 * 1024
 """Numbers of p worked on at a time: 1 MiB of float32, which a core's cache holds."""
@@ -20,8 +21,7 @@ _HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
 def blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
     """Yield the arrays in pieces along their first axis, whole those of size 1 there, and None as None."""
     size = max(1, BLOCK // max(1, math.prod(p.shape[1:])))
-    for start in range(0, len(p), size):
-        part = slice(start, start + size)
+    for part in slices(len(p), size):
         yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
 
 

@@ -36,7 +36,8 @@ import math
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.blocks import slices
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones as _ones
 from ...ops.arguments import as_size
 from ...ops.checks import check_vector
@@ -84,7 +85,7 @@ def conv_forward(
     layout = columns(x.shape, windows, groups, F)
     W = _as_matrix(weight, groups)
     if bias is not None:
-        W = xp.concatenate((W, widen(bias).reshape(groups, F // groups, 1)), 2)
+        W = xp.concatenate((W, upcast(bias).reshape(groups, F // groups, 1)), 2)
     y, X = xp.empty((len(x), F, *layout.count), x.dtype), None
     y_blocks = side_by_side(y, layout.n)
     for block, X in layout.blocks(x, bias is not None):
@@ -117,11 +118,11 @@ def conv_backward(
     layout = columns(x.shape, windows, groups, F)
     dy = dy.reshape(len(dy), groups, F // groups, math.prod(layout.count))
     dy_blocks = side_by_side(dy, layout.n).transpose(0, 1, 3, 4, 2)
-    dW = xp.zeros((groups, CK + biased, F // groups), widen(weight[:0]).dtype)
+    dW = xp.zeros((groups, CK + biased, F // groups), upcast(weight[:0]).dtype)
     for block, part in layout.blocks(x, biased) if X is None else [(slice(None), X)]:
-        dyT = widen(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
+        dyT = upcast(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
         dW += xp.matmul(part, dyT).sum(0)  # faster than dy @ Xᵀ, whose result is wide and low
-    dW = narrow(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
+    dW = downcast(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
     return dx, dW[:, :CK].reshape(weight.shape), dW[:, CK].copy() if biased else None
 
 
@@ -139,9 +140,8 @@ def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space:
     layout = columns(dx.shape, windows, groups, F)
     n, m = layout.n, layout.m
     dy_blocks, dx_blocks = side_by_side(dy, n), side_by_side(dx, n)
-    for start in range(0, len(dy_blocks), m):
-        block = slice(start, start + m)
-        dys = widen(dy_blocks[block])
+    for block in slices(len(dy_blocks), m):
+        dys = upcast(dy_blocks[block])
         dX = xp.matmul(WT, dys.reshape(len(dys), groups, F // groups, math.prod(P) * n))
         dX = dX.reshape(len(dys), C, *windows.kernel, *P, n)
         dx_blocks[block] = fold_windows(dX, windows, space, 2)
@@ -149,7 +149,7 @@ def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space:
 
 
 def _as_matrix(weight: Array, groups: int) -> Array:
-    return widen(weight).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
+    return upcast(weight).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
 
 
 def _turned_windows(windows: Windows, space: Shape, count: Shape) -> Windows:

@@ -8,7 +8,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.blocks import largest, row_starts
-from ...backends.cpu.half import widen
+from ...backends.cpu.half import upcast
 from ...backends.cuda.capture import current_graph
 from ...ops.checks import check_input
 from ...ops.ieee import silent
@@ -38,7 +38,7 @@ class Located(NamedTuple):
 
 def by_class(x: Array) -> Array:
     """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous and not in a half type."""
-    return namespace(x).ascontiguousarray(lay_out(widen(x), min(x.ndim - 1, 1)))
+    return namespace(x).ascontiguousarray(lay_out(upcast(x), min(x.ndim - 1, 1)))
 
 
 def check_classes(input: Tensor, target: Tensor, weight: Tensor | None, name: str) -> None:

@@ -33,7 +33,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
 from ...module import Module
 from ...ops import arange, ones
@@ -152,11 +152,11 @@ class CrossEntropyFunction(Function):
         losses, p = silent.run(cross_entropy_forward, rows, where.index)
         self.saved = p, where, reduction, x.shape
         losses = where.count(losses).reshape(target.shape)
-        return narrow(silent.run(reduce_losses, losses, reduction, where.divisor), x)
+        return downcast(silent.run(reduce_losses, losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         p, where, reduction, shape = self.saved
-        dlosses = where.count(spread_gradient(widen(dy), reduction, where.index.shape, where.divisor))
+        dlosses = where.count(spread_gradient(upcast(dy), reduction, where.index.shape, where.divisor))
         return cross_entropy_backward(dlosses, p, where.index).reshape(shape), None, None
 
 
@@ -168,11 +168,11 @@ class SoftCrossEntropyFunction(Function):
         losses, log_p = silent.run(soft_cross_entropy_forward, by_class(x), masses)
         self.saved = log_p, masses, reduction, divisor, x.shape
         batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-        return narrow(silent.run(reduce_losses, losses.reshape(batch), reduction, divisor), x)
+        return downcast(silent.run(reduce_losses, losses.reshape(batch), reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         log_p, q, reduction, divisor, shape = self.saved
-        dlosses = spread_gradient(widen(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
+        dlosses = spread_gradient(upcast(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
         dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, self.needs)
         return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
 

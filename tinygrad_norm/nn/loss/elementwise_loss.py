@@ -5,7 +5,7 @@ from typing import Any
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.checks import check_input
 from ...ops.ieee import silent
@@ -33,8 +33,8 @@ class PointwiseLossFunction(Function):
         if divisor is None:
             divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
         self.saved = x, t, reduction, divisor, options
-        losses = silent.run(self.value, widen(x), widen(t), **options)
-        return narrow(silent.run(reduce_losses, losses, reduction, divisor), x)
+        losses = silent.run(self.value, upcast(x), upcast(t), **options)
+        return downcast(silent.run(reduce_losses, losses, reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         return silent.run(self._chain, dy, *(self.saved or ()))
@@ -42,8 +42,8 @@ class PointwiseLossFunction(Function):
     def _chain(
         self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]
     ) -> Gradients:
-        dlosses = spread_gradient(widen(dy), reduction, x.shape, divisor)
-        dx, dt = self.slopes(widen(x), widen(t), **options)
+        dlosses = spread_gradient(upcast(dy), reduction, x.shape, divisor)
+        dx, dt = self.slopes(upcast(x), upcast(t), **options)
         return dlosses * dx if self.needs[0] else None, dlosses * dt if self.needs[1] else None
 
 

@@ -6,7 +6,7 @@ x (N, C, ...) log-probabilities   t class indices   loss = -w_t·x_t      dx = -
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import arange, ones
 from ...ops.arguments import as_size
@@ -46,11 +46,11 @@ class NLLLossFunction(Function):
         where = locate(target, rows, weight, ignore_index)
         losses = where.count(-rows.reshape(-1)[where.index]).reshape(target.shape)
         self.saved = where, rows.shape, reduction, x.shape
-        return narrow(silent.run(reduce_losses, losses, reduction, where.divisor), x)
+        return downcast(silent.run(reduce_losses, losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         where, rows_shape, reduction, shape = self.saved
-        dlosses = where.count(spread_gradient(widen(dy), reduction, where.index.shape, where.divisor))
+        dlosses = where.count(spread_gradient(upcast(dy), reduction, where.index.shape, where.divisor))
         dx = namespace(dy).zeros(rows_shape, dlosses.dtype)
         dx.reshape(-1)[where.index] = -dlosses
         return dx.reshape(shape), None, None

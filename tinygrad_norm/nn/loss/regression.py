@@ -16,7 +16,7 @@ from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.half import widen
+from ...backends.cpu.half import upcast
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import as_number
@@ -32,7 +32,7 @@ def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | N
     if isinstance(weight, Tensor) and weight.shape != input.shape:
         raise ValueError(f"weight of {name} has the input's shape {input.shape}, got {weight.shape}")
     array = constant(weight, "weight", input)
-    total = widen(array).sum()
+    total = upcast(array).sum()
     return array, total + (total == 0)
 
 

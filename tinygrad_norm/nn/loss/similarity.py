@@ -16,7 +16,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import as_number
@@ -39,15 +39,15 @@ class CosineSimilarityFunction(Function):
 
     def forward(self, a: Array, b: Array, *, dim: int, eps: float) -> Array:
         self.shapes = a.shape, b.shape
-        u, length_a = silent.run(_direction, widen(a), dim, eps)
-        v, length_b = silent.run(_direction, widen(b), dim, eps)
+        u, length_a = silent.run(_direction, upcast(a), dim, eps)
+        v, length_b = silent.run(_direction, upcast(b), dim, eps)
         y = (u * v).sum(dim, keepdims=True)
         self.saved = u, v, y, length_a, length_b, dim, eps
-        return narrow(y.squeeze(dim), a)
+        return downcast(y.squeeze(dim), a)
 
     def backward(self, dy: Array) -> Gradients:
         u, v, y, length_a, length_b, dim, eps = self.saved
-        dy = namespace(dy).expand_dims(widen(dy), dim)
+        dy = namespace(dy).expand_dims(upcast(dy), dim)
         a_shape, b_shape = self.shapes
         da = unbroadcast(dy * (v - u * (y * (length_a > eps))) / length_a, a_shape) if self.needs[0] else None
         db = unbroadcast(dy * (u - v * (y * (length_b > eps))) / length_b, b_shape) if self.needs[1] else None

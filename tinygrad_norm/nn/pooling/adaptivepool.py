@@ -29,7 +29,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.capture import current_graph
 from ...module import Module
 from ...ops import ones as _ones
@@ -72,12 +72,12 @@ def spread_windows(size: int, count: int) -> list[tuple[int, int]]:
 @kernel
 def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     """Return y (N, C, *P): x (N, C, *S)."""
-    wide = y = widen(x)
+    wide = y = upcast(x)
     for axis in range(x.ndim - 1, 1, -1):
         y = _along(averages(y, x.shape[axis], count[axis - 2]), y, axis)
     if not _known_finite(y):
         y = _forward_by_window(wide, count)
-    return narrow(y, x)
+    return downcast(y, x)
 
 
 def _known_finite(x: Array) -> bool:
@@ -96,12 +96,12 @@ def _forward_by_window(x: Array, count: Shape) -> Array:
 @kernel
 def adaptive_avg_pool_backward(dy: Array, space: Shape) -> Array:
     """Return dx (N, C, *S): dy (N, C, *P)."""
-    dx = widen(dy)
+    dx = upcast(dy)
     if not _known_finite(dy):
-        return narrow(_backward_by_window(dx, space), dy)
+        return downcast(_backward_by_window(dx, space), dy)
     for axis in range(2, dy.ndim):
         dx = _along(averages(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
-    return narrow(dx, dy)
+    return downcast(dx, dy)
 
 
 def _backward_by_window(dy: Array, space: Shape) -> Array:

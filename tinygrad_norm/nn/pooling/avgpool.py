@@ -22,7 +22,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import ones_like
@@ -61,7 +61,7 @@ def avg_pool_composed(
 @kernel
 def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
     """Return y (N, C, *P): x (N, C, *S), and weights (*P) the 1/n_p."""
-    xp, y = namespace(x), widen(x)
+    xp, y = namespace(x), upcast(x)
     for axis, (P, K, s, a) in enumerate(
         zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
     ):
@@ -71,13 +71,13 @@ def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
             sums[_along(axis, p)] += y[_along(axis, q)]
         y = sums
     y *= weights
-    return narrow(y, x)
+    return downcast(y, x)
 
 
 @kernel
 def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array) -> Array:
     """Return dx of `shape` (N, C, *S)."""
-    xp, dx = namespace(dy), widen(dy) * weights
+    xp, dx = namespace(dy), upcast(dy) * weights
     for axis, (P, K, s, a) in enumerate(
         zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
     ):
@@ -86,7 +86,7 @@ def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array)
             p, q = reach(k - a, s, shape[axis], P)
             spread[_along(axis, q)] += dx[_along(axis, p)]
         dx = spread
-    return narrow(dx, dy)
+    return downcast(dx, dy)
 
 
 def _along(axis: int, part: slice) -> tuple[slice, ...]:
@@ -99,7 +99,7 @@ class AvgPoolFunction(Function):
     def forward(self, x: Array, *, windows: Windows, padded: bool, divisor: int | None) -> Array:
         counts = window_sizes(windows, x.shape[2:], padded) if divisor is None else divisor
         P = windows.counts(x.shape[2:])
-        weights = namespace(x).asarray(numpy.broadcast_to(1 / counts, P), widen(x[:0]).dtype)
+        weights = namespace(x).asarray(numpy.broadcast_to(1 / counts, P), upcast(x[:0]).dtype)
         self.saved = x.shape, windows, weights
         return silent.run(avg_pool_forward, x, windows, weights)
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops.dims import Shape
@@ -84,12 +84,12 @@ def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) 
     xp, places = namespace(dy), math.prod(shape[2:])
     first = xp.arange(0, math.prod(shape), places).reshape(*shape[:2], *(1,) * (index.ndim - 2))
     positions = (index + first).reshape(-1)
-    dx = xp.zeros(math.prod(shape), widen(dy[:0]).dtype)
+    dx = xp.zeros(math.prod(shape), upcast(dy[:0]).dtype)
     if overlapping:
-        xp.add.at(dx, positions, widen(dy).reshape(-1))
+        xp.add.at(dx, positions, upcast(dy).reshape(-1))
     else:
         dx[positions] = dy.reshape(-1)
-    return narrow(dx, dy).reshape(shape)
+    return downcast(dx, dy).reshape(shape)
 
 
 class MaxPoolFunction(Function):

@@ -34,7 +34,7 @@ from typing import Any
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...ops.ieee import silent
@@ -195,17 +195,17 @@ class GRUFunction(Function):
     def forward(
         self, x: Array, *state_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else widen(array) for array in state_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(widen(x), padding))
+        wide = [None if array is None else upcast(array) for array in state_and_weights]
+        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
         h, h_after, q_n, gates = silent.run(gru_forward, rows, *wide, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         # h_after is y: a change of y in place would change h, and is noticed because y is saved.
         self.saved = rows, weight_ih, weight_hh, padding, reverse, h, q_n, gates, h_after
-        return narrow(hide(h_after, padding), x), narrow(last_state(h_after, reverse), x)
+        return downcast(hide(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 
     def backward(self, dy: Array, dh: Array) -> Gradients:
         *saved, _ = self.saved
-        return gru_backward(hide(widen(dy), saved[3]), widen(dh), *saved, self.needs)
+        return gru_backward(hide(upcast(dy), saved[3]), upcast(dh), *saved, self.needs)
 
 
 def gru_layer(

@@ -35,7 +35,7 @@ from typing import Any
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...ops.ieee import silent
@@ -220,18 +220,18 @@ class LSTMFunction(Function):
     def forward(
         self, x: Array, *states_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else widen(array) for array in states_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(widen(x), padding))
+        wide = [None if array is None else upcast(array) for array in states_and_weights]
+        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
         h, h_after, c, c_after, tanh_c, gates = silent.run(lstm_forward, rows, *wide, padding, reverse)
         _, _, weight_ih, weight_hh, _, _, weight_hr = wide
         # h_after is y: a change of y in place would change h, and is noticed because y is saved.
         self.saved = rows, weight_ih, weight_hh, weight_hr, padding, reverse, h, c, tanh_c, gates, h_after
         ys = hide(h_after, padding), last_state(h_after, reverse), last_state(c_after, reverse)
-        return tuple([narrow(y, x) for y in ys])
+        return tuple([downcast(y, x) for y in ys])
 
     def backward(self, dy: Array, dh: Array, dc: Array) -> Gradients:
         *saved, _ = self.saved
-        dy, dh, dc = (widen(d) for d in (dy, dh, dc))
+        dy, dh, dc = (upcast(d) for d in (dy, dh, dc))
         return lstm_backward(hide(dy, saved[4]), dh, dc, *saved, self.needs)
 
 

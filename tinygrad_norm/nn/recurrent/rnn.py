@@ -25,7 +25,7 @@ from typing import Any
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, tanh
 from ...ops.checks import Shape
 from ...ops.ieee import silent
@@ -165,16 +165,16 @@ class RNNFunction(Function):
         padding: Array | None,
         reverse: bool,
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else widen(array) for array in state_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(widen(x), padding))
+        wide = [None if array is None else upcast(array) for array in state_and_weights]
+        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
         h, h_after = silent.run(rnn_forward, rows, *wide, nonlinearity, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         self.saved = rows, weight_ih, weight_hh, nonlinearity, padding, reverse, h, h_after
-        return narrow(hide(h_after, padding), x), narrow(last_state(h_after, reverse), x)
+        return downcast(hide(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 
     def backward(self, dy: Array, dh: Array) -> Gradients:
         padding = self.saved[4]
-        return rnn_backward(hide(widen(dy), padding), widen(dh), *self.saved, self.needs)
+        return rnn_backward(hide(upcast(dy), padding), upcast(dh), *self.saved, self.needs)
 
 
 def rnn_layer(

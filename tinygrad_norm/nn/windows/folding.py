@@ -22,7 +22,7 @@ import math
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import ones as _ones
 from ...ops import stack
 from ...ops.dims import Shape
@@ -105,8 +105,8 @@ def unfold_forward(x: Array, windows: Windows) -> Array:
 def fold_forward(cols: Array, windows: Windows, space: Shape) -> Array:
     """Return x (N, C, *S): cols (N, C·K, P)."""
     C = cols.shape[1] // math.prod(windows.kernel)
-    parts = widen(cols).reshape(len(cols), C, *windows.kernel, *windows.counts(space))
-    return narrow(fold_windows(parts, windows, space, 2), cols)
+    parts = upcast(cols).reshape(len(cols), C, *windows.kernel, *windows.counts(space))
+    return downcast(fold_windows(parts, windows, space, 2), cols)
 
 
 class UnfoldFunction(Function):

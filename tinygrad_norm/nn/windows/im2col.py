@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...backends import Array, namespace
-from ...backends.cpu.half import widen
+from ...backends.cpu.blocks import slices
+from ...backends.cpu.half import upcast
 from ...ops.dims import Shape
 from .padding import overlap
 from .sliding_view import Slices, Windows, look
@@ -54,27 +55,23 @@ class Columns:
         xp = namespace(x)
         groups, channels = self.shape[1:3]
         rows, width = channels * math.prod(self.windows.kernel), math.prod(self.count) * self.n
-        X = xp.empty((self.m, groups, rows + constant, width), widen(x[:0]).dtype)
+        X = xp.empty((self.m, groups, rows + constant, width), upcast(x[:0]).dtype)
         X[:, :, rows:] = 1
         parts = X[:, :, :rows].reshape(self.m, groups, channels, *self.windows.kernel, *self.count, self.n)
         x = side_by_side(x, self.n).reshape(self.shape)
         if not any(self.windows.before) and not any(self.windows.after):
             seen = look(x, self.windows, self.count, 3)
-            for block in self._slices():
+            for block in slices(self.shape[0], self.m):
                 parts[: block.stop - block.start] = seen[block]
                 yield block, X[: block.stop - block.start]
             return
         padded = xp.zeros(self.padded, X.dtype)
         seen, inner, x = look(padded, self.windows, self.count, 3), padded[self.inside], x[self.kept]
-        for block in self._slices():
+        for block in slices(self.shape[0], self.m):
             size = block.stop - block.start
             inner[:size] = x[block]
             parts[:size] = seen[:size]
             yield block, X[:size]
-
-    def _slices(self) -> Iterator[slice]:
-        N = self.shape[0]
-        return (slice(start, min(start + self.m, N)) for start in range(0, N, self.m))
 
 
 @functools.lru_cache(maxsize=256)

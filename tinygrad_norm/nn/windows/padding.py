@@ -20,7 +20,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops import cat, full
 from ...ops import ones as _ones
 from ...ops.dims import Shape, as_shape
@@ -72,11 +72,11 @@ def pad_backward(dy: Array, shape: Shape, widths: Widths, mode: str) -> Array:
         inside, kept = overlap(shape, widths)
         dx[kept] = dy[inside]
         return dx
-    dx = widen(dy)
+    dx = upcast(dy)
     for axis, (before, after) in enumerate(widths):
         if before or after:
             dx = _added_up(dx, axis, shape[axis], before, after, _sources(mode, shape[axis], before, after))
-    return narrow(dx, dy)
+    return downcast(dx, dy)
 
 
 def _added_up(dy: Array, axis: int, size: int, before: int, after: int, sources: numpy.ndarray) -> Array:

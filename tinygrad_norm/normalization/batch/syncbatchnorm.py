@@ -34,7 +34,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops.checks import check_channels, check_pool, check_vectors
 from ...ops.ieee import silent
@@ -61,11 +61,11 @@ def sync_batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, shards: Shards, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and rstd: x (N, C, S), weight, bias and the statistics (C, 1)."""
-    xp, parts = namespace(x), _parts(widen(x), shards)
+    xp, parts = namespace(x), _parts(upcast(x), shards)
     sent = xp.stack([_moments(part) for part in parts])
     mean, rstd = _joint_moments(sent, eps)
     y = xp.concatenate([_normalize(part, weight, bias, mean, rstd) for part in parts])
-    return narrow(y, x), mean, rstd
+    return downcast(y, x), mean, rstd
 
 
 @kernel
@@ -74,7 +74,7 @@ def sync_batch_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """Return dx (N, C, S), dweight and dbias (C, 1)."""
     xp, n = namespace(x), x.size // x.shape[1]
-    parts = list(zip(_parts(widen(dy), shards), _parts((widen(x) - mean) * rstd, shards), strict=True))
+    parts = list(zip(_parts(upcast(dy), shards), _parts((upcast(x) - mean) * rstd, shards), strict=True))
     sent = xp.stack([_sums(*part) for part in parts])
     dbias, dweight = sent.sum(0)
     scale = rstd if weight is None else rstd * weight
@@ -132,7 +132,7 @@ class SyncBatchNormFunction(Function):
         self, x: Array, weight: Array | None, bias: Array | None, *, shards: Shards, eps: float
     ) -> Array:
         pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        weight, bias = (None if v is None else widen(v)[:, None] for v in (weight, bias))
+        weight, bias = (None if v is None else upcast(v)[:, None] for v in (weight, bias))
         y, mean, rstd = silent.run(sync_batch_norm_forward, pools, weight, bias, shards, eps)
         self.saved = pools, weight, mean, rstd, shards
         return y.reshape(x.shape)

@@ -34,7 +34,7 @@ import numpy
 
 from ...backends import Array, namespace
 from ...backends.cpu.blocks import Pools, largest, number, pools, run, smallest, spread
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...ops.arguments import as_number
 from ...ops.broadcast import unbroadcast
 
@@ -161,8 +161,8 @@ def pool_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, axes: Axes, eps: float
 ) -> tuple[Array, Array, Array, Array]:
     """Return y, mean, var and rstd; `axes` is the pool, weight and bias have as many axes as x."""
-    y, *statistics = run(_pool_forward, (widen(x), weight, bias), (axes, eps), axis=_outside(x.ndim, axes))
-    return narrow(y, x), *statistics
+    y, *statistics = run(_pool_forward, (upcast(x), weight, bias), (axes, eps), axis=_outside(x.ndim, axes))
+    return downcast(y, x), *statistics
 
 
 def _pool_forward(
@@ -189,7 +189,7 @@ def pool_norm_backward(
 
     `axes` is the pool, `inner` those of its axes along which weight is constant.
     """
-    split = widen(dy), widen(x), weight, bias, mean, rstd
+    split = upcast(dy), upcast(x), weight, bias, mean, rstd
     # Blocks of channels have a weight each; blocks of samples share it, and their gradients add up.
     return run(_pool_backward, split, (axes, inner), axis=_outside(x.ndim, axes), add=0 not in axes)
 
@@ -238,20 +238,20 @@ def _outside(ndim: int, axes: Axes) -> int:
 
 def fixed_norm_forward(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
     """Return y = (r·w)·(x - mean) + b with given statistics."""
-    y = widen(x) - mean
+    y = upcast(x) - mean
     y *= rstd if weight is None else rstd * weight
     if bias is not None:
         y += bias
-    return narrow(y, x)
+    return downcast(y, x)
 
 
 def fixed_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx, dweight and dbias with the statistics held constant: dx = r·g."""
-    dy = widen(dy)
+    dy = upcast(dy)
     dbias = None if bias is None else unbroadcast(dy, bias.shape)
     if weight is None:
         return dy * rstd, None, dbias
-    x_hat = (widen(x) - mean) * rstd
+    x_hat = (upcast(x) - mean) * rstd
     return dy * (weight * rstd), unbroadcast(dy * x_hat, weight.shape), dbias

@@ -18,7 +18,7 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, namespace
-from ...backends.cpu.half import widen
+from ...backends.cpu.half import upcast
 from ...module import Module
 from ...ops.arguments import as_number
 from ...ops.ieee import silent
@@ -42,7 +42,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     """
     if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
-    arrays = [widen(x.array) for x in _listed(tensors) if x.array.size]
+    arrays = [upcast(x.array) for x in _listed(tensors) if x.array.size]
     total = silent.run(_norm, arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))
     if error_if_nonfinite and not numpy.isfinite(float(total)):
         raise RuntimeError(
@@ -173,6 +173,6 @@ def _unit_norms(x: Array) -> Array:
     """Return one norm per row, or of the whole vector; every axis stays."""
     xp = namespace(x)
     axes = tuple(range(1 if x.ndim > 1 else 0, x.ndim))
-    x = widen(x)
+    x = upcast(x)
     scale = xp.maximum(largest_or_0(abs(x), axes, True), 1)
     return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))

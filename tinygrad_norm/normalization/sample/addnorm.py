@@ -31,7 +31,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import (
     CudaSource,
     contiguous,
@@ -192,7 +192,7 @@ def add_rms_norm_backward_cuda(
 
 
 def _sum(x: Array, z: Array) -> Array:
-    return narrow(silent.run(namespace(x).add, widen(x), widen(z)), x)
+    return downcast(silent.run(namespace(x).add, upcast(x), upcast(z)), x)
 
 
 def _add(dx: Array, ds: Array) -> Array:

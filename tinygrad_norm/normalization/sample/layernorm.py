@@ -35,7 +35,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import column_sums, number, row_sums, run
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import (
     CudaSource,
     contiguous,
@@ -75,8 +75,8 @@ def layer_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y, mean and rstd: x (N, D), weight and bias (D,), mean and rstd (N, 1)."""
-    y, mean, rstd = run(_forward_rows, (widen(x),), (weight, bias, eps))
-    return narrow(y, x), mean, rstd
+    y, mean, rstd = run(_forward_rows, (upcast(x),), (weight, bias, eps))
+    return downcast(y, x), mean, rstd
 
 
 def _forward_rows(
@@ -111,7 +111,7 @@ def layer_norm_backward(
     dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
 ) -> tuple[Array, Array | None, Array | None]:
     """Return dx (N, D), dweight and dbias (D,), None where there is no weight or bias."""
-    return run(_backward_rows, (widen(dy), widen(x), mean, rstd), (weight, bias), add=True)
+    return run(_backward_rows, (upcast(dy), upcast(x), mean, rstd), (weight, bias), add=True)
 
 
 def _backward_rows(

@@ -37,7 +37,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import largest, run, smallest
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import cat, zeros
 from ...ops.arguments import as_number, as_size
@@ -64,8 +64,8 @@ def local_response_norm_forward(
     x: Array, size: int, alpha: float, beta: float, k: float
 ) -> tuple[Array, Array, Array]:
     """Return y, scale and root, all (N, C, S) as x."""
-    y, scale, root = run(_forward, (widen(x),), (size, alpha, beta, k))
-    return narrow(y, x), scale, root
+    y, scale, root = run(_forward, (upcast(x),), (size, alpha, beta, k))
+    return downcast(y, x), scale, root
 
 
 def _forward(
@@ -105,7 +105,7 @@ def local_response_norm_backward(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
     """Return dx (N, C, S)."""
-    return run(_backward, (widen(dy), widen(x), scale, root), (size, alpha, beta))[0]
+    return run(_backward, (upcast(dy), upcast(x), scale, root), (size, alpha, beta))[0]
 
 
 def _backward(

@@ -33,7 +33,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import column_sums, number, row_sums, run
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import (
     CudaSource,
     contiguous,
@@ -69,8 +69,8 @@ def rms_norm_composed(
 @kernel
 def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
     """Return y and rstd: x (N, D), weight (D,), rstd (N, 1)."""
-    y, rstd = run(_forward_rows, (widen(x),), (weight, eps))
-    return narrow(y, x), rstd
+    y, rstd = run(_forward_rows, (upcast(x),), (weight, eps))
+    return downcast(y, x), rstd
 
 
 def _forward_rows(x: Array, weight: Array | None, eps: float, out: Array | None) -> tuple[Array, Array]:
@@ -97,7 +97,7 @@ def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[A
 @kernel
 def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
     """Return dx (N, D) and dweight (D,), None without weight."""
-    return run(_backward_rows, (widen(dy), widen(x), rstd), (weight,), add=True)
+    return run(_backward_rows, (upcast(dy), upcast(x), rstd), (weight,), add=True)
 
 
 def _backward_rows(

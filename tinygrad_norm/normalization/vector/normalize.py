@@ -34,7 +34,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import largest, row_dots, run, smallest
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...ops.checks import check_input
@@ -53,8 +53,8 @@ def normalize_composed(input: Tensor, p: float = 2.0, dim: int = 1, eps: float =
 @kernel
 def normalize_forward(x: Array, p: float, eps: float) -> tuple[Array, Array]:
     """Return y and rnorm: x (N, D), rnorm (N, 1)."""
-    y, rnorm = run(normalize_rows, (widen(x),), (p, eps))
-    return narrow(y, x), rnorm
+    y, rnorm = run(normalize_rows, (upcast(x),), (p, eps))
+    return downcast(y, x), rnorm
 
 
 def normalize_rows(x: Array, p: float, eps: float, out: Array | None = None) -> tuple[Array, Array]:
@@ -98,7 +98,7 @@ def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, Array
 @kernel
 def normalize_backward(dy: Array, y: Array, rnorm: Array, p: float, eps: float) -> Array:
     """Return dx (N, D)."""
-    return run(_backward_rows, (widen(dy), widen(y), rnorm), (p, eps))[0]
+    return run(_backward_rows, (upcast(dy), upcast(y), rnorm), (p, eps))[0]
 
 
 def _backward_rows(
@@ -165,10 +165,10 @@ class NormalizeFunction(Function):
 
     def forward(self, x: Array, *, p: float, dim: int, eps: float) -> Array:
         # Rounded to 16 bits, entries next to the largest would be as large: ties for p = ∞.
-        y, rnorm = normalize_forward(_rows(x if p == 2 else widen(x), dim), p, eps)
+        y, rnorm = normalize_forward(_rows(x if p == 2 else upcast(x), dim), p, eps)
         y = _back(y, x.shape, dim)
         self.saved = y, rnorm, p, dim, eps
-        return narrow(y, x)
+        return downcast(y, x)
 
     def backward(self, dy: Array) -> Gradients:
         y, rnorm, p, dim, eps = self.saved

@@ -36,7 +36,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, kernel, namespace
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...backends.random import generator
 from ...module import Module
 from ...ops.arguments import as_size
@@ -59,7 +59,7 @@ def spectral_norm_composed(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -
 @kernel
 def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Array]:
     """Return y (H, D) and sigma (): matrix (H, D), u (H,), v (D,)."""
-    xp, wide, u, v = namespace(matrix), widen(matrix), widen(u), widen(v)
+    xp, wide, u, v = namespace(matrix), upcast(matrix), upcast(u), upcast(v)
     sigma = u @ (wide @ v)
     if sigma == 0:
         _refuse_unless_zero(wide)
@@ -68,8 +68,8 @@ def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Arr
         scale = xp.abs(wide).max()
         wide = wide / scale
         sigma = u @ (wide @ v)
-        return narrow(wide / sigma, matrix), sigma * scale
-    return narrow(wide / sigma, matrix), sigma
+        return downcast(wide / sigma, matrix), sigma * scale
+    return downcast(wide / sigma, matrix), sigma
 
 
 def _refuse_unless_zero(matrix: Array) -> None:
@@ -83,10 +83,10 @@ def _refuse_unless_zero(matrix: Array) -> None:
 @kernel
 def spectral_norm_backward(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Array:
     """Return the gradient (H, D) of the matrix."""
-    dy, y = widen(dy), widen(y)
+    dy, y = upcast(dy), upcast(y)
     if sigma == 0:
         return dy * 0
-    return (dy - (dy * y).sum() * (widen(u)[:, None] * widen(v))) / sigma
+    return (dy - (dy * y).sum() * (upcast(u)[:, None] * upcast(v))) / sigma
 
 
 class SpectralNormFunction(Function):
@@ -152,13 +152,13 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
         dim: the axis of the outputs.
         eps: the smallest number that a product is divided by, in units of weight.
     """
-    matrix = widen(_matrix(weight.array, dim))
-    new_u, new_v = widen(u.array), widen(v.array)
+    matrix = upcast(_matrix(weight.array, dim))
+    new_u, new_v = upcast(u.array), upcast(v.array)
     for _ in range(steps):
         new_u = silent.run(_direction, matrix, new_v, new_u, eps)
         new_v = silent.run(_direction, matrix.T, new_u, new_v, eps)
-    u.copy_(narrow(new_u, u.array))
-    v.copy_(narrow(new_v, v.array))
+    u.copy_(downcast(new_u, u.array))
+    v.copy_(downcast(new_v, v.array))
 
 
 def _direction(matrix: Array, vector: Array, before: Array, eps: float) -> Array:

@@ -32,7 +32,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import row_dots, run
-from ...backends.cpu.half import narrow, widen
+from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import norm, where
 from ...ops.checks import check_input
@@ -52,8 +52,8 @@ def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 @kernel
 def weight_norm_forward(v: Array, g: Array) -> tuple[Array, Array]:
     """Return w and rnorm: v (K, D), g and rnorm (K, 1)."""
-    w, rnorm = run(_forward_rows, (widen(v), widen(g)))
-    return narrow(w, v), rnorm
+    w, rnorm = run(_forward_rows, (upcast(v), upcast(g)))
+    return downcast(w, v), rnorm
 
 
 def _forward_rows(v: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
@@ -65,7 +65,7 @@ def _forward_rows(v: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
 @kernel
 def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
     """Return dv (K, D) and dg (K, 1)."""
-    return run(_backward_rows, (widen(dw), widen(v), rnorm, widen(g)))
+    return run(_backward_rows, (upcast(dw), upcast(v), rnorm, upcast(g)))
 
 
 def _backward_rows(dw: Array, v: Array, rnorm: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
