@@ -10,7 +10,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.nn.windows import im2col as columns_module
+from tinygrad_norm.nn.windows import im2col
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")  # PyTorch's, on its own copies
 
@@ -89,12 +89,12 @@ def test_blocks_of_any_size_give_the_same(stride, padding, monkeypatch):
     x, weight = normal(16, 3, 6, 5), normal(4, 3, 3, 3)
     results = []
     for block in (1, 2000, 10**9):
-        monkeypatch.setattr(columns_module, "BLOCK", block)
-        columns_module.columns.cache_clear()
+        monkeypatch.setattr(im2col, "BLOCK", block)
+        im2col.im2col_layout.cache_clear()
         inputs = Tensor(x, requires_grad=True), Tensor(weight, requires_grad=True)
         y = F.conv2d(*inputs, stride=stride, padding=padding)
         results.append([y.array, *(g.array for g in grad(y, inputs, normal(*y.shape)))])
-    columns_module.columns.cache_clear()
+    im2col.im2col_layout.cache_clear()
     for several, whole in product(results[:2], results[2:]):
         for a, b in zip(several, whole, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)

@@ -75,7 +75,7 @@ _NUMERATOR = (0.0169162595, 4.73603996, 76.8630952, 835.205333)
 _DENOMINATOR = (1.0, 82.6430229, 1069.49737, 11492.8964)
 
 
-def normal_distribution(x: Array) -> Array:
+def normal_cdf(x: Array) -> Array:
     """Return Φ(x), for float32 and float64; to be run under `silent`, as `logistic`."""
     if x.dtype.itemsize == 8:
         return 0.5 + 0.5 * erf_forward(x * math.sqrt(0.5))
@@ -109,7 +109,7 @@ class GELUFunction(PointwiseFunction):
     """y = x·Φ(x) · dx = dy·(Φ(x) + x·φ(x))"""
 
     def shared(self, x: Array) -> Array:
-        return normal_distribution(x)
+        return normal_cdf(x)
 
     def value(self, x: Array, cdf: Array) -> Array:
         return x * cdf

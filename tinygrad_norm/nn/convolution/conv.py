@@ -46,7 +46,7 @@ from ...ops.ieee import silent
 from ...ops.operands import check_same_dtype
 from ...registry import Case, ErrorCase, register
 from ..windows.folding import windows_composed
-from ..windows.im2col import columns, side_by_side
+from ..windows.im2col import im2col_layout, samples_last
 from ..windows.padding import pad
 from ..windows.sliding_view import Sizes, Windows, as_batch, check_fit, conv_windows, fold_windows, paddings
 from .convnd import ConvNd
@@ -65,10 +65,10 @@ def conv_composed(
     axes = weight.ndim - 2
     if input.ndim == axes + 1:
         return conv_composed(input.unsqueeze(0), weight, bias, stride, padding, dilation, groups).squeeze(0)
-    seen = windows_composed(input, conv_windows(weight.shape[2:], stride, padding, dilation))
-    N, C, K, *P = seen.shape
-    columns = seen.reshape(N, groups, C // groups * K, math.prod(P))
-    y = weight.reshape(groups, len(weight) // groups, C // groups * K) @ columns
+    patches = windows_composed(input, conv_windows(weight.shape[2:], stride, padding, dilation))
+    N, C, K, *P = patches.shape
+    X = patches.reshape(N, groups, C // groups * K, math.prod(P))
+    y = weight.reshape(groups, len(weight) // groups, C // groups * K) @ X
     y = y.reshape(N, len(weight), *P)
     return y if bias is None else y + bias.reshape(-1, *(1,) * axes)
 
@@ -82,12 +82,12 @@ def conv_forward(
     x (N, C, *S), weight (F, C/G, *K), bias (F,).
     """
     xp, F = namespace(x), len(weight)
-    layout = columns(x.shape, windows, groups, F)
+    layout = im2col_layout(x.shape, windows, groups, F)
     W = _as_matrix(weight, groups)
     if bias is not None:
         W = xp.concatenate((W, upcast(bias).reshape(groups, F // groups, 1)), 2)
     y, X = xp.empty((len(x), F, *layout.count), x.dtype), None
-    y_blocks = side_by_side(y, layout.n)
+    y_blocks = samples_last(y, layout.n)
     for block, X in layout.blocks(x, bias is not None):
         if layout.n == 1:
             xp.matmul(W, X, out=y[block].reshape(len(X), groups, F // groups, X.shape[3]))
@@ -115,13 +115,13 @@ def conv_backward(
     if not needs[1] and not needs[2]:
         return dx, None, None
     xp, F, CK = namespace(x), len(weight), math.prod(weight.shape[1:])
-    layout = columns(x.shape, windows, groups, F)
+    layout = im2col_layout(x.shape, windows, groups, F)
     dy = dy.reshape(len(dy), groups, F // groups, math.prod(layout.count))
-    dy_blocks = side_by_side(dy, layout.n).transpose(0, 1, 3, 4, 2)
+    dy_blocks = samples_last(dy, layout.n).transpose(0, 1, 3, 4, 2)
     dW = xp.zeros((groups, CK + biased, F // groups), upcast(weight[:0]).dtype)
     for block, part in layout.blocks(x, biased) if X is None else [(slice(None), X)]:
         dyT = upcast(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
-        dW += xp.matmul(part, dyT).sum(0)  # faster than dy @ Xᵀ, whose result is wide and low
+        dW += xp.matmul(part, dyT).sum(0)  # faster than dy @ Xᵀ, whose result is wide and short
     dW = downcast(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
     return dx, dW[:, :CK].reshape(weight.shape), dW[:, CK].copy() if biased else None
 
@@ -131,15 +131,15 @@ def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space:
     """Return dx (N, C, *S) for dy (N, F, *P): the transpose of the map from x to y."""
     xp, F, C, P = namespace(dy), len(weight), weight.shape[1] * groups, dy.shape[2:]
     if max(windows.stride) == 1 and F <= 4 * C:  # with more channels, fold moves less
-        turned = weight.reshape(groups, F // groups, *weight.shape[1:]).swapaxes(1, 2)
-        turned = xp.ascontiguousarray(xp.flip(turned, tuple(range(3, turned.ndim))))
-        turned = turned.reshape(C, F // groups, *windows.kernel)
-        return conv_forward(dy, turned, None, _turned_windows(windows, space, P), groups)[0]
+        flipped = weight.reshape(groups, F // groups, *weight.shape[1:]).swapaxes(1, 2)
+        flipped = xp.ascontiguousarray(xp.flip(flipped, tuple(range(3, flipped.ndim))))
+        flipped = flipped.reshape(C, F // groups, *windows.kernel)
+        return conv_forward(dy, flipped, None, _flipped_windows(windows, space, P), groups)[0]
     WT = _as_matrix(weight, groups).swapaxes(1, 2)
     dx = xp.empty((len(dy), C, *space), dy.dtype)
-    layout = columns(dx.shape, windows, groups, F)
+    layout = im2col_layout(dx.shape, windows, groups, F)
     n, m = layout.n, layout.m
-    dy_blocks, dx_blocks = side_by_side(dy, n), side_by_side(dx, n)
+    dy_blocks, dx_blocks = samples_last(dy, n), samples_last(dx, n)
     for block in slices(len(dy_blocks), m):
         dys = upcast(dy_blocks[block])
         dX = xp.matmul(WT, dys.reshape(len(dys), groups, F // groups, math.prod(P) * n))
@@ -152,7 +152,7 @@ def _as_matrix(weight: Array, groups: int) -> Array:
     return upcast(weight).reshape(groups, len(weight) // groups, math.prod(weight.shape[1:]))
 
 
-def _turned_windows(windows: Windows, space: Shape, count: Shape) -> Windows:
+def _flipped_windows(windows: Windows, space: Shape, count: Shape) -> Windows:
     before = [extent - 1 - a for extent, a in zip(windows.extent, windows.before, strict=True)]
     after = [S - P + a for S, P, a in zip(space, count, windows.before, strict=True)]
     return windows._replace(before=tuple(before), after=tuple(after))

@@ -34,7 +34,7 @@ from ...ops.checks import check_vector
 from ...ops.dims import Shape
 from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
-from ..windows.folding import spread
+from ..windows.folding import insert_zeros
 from ..windows.padding import pad_composed
 from ..windows.sliding_view import Sizes, Windows, as_batch, as_tuple, conv_windows
 from .conv import check_weight, conv_adjoint, conv_backward, conv_composed, conv_forward
@@ -62,10 +62,10 @@ def conv_transpose_composed(
     for extent, a, b in reversed(tuple(zip(windows.extent, windows.before, windows.after, strict=True))):
         widths += [extent - 1 - a, extent - 1 - b]
     F, C, *K = weight.shape
-    turned = weight.reshape(groups, F // groups, C, *K).transpose(1, 2).reshape(groups * C, F // groups, *K)
-    turned = flip(turned, tuple(range(2, 2 + axes)))
-    spaced = pad_composed(spread(input, windows.stride), widths)
-    return conv_composed(spaced, turned, bias, 1, 0, dilation, groups)
+    flipped = weight.reshape(groups, F // groups, C, *K).transpose(1, 2).reshape(groups * C, F // groups, *K)
+    flipped = flip(flipped, tuple(range(2, 2 + axes)))
+    spaced = pad_composed(insert_zeros(input, windows.stride), widths)
+    return conv_composed(spaced, flipped, bias, 1, 0, dilation, groups)
 
 
 @kernel

@@ -46,7 +46,7 @@ Sizes = int | None | tuple[int | None, ...] | list[int | None]
 def adaptive_avg_pool_composed(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
     """Adaptive average pooling over the last `axes` from primitives: window by window."""
     for axis, (S, P) in enumerate(_sizes(axes, input, output_size), input.ndim - axes):
-        parts = [input[(slice(None),) * axis + (slice(a, b),)].mean(axis) for a, b in spread_windows(S, P)]
+        parts = [input[(slice(None),) * axis + (slice(a, b),)].mean(axis) for a, b in adaptive_windows(S, P)]
         input = stack(parts, axis)
     return input
 
@@ -54,7 +54,7 @@ def adaptive_avg_pool_composed(axes: int, input: Tensor, output_size: Sizes) -> 
 def adaptive_max_pool_composed(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
     """Adaptive max pooling over the last `axes` from primitives: window by window."""
     for axis, (S, P) in enumerate(_sizes(axes, input, output_size), input.ndim - axes):
-        parts = [input[(slice(None),) * axis + (slice(a, b),)].amax(axis) for a, b in spread_windows(S, P)]
+        parts = [input[(slice(None),) * axis + (slice(a, b),)].amax(axis) for a, b in adaptive_windows(S, P)]
         input = stack(parts, axis)
     return input
 
@@ -64,7 +64,7 @@ def _sizes(axes: int, input: Tensor, output_size: Sizes) -> list[tuple[int, int]
     return list(zip(space, output_sizes(output_size, space), strict=True))
 
 
-def spread_windows(size: int, count: int) -> list[tuple[int, int]]:
+def adaptive_windows(size: int, count: int) -> list[tuple[int, int]]:
     """Return where every window begins, and where it ends."""
     return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
 
@@ -72,11 +72,11 @@ def spread_windows(size: int, count: int) -> list[tuple[int, int]]:
 @kernel
 def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     """Return y (N, C, *P): x (N, C, *S)."""
-    wide = y = upcast(x)
+    upcast_x = y = upcast(x)
     for axis in range(x.ndim - 1, 1, -1):
-        y = _along(averages(y, x.shape[axis], count[axis - 2]), y, axis)
+        y = _multiply_along(averaging_matrix(y, x.shape[axis], count[axis - 2]), y, axis)
     if not _known_finite(y):
-        y = _forward_by_window(wide, count)
+        y = _forward_by_window(upcast_x, count)
     return downcast(y, x)
 
 
@@ -88,8 +88,8 @@ def _known_finite(x: Array) -> bool:
 def _forward_by_window(x: Array, count: Shape) -> Array:
     xp = namespace(x)
     for axis, P in enumerate(count, 2):
-        windows = spread_windows(x.shape[axis], P)
-        x = xp.stack([x[_part(axis, begin, end)].mean(axis) for begin, end in windows], axis)
+        windows = adaptive_windows(x.shape[axis], P)
+        x = xp.stack([x[_slice_along(axis, begin, end)].mean(axis) for begin, end in windows], axis)
     return x
 
 
@@ -100,32 +100,32 @@ def adaptive_avg_pool_backward(dy: Array, space: Shape) -> Array:
     if not _known_finite(dy):
         return downcast(_backward_by_window(dx, space), dy)
     for axis in range(2, dy.ndim):
-        dx = _along(averages(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
+        dx = _multiply_along(averaging_matrix(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
     return downcast(dx, dy)
 
 
 def _backward_by_window(dy: Array, space: Shape) -> Array:
     for axis, S in enumerate(space, 2):
         dx = namespace(dy).zeros((*dy.shape[:axis], S, *dy.shape[axis + 1 :]), dy.dtype)
-        for p, (begin, end) in enumerate(spread_windows(S, dy.shape[axis])):
-            dx[_part(axis, begin, end)] += dy[_part(axis, p, p + 1)] / (end - begin)
+        for p, (begin, end) in enumerate(adaptive_windows(S, dy.shape[axis])):
+            dx[_slice_along(axis, begin, end)] += dy[_slice_along(axis, p, p + 1)] / (end - begin)
         dy = dx
     return dy
 
 
-def _part(axis: int, begin: int, end: int) -> tuple[slice, ...]:
+def _slice_along(axis: int, begin: int, end: int) -> tuple[slice, ...]:
     return (slice(None),) * axis + (slice(begin, end),)
 
 
-def averages(like: Array, size: int, count: int) -> Array:
+def averaging_matrix(like: Array, size: int, count: int) -> Array:
     """Return A (P, S), of the kind of `like`."""
     A = numpy.zeros((count, size))
-    for p, (begin, end) in enumerate(spread_windows(size, count)):
+    for p, (begin, end) in enumerate(adaptive_windows(size, count)):
         A[p, begin:end] = 1 / (end - begin)
     return namespace(like).asarray(A, like.dtype)
 
 
-def _along(A: Array, x: Array, axis: int) -> Array:
+def _multiply_along(A: Array, x: Array, axis: int) -> Array:
     """Return x with its `axis` multiplied by A."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     if not after:
@@ -138,23 +138,23 @@ def _along(A: Array, x: Array, axis: int) -> Array:
 def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
     """Return y (N, C, *P) and where its entries lie in their flattened *S: x (N, C, *S)."""
     xp, axes = namespace(x), len(count)
-    seen = numpy.zeros((1,) * 2 * axes, int)
+    positions = numpy.zeros((1,) * 2 * axes, int)
     for axis, (S, P) in enumerate(zip(x.shape[2:], count, strict=True)):
-        begin, end = numpy.array(spread_windows(S, P)).T[..., None]
-        places = numpy.minimum(begin + numpy.arange((end - begin).max()), end - 1)
+        begin, end = numpy.array(adaptive_windows(S, P)).T[..., None]
+        within = numpy.minimum(begin + numpy.arange((end - begin).max()), end - 1)
         shape = [1] * 2 * axes
-        shape[axis], shape[axes + axis] = places.shape
-        seen = seen + places.reshape(shape) * math.prod(x.shape[3 + axis :])
-    seen = xp.asarray(seen.reshape(*count, -1))
+        shape[axis], shape[axes + axis] = within.shape
+        positions = positions + within.reshape(shape) * math.prod(x.shape[3 + axis :])
+    positions = xp.asarray(positions.reshape(*count, -1))
     flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-    entries = flat[:, :, seen]
+    entries = flat[:, :, positions]
     largest = entries.argmax(-1)
     y = xp.take_along_axis(entries, largest[..., None], -1)[..., 0]
     if not _known_finite(y):  # argmax takes the first NaN
         is_nan = xp.isnan(entries)
         last = entries.shape[-1] - 1 - is_nan[..., ::-1].argmax(-1)
         largest = xp.where(is_nan.any(-1), last, largest)
-    return y, xp.take_along_axis(seen[None, None], largest[..., None], -1)[..., 0]
+    return y, xp.take_along_axis(positions[None, None], largest[..., None], -1)[..., 0]
 
 
 class AdaptiveAvgPoolFunction(Function):
@@ -330,7 +330,7 @@ _SHAPES: tuple[tuple[tuple[tuple[int, ...], Sizes], ...], ...] = (
 )
 
 
-def _refusals(function: Callable[..., Any], axes: int) -> tuple[ErrorCase, ...]:
+def _error_cases(function: Callable[..., Any], axes: int) -> tuple[ErrorCase, ...]:
     shape = 1, *[2] * (axes + 1)
     return (
         ErrorCase(lambda: function(_ones(3), 1), ValueError, "(N, C,"),
@@ -348,7 +348,7 @@ for _axes, _function in enumerate((adaptive_avg_pool1d, adaptive_avg_pool2d, ada
         function=_function,
         composed=partial(adaptive_avg_pool_composed, _axes),
         cases=tuple(Case((shape,), {"output_size": size}) for shape, size in _SHAPES[_axes - 1]),
-        errors=_refusals(_function, _axes),
+        errors=_error_cases(_function, _axes),
         title=f"AdaptiveAvgPool{_axes}d",
         torch=f"torch.nn.functional.adaptive_avg_pool{_axes}d",
     )
@@ -358,7 +358,7 @@ for _axes, _function in enumerate((adaptive_max_pool1d, adaptive_max_pool2d, ada
         function=_function,
         composed=partial(adaptive_max_pool_composed, _axes),
         cases=tuple(Case((distinct(*shape),), {"output_size": size}) for shape, size in _SHAPES[_axes - 1]),
-        errors=_refusals(_function, _axes),
+        errors=_error_cases(_function, _axes),
         title=f"AdaptiveMaxPool{_axes}d",
         torch=f"torch.nn.functional.adaptive_max_pool{_axes}d",
     )

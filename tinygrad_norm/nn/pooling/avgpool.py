@@ -32,7 +32,7 @@ from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..windows.folding import windows_composed
 from ..windows.padding import pad_composed
-from ..windows.sliding_view import Sizes, Windows, as_batch, reach
+from ..windows.sliding_view import Sizes, Windows, as_batch, valid_range
 from .pool_windows import pool_windows
 
 
@@ -67,7 +67,7 @@ def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
     ):
         sums = xp.zeros((*y.shape[:axis], P, *y.shape[axis + 1 :]), y.dtype)
         for k in range(K):
-            p, q = reach(k - a, s, y.shape[axis], P)
+            p, q = valid_range(k - a, s, y.shape[axis], P)
             sums[_along(axis, p)] += y[_along(axis, q)]
         y = sums
     y *= weights
@@ -81,11 +81,11 @@ def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array)
     for axis, (P, K, s, a) in enumerate(
         zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
     ):
-        spread = xp.zeros((*dx.shape[:axis], shape[axis], *dx.shape[axis + 1 :]), dx.dtype)
+        sums = xp.zeros((*dx.shape[:axis], shape[axis], *dx.shape[axis + 1 :]), dx.dtype)
         for k in range(K):
-            p, q = reach(k - a, s, shape[axis], P)
-            spread[_along(axis, q)] += dx[_along(axis, p)]
-        dx = spread
+            p, q = valid_range(k - a, s, shape[axis], P)
+            sums[_along(axis, q)] += dx[_along(axis, p)]
+        dx = sums
     return downcast(dx, dy)
 
 

@@ -67,11 +67,11 @@ def max_pool_forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     y = xp.full((*x.shape[:2], *count), -math.inf, x.dtype)
     index = xp.broadcast_to(index, y.shape).copy()
     for offset in windows.offsets():
-        p, q = windows.reach(offset, space, count)
-        seen, largest = xp.ascontiguousarray(x[(..., *q)]), y[(..., *p)]
-        larger = seen > largest
-        larger |= seen != seen
-        xp.maximum(largest, seen, out=largest)
+        p, q = windows.valid_positions(offset, space, count)
+        entries, maxima = xp.ascontiguousarray(x[(..., *q)]), y[(..., *p)]
+        larger = entries > maxima
+        larger |= entries != entries
+        xp.maximum(maxima, entries, out=maxima)
         jump = sum(d * k * step for d, k, step in zip(windows.dilation, offset, steps, strict=True))
         xp.copyto(index[(..., *p)], jump, where=larger)
     index += begin

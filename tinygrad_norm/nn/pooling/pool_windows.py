@@ -22,19 +22,19 @@ def pool_windows(
     """
     axes = len(space)
     kernel = as_tuple(kernel_size, axes, "kernel_size", 1)
-    steps = kernel if stride is None else as_tuple(stride, axes, "stride", 1)
-    spread = as_tuple(dilation, axes, "dilation", 1)
+    strides = kernel if stride is None else as_tuple(stride, axes, "stride", 1)
+    dilations = as_tuple(dilation, axes, "dilation", 1)
     before = as_tuple(padding, axes, "padding", 0)
-    windows = Windows(kernel, steps, spread, before, before)
+    windows = Windows(kernel, strides, dilations, before, before)
     if any(a > extent // 2 for a, extent in zip(before, windows.extent, strict=True)):
         raise ValueError(
             f"{name}: padding ({padding}) must be at most half of what a window spans {windows.extent}"
         )
     if ceil_mode:
-        terms = zip(space, steps, windows.extent, before, strict=True)
+        terms = zip(space, strides, windows.extent, before, strict=True)
         windows = windows._replace(after=tuple([_rounded_up(S, s, extent, a) for S, s, extent, a in terms]))
     check_fit(windows, space, name)
-    for S, s, d, a in zip(space, steps, spread, before, strict=True):
+    for S, s, d, a in zip(space, strides, dilations, before, strict=True):
         if any(start % d >= S for start in range(-a, 0, s)):
             raise ValueError(
                 f"{name}: with dilation {d} and padding {a}, a window steps over all {S} positions"

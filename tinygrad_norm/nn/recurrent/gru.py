@@ -40,20 +40,20 @@ from ...ops.checks import Shape
 from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
-from .stacked import Recurrent, RecurrentCell, States
+from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
     check_layer,
-    check_parts,
     check_step,
+    check_tensors,
     composed_layer,
     freeze,
     gate_scale,
-    hide,
     input_and_weight_gradients,
     input_product,
     last_state,
-    padding_of,
+    mask_padding,
+    padding_mask,
     recurrent_weights,
     scale_rows,
     sum_biases,
@@ -196,16 +196,16 @@ class GRUFunction(Function):
         self, x: Array, *state_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in state_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
+        rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
         h, h_after, q_n, gates = silent.run(gru_forward, rows, *wide, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         # h_after is y: a change of y in place would change h, and is noticed because y is saved.
         self.saved = rows, weight_ih, weight_hh, padding, reverse, h, q_n, gates, h_after
-        return downcast(hide(h_after, padding), x), downcast(last_state(h_after, reverse), x)
+        return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 
     def backward(self, dy: Array, dh: Array) -> Gradients:
         *saved, _ = self.saved
-        return gru_backward(hide(upcast(dy), saved[3]), upcast(dh), *saved, self.needs)
+        return gru_backward(mask_padding(upcast(dy), saved[3]), upcast(dh), *saved, self.needs)
 
 
 def gru_layer(
@@ -240,14 +240,14 @@ def gru_layer(
     Source: Cho et al. 2014, arXiv:1406.1078.
     """
     N, H = check_layer("gru_layer", input, weight_ih, 3)
-    check_parts(
+    check_tensors(
         input,
         hx=(hx, (N, H)),
         weight_hh=(weight_hh, (3 * H, H)),
         bias_ih=(bias_ih, (3 * H,)),
         bias_hh=(bias_hh, (3 * H,)),
     )
-    padding = padding_of(lengths, input)
+    padding = padding_mask(lengths, input)
     return GRUFunction.apply(
         input, hx, weight_ih, weight_hh, bias_ih, bias_hh, padding=padding, reverse=reverse
     )

@@ -41,20 +41,20 @@ from ...ops.checks import Shape
 from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
-from .stacked import Recurrent, RecurrentCell, States
+from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
     check_layer,
-    check_parts,
     check_step,
+    check_tensors,
     composed_layer,
     freeze,
     gate_scale,
-    hide,
     input_and_weight_gradients,
     input_product,
     last_state,
-    padding_of,
+    mask_padding,
+    padding_mask,
     recurrent_weights,
     scale_rows,
     sum_biases,
@@ -209,7 +209,8 @@ def lstm_backward(
     rows = da.reshape(T * N, 4 * H)
     dweight_hr = None
     if dhs is not None and needs[7]:
-        dweight_hr = hide(dhs, padding).reshape(T * N, dhs.shape[2]).T @ (o * tanh_c).reshape(T * N, H)
+        dhs = mask_padding(dhs, padding).reshape(T * N, dhs.shape[2])
+        dweight_hr = dhs.T @ (o * tanh_c).reshape(T * N, H)
     dx, *others = input_and_weight_gradients(rows, rows, x, h, weight_ih, (needs[0], *needs[3:7]))
     return dx, dh, dc, *others, dweight_hr
 
@@ -221,18 +222,18 @@ class LSTMFunction(Function):
         self, x: Array, *states_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in states_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
+        rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
         h, h_after, c, c_after, tanh_c, gates = silent.run(lstm_forward, rows, *wide, padding, reverse)
         _, _, weight_ih, weight_hh, _, _, weight_hr = wide
         # h_after is y: a change of y in place would change h, and is noticed because y is saved.
         self.saved = rows, weight_ih, weight_hh, weight_hr, padding, reverse, h, c, tanh_c, gates, h_after
-        ys = hide(h_after, padding), last_state(h_after, reverse), last_state(c_after, reverse)
+        ys = mask_padding(h_after, padding), last_state(h_after, reverse), last_state(c_after, reverse)
         return tuple([downcast(y, x) for y in ys])
 
     def backward(self, dy: Array, dh: Array, dc: Array) -> Gradients:
         *saved, _ = self.saved
         dy, dh, dc = (upcast(d) for d in (dy, dh, dc))
-        return lstm_backward(hide(dy, saved[4]), dh, dc, *saved, self.needs)
+        return lstm_backward(mask_padding(dy, saved[4]), dh, dc, *saved, self.needs)
 
 
 def lstm_layer(
@@ -271,7 +272,7 @@ def lstm_layer(
     N, H = check_layer("lstm_layer", input, weight_ih, 4)
     P = H if weight_hr is None else weight_hr.shape[0]
     h0, c0 = as_pair(hx) or (None, None)
-    check_parts(
+    check_tensors(
         input,
         h0=(h0, (N, P)),
         c0=(c0, (N, H)),
@@ -289,7 +290,7 @@ def lstm_layer(
         bias_ih,
         bias_hh,
         weight_hr,
-        padding=padding_of(lengths, input),
+        padding=padding_mask(lengths, input),
         reverse=reverse,
     )
 

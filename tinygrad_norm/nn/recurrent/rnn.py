@@ -32,19 +32,19 @@ from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..activation.rectifiers import relu_composed
 from ..linear import linear_composed
-from .stacked import Recurrent, RecurrentCell, States
+from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
     check_layer,
-    check_parts,
     check_step,
+    check_tensors,
     composed_layer,
     freeze,
-    hide,
     input_and_weight_gradients,
     input_product,
     last_state,
-    padding_of,
+    mask_padding,
+    padding_mask,
     recurrent_weights,
     sum_biases,
     time_order,
@@ -166,15 +166,15 @@ class RNNFunction(Function):
         reverse: bool,
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in state_and_weights]
-        rows = namespace(x).ascontiguousarray(hide(upcast(x), padding))
+        rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
         h, h_after = silent.run(rnn_forward, rows, *wide, nonlinearity, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         self.saved = rows, weight_ih, weight_hh, nonlinearity, padding, reverse, h, h_after
-        return downcast(hide(h_after, padding), x), downcast(last_state(h_after, reverse), x)
+        return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 
     def backward(self, dy: Array, dh: Array) -> Gradients:
         padding = self.saved[4]
-        return rnn_backward(hide(upcast(dy), padding), upcast(dh), *self.saved, self.needs)
+        return rnn_backward(mask_padding(upcast(dy), padding), upcast(dh), *self.saved, self.needs)
 
 
 def rnn_layer(
@@ -213,7 +213,7 @@ def rnn_layer(
     """
     check_nonlinearity(nonlinearity)
     N, H = check_layer("rnn_layer", input, weight_ih, 1)
-    check_parts(
+    check_tensors(
         input,
         hx=(hx, (N, H)),
         weight_hh=(weight_hh, (H, H)),
@@ -228,7 +228,7 @@ def rnn_layer(
         bias_ih,
         bias_hh,
         nonlinearity=nonlinearity,
-        padding=padding_of(lengths, input),
+        padding=padding_mask(lengths, input),
         reverse=reverse,
     )
 

@@ -75,7 +75,7 @@ def composed_layer(
     step: Step, input: Tensor, states: tuple[Tensor, ...], lengths: Lengths | None, reverse: bool
 ) -> tuple[Tensor, ...]:
     """Run `step` over the time axis of input (T, N, D), from primitives; return y and the last states."""
-    padding = padding_of(lengths, input)
+    padding = padding_mask(lengths, input)
     ys: dict[int, Tensor] = {}
     for t in time_order(len(input), reverse):
         after = step(input[t], states)
@@ -152,7 +152,7 @@ def scale_rows(weight: Array, scale: Array) -> Array:
 # -- padding
 
 
-def padding_of(lengths: Lengths | None, x: Tensor) -> Array | None:
+def padding_mask(lengths: Lengths | None, x: Tensor) -> Array | None:
     """Return where x (T, N, D) is padding, (T, N, 1), or None if it is nowhere.
 
     Raises:
@@ -173,7 +173,7 @@ def padding_of(lengths: Lengths | None, x: Tensor) -> Array | None:
     return namespace(x.array).asarray(padding[:, :, None]) if padding.any() else None
 
 
-def hide(x: Array, padding: Array | None) -> Array:
+def mask_padding(x: Array, padding: Array | None) -> Array:
     """Return x (T, N, D) with zeros where it is padding."""
     return x if padding is None else namespace(x).where(padding, 0, x)
 
@@ -210,7 +210,7 @@ def check_step(input: Tensor, name: str) -> None:
         raise ValueError(f"{name} takes x (N, D), one time step, got shape {input.shape}")
 
 
-def check_parts(input: Tensor, **parts: tuple[Tensor | None, Shape]) -> None:
+def check_tensors(input: Tensor, **parts: tuple[Tensor | None, Shape]) -> None:
     """Refuse a state, weight or bias, given by name, that has not its shape or not x's dtype."""
     for name, (part, shape) in parts.items():
         if part is None:

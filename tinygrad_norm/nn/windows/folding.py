@@ -28,7 +28,7 @@ from ...ops import stack
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
 from .padding import pad_composed, pad_forward
-from .sliding_view import Sizes, Windows, as_batch, as_tuple, check_fit, fold_windows, look
+from .sliding_view import Sizes, Windows, as_batch, as_tuple, check_fit, fold_windows, window_view
 
 
 def windows_composed(x: Tensor, windows: Windows, value: float = 0.0) -> Tensor:
@@ -47,12 +47,12 @@ def windows_composed(x: Tensor, windows: Windows, value: float = 0.0) -> Tensor:
     return stack(parts, 2)
 
 
-def spread(x: Tensor, stride: Shape) -> Tensor:
+def insert_zeros(x: Tensor, stride: Shape) -> Tensor:
     """Return x (N, C, *S) with stride - 1 zeros between its neighbours, along every spatial axis."""
     for axis, s in enumerate(stride, 2):
-        wide = pad_composed(x.unsqueeze(axis + 1), [0, 0] * (x.ndim - axis - 1) + [0, s - 1])
-        wide = wide.reshape(*x.shape[:axis], x.shape[axis] * s, *x.shape[axis + 1 :])
-        x = wide[(slice(None),) * axis + (slice(x.shape[axis] * s - s + 1),)]
+        padded = pad_composed(x.unsqueeze(axis + 1), [0, 0] * (x.ndim - axis - 1) + [0, s - 1])
+        padded = padded.reshape(*x.shape[:axis], x.shape[axis] * s, *x.shape[axis + 1 :])
+        x = padded[(slice(None),) * axis + (slice(x.shape[axis] * s - s + 1),)]
     return x
 
 
@@ -62,8 +62,8 @@ def unfold_composed(
     """Unfold from primitives: autograd finds the gradient."""
     if input.ndim == 3:
         return unfold_composed(input.unsqueeze(0), kernel_size, dilation, padding, stride).squeeze(0)
-    seen = windows_composed(input, square_windows(2, kernel_size, stride, padding, dilation))
-    return seen.reshape(len(seen), seen.shape[1] * seen.shape[2], math.prod(seen.shape[3:]))
+    patches = windows_composed(input, symmetric_windows(2, kernel_size, stride, padding, dilation))
+    return patches.reshape(len(patches), patches.shape[1] * patches.shape[2], math.prod(patches.shape[3:]))
 
 
 def fold_composed(
@@ -78,13 +78,13 @@ def fold_composed(
     if input.ndim == 2:
         single = input.unsqueeze(0)
         return fold_composed(single, output_size, kernel_size, dilation, padding, stride).squeeze(0)
-    windows = square_windows(2, kernel_size, stride, padding, dilation)
+    windows = symmetric_windows(2, kernel_size, stride, padding, dilation)
     space = as_tuple(output_size, 2, "output_size", 1)
     N, K = len(input), math.prod(windows.kernel)
     cols = input.reshape(N, input.shape[1] // K, K, *windows.counts(space))
     parts = []
     for k, offset in enumerate(windows.offsets()):
-        part, widths = spread(cols[:, :, k], windows.stride), []
+        part, widths = insert_zeros(cols[:, :, k], windows.stride), []
         for axis in (1, 0):
             before = windows.dilation[axis] * offset[axis] - windows.before[axis]
             widths += [before, space[axis] - part.shape[2 + axis] - before]
@@ -97,8 +97,8 @@ def unfold_forward(x: Array, windows: Windows) -> Array:
     """Return cols (N, C·K, P): x (N, C, *S)."""
     widths = ((0, 0), (0, 0), *zip(windows.before, windows.after, strict=True))
     count = windows.counts(x.shape[2:])
-    seen = look(pad_forward(x, widths, "constant", 0), windows, count, 2)
-    return seen.reshape(len(x), x.shape[1] * math.prod(windows.kernel), math.prod(count))
+    patches = window_view(pad_forward(x, widths, "constant", 0), windows, count, 2)
+    return patches.reshape(len(x), x.shape[1] * math.prod(windows.kernel), math.prod(count))
 
 
 @kernel
@@ -151,7 +151,7 @@ def unfold(
         ValueError: for another number of axes, or a window larger than the padded input.
     """
     x, single = as_batch(input, 2, "unfold")
-    windows = square_windows(2, kernel_size, stride, padding, dilation)
+    windows = symmetric_windows(2, kernel_size, stride, padding, dilation)
     check_fit(windows, x.shape[2:], "unfold")
     y = UnfoldFunction.apply(x, windows=windows)
     return y.squeeze(0) if single else y
@@ -180,7 +180,7 @@ def fold(
         ValueError: where the columns are not the windows of such images.
     """
     cols, single = as_batch(input, 1, "fold", "C·KH·KW, P")
-    windows = square_windows(2, kernel_size, stride, padding, dilation)
+    windows = symmetric_windows(2, kernel_size, stride, padding, dilation)
     space = as_tuple(output_size, 2, "output_size", 1)
     P, K = math.prod(check_fit(windows, space, "fold")), math.prod(windows.kernel)
     if cols.shape[1] % K or cols.shape[2] != P:
@@ -192,7 +192,9 @@ def fold(
     return y.squeeze(0) if single else y
 
 
-def square_windows(axes: int, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Windows:
+def symmetric_windows(
+    axes: int, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
+) -> Windows:
     """Return windows with the same padding at both ends."""
     both = as_tuple(padding, axes, "padding", 0)
     return Windows(

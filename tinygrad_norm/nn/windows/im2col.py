@@ -19,14 +19,14 @@ from ...backends.cpu.blocks import slices
 from ...backends.cpu.half import upcast
 from ...ops.dims import Shape
 from .padding import overlap
-from .sliding_view import Slices, Windows, look
+from .sliding_view import Slices, Windows, window_view
 
 BLOCK = 128 * 1024
 """Entries of X in one block: 512 KiB of float32, which a core's cache holds."""
 
 
 @dataclass(frozen=True)
-class Columns:
+class Im2colLayout:
     """How X is laid out for an x of one shape.
 
     count      P, the windows along each axis
@@ -48,7 +48,7 @@ class Columns:
     kept: Slices
 
     def blocks(self, x: Array, constant: bool) -> Iterator[tuple[slice, Array]]:
-        """Yield which samples of `side_by_side(x, n)`, and X (m, G, C/G·K, P·n) of them.
+        """Yield which samples of `samples_last(x, n)`, and X (m, G, C/G·K, P·n) of them.
 
         `constant` adds a row of ones to X. X is overwritten by the next block, if there is one.
         """
@@ -58,24 +58,25 @@ class Columns:
         X = xp.empty((self.m, groups, rows + constant, width), upcast(x[:0]).dtype)
         X[:, :, rows:] = 1
         parts = X[:, :, :rows].reshape(self.m, groups, channels, *self.windows.kernel, *self.count, self.n)
-        x = side_by_side(x, self.n).reshape(self.shape)
+        x = samples_last(x, self.n).reshape(self.shape)
         if not any(self.windows.before) and not any(self.windows.after):
-            seen = look(x, self.windows, self.count, 3)
+            patches = window_view(x, self.windows, self.count, 3)
             for block in slices(self.shape[0], self.m):
-                parts[: block.stop - block.start] = seen[block]
+                parts[: block.stop - block.start] = patches[block]
                 yield block, X[: block.stop - block.start]
             return
         padded = xp.zeros(self.padded, X.dtype)
-        seen, inner, x = look(padded, self.windows, self.count, 3), padded[self.inside], x[self.kept]
+        patches = window_view(padded, self.windows, self.count, 3)
+        inner, x = padded[self.inside], x[self.kept]
         for block in slices(self.shape[0], self.m):
             size = block.stop - block.start
             inner[:size] = x[block]
-            parts[:size] = seen[:size]
+            parts[:size] = patches[:size]
             yield block, X[:size]
 
 
 @functools.lru_cache(maxsize=256)
-def columns(shape: Shape, windows: Windows, groups: int, filters: int) -> Columns:
+def im2col_layout(shape: Shape, windows: Windows, groups: int, filters: int) -> Im2colLayout:
     """Return the layout of X for an x of `shape` that is convolved to so many filters.
 
     Moving the channels of x and y so that samples lie side by side costs less than it saves where X has
@@ -91,7 +92,7 @@ def columns(shape: Shape, windows: Windows, groups: int, filters: int) -> Column
     inside, kept = overlap(blocked, widths)
     padded = [S + a + b for S, (a, b) in zip(blocked, widths, strict=True)]
     everything = slice(None)
-    return Columns(
+    return Im2colLayout(
         windows,
         count,
         n,
@@ -103,7 +104,7 @@ def columns(shape: Shape, windows: Windows, groups: int, filters: int) -> Column
     )
 
 
-def side_by_side(x: Array, n: int) -> Array:
+def samples_last(x: Array, n: int) -> Array:
     """Return the view (N/n, C, *S, n) of x (N, C, *S); n divides N."""
     x = x.reshape(len(x) // n, n, *x.shape[1:])
     return x.transpose(0, *range(2, x.ndim), 1)

@@ -75,11 +75,11 @@ def pad_backward(dy: Array, shape: Shape, widths: Widths, mode: str) -> Array:
     dx = upcast(dy)
     for axis, (before, after) in enumerate(widths):
         if before or after:
-            dx = _added_up(dx, axis, shape[axis], before, after, _sources(mode, shape[axis], before, after))
+            dx = _sum_copies(dx, axis, shape[axis], before, after, _sources(mode, shape[axis], before, after))
     return downcast(dx, dy)
 
 
-def _added_up(dy: Array, axis: int, size: int, before: int, after: int, sources: numpy.ndarray) -> Array:
+def _sum_copies(dy: Array, axis: int, size: int, before: int, after: int, sources: numpy.ndarray) -> Array:
     """Return dx, `size` long along `axis`: every line dy_j added to the line `sources[j]`."""
     xp = namespace(dy)
     dx = xp.zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)

@@ -53,10 +53,10 @@ class Windows(NamedTuple):
         """Yield every k, in the order of a flattened kernel."""
         return product(*map(range, self.kernel))
 
-    def reach(self, offset: Shape, space: Shape, count: Shape) -> tuple[Slices, Slices]:
+    def valid_positions(self, offset: Shape, space: Shape, count: Shape) -> tuple[Slices, Slices]:
         """Return which windows find their entry `offset` inside of `space`, and where it lies there."""
         pairs = [
-            reach(d * k - a, s, S, P)
+            valid_range(d * k - a, s, S, P)
             for k, s, d, a, S, P in zip(
                 offset, self.stride, self.dilation, self.before, space, count, strict=True
             )
@@ -64,7 +64,7 @@ class Windows(NamedTuple):
         return tuple([p for p, _ in pairs]), tuple([q for _, q in pairs])
 
 
-def reach(shift: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
+def valid_range(shift: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
     """Return the p in [0, count) for which q = stride·p + shift is in [0, size), and these q."""
     first = max(0, -(shift // stride))
     last = max(first, min(count, (size - 1 - shift) // stride + 1))
@@ -72,7 +72,7 @@ def reach(shift: int, stride: int, size: int, count: int) -> tuple[slice, slice]
     return slice(first, last), slice(start, max(start, stride * (last - 1) + shift + 1), stride)
 
 
-def look(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
+def window_view(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
     """Return the view (..., *K, *P, ...) of x (..., *S, ...), whose spatial axes begin at `axis`.
 
     x is padded already: window 0 begins at its first position.
@@ -91,13 +91,13 @@ def look(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
 def fold_windows(cols: Array, windows: Windows, space: Shape, axis: int) -> Array:
     """Return x (..., *S, ...) with every entry of cols (..., *K, *P, ...) added where a window reads it.
 
-    The adjoint of `look`; what lies in the padding is dropped. The kernel axes begin at `axis`.
+    The adjoint of `window_view`; what lies in the padding is dropped. The kernel axes begin at `axis`.
     """
     lead, count = cols.shape[:axis], cols.shape[axis + len(space) : axis + 2 * len(space)]
     x = namespace(cols).zeros((*lead, *space, *cols.shape[axis + 2 * len(space) :]), cols.dtype)
     everything = (slice(None),) * axis
     for offset in windows.offsets():
-        p, q = windows.reach(offset, space, count)
+        p, q = windows.valid_positions(offset, space, count)
         x[everything + q] += cols[everything + offset + p]
     return x
 
@@ -127,12 +127,12 @@ def as_tuple(value: Sizes, axes: int, name: str, least: int) -> Shape:
 def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: Sizes) -> Windows:
     """Return the windows of a convolution; `padding` is a size, "valid" or "same"."""
     axes = len(kernel)
-    steps = as_tuple(stride, axes, "stride", 1)
-    spread = as_tuple(dilation, axes, "dilation", 1)
-    before, after = paddings(kernel, padding, spread)
-    if padding == "same" and max(steps) > 1:
+    strides = as_tuple(stride, axes, "stride", 1)
+    dilations = as_tuple(dilation, axes, "dilation", 1)
+    before, after = paddings(kernel, padding, dilations)
+    if padding == "same" and max(strides) > 1:
         raise ValueError(f"padding='same' keeps the size only with stride 1, got stride {stride}")
-    return Windows(kernel, steps, spread, before, after)
+    return Windows(kernel, strides, dilations, before, after)
 
 
 def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shape, Shape]:
