@@ -8,8 +8,8 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import nn, optim
 from tinygrad_norm.autograd import Tensor, grad
+from tinygrad_norm.bench.benchmark_network import mlp
 from tinygrad_norm.bench.growth import kept_bytes
-from tinygrad_norm.bench.networks import mlp
 from tinygrad_norm.nn import functional as F
 
 ACTIVATION = 64 * 128 * 4  # bytes of one (64, 128) array of float32

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 import tinygrad_norm as tn
 import tinygrad_norm.cli.bench as cli_bench
 from tinygrad_norm.autograd import Tensor
-from tinygrad_norm.bench import epochs, growth, ops, pictures, step, timing
-from tinygrad_norm.bench.networks import mlp
-from tinygrad_norm.bench.peers import COMPILED, PEERS, left_out, programs
+from tinygrad_norm.bench import charts, cpu_ops, growth, timing, training_epochs, training_step
+from tinygrad_norm.bench.benchmark_network import mlp
+from tinygrad_norm.bench.network_baselines import BASELINES, COMPILED, left_out, programs
 from tinygrad_norm.cli import app
 from tinygrad_norm.registry import REGISTRY
 
@@ -31,8 +31,8 @@ def fair(monkeypatch):
     for name, value in timing.settings().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CXX", "no-compiler")  # torch.compile takes seconds
-    monkeypatch.setattr(ops, "copy_bandwidth", lambda: 1e10)
-    for module in (ops, step):
+    monkeypatch.setattr(cpu_ops, "copy_bandwidth", lambda: 1e10)
+    for module in (cpu_ops, training_step):
         monkeypatch.setattr(module, "with_default_malloc", lambda function, *arguments: function(*arguments))
 
 
@@ -64,7 +64,7 @@ def hide(monkeypatch, *modules):
 
 @pytest.fixture
 def large_from_10_kilobytes(monkeypatch):
-    monkeypatch.setattr(ops, "LARGE", 10_000)
+    monkeypatch.setattr(cpu_ops, "LARGE", 10_000)
 
 
 def test_ops(fair, large_from_10_kilobytes, tmp_path):
@@ -105,7 +105,7 @@ def test_a_run_says_its_dtype_and_when_and_how_long(fair, drawn, tmp_path):
 @pytest.mark.parametrize("words", [(), ("all",)])
 def test_one_run_for_everything(fair, drawn, monkeypatch, tmp_path, words):
     softmax = REGISTRY["softmax"]
-    monkeypatch.setattr(ops, "benchmark_cases", lambda names: [(softmax, softmax.bench[0])])
+    monkeypatch.setattr(cpu_ops, "benchmark_cases", lambda names: [(softmax, softmax.bench[0])])
     result = run(*words, "--seconds", 0, "--json", tmp_path / "a.json", "--plot", tmp_path / "a.png")
     assert result.exit_code == 0, result.output
     saved = json.loads((tmp_path / "a.json").read_text())
@@ -122,9 +122,9 @@ def test_one_run_for_everything(fair, drawn, monkeypatch, tmp_path, words):
 
 def test_without_a_command_it_is_all(fair, monkeypatch):
     asked = []
-    monkeypatch.setattr(ops, "benchmark_cases", lambda names: [])
-    monkeypatch.setattr(step, "measure", lambda seconds: asked.append(seconds) or [])
-    monkeypatch.setattr(step, "tape_times", lambda seconds: asked.append(seconds) or {})
+    monkeypatch.setattr(cpu_ops, "benchmark_cases", lambda names: [])
+    monkeypatch.setattr(training_step, "measure", lambda seconds: asked.append(seconds) or [])
+    monkeypatch.setattr(training_step, "tape_times", lambda seconds: asked.append(seconds) or {})
     result = run()
     assert result.exit_code == 0, result.output
     assert asked == [5, 1]
@@ -136,9 +136,9 @@ def test_without_a_command_it_is_all(fair, monkeypatch):
 def test_a_copy_is_measured_with_the_clock_of_the_calls(monkeypatch, threads):
     taken = []
     clock = timing.clock_of_calls
-    monkeypatch.setattr(ops, "clock_of_calls", lambda: (taken.append(clock()), clock())[1])
+    monkeypatch.setattr(cpu_ops, "clock_of_calls", lambda: (taken.append(clock()), clock())[1])
     monkeypatch.setenv("TINYGRAD_NORM_THREADS", str(threads))
-    assert ops.copy_bandwidth(1 << 12) > 1e6
+    assert cpu_ops.copy_bandwidth(1 << 12) > 1e6
     assert taken == [time.process_time if threads == 1 else time.perf_counter]
 
 
@@ -199,19 +199,19 @@ def test_the_default_malloc_is_measured_in_another_process(monkeypatch, torch):
         asked.append((pickle.loads(pickle.dumps(function)), arguments))
         return 0.5
 
-    monkeypatch.setattr(ops, "with_default_malloc", elsewhere)
-    monkeypatch.setattr(ops, "LARGE", 1 << 14)
+    monkeypatch.setattr(cpu_ops, "with_default_malloc", elsewhere)
+    monkeypatch.setattr(cpu_ops, "LARGE", 1 << 14)
     cross_entropy, softmax = REGISTRY["cross_entropy"], REGISTRY["softmax"]
     chosen = [
         (cross_entropy, cross_entropy.bench[0]),
         (softmax, softmax.bench[0]),
         (dataclasses.replace(softmax, torch=""), softmax.bench[0]),
     ]
-    monkeypatch.setattr(ops, "benchmark_cases", lambda names: chosen)
-    rows = list(ops.measure_all((), 0, "float32", 1e10))
+    monkeypatch.setattr(cpu_ops, "benchmark_cases", lambda names: chosen)
+    rows = list(cpu_ops.measure_all((), 0, "float32", 1e10))
     assert [row.to_torch_default_malloc for row in rows] == [None, 0.5, None]
-    assert asked == [(ops.ratio_to_torch, ("softmax", 0, 0, "float32"))]
-    assert 0.01 < ops.ratio_to_torch("softmax", 0, 0, "float32") < 100
+    assert asked == [(cpu_ops.ratio_to_torch, ("softmax", 0, 0, "float32"))]
+    assert 0.01 < cpu_ops.ratio_to_torch("softmax", 0, 0, "float32") < 100
 
 
 def test_every_op_with_benchmark_sizes_can_be_measured(fair):
@@ -221,7 +221,7 @@ def test_every_op_with_benchmark_sizes_can_be_measured(fair):
         o.name for o in timed
     }
     for op in timed:
-        row = ops.measure(op, op.cases[0], 0, 1e10)
+        row = cpu_ops.measure(op, op.cases[0], 0, 1e10)
         assert row.ours > 0, op.name
         assert row.composed is None or row.to_composed == row.ours / row.composed
         assert row.floor > 0
@@ -229,7 +229,7 @@ def test_every_op_with_benchmark_sizes_can_be_measured(fair):
 
 def test_the_floor_counts_what_must_be_moved():
     case = REGISTRY["layer_norm"].cases[0]  # x (4, 8), weight and bias (8,)
-    row = ops.measure(REGISTRY["layer_norm"], case, 0, 1.0)
+    row = cpu_ops.measure(REGISTRY["layer_norm"], case, 0, 1.0)
     inputs, y = (32 + 8 + 8) * 4, 32 * 4
     assert row.floor == inputs + inputs + 2 * y  # inputs and dy read, gradients and y written
 
@@ -273,7 +273,7 @@ def test_step_without_others_says_so(fair, monkeypatch):
     result = run("step", "--seconds", 0)
     assert result.exit_code == 0, result.output
     assert "PyTorch is not installed" in result.output
-    for name in PEERS:
+    for name in BASELINES:
         assert f"{name} (" in result.output
     assert "jax is not installed" in result.output
     (row,) = printed(result.output)
@@ -335,7 +335,7 @@ def test_all_programs_learn_the_same(monkeypatch, compiler):
 
 def test_training_lowers_the_loss(fair):
     pytest.importorskip("sklearn")
-    ours = epochs.train(3)[0]
+    ours = training_epochs.train(3)[0]
     assert ours.program == "tinygrad_norm"
     assert ours.losses[2] < ours.losses[1] < ours.losses[0]
 
@@ -389,8 +389,8 @@ def drawn(monkeypatch):
     """The figures that are saved."""
     pytest.importorskip("matplotlib")
     figures = []
-    save = pictures._save
-    monkeypatch.setattr(pictures, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    save = charts._save
+    monkeypatch.setattr(charts, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
     return figures
 
 
@@ -418,7 +418,7 @@ def check_that_all_is_inside(figure):
 def test_pictures_of_ratios(drawn, tmp_path, suffix):
     values = {"faster": 0.2, "as fast": 1.0, "slower, with a rather long name" * 2: 3.7}
     path = tmp_path / f"p.{suffix}"
-    pictures.ratios(path, values, "ours / theirs", "all of it", FACTS, ("ours wins", "theirs wins"))
+    charts.ratios(path, values, "ours / theirs", "all of it", FACTS, ("ours wins", "theirs wins"))
     (figure,) = drawn
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
@@ -441,7 +441,7 @@ def test_a_picture_without_pytorch(fair, drawn, monkeypatch, tmp_path):
 
 
 def test_pictures_of_times(drawn, tmp_path):
-    pictures.bars(tmp_path / "p.png", {"ours": 11.72, "theirs": 1565.4}, "µs", "a step", FACTS)
+    charts.bars(tmp_path / "p.png", {"ours": 11.72, "theirs": 1565.4}, "µs", "a step", FACTS)
     (figure,) = drawn
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == ["11.7", "1565"]

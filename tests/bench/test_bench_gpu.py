@@ -18,9 +18,9 @@ import tinygrad_norm as tn
 import tinygrad_norm.cli.bench_gpu as command
 from tinygrad_norm.backends import emulator
 from tinygrad_norm.backends.cuda.signature import STORAGE
-from tinygrad_norm.bench import gpu, rivals
-from tinygrad_norm.bench.gpu import Bench, Clock, Row, cells, copies_of
-from tinygrad_norm.bench.kernels import SUBJECTS, Memory
+from tinygrad_norm.bench import gpu_timing, kernel_baselines
+from tinygrad_norm.bench.gpu_ops import SUBJECTS, Memory
+from tinygrad_norm.bench.gpu_timing import Bench, Clock, Row, cells, copies_of
 from tinygrad_norm.cli import app
 from tinygrad_norm.registry import Case
 
@@ -129,7 +129,7 @@ def test_contestants_take_turns_and_every_buffer_is_timed():
         "b": [functools.partial(call, "b0", 3.0)],
     }
     times = clock.times(contestants)
-    assert times == {"a": [1.0, 2.0] * (gpu.ROUNDS // 2), "b": [3.0] * (gpu.ROUNDS // 2)}
+    assert times == {"a": [1.0, 2.0] * (gpu_timing.ROUNDS // 2), "b": [3.0] * (gpu_timing.ROUNDS // 2)}
     assert log[:3] == ["a0", "a1", "b0"]
     assert log[3:9] == ["a0", "a1", "a0", "a1", "b0", "b0"]
 
@@ -146,7 +146,8 @@ def test_copies_keep_the_gpu_busy_while_the_host_prepares(monkeypatch):
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_every_subject_is_measured_in_all_its_directions(name):
     pytest.importorskip("torch")
-    case, against = small_case(name), {"PyTorch eager": functools.partial(rivals.torch_calls, device="cpu")}
+    case = small_case(name)
+    against = {"PyTorch eager": functools.partial(kernel_baselines.torch_calls, device="cpu")}
     with tn.use_backend("emulator"):
         clock = Clock(FakeCuda(), emulator.asarray(np.ones(1000, np.float32)))
         clock.copy_seconds = 1.0  # so that few copies are waited for
@@ -209,7 +210,7 @@ def test_other_errors_of_a_contestant_are_not_hidden():
 def test_memory_is_given_back_to_the_gpu():
     freed = []
     pool = SimpleNamespace(free_all_blocks=lambda: freed.append("CuPy"))
-    gpu.give_back(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
+    gpu_timing.give_back(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
     assert freed == ["CuPy"]
 
 
@@ -230,7 +231,7 @@ def fair(monkeypatch):
 def on_the_emulator(fair, monkeypatch):
     """The command, with the emulator for CuPy and a clock of the host's."""
     small = {name: dataclasses.replace(SUBJECTS[name], cases=(small_case(name),)) for name in SUBJECTS}
-    for module in ("gpu", "kernels"):
+    for module in ("gpu_timing", "gpu_ops"):
         monkeypatch.setattr(f"tinygrad_norm.bench.{module}.SUBJECTS", small)
     monkeypatch.setattr(command, "use_backend", lambda name: tn.use_backend("emulator"))
     clock = Clock(FakeCuda(), np.ones(1000, np.float32))
@@ -293,8 +294,8 @@ def test_wrong_calls(fair, monkeypatch):
 def test_bfloat16_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
     with pytest.raises(RuntimeError, match="pip install ml_dtypes"):
-        gpu.storage("bfloat16")
-    assert gpu.storage("float16") == np.float16
+        gpu_timing.storage("bfloat16")
+    assert gpu_timing.storage("float16") == np.float16
 
 
 def test_a_cupy_without_bfloat16_is_named(monkeypatch):
@@ -306,16 +307,16 @@ def test_a_cupy_without_bfloat16_is_named(monkeypatch):
             raise TypeError(f"Unsupported type {dtype}")
 
     old = SimpleNamespace(namespace=SimpleNamespace(zeros=lambda *_: Old))
-    monkeypatch.setattr(gpu, "current_backend", lambda: old)
+    monkeypatch.setattr(gpu_timing, "current_backend", lambda: old)
     with pytest.raises(RuntimeError, match=r"no bfloat16: pip install a newer one \(Unsupported type"):
-        gpu.storage("bfloat16")
+        gpu_timing.storage("bfloat16")
 
 
 @pytest.mark.cuda  # not run on a GPU so far: there was none where this was written
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_measuring_on_a_gpu(name):
     with tn.use_backend("cupy"):
-        bench = gpu.prepare()
+        bench = gpu_timing.prepare()
         case = SUBJECTS[name].cases[-1]
         for row in bench.measure(name, case, FLOAT32, 0.0):
             assert 0 < row.rate <= 1.5 * bench.clock.copy_rate

@@ -11,10 +11,10 @@ import tinygrad_norm as tn
 from tinygrad_norm.autograd import Function
 from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.gradient_check.registered import evaluate
+from tinygrad_norm.learn.array_summary import summarize
 from tinygrad_norm.learn.dot import Panel, build
 from tinygrad_norm.learn.draw_op import draw_op
-from tinygrad_norm.learn.summary import summarize
-from tinygrad_norm.learn.walk import walk
+from tinygrad_norm.learn.subgraph import find_subgraph
 from tinygrad_norm.module import Module, Parameter
 from tinygrad_norm.normalization import BatchNorm1d, LayerNorm
 from tinygrad_norm.registry import REGISTRY
@@ -363,7 +363,7 @@ def test_a_large_graph_is_cut_off_far_from_the_output_with_a_note():
 def test_no_more_nodes_than_asked_for(max_nodes):
     x = tn.ones(3, 2, requires_grad=True)
     y = (x * tn.ones(2) + x * tn.ones(3, 1)).sum()
-    graph = walk([y], max_nodes)
+    graph = find_subgraph([y], max_nodes)
     assert len(graph.functions) + len(graph.tensors) <= max_nodes
     assert len(graph.functions) + graph.omitted == 4
     assert ("more" in nodes(tn.draw(y, max_nodes=max_nodes))) == (max_nodes < 11)
@@ -373,7 +373,7 @@ def test_no_more_nodes_than_asked_for(max_nodes):
 @pytest.mark.parametrize("title", ["", "Title\nbelow"])
 def test_what_stands_for_many_values_is_explained_once(size, told, title):
     x = Tensor(numpy.linspace(0, 1, size), requires_grad=True)
-    text = build([Panel(walk([x.exp()], 10), {})], title).source
+    text = build([Panel(find_subgraph([x.exp()], 10), {})], title).source
     assert text.count("of many values: mean ± standard deviation, least … greatest") == told
     assert text.count("<B>Title</B><BR/>below") == (title != "")
 

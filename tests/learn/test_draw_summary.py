@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tinygrad_norm.learn.summary import summarize
+from tinygrad_norm.learn.array_summary import summarize
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tinygrad_norm.bench.kernels import SUBJECTS
+from tinygrad_norm.bench.gpu_ops import SUBJECTS
 from tinygrad_norm.registry import Case, Input, integers
 
 PACKS = {1: (6,), 2: (6, 40), 4: (3, 64, 4, 5)}

@@ -13,7 +13,7 @@ from train_runs import assert_same_numbers, invoke, metrics, weights
 import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
 from tinygrad_norm.training.curves import save_curves
-from tinygrad_norm.training.stopping import stop_after_step
+from tinygrad_norm.training.interrupt import stop_after_step
 from tinygrad_norm.training.task import Cost
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")

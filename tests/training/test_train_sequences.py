@@ -7,7 +7,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.training import NORMS, Config, Run
 from tinygrad_norm.training.norm_choices import sequence_norm
-from tinygrad_norm.training.sequences import RecurrentStack, Rows, TransformerStack
+from tinygrad_norm.training.sequence_layers import RecurrentStack, Rows, TransformerStack
 
 SEQUENCE_NORMS = sorted(set(NORMS) - {"instance"})
 

@@ -10,9 +10,8 @@ from train_runs import assert_same_numbers, invoke, metrics
 
 import tinygrad_norm as tn
 from tinygrad_norm import data
-from tinygrad_norm.training import NORMS, TEXT_MODELS, Config, Interrupted, Run
-from tinygrad_norm.training import language_model as text_task
-from tinygrad_norm.training.language_model import write
+from tinygrad_norm.training import NORMS, TEXT_MODELS, Config, Interrupted, Run, language_modelling
+from tinygrad_norm.training.language_modelling import write
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def short_samples(monkeypatch):
-    monkeypatch.setattr(text_task, "SAMPLE_LENGTH", 30)
+    monkeypatch.setattr(language_modelling, "SAMPLE_LENGTH", 30)
 
 
 @pytest.mark.usefixtures("short_samples")

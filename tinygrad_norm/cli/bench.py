@@ -15,15 +15,15 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from ..bench import peers
+from ..bench import network_baselines
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .paths import new_file, new_picture
 from .tables import NOTHING, figures, say
 
 if TYPE_CHECKING:
-    from ..bench.ops import Row as OpRow
-    from ..bench.step import Row as StepRow
+    from ..bench.cpu_ops import Row as OpRow
+    from ..bench.training_step import Row as StepRow
 
 
 class _AllByDefault(TyperGroup):
@@ -87,7 +87,7 @@ def everything(
     rows, copy_rate = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, 10 * seconds)
     more = {"copy_rate": copy_rate, "steps": list(map(_plain, steps)), "tape": tape}
-    facts = _finish(console, json, rows, dtype, peers.facts(), seconds=seconds, **more)
+    facts = _finish(console, json, rows, dtype, network_baselines.facts(), seconds=seconds, **more)
     _draw_ops(plot, rows, facts)
 
 
@@ -125,7 +125,7 @@ def _time_ops(
     console: Console, names: Sequence[str], dtype: str, seconds: float
 ) -> tuple[list["OpRow"], float]:
     """Return the rows and a copy's bytes per second; print the rows."""
-    from ..bench.ops import benchmark_cases, copy_bandwidth, measure_all
+    from ..bench.cpu_ops import benchmark_cases, copy_bandwidth, measure_all
 
     try:
         benchmark_cases(names)
@@ -149,7 +149,7 @@ def _time_ops(
 
 
 def _draw_ops(path: Path | None, rows: Sequence["OpRow"], facts: Mapping[str, str]) -> None:
-    from ..bench.pictures import ratios
+    from ..bench.charts import ratios
 
     compared = {f"{row.op} {row.case}": row.to_torch for row in rows if row.to_torch is not None}
     unit, title = "our time / PyTorch's", "forward and backward"
@@ -167,7 +167,7 @@ def _check_choices(backend: str, dtype: str) -> None:
 
 
 def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None, plot: Path | None) -> None:
-    from ..bench.pictures import ratios
+    from ..bench.charts import ratios
     from .bench_gpu import measure
 
     bench, rows = measure(_console(), names, dtype, seconds)
@@ -184,11 +184,11 @@ def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None
 def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: Plot = None) -> None:
     """Time a whole training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam."""
     _fairly(threads)
-    from ..bench.pictures import bars
+    from ..bench.charts import bars
 
     console = _console()
     rows, tape = _time_step(console, seconds)
-    facts = _finish(console, json, rows, more_facts=peers.facts(), seconds=seconds, tape=tape)
+    facts = _finish(console, json, rows, more_facts=network_baselines.facts(), seconds=seconds, tape=tape)
     micro = {row.program: row.seconds * 1e6 for row in rows}
     title = "a training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
     _draw(plot, lambda path: bars(path, micro, "µs per step", title, facts))
@@ -196,7 +196,7 @@ def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: 
 
 def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[str, float]]:
     """Return the rows and the seconds that the tape takes per op; print both."""
-    from ..bench.step import measure, tape_times
+    from ..bench.training_step import measure, tape_times
 
     with console.status("measuring"):
         rows = measure(seconds)
@@ -222,8 +222,8 @@ def train(
 ) -> None:
     """Time training on scikit-learn's digits, with the network of `step`."""
     _fairly(threads)
-    from ..bench.epochs import train as train_all
-    from ..bench.pictures import bars
+    from ..bench.charts import bars
+    from ..bench.training_epochs import train as train_all
 
     console = _console()
     try:
@@ -239,7 +239,7 @@ def train(
         cells.append((run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses))
     console.print(figures(console, ("program",), numbers, cells))
     _print_left_out(console)
-    facts = _finish(console, json, runs, more_facts=peers.facts(), epochs=epochs)
+    facts = _finish(console, json, runs, more_facts=network_baselines.facts(), epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
     title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
     _draw(plot, lambda path: bars(path, milli, "ms per epoch, the best", title, facts))
@@ -249,8 +249,8 @@ def train(
 def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> None:
     """Measure how time and memory grow with batch, width, depth and sequence: closed form and composed."""
     _fairly()
+    from ..bench.charts import curves
     from ..bench.growth import FORMS, Point, measure
-    from ..bench.pictures import curves
 
     console = _console()
     with console.status("measuring"):
@@ -278,7 +278,7 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
 
 
 def _print_left_out(console: Console) -> None:
-    missing = ", ".join(f"{name} ({reason})" for name, reason in peers.left_out().items())
+    missing = ", ".join(f"{name} ({reason})" for name, reason in network_baselines.left_out().items())
     if missing:
         say(console, f"left out: {missing}")
 

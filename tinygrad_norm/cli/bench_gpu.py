@@ -6,8 +6,8 @@ import typer
 from rich.console import Console
 
 from ..backends import use_backend
-from ..bench.gpu import Bench, Row, cells, prepare, storage
-from ..bench.kernels import SUBJECTS
+from ..bench.gpu_ops import SUBJECTS
+from ..bench.gpu_timing import Bench, Row, cells, prepare, storage
 from ..suggestions import did_you_mean
 from .tables import figures, say
 

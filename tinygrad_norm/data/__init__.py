@@ -9,11 +9,11 @@ The scalers are fitted on the training part alone; every shuffle depends on its 
 from .contrast import GlobalContrastScaler, LocalContrastScaler
 from .dataset import Dataset, Split
 from .digits import load_digits
+from .feature_scaling import MinMaxScaler, StandardScaler
 from .idx import load_idx, read_idx
 from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
 from .loader import DataLoader
 from .scaler import Scaler
-from .scaling import MinMaxScaler, StandardScaler
 from .shuffle import permutation, stratified_permutation
 from .sources import SOURCES, load
 from .text import Text, TextLoader, load_text, overlapping_windows

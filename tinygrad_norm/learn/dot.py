@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..module import Parameter
-from .summary import number, summarize
-from .walk import Walk, is_drawn
+from .array_summary import format_number, summarize
+from .subgraph import Subgraph, is_drawn
 
 if TYPE_CHECKING:
     import graphviz
@@ -44,7 +44,7 @@ _NEW_LINE = '<BR ALIGN="LEFT"/>'
 class Panel:
     """One graph of a picture, in a frame of its own if it has a title; names by the tensors' ids."""
 
-    walk: Walk
+    graph: Subgraph
     names: Mapping[int, str] = field(default_factory=dict)
     title: str = ""
 
@@ -76,16 +76,16 @@ def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
 
 
 def _draw_panel(picture: graphviz.Digraph, panel: Panel, prefix: str) -> None:
-    walk = panel.walk
-    tensors = {id(x): f"{prefix}t{i}" for i, x in enumerate(walk.tensors)}
-    functions = {node: f"{prefix}f{i}" for i, node in enumerate(walk.functions)}
-    outputs = {id(x) for x in walk.outputs}
-    if walk.omitted:
-        note = f"{walk.omitted:,} earlier functions are not drawn (max_nodes reached)"
+    graph = panel.graph
+    tensors = {id(x): f"{prefix}t{i}" for i, x in enumerate(graph.tensors)}
+    functions = {node: f"{prefix}f{i}" for i, node in enumerate(graph.functions)}
+    outputs = {id(x) for x in graph.outputs}
+    if graph.omitted:
+        note = f"{graph.omitted:,} earlier functions are not drawn (max_nodes reached)"
         picture.node(
             f"{prefix}more", f"<<I>{_text(note)}</I>>", style="dashed", color=_QUIET, fontcolor=_QUIET
         )
-    for x in walk.tensors:
+    for x in graph.tensors:
         _draw_tensor(picture, tensors[id(x)], x, panel.names.get(id(x), ""), id(x) in outputs)
     placed: set[str] = set()
     for node, key in functions.items():
@@ -97,7 +97,7 @@ def _draw_panel(picture: graphviz.Digraph, panel: Panel, prefix: str) -> None:
         leaves = dict.fromkeys(tensors[id(x)] for _, x in drawn if x.creator is None)
         _in_a_row(picture, [leaf for leaf in leaves if leaf not in placed])
         placed.update(leaves)
-    for x in walk.tensors:
+    for x in graph.tensors:
         if x.creator in functions:
             several = len(x.creator.outputs or ()) - len(x.creator.constants) > 1
             label = _plain(f" output {x.index} ") if several else None
@@ -178,7 +178,7 @@ def options_of(node: Function) -> str:
     named = re.findall(r"`(\w+)`", _first_line(type(node)).partition(" · ")[0])
     kept = {name: vars(node)[name] for name in named if name in vars(node)}
     return ", ".join(
-        f"{name} = {number(value) if isinstance(value, int | float) else value}"
+        f"{name} = {format_number(value) if isinstance(value, int | float) else value}"
         for name, value in kept.items()
     )
 
@@ -191,7 +191,7 @@ def call_of(node: Function) -> str:
     """Return how the constant numbers enter: "x ** -0.5" for operators, else "low = 0"; or nothing."""
     arguments = argument_names(node.forward, len(node.inputs))
     constants = {
-        name: number(x.item() if isinstance(x, Tensor) else x)
+        name: format_number(x.item() if isinstance(x, Tensor) else x)
         for name, x in zip(arguments, node.inputs, strict=True)
         if x is not None and not is_drawn(x)
     }

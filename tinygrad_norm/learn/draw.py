@@ -6,7 +6,7 @@
     y.backward()
     tn.draw(y).save("y.svg")    # the leaves have their gradients now
 
-What a node shows is described in dot.py, which part of the graph is drawn in walk.py.
+What a node shows is described in dot.py, which part of the graph is drawn in subgraph.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..autograd.tensor import Tensor
 from ..files import replacing
 from ..module import Module
 from .dot import Panel, build
-from .walk import walk
+from .subgraph import find_subgraph
 
 MAX_NODES = 200
 """Functions and tensors in one picture: a larger one is too big to read."""
@@ -74,7 +74,7 @@ def draw(
             )
     if max_nodes < 1:
         raise ValueError(f"max_nodes must be at least 1, got {max_nodes}")
-    return Drawing([Panel(walk(roots, max_nodes), {id(x): str(name) for name, x in names.items()})])
+    return Drawing([Panel(find_subgraph(roots, max_nodes), {id(x): str(name) for name, x in names.items()})])
 
 
 class Drawing:
@@ -82,8 +82,8 @@ class Drawing:
 
     def __init__(self, panels: Sequence[Panel], title: str = "") -> None:
         self._picture = build(panels, title)
-        self._functions = sum(len(panel.walk.functions) for panel in panels)
-        self._tensors = sum(len(panel.walk.tensors) for panel in panels)
+        self._functions = sum(len(panel.graph.functions) for panel in panels)
+        self._tensors = sum(len(panel.graph.tensors) for panel in panels)
 
     @property
     def dot(self) -> str:

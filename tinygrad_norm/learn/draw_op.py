@@ -14,7 +14,7 @@ from ..module import Parameter
 from ..registry import Case, Op
 from .dot import Panel, argument_names
 from .draw import MAX_NODES, Drawing
-from .walk import Walk, walk
+from .subgraph import Subgraph, find_subgraph
 
 
 def draw_op(op: Op, case: Case, forms: Sequence[str], backward: bool = True) -> Drawing:
@@ -36,13 +36,15 @@ def draw_op(op: Op, case: Case, forms: Sequence[str], backward: bool = True) -> 
     return Drawing(panels, f"{op.title or op.name}   {case}\n{gradients}")
 
 
-def _compute(op: Op, case: Case, function: Callable[..., Any], backward: bool) -> tuple[Walk, dict[int, str]]:
+def _compute(
+    op: Op, case: Case, function: Callable[..., Any], backward: bool
+) -> tuple[Subgraph, dict[int, str]]:
     count = len(case.inputs)  # a case may leave out the last of op.inputs
     names = op.inputs[:count] or argument_names(op.function, count)
     inputs = [_as_parameter(name, x) for name, x in zip(names, inputs_of(case), strict=True)]
     result = op.call(inputs, case.options, function)
     outputs = [result] if isinstance(result, Tensor) else list(result)
-    graph = walk(outputs, MAX_NODES)
+    graph = find_subgraph(outputs, MAX_NODES)
     for x in graph.tensors if backward else ():
         x.retain_grad()
     differentiable = [y for y in outputs if y.requires_grad]

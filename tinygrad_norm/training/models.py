@@ -8,7 +8,7 @@ from .. import nn
 from ..module import Module
 from .config import Config
 from .norm_choices import NORMS, Norm
-from .sequences import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
+from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 
 def mlp(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:

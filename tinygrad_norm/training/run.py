@@ -30,9 +30,9 @@ from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
 from .curves import save_curves
 from .image_classification import ImageTask
-from .language_model import TextTask
-from .schedule import make_optimizer, make_schedule
-from .stopping import stop_after_step
+from .interrupt import stop_after_step
+from .language_modelling import TextTask
+from .optimization import make_optimizer, make_schedule
 from .task import Batch, Figures, Sums, Task
 
 

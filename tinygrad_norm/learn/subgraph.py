@@ -1,4 +1,4 @@
-"""Walk: the functions and tensors that led to a result, in the order in which they were computed.
+"""Subgraph: the functions and tensors that led to a result, in the order in which they were computed.
 
 A result knows its creator, a creator its inputs, and so on down to the leaves. What a picture has no
 room for is cut off at the far end: the nodes nearest to the result are kept.
@@ -15,7 +15,7 @@ from ..autograd.tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Walk:
+class Subgraph:
     """A part of the graph: functions, oldest first; tensors in order of first use; what was left out.
 
     `omitted` counts the functions that did not fit.
@@ -27,7 +27,7 @@ class Walk:
     omitted: int
 
 
-def walk(outputs: Sequence[Tensor], max_nodes: int) -> Walk:
+def find_subgraph(outputs: Sequence[Tensor], max_nodes: int) -> Subgraph:
     """Return the graph behind `outputs`, nearest nodes first up to `max_nodes` functions and tensors."""
     nearest = reachable(dict.fromkeys(out.creator for out in outputs if out.creator is not None))
     kept: list[Function] = []
@@ -41,7 +41,7 @@ def walk(outputs: Sequence[Tensor], max_nodes: int) -> Walk:
     kept.sort(key=operator.attrgetter("birth"))
     used = [x for node in kept for x in node.inputs if is_drawn(x)]
     tensors = {id(x): x for x in (*used, *outputs)}
-    return Walk(tuple(outputs), tuple(kept), tuple(tensors.values()), len(nearest) - len(kept))
+    return Subgraph(tuple(outputs), tuple(kept), tuple(tensors.values()), len(nearest) - len(kept))
 
 
 def is_drawn(x: Any) -> bool:

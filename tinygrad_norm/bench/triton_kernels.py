@@ -11,7 +11,7 @@ import torch
 import triton
 import triton.language as tl
 
-from .kernels import EPS
+from .gpu_ops import EPS
 
 
 @triton.jit

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from bench_cases import small_case
 
-from tinygrad_norm.bench import rivals
-from tinygrad_norm.bench.kernels import SUBJECTS, Op
+from tinygrad_norm.bench import kernel_baselines
+from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op
 
 FLOAT64 = np.dtype(np.float64)
 OPS = [name for name, subject in SUBJECTS.items() if isinstance(subject, Op)]
@@ -43,7 +43,7 @@ def agree(found, expected, tolerance=1e-10):
 
 @pytest.mark.parametrize("name", OPS)
 def test_pytorch_computes_the_same(name, torch):
-    theirs = results(rivals.torch_calls(name, small_case(name), FLOAT64, 1, device="cpu"))
+    theirs = results(kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 1, device="cpu"))
     mine = ours(name)
     if name.startswith("add_"):  # dx and dz are one array here and two there
         mine[1].insert(1, mine[1][0])
@@ -55,7 +55,7 @@ def test_pytorch_computes_the_same(name, torch):
 @pytest.mark.parametrize("name", OPS)
 def test_what_pytorch_compiles_computes_the_same(name, torch):
     eager, compiled = (
-        rivals.torch_calls(name, small_case(name), FLOAT64, 2, compiled=compiled, device="cpu")
+        kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 2, compiled=compiled, device="cpu")
         for compiled in (False, True)
     )
     agree(results(compiled), results(eager))
@@ -73,7 +73,7 @@ def test_pytorch_makes_steps(name, compiled, torch, monkeypatch):
         return made[-1]
 
     monkeypatch.setitem(SUBJECTS, name, dataclasses.replace(subject, torch=keep))
-    calls = rivals.torch_calls(name, small_case(name), FLOAT64, 3, compiled=compiled, device="cpu")
+    calls = kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 3, compiled=compiled, device="cpu")
     (step,), (param,) = calls["step"], made[0].param_groups[0]["params"]
     before = param.detach().clone()
     step()
@@ -83,7 +83,7 @@ def test_pytorch_makes_steps(name, compiled, torch, monkeypatch):
 INTERPRETED = """
 import numpy as np, sys
 from bench_cases import small_case
-from tinygrad_norm.bench.rivals import triton_calls
+from tinygrad_norm.bench.kernel_baselines import triton_calls
 name, dtype, path = sys.argv[1:]
 calls = triton_calls(name, small_case(name), np.dtype(dtype), 1, device="cpu")
 (y, *_), dxs = (calls[direction][0]() for direction in ("forward", "backward"))
@@ -106,4 +106,4 @@ def test_triton_computes_the_same(name, dtype, tolerance, torch, tmp_path):
 
 def test_nobody_to_compare_with(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert rivals.rivals() == {}
+    assert kernel_baselines.baselines() == {}

@@ -9,7 +9,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
-from .peers import programs, to_eager
+from .network_baselines import programs, to_eager
 from .timing import best_times, torch_if_installed, with_default_malloc
 
 BATCH = 64

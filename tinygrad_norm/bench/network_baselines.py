@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from .. import nn
-from .networks import BETA1, BETA2, EPS, LR, Program, mlp, ours
+from .benchmark_network import BETA1, BETA2, EPS, LR, Program, mlp, ours
 from .timing import thread_count, torch_if_installed
 
 EAGER = "PyTorch eager"
@@ -27,8 +27,8 @@ def programs() -> dict[str, Program]:
     model = mlp(nn)
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     missing = left_out()
-    peers = {name: build(weights) for name, build in PEERS.items() if name not in missing}
-    return {"tinygrad_norm": ours(model), **peers}
+    others = {name: build(weights) for name, build in BASELINES.items() if name not in missing}
+    return {"tinygrad_norm": ours(model), **others}
 
 
 def left_out() -> dict[str, str]:
@@ -154,11 +154,11 @@ def _jax(weights: Weights) -> Program:
 
 
 COMPILED = "PyTorch compiled"
-PEERS: dict[str, Callable[[Weights], Program]] = {
+BASELINES: dict[str, Callable[[Weights], Program]] = {
     EAGER: _torchs,
     "PyTorch eager, fused Adam": partial(_torchs, fused=True),
     COMPILED: partial(_torchs, compiled=True),
     "JAX, jit": _jax,
     "HIPS autograd": _hips,
 }
-MODULES = dict.fromkeys(PEERS, "torch") | {"JAX, jit": "jax", "HIPS autograd": "autograd"}
+MODULES = dict.fromkeys(BASELINES, "torch") | {"JAX, jit": "jax", "HIPS autograd": "autograd"}

@@ -23,7 +23,7 @@ def summarize(x: Array) -> list[str]:
     return [_statistics(values)]
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Return one number with three digits: 0.5, 12, 1e-05."""
     return str(value) if isinstance(value, bool | int) else f"{value:.3g}"
 

@@ -8,8 +8,8 @@ import numpy
 
 from ..data.digits import load_digits
 from ..data.shuffle import permutation
-from .networks import Program
-from .peers import programs, to_eager
+from .benchmark_network import Program
+from .network_baselines import programs, to_eager
 from .timing import clock_of_calls
 
 BATCH = 64

@@ -28,8 +28,8 @@ import numpy
 from ..backends import Array, current_backend, namespace
 from ..backends.cuda import machine
 from ..registry import Case
-from .kernels import SUBJECTS, Call, Memory
-from .rivals import Maker, rivals
+from .gpu_ops import SUBJECTS, Call, Memory
+from .kernel_baselines import Maker, baselines
 
 ROTATED = 1 << 30  # bytes
 ROUNDS = 20
@@ -56,14 +56,14 @@ class Row:
         """Bytes per second, counting those that must be moved; None where nothing was timed."""
         return self.floor / self.seconds["ours"] if self.seconds else None
 
-    def ratio(self, rival: str) -> float | None:
-        """Return how many times as long the rival takes; None where it was not timed."""
-        return self.seconds[rival] / self.seconds["ours"] if rival in self.seconds else None
+    def ratio(self, baseline: str) -> float | None:
+        """Return how many times as long the baseline takes; None where it was not timed."""
+        return self.seconds[baseline] / self.seconds["ours"] if baseline in self.seconds else None
 
 
-def cells(row: Row, copy_rate: float, rivals: Sequence[str]) -> list[str]:
-    """Return a row of the table: op, sizes, direction, µs, GB/s, fraction of a copy, ratios to rivals."""
-    ratios = [f"{ratio:.2f}" if (ratio := row.ratio(rival)) is not None else "–" for rival in rivals]
+def cells(row: Row, copy_rate: float, baselines: Sequence[str]) -> list[str]:
+    """Return a row of the table: op, sizes, direction, µs, GB/s, fraction of a copy, ratios to baselines."""
+    ratios = [f"{ratio:.2f}" if (ratio := row.ratio(baseline)) is not None else "–" for baseline in baselines]
     figures = ["–"] * 3
     if row.rate is not None:
         figures = [
@@ -157,13 +157,13 @@ class Bench:
         self.give_back()
         subject, copies = SUBJECTS[name], copies_of(case, dtype.itemsize, self.rotated)
         given = name, case, dtype, copies
-        makers = {rival: functools.partial(make, *given) for rival, make in self.against.items()}
+        makers = {baseline: functools.partial(make, *given) for baseline, make in self.against.items()}
         ours = self._within_memory(functools.partial(subject.calls, case, dtype, copies))
         calls = {} if ours is None else {"ours": ours}
-        for rival, make in makers.items():
+        for baseline, make in makers.items():
             theirs = self._within_memory(make) if calls else None
             if theirs is not None:
-                calls[rival] = theirs
+                calls[baseline] = theirs
         for direction, floor in subject.floors(case, dtype, self.memory).items():
             chosen = {who: made[direction] for who, made in calls.items()}
             times = self._within_memory(functools.partial(self.clock.times, chosen, seconds)) if calls else {}
@@ -216,9 +216,9 @@ def prepare() -> Bench:
     device = xp.cuda.Device()
     properties = xp.cuda.runtime.getDeviceProperties(device.id)
     versions = {"cupy": xp.__version__, "CUDA": str(xp.cuda.runtime.runtimeGetVersion())}
-    against = rivals()
+    against = baselines()
     modules = {"torch": "PyTorch eager", "triton": "Triton"}
-    for module in (module for module, rival in modules.items() if rival in against):
+    for module in (module for module, baseline in modules.items() if baseline in against):
         versions[module] = importlib.import_module(module).__version__
     return Bench(
         Clock(xp.cuda, scratch),

@@ -10,13 +10,13 @@ from typing import Any
 import numpy
 
 from ..registry import Case
-from .kernels import SUBJECTS, Call, Calls, Op, Optimizer, drawn_dy, typed
+from .gpu_ops import SUBJECTS, Call, Calls, Op, Optimizer, drawn_dy, typed
 
 Maker = Callable[[str, Case, numpy.dtype, int], Calls | None]
 """From name, case, dtype and number of buffers to the calls to time; None for what it has not."""
 
 
-def rivals() -> dict[str, Maker]:
+def baselines() -> dict[str, Maker]:
     """Return who can be compared with: PyTorch where it sees a GPU, and what Triton makes where that is."""
     try:
         import torch
@@ -51,7 +51,7 @@ def triton_calls(
     name: str, case: Case, dtype: numpy.dtype, copies: int, device: str = "cuda"
 ) -> Calls | None:
     """Return the calls of our own Triton kernels for the subject `name`, where there are some."""
-    from .tritonkernels import FUNCTIONS
+    from .triton_kernels import FUNCTIONS
 
     if name not in FUNCTIONS:
         return None
