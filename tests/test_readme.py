@@ -1,17 +1,30 @@
-"""The README stays true: its example runs, its table is the registry's, its commands and paths exist."""
+"""README and docs stay true: the example runs, the table is the registry's, commands and paths exist."""
 
 import doctest
+import importlib
+import operator
 import pathlib
 import re
 
 import pytest
 import typer
 
+import tinygrad_norm
 from tinygrad_norm.cli import app
 from tinygrad_norm.learn.systems import replace_table
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+}
+
+
+def mentioned(pattern):
+    """Every (page, match) of `pattern` in README and docs."""
+    found = {(page, match) for page, text in PAGES.items() for match in re.findall(pattern, text)}
+    return pytest.mark.parametrize(("page", "name"), sorted(found))
 
 
 def test_the_python_blocks_print_what_they_show():
@@ -31,19 +44,39 @@ def test_a_table_without_markers_is_refused():
         replace_table("no markers")
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(path):
-    assert (ROOT / path).exists()
+@mentioned(r"\]\(([^)#:]+)\)")
+def test_links_lead_somewhere(page, name):
+    assert ((ROOT / page).parent / name).exists()
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tinygrad_norm/\w+)`", README))))
-def test_the_map_names_folders_that_exist(path):
-    assert (ROOT / path).is_dir()
+@mentioned(r"`([\w.]+(?:/[\w.]+)*/(?:[\w.]+\.(?:py|cu|cuh|svg|md))?)`")
+def test_the_files_and_folders_that_pages_name_exist(page, name):
+    package = ROOT / "tinygrad_norm"
+    roots = (ROOT, package, *(package / folder for folder in ("backends", "normalization", "nn")))
+    assert name == "runs/" or any((root / name).exists() for root in roots)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`tinygrad-norm (\w+)", README))))
-def test_the_commands_exist(command):
-    assert command in typer.main.get_command(app).commands
+@mentioned(r"(?<=[` ])(tests/[\w./*]+)")
+def test_the_tests_that_pages_name_exist(page, name):
+    assert list(ROOT.glob(name))
+
+
+@mentioned(r"`(tinygrad_norm/\w+)`")
+def test_the_map_names_folders_that_exist(page, name):
+    assert (ROOT / name).is_dir()
+
+
+@mentioned(r"tinygrad-norm (\w+)")
+def test_the_commands_exist(page, name):
+    assert name in typer.main.get_command(app).commands
+
+
+@mentioned(r"\b(?:tn|tinygrad_norm)((?:\.[a-z_]\w*)+)(?=[`(.])")
+def test_the_names_that_pages_name_exist(page, name):
+    try:
+        importlib.import_module("tinygrad_norm" + name)
+    except ModuleNotFoundError:
+        operator.attrgetter(name[1:])(tinygrad_norm)
 
 
 def test_the_two_commands_set_up_everything_themselves():

@@ -1,6 +1,6 @@
 """tinygrad_norm: normalization layers from scratch, forward and backward.
 
-The table of contents: everything a user needs, by the name it has in PyTorch.
+This file is the table of contents: the public names, which are those of PyTorch.
 """
 
 # isort: off
@@ -27,25 +27,25 @@ from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clone
 from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
 from .ops import max, min, amax, amin, argmax, argmin, all, any
 
-# Shapes, parts and joints.
+# Shapes, indexing, joining and splitting.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
 from .ops import squeeze, unsqueeze, expand, broadcast_to
 from .ops import where, masked_fill, gather, index_select, take_along_dim, tril, triu
 from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
 
-# Products of matrices.
+# Matrix products.
 from .ops import matmul, mm, bmm, outer, einsum
 
 # Comparisons.
 from .ops import eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan
 from .ops import logical_and, logical_not, logical_or, logical_xor
 
-# Activations that are functions of tensors in PyTorch; all others are in nn.functional.
+# Activations that PyTorch also has at the top level; all others are in nn.functional.
 from .nn.functional import relu, prelu, softmax, log_softmax
 
 # Layers, training, data.
 from . import data, nn, normalization, optim
 from .module import Module, Parameter
 
-# Looking inside.
+# Drawing of graphs.
 from .learn.draw import draw

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all: to a temporary name beside the target, then renamed."""
+"""Writes files completely or not at all: to a temporary name beside the target, then renamed."""
 
 import os
 import tempfile
@@ -9,12 +9,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path to write to; on success it takes the place of `path`, on error it is removed.
+    """Yield a temporary path to write to; on success it replaces `path`, on error it is removed.
 
-    Missing folders are made. The temporary name keeps the suffix, which some writers go by.
+    Missing folders are made. The temporary name keeps the suffix, because some writers depend on it.
 
     Raises:
-        OSError: where the folder cannot be made or written to.
+        OSError: if the folder cannot be made or written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,10 +30,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def check_folder(folder: str | Path) -> None:
-    """Make sure that `folder` takes new files.
+    """Check that new files can be written in `folder`.
 
     Raises:
-        OSError: where it does not, or is no folder.
+        OSError: if they cannot, or `folder` is not a folder.
     """
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -1,7 +1,7 @@
-"""The list of ops: what is registered is gradient-checked, compared, benchmarked and documented.
+"""The registry of ops: every registered op is gradient-checked, compared, benchmarked and documented.
 
-An `Op` names its ways to compute one thing; its `Case`s say on which inputs they must agree, its
-`ErrorCase`s which calls must be refused and how. Both are data, so the tests, `tinygrad-norm
+An `Op` has several forms of one computation. Its `Case`s are inputs on which the forms must agree, its
+`ErrorCase`s are calls that must raise an exception. Both are data, so the tests, `tinygrad-norm
 gradcheck`, the benchmarks and the tables of the docs need no list of their own.
 """
 
@@ -16,9 +16,9 @@ import numpy
 
 @dataclass(frozen=True)
 class Input:
-    """How to draw one input: its shape, its distribution, and whether a gradient is wanted.
+    """How to draw one input: its shape, its distribution, and whether it has a gradient.
 
-    `draw` gets a seeded generator and the shape. A plain shape in a `Case` stands for
+    `draw` receives a seeded generator and the shape. In a `Case`, a plain shape means
     `Input(shape)`: standard normal numbers with a gradient.
     """
 
@@ -52,7 +52,7 @@ def booleans(*shape: int) -> Input:
 def distinct(*shape: int) -> Input:
     """A shuffled grid with steps of at least 0.1: no ties, so that max, min and sort have a gradient.
 
-    No value is 0 either, so that kinks at zero (relu, abs) stay away.
+    No value is 0, so relu and abs are not evaluated at their kink.
     """
 
     def draw(rng: numpy.random.Generator, s: tuple[int, ...]) -> numpy.ndarray:
@@ -76,7 +76,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def draw(self, seed: int = 0) -> list[tuple[numpy.ndarray, bool] | None]:
-        """Return, for every input, its float64 (or integer) values and whether it wants a gradient."""
+        """Return, for every input, its float64 (or integer) values and whether it has a gradient."""
         rng = numpy.random.default_rng(seed)
         drawn: list[tuple[numpy.ndarray, bool] | None] = []
         for spec in self.inputs:
@@ -97,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True)
 class ErrorCase:
-    """A call that must be refused: what to call, the exception, and words its message must contain."""
+    """A call that must raise an exception: the call, the exception, and words that its message contains."""
 
     call: Callable[[], Any]
     error: type[Exception]
@@ -106,21 +106,21 @@ class ErrorCase:
 
 @dataclass(frozen=True)
 class Op:
-    """Ways to compute one thing, and the cases on which they must agree.
+    """The forms of one computation, and the cases on which they must agree.
 
     name        unique, and the name under which `tinygrad-norm gradcheck NAME` finds it
     function    the closed form, from tensors to a tensor (or several)
-    composed    the same from primitives; None for a primitive itself
+    composed    the same built from primitives; None if the op is itself a primitive
     cases       inputs and options on which both, and finite differences, must agree
-    inputs      the argument names of the cases' inputs, where they do not simply come first
-    errors      calls that must be refused
-    kind        "primitive", "function", "block", "loss" or "normalization": the table it stands in
+    inputs      the argument names of the cases' inputs, if they are not the first arguments
+    errors      calls that must raise an exception
+    kind        "primitive", "function", "block", "loss" or "normalization": the table that lists it
     title       its name in prose
     paper       "Authors year, arXiv:id", or empty
     pool        which entries share one statistic, or empty
-    torch       the same function in PyTorch, called with the same arguments: its dotted name, or a function
+    torch       the same function in PyTorch: its dotted name, if it takes the same arguments; or a function
                 of the module `torch` and the arguments, for the cases whose options it takes; or empty
-    bench       cases at the sizes worth timing
+    bench       cases for benchmarks
     """
 
     name: str
@@ -139,20 +139,20 @@ class Op:
     def call(
         self, tensors: Sequence[Any], options: dict[str, Any], function: Callable[..., Any] | None = None
     ) -> Any:
-        """Call the closed form (or `function`: the composed form, PyTorch's) as the cases mean it."""
+        """Call the closed form, or `function` (composed or PyTorch's), with the arguments of a case."""
         function = function or self.function
         if not self.inputs:
             return function(*tensors, **options)
         return function(**dict(zip(self.inputs, tensors, strict=False)), **options)
 
     def torch_function(self, torch: Any) -> Callable[..., Any]:
-        """Return PyTorch's function, which `torch` says how to find in the module `torch`."""
+        """Return PyTorch's function, given the module `torch`."""
         if isinstance(self.torch, str):
             return functools.reduce(getattr, self.torch.split(".")[1:], torch)
         return functools.partial(self.torch, torch)
 
     def is_in_torch(self, case: Case) -> bool:
-        """Return whether PyTorch has the op, with the options of this case."""
+        """Return whether PyTorch has the op with the options of this case."""
         if isinstance(self.torch, str):
             return bool(self.torch)
         return case.options.keys() <= inspect.signature(self.torch).parameters.keys()
@@ -165,11 +165,11 @@ def register(**fields: Any) -> Op:
     """Add an `Op` to the registry and return it.
 
     Raises:
-        ValueError: for a name that is taken, or an op without cases.
+        ValueError: if the name is already registered, or the op has no cases.
     """
     op = Op(**fields)
     if op.name in REGISTRY:
-        raise ValueError(f"an op named {op.name!r} is registered already")
+        raise ValueError(f"an op named {op.name!r} is already registered")
     if not op.cases:
         raise ValueError(f"op {op.name!r} needs at least one case")
     REGISTRY[op.name] = op

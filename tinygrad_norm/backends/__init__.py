@@ -1,10 +1,9 @@
 """Where arrays live, and what runs on them: the one switch between NumPy, CuPy and the emulator.
 
-`namespace(x)` is the library that owns the array `x`; array functions are written against it. That of a
-tensor (`set_namespace`) is the tensor functions, by NumPy's names: what runs on them is recorded.
-`@kernel` marks an array function written once for every backend; `.cuda` attaches the handwritten
-CUDA twin that takes over where arrays live on a GPU. Nothing above this package asks which backend
-it runs on.
+`namespace(x)` returns the library that owns the array `x`, and array functions call its functions. For a
+tensor, it is the tensor functions under NumPy's names (`set_namespace`), so that operations are recorded.
+`@kernel` marks an array function written once for every backend; `.cuda` attaches its handwritten CUDA
+twin, which runs if the arrays are on a GPU. Nothing above this package asks which backend it runs on.
 """
 
 import functools
@@ -17,16 +16,21 @@ from typing import Any
 import numpy
 
 Array = Any
-"""An array of the current backend: `numpy.ndarray`, or `cupy.ndarray` where CuPy is chosen."""
+"""An array of the current backend: `numpy.ndarray`, or `cupy.ndarray` if CuPy is chosen."""
 
 
 @dataclass(frozen=True)
 class Backend:
     """One place where arrays can live.
 
-    `name` is what `use_backend` takes, `device` what `Tensor.device` shows, `namespace` the library
-    with NumPy's functions, `array_type` its array, `from_numpy` and `to_numpy` the two transfers, and
-    `kernels` names the version of a `@kernel` that runs there ("numpy" or "cuda").
+    Attributes:
+        name: the argument of `use_backend`.
+        device: the value of `Tensor.device`.
+        namespace: the library with NumPy's functions.
+        array_type: the type of its arrays.
+        from_numpy: copies an array there.
+        to_numpy: copies an array back.
+        kernels: the version of a `@kernel` that runs there, "numpy" or "cuda".
     """
 
     name: str
@@ -75,8 +79,8 @@ _LOADERS: dict[str, Callable[[], Backend]] = {
 _NUMPY = _numpy_backend()
 _LOADED: dict[str, Backend] = {"numpy": _NUMPY}
 _BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
-_NAMESPACES: dict[type, ModuleType] = {}  # of all but NumPy's arrays: looked up in every function
-_current: Backend | None = None  # None until the first array is made: the environment decides then
+_NAMESPACES: dict[type, ModuleType] = {}  # without NumPy, which is the default: every function looks it up
+_current: Backend | None = None  # None until the first array is made; then the environment decides
 
 
 def _load(name: str) -> Backend:
@@ -90,7 +94,7 @@ def _load(name: str) -> Backend:
 
 
 def current_backend() -> Backend:
-    """Return the backend on which new arrays are made.
+    """Return the backend that makes new arrays.
 
     The first call reads the environment variable TINYGRAD_NORM_BACKEND (default: numpy).
     """
@@ -103,22 +107,22 @@ def current_backend() -> Backend:
 class use_backend:
     """Choose where new tensors live: `"numpy"` (the CPU), `"cupy"` (a CUDA GPU) or `"emulator"`.
 
-    The emulator runs the CUDA kernels on the CPU, slowly: to test them, and to learn from.
+    The emulator runs the CUDA kernels on the CPU. It is slow, and meant for testing and learning.
 
-    Takes effect at once; as a context manager it also puts the previous choice back::
+    The choice takes effect at once. Used as a context manager, it is undone at the end of the block::
 
         tn.use_backend("cupy")
         with tn.use_backend("numpy"):
             ...
 
     Raises:
-        ValueError: for an unknown name.
-        RuntimeError: where the backend cannot be had, saying what to install or to change.
+        ValueError: if the name is unknown.
+        RuntimeError: if the backend cannot be used; the message says what to install or to change.
     """
 
     def __init__(self, name: str) -> None:
         global _current
-        # The default is not resolved here: leaving an unusable one must stay possible.
+        # The default is not loaded here: it must be possible to switch away from one that cannot be used.
         self.previous, self.backend = _current, _load(name)
         _current = self.backend
 
@@ -133,7 +137,7 @@ class use_backend:
 
 
 def backend_of(x: Array) -> Backend:
-    """Return the backend that owns the array `x` (NumPy for anything that is no array)."""
+    """Return the backend that owns the array `x` (NumPy if `x` is not an array)."""
     return _BY_TYPE.get(type(x), _NUMPY)
 
 
@@ -143,12 +147,12 @@ def namespace(x: Array) -> Any:
 
 
 def set_namespace(array_type: type, functions: ModuleType) -> None:
-    """Let `namespace` return `functions` for what is of `array_type`."""
+    """Make `namespace` return `functions` for arrays of `array_type`."""
     _NAMESPACES[array_type] = functions
 
 
 def asarray(data: Any, dtype: Any = None) -> Array:
-    """Return `data` as an array of the current backend, without a copy where none is needed."""
+    """Return `data` as an array of the current backend, copied only if necessary."""
     backend = current_backend()
     if type(data) is not backend.array_type:
         return backend.from_numpy(numpy.asarray(to_numpy(data), dtype=dtype))
@@ -157,7 +161,7 @@ def asarray(data: Any, dtype: Any = None) -> Array:
 
 
 def to_numpy(x: Array) -> numpy.ndarray:
-    """Return the array `x` as a NumPy array: itself on the CPU, a copy from a GPU."""
+    """Return the array `x` as a NumPy array: `x` itself on the CPU, a copy from a GPU."""
     return backend_of(x).to_numpy(x)
 
 
@@ -166,11 +170,11 @@ DEVICES = {"cpu": "numpy", "cuda": "cupy", "emulator": "emulator"}
 
 
 def to_device(x: Array, device: str) -> Array:
-    """Return the array `x` on `device` ("cpu", "cuda" or "emulator"): itself where it is there already.
+    """Return the array `x` on `device` ("cpu", "cuda" or "emulator"): `x` itself if it is already there.
 
     Raises:
-        ValueError: for an unknown device.
-        RuntimeError: where the device cannot be used, saying what to install or to change.
+        ValueError: if the device is unknown.
+        RuntimeError: if the device cannot be used; the message says what to install or to change.
     """
     if device not in DEVICES:
         raise ValueError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
@@ -197,18 +201,27 @@ class Kernel:
         return (version if x.size else self.numpy_version)(x, *args, **options)
 
     def cuda(self, cuda_version: Callable[..., Any]) -> Callable[..., Any]:
-        """Attach the CUDA twin: same arguments, same results, a handwritten kernel inside.
+        """Attach the CUDA twin: same arguments and results, computed by a handwritten kernel.
 
-        Its first argument is never empty: the body takes care of that.
+        Its first argument is never empty: for empty arrays, the body runs.
         """
         self.versions["cuda"] = cuda_version
         return cuda_version
 
 
 def kernel(numpy_version: Callable[..., Any]) -> Kernel:
-    """Mark an array function written with `namespace(x)`; it runs on every backend.
+    """Mark an array function written with `namespace(x)`, so that it runs on every backend.
 
-    Until a CUDA twin is attached with `.cuda`, the body itself runs on CuPy's arrays.
+    Without a CUDA twin, attached with `.cuda`, the function itself also runs on CuPy's arrays.
     """
     made = KERNELS[numpy_version.__name__] = Kernel(numpy_version)
     return made
+
+
+def __getattr__(name: str) -> Any:
+    """Find `backends.graph`, the former place of cuda/capture.py."""
+    if name == "graph":
+        from .cuda import capture
+
+        return capture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """One seeded stream of random numbers, the same on every backend.
 
-Numbers are drawn by NumPy on the CPU and moved to the device, so a seed gives the same weights,
-batches and dropout masks wherever the arrays live.
+NumPy draws the numbers on the CPU, and they are moved to the device. So a seed gives the same weights,
+batches and dropout masks on every backend.
 """
 
 import numpy
@@ -13,8 +13,8 @@ def manual_seed(seed: int) -> numpy.random.Generator:
     """Restart the stream from `seed` and return its generator.
 
     Raises:
-        TypeError: for anything but an int; a bool is none.
-        ValueError: for a negative one.
+        TypeError: if the seed is not an int, or is a bool.
+        ValueError: if it is negative.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | numpy.integer):
         raise TypeError(f"a seed must be an int, got {seed!r}")
@@ -26,5 +26,5 @@ def manual_seed(seed: int) -> numpy.random.Generator:
 
 
 def generator() -> numpy.random.Generator:
-    """Return the generator that `tn.rand`, initializers, loaders and dropout draw from."""
+    """Return the generator of the numbers for `tn.rand`, initializers, loaders and dropout."""
     return _generator
