@@ -1,8 +1,11 @@
-"""The plan of the house: imports go one way, and every normalization has the same shape."""
+"""The plan of the house: imports go one way, names have one meaning, normalizations have one shape."""
 
 import ast
+import importlib
 import itertools
+from collections import defaultdict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,6 +83,37 @@ def test_only_backends_know_cupy(path):
 
 def _names_in_code(path):
     return {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+
+
+# -- one name, one meaning
+
+
+def test_no_two_files_share_a_name():
+    """Except for a kernel beside its Python file, and a command of cli/ named after what it runs."""
+    named = defaultdict(list)
+    for path in (*FILES, *PACKAGE.rglob("*.cu"), *PACKAGE.rglob("*.cuh")):
+        place = path.with_suffix("")
+        if path.stem not in ("__init__", "__main__") and place not in named[path.stem]:
+            named[path.stem].append(place)
+    for places in named.values():
+        below = [place for place in places if place.parent != PACKAGE / "cli"]
+        assert len(below) <= 1, (
+            f"files with one name: {', '.join(str(p.relative_to(PACKAGE)) for p in places)}"
+        )
+
+
+@pytest.mark.parametrize("path", files())
+def test_no_module_is_shadowed_by_what_its_package_imports(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    *parents, name = parts[:-1] if parts[-1] == "__init__" else parts
+    held = getattr(importlib.import_module(".".join(parents)), name, None) if parents else None
+    assert held is None or isinstance(held, ModuleType), f"{name} of {'.'.join(parents)} is {held}"
+
+
+def test_the_map_of_tests_mirrors_the_package():
+    tests = PACKAGE.parent / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert [str(folder) for folder in sorted(folders) if not (PACKAGE / folder).is_dir()] == []
 
 
 # -- the shape of a normalization

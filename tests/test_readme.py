@@ -1,4 +1,4 @@
-"""README and docs stay true: the example runs, the table is the registry's, commands and paths exist."""
+"""README and docs stay true: the example runs, the tables are the registry's, commands and paths exist."""
 
 import doctest
 import importlib
@@ -11,7 +11,8 @@ import typer
 
 import tinygrad_norm
 from tinygrad_norm.cli import app
-from tinygrad_norm.learn.systems import replace_table
+from tinygrad_norm.learn.systems import replace_tables
+from tinygrad_norm.registry import REGISTRY
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,13 +36,19 @@ def test_the_python_blocks_print_what_they_show():
     assert not failures, "".join(printed)
 
 
-def test_the_table_of_systems_is_made_from_the_registry():
-    assert replace_table(README) == README, "run: python -m tinygrad_norm.learn.systems README.md"
+def test_the_tables_of_systems_are_made_from_the_registry():
+    assert replace_tables(README) == README, "run: python -m tinygrad_norm.learn.systems README.md"
 
 
-def test_a_table_without_markers_is_refused():
+def test_every_normalization_and_block_is_in_the_tables():
+    shown = [op for op in REGISTRY.values() if op.kind in ("normalization", "block")]
+    for op in shown:
+        assert f"| {op.title or op.name} |" in README
+
+
+def test_tables_without_markers_are_refused():
     with pytest.raises(ValueError, match="marker lines"):
-        replace_table("no markers")
+        replace_tables("no markers")
 
 
 @mentioned(r"\]\(([^)#:]+)\)")

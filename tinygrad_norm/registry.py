@@ -114,7 +114,7 @@ class Op:
     cases       inputs and options on which both, and finite differences, must agree
     inputs      the argument names of the cases' inputs, if they are not the first arguments
     errors      calls that must raise an exception
-    kind        "primitive", "function", "block", "loss" or "normalization": the table that lists it
+    kind        "primitive", "function", "block", "loss" or "normalization"
     title       its name in prose
     paper       "Authors year, arXiv:id", or empty
     pool        which entries share one statistic, or empty
@@ -135,6 +135,16 @@ class Op:
     pool: str = ""
     torch: str | Callable[..., Any] = ""
     bench: tuple[Case, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The folder of `normalization` that defines the op: batch, sample, vector, weight or gradient.
+
+        For all other ops it is the kind.
+        """
+        package, _, module = getattr(self.function, "__module__", "").partition(".normalization.")
+        family, _, file = module.partition(".")
+        return family if package == __package__ and file else self.kind
 
     def call(
         self, tensors: Sequence[Any], options: dict[str, Any], function: Callable[..., Any] | None = None

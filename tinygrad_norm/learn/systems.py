@@ -1,15 +1,18 @@
-"""The table of systems in the README, made from the registry so that it cannot say more than there is.
+"""The tables of systems in the README, made from the registry so that they cannot say more than there is.
 
     python -m tinygrad_norm.learn.systems README.md
 
-rewrites the table between the two marker lines of the file.
+rewrites the tables between the two marker lines of the file: one per family of normalizations, and one of
+the layers that normalizations are used with.
 """
 
+import pkgutil
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
-from .. import nn  # noqa: F401 (registers every op)
+from .. import nn, normalization  # noqa: F401 (nn registers every op)
 from ..backends import KERNELS
 from ..files import replacing
 from ..registry import REGISTRY, Op
@@ -18,15 +21,33 @@ BEGIN = "<!-- systems: made by python -m tinygrad_norm.learn.systems README.md -
 END = "<!-- end of systems -->"
 
 
-def systems_table() -> str:
-    """Return the registered normalizations and blocks as a Markdown table."""
-    ops = [op for kind in ("normalization", "block") for op in REGISTRY.values() if op.kind == kind]
-    ops.sort(key=lambda op: (op.kind == "block", _name(op)))
-    header = ("system", "shares one statistic", "composed", "closed form", "CUDA kernel", "paper")
+def systems_tables() -> str:
+    """Return the registered normalizations, by family, and the blocks as Markdown tables."""
+    titles = {**_families(), "block": "Layers that normalizations are used with"}
+    tables = []
+    for family, title in titles.items():
+        ops = sorted((op for op in REGISTRY.values() if op.family == family), key=_name)
+        if ops:
+            tables.append(f"**{title}**\n\n{_table(ops)}")
+    return "\n\n".join(tables)
+
+
+def _families() -> dict[str, str]:
+    """Return the families of normalizations, each with the sentence that its package opens with."""
+    packages = [module.name for module in pkgutil.iter_modules(normalization.__path__) if module.ispkg]
+    docs = {name: import_module(f"{normalization.__name__}.{name}").__doc__ or name for name in packages}
+    return {name: doc.splitlines()[0].removesuffix(".") for name, doc in docs.items()}
+
+
+def _table(ops: list[Op]) -> str:
+    has_pool = any(op.pool for op in ops)
+    pool = ("shares one statistic",) if has_pool else ()
+    header = ("system", *pool, "composed", "closed form", "CUDA kernel", "paper")
     lines = [_row(header), _row("---" for _ in header)]
     for op in ops:
         ways = ("✓" if way else "–" for way in (op.composed is not None, True, _has_kernel(op)))
-        lines.append(_row((_name(op), op.pool or "–", *ways, op.paper or "–")))
+        pool = (op.pool or "–",) if has_pool else ()
+        lines.append(_row((_name(op), *pool, *ways, op.paper or "–")))
     return "\n".join(lines)
 
 
@@ -43,21 +64,21 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def replace_table(text: str) -> str:
-    """Return `text` with the table between the markers made anew.
+def replace_tables(text: str) -> str:
+    """Return `text` with the tables between the markers made anew.
 
     Raises:
-        ValueError: where a marker is missing.
+        ValueError: if a marker is missing.
     """
     if BEGIN not in text or END not in text:
         raise ValueError(f"the text needs the marker lines {BEGIN!r} and {END!r}")
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{systems_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{systems_tables()}\n{END}{after}"
 
 
 if __name__ == "__main__":
     path = Path(sys.argv[1])
-    text = replace_table(path.read_text(encoding="utf-8"))
+    text = replace_tables(path.read_text(encoding="utf-8"))
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

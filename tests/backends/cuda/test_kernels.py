@@ -324,7 +324,7 @@ def planted(tmp_path, part, old, new):
         ("reduce.cuh", "for (int distance = LANES / 2", "for (int distance = LANES / 4", None),
         ("layernorm.cu", "store(y + n * D + i, out);", "store(y + n * D + i + 1, out);", "misaligned access"),
         ("layernorm.cu", "store(y + n * D + i, out);", "store(y + i, out);", r"race on argument 3 \(y\)"),
-        ("rows.cuh", "    if (TEAMS > 1) __syncthreads();", "", "race on dynamic shared memory"),
+        ("teams.cuh", "    if (TEAMS > 1) __syncthreads();", "", "race on dynamic shared memory"),
     ],
     ids=[
         "missing barrier",

@@ -29,7 +29,7 @@ _HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_b
 class CudaSource:
     """The kernels of the .cu file beside a Python file: `CudaSource(__file__)`.
 
-    reduce.cuh and rows.cuh, and then the files named in `shared` from the same directory, are put before
+    reduce.cuh and teams.cuh, and then the files named in `shared` from the same directory, are put before
     it as text: CuPy's cache of compiled kernels would not see that an included file has changed.
     """
 
@@ -37,7 +37,7 @@ class CudaSource:
         self.path = Path(python_file).with_suffix(".cu")
         self.parts = (
             HERE / "reduce.cuh",
-            HERE / "rows.cuh",
+            HERE / "teams.cuh",
             *(self.path.parent / name for name in shared),
             self.path,
         )

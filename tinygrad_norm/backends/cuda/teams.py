@@ -1,4 +1,4 @@
-"""How the threads of a launch share rows: the Python side of rows.cuh.
+"""How the threads of a launch share rows: the Python side of teams.cuh.
 
 A team of threads owns a row of D values and reads it in packs of 16 bytes, or value by value where a row
 does not begin at a multiple of 16 bytes. Few threads suffice for a short row; a long one takes a block.
