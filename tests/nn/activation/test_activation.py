@@ -1,4 +1,4 @@
-"""What the registry cannot say of activations: modules, kinks, the ends of the number range, half types."""
+"""What the registry does not test of activations: modules, kinks, extreme values, half types."""
 
 import functools
 
@@ -112,13 +112,13 @@ def test_equal_to_pytorch_at_any_size(name, options, torch):
 @pointwise
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_finite_up_to_the_largest_number(name, options, dtype):
-    """Warnings are errors here, so this also holds that no intermediate overflow shows."""
+    """Warnings are errors here, so this also tests that no intermediate overflow warns."""
     largest = np.finfo(dtype).max
     x = np.array([largest, -largest, largest / 2, -largest / 2, np.sqrt(largest), -np.sqrt(largest)], dtype)
     y, dx = ours(name, options, x)
     assert y.dtype == dx.dtype == dtype
     assert np.isfinite(dx).all()
-    if name != "selu":  # its scale of 1.05 is too much for the largest number
+    if name != "selu":  # its scale of 1.05 overflows at the largest number
         assert np.isfinite(y).all()
 
 
@@ -139,7 +139,7 @@ def test_nan_stays_nan(name, options):
 
 @pointwise
 def test_nan_and_infinity_are_as_in_pytorch(name, options, torch):
-    """Sixty-four of each: of a few numbers PyTorch makes other gradients at NaN than of many."""
+    """Sixty-four values: PyTorch's gradient at NaN differs between few and many values."""
     for value in (np.nan, np.inf, -np.inf):
         x = np.full(64, value)
         (y, dx), (expected, slope) = ours(name, options, x), theirs(torch, name, options, x)
@@ -190,7 +190,7 @@ def test_glu_gates_the_first_half_with_the_second():
 
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "softmax", "log_softmax"])
-def test_changing_a_saved_output_in_place_is_noticed(name):
+def test_changing_a_saved_output_in_place_is_detected(name):
     function = getattr(F, name)
     function = functools.partial(function, dim=1) if "softmax" in name else function
     for shape in ((2, 3), (2, 3, 4)):
@@ -262,7 +262,7 @@ def test_gelu_in_float32_is_right_to_a_rounding_and_keeps_its_left_tail():
 
 @pointwise
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_pieces_give_what_the_whole_gives(name, options, dtype, monkeypatch):
+def test_blocks_give_the_same_as_the_whole(name, options, dtype, monkeypatch):
     x = np.random.default_rng(0).normal(size=(7, 12)).astype(dtype)
     expected = ours(name, options, x)
     monkeypatch.setattr("tinygrad_norm.backends.cpu.blocks.SMALL_BLOCK", 40)
@@ -279,5 +279,5 @@ def test_an_activation_keeps_one_array_for_backward_and_none_without_a_gradient(
     assert [array.shape for array in F.gelu(x).creator.saved] == [(2, 3)]
     assert F.gelu(x.detach()).creator is None
     y = F.silu(x)
-    x.detach().zero_()  # no harm: the slope is known
+    x.detach().zero_()  # harmless: the slope is saved
     np.testing.assert_allclose(grad(y, x, np.ones((2, 3)))[0].array, 0.9276705, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Softmax at its edges: rows far apart, -∞, empty axes, other dtypes."""
+"""Edge cases of softmax: rows of very different size, -∞, empty axes, other dtypes."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_float32_keeps_its_digits(name, scale):
 
 
 def test_log_softmax_of_a_sure_row_is_exact():
-    """With any other shift than the row's own maximum, -1e-9 would drown in rounding."""
+    """With any other shift than the maximum of the row, -1e-9 would be lost in rounding."""
     x = np.array([[-30.0, -9.277, -30.0], [0.0, 20.723, 0.0]])
     y = F.log_softmax(Tensor(x), 1).array
     np.testing.assert_allclose(y[:, 1], -np.log1p(2 * np.exp(-20.723)), rtol=1e-7)

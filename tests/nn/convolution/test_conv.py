@@ -1,4 +1,4 @@
-"""What the registry cannot say of the convolutions: every pair of options, modules, layouts, training."""
+"""What the registry does not test of convolutions: every pair of options, modules, layouts, training."""
 
 import math
 from itertools import product
@@ -47,7 +47,7 @@ OPTIONS = list(product((1, 2, 3), (1, 2), (0, 1, "same", "valid"), (1, 2), (1, 2
 @pytest.mark.parametrize(("axes", "stride", "padding", "dilation", "groups"), OPTIONS)
 def test_convolution_equals_pytorch(axes, stride, padding, dilation, groups, torch):
     if padding == "same" and stride > 1:
-        pytest.skip("refused, as in PyTorch")
+        pytest.skip("raises, as in PyTorch")
     reference = getattr(torch.nn.functional, f"conv{axes}d")
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     weight = normal(8, 4 // groups, *KERNEL[axes], seed=1)
@@ -62,7 +62,7 @@ def test_convolution_equals_pytorch(axes, stride, padding, dilation, groups, tor
 )
 def test_transposed_convolution_equals_pytorch(axes, stride, padding, extra, dilation, groups, torch):
     if extra >= max(stride, dilation):
-        pytest.skip("refused, as in PyTorch")
+        pytest.skip("raises, as in PyTorch")
     reference = getattr(torch.nn.functional, f"conv_transpose{axes}d")
     options = {"stride": stride, "padding": padding, "output_padding": extra, "groups": groups}
     weight = normal(4, 8 // groups, *KERNEL[axes], seed=1)
@@ -76,7 +76,7 @@ def test_transposed_convolution_equals_pytorch(axes, stride, padding, extra, dil
 @pytest.mark.parametrize("samples", [1, 2, 5, 8, 24])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_every_layout_gives_the_same(channels, filters, samples, kernel, torch):
-    """Samples side by side or not, in one block or in several, by fold or by a turned kernel."""
+    """Samples on the last axis or not, in one block or in several, by fold or by a flipped kernel."""
     arrays = normal(samples, channels, 9, 8), normal(filters, channels, kernel, kernel), normal(filters)
     for padding in (0, 2):
         error = worst_error(F.conv2d, torch.nn.functional.conv2d, arrays, torch, padding=padding)
@@ -103,7 +103,7 @@ def test_blocks_of_any_size_give_the_same(stride, padding, monkeypatch):
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_the_transposed_convolution_is_the_transpose(stride, groups):
-    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for every x and y: that is what a transpose is."""
+    """⟨A x, y⟩ = ⟨x, Aᵀ y⟩ for every x and y: the definition of the transpose."""
     options = {"stride": stride, "padding": 1, "groups": groups}
     x, weight = Tensor(normal(2, 4, 7, 7)), Tensor(normal(6, 4 // groups, 3, 3))
     Ax = F.conv2d(x, weight, **options)
@@ -125,7 +125,7 @@ def test_a_kernel_of_one_1_moves_the_image():
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1])
-def test_views_give_what_their_copies_give(padding, stride):
+def test_views_give_the_same_as_their_copies(padding, stride):
     size = (4 + 2 * padding - 1) // stride + 1
     views = (
         normal(6, 6, 4, 8).transpose(3, 2, 0, 1),
@@ -142,7 +142,7 @@ def test_views_give_what_their_copies_give(padding, stride):
         np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-13)
 
 
-def test_dx_is_not_computed_where_nobody_needs_it(monkeypatch):
+def test_dx_is_not_computed_if_it_is_not_needed(monkeypatch):
     x, weight = Tensor(normal(2, 1, 4, 4)), Tensor(normal(3, 1, 3, 3), requires_grad=True)
     y = F.conv2d(x, weight)
     monkeypatch.setattr("tinygrad_norm.nn.convolution.conv.conv_adjoint", None)
@@ -180,7 +180,7 @@ def test_too_large_results_are_infinite_without_a_warning():
     assert np.isfinite(grad(y, x, np.ones(y.shape, np.float32))[0].array).all()
 
 
-def test_changing_x_before_backward_is_noticed():
+def test_changing_x_before_backward_is_detected():
     x, weight = Tensor(normal(2, 1, 4, 4)), Tensor(normal(3, 1, 3, 3), requires_grad=True)
     y = F.conv2d(x, weight)
     x.zero_()

@@ -1,4 +1,4 @@
-"""What the registry cannot say of pools, padding and windows: every pair of options, ties, indices, views."""
+"""What the registry does not test of pooling, padding and windows: pairs of options, ties, indices, views."""
 
 import math
 from itertools import product
@@ -79,7 +79,7 @@ def test_adaptive_pooling_equals_pytorch(axes, size, kind, torch):
 
 
 @pytest.mark.parametrize("size", [(None, 2), (3, None), (None, None), (4, 1)])
-def test_adaptive_pooling_leaves_an_axis_alone(size, torch):
+def test_adaptive_pooling_keeps_an_axis(size, torch):
     check("adaptive_avg_pool2d", normal(2, 3, 5, 4), torch, size)
     check("adaptive_max_pool2d", normal(2, 3, 5, 4), torch, size, return_indices=True)
 

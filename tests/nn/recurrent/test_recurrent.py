@@ -1,4 +1,4 @@
-"""What the comparison with PyTorch cannot say of recurrent networks: padding, chance, extremes, refusals."""
+"""What the comparison with PyTorch does not test: padding, randomness, extreme values, errors."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_every_sequence_of_a_padded_batch_is_as_if_alone(make):
 
 
 @networks
-def test_a_sequence_without_steps_hands_its_state_and_its_gradient_through(make):
+def test_a_sequence_without_steps_passes_its_state_and_its_gradient_on(make):
     module = make().double()
     h0 = [Tensor(normal(1, N, size), requires_grad=True) for size in (module.proj_size or H, H)]
     h0 = h0 if isinstance(module, nn.LSTM) else h0[:1]
@@ -103,7 +103,7 @@ def test_full_lengths_change_nothing(make):
         assert np.array_equal(a.numpy(), b.numpy())
 
 
-# -- layers, directions, chance
+# -- layers, directions, randomness
 
 
 @networks
@@ -232,7 +232,7 @@ def test_the_memory_cell_carries_a_gradient_through_many_steps():
 
 
 @networks
-def test_backward_can_run_twice_where_the_graph_is_kept(make):
+def test_backward_can_run_twice_if_the_graph_is_kept(make):
     module = make().double()
     x = Tensor(normal(T, N, D), requires_grad=True)
     y, _ = module(x, None, LENGTHS)
@@ -244,7 +244,7 @@ def test_backward_can_run_twice_where_the_graph_is_kept(make):
 
 
 @networks
-def test_changing_the_output_in_place_before_backward_is_noticed(make):
+def test_changing_the_output_in_place_before_backward_is_detected(make):
     module = make()
     y, _ = module(Tensor(normal(T, N, D).astype(np.float32)))
     y.data[0] = 0.0
@@ -262,7 +262,7 @@ def test_changing_the_last_state_in_place_leaves_the_output_alone(make):
 
 
 @networks
-def test_each_gradient_can_be_had_alone(make):
+def test_each_gradient_can_be_computed_alone(make):
     module = make().double()
     x = Tensor(normal(T, N, D), requires_grad=True)
     leaves = [x, *module.parameters()]
@@ -296,7 +296,7 @@ def test_the_last_state_alone_can_be_the_loss(make):
     assert abs(dx.numpy() - of_h.numpy()).max() > 1e-6
 
 
-# -- refusals
+# -- errors
 
 
 @networks
@@ -309,7 +309,7 @@ def test_wrong_shapes_say_what_was_received_and_what_was_expected(make):
         module(tn.ones(N, 0, D))
     with pytest.raises(ValueError, match=r"lengths has shape \(2,\), expected \(4,\)"):
         module(tn.ones(N, T, D), None, [1, 2])
-    with pytest.raises(ValueError, match="one sequence: cut it"):
+    with pytest.raises(ValueError, match="one sequence: slice it"):
         module(tn.ones(T, D), None, [T])
     with pytest.raises(TypeError, match="Tensor"):
         module(np.ones((N, T, D)))
@@ -336,7 +336,7 @@ def test_the_state_of_an_lstm_is_a_pair_and_of_others_a_tensor():
 
 
 @cells
-def test_cells_refuse_wrong_shapes(make):
+def test_cells_raise_on_wrong_shapes(make):
     cell = make(D, H)
     pair = make is nn.LSTMCell
     for shape in ((N, D + 1), (T, N, D)):
@@ -365,7 +365,7 @@ def test_cells_refuse_wrong_shapes(make):
         (lambda: nn.LSTMCell(D, -1), "hidden_size must be at least 1"),
     ],
 )
-def test_impossible_networks_are_refused(make, message):
+def test_impossible_networks_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

@@ -1,1 +1,1 @@
-"""Activations."""
+"""Activation functions."""

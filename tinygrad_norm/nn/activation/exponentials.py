@@ -1,8 +1,8 @@
-"""Exponential units: the identity to the right of 0, to the left an exponential that levels off.
+"""Exponential units: the identity for x > 0, an exponential that levels off for x < 0.
 
     y = s·x where x > 0, else s·a·(exp(x/c) - 1)      y' = s, else (s·a/c)·exp(x/c)
 
-elu has s = c = 1, celu s = 1 and c = a, which makes both slopes at 0 equal, and selu c = 1.
+elu has s = c = 1. celu has s = 1 and c = a, so both slopes at 0 are equal. selu has c = 1.
 """
 
 import math
@@ -38,10 +38,10 @@ def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else alpha·(exp(input) - 1).
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
+        TypeError: if the input is not a floating-point tensor, or alpha is not a number.
 
     Source: Clevert, Unterthiner, Hochreiter 2015, arXiv:1511.07289.
     """
@@ -71,13 +71,13 @@ def celu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """Return input where it is positive, else alpha·(exp(input/alpha) - 1): elu without its corner.
+    """Return input where it is positive, else alpha·(exp(input/alpha) - 1): elu without its kink at 0.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or an alpha that is no number.
-        ValueError: for an alpha that is not positive.
+        TypeError: if the input is not a floating-point tensor, or alpha is not a number.
+        ValueError: if alpha is not positive.
 
     Source: Barron 2017, arXiv:1704.07483.
     """
@@ -113,12 +113,12 @@ def selu_composed(input: Tensor) -> Tensor:
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return scale·elu(input, alpha), with the two constants that keep mean 0 and variance 1.
+    """Return scale·elu(input, alpha), with the constants that keep mean 0 and variance 1.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515.
     """

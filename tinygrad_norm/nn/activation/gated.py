@@ -1,17 +1,17 @@
-"""Gates: activations that multiply a number with a share of 1, smooth where a rectifier has its corner.
+"""Gated activations: x times a factor between 0 and 1. Smooth where a rectifier has its kink.
 
     silu(x) = x·σ(x)                    σ(x) = 1/(1 + exp(-x))
     gelu(x) = x·Φ(x)                    Φ(x) = (1 + erf(x/√2))/2    Φ' = φ = exp(-x²/2)/√(2π)
     mish(x) = x·tanh(softplus(x))
     glu(a, b) = a·σ(b)
 
-For x·s(x) the product rule gives dx = dy·(s + x·s'). All formulas hold for any finite x: where an
-exponential overflows, its reciprocal is the right 0.
+For x·s(x) the product rule gives dx = dy·(s + x·s'). All formulas hold for any finite x: if an
+exponential overflows, its reciprocal is 0, which is correct.
 
-Φ without erf: Φ(x) = σ(u) with u = log(Φ(x)/Φ(-x)) = x·(2·√(2/π) + t·r(t)), t = x², since u is odd. The
-known approximation of gelu by tanh takes r to be the constant 2·√(2/π)·0.044715. With r a quotient of two
-cubic polynomials, fitted to 40 digits of u by reweighted least squares for t < 35, Φ is right to a rounding
-of float32, and its left tail to five digits, down to x = -5.9.
+Φ without erf: Φ(x) = σ(u) with u = log(Φ(x)/Φ(-x)) = x·(2·√(2/π) + t·r(t)), t = x², because u is odd. The
+well-known tanh approximation of gelu sets r to the constant 2·√(2/π)·0.044715. Here r is a quotient of two
+cubic polynomials, fitted to 40 digits of u by reweighted least squares for t < 35. Then Φ is correct to
+float32 rounding, and its left tail to five digits, down to x = -5.9.
 """
 
 import math
@@ -52,10 +52,10 @@ class SiLUFunction(PointwiseFunction):
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·sigmoid(input), also called swish.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Elfwing, Uchibe, Doya 2017, arXiv:1702.03118.
     """
@@ -76,10 +76,10 @@ _DENOMINATOR = (1.0, 82.6430229, 1069.49737, 11492.8964)
 
 
 def normal_cdf(x: Array) -> Array:
-    """Return Φ(x), for float32 and float64; to be run under `silent`, as `logistic`."""
+    """Return Φ(x), for float32 and float64. Overflow is expected, as in `logistic`: ignore its warning."""
     if x.dtype.itemsize == 8:
         return 0.5 + 0.5 * erf_forward(x * math.sqrt(0.5))
-    t = (x * x).clip(0, 1e8)  # beyond, Φ is 0 or 1
+    t = (x * x).clip(0, 1e8)  # for larger t, Φ is 0 or 1
     u = _polynomial(_NUMERATOR, t)
     u *= t
     u /= _polynomial(_DENOMINATOR, t)
@@ -122,7 +122,7 @@ class GELUTanhFunction(PointwiseFunction):
     """y = x·σ(2u), u = √(2/π)·(x + 0.044715·x³) · dx = dy·(s + x·s·(1 - s)·2u'), s = σ(2u)"""
 
     def shared(self, x: Array) -> tuple[Array, Array, Array]:
-        near = x.clip(-25, 25)  # beyond, s is 0 or 1
+        near = x.clip(-25, 25)  # for larger |x|, s is 0 or 1
         u = 2 * _TANH_SCALE * _CUBIC * (near * near)
         return near, u, logistic(near * (u + 2 * _TANH_SCALE))
 
@@ -135,11 +135,11 @@ class GELUTanhFunction(PointwiseFunction):
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """Return input times the normal distribution function of input; `approximate="tanh"` is close to it.
+    """Return input·Φ(input), with Φ the normal CDF; `approximate="tanh"` approximates Φ by a tanh.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for an unknown approximation.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if `approximate` is neither "none" nor "tanh".
 
     Source: Hendrycks, Gimpel 2016, arXiv:1606.08415.
     """
@@ -175,7 +175,7 @@ class MishFunction(PointwiseFunction):
     """
 
     def shared(self, x: Array) -> tuple[Array, ...]:
-        near = x.clip(-math.inf, 20)  # beyond, t is 1 to the last bit
+        near = x.clip(-math.inf, 20)  # for larger x, t rounds to 1
         e = namespace(x).exp(near)
         n = e * (e + 2)
         r = 1 / (n + 2)
@@ -192,10 +192,10 @@ class MishFunction(PointwiseFunction):
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·tanh(softplus(input)).
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Misra 2019, arXiv:1908.08681.
     """
@@ -218,7 +218,7 @@ def glu_composed(input: Tensor, dim: int = -1) -> Tensor:
 
 
 class GLUFunction(Function):
-    """y = a·σ(b), a and b the halves of x · da = dy·σ(b), db = dy·a·σ(b)·(1 - σ(b))"""
+    """y = a·σ(b), with a and b the halves of x · da = dy·σ(b), db = dy·a·σ(b)·(1 - σ(b))"""
 
     def forward(self, x: Array, *, dim: int) -> Array:
         a, b = namespace(x).split(upcast(x), 2, dim)
@@ -236,21 +236,21 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     """Return the first half of axis `dim` times the sigmoid of the second half.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        IndexError: for an axis that does not exist.
-        ValueError: for an axis of odd size.
+        TypeError: if the input is not a floating-point tensor.
+        IndexError: if the axis does not exist.
+        ValueError: if the size of the axis is odd.
 
     Source: Dauphin, Fan, Auli, Grangier 2016, arXiv:1612.08083.
     """
     check_input(input, "glu")
     axis = normalize_dim(dim, input.ndim)
     if not input.ndim or input.shape[axis] % 2:
-        raise ValueError(f"glu halves axis {dim}, which must have even size, got shape {input.shape}")
+        raise ValueError(f"glu splits axis {dim} into halves: its size must be even, got shape {input.shape}")
     return GLUFunction.apply(input, dim=axis)
 
 
 class GLU(Module):
-    """glu as a layer: y = a·σ(b), a and b the halves of x along axis `dim`, which y has half the size of.
+    """glu as a layer: y = a·σ(b), with a and b the halves of x along axis `dim`; y has their shape.
 
     Source: Dauphin, Fan, Auli, Grangier 2016, arXiv:1612.08083.
     """
@@ -287,9 +287,9 @@ register(
         Case(((0, 4),)),
     ),
     errors=(
-        ErrorCase(lambda: glu(ones(2, 3)), ValueError, "even size"),
+        ErrorCase(lambda: glu(ones(2, 3)), ValueError, "must be even"),
         ErrorCase(lambda: glu(ones(2, 4), 2), IndexError, "out of range"),
-        ErrorCase(lambda: glu(ones(())), ValueError, "even size"),
+        ErrorCase(lambda: glu(ones(())), ValueError, "must be even"),
     ),
     paper="Dauphin, Fan, Auli, Grangier 2016, arXiv:1612.08083",
     torch="torch.nn.functional.glu",

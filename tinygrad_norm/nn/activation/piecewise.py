@@ -1,10 +1,10 @@
-"""Clipped lines: straight pieces between two bounds, and what stands in for sigmoid and silu made of them.
+"""Piecewise linear functions: a line between two bounds, and the sigmoid and silu built from it.
 
     hardtanh(x)    = min(max(x, low), high)        relu6 has the bounds 0 and 6
     hardsigmoid(x) = min(max(x/6 + 1/2, 0), 1)
     hardswish(x)   = x·hardsigmoid(x)
 
-The derivative is one line per piece, and PyTorch's choice at a kink, where there is none.
+The derivative has one formula per piece. At a kink there is none: there it is the one PyTorch chooses.
 """
 
 from ...autograd.tensor import Tensor
@@ -32,13 +32,13 @@ class HardtanhFunction(PointwiseFunction):
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
-    """Return input, but at least `min_val` and at most `max_val`.
+    """Return input clipped to the range from `min_val` to `max_val`.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or bounds that are no numbers.
-        ValueError: where min_val is above max_val.
+        TypeError: if the input is not a floating-point tensor, or the bounds are not numbers.
+        ValueError: if min_val is greater than max_val.
 
     Source: Collobert 2004.
     """
@@ -68,12 +68,12 @@ def relu6_composed(input: Tensor) -> Tensor:
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return input, but at least 0 and at most 6.
+    """Return input clipped to the range from 0 to 6.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Krizhevsky 2010.
     """
@@ -104,12 +104,12 @@ class HardsigmoidFunction(PointwiseFunction):
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    """Return input/6 + 1/2, but at least 0 and at most 1.
+    """Return input/6 + 1/2, clipped to the range from 0 to 1.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Howard et al. 2019, arXiv:1905.02244.
     """
@@ -138,20 +138,20 @@ class HardswishFunction(PointwiseFunction):
     def shared(self, x: Array) -> Array:
         return (x / 6 + 0.5).clip(0, 1)
 
-    def value(self, x: Array, share: Array) -> Array:
-        return x * share
+    def value(self, x: Array, gate: Array) -> Array:
+        return x * gate
 
-    def slope(self, x: Array, share: Array) -> Array:
-        return share + (abs(x) < 3) * (share - 0.5)
+    def slope(self, x: Array, gate: Array) -> Array:
+        return gate + (abs(x) < 3) * (gate - 0.5)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input·hardsigmoid(input).
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Howard et al. 2019, arXiv:1905.02244.
     """
@@ -183,7 +183,7 @@ register_activation(
     hardsigmoid_composed,
     cases=_BEYOND_THE_KINKS,
     paper="Howard et al. 2019, arXiv:1905.02244",
-    torch="",  # its slope is the float32 number 1/6
+    torch="",  # PyTorch rounds its slope of 1/6 to float32
 )
 register_activation(
     hardswish,

@@ -1,8 +1,8 @@
-"""What activations share: each is a function of one number, applied to all.
+"""Base classes of the activations: functions of one number, applied to every element.
 
-Those that PyTorch lets overwrite their input take its `inplace`, as layers and as functions, so that a
-network can be written for both. The result is always a new tensor of the same values: what came in may
-still be needed for its own backward.
+Activations with an `inplace` option in PyTorch accept it here too, as layers and as functions, so that one
+script runs with both libraries. The result is always a new tensor: the input may still be needed for
+another backward pass.
 """
 
 import operator
@@ -21,15 +21,16 @@ from ...registry import Case, ErrorCase, distinct, register, uniform
 class PointwiseFunction(Function):
     """y = value(x) · dx = dy·slope(x), element by element
 
-    A subclass says `value` and `slope` on arrays of float32 or float64; half types are widened. What both
-    need is computed once, by `shared`, and given to them behind x. All run on small pieces of x, without
-    NumPy's warnings, so that an exponential may overflow where the formula takes care of it.
+    A subclass defines `value` and `slope` for arrays of float32 or float64; half types are converted to
+    float32. `shared` computes once what both need; its result is their second argument. All three run on
+    small blocks of x and without NumPy's warnings, so that an exponential may overflow if the formula
+    allows for it.
 
-    The slope is found in the forward pass, where x is at hand, and is all that is kept.
+    The forward pass computes the slope, because x is available there, and keeps nothing else.
     """
 
     def shared(self, x: Array, *args: Any, **options: Any) -> Any:
-        """Return what value and slope both need."""
+        """Return the values that `value` and `slope` both need."""
 
     def value(self, x: Array, shared: Any, *args: Any, **options: Any) -> Array:
         """Return y; every activation defines its own."""
@@ -55,9 +56,9 @@ class PointwiseFunction(Function):
 
 
 class InplaceModule(Module):
-    """Base of the layers that PyTorch lets overwrite their input: `inplace` is shown, and changes nothing."""
+    """Base of the layers with an `inplace` option in PyTorch: the repr shows it, but it has no effect."""
 
-    shown: ClassVar[tuple[str, ...]] = ()  # the options that the repr names
+    shown: ClassVar[tuple[str, ...]] = ()  # the options that the repr shows
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -76,9 +77,9 @@ def register_activation(
     errors: tuple[ErrorCase, ...] = (),
     **fields: Any,
 ) -> None:
-    """Register an activation on the shapes, values and wrong calls that all of them are checked on.
+    """Register an activation with the cases and error cases that all activations share.
 
-    `options` are what it is checked with besides, `fields` what else `register` takes.
+    Each of `options` adds a case with these keyword arguments; `fields` are passed to `register`.
     """
     name = function.__name__
     plain = (

@@ -1,9 +1,11 @@
-"""Rectifiers: the identity above a threshold, and little or nothing below it.
+"""Rectifiers: the identity above a threshold, a small slope or a constant below it.
 
-    relu(x) = max(x, 0)      leaky_relu(x), prelu(x) = x where x > 0, else s·x, a constant s or a learned one
+    relu(x) = max(x, 0)
+    leaky_relu(x), prelu(x) = x where x > 0, else s·x; s is constant in leaky_relu, learned in prelu
     threshold(x) = x where x > t, else v
 
-Their derivative is one number per piece, and PyTorch's choice at the kink, and at NaN, where there is none.
+The derivative is constant on each piece. At the kink and at NaN there is none: there it is the one PyTorch
+chooses.
 """
 
 import math
@@ -30,22 +32,22 @@ class ReLUFunction(Function):
     """y = max(x, 0) · dx = dy where x > 0, else 0"""
 
     def forward(self, x: Array) -> Array:
-        y = x.clip(0, math.inf)  # in NumPy three times faster than maximum(x, 0)
+        y = x.clip(0, math.inf)  # three times faster than maximum(x, 0) in NumPy
         self.saved = (y,)
         return y
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        return dy * (y != 0).astype(dy.dtype)  # NumPy would convert in pieces, and copy dy with them
+        return dy * (y != 0).astype(dy.dtype)  # in a product NumPy converts more slowly, copying dy too
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else 0.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Nair, Hinton 2010.
     """
@@ -79,10 +81,10 @@ class LeakyReLUFunction(PointwiseFunction):
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return input where it is positive, else negative_slope·input.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a slope that is no number.
+        TypeError: if the input is not a floating-point tensor, or negative_slope is not a number.
 
     Source: Maas, Hannun, Ng 2013.
     """
@@ -113,7 +115,7 @@ def prelu_composed(input: Tensor, weight: Tensor) -> Tensor:
 
 
 class PReLUFunction(Function):
-    """y = x where x > 0, else w·x · dx = dy where x > 0, else w·dy; dw = Σ dy·x where x <= 0"""
+    """y = x where x > 0, else w·x · dx = dy where x > 0, else w·dy; dw = Σ dy·x over x <= 0"""
 
     def forward(self, x: Array, weight: Array) -> Array:
         w = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight.reshape(())
@@ -131,12 +133,12 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """Return input where it is positive, else weight·input.
 
     Args:
-        input: (N, C, ...), or fewer axes with one weight.
+        input: (N, C, ...); with fewer than two axes, there is one weight.
         weight: (C,), one slope per channel, or (1,) or () for all.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
-        ValueError: for a weight of another shape.
+        TypeError: if the input is not a floating-point tensor, or its dtype differs from that of the weight.
+        ValueError: if the weight has another shape.
 
     Source: He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
     """
@@ -154,8 +156,8 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 class PReLU(Module):
     """prelu as a layer: y = x where x > 0, else w·x, of x's shape (N, C, ...).
 
-    Its parameter weight (num_parameters,), one slope per channel or one for all, starts at `init`. Source:
-    He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
+    Its parameter weight (num_parameters,) holds one slope per channel, or one for all; it starts at `init`.
+    Source: He, Zhang, Ren, Sun 2015, arXiv:1502.01852.
     """
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
@@ -191,10 +193,10 @@ class ThresholdFunction(PointwiseFunction):
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """Return `value` where input is at most `threshold`, else input.
 
-    `inplace` is accepted and changes nothing: see pointwise.py.
+    `inplace` is accepted but has no effect: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or options that are no numbers.
+        TypeError: if the input is not a floating-point tensor, or threshold or value is not a number.
     """
     check_input(input, "threshold")
     threshold, fill = as_number(threshold, "threshold"), as_number(value, "value")

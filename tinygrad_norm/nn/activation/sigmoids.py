@@ -1,11 +1,11 @@
-"""Sigmoids: activations that level off, and softplus and log-sigmoid, the integral and the logarithm of one.
+"""Sigmoids, which level off at both ends; softplus, the integral of σ; log-sigmoid, its logarithm.
 
     σ(x) = 1/(1 + exp(-x))               σ' = σ·(1 - σ)
     softplus(x) = log(1 + exp(β·x))/β    softplus' = σ(β·x)
     log σ(x) = -softplus(-x)             (log σ)' = σ(-x)
     softsign(x) = x/(1 + |x|)            softsign' = 1/(1 + |x|)²
 
-All formulas hold for any finite x: where an exponential overflows, its reciprocal is the right 0.
+All formulas hold for any finite x: if an exponential overflows, its reciprocal is 0, which is correct.
 """
 
 from ...autograd.tensor import Tensor
@@ -20,7 +20,7 @@ from .pointwise import PointwiseFunction, register_activation
 
 
 def log1p_exp(x: Array) -> Array:
-    """Return log(1 + exp(x)), from an exponential that is at most 1."""
+    """Return log(1 + exp(x)), computed from exp(-|x|), which never overflows."""
     xp = namespace(x)
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x)))
 
@@ -60,18 +60,18 @@ class SoftplusFunction(PointwiseFunction):
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """Return log(1 + exp(beta·input))/beta, or input itself where beta·input is above `threshold`.
+    """Return log(1 + exp(beta·input))/beta, or input itself if beta·input is greater than `threshold`.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or options that are no numbers.
-        ValueError: for beta = 0.
+        TypeError: if the input is not a floating-point tensor, or beta or threshold is not a number.
+        ValueError: if beta is 0.
 
     Source: Dugas, Bengio, Bélisle, Nadeau, Garcia 2000.
     """
     check_input(input, "softplus")
     beta, threshold = as_number(beta, "beta"), as_number(threshold, "threshold")
     if beta == 0:
-        raise ValueError("beta is the steepness of softplus: it must not be 0")
+        raise ValueError("beta, the steepness of softplus, must not be 0")
     return SoftplusFunction.apply(input, beta=beta, threshold=threshold)
 
 
@@ -108,7 +108,7 @@ def logsigmoid(input: Tensor) -> Tensor:
     """Return log(sigmoid(input)), finite for any finite input.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
     """
     check_input(input, "logsigmoid")
     return LogSigmoidFunction.apply(input)
@@ -140,10 +140,10 @@ class SoftsignFunction(PointwiseFunction):
 
 
 def softsign(input: Tensor) -> Tensor:
-    """Return input/(1 + |input|), which comes near ±1 more slowly than tanh.
+    """Return input/(1 + |input|), which approaches ±1 more slowly than tanh.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
+        TypeError: if the input is not a floating-point tensor.
 
     Source: Bergstra, Desjardins, Lamblin, Bengio 2009.
     """

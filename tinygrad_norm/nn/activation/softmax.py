@@ -235,8 +235,8 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         dtype: the dtype to convert the input to first.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
-        IndexError: for an axis that does not exist.
+        TypeError: if the input is not a floating-point tensor, or dim is not an int.
+        IndexError: if the axis does not exist.
 
     Source: Bridle 1990.
     """
@@ -254,8 +254,8 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         dtype: the dtype to convert the input to first.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
-        IndexError: for an axis that does not exist.
+        TypeError: if the input is not a floating-point tensor, or dim is not an int.
+        IndexError: if the axis does not exist.
     """
     x = input if dtype is None else input.to(dtype)
     return LogSoftmaxFunction.apply(x, dim=_axis(x, dim, "log_softmax"))
@@ -270,8 +270,8 @@ def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
         dtype: the dtype to convert the input to first.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
-        IndexError: for an axis that does not exist.
+        TypeError: if the input is not a floating-point tensor, or dim is not an int.
+        IndexError: if the axis does not exist.
     """
     x = input if dtype is None else input.to(dtype)
     axis = _axis(x, dim, "softmin")

@@ -1,4 +1,4 @@
-"""The activations that PyTorch's tensors have as methods: x.relu(), x.softmax(dim) and the like."""
+"""The activations that are also methods of Tensor, as in PyTorch: x.relu(), x.softmax(dim) and others."""
 
 from ...autograd.tensor import Tensor
 from .rectifiers import prelu, relu

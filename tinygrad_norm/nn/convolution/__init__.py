@@ -1,1 +1,1 @@
-"""Convolutions and their transposes."""
+"""Convolutions and transposed convolutions."""

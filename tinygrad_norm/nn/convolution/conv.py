@@ -1,31 +1,32 @@
-"""Convolution: the same weighted sum at every position, over the window that looks from there.
+"""Convolution: at every position, a weighted sum over a window of the input, always with the same weights.
 
     x (N, C, *S)   weight (F, C/G, *K)   bias (F,)   y (N, F, *P)
 
     y_nfp = bias_f + Σck weight_fck·x̄_ncq      q = s·p + d·k - a
 
-One derivation for 1, 2 and 3 spatial axes: S, K, P and the indices q, k, p have one entry for each, and
-so have the stride s, the dilation d and the padding a. x̄ is x, and 0 outside of it. With G groups, c runs
-over the C/G channels in the group of f.
+The derivation holds for 1, 2 and 3 spatial axes: S, K, P, the indices q, k, p, the stride s, the dilation d
+and the padding a have one entry per axis. x̄ is x, extended by 0. With G groups, c runs over the C/G channels
+in the group of f.
 
 LeCun, Boser, Denker et al. 1989; the arithmetic of shapes: Dumoulin, Visin 2016, arXiv:1603.07285.
 
-Backward, from dy = dL/dy:
+Backward, from dy = dL/dy. An input that is used in many sums gets a contribution from each, and all of them
+add up: by the chain rule, dL/dw_i = Σ_j dy_j·∂y_j/∂w_i, and likewise for x and bias.
 
     through bias    dbias_f     = Σnp dy_nfp
     through weight  dweight_fck = Σnp dy_nfp·x̄_nc(s·p + d·k - a)
     through x       dx_ncq      = Σfk Σp weight_fck·dy_nfp   over those p with s·p + d·k - a = q
 
-As products of matrices, with one column per window, X_(c,k),p = x̄_c(s·p + d·k - a), for every sample and
-group, and W the weight with its axes (c, k) made one (see columns.py):
+As matrix products, for every sample and group: X has one window per column, X_(c,k),p = x̄_c(s·p + d·k - a),
+and W is the weight with its axes (c, k) merged into one (see im2col.py):
 
     y = W @ X      dW = Σn dy @ Xᵀ      dX = Wᵀ @ dy      dx = fold(dX)
 
-where fold adds every entry of dX to the entry of x that it was a copy of, and drops those in the padding.
-The bias is the weight of an input that is always 1: a row of ones in X gives it, and its gradient, for
-nothing. With stride 1 there is one p for each k, p = q + a - d·k. Counted from its other end, k' = K - 1 - k,
-that is the window of a convolution again: dy padded by d·(K - 1) - a, the weight turned round and its
-channels exchanged. So no fold is needed there.
+where fold adds every entry of dX to the entry of x that it is a copy of, and drops those in the padding.
+The bias is the weight of an input that is always 1: a row of ones in X yields it, and its gradient, in the
+same product. With stride 1 there is one p for each k, p = q + a - d·k. With k counted from the other end of
+the kernel, k' = K - 1 - k, this is a convolution again: of dy padded by d·(K - 1) - a, with the weight
+flipped and its two channel axes swapped. Then no fold is needed.
 
 Insight: a convolution is a Linear layer whose matrix is mostly zeros and repeats K·C numbers; its gradient
 is the transposed matrix, which is why convtranspose.py has nothing left to derive.
@@ -77,7 +78,7 @@ def conv_composed(
 def conv_forward(
     x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int
 ) -> tuple[Array, Array | None]:
-    """Return y (N, F, *P), and X if it was small enough to be made at once.
+    """Return y (N, F, *P), and X if it fits in one block.
 
     x (N, C, *S), weight (F, C/G, *K), bias (F,).
     """
@@ -107,9 +108,9 @@ def conv_backward(
     biased: bool,
     needs: tuple[bool, ...],
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Return dx, dweight and dbias, in the shapes of x, weight and bias, each where `needs` wants it.
+    """Return dx, dweight and dbias, in the shapes of x, weight and bias, or None where `needs` is False.
 
-    X is what the forward pass returned; `biased` says whether it ends in a row of ones.
+    X is the one that the forward pass returned, or None; `biased` tells whether it ends in a row of ones.
     """
     dx = conv_adjoint(dy, weight, windows, groups, x.shape[2:]) if needs[0] else None
     if not needs[1] and not needs[2]:
@@ -130,7 +131,7 @@ def conv_backward(
 def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space: Shape) -> Array:
     """Return dx (N, C, *S) for dy (N, F, *P): the transpose of the map from x to y."""
     xp, F, C, P = namespace(dy), len(weight), weight.shape[1] * groups, dy.shape[2:]
-    if max(windows.stride) == 1 and F <= 4 * C:  # with more channels, fold moves less
+    if max(windows.stride) == 1 and F <= 4 * C:  # with more filters, fold moves less data
         flipped = weight.reshape(groups, F // groups, *weight.shape[1:]).swapaxes(1, 2)
         flipped = xp.ascontiguousarray(xp.flip(flipped, tuple(range(3, flipped.ndim))))
         flipped = flipped.reshape(C, F // groups, *windows.kernel)
@@ -159,7 +160,7 @@ def _flipped_windows(windows: Windows, space: Shape, count: Shape) -> Windows:
 
 
 class ConvFunction(Function):
-    """y = W @ X + b, with one window of x per column of X · dx = fold(Wᵀ @ dy), dW = dy @ Xᵀ, db = Σ dy"""
+    """y = W @ X + b, X with one window of x per column · dx = fold(Wᵀ @ dy), dW = dy @ Xᵀ, db = Σ dy"""
 
     def forward(self, x: Array, weight: Array, bias: Array | None, *, windows: Windows, groups: int) -> Array:
         y, X = silent.run(conv_forward, x, weight, bias, windows, groups)
@@ -179,16 +180,16 @@ def conv1d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the sums of a weighted window over the last axis; see conv2d.
+    """Return weighted sums over sliding windows of the last axis; see conv2d.
 
     Args:
         input: (N, C, L), or (C, L).
         weight: (F, C/groups, K).
         bias: (F,), or None.
-        stride: positions from one window to the next.
-        padding: zeros at both ends, "valid" for none, or "same" for as many as keep L (stride 1 only).
-        dilation: positions from one entry of the kernel to the next.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        stride: distance between neighbouring windows.
+        padding: number of zeros at both ends; "valid" for none, or "same" to keep the size (stride 1 only).
+        dilation: distance between neighbouring entries of the kernel.
+        groups: number of groups; each connects its own input channels to its own output channels only.
     """
     return _conv(1, input, weight, bias, stride, padding, dilation, groups)
 
@@ -202,21 +203,21 @@ def conv2d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the sums of a weighted window over the last two axes.
+    """Return weighted sums over sliding windows of the last two axes.
 
     Args:
         input: (N, C, H, W), or (C, H, W).
         weight: (F, C/groups, KH, KW).
         bias: (F,), or None.
-        stride: positions from one window to the next; here and below, an int or one for each axis.
-        padding: zeros at both ends, "valid" for none, or "same" for as many as keep H and W (stride 1
-            only; an odd one goes to the end).
-        dilation: positions from one entry of the kernel to the next.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        stride: distance between neighbouring windows; here and below, an int, or one int per axis.
+        padding: number of zeros at both ends; "valid" for none, or "same" to keep the size (stride 1 only;
+            if their sum is odd, the end gets one more).
+        dilation: distance between neighbouring entries of the kernel.
+        groups: number of groups; each connects its own input channels to its own output channels only.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
-        ValueError: where the shapes do not fit, or the kernel is larger than the padded input.
+        TypeError: if the input is not a floating-point tensor, or its dtype differs from that of the weight.
+        ValueError: if the shapes do not fit, or the kernel is larger than the padded input.
 
     Source: LeCun et al. 1989; Dumoulin, Visin 2016, arXiv:1603.07285.
     """
@@ -232,17 +233,16 @@ def conv3d(
     dilation: Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the sums of a weighted window over the last three axes; see conv2d.
+    """Return weighted sums over sliding windows of the last three axes; see conv2d.
 
     Args:
         input: (N, C, D, H, W), or (C, D, H, W).
         weight: (F, C/groups, KD, KH, KW).
         bias: (F,), or None.
-        stride: positions from one window to the next.
-        padding: zeros at both ends, "valid" for none, or "same" for as many as keep D, H and W (stride 1
-            only).
-        dilation: positions from one entry of the kernel to the next.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
+        stride: distance between neighbouring windows.
+        padding: number of zeros at both ends; "valid" for none, or "same" to keep the size (stride 1 only).
+        dilation: distance between neighbouring entries of the kernel.
+        groups: number of groups; each connects its own input channels to its own output channels only.
     """
     return _conv(3, input, weight, bias, stride, padding, dilation, groups)
 
@@ -278,7 +278,7 @@ def _conv(
 def check_weight(
     x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, name: str, channels: str
 ) -> None:
-    """Refuse another dtype than x's, another number of axes, an empty kernel, and fewer than one group."""
+    """Raise an error unless weight and bias have x's dtype, weight has x's axes, and groups >= 1."""
     if weight.ndim != x.ndim or min(weight.shape[2:]) < 1:
         raise ValueError(
             f"{name} takes a weight ({channels}, *kernel) with {x.ndim} axes and a kernel of at least 1, "
@@ -328,8 +328,8 @@ class _Conv(ConvNd):
 class Conv1d(_Conv):
     """Convolution of (N, in_channels, L): weight (out_channels, in_channels/groups, K), bias (out_channels,).
 
-    Both start uniform in ±1/√fan_in. `padding` is a size, "valid" or "same"; `padding_mode` says what stands
-    there: "zeros", "reflect", "replicate" or "circular". Source: see conv2d.
+    Both are initialized uniformly in ±1/√fan_in. `padding` is a size, "valid" or "same"; `padding_mode` is
+    "zeros", "reflect", "replicate" or "circular" (see pad). Source: see conv2d.
     """
 
     axes = 1

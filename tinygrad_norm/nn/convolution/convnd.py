@@ -1,4 +1,4 @@
-"""What the layers of convolutions and of their transposes share: the arguments, and how weights start."""
+"""Base class of the layers for convolutions and transposed convolutions."""
 
 import math
 from typing import ClassVar
@@ -12,7 +12,7 @@ from ..windows.sliding_view import Sizes, as_tuple, conv_windows
 
 
 class ConvNd(Module):
-    """What the convolutions and their transposes have in common: the arguments, and how weights start."""
+    """Base of the Conv and ConvTranspose layers: checks the arguments and creates the parameters."""
 
     axes: ClassVar[int]
     transposed: ClassVar[bool] = False
@@ -52,7 +52,7 @@ class ConvNd(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew, both uniform in ±1/√fan_in."""
+        """Initialize weight and bias again, both uniformly in ±1/√fan_in."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             bound = 1 / math.sqrt(init.fans(self.weight)[0])

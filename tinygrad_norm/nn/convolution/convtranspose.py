@@ -1,27 +1,28 @@
-"""Transposed convolution: the gradient of a convolution, taken as a layer of its own.
+"""Transposed convolution: the backward pass of a convolution, used as a layer.
 
     x (N, F, *P)   weight (F, C/G, *K)   bias (C,)   y (N, C, *S)
 
     y_ncq = bias_c + Σfk Σp weight_fck·x_nfp   over those p with s·p + d·k - a = q
 
-Every entry of x puts a copy of its filter, times itself, on y, to where a convolution of y would look for it;
-copies that overlap are added. Sizes are turned round, too: the channels that weight counts first come in, and
-S is the size that a convolution with padding a in front and b behind would bring down to P:
+Every entry of x adds its filter, times the entry, to the window of y that a convolution of y would read for
+it. Sizes are reversed too: the first axis of weight counts the input channels, and S is the size that a
+convolution with padding a before and b after would reduce to P:
 
     S = s·(P - 1) + d·(K - 1) + 1 - a - b      b = a - output_padding
 
-With a stride there are s such sizes; `output_padding` chooses among them.
+With stride s there are s such sizes; `output_padding` selects one of them.
 
 Zeiler, Krishnan, Taylor, Fergus 2010; Dumoulin, Visin 2016, arXiv:1603.07285.
 
-Backward, from dy = dL/dy. With A the matrix of the convolution of conv.py, x ↦ y is Aᵀ, so that its
-gradient is A, the convolution itself; and the sum above pairs weight_fck with the same products as there:
+Backward, from dy = dL/dy. Let A be the matrix of the convolution in conv.py. Then y = Aᵀ x, and by the chain
+rule dx_j = Σ_i dy_i·∂y_i/∂x_j = (A dy)_j: the convolution itself. The sum above pairs weight_fck with the
+same products as in conv.py, so dweight is the one derived there:
 
     through bias    dbias_c     = Σnq dy_ncq
-    through weight  dweight_fck = Σnp x_nfp·d̄y_nc(s·p + d·k - a)     conv's dweight, dy and x exchanged
-    through x       dx_nfp      = Σck weight_fck·d̄y_nc(s·p + d·k - a)   conv, of dy
+    through weight  dweight_fck = Σnp x_nfp·d̄y_nc(s·p + d·k - a)     dweight of conv, with x and dy swapped
+    through x       dx_nfp      = Σck weight_fck·d̄y_nc(s·p + d·k - a)   conv of dy
 
-Insight: it is no deconvolution. Aᵀ puts things where they came from, A⁻¹ would undo what was done.
+Insight: it is not a deconvolution. Aᵀ puts things where they came from, A⁻¹ would undo what was done.
 """
 
 from ...autograd.function import Function, Gradients
@@ -51,7 +52,7 @@ def conv_transpose_composed(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Tensor:
-    """Transposed convolution from primitives: of x, zeros between its entries, with the kernel turned."""
+    """Transposed convolution from primitives: x with zeros between its entries, times the flipped kernel."""
     axes = weight.ndim - 2
     if input.ndim == axes + 1:
         batch = input.unsqueeze(0)
@@ -83,7 +84,7 @@ def conv_transpose_forward(
 def conv_transpose_backward(
     dy: Array, x: Array, weight: Array, windows: Windows, groups: int, needs: tuple[bool, ...]
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Return dx, dweight and dbias, in the shapes of x, weight and bias, each where `needs` wants it."""
+    """Return dx, dweight and dbias, in the shapes of x, weight and bias, or None where `needs` is False."""
     dx = conv_forward(dy, weight, None, windows, groups)[0] if needs[0] else None
     dweight = conv_backward(x, dy, weight, None, windows, groups, False, (False, needs[1], False))[1]
     if not needs[2]:
@@ -92,7 +93,7 @@ def conv_transpose_backward(
 
 
 class ConvTransposeFunction(Function):
-    """y = fold(Wᵀ @ x) + b · dx = W @ Y, dW = x @ Yᵀ, db = Σ dy, with one window of dy per column of Y"""
+    """y = fold(Wᵀ @ x) + b · dx = W @ Y, dW = x @ Yᵀ, db = Σ dy, Y with one window of dy per column"""
 
     def forward(
         self, x: Array, weight: Array, bias: Array | None, *, windows: Windows, groups: int, space: Shape
@@ -114,17 +115,17 @@ def conv_transpose1d(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Tensor:
-    """Return the sum of one weighted kernel per position of the last axis; see conv_transpose2d.
+    """Return the sum of kernels, one per position of the last axis; see conv_transpose2d.
 
     Args:
         input: (N, F, L), or (F, L).
         weight: (F, C/groups, K).
         bias: (C,), or None.
-        stride: positions from one kernel to the next.
-        padding: how many positions to cut off at both ends.
-        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
-        dilation: positions from one entry of the kernel to the next.
+        stride: distance between neighbouring kernels on the output.
+        padding: number of positions to crop at both ends of the output.
+        output_padding: number of positions to add at the end of the output; less than stride or dilation.
+        groups: number of groups; each connects its own input channels to its own output channels only.
+        dilation: distance between neighbouring entries of the kernel.
     """
     return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -139,21 +140,21 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Tensor:
-    """Return the sum of one weighted kernel per position of the last two axes: the transpose of conv2d.
+    """Return the sum of kernels, one per position of the last two axes: the transpose of conv2d.
 
     Args:
         input: (N, F, H, W), or (F, H, W).
         weight: (F, C/groups, KH, KW).
         bias: (C,), or None.
-        stride: positions from one kernel to the next; here and below, an int or one for each axis.
-        padding: how many positions to cut off at both ends.
-        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
-        dilation: positions from one entry of the kernel to the next.
+        stride: distance between neighbouring kernels on the output; here and below, an int or one per axis.
+        padding: number of positions to crop at both ends of the output.
+        output_padding: number of positions to add at the end of the output; less than stride or dilation.
+        groups: number of groups; each connects its own input channels to its own output channels only.
+        dilation: distance between neighbouring entries of the kernel.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
-        ValueError: where the shapes do not fit, or nothing would be left.
+        TypeError: if the input is not a floating-point tensor, or its dtype differs from that of the weight.
+        ValueError: if the shapes do not fit, or the result would be empty.
 
     Source: Zeiler et al. 2010; Dumoulin, Visin 2016, arXiv:1603.07285.
     """
@@ -170,17 +171,17 @@ def conv_transpose3d(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Tensor:
-    """Return the sum of one weighted kernel per position of the last three axes; see conv_transpose2d.
+    """Return the sum of kernels, one per position of the last three axes; see conv_transpose2d.
 
     Args:
         input: (N, F, D, H, W), or (F, D, H, W).
         weight: (F, C/groups, KD, KH, KW).
         bias: (C,), or None.
-        stride: positions from one kernel to the next.
-        padding: how many positions to cut off at both ends.
-        output_padding: how many to keep of those cut off at the end, or to add; less than stride or dilation.
-        groups: into how many groups, connected each to itself, both kinds of channels are divided.
-        dilation: positions from one entry of the kernel to the next.
+        stride: distance between neighbouring kernels on the output.
+        padding: number of positions to crop at both ends of the output.
+        output_padding: number of positions to add at the end of the output; less than stride or dilation.
+        groups: number of groups; each connects its own input channels to its own output channels only.
+        dilation: distance between neighbouring entries of the kernel.
     """
     return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
@@ -218,7 +219,7 @@ def _conv_transpose(
 def transposed_windows(
     kernel: Shape, stride: Sizes, padding: Sizes, output_padding: Sizes, dilation: Sizes
 ) -> Windows:
-    """Return the windows of the convolution whose transpose is meant."""
+    """Return the windows of the convolution of which this is the transpose."""
     windows = conv_windows(kernel, stride, padding, dilation)
     more = as_tuple(output_padding, len(kernel), "output_padding", 0)
     if any(extra >= max(s, d) for extra, s, d in zip(more, windows.stride, windows.dilation, strict=True)):
@@ -253,7 +254,9 @@ class _ConvTranspose(ConvNd):
         padding_mode: str = "zeros",
     ) -> None:
         if padding_mode != "zeros":
-            raise ValueError(f"{type(self).__name__} has no padding to fill: padding_mode must be 'zeros'")
+            raise ValueError(
+                f"{type(self).__name__} supports only padding_mode='zeros', got {padding_mode!r}"
+            )
         super().__init__(
             in_channels,
             out_channels,
@@ -295,8 +298,8 @@ class _ConvTranspose(ConvNd):
 class ConvTranspose1d(_ConvTranspose):
     """Transposed convolution of (N, in_channels, L): weight (in_channels, out_channels/groups, K).
 
-    Weight and bias (out_channels,) start uniform in ±1/√(out_channels/groups·K). Call it with `output_size`
-    to choose among the sizes that stride leaves open. Source: see conv_transpose2d.
+    Weight and bias (out_channels,) are initialized uniformly in ±1/√(out_channels/groups·K). With a stride,
+    pass `output_size` in the call to select one of the possible sizes. Source: see conv_transpose2d.
     """
 
     axes = 1

@@ -1,1 +1,1 @@
-"""Pooling."""
+"""Average, max and adaptive pooling."""

@@ -1,19 +1,19 @@
-"""Adaptive pooling: as many windows as asked for, spread evenly over an input of any size.
+"""Adaptive pooling: a given number of evenly spaced windows over an input of any size.
 
-    x (N, C, *S)   y (N, C, *P)      window p: ⌊p·S/P⌋ <= q < ⌈(p + 1)·S/P⌉, n_p long, along every axis
+    x (N, C, *S)   y (N, C, *P)      window p: ⌊p·S/P⌋ <= q < ⌈(p + 1)·S/P⌉, n_p entries, along every axis
 
-Neighbours share an entry where P does not divide S. Average and maximum are those of avgpool.py and
+Neighbouring windows overlap if P does not divide S. Average and maximum are defined as in avgpool.py and
 maxpool.py.
 
-Backward of the average, which is linear and goes axis by axis: A (P, S) has the entry 1/n_p where window p
-sees q, and 0 elsewhere.
+Backward of the average, which is linear and computed axis by axis: A (P, S) has the entry 1/n_p if window p
+contains q, else 0. By the chain rule, dx_q = Σ_p dy_p·∂y_p/∂x_q = Σ_p A_pq·dy_p.
 
     y = A₁ @ x @ A₂ᵀ      dx = A₁ᵀ @ dy @ A₂      for two axes, and likewise for one or three
 
-These products are the fastest way, but 0·∞ is NaN: infinity and NaN would spread from one window to all. They
-show in the result, or in dy; then only what a window sees is added up, window by window.
+These products are the fastest way. But 0·∞ is NaN, so one infinity or NaN would reach all windows. If the
+result or dy contains one, each window is summed by itself instead.
 
-Backward of the maximum: dy goes to the entry that was the largest, the first one of equals, the last NaN.
+Backward of the maximum: dy_p goes to the largest entry of its window: the first of equal ones, the last NaN.
 
 Insight: P = 1 is the mean over all positions (Lin, Chen, Yan 2013, arXiv:1312.4400), which lets a network of
 convolutions end in a layer of fixed size, whatever the size of the image.
@@ -65,7 +65,7 @@ def _sizes(axes: int, input: Tensor, output_size: Sizes) -> list[tuple[int, int]
 
 
 def adaptive_windows(size: int, count: int) -> list[tuple[int, int]]:
-    """Return where every window begins, and where it ends."""
+    """Return the begin and the end of every window."""
     return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
 
 
@@ -81,7 +81,7 @@ def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
 
 
 def _known_finite(x: Array) -> bool:
-    """Return whether all x is finite; in a step that is captured as a graph the host cannot look."""
+    """Return whether all of x is known to be finite; during graph capture the host cannot read x."""
     return current_graph() is None and bool(namespace(x).isfinite(x).all())
 
 
@@ -118,7 +118,7 @@ def _slice_along(axis: int, begin: int, end: int) -> tuple[slice, ...]:
 
 
 def averaging_matrix(like: Array, size: int, count: int) -> Array:
-    """Return A (P, S), of the kind of `like`."""
+    """Return A (P, S), with the array type and the dtype of `like`."""
     A = numpy.zeros((count, size))
     for p, (begin, end) in enumerate(adaptive_windows(size, count)):
         A[p, begin:end] = 1 / (end - begin)
@@ -126,7 +126,7 @@ def averaging_matrix(like: Array, size: int, count: int) -> Array:
 
 
 def _multiply_along(A: Array, x: Array, axis: int) -> Array:
-    """Return x with its `axis` multiplied by A."""
+    """Return A @ x along `axis`."""
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     if not after:
         return (x.reshape(math.prod(before), x.shape[axis]) @ A.T).reshape(*before, len(A))
@@ -136,7 +136,7 @@ def _multiply_along(A: Array, x: Array, axis: int) -> Array:
 
 @kernel
 def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
-    """Return y (N, C, *P) and where its entries lie in their flattened *S: x (N, C, *S)."""
+    """Return y (N, C, *P) and the positions of its entries in the flattened *S: x (N, C, *S)."""
     xp, axes = namespace(x), len(count)
     positions = numpy.zeros((1,) * 2 * axes, int)
     for axis, (S, P) in enumerate(zip(x.shape[2:], count, strict=True)):
@@ -158,7 +158,7 @@ def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
 
 
 class AdaptiveAvgPoolFunction(Function):
-    """y = A @ x along each axis, A the means of P windows · dx = Aᵀ @ dy"""
+    """y = A @ x along each axis, with A averaging P windows · dx = Aᵀ @ dy"""
 
     def forward(self, x: Array, *, count: Shape) -> Array:
         self.saved = (x.shape[2:],)
@@ -177,33 +177,36 @@ class AdaptiveMaxPoolFunction(Function):
         y, index = adaptive_max_pool_forward(x, count)
         overlapping = any(S % P for S, P in zip(x.shape[2:], count, strict=True))
         self.saved = index, x.shape, overlapping
-        return (y, index.copy()) if indices else y  # the caller may change what it is handed
+        return (y, index.copy()) if indices else y  # a copy: the caller may modify it
 
     def backward(self, dy: Array, _: Array | None = None) -> Gradients:
         return max_pool_backward(dy, *self.saved)
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Sizes) -> Tensor:
-    """Return the means of P windows spread over (N, C, L) or (C, L); see adaptive_avg_pool2d."""
+    """Return the means of P evenly spaced windows of (N, C, L) or (C, L); see adaptive_avg_pool2d."""
     return _adaptive_avg_pool(1, input, output_size)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Sizes) -> Tensor:
-    """Return the means of windows spread evenly over the last two axes.
+    """Return the means of evenly spaced windows over the last two axes.
 
     Args:
         input: (N, C, H, W), or (C, H, W).
-        output_size: how many windows, an int or one for each axis; None leaves an axis as it is.
+        output_size: number of windows, an int, or one int per axis; None keeps the size of an axis.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes, an empty axis, or fewer than 1 window.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong, an axis is empty, or there is less than one window.
     """
     return _adaptive_avg_pool(2, input, output_size)
 
 
 def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
-    """Return the means of windows spread over (N, C, D, H, W) or (C, D, H, W); see adaptive_avg_pool2d."""
+    """Return the means of evenly spaced windows of (N, C, D, H, W) or (C, D, H, W).
+
+    See adaptive_avg_pool2d.
+    """
     return _adaptive_avg_pool(3, input, output_size)
 
 
@@ -214,27 +217,30 @@ def _adaptive_avg_pool(axes: int, input: Tensor, output_size: Sizes) -> Tensor:
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
-    """Return the maxima of P windows spread over (N, C, L) or (C, L); see adaptive_max_pool2d."""
+    """Return the maxima of P evenly spaced windows of (N, C, L) or (C, L); see adaptive_max_pool2d."""
     return _adaptive_max_pool(1, input, output_size, return_indices)
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
-    """Return the maxima of windows spread evenly over the last two axes.
+    """Return the maxima of evenly spaced windows over the last two axes.
 
     Args:
         input: (N, C, H, W), or (C, H, W).
-        output_size: how many windows, an int or one for each axis; None leaves an axis as it is.
-        return_indices: whether to return the maxima's int64 positions in their flattened (H, W), too.
+        output_size: number of windows, an int, or one int per axis; None keeps the size of an axis.
+        return_indices: whether to return the int64 positions of the maxima in the flattened (H, W) too.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes, an empty axis, or fewer than 1 window.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong, an axis is empty, or there is less than one window.
     """
     return _adaptive_max_pool(2, input, output_size, return_indices)
 
 
 def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
-    """Return the maxima of windows spread over (N, C, D, H, W) or (C, D, H, W); see adaptive_max_pool2d."""
+    """Return the maxima of evenly spaced windows of (N, C, D, H, W) or (C, D, H, W).
+
+    See adaptive_max_pool2d.
+    """
     return _adaptive_max_pool(3, input, output_size, return_indices)
 
 
@@ -254,7 +260,7 @@ def _checked(axes: int, input: Tensor, output_size: Sizes, name: str) -> tuple[T
 
 
 def output_sizes(output_size: Sizes, space: Shape) -> Shape:
-    """Return how many windows to spread over every axis; None stands for as many as it has positions."""
+    """Return the number of windows along every axis; None means the size of the axis."""
     parts = tuple(output_size) if isinstance(output_size, tuple | list) else (output_size,)
     parts = parts * len(space) if len(parts) == 1 else parts
     if len(parts) == len(space):
@@ -288,37 +294,37 @@ class _AdaptiveMaxPool(_AdaptivePool):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """adaptive_avg_pool1d as a layer: the means of windows spread over (N, C, L)."""
+    """adaptive_avg_pool1d as a layer: the means of evenly spaced windows of (N, C, L)."""
 
     axes = 1
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """adaptive_avg_pool2d as a layer: the means of windows spread over (N, C, H, W)."""
+    """adaptive_avg_pool2d as a layer: the means of evenly spaced windows of (N, C, H, W)."""
 
     axes = 2
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPool):
-    """adaptive_avg_pool3d as a layer: the means of windows spread over (N, C, D, H, W)."""
+    """adaptive_avg_pool3d as a layer: the means of evenly spaced windows of (N, C, D, H, W)."""
 
     axes = 3
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
-    """adaptive_max_pool1d as a layer: the maxima of windows spread over (N, C, L)."""
+    """adaptive_max_pool1d as a layer: the maxima of evenly spaced windows of (N, C, L)."""
 
     axes = 1
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool):
-    """adaptive_max_pool2d as a layer: the maxima of windows spread over (N, C, H, W)."""
+    """adaptive_max_pool2d as a layer: the maxima of evenly spaced windows of (N, C, H, W)."""
 
     axes = 2
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool):
-    """adaptive_max_pool3d as a layer: the maxima of windows spread over (N, C, D, H, W)."""
+    """adaptive_max_pool3d as a layer: the maxima of evenly spaced windows of (N, C, D, H, W)."""
 
     axes = 3
 

@@ -1,12 +1,13 @@
-"""Average pooling: every window hands on the mean of its entries.
+"""Average pooling: the mean of every window.
 
     x (N, C, *S)   y_ncp = Σk x̄_nc(s·p + k - a) / n_p
 
-over 1, 2 or 3 spatial axes, with kernel K, stride s and padding a as in windows.py; x̄ is x, and 0 outside of
-it. n_p counts the entries of window p: all that lie in x or its padding; only those in x, without
-`count_include_pad`; or it is `divisor_override`, whatever the window.
+over 1, 2 or 3 spatial axes, with kernel K, stride s and padding a as in sliding_view.py; x̄ is x, extended
+by 0. n_p counts the entries of window p that are in x or its padding; without `count_include_pad` only those
+in x. With `divisor_override` it is this number for all windows.
 
-Backward: y is linear in x, and an entry of x is in several windows where they overlap.
+Backward, by the chain rule dL/dx_q = Σ_p dy_p·∂y_p/∂x_q: ∂y_p/∂x_q is 1/n_p if window p contains q, else 0.
+If windows overlap, an entry of x gets several contributions, which add up.
 
     dx_ncq = Σ dy_ncp/n_p   over those k, p with s·p + k - a = q
 
@@ -60,7 +61,7 @@ def avg_pool_composed(
 
 @kernel
 def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
-    """Return y (N, C, *P): x (N, C, *S), and weights (*P) the 1/n_p."""
+    """Return y (N, C, *P): x (N, C, *S), weights (*P) with 1/n_p."""
     xp, y = namespace(x), upcast(x)
     for axis, (P, K, s, a) in enumerate(
         zip(weights.shape, windows.kernel, windows.stride, windows.before, strict=True), 2
@@ -94,7 +95,7 @@ def _along(axis: int, part: slice) -> tuple[slice, ...]:
 
 
 class AvgPoolFunction(Function):
-    """y = Σ x/n over each window · dx = Σ dy/n over the windows that see it"""
+    """y = Σ x/n over each window · dx = Σ dy/n over the windows that contain x"""
 
     def forward(self, x: Array, *, windows: Windows, padded: bool, divisor: int | None) -> Array:
         counts = window_sizes(windows, x.shape[2:], padded) if divisor is None else divisor
@@ -108,7 +109,7 @@ class AvgPoolFunction(Function):
 
 
 def window_sizes(windows: Windows, space: Shape, padded: bool) -> numpy.ndarray:
-    """Return how many entries every window has in x, and in its padding if `padded`; shape (*P)."""
+    """Return the number of entries of every window in x, with `padded` also in its padding; shape (*P)."""
     sizes = numpy.ones(())
     for S, P, K, s, a in zip(
         space, windows.counts(space), windows.kernel, windows.stride, windows.before, strict=True
@@ -144,16 +145,16 @@ def avg_pool2d(
 
     Args:
         input: (N, C, H, W), or (C, H, W).
-        kernel_size: size of a window; here and below, an int or one for each axis.
-        stride: positions from one window to the next; kernel_size if None.
-        padding: zeros added at both ends, at most half a window.
-        ceil_mode: whether a last window may reach beyond the end; what lies there is never counted.
+        kernel_size: size of a window; here and below, an int, or one int per axis.
+        stride: distance between neighbouring windows; kernel_size if None.
+        padding: number of zeros added at both ends, at most half a window.
+        ceil_mode: whether the last window may extend beyond the end; positions there are never counted.
         count_include_pad: whether the zeros of the padding count.
-        divisor_override: what to divide the sums by, instead of a count.
+        divisor_override: number to divide the sums by, instead of the count.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes, windows that do not fit, and a divisor of 0.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong, the windows do not fit, or the divisor is 0.
     """
     return _avg_pool(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
@@ -185,7 +186,7 @@ def _avg_pool(
     x, single = as_batch(input, axes, name)
     windows = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, name)
     if divisor_override is not None and as_size(divisor_override, "divisor_override", None) == 0:
-        raise ValueError("divisor_override must not be 0: None divides by the number of entries")
+        raise ValueError("divisor_override must not be 0: use None to divide by the number of entries")
     y = AvgPoolFunction.apply(x, windows=windows, padded=count_include_pad, divisor=divisor_override)
     return y.squeeze(0) if single else y
 

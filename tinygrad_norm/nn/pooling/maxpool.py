@@ -1,19 +1,20 @@
-"""Max pooling: every window hands on its largest entry.
+"""Max pooling: the largest entry of every window.
 
     x (N, C, *S)   y_ncp = x_nc(q*)      q* = argmax over k of x_nc(s·p + d·k - a), inside of x
 
-over 1, 2 or 3 spatial axes, with kernel K, stride s, dilation d and padding a as in windows.py. What lies
-outside of x is never the largest.
+over 1, 2 or 3 spatial axes, with kernel K, stride s, dilation d and padding a as in sliding_view.py. Padding
+is never the largest.
 
-Backward: y is one entry of x, so its gradient goes there; where windows overlap, one entry may get several.
+Backward, by the chain rule dL/dx_q = Σ_p dy_p·∂y_p/∂x_q: y_p is a copy of x_q*, so ∂y_p/∂x_q is 1 if
+q = q*(p), else 0. If windows overlap, one entry may get several contributions, which add up.
 
     dx_ncq = Σ dy_ncp   over those p with q*(p) = q
 
-Of equal entries the first one is taken, line by line; NaN counts as larger than any number, and of several
-the last one is taken.
+Of equal entries the first one is taken, in the order of the flattened window. NaN counts as larger than any
+number; of several NaN the last one is taken.
 
 Insight: the positions q* are all that backward needs to know of x. Moving any other entry a little changes
-nothing: y is a copy of a part of x, and learning goes on there alone.
+nothing: y is a copy of a part of x, and only that part learns.
 """
 
 import math
@@ -52,11 +53,11 @@ def max_pool_composed(
 
 @kernel
 def max_pool_forward(x: Array, windows: Windows) -> tuple[Array, Array]:
-    """Return y (N, C, *P) and where its entries lie in their flattened *S: x (N, C, *S)."""
+    """Return y (N, C, *P) and the positions of its entries in the flattened *S: x (N, C, *S)."""
     xp, space = namespace(x), x.shape[2:]
     count = windows.counts(space)
     steps = [math.prod(space[axis + 1 :]) for axis in range(len(space))]
-    # index counts from where the window begins; at first it is at the window's first entry inside of x.
+    # index counts from the begin of the window; initially it is the window's first entry inside of x.
     begin, index = 0, 0
     for axis, (P, s, d, a, step) in enumerate(
         zip(count, windows.stride, windows.dilation, windows.before, steps, strict=True)
@@ -80,7 +81,7 @@ def max_pool_forward(x: Array, windows: Windows) -> tuple[Array, Array]:
 
 @kernel
 def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) -> Array:
-    """Return dx of `shape` (N, C, *S); `overlapping` says whether an entry of `index` may come twice."""
+    """Return dx of `shape` (N, C, *S); `overlapping` tells whether `index` may contain a position twice."""
     xp, places = namespace(dy), math.prod(shape[2:])
     first = xp.arange(0, math.prod(shape), places).reshape(*shape[:2], *(1,) * (index.ndim - 2))
     positions = (index + first).reshape(-1)
@@ -101,7 +102,7 @@ class MaxPoolFunction(Function):
         y, index = silent.run(max_pool_forward, x, windows)
         overlapping = any(s < extent for s, extent in zip(windows.stride, windows.extent, strict=True))
         self.saved = index, x.shape, overlapping
-        return (y, index.copy()) if indices else y  # the caller may change what it is handed
+        return (y, index.copy()) if indices else y  # a copy: the caller may modify it
 
     def backward(self, dy: Array, _: Array | None = None) -> Gradients:
         return max_pool_backward(dy, *self.saved)
@@ -133,16 +134,16 @@ def max_pool2d(
 
     Args:
         input: (N, C, H, W), or (C, H, W).
-        kernel_size: size of a window; here and below, an int or one for each axis.
-        stride: positions from one window to the next; kernel_size if None.
-        padding: positions added at both ends, which are never the largest; at most half a window.
-        dilation: positions from one entry of a window to the next.
-        ceil_mode: whether a last window may reach beyond the end.
-        return_indices: whether to return the entries' int64 positions in their flattened (H, W), too.
+        kernel_size: size of a window; here and below, an int, or one int per axis.
+        stride: distance between neighbouring windows; kernel_size if None.
+        padding: number of positions added at both ends, which are never the largest; at most half a window.
+        dilation: distance between neighbouring entries of a window.
+        ceil_mode: whether the last window may extend beyond the end.
+        return_indices: whether to return the int64 positions of the entries in the flattened (H, W) too.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes, and for windows that do not fit or see nothing of the input.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong, or the windows do not fit or contain only padding.
     """
     return _max_pool(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
@@ -245,7 +246,7 @@ register(
     ),
     errors=(
         ErrorCase(lambda: max_pool1d(_ones(1, 2, 3), 4), ValueError, "more than the input"),
-        ErrorCase(lambda: max_pool1d(_ones(1, 1, 1), 2, 1, 2, 3), ValueError, "steps over"),
+        ErrorCase(lambda: max_pool1d(_ones(1, 1, 1), 2, 1, 2, 3), ValueError, "only padding"),
         ErrorCase(lambda: max_pool1d(_ones(3), 2), ValueError, "(N, C, L)"),
     ),
     title="MaxPool1d",

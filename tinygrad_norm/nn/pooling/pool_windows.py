@@ -1,4 +1,4 @@
-"""What the pools share: which windows they look through."""
+"""The windows of average and max pooling."""
 
 from ...ops.dims import Shape
 from ..windows.sliding_view import Sizes, Windows, as_tuple, check_fit
@@ -13,12 +13,12 @@ def pool_windows(
     ceil_mode: bool,
     name: str,
 ) -> Windows:
-    """Return the windows of a pool: by default side by side, stride = kernel_size.
+    """Return the windows of a pooling; stride=None means kernel_size.
 
-    With `ceil_mode` a last window may reach beyond the padding, as long as it begins inside of it or of x.
+    With `ceil_mode` the last window may extend beyond the padding, but must begin in x or before it.
 
     Raises:
-        ValueError: where no window fits, or one would see nothing but padding.
+        ValueError: if no window fits, or a window would contain only padding.
     """
     axes = len(space)
     kernel = as_tuple(kernel_size, axes, "kernel_size", 1)
@@ -28,7 +28,7 @@ def pool_windows(
     windows = Windows(kernel, strides, dilations, before, before)
     if any(a > extent // 2 for a, extent in zip(before, windows.extent, strict=True)):
         raise ValueError(
-            f"{name}: padding ({padding}) must be at most half of what a window spans {windows.extent}"
+            f"{name}: padding ({padding}) must be at most half the extent of a window {windows.extent}"
         )
     if ceil_mode:
         terms = zip(space, strides, windows.extent, before, strict=True)
@@ -37,13 +37,14 @@ def pool_windows(
     for S, s, d, a in zip(space, strides, dilations, before, strict=True):
         if any(start % d >= S for start in range(-a, 0, s)):
             raise ValueError(
-                f"{name}: with dilation {d} and padding {a}, a window steps over all {S} positions"
+                f"{name}: with dilation {d} and padding {a}, a window would contain only padding, "
+                f"none of the {S} positions of the input: use a smaller dilation or padding"
             )
     return windows
 
 
 def _rounded_up(size: int, stride: int, extent: int, before: int) -> int:
-    """Return the padding behind for which the last window is whole."""
+    """Return the padding after x with which the last window fits."""
     more = -(-(size + 2 * before - extent) // stride)
     if more * stride >= size + before:
         more -= 1

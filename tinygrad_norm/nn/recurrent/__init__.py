@@ -1,1 +1,1 @@
-"""Recurrent networks."""
+"""Recurrent networks: RNN, LSTM and GRU, and their cells."""

@@ -1,15 +1,16 @@
-"""GRU: a recurrent network whose gates say how much of the state to use and how much to replace.
+"""GRU: a recurrent network whose gates decide how much of the state to use and how much to replace.
 
-    p_t = x_t @ w_ihᵀ + b_ih    q_t = h_{t-1} @ w_hhᵀ + b_hh      (T, N, 3H), three gates side by side
+    p_t = x_t @ w_ihᵀ + b_ih    q_t = h_{t-1} @ w_hhᵀ + b_hh      (T, N, 3H), three gates concatenated
 
-    r = σ(p_r + q_r)    z = σ(p_z + q_z)    n = tanh(p_n + r·q_n)    reset, keep, the new state
+    r = σ(p_r + q_r)    z = σ(p_z + q_z)    n = tanh(p_n + r·q_n)    reset gate, update gate, new state
 
     h_t = (1 - z)·n + z·h_{t-1} = n + z·(h_{t-1} - n)      y_t = h_t
 
-Cho et al. 2014, arXiv:1406.1078; the reset gate stands behind the product with w_hh, as in cuDNN and
-PyTorch, so that one product serves all three gates.
+Cho et al. 2014, arXiv:1406.1078. The reset gate is applied after the product with w_hh, as in cuDNN and
+PyTorch, so that one product is enough for all three gates.
 
-Backward, for one step, from dh = dL/dh_t (timesteps.py says how it adds up); a is a gate's argument:
+Backward, for one step, from dh = dL/dh_t (unrolled.py derives how it adds up); a is the argument of a
+gate. h_{t-1} reaches the loss on several paths; by the chain rule their contributions add up:
 
     through n        da_n = dh·(1 - z)·(1 - n²)      dp_n = da_n      dq_n = da_n·r
     through n to r   da_r = da_n·q_n·r·(1 - r)       dp_r = dq_r = da_r
@@ -17,14 +18,15 @@ Backward, for one step, from dh = dL/dh_t (timesteps.py says how it adds up); a 
     through q        dh_{t-1} = dq @ w_hh
     past the gates   dh_{t-1} += dh·z
 
-All of dp and dq is dh times numbers that the forward knows: made for all steps at once, and laid out as
+All of dp and dq are dh times factors that are known from the forward pass. These are computed for all steps
+at once, in four blocks:
 
     n·r | r | z | n      times dh: dq is the first three blocks (in the order n, r, z), dp the last three
 
-they leave the loop with one multiplication for all gates and one product.
+so that the loop needs one multiplication for all gates and one product.
 
-Insight: z plays the LSTM's forget gate, and dh·z its straight path back; but what is kept and what is
-written share a sum of 1, so an h that starts in [-1, 1] stays there, and needs neither a memory cell
+Insight: z has the role of the LSTM's forget gate, and dh·z is its straight path back. But the shares that
+are kept and written sum to 1, so an h that starts in [-1, 1] stays there, and needs neither a memory cell
 nor an output gate.
 """
 
@@ -111,7 +113,7 @@ def gru_forward(
     padding: Array | None,
     reverse: bool,
 ) -> tuple[Array, ...]:
-    """Return h before and after every step, q_n, and r, z, n side by side.
+    """Return h before and after every step, q_n, and the gates r, z, n concatenated.
 
     x (T, N, D) is 0 where padding (T, N, 1) is True; h and q_n are (T, N, H), the gates (T, N, 3H).
     """
@@ -159,8 +161,8 @@ def gru_backward(
 ) -> tuple[Array | None, ...]:
     """Return the gradients of x, h0, both weights and both biases.
 
-    dy (T, N, H) is 0 in the padding; dh (N, H) is that of the last state; h are the states before every
-    step. The gradients of x, the weights and the biases are there where `needs` wants them.
+    dy (T, N, H) is 0 in the padding; dh (N, H) is the gradient of the last state; h are the states before
+    every step. The gradients of x, the weights and the biases are None where `needs` is False.
     """
     xp = namespace(x)
     T, N, H = h.shape
@@ -199,7 +201,7 @@ class GRUFunction(Function):
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
         h, h_after, q_n, gates = silent.run(gru_forward, rows, *wide, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
-        # h_after is y: a change of y in place would change h, and is noticed because y is saved.
+        # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, padding, reverse, h, q_n, gates, h_after
         return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 
@@ -227,15 +229,15 @@ def gru_layer(
         weight_hh: (3H, H).
         bias_ih: (3H,), or None.
         bias_hh: (3H,), or None.
-        lengths: (N,) integers in [0, T]; outputs after a sequence's end are 0, and its state stays.
-        reverse: start at the end, of each sequence its own.
+        lengths: (N,) integers in [0, T]; after its end, a sequence has outputs 0 and keeps its state.
+        reverse: whether to run backwards, from the end of each sequence.
 
     Returns:
         y (T, N, H), and the last h (N, H).
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, dtypes that differ.
-        ValueError: where shapes do not fit, without a time step, for lengths outside [0, T].
+        TypeError: if the input is not a floating-point tensor, or the dtypes differ.
+        ValueError: if the shapes do not fit, T is 0, or a length is outside [0, T].
 
     Source: Cho et al. 2014, arXiv:1406.1078.
     """
@@ -267,15 +269,15 @@ def gru_cell(
 
 
 class GRU(Recurrent):
-    """GRU over a sequence: layers one upon the other, each in one direction or in both.
+    """GRU over a sequence: stacked layers, each in one direction or in both.
 
     Takes x (T, N, input_size), with batch_first (N, T, input_size), or (T, input_size) for one sequence;
-    hx (layers·directions, N, hidden_size), the initial state, or None for zeros; and lengths (N,), how
-    many steps of each sequence count (in any order; 0 is allowed). Returns y, x's shape with
+    hx (layers·directions, N, hidden_size), the initial state, or None for zeros; and lengths (N,), the
+    number of steps of each sequence (in any order; 0 is allowed). Returns y, of x's shape with
     directions·hidden_size features, and the last states, of hx's shape. In the padding y and the
-    gradients of x are 0, and what x holds there is never used.
+    gradients of x are 0, and the values of x are ignored.
 
-    Parameters of layer k: weight_ih_lk (3·hidden_size, features below), weight_hh_lk (3·hidden_size,
+    Parameters of layer k: weight_ih_lk (3·hidden_size, features of its input), weight_hh_lk (3·hidden_size,
     hidden_size), bias_ih_lk and bias_hh_lk (3·hidden_size,); those of the reverse direction end in
     _reverse. Source: Cho et al. 2014, arXiv:1406.1078.
     """

@@ -1,8 +1,8 @@
-"""LSTM: a recurrent network with a memory cell, which gates read, write and clear.
+"""LSTM: a recurrent network with a memory cell that gates read, write and clear.
 
-    a_t = x_t @ w_ihᵀ + b_ih + h_{t-1} @ w_hhᵀ + b_hh      a (T, N, 4H), four gates side by side
+    a_t = x_t @ w_ihᵀ + b_ih + h_{t-1} @ w_hhᵀ + b_hh      a (T, N, 4H), four gates concatenated
 
-    i = σ(a_i)   f = σ(a_f)   g = tanh(a_g)   o = σ(a_o)    write, keep, what to write, read
+    i = σ(a_i)   f = σ(a_f)   g = tanh(a_g)   o = σ(a_o)    input gate, forget gate, new value, output gate
 
     c_t = f·c_{t-1} + i·g      m_t = o·tanh(c_t)      h_t = m_t      y_t = h_t
 
@@ -11,21 +11,22 @@ With a projection (P < H) weight_hr (P, H), h_t = m_t @ w_hrᵀ, and h and y hav
 Hochreiter, Schmidhuber 1997; forget gate: Gers, Schmidhuber, Cummins 2000; projection: Sak, Senior,
 Beaufays 2014, arXiv:1402.1128.
 
-Backward, for one step, from dh_t (timesteps.py says how it adds up) and dc_t, what step t + 1 sent back:
+Backward, for one step, from dh_t (unrolled.py derives how it adds up) and dc_t, the gradient from step t + 1.
+c_t reaches the loss through m_t and through c_{t+1}; by the chain rule both contributions add up:
 
     through w_hr     dm = dh @ w_hr   dw_hr = Σt dhᵀ @ m     (dm = dh without a projection)
     through m to o   da_o = dm·tanh(c)·o·(1 - o)
-    through m to c   dc += dm·o·(1 - tanh²(c))               now dc is complete
+    through m to c   dc += dm·o·(1 - tanh²(c))               dc is complete now
     through c to i   da_i = dc·g·i·(1 - i)
     through c to f   da_f = dc·c_{t-1}·f·(1 - f)
     through c to g   da_g = dc·i·(1 - g²)
     through c to c   dc_{t-1} = dc·f
     through a to h   dh_{t-1} = da @ w_hh + dy_{t-1}
 
-and dp = dq = da. Next to dm and dc stand only numbers that the forward knows, so those factors are made
-for all steps at once, and the loop is left with a few multiplications, sums and one product.
+and dp = dq = da. The factors of dm and dc are known from the forward pass. They are computed for all steps at
+once, so that the loop needs only a few multiplications, sums and one product.
 
-Insight: dc_{t-1} = dc·f passes no weight and no squashing function. Where f stays near 1, a gradient
+Insight: dc_{t-1} = dc·f passes no weight and no squashing function. If f stays near 1, a gradient
 lives as long as the memory does; in a plain recurrent network it is multiplied by w_hh every step.
 """
 
@@ -121,7 +122,7 @@ def lstm_forward(
     padding: Array | None,
     reverse: bool,
 ) -> tuple[Array, ...]:
-    """Return h and c before and after every step, tanh(c), and the gates i, f, g, o side by side.
+    """Return h and c before and after every step, tanh(c), and the gates i, f, g, o concatenated.
 
     x (T, N, D) is 0 where padding (T, N, 1) is True; h (T, N, P), c and tanh(c) (T, N, H), gates (T, N, 4H).
     """
@@ -172,9 +173,9 @@ def lstm_backward(
 ) -> tuple[Array | None, ...]:
     """Return the gradients of x, h0, c0, both weights, both biases and weight_hr.
 
-    dy (T, N, P) is 0 in the padding; dh (N, P) and dc (N, H) are those of the last states; h and c are
-    the states before every step. The gradients of x, the weights and the biases are there where
-    `needs` wants them.
+    dy (T, N, P) is 0 in the padding; dh (N, P) and dc (N, H) are the gradients of the last states; h and c
+    are the states before every step. The gradients of x, the weights and the biases are None where
+    `needs` is False.
     """
     xp = namespace(x)
     T, N, H = c.shape
@@ -225,7 +226,7 @@ class LSTMFunction(Function):
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
         h, h_after, c, c_after, tanh_c, gates = silent.run(lstm_forward, rows, *wide, padding, reverse)
         _, _, weight_ih, weight_hh, _, _, weight_hr = wide
-        # h_after is y: a change of y in place would change h, and is noticed because y is saved.
+        # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, weight_hr, padding, reverse, h, c, tanh_c, gates, h_after
         ys = mask_padding(h_after, padding), last_state(h_after, reverse), last_state(c_after, reverse)
         return tuple([downcast(y, x) for y in ys])
@@ -257,15 +258,15 @@ def lstm_layer(
         bias_ih: (4H,), or None.
         bias_hh: (4H,), or None.
         weight_hr: (P, H), which projects h, or None.
-        lengths: (N,) integers in [0, T]; outputs after a sequence's end are 0, and its states stay.
-        reverse: start at the end, of each sequence its own.
+        lengths: (N,) integers in [0, T]; after its end, a sequence has outputs 0 and keeps its states.
+        reverse: whether to run backwards, from the end of each sequence.
 
     Returns:
         y (T, N, P), and the last h (N, P) and c (N, H).
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, dtypes that differ, an hx that is no pair.
-        ValueError: where shapes do not fit, without a time step, for lengths outside [0, T].
+        TypeError: if the input is not a floating-point tensor, the dtypes differ, or hx is not a pair.
+        ValueError: if the shapes do not fit, T is 0, or a length is outside [0, T].
 
     Source: Hochreiter, Schmidhuber 1997; Gers, Schmidhuber, Cummins 2000.
     """
@@ -296,11 +297,11 @@ def lstm_layer(
 
 
 def as_pair(hx: States | None) -> State | None:
-    """Return h and c, or None for None, refusing anything but a pair."""
+    """Return h and c, or None for None. Raises TypeError unless hx is a pair."""
     if hx is None:
         return None
     if not isinstance(hx, tuple | list) or len(hx) != 2:
-        raise TypeError(f"the state of an LSTM is a pair (h, c), got {type(hx).__name__}")
+        raise TypeError(f"the state of an LSTM must be a pair (h, c), got {type(hx).__name__}")
     h, c = hx
     return h, c
 
@@ -320,17 +321,17 @@ def lstm_cell(
 
 
 class LSTM(Recurrent):
-    """LSTM over a sequence: layers one upon the other, each in one direction or in both.
+    """LSTM over a sequence: stacked layers, each in one direction or in both.
 
     Takes x (T, N, input_size), with batch_first (N, T, input_size), or (T, input_size) for one sequence;
-    hx, the initial (h, c), or None for zeros; and lengths (N,), how many steps of each sequence count
-    (in any order; 0 is allowed). Returns y, x's shape with directions·P features, and the last (h, c):
+    hx, the initial (h, c), or None for zeros; and lengths (N,), the number of steps of each sequence
+    (in any order; 0 is allowed). Returns y, of x's shape with directions·P features, and the last (h, c):
     h (layers·directions, N, P) and c (layers·directions, N, hidden_size). P is proj_size, or hidden_size
-    where that is 0. In the padding y and the gradients of x are 0, and what x holds there is never used.
+    if that is 0. In the padding y and the gradients of x are 0, and the values of x are ignored.
 
-    Parameters of layer k: weight_ih_lk (4·hidden_size, features below), weight_hh_lk (4·hidden_size, P),
-    bias_ih_lk and bias_hh_lk (4·hidden_size,), weight_hr_lk (P, hidden_size) with a projection; those of
-    the reverse direction end in _reverse. Source: Hochreiter, Schmidhuber 1997.
+    Parameters of layer k: weight_ih_lk (4·hidden_size, features of its input), weight_hh_lk
+    (4·hidden_size, P), bias_ih_lk and bias_hh_lk (4·hidden_size,), weight_hr_lk (P, hidden_size) with a
+    projection; those of the reverse direction end in _reverse. Source: Hochreiter, Schmidhuber 1997.
     """
 
     gates = 4
@@ -389,7 +390,7 @@ class LSTMCell(RecurrentCell):
 
 
 def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` taking h0 and c0 as two arguments, as the registry passes tensors."""
+    """Return `function` with h0 and c0 as two arguments, as the registry passes them."""
 
     def call(
         input: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Tensor | None, **options: Any

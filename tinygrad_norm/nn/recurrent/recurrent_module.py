@@ -1,9 +1,9 @@
-"""Layers and directions: what the modules RNN, LSTM and GRU share, and their cells.
+"""Base classes of the modules: layers and directions of RNN, LSTM and GRU, and one step of their cells.
 
     y⁰ = x    yˡ = [layerˡ(yˡ⁻¹), layerˡ(yˡ⁻¹) in reverse]    with dropout on y between two layers
 
-One layer in one direction is one function (`rnn_layer`, `lstm_layer`, `gru_layer`); here it gets its
-parameters by name and its initial states by number, layer·directions + direction.
+One layer in one direction is one function (`rnn_layer`, `lstm_layer`, `gru_layer`). The base class passes it
+its parameters, which it finds by name, and its initial states, at index layer·directions + direction.
 """
 
 import math
@@ -23,14 +23,14 @@ from ..dropout import check_probability, dropout
 from .unrolled import Lengths
 
 States = tuple[Tensor, ...]
-"""The hidden state, and for an LSTM the memory cell."""
+"""The hidden state, and the memory cell of an LSTM."""
 
 
 class Recurrent(Module):
     """Base of RNN, LSTM and GRU: a stack of layers, each in one direction or in both.
 
-    A subclass says how many `gates` its weights have and runs one layer in `run_layer`. All parameters
-    start uniform in ±1/√hidden_size.
+    A subclass sets `gates`, the number of gates in its weights, and runs one layer in `run_layer`. All
+    parameters are initialized uniformly in ±1/√hidden_size.
     """
 
     gates: ClassVar[int]
@@ -59,7 +59,7 @@ class Recurrent(Module):
         check_probability(dropout)
         if dropout and num_layers == 1:
             warnings.warn(
-                f"dropout={dropout} acts between two layers, but num_layers=1: it does nothing", stacklevel=3
+                f"dropout={dropout} applies between layers: it has no effect with num_layers=1", stacklevel=3
             )
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional = bool(bidirectional)
@@ -82,7 +82,7 @@ class Recurrent(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights and biases anew."""
+        """Initialize all weights and biases again."""
         _reset_uniform(self, self.hidden_size)
 
     def run_layer(
@@ -93,7 +93,7 @@ class Recurrent(Module):
         lengths: Lengths | None,
         reverse: bool,
     ) -> tuple[Tensor, ...]:
-        """Return y of one layer and direction, and its last states; every network defines its own."""
+        """Return y of one layer and direction, and its last states; every subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} must define run_layer")
 
     def forward(self, input: Tensor, hx: Any = None, lengths: Lengths | None = None) -> tuple[Tensor, Any]:
@@ -143,8 +143,8 @@ class Recurrent(Module):
         batch = () if input.ndim == 2 else (input.shape[0 if self.batch_first else 1],)
         if lengths is not None and not batch:
             raise ValueError(
-                "lengths are those of the sequences of a batch, but x of shape "
-                f"{input.shape} is one sequence: cut it instead, as in x[:length]"
+                "lengths are for the sequences of a batch, but x of shape "
+                f"{input.shape} is one sequence: slice it instead, as in x[:length]"
             )
         sizes = self.proj_size or self.hidden_size, self.hidden_size
         _check_states(name, states, [(len(self._suffixes), *batch, size) for size in sizes])
@@ -154,7 +154,7 @@ class Recurrent(Module):
 
 
 class RecurrentCell(Module):
-    """Base of RNNCell, LSTMCell and GRUCell: one step. All parameters start uniform in ±1/√hidden_size."""
+    """Base of RNNCell, LSTMCell and GRUCell: one step. Parameters start uniform in ±1/√hidden_size."""
 
     gates: ClassVar[int]
 
@@ -171,11 +171,11 @@ class RecurrentCell(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights and biases anew."""
+        """Initialize all weights and biases again."""
         _reset_uniform(self, self.hidden_size)
 
     def run_step(self, x: Tensor, states: States | None) -> States:
-        """Return the states (N, H) after x (N, D); every cell defines its own."""
+        """Return the states (N, H) after x (N, D); every subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__} must define run_step")
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:

@@ -1,21 +1,21 @@
-"""RNN: the plain recurrent network, whose state is a squashed mixture of the input and the state before.
+"""RNN: the plain recurrent network. Its state is φ of a linear map of the input and the previous state.
 
     a_t = x_t @ w_ihᵀ + b_ih + h_{t-1} @ w_hhᵀ + b_hh      h_t = φ(a_t)      y_t = h_t      (T, N, H)
 
-φ is tanh, or relu: max(a, 0).
+φ is tanh or relu, max(a, 0).
 
 Elman 1990; with relu: Le, Jaitly, Hinton 2015, arXiv:1504.00941.
 
-Backward, for one step, from dh_t (timesteps.py says how it adds up):
+Backward, for one step, from dh_t (unrolled.py derives how it adds up):
 
     through φ       da = dh·φ'(a)    φ' = 1 - h² for tanh; 1 where h > 0, else 0, for relu
     through a to h  dh_{t-1} = da @ w_hh + dy_{t-1}
 
-and dp = dq = da. φ' needs h alone and is made for all steps at once.
+and dp = dq = da. φ' depends on h only and is computed for all steps at once.
 
-Insight: between h_s and h_t stand t - s factors w_hh, and a product of many equal factors vanishes or
-explodes unless their size is 1. tanh' <= 1 can only make it smaller; against explosion gradients are
-clipped, against vanishing LSTM and GRU have a path around w_hh.
+Insight: between h_s and h_t there are t - s factors w_hh, and a product of many equal factors vanishes or
+explodes unless their size is 1. tanh' <= 1 can only make it smaller. Clipping prevents exploding gradients;
+against vanishing ones LSTM and GRU have a path around w_hh.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,8 +133,8 @@ def rnn_backward(
 ) -> tuple[Array | None, ...]:
     """Return the gradients of x, h0, both weights and both biases.
 
-    dy (T, N, H) is 0 in the padding; dh (N, H) is that of the last state. The gradients of x, the weights
-    and the biases are there where `needs` wants them.
+    dy (T, N, H) is 0 in the padding; dh (N, H) is the gradient of the last state. The gradients of x, the
+    weights and the biases are None where `needs` is False.
     """
     xp = namespace(x)
     T, N, H = h.shape
@@ -198,16 +198,16 @@ def rnn_layer(
         bias_ih: (H,), or None.
         bias_hh: (H,), or None.
         nonlinearity: "tanh" or "relu".
-        lengths: (N,) integers in [0, T]; outputs after a sequence's end are 0, and its state stays.
-        reverse: start at the end, of each sequence its own.
+        lengths: (N,) integers in [0, T]; after its end, a sequence has outputs 0 and keeps its state.
+        reverse: whether to run backwards, from the end of each sequence.
 
     Returns:
         y (T, N, H), and the last h (N, H).
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, dtypes that differ.
-        ValueError: where shapes do not fit, without a time step, for lengths outside [0, T], for another
-            nonlinearity.
+        TypeError: if the input is not a floating-point tensor, or the dtypes differ.
+        ValueError: if the shapes do not fit, T is 0, a length is outside [0, T], or the nonlinearity is
+            unknown.
 
     Source: Elman 1990.
     """
@@ -234,7 +234,7 @@ def rnn_layer(
 
 
 def check_nonlinearity(nonlinearity: str) -> None:
-    """Refuse anything but "tanh" and "relu"."""
+    """Raise ValueError unless `nonlinearity` is "tanh" or "relu"."""
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
 
@@ -266,15 +266,15 @@ def rnn_relu_cell(
 
 
 class RNN(Recurrent):
-    """Recurrent network over a sequence: layers one upon the other, each in one direction or in both.
+    """Recurrent network over a sequence: stacked layers, each in one direction or in both.
 
     Takes x (T, N, input_size), with batch_first (N, T, input_size), or (T, input_size) for one sequence;
-    hx (layers·directions, N, hidden_size), the initial state, or None for zeros; and lengths (N,), how
-    many steps of each sequence count (in any order; 0 is allowed). Returns y, x's shape with
+    hx (layers·directions, N, hidden_size), the initial state, or None for zeros; and lengths (N,), the
+    number of steps of each sequence (in any order; 0 is allowed). Returns y, of x's shape with
     directions·hidden_size features, and the last states, of hx's shape. In the padding y and the
-    gradients of x are 0, and what x holds there is never used.
+    gradients of x are 0, and the values of x are ignored.
 
-    Parameters of layer k: weight_ih_lk (hidden_size, features below), weight_hh_lk (hidden_size,
+    Parameters of layer k: weight_ih_lk (hidden_size, features of its input), weight_hh_lk (hidden_size,
     hidden_size), bias_ih_lk and bias_hh_lk (hidden_size,); those of the reverse direction end in
     _reverse. Source: Elman 1990.
     """

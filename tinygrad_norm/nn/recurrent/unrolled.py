@@ -1,28 +1,29 @@
-"""Time: what recurrent networks share, whatever happens inside of one step.
+"""The loop over time steps that all recurrent networks share, and its backward pass.
 
-    p   = x @ w_ihᵀ + b_ih           (T, N, K)   K = gates·H, all steps at once, outside of the loop
-    q_t = h_{t-1} @ w_hhᵀ + b_hh     (N, K)      inside of it: a step needs the state before it
-    h_t = cell(p_t, q_t)             (N, H)      each cell's own file says how
+    p   = x @ w_ihᵀ + b_ih           (T, N, K)   K = gates·H, all steps at once, outside the loop
+    q_t = h_{t-1} @ w_hhᵀ + b_hh     (N, K)      inside the loop: a step needs the state before it
+    h_t = cell(p_t, q_t)             (N, H)      defined in the file of each cell
     y_t = h_t
 
-Backward through time, from dy = dL/dy and the gradient of the last state. h_t reaches the loss through
-y_t and through step t + 1, so its gradient is complete once step t + 1 is done:
+Backward through time, from dy = dL/dy and the gradient of the last state. h_t reaches the loss through y_t
+and through step t + 1. By the chain rule, dL/dh_t is the sum of the contributions of all paths, so it is
+complete once step t + 1 is done:
 
     through y_t       dy_t
     through q_{t+1}   dq_{t+1} @ w_hh
-    through the cell  what h_t does in step t + 1 past the weights (in a GRU: dh_{t+1}·z_{t+1})
+    through the cell  the path in step t + 1 that passes no weight (in a GRU: dh_{t+1}·z_{t+1})
 
-Each cell's file derives dp_t and dq_t from dh_t. The rest is linear and waits until the loop is over,
-when the T·N rows make one product each:
+The file of each cell derives dp_t and dq_t from dh_t. The rest is linear and is computed after the loop, with
+one product of T·N rows for each gradient:
 
     dx = dp @ w_ih   dw_ih = dpᵀ @ x   db_ih = Σ dp   dw_hh = Σt dq_tᵀ @ h_{t-1}   db_hh = Σ dq
 
-Sequences of unequal length share a batch: one of length L < T freezes when it is over,
+Sequences of different lengths can share a batch. One of length L < T keeps its state after its end:
 
     h_t = h_{t-1}   y_t = 0   and so   dh_{t-1} = dh_t   dp_t = dq_t = 0   dx_t = 0   for t >= L
 
-exactly, and the last state is the one after its own last step. In reverse, from T - 1 down to 0, the
-same rule holds the initial state until step L - 1, the sequence's own end: nothing needs to be moved.
+exactly, so the last state is the one after its own last step. In reverse, from T - 1 down to 0, the same rule
+keeps the initial state until step L - 1, the end of the sequence: nothing needs to be moved.
 
 Insight: of two forward and four backward products only h @ w_hhᵀ and dq @ w_hh lie on the path from
 one step to the next. All others are as parallel as those of a linear layer.
@@ -41,24 +42,24 @@ from ...ops.operands import check_same_dtype
 from ...registry import Input, uniform
 
 Lengths = Sequence[int] | numpy.ndarray | Tensor
-"""How many steps each sequence of a batch has, (N,)."""
+"""The number of steps of each sequence of a batch, (N,)."""
 
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""From x_t and the states before a step to those after it; the hidden state comes first."""
+"""Maps x_t and the states before a step to the states after it; the hidden state comes first."""
 
 
 # -- the loop
 
 
 def time_order(T: int, reverse: bool) -> range:
-    """Return the steps in the order in which they happen."""
+    """Return the steps in the order in which they run."""
     return range(T - 1, -1, -1) if reverse else range(T)
 
 
 def trajectory(start: Array | None, size: int, x: Array, reverse: bool) -> tuple[Array, Array]:
-    """Return the states before and after every step, (T, N, size) each, with `start` (or 0) in its place.
+    """Return the states before and after every step, (T, N, size) each; the first one is `start`, or 0.
 
-    Both are views of one buffer of T + 1 states, so what a step leaves is what the next one finds.
+    Both are views of one buffer of T + 1 states, so the state after a step is the state before the next one.
     """
     T, N, _ = x.shape
     states = namespace(x).empty((T + 1, N, size), x.dtype)
@@ -74,7 +75,7 @@ def last_state(after: Array, reverse: bool) -> Array:
 def composed_layer(
     step: Step, input: Tensor, states: tuple[Tensor, ...], lengths: Lengths | None, reverse: bool
 ) -> tuple[Tensor, ...]:
-    """Run `step` over the time axis of input (T, N, D), from primitives; return y and the last states."""
+    """Run `step` over the time axis of input (T, N, D); return y and the last states."""
     padding = padding_mask(lengths, input)
     ys: dict[int, Tensor] = {}
     for t in time_order(len(input), reverse):
@@ -99,7 +100,7 @@ def zeros_for_none(states: Sequence[Tensor | None], sizes: Sequence[int], x: Ten
     )
 
 
-# -- the products outside of the loop, and the gates
+# -- the products outside the loop, and the gates
 
 
 def input_product(x: Array, weight: Array, bias: Array | None) -> Array:
@@ -114,9 +115,9 @@ def input_product(x: Array, weight: Array, bias: Array | None) -> Array:
 def input_and_weight_gradients(
     dp: Array, dq: Array, x: Array, before: Array, weight_ih: Array, needs: Sequence[bool]
 ) -> tuple[Array | None, ...]:
-    """Return dx, dweight_ih, dweight_hh, dbias_ih and dbias_hh, each where `needs` wants it.
+    """Return dx, dweight_ih, dweight_hh, dbias_ih and dbias_hh, or None where `needs` is False.
 
-    dp and dq are (T·N, K), x is (T, N, D), and before (T, N, H) the hidden states that made q.
+    dp and dq are (T·N, K), x is (T, N, D), and before (T, N, H) the hidden states before each step.
     """
     rows, states = x.reshape(len(dp), x.shape[2]), before.reshape(len(dq), before.shape[2])
     return (
@@ -129,16 +130,16 @@ def input_and_weight_gradients(
 
 
 def sum_biases(*biases: Array | None, scale: Array | float = 1) -> Array | None:
-    """Return the sum of those biases (K,) that are there, times `scale`; None where none is."""
-    there = [bias for bias in biases if bias is not None]
-    return scale * sum(there[1:], start=there[0]) if there else None
+    """Return the sum of the biases (K,) that are not None, times `scale`; None if there are none."""
+    given = [bias for bias in biases if bias is not None]
+    return scale * sum(given[1:], start=given[0]) if given else None
 
 
 def gate_scale(scales: Sequence[float], H: int, x: Array) -> Array:
     """Return the scale of each row of the gates, (gates·H,): 1/2 for a sigmoid, 1 for a tanh.
 
-    As σ(a) = 1/2·tanh(a/2) + 1/2, both are scale·tanh(scale·a) + 1 - scale: one tanh serves all gates,
-    and the inner scale, a power of two, goes into the weights without rounding.
+    As σ(a) = 1/2·tanh(a/2) + 1/2, both are scale·tanh(scale·a) + 1 - scale: one tanh computes all gates.
+    The inner scale, a power of two, is multiplied into the weights without rounding.
     """
     xp = namespace(x)
     return xp.repeat(xp.asarray(scales, x.dtype), H)
@@ -153,11 +154,11 @@ def scale_rows(weight: Array, scale: Array) -> Array:
 
 
 def padding_mask(lengths: Lengths | None, x: Tensor) -> Array | None:
-    """Return where x (T, N, D) is padding, (T, N, 1), or None if it is nowhere.
+    """Return a mask (T, N, 1), True where x (T, N, D) is padding, or None if there is no padding.
 
     Raises:
-        TypeError: for lengths that are no integers.
-        ValueError: for another number of lengths than N, or lengths outside [0, T].
+        TypeError: if the lengths are not integers.
+        ValueError: if there are not N lengths, or a length is outside [0, T].
     """
     if lengths is None:
         return None
@@ -166,7 +167,7 @@ def padding_mask(lengths: Lengths | None, x: Tensor) -> Array | None:
     if array.shape != (N,):
         raise ValueError(f"lengths has shape {array.shape}, expected ({N},): one for each sequence")
     if N and array.dtype.kind not in "iu":
-        raise TypeError(f"lengths are numbers of time steps, integers, got {array.dtype}")
+        raise TypeError(f"lengths are numbers of time steps and must be integers, got {array.dtype}")
     if N and not 0 <= array.min() <= array.max() <= T:
         raise ValueError(f"lengths must lie between 0 and the {T} steps of x, got {array.tolist()}")
     padding = numpy.arange(T)[:, None] >= array
@@ -179,7 +180,7 @@ def mask_padding(x: Array, padding: Array | None) -> Array:
 
 
 def freeze(after: Array, before: Array, padding: Array | None, t: int) -> None:
-    """Undo step t for the sequences that are over."""
+    """Restore the state before step t for the sequences that have ended."""
     if padding is not None:
         namespace(after).copyto(after[t], before[t], where=padding[t])
 
@@ -188,7 +189,7 @@ def freeze(after: Array, before: Array, padding: Array | None, t: int) -> None:
 
 
 def check_layer(name: str, input: Tensor, weight_ih: Tensor, gates: int) -> tuple[int, int]:
-    """Return N and H, once x (T, N, D) and weight_ih (gates·H, D) fit."""
+    """Return N and H; raise an error unless x (T, N, D) and weight_ih (gates·H, D) fit."""
     check_input(input, name)
     if weight_ih.ndim != 2 or weight_ih.shape[0] % gates:
         raise ValueError(f"{name} takes a weight_ih ({gates}·H, D), got shape {weight_ih.shape}")
@@ -204,19 +205,19 @@ def check_layer(name: str, input: Tensor, weight_ih: Tensor, gates: int) -> tupl
 
 
 def check_step(input: Tensor, name: str) -> None:
-    """Refuse an input of a cell that is not (N, D)."""
+    """Raise an error unless the input of a cell is a floating-point tensor (N, D)."""
     check_input(input, name)
     if input.ndim != 2:
         raise ValueError(f"{name} takes x (N, D), one time step, got shape {input.shape}")
 
 
 def check_tensors(input: Tensor, **parts: tuple[Tensor | None, Shape]) -> None:
-    """Refuse a state, weight or bias, given by name, that has not its shape or not x's dtype."""
+    """Raise an error unless each named state, weight or bias has the given shape and x's dtype."""
     for name, (part, shape) in parts.items():
         if part is None:
             continue
         if not isinstance(part, Tensor):
-            raise TypeError(f"{name} is a Tensor of shape {shape}, got {type(part).__name__}")
+            raise TypeError(f"{name} must be a Tensor of shape {shape}, got {type(part).__name__}")
         if part.shape != shape:
             raise ValueError(f"{name} has shape {part.shape}, expected {shape}")
         if part.dtype != input.dtype:
@@ -227,7 +228,7 @@ def check_tensors(input: Tensor, **parts: tuple[Tensor | None, Shape]) -> None:
 
 
 def recurrent_weights(K: int, D: int, H: int, biases: bool = False) -> tuple[Input, ...]:
-    """Return the weights of a case, drawn as layers draw them: gates that are saturated hide mistakes."""
+    """Return the weights of a case, in the range of a new layer: saturated gates would hide mistakes."""
     shapes = (K, D), (K, H), *([(K,)] * 2 if biases else ())
     return tuple([uniform(-(H**-0.5), H**-0.5, *shape) for shape in shapes])
 
@@ -239,9 +240,9 @@ def torch_layer(
     weights: Sequence[Any],
     reverse: bool = False,
 ) -> tuple[Any, ...]:
-    """Call PyTorch's `layer` of (input, hx, params, ...) as ours: without an axis of layers and directions.
+    """Call PyTorch's `layer(input, hx, params, ...)` for one layer and one direction, like ours.
 
-    `weights` are weight_ih, weight_hh, and of bias_ih, bias_hh, weight_hr those that there are, or None.
+    `weights` are weight_ih, weight_hh, and optionally bias_ih, bias_hh and weight_hr, each of them or None.
     """
     weight_ih, weight_hh, *rest = weights
     bias_ih, bias_hh, weight_hr = rest + [None] * (3 - len(rest))

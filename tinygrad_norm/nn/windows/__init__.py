@@ -1,1 +1,1 @@
-"""Windows that slide over an input."""
+"""Sliding windows over an input."""

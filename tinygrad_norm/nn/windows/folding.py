@@ -1,20 +1,21 @@
-"""Unfold and fold: images cut into the windows that a kernel sees, and put together from them again.
+"""Unfold and fold: cut images into the windows that a kernel reads, and assemble images from such windows.
 
-    x (N, C, H, W)   cols (N, C·K, P)   K = KH·KW entries of a kernel, P windows
+    x (N, C, H, W)   cols (N, C·K, P)      K = KH·KW entries of a kernel, P windows
 
     unfold   cols_n,(c,k),p = x̄_nc(s·p + d·k - a)
     fold     x_ncq = Σ cols_n,(c,k),p   over those k, p with s·p + d·k - a = q
 
-with stride s, dilation d and padding a, all of them for both axes; x̄ is x, and 0 outside of it.
+with stride s, dilation d and padding a, one of each per axis; x̄ is x, extended by 0.
 
-Backward: unfold copies, so an entry of x gets the gradients of all its copies, and that sum is what fold
-computes. Fold adds, so every entry of cols gets the gradient of the sum it went into, which unfold looks up.
+Backward, by the chain rule dL/dx_i = Σ_j dy_j·∂y_j/∂x_i, whose derivatives here are 0 or 1. Unfold copies:
+an entry of x gets the sum of the gradients of its copies, which is what fold computes. Fold adds: an entry of
+cols gets the gradient of the one sum that contains it, which unfold reads.
 
     unfold   dx    = fold(dcols)
     fold     dcols = unfold(dx)
 
 Insight: each is the transpose of the other, not its inverse: fold(unfold(x)) is x times the number of
-windows that see it.
+windows that contain it.
 """
 
 import math
@@ -32,7 +33,7 @@ from .sliding_view import Sizes, Windows, as_batch, as_tuple, check_fit, fold_wi
 
 
 def windows_composed(x: Tensor, windows: Windows, value: float = 0.0) -> Tensor:
-    """Return what the windows see of x (N, C, *S), as (N, C, K, *P): one slice for each k."""
+    """Return the windows of x (N, C, *S) as patches (N, C, K, *P), made of one slice per k."""
     ends = reversed(tuple(zip(windows.before, windows.after, strict=True)))
     count = windows.counts(x.shape[2:])
     padded = pad_composed(x, [width for pair in ends for width in pair], value=value)
@@ -48,7 +49,7 @@ def windows_composed(x: Tensor, windows: Windows, value: float = 0.0) -> Tensor:
 
 
 def insert_zeros(x: Tensor, stride: Shape) -> Tensor:
-    """Return x (N, C, *S) with stride - 1 zeros between its neighbours, along every spatial axis."""
+    """Return x (N, C, *S) with stride - 1 zeros between neighbouring entries, along every spatial axis."""
     for axis, s in enumerate(stride, 2):
         padded = pad_composed(x.unsqueeze(axis + 1), [0, 0] * (x.ndim - axis - 1) + [0, s - 1])
         padded = padded.reshape(*x.shape[:axis], x.shape[axis] * s, *x.shape[axis + 1 :])
@@ -74,7 +75,7 @@ def fold_composed(
     padding: Sizes = 0,
     stride: Sizes = 1,
 ) -> Tensor:
-    """Fold from primitives: every k moves its columns to their places, with zeros between."""
+    """Fold from primitives: for each k, the columns at their positions and zeros elsewhere; then the sum."""
     if input.ndim == 2:
         single = input.unsqueeze(0)
         return fold_composed(single, output_size, kernel_size, dilation, padding, stride).squeeze(0)
@@ -134,21 +135,21 @@ class FoldFunction(Function):
 def unfold(
     input: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
 ) -> Tensor:
-    """Return every window of an image as a column.
+    """Return the windows of images as columns.
 
     Args:
         input: (N, C, H, W), or (C, H, W).
-        kernel_size: size of a window; here and below, an int or one for each axis.
-        dilation: positions from one entry of a window to the next.
-        padding: zeros at both ends.
-        stride: positions from one window to the next.
+        kernel_size: size of a window; here and below, an int, or one int per axis.
+        dilation: distance between neighbouring entries of a window.
+        padding: number of zeros added at both ends.
+        stride: distance between neighbouring windows.
 
     Returns:
-        (N, C·KH·KW, P), or (C·KH·KW, P): the windows from left to right, line by line.
+        (N, C·KH·KW, P), or (C·KH·KW, P): the windows from left to right and from top to bottom.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes, or a window larger than the padded input.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong, or a window is larger than the padded input.
     """
     x, single = as_batch(input, 2, "unfold")
     windows = symmetric_windows(2, kernel_size, stride, padding, dilation)
@@ -165,19 +166,19 @@ def fold(
     padding: Sizes = 0,
     stride: Sizes = 1,
 ) -> Tensor:
-    """Return the images whose windows are the given columns; where windows overlap, they are added.
+    """Return images assembled from columns, their windows; overlapping windows are added.
 
     Args:
         input: (N, C·KH·KW, P), or (C·KH·KW, P), as `unfold` returns them.
-        output_size: (H, W) of the images; here and below, an int or one for each axis.
+        output_size: (H, W) of the images; here and below, an int, or one int per axis.
         kernel_size: size of a window.
-        dilation: positions from one entry of a window to the next.
-        padding: zeros at both ends, which are dropped.
-        stride: positions from one window to the next.
+        dilation: distance between neighbouring entries of a window.
+        padding: number of zeros that `unfold` added at both ends, which are dropped.
+        stride: distance between neighbouring windows.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: where the columns are not the windows of such images.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the columns do not have the shape of the windows of such images.
     """
     cols, single = as_batch(input, 1, "fold", "C·KH·KW, P")
     windows = symmetric_windows(2, kernel_size, stride, padding, dilation)
@@ -195,7 +196,7 @@ def fold(
 def symmetric_windows(
     axes: int, kernel_size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes
 ) -> Windows:
-    """Return windows with the same padding at both ends."""
+    """Return windows with the same padding at both ends of an axis."""
     both = as_tuple(padding, axes, "padding", 0)
     return Windows(
         as_tuple(kernel_size, axes, "kernel_size", 1),

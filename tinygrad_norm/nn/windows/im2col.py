@@ -1,10 +1,9 @@
-"""Columns: every window of x as one column of a matrix, so that a convolution becomes a matrix product.
+"""im2col: the windows of x as columns of a matrix X, so that a convolution becomes a matrix product.
 
     X_(c,k),p = x̄_c(s·p + d·k - a)
 
-repeats x K times, so it is made in blocks that stay in the processor's cache while they are used. In a
-block n samples lie side by side, innermost: what is copied at once is then n times longer, which pays
-where rows are short.
+X holds K copies of x, so it is built in blocks that fit in the cache. Within a block the last
+axis runs over n samples: each contiguous copy is then n times longer, which is faster if rows are short.
 
 Chellapilla, Puri, Simard 2006.
 """
@@ -22,20 +21,20 @@ from .padding import overlap
 from .sliding_view import Slices, Windows, window_view
 
 BLOCK = 128 * 1024
-"""Entries of X in one block: 512 KiB of float32, which a core's cache holds."""
+"""Entries of X in one block: 512 KiB of float32, which fit in the cache of a core."""
 
 
 @dataclass(frozen=True)
 class Im2colLayout:
-    """How X is laid out for an x of one shape.
+    """The layout of X for an x of one shape.
 
-    count      P, the windows along each axis
-    n          samples side by side, a divisor of N
-    m          of such groups of samples in one block
-    shape      of x in blocks: (N/n, G, C/G, *S, n)
-    padded     the same of x̄, for one block
-    inside     where x lies in x̄
-    kept       the part of x that does: all of it, unless padding is negative
+    count      P, the number of windows along each axis
+    n          the number of samples on the last axis, a divisor of N
+    m          the number of such groups of n samples in one block
+    shape      x as (N/n, G, C/G, *S, n)
+    padded     the shape of x̄, for the m groups of one block
+    inside     the part of x̄ that is x
+    kept       the part of x that is in x̄: all of it, unless padding is negative
     """
 
     windows: Windows
@@ -48,9 +47,9 @@ class Im2colLayout:
     kept: Slices
 
     def blocks(self, x: Array, constant: bool) -> Iterator[tuple[slice, Array]]:
-        """Yield which samples of `samples_last(x, n)`, and X (m, G, C/G·K, P·n) of them.
+        """Yield a slice of the first axis of `samples_last(x, n)`, and its X (m, G, C/G·K, P·n).
 
-        `constant` adds a row of ones to X. X is overwritten by the next block, if there is one.
+        `constant` adds a row of ones to X. The next block overwrites X.
         """
         xp = namespace(x)
         groups, channels = self.shape[1:3]
@@ -77,16 +76,16 @@ class Im2colLayout:
 
 @functools.lru_cache(maxsize=256)
 def im2col_layout(shape: Shape, windows: Windows, groups: int, filters: int) -> Im2colLayout:
-    """Return the layout of X for an x of `shape` that is convolved to so many filters.
+    """Return the layout of X for an x of `shape` and a convolution with `filters` output channels.
 
-    Moving the channels of x and y so that samples lie side by side costs less than it saves where X has
-    more rows than these, and where one sample has few windows.
+    Moving samples to the last axis of x and y costs less than it saves if X has more rows than x and y have
+    channels, and if one sample has few windows.
     """
     N, C, *space = shape
     count = windows.counts(tuple(space))
-    rows, places = C * math.prod(windows.kernel), math.prod(count)
-    n = math.gcd(N, 8) if rows > C + filters and places < 256 else 1
-    m = max(1, min(N // n, BLOCK // max(1, rows * places * n)))
+    rows, P = C * math.prod(windows.kernel), math.prod(count)
+    n = math.gcd(N, 8) if rows > C + filters and P < 256 else 1
+    m = max(1, min(N // n, BLOCK // max(1, rows * P * n)))
     widths = ((0, 0),) * 3 + tuple(zip(windows.before, windows.after, strict=True)) + ((0, 0),)
     blocked = N // n, groups, C // groups, *space, n
     inside, kept = overlap(blocked, widths)
@@ -105,6 +104,6 @@ def im2col_layout(shape: Shape, windows: Windows, groups: int, filters: int) -> 
 
 
 def samples_last(x: Array, n: int) -> Array:
-    """Return the view (N/n, C, *S, n) of x (N, C, *S); n divides N."""
+    """Return x (N, C, *S) as a view (N/n, C, *S, n); n divides N."""
     x = x.reshape(len(x) // n, n, *x.shape[1:])
     return x.transpose(0, *range(2, x.ndim), 1)

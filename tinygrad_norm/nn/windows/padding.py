@@ -1,14 +1,15 @@
-"""Padding: x made longer or, where a width is negative, shorter at both ends of its axes.
+"""Padding: extend x at both ends of its axes, or crop it by a negative width.
 
-    y_j = x_i(j)   j = -before ... S + after - 1, along every axis by itself
+    y_j = x_i(j)   j = -before ... S + after - 1, separately along every axis
 
-    mode        outside of x, for x = 0 1 2 3
+    mode        outside of x          for x = 0 1 2 3
     constant    a value               v v | 0 1 2 3 | v v
     reflect     mirrored at the ends  2 1 | 0 1 2 3 | 2 1
-    replicate   the last entry again  0 0 | 0 1 2 3 | 3 3
-    circular    the other end         2 3 | 0 1 2 3 | 0 1
+    replicate   the nearest entry     0 0 | 0 1 2 3 | 3 3
+    circular    from the other end    2 3 | 0 1 2 3 | 0 1
 
-Backward: an entry of x gets the gradients of all its copies, and none where it was cut off.
+Backward, by the chain rule dL/dx_i = Σ_j dy_j·∂y_j/∂x_i. ∂y_j/∂x_i is 1 if y_j is a copy of x_i, else 0, so
+the gradients of all copies add up; an entry that was cropped gets 0.
 
     dx_i = Σ dy_j   over those j with i(j) = i
 """
@@ -34,7 +35,7 @@ Slices = tuple[slice, ...]
 def pad_composed(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
 ) -> Tensor:
-    """Padding from primitives, one axis after the other: autograd finds the gradient."""
+    """Padding from primitives, axis by axis: autograd finds the gradient."""
     for axis, (before, after) in enumerate(pad_widths(input.shape, pad)):
         along = (slice(None),) * axis
         if mode != "constant":
@@ -49,7 +50,7 @@ def pad_composed(
 
 @kernel
 def pad_forward(x: Array, widths: Widths, mode: str, value: float) -> Array:
-    """Return y: x with `widths` (before, after) for each of its axes."""
+    """Return y: x padded by `widths`, (before, after) for each axis."""
     xp = namespace(x)
     if mode == "constant":
         y = xp.full([S + sum(width) for S, width in zip(x.shape, widths, strict=True)], value, x.dtype)
@@ -80,19 +81,19 @@ def pad_backward(dy: Array, shape: Shape, widths: Widths, mode: str) -> Array:
 
 
 def _sum_copies(dy: Array, axis: int, size: int, before: int, after: int, sources: numpy.ndarray) -> Array:
-    """Return dx, `size` long along `axis`: every line dy_j added to the line `sources[j]`."""
+    """Return dx, of length `size` along `axis`: each slice dy_j is added to the slice `sources[j]`."""
     xp = namespace(dy)
     dx = xp.zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)
-    lines, sums = xp.moveaxis(dy, axis, 0), xp.moveaxis(dx, axis, 0)
+    copies, sums = xp.moveaxis(dy, axis, 0), xp.moveaxis(dx, axis, 0)
     (inside,), (kept,) = overlap((size,), ((before, after),))
-    sums[kept] = lines[inside]
-    for j in (*range(inside.start), *range(inside.stop, len(lines))):
-        sums[int(sources[j])] += lines[j]
+    sums[kept] = copies[inside]
+    for j in (*range(inside.start), *range(inside.stop, len(copies))):
+        sums[int(sources[j])] += copies[j]
     return dx
 
 
 def overlap(shape: Shape, widths: Widths) -> tuple[Slices, Slices]:
-    """Return where x of `shape` lies in its padded self, and which part of x that is."""
+    """Return the part of y that is copied from x of `shape`, and the part of x that is kept."""
     kept = [slice(max(0, -a), S - max(0, -b)) for S, (a, b) in zip(shape, widths, strict=True)]
     inside = [slice(i.start + a, i.stop + a) for i, (a, _) in zip(kept, widths, strict=True)]
     return tuple(inside), tuple(kept)
@@ -111,7 +112,7 @@ def _sources(mode: str, size: int, before: int, after: int) -> numpy.ndarray:
 
 
 class PadFunction(Function):
-    """y_j = x_i(j), or a value outside of x · dx_i = Σ dy_j over those j with i(j) = i"""
+    """y_j = x_i(j), or a value outside of x · dx_i = Σ dy_j over all j with i(j) = i"""
 
     def forward(self, x: Array, *, widths: Widths, mode: str, value: float) -> Array:
         self.saved = x.shape, widths, mode
@@ -126,13 +127,14 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     Args:
         input: (..., S).
-        pad: how many positions to add before and after the last axis, then the last but one, and so on.
+        pad: numbers of positions to add before and after the last axis, then the second to last, and so on.
         mode: "constant", "reflect" (fewer than S positions), "replicate", or "circular" (at most S).
-        value: what stands in the padding of "constant"; None for 0.
+        value: the number that "constant" fills in; None for 0.
 
     Raises:
-        ValueError: for an unknown mode, a value with another mode than "constant", an odd number of widths
-            or too many, and widths that the mode or the input cannot fill, or that crop all and more.
+        ValueError: if the mode is unknown, a value is given with another mode than "constant", the number
+            of widths is odd or too large, the input is too short for the mode and a width, or the widths
+            crop more than the input.
     """
     x = as_tensor(input)
     widths = pad_widths(x.shape, pad)
@@ -140,7 +142,9 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         raise ValueError(f"mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
     if mode != "constant":
         if value:
-            raise ValueError(f"value={value} is of no use with mode={mode!r}: only 'constant' fills with it")
+            raise ValueError(
+                f"value={value} has no effect with mode={mode!r}: use mode='constant', or leave value out"
+            )
         for axis, (before, after) in enumerate(widths):
             if before or after:
                 _check_sources(mode, x.shape, axis, before, after)
@@ -148,11 +152,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
 
 def pad_widths(shape: Shape, pad: Sequence[int]) -> Widths:
-    """Return (before, after) for every axis from the flat list that `pad` takes, last axis first."""
+    """Return (before, after) for every axis, from the flat argument of `pad`, last axis first."""
     flat = as_shape(pad, "pad")
     if len(flat) % 2 or len(flat) > 2 * len(shape):
         raise ValueError(
-            f"pad takes two widths per axis, from the last axis on, at most {2 * len(shape)} for an input of "
+            f"pad takes two widths per axis, last axis first, at most {2 * len(shape)} for an input of "
             f"shape {shape}: got {len(flat)}"
         )
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
@@ -201,7 +205,7 @@ register(
         ErrorCase(lambda: pad(_ones(2, 3), (0, 4), "circular"), ValueError, "at most 3"),
         ErrorCase(lambda: pad(_ones(2, 0), (0, 1), "replicate"), ValueError, "nothing would be left"),
         ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "mirror"), ValueError, "mode must be"),
-        ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "reflect", 1.0), ValueError, "of no use"),
+        ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "reflect", 1.0), ValueError, "no effect"),
         ErrorCase(lambda: pad(_ones(2, 3), (1, 0.5)), TypeError, "pad"),  # type: ignore[arg-type]
     ),
     title="Padding",

@@ -1,11 +1,11 @@
-"""Sliding windows over the last axes of x: where they are, and how to look through all of them at once.
+"""Sliding windows over the last axes of x: their geometry, and a view of all windows at once.
 
-Window p looks with its entry k at position
+Entry k of window p reads position
 
     q = s·p + d·k - a      0 <= p < P,  0 <= k < K
 
-with stride s, dilation d and a positions of padding in front (b behind), along every spatial axis by
-itself. P = ⌊(S + a + b - d·(K - 1) - 1)/s⌋ + 1 windows fit.
+with stride s, dilation d, and padding of a positions before and b after, separately along every spatial
+axis. The number of windows is P = ⌊(S + a + b - d·(K - 1) - 1)/s⌋ + 1.
 """
 
 import operator
@@ -21,11 +21,11 @@ from ...ops.dims import Shape
 Slices = tuple[slice, ...]
 
 Sizes = int | Sequence[int]
-"""One size, stride, padding or dilation for every axis, or one for each."""
+"""A size, stride, padding or dilation: one int for all axes, or one int per axis."""
 
 
 class Windows(NamedTuple):
-    """The geometry above: one entry per spatial axis. Negative padding crops."""
+    """The geometry of sliding windows, with one entry per spatial axis. Negative padding crops."""
 
     kernel: Shape
     stride: Shape
@@ -35,11 +35,11 @@ class Windows(NamedTuple):
 
     @property
     def extent(self) -> Shape:
-        """How many positions one window spans: d·(K - 1) + 1."""
+        """The number of positions that one window spans: d·(K - 1) + 1."""
         return tuple([d * (K - 1) + 1 for K, d in zip(self.kernel, self.dilation, strict=True)])
 
     def counts(self, space: Shape) -> Shape:
-        """Return how many windows fit on `space`; less than 1 where none does."""
+        """Return how many windows fit in `space` along each axis; less than 1 if none fits."""
         return tuple(
             [
                 (S + a + b - extent) // s + 1
@@ -54,7 +54,7 @@ class Windows(NamedTuple):
         return product(*map(range, self.kernel))
 
     def valid_positions(self, offset: Shape, space: Shape, count: Shape) -> tuple[Slices, Slices]:
-        """Return which windows find their entry `offset` inside of `space`, and where it lies there."""
+        """Return the windows p whose entry `offset` reads a position in `space`, and these positions q."""
         pairs = [
             valid_range(d * k - a, s, S, P)
             for k, s, d, a, S, P in zip(
@@ -65,7 +65,7 @@ class Windows(NamedTuple):
 
 
 def valid_range(shift: int, stride: int, size: int, count: int) -> tuple[slice, slice]:
-    """Return the p in [0, count) for which q = stride·p + shift is in [0, size), and these q."""
+    """Return the p in [0, count) with q = stride·p + shift in [0, size), and these q."""
     first = max(0, -(shift // stride))
     last = max(first, min(count, (size - 1 - shift) // stride + 1))
     start = stride * first + shift
@@ -75,7 +75,7 @@ def valid_range(shift: int, stride: int, size: int, count: int) -> tuple[slice, 
 def window_view(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
     """Return the view (..., *K, *P, ...) of x (..., *S, ...), whose spatial axes begin at `axis`.
 
-    x is padded already: window 0 begins at its first position.
+    x must be padded already: window 0 starts at its first position.
     """
     shape, strides, end = x.shape, x.strides, axis + len(count)
     steps = strides[axis:end]
@@ -89,9 +89,9 @@ def window_view(x: Array, windows: Windows, count: Shape, axis: int) -> Array:
 
 
 def fold_windows(cols: Array, windows: Windows, space: Shape, axis: int) -> Array:
-    """Return x (..., *S, ...) with every entry of cols (..., *K, *P, ...) added where a window reads it.
+    """Return x (..., *S, ...), to which each entry of cols (..., *K, *P, ...) is added where it was read.
 
-    The adjoint of `window_view`; what lies in the padding is dropped. The kernel axes begin at `axis`.
+    This is the adjoint of `window_view`. Entries in the padding are dropped. The kernel axes begin at `axis`.
     """
     lead, count = cols.shape[:axis], cols.shape[axis + len(space) : axis + 2 * len(space)]
     x = namespace(cols).zeros((*lead, *space, *cols.shape[axis + 2 * len(space) :]), cols.dtype)
@@ -103,11 +103,11 @@ def fold_windows(cols: Array, windows: Windows, space: Shape, axis: int) -> Arra
 
 
 def as_tuple(value: Sizes, axes: int, name: str, least: int) -> Shape:
-    """Return one int per spatial axis, none less than `least`; a single int counts for every axis.
+    """Return one int per spatial axis, each at least `least`; a single int is used for every axis.
 
     Raises:
-        TypeError: for anything but ints.
-        ValueError: for another number of them, or one that is too small.
+        TypeError: unless `value` is an int or a sequence of ints.
+        ValueError: if their number is wrong, or an int is less than `least`.
     """
     if type(value) is int and value >= least:
         return (value,) * axes
@@ -115,10 +115,10 @@ def as_tuple(value: Sizes, axes: int, name: str, least: int) -> Shape:
     try:
         parts = tuple([operator.index(part) for part in parts])
     except TypeError:
-        raise TypeError(f"{name} must be an int or {axes} of them, got {value!r}") from None
+        raise TypeError(f"{name} must be an int or {axes} ints, got {value!r}") from None
     parts = parts * axes if len(parts) == 1 else parts
     if len(parts) != axes:
-        raise ValueError(f"{name} must be an int or {axes} of them, got {value!r}")
+        raise ValueError(f"{name} must be an int or {axes} ints, got {value!r}")
     if any(part < least for part in parts):
         raise ValueError(f"{name} must be at least {least}, got {value!r}")
     return parts
@@ -136,7 +136,7 @@ def conv_windows(kernel: Shape, stride: Sizes, padding: Sizes | str, dilation: S
 
 
 def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shape, Shape]:
-    """Return how many positions of padding `padding` puts in front and behind, for each axis."""
+    """Return the numbers of positions that `padding` adds before and after each axis."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be an int, a tuple of them, 'same' or 'valid', got {padding!r}")
@@ -147,7 +147,7 @@ def paddings(kernel: Shape, padding: Sizes | str, dilation: Shape) -> tuple[Shap
 
 
 def check_fit(windows: Windows, space: Shape, name: str) -> Shape:
-    """Return how many windows fit on `space`, at least one along every axis."""
+    """Return how many windows fit in `space` along each axis; raise ValueError if none fits."""
     count = windows.counts(space)
     if min(count) < 1:
         padding = f" with padding {windows.before}" if any(windows.before) else ""
@@ -159,13 +159,13 @@ def check_fit(windows: Windows, space: Shape, name: str) -> Shape:
 
 
 def as_batch(input: Tensor, axes: int, name: str, shape: str = "") -> tuple[Tensor, bool]:
-    """Return the input (N, C, *S), and whether it came without N: then it is a batch of one.
+    """Return the input (N, C, *S), and whether it had no batch axis: then one is added, of size 1.
 
-    `shape` is how the message names the axes after N.
+    `shape` names the axes after N in the error message.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for another number of axes.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the number of axes is wrong.
     """
     check_input(input, name)
     if input.ndim not in (axes + 1, axes + 2):
