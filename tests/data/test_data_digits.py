@@ -83,7 +83,7 @@ def test_load_finds_datasets_by_name(digits):
     [
         (("mnist",), "unknown dataset 'mnist': choose one of digits, idx"),
         (("idx",), "folder=..."),
-        (("digits", "/data"), "not from a folder: for /data use 'idx'"),
+        (("digits", "/data"), "not read from a folder: to read /data, use 'idx'"),
         (("idx", "/no/such/folder"), "/no/such/folder is not a folder"),
     ],
 )

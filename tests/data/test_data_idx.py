@@ -70,11 +70,11 @@ def test_gzip_is_recognized_by_content(tmp_path):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"", "is no IDX file: it starts with nothing"),
-        (b"\x89PNG\r\n", "is no IDX file: it starts with 89 50 4e 47"),
-        (bytes([0, 0, 0x0A, 1, 0, 0, 0, 0]), "is no IDX file: it starts with 00 00 0a 01"),
+        (b"", "is not an IDX file: it starts with nothing"),
+        (b"\x89PNG\r\n", "is not an IDX file: it starts with 89 50 4e 47"),
+        (bytes([0, 0, 0x0A, 1, 0, 0, 0, 0]), "is not an IDX file: it starts with 00 00 0a 01"),
         (bytes([0, 0, 8, 0, 5]), "number of axes of at least 1"),
-        (bytes([0, 0, 8, 2, 0, 0, 0, 1]), "is truncated: 8 bytes, its header alone needs 12"),
+        (bytes([0, 0, 8, 2, 0, 0, 0, 1]), "is truncated: it has 8 bytes, but its header needs 12"),
         (idx(numpy.ones((3, 2), numpy.int16))[:-1], r"is truncated.*\(3, 2\) of int16.*24 bytes.* 23"),
         (idx(numpy.ones((3, 2), numpy.int16)) + b"x", "is damaged.*24 bytes.* 25"),
         (gzip.compress(idx(numpy.ones(99, numpy.uint8)))[:-9], "truncated or damaged gzip"),
@@ -158,8 +158,14 @@ def test_a_folder_without_data_lists_what_was_looked_for(tmp_path, parts):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"train_labels": numpy.zeros(39, numpy.uint8)}, "holds 40 images but .*train-labels.* 39 labels"),
-        ({"test_images": numpy.zeros((8, 5, 5), numpy.uint8)}, r"mixes images of \(5, 6\) .* \(5, 5\)"),
+        (
+            {"train_labels": numpy.zeros(39, numpy.uint8)},
+            "holds 40 images but .*train-labels.* holds 39 labels",
+        ),
+        (
+            {"test_images": numpy.zeros((8, 5, 5), numpy.uint8)},
+            r"has training images of \(5, 6\) .* \(5, 5\)",
+        ),
         ({"train_images": numpy.zeros((40, 30), numpy.uint8)}, r"train-images.*\(40, 30\), expected uint8"),
         ({"test_labels": numpy.zeros(8, numpy.int32)}, "t10k-labels.* holds int32"),
         (

@@ -69,11 +69,11 @@ def test_max_value_is_the_white_of_the_recording():
 
 def test_scaling_twice_is_noticed(x):
     scaled = ImageScaler().transform(x)
-    with pytest.raises(ValueError, match="look scaled already"):
+    with pytest.raises(ValueError, match="look already scaled"):
         ImageScaler().transform(scaled)
-    with pytest.raises(ValueError, match="scaled already"):
+    with pytest.raises(ValueError, match="already scaled"):
         ImageScaler().transform(ImageScaler((-1, 1)).transform(x))
-    with pytest.raises(ValueError, match="scaled already"):
+    with pytest.raises(ValueError, match="already scaled"):
         ImageScaler().transform(ImageScaler(mean=IMAGENET_MEAN, std=IMAGENET_STD).transform(x))
 
 
@@ -86,8 +86,8 @@ def test_dark_images_are_no_reason_to_refuse():
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
-        (numpy.full((1, 1, 2, 2), 256), ValueError, "from 256 to 256: is max_value right"),
-        (numpy.full((1, 1, 2, 2), -1), ValueError, "from -1 to -1: are they scaled already"),
+        (numpy.full((1, 1, 2, 2), 256), ValueError, "got 256 … 256: is max_value right"),
+        (numpy.full((1, 1, 2, 2), -1), ValueError, "got -1 … -1: are they already scaled"),
         (numpy.full((1, 1, 2, 2), numpy.nan), ValueError, "nan at index"),
         (numpy.ones((1, 1, 2, 2), bool), TypeError, "bools"),
         (numpy.ones((1, 1, 2, 2), complex), TypeError, "complex128"),
@@ -111,8 +111,8 @@ def test_the_wrong_layout_is_noticed(x):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"mean": IMAGENET_MEAN}, "go together"),
-        ({"std": IMAGENET_STD}, "go together"),
+        ({"mean": IMAGENET_MEAN}, "give both or neither"),
+        ({"std": IMAGENET_STD}, "give both or neither"),
         ({"mean": (0.5, 0.5), "std": (1.0,)}, "one number per channel"),
         ({"mean": 0.5, "std": 0.5}, "one number per channel"),
         ({"mean": (0.5,), "std": (0.0,)}, "std positive"),

@@ -102,7 +102,7 @@ def test_writing_to_a_batch_leaves_the_dataset_alone(split):
     [
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"batch_size": 11, "drop_last": True}, "10 samples make no batch of 11 with drop_last"),
+        ({"batch_size": 11, "drop_last": True}, "10 samples are too few for a batch of 11 with drop_last"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(split, options, match):
@@ -128,11 +128,11 @@ def test_options_that_are_no_integers_are_named(split, options):
         ((), TypeError, "tuple of arrays"),
         ((numpy.zeros((5, 2)), numpy.zeros(4)), ValueError, r"got shapes \(5, 2\), \(4,\)"),
         ((numpy.float32(3),), ValueError, r"got shapes \(\)"),
-        ((numpy.zeros((0, 2)),), ValueError, "0 samples make no batch of 1$"),
-        ([(numpy.ones(2), 0)] * 3, TypeError, "got a tuple in the place of an array: from a list of samples"),
-        ([(numpy.ones(2), numpy.ones(2))] * 2, TypeError, "got a tuple in the place of an array"),
-        ([[numpy.ones(2), 0]] * 3, TypeError, "got a list in the place of an array"),
-        ((numpy.ones(2), None), TypeError, "got a NoneType in the place of an array"),
+        ((numpy.zeros((0, 2)),), ValueError, "0 samples are too few for a batch of 1$"),
+        ([(numpy.ones(2), 0)] * 3, TypeError, "got a tuple in place of an array: convert a list of samples"),
+        ([(numpy.ones(2), numpy.ones(2))] * 2, TypeError, "got a tuple in place of an array"),
+        ([[numpy.ones(2), 0]] * 3, TypeError, "got a list in place of an array"),
+        ((numpy.ones(2), None), TypeError, "got a NoneType in place of an array"),
         ((numpy.array(["a", "b"]),), TypeError, "arrays of numbers"),
     ],
     ids=[

@@ -259,8 +259,8 @@ def test_a_refused_fit_leaves_the_scaler_as_it_was(x):
     ("data", "error", "match"),
     [
         (numpy.ones(5), ValueError, r"shape \(5,\).*reshape\(-1, 1\)"),
-        (numpy.ones((0, 3)), ValueError, r"no samples.*\(0, 3\)"),
-        (numpy.ones((3, 0)), ValueError, r"no features.*\(3, 0\)"),
+        (numpy.ones((0, 3)), ValueError, r"without samples.*\(0, 3\)"),
+        (numpy.ones((3, 0)), ValueError, r"without features.*\(3, 0\)"),
         ([[1.0, 2.0], [numpy.nan, 0.0]], ValueError, r"nan at index \(1, 0\)"),
         ([[1.0, numpy.inf]], ValueError, r"inf at index \(0, 1\)"),
         (numpy.ones((2, 2), complex), TypeError, "complex128"),

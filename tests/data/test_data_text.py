@@ -52,9 +52,9 @@ def test_a_byte_order_mark_and_foreign_line_ends_are_no_text(tmp_path):
     [
         (b"", "has 0 characters"),
         (b"too short", "has 9 characters"),
-        (b"\x89PNG\r\n\x1a\n" + b"x" * 100, "no text in UTF-8"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 100, "is not UTF-8 text"),
         (b"\x00\x01" * 100, "zero bytes"),
-        ("Grüße ".encode("utf-16") * 20, "no text in UTF-8"),
+        ("Grüße ".encode("utf-16") * 20, "is not UTF-8 text"),
     ],
     ids=["empty", "short", "picture", "binary", "utf-16"],
 )

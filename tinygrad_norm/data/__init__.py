@@ -3,7 +3,7 @@
     dataset = load("digits").scaled(StandardScaler())
     for images, labels in DataLoader(dataset.train, batch_size=64, shuffle=True): ...
 
-The scalers are fitted on the training part alone; every shuffle depends on its seed alone.
+Scalers are fitted on the training part only. Every shuffle depends only on its seed.
 """
 
 from .contrast import GlobalContrastScaler, LocalContrastScaler

@@ -1,13 +1,13 @@
-"""Contrast normalization: every image, or every neighbourhood in it, to mean 0 and standard deviation 1.
+"""Contrast normalization: scale each image, or each neighbourhood in it, to mean 0 and deviation 1.
 
     global        y = (x − mean)/max(std, eps)                   mean, std over the image
     local         v = x − w∗x        y = v/max(√(w∗v²), eps)     w a Gaussian window
 
 Local contrast follows K. Jarrett, K. Kavukcuoglu, M. Ranzato, Y. LeCun 2009, "What is the Best
-Multi-Stage Architecture for Object Recognition?": the window runs over all channels together. At a
-border it holds only pixels of the image, and its weights are made to sum to 1 again.
+Multi-Stage Architecture for Object Recognition?": the window covers all channels together. At a border
+it holds only pixels of the image, and its weights are rescaled to sum to 1.
 
-An image of one value becomes exactly 0. Brightness and contrast are gone, so there is no way back.
+A constant image becomes exactly 0. Brightness and contrast are lost, so there is no inverse.
 """
 
 from typing import Any
@@ -21,21 +21,22 @@ from .scaler import Scaler, by_blocks, half_difference, mean_and_std, power_of_t
 class GlobalContrastScaler(Scaler):
     """Scale each image to (x − mean)/max(std, eps), over all its channels and pixels.
 
-    `eps` is in units of x. Images are (N, …), in any layout. There is nothing to fit.
+    `eps` is in units of x. Images are (N, …), in any layout. `fit` does nothing.
 
     Raises:
-        TypeError, ValueError: unless eps is a positive, finite number.
+        TypeError: if eps is not a number.
+        ValueError: if eps is not positive and finite.
     """
 
     def __init__(self, eps: float = 1e-8) -> None:
         self.eps = _positive("eps", eps)
 
     def transform(self, x: Any) -> numpy.ndarray:
-        """Return the images `x` with their contrast normalized.
+        """Return the images `x` with normalized contrast.
 
         Raises:
-            TypeError: for anything but real numbers.
-            ValueError: for an array without a sample and a pixel axis, NaN or infinity.
+            TypeError: if x does not hold real numbers.
+            ValueError: if x has fewer than two axes, or holds NaN or infinity.
         """
         x = real_numbers(x)
         if x.ndim < 2:
@@ -50,17 +51,18 @@ class GlobalContrastScaler(Scaler):
 
 
 class LocalContrastScaler(Scaler):
-    """Subtract from each pixel the mean of a Gaussian window round it, divide by the window's deviation.
+    """Subtract the mean of a Gaussian window around each pixel, and divide by the window's deviation.
 
     Args:
         sigma: standard deviation of the Gaussian, in pixels; the window ends at 3·sigma.
-        eps: smallest divisor, in units of x: weaker contrast is not blown up to 1.
+        eps: smallest divisor, in units of x: contrast below it is not amplified to 1.
         channels_last: images are (N, H, W, C) instead of (N, C, H, W).
 
-    There is nothing to fit.
+    `fit` does nothing.
 
     Raises:
-        TypeError, ValueError: unless sigma and eps are positive, finite numbers.
+        TypeError: if sigma or eps is not a number.
+        ValueError: if sigma or eps is not positive and finite.
     """
 
     def __init__(self, sigma: float = 1.5, eps: float = 1e-8, *, channels_last: bool = False) -> None:
@@ -68,11 +70,11 @@ class LocalContrastScaler(Scaler):
         self.channels_last = channels_last
 
     def transform(self, x: Any) -> numpy.ndarray:
-        """Return the images `x` with their local contrast normalized.
+        """Return the images `x` with normalized local contrast.
 
         Raises:
-            TypeError: for anything but real numbers.
-            ValueError: for another number of axes than 4, NaN or infinity.
+            TypeError: if x does not hold real numbers.
+            ValueError: if x does not have 4 axes, or holds NaN or infinity.
         """
         return by_blocks(self._forward, real_images(x, self.channels_last))
 
@@ -84,7 +86,7 @@ class LocalContrastScaler(Scaler):
         def window_mean(x: numpy.ndarray) -> numpy.ndarray:
             return over_rows @ x.mean(1, keepdims=True) @ over_columns.T
 
-        x = half_difference(x, x[:, :1, :1, :1])  # one pixel is subtracted first: exact zeros where flat
+        x = half_difference(x, x[:, :1, :1, :1])  # so that constant images become exact zeros
         exponent = power_of_two(x, axis=(1, 2, 3))
         x = x * numpy.ldexp(1.0, -exponent)
         v = x - window_mean(x)
@@ -93,7 +95,7 @@ class LocalContrastScaler(Scaler):
 
 
 def _gaussian(size: int, sigma: float) -> numpy.ndarray:
-    """Return the (size, size) matrix whose row i averages over the window round position i."""
+    """Return the (size, size) matrix whose row i averages over the window around position i."""
     distance = numpy.abs(numpy.arange(size) - numpy.arange(size)[:, None])
     weights = numpy.exp(-0.5 * (distance / sigma) ** 2) * (distance <= 3 * sigma)
     return weights / weights.sum(1, keepdims=True)

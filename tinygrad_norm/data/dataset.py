@@ -1,4 +1,4 @@
-"""Dataset: labelled images in three parts, one to learn from, one to choose by, one to be judged on."""
+"""Dataset: labelled images, split into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Split:
     """One part of a dataset: `images` (N, C, H, W) and `labels` (N,), int64.
 
     Raises:
-        ValueError: where there are not as many labels as images.
+        ValueError: if the numbers of images and labels differ.
     """
 
     images: numpy.ndarray
@@ -22,7 +22,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise ValueError(f"{len(self.images)} images with {len(self.labels)} labels: each needs one")
+            raise ValueError(
+                f"{len(self.images)} images with {len(self.labels)} labels: the numbers must be equal"
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,9 +37,9 @@ class Split:
 class Dataset:
     """Images with their classes, split into training, validation and test parts.
 
-    name         as `load` knows it
+    name         the name that `load` accepts
     classes      number of classes; labels are 0 … classes−1
-    max_value    the largest value a pixel can have as recorded (16 for digits, 255 for bytes)
+    max_value    the largest possible value of an unscaled pixel (16 for digits, 255 for bytes)
     """
 
     name: str
@@ -48,7 +50,7 @@ class Dataset:
     max_value: float
 
     def scaled(self, scaler: Scaler) -> Dataset:
-        """Fit `scaler` on the training part alone, and return the dataset with all three parts scaled."""
+        """Fit `scaler` on the training part only; return the dataset with all three parts scaled."""
         scaler.fit(self.train.images)
         parts = (self.train, self.validation, self.test)
         train, validation, test = (Split(scaler.transform(part.images), part.labels) for part in parts)

@@ -1,7 +1,8 @@
-"""scikit-learn's digits: 1797 handwritten digits of 8×8 pixels, shipped with scikit-learn.
+"""scikit-learn's digits: 1797 handwritten digits of 8×8 pixels, included in scikit-learn.
 
-The test set of E. Alpaydin and C. Kaynak 1998, "Optical Recognition of Handwritten Digits" (UCI).
-The same writers appear in all three parts, so test accuracy says how well these hands are read.
+They are the test set of E. Alpaydin and C. Kaynak 1998, "Optical Recognition of Handwritten Digits"
+(UCI). The same writers appear in all three parts, so the test accuracy does not measure how well a
+model reads new handwriting.
 """
 
 import numpy
@@ -13,19 +14,19 @@ VALIDATION_SIZE = TEST_SIZE = 270
 
 
 def load_digits(seed: int = 0) -> Dataset:
-    """Return the digits: 1257 for training, 270 for validation, 270 for the test, every class in each.
+    """Return the digits: 1257 for training, 270 for validation, 270 for testing; each part has every class.
 
-    Images are (N, 1, 8, 8), float32, with values 0 … 16; labels (N,), int64. The split depends on
-    `seed` alone.
+    Images are (N, 1, 8, 8), float32, with values 0 … 16; labels are (N,), int64. The split depends only
+    on `seed`.
 
     Raises:
-        RuntimeError: where scikit-learn is not installed.
+        RuntimeError: if scikit-learn is not installed.
     """
     try:
         from sklearn import datasets
     except ImportError as error:
         raise RuntimeError(
-            "the digits come with scikit-learn, which is not installed: pip install 'tinygrad_norm[data]'"
+            "the digits are part of scikit-learn, which is not installed: pip install 'tinygrad_norm[data]'"
         ) from error
     digits = datasets.load_digits()
     images = digits.images.astype(numpy.float32)[:, None]

@@ -3,17 +3,17 @@
     min-max       y = a + (x − min)·(b − a)/(max − min)       x = min + (y − a)·(max − min)/(b − a)
     standard      y = (x − mean)/std                          x = mean + y·std
 
-A feature is one position behind the sample axis: x is (N, D), or (N, …) for images. A feature with
-one value in all of the training data has a divisor of 1: it becomes a (min-max) or 0 (standard).
+A feature is one position after the sample axis: x is (N, D), or (N, …) for images. A feature that is
+constant in the training data gets the divisor 1: it becomes a (min-max) or 0 (standard).
 
-`std` divides by N. It is computed in two passes over a block of samples, and blocks are joined as in
+`std` divides by N. It is computed in two passes over a block of samples, and blocks are combined as in
 T. Chan, G. Golub, R. LeVeque 1979, "Updating Formulae and a Pairwise Algorithm for Computing Sample
 Variances": with N = n + k samples and δ = mean_k − mean_n,
 
     mean = mean_n + δ·k/N            std² = (n·std_n² + k·std_k² + δ²·n·k/N)/N
 
-which never subtracts two large squares, as E[x²] − E[x]² would. Differences are halved throughout,
-because max − min may be infinite where (max − min)/2 is not.
+which never subtracts two large squares, as E[x²] − E[x]² would. All differences are halved, because
+max − min can overflow where (max − min)/2 does not.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from .scaler import Scaler, ascending, blocks, by_blocks, half_difference, mean_
 
 
 class FeatureScaler(Scaler):
-    """What MinMaxScaler and StandardScaler share: statistics per feature, learned block by block.
+    """Base class of MinMaxScaler and StandardScaler: statistics per feature, computed block by block.
 
-    `n_samples_seen_` counts the samples learned from, `feature_shape_` is the shape of one.
+    `n_samples_seen_` counts the training samples; `feature_shape_` is the shape of one sample.
     """
 
     n_samples_seen_ = 0
     feature_shape_: tuple[int, ...] = ()
 
     def fit(self, x: Any) -> Self:
-        """Learn from the training data `x`, (N, …), and forget what was learned before; return self.
+        """Compute the statistics of the training data `x`, (N, …), discarding earlier ones; return self.
 
         Raises:
-            TypeError: for anything but real numbers.
-            ValueError: for no samples, no feature axis, NaN or infinity.
+            TypeError: if x does not hold real numbers.
+            ValueError: if x has no samples or no feature axis, or holds NaN or infinity.
         """
         x = _training_data(x)
         self.n_samples_seen_ = 0
         return self._learn_all(x)
 
     def partial_fit(self, x: Any) -> Self:
-        """Learn from a further part `x` of training data too large to hold; return self.
+        """Add a part `x` of the training data to the statistics, for data too large for memory; return self.
 
         Raises:
-            TypeError, ValueError: as `fit`; ValueError for other features than those seen before.
+            TypeError, ValueError: as in `fit`; ValueError also if the feature shape changes.
         """
         return self._learn_all(_training_data(x))
 
@@ -59,10 +59,10 @@ class FeatureScaler(Scaler):
         """Return `x` scaled by the statistics of the training data.
 
         Raises:
-            RuntimeError: before `fit`.
-            TypeError: for anything but real numbers.
-            ValueError: for other features than those fitted, NaN or infinity, or a result that
-                does not fit its type.
+            RuntimeError: if the scaler is not fitted.
+            TypeError: if x does not hold real numbers.
+            ValueError: if the feature shape differs from the fitted one, x holds NaN or infinity, or a
+                result overflows its dtype.
         """
         return self._apply(self._forward, x)
 
@@ -70,7 +70,7 @@ class FeatureScaler(Scaler):
         """Return the x whose `transform` is `y`.
 
         Raises:
-            RuntimeError, TypeError, ValueError: as `transform`.
+            RuntimeError, TypeError, ValueError: as in `transform`.
         """
         return self._apply(self._inverse, y)
 
@@ -97,12 +97,12 @@ class FeatureScaler(Scaler):
             expected = ", ".join(map(str, ("N", *self.feature_shape_)))
             raise ValueError(
                 f"this {type(self).__name__} was fitted on data of shape ({expected}), got {x.shape}: "
-                "the axes after the first must be the same"
+                "all axes after the first must match"
             )
 
     @abstractmethod
     def _learn(self, x: numpy.ndarray) -> None:
-        """Join the statistics of a block of samples to those of the samples before."""
+        """Combine the statistics of a block of samples with those of the earlier samples."""
 
     @abstractmethod
     def _forward(self, x: numpy.ndarray) -> numpy.ndarray: ...
@@ -114,12 +114,12 @@ class FeatureScaler(Scaler):
 class MinMaxScaler(FeatureScaler):
     """Map each feature's range in the training data onto `feature_range` = (a, b).
 
-    y = a + (x − min)·(b − a)/(max − min); other data may land outside [a, b]. After `fit`,
+    y = a + (x − min)·(b − a)/(max − min); other data can fall outside [a, b]. After `fit`,
     `data_min_` and `data_max_` hold each feature's range.
 
     Raises:
-        TypeError: for limits that are no numbers.
-        ValueError: unless they are two, a < b, both finite.
+        TypeError: if a limit is not a number.
+        ValueError: unless feature_range is (a, b) with a < b, both finite.
     """
 
     data_min_: numpy.ndarray
@@ -150,9 +150,9 @@ class MinMaxScaler(FeatureScaler):
 
 
 class StandardScaler(FeatureScaler):
-    """Give each feature mean 0 and standard deviation 1 on the training data: y = (x − mean)/std.
+    """Scale each feature to mean 0 and standard deviation 1 on the training data: y = (x − mean)/std.
 
-    After `fit`, `mean_` and `std_` hold each feature's statistics; where `std_` is 0, the divisor is 1.
+    After `fit`, `mean_` and `std_` hold each feature's statistics; if `std_` is 0, the divisor is 1.
     """
 
     mean_: numpy.ndarray
@@ -183,9 +183,9 @@ def _training_data(x: Any) -> numpy.ndarray:
     x = real_numbers(x)
     if x.ndim < 2:
         raise ValueError(
-            f"expected samples × features, (N, D) or (N, …), got shape {x.shape}: "
+            f"expected samples and features, (N, D) or (N, …), got shape {x.shape}: "
             "reshape a single feature with x.reshape(-1, 1)"
         )
     if x.size == 0:
-        raise ValueError(f"a scaler cannot be fitted on no samples or no features: got shape {x.shape}")
+        raise ValueError(f"cannot fit a scaler without samples or without features: got shape {x.shape}")
     return x

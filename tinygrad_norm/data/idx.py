@@ -6,7 +6,7 @@
     4·d bytes    the size of each axis, 32-bit big-endian
     the rest     the elements, big-endian, last axis fastest
 
-Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits". Any file may be
+Format: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits". Files may be
 compressed with gzip.
 """
 
@@ -31,64 +31,64 @@ VALIDATION_SHARE = 0.1
 
 
 def read_idx(path: str | Path) -> numpy.ndarray:
-    """Return the array an IDX file holds, in the file's element type; gzip is recognized by content.
+    """Return the array in an IDX file, in the file's element type; gzip is recognized by its content.
 
     Raises:
-        OSError: where the file cannot be read.
-        ValueError: where it is no IDX file, or holds fewer or more bytes than its header says.
+        OSError: if the file cannot be read.
+        ValueError: if it is not an IDX file, or its size differs from what its header says.
     """
     content = _uncompressed(Path(path))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES or content[3] == 0:
         raise ValueError(
-            f"{path} is no IDX file: it starts with {content[:4].hex(' ') or 'nothing'}, expected 00 00, "
+            f"{path} is not an IDX file: it starts with {content[:4].hex(' ') or 'nothing'}, expected 00 00, "
             f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and a number of axes of at least 1"
         )
     dtype, ndim = numpy.dtype(DTYPES[content[2]]), content[3]
     start = 4 + 4 * ndim
     if len(content) < start:
-        raise ValueError(f"{path} is truncated: {len(content)} bytes, its header alone needs {start}")
+        raise ValueError(f"{path} is truncated: it has {len(content)} bytes, but its header needs {start}")
     shape = numpy.frombuffer(content, ">u4", ndim, offset=4).tolist()
     expected = start + math.prod(shape) * dtype.itemsize
     if len(content) != expected:
         raise ValueError(
             f"{path} is {'truncated' if len(content) < expected else 'damaged'}: its header says shape "
-            f"{tuple(shape)} of {dtype.name}, which makes {expected} bytes, but there are {len(content)}: "
-            "fetch the file again"
+            f"{tuple(shape)} of {dtype.name}, which takes {expected} bytes, but it has {len(content)}: "
+            "download the file again"
         )
     return numpy.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
 def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
-    """Return the dataset in `folder`: MNIST, Fashion-MNIST or another of their four files.
+    """Return the dataset in `folder`: MNIST, Fashion-MNIST or any dataset stored in the same four files.
 
-    The files are train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with t10k for train,
-    also as train-images.idx3-ubyte, and each also with .gz. A tenth of the training part, every
-    class in its share, is set aside for validation; which tenth depends on `seed` alone. Images are
-    (N, 1, H, W), uint8; labels (N,), int64.
+    The files are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
+    t10k-labels-idx1-ubyte. Names with .idx in place of -idx, and with .gz at the end, are found too.
+    A stratified tenth of the training part becomes the validation part; it depends only on `seed`.
+    Images are (N, 1, H, W), uint8; labels are (N,), int64.
 
     Raises:
-        ValueError: where the folder or a file in it is missing, damaged, or does not fit the others.
+        ValueError: if the folder or a file is missing, or a file is damaged or does not match the others.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: name the one that holds {FILES[0]} and its like")
+        raise ValueError(f"{folder} is not a folder: pass the folder that holds {FILES[0]} and the others")
     found = {name: _find(folder, name) for name in FILES}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise ValueError(
-            f"{folder} has no {', no '.join(missing)} (looked for each also with '.idx' in place of '-idx', "
-            "and with .gz): put the files there, or name another folder"
+            f"{folder} has no {', no '.join(missing)} (nor the same names with '.idx' in place of '-idx' or "
+            "with .gz): put the files there, or pass another folder"
         )
     paths = [path for path in found.values() if path is not None]
     train, test = _read_part(*paths[:2]), _read_part(*paths[2:])
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
-            f"{folder} mixes images of {train.images.shape[2:]} pixels for training with "
-            f"{test.images.shape[2:]} for the test: are these files of one dataset?"
+            f"{folder} has training images of {train.images.shape[2:]} pixels but test images of "
+            f"{test.images.shape[2:]}: do these files belong to one dataset?"
         )
     if len(train) < 2 or len(test) == 0:
         raise ValueError(
-            f"{folder} has {len(train)} training and {len(test)} test images: at least 2 and 1 are needed"
+            f"{folder} has {len(train)} training and {len(test)} test images: at least 2 and 1 are required"
         )
     order = stratified_permutation(train.labels, seed)
     validation, rest = numpy.split(order, [max(1, round(VALIDATION_SHARE * len(train)))])
@@ -109,7 +109,9 @@ def _uncompressed(path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is a truncated or damaged gzip file ({error}): fetch it again") from error
+        raise ValueError(
+            f"{path} is a truncated or damaged gzip file ({error}): download it again"
+        ) from error
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -128,7 +130,7 @@ def _read_part(images_path: Path, labels_path: Path) -> Split:
             raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}, expected uint8 {meaning}")
     if len(images) != len(labels):
         raise ValueError(
-            f"{images_path} holds {len(images)} images but {labels_path} {len(labels)} labels: "
-            "are these files of one dataset?"
+            f"{images_path} holds {len(images)} images but {labels_path} holds {len(labels)} labels: "
+            "do these files belong to one dataset?"
         )
     return Split(images[:, None], labels.astype(numpy.int64))

@@ -4,8 +4,8 @@
     [−1, 1]       y = x/127.5 − 1
     per channel   y = (x/255 − mean)/std
 
-`mean` and `std` are those of images already in [0, 1]: dividing by 255 comes first. ImageNet's are
-what torchvision's pretrained networks expect.
+`mean` and `std` describe images already scaled to [0, 1]: the division by 255 comes first.
+torchvision's pretrained networks expect images scaled with IMAGENET_MEAN and IMAGENET_STD.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,18 @@ class ImageScaler(Scaler):
 
     Args:
         feature_range: (0, 1) divides by 255; (−1, 1) divides by 127.5 and subtracts 1.
-        mean, std: one number per channel, of images in [0, 1]; both or neither.
+        mean, std: one number per channel, for images in [0, 1]; give both or neither.
         max_value: the value of a white pixel: 255 for bytes, 16 for scikit-learn's digits.
         channels_last: images are (N, H, W, C) instead of (N, C, H, W).
 
-    Integer images are taken at their word; floating-point images that look scaled already are
-    refused. There is nothing to fit.
+    Integer images are always scaled. Floating-point images that look already scaled raise ValueError.
+    `fit` does nothing.
 
     Raises:
-        TypeError: for a limit, mean, std or max_value that is no number.
-        ValueError: for a range that does not ascend; for `mean` without `std` or with another range
-            than (0, 1); for a `std` or a `max_value` that cannot be one.
+        TypeError: if a limit, mean, std or max_value is not a number.
+        ValueError: if feature_range is not ascending; if only one of `mean` and `std` is given, or they
+            are given with a range other than (0, 1); if `std` is not positive or `max_value` is not
+            above 1.
     """
 
     def __init__(
@@ -52,24 +53,24 @@ class ImageScaler(Scaler):
         if not 1 < as_number(max_value, "max_value") < numpy.inf:
             raise ValueError(f"max_value must be above 1 (255 for bytes), got {max_value}")
         if (mean is None) != (std is None):
-            raise ValueError("mean and std go together: give both, or neither")
+            raise ValueError("mean and std belong together: give both or neither")
         if mean is not None and tuple(feature_range) != (0, 1):
-            raise ValueError(f"mean and std are those of images in [0, 1], not in {list(feature_range)}")
+            raise ValueError(f"mean and std are for images in [0, 1], not in {list(feature_range)}")
         self.mean = _numbers("mean", [0.0] if mean is None else mean)
         self.std = _numbers("std", [1.0] if std is None else std)
         if self.mean.shape != self.std.shape:
-            raise ValueError(f"mean and std need one number per channel each, got {mean} and {std}")
+            raise ValueError(f"mean and std must each have one number per channel, got {mean} and {std}")
         self.channels = None if mean is None else len(self.mean)
         if not (numpy.isfinite([self.mean, self.std]).all() and (self.std > 0).all()):
             raise ValueError(f"mean and std must be finite and std positive, got {mean} and {std}")
 
     def transform(self, x: Any) -> numpy.ndarray:
-        """Return the images `x`, with pixels 0 … `max_value`, scaled.
+        """Return the scaled images; the pixels of `x` are 0 … `max_value`.
 
         Raises:
-            TypeError: for anything but integers and floating-point numbers.
-            ValueError: for a shape without these channels, pixels outside 0 … `max_value`, NaN or
-                infinity, or floating-point images that look scaled already.
+            TypeError: if x does not hold integers or floating-point numbers.
+            ValueError: if the number of channels is wrong, pixels lie outside 0 … `max_value` or are NaN
+                or infinite, or floating-point images look already scaled.
         """
         x = self._images(x)
         self._check_pixels(x)
@@ -79,8 +80,8 @@ class ImageScaler(Scaler):
         """Return the images, with pixels 0 … `max_value`, whose `transform` is `y`; not rounded.
 
         Raises:
-            TypeError: for anything but integers and floating-point numbers.
-            ValueError: for a shape without these channels, NaN or infinity.
+            TypeError: if y does not hold integers or floating-point numbers.
+            ValueError: if the number of channels is wrong, or y holds NaN or infinity.
         """
         return by_blocks(self._inverse, self._images(y))
 
@@ -109,21 +110,21 @@ class ImageScaler(Scaler):
 
     def _check_pixels(self, x: numpy.ndarray) -> None:
         if x.dtype.kind == "b":
-            raise TypeError("expected pixels, got bools: multiply them by max_value first")
+            raise TypeError("expected numbers as pixels, got bools: multiply them by max_value first")
         low, high = (x.min(), x.max()) if x.size else (0, 0)
         if low < 0 or high > self.max_value:
             raise ValueError(
-                f"pixels must lie in 0 … {self.max_value}, these reach from {low} to {high}: "
-                f"{'are they scaled already?' if low < 0 else 'is max_value right?'}"
+                f"pixels must lie in 0 … {self.max_value}, got {low} … {high}: "
+                f"{'are they already scaled?' if low < 0 else 'is max_value right?'}"
             )
         if x.dtype.kind == "f" and 0 < high <= 1:
             raise ValueError(
-                f"these images look scaled already: the largest pixel is {high}, {self.max_value} was "
-                "expected. Leave out one scaling, or pass integers, which are taken at their word"
+                f"these images look already scaled: the largest pixel is {high}, expected up to "
+                f"{self.max_value}. Scale only once, or pass integers, which are not checked for this"
             )
 
 
 def _numbers(name: str, values: Sequence[float]) -> numpy.ndarray:
     if numpy.ndim(values) != 1:
-        raise ValueError(f"{name} needs one number per channel, got {values!r}")
+        raise ValueError(f"{name} must have one number per channel, got {values!r}")
     return numpy.array([as_number(value, name) for value in values])

@@ -1,7 +1,7 @@
-"""DataLoader: batches of tensors, shuffled anew in every epoch.
+"""DataLoader: batches of tensors, reshuffled in every epoch.
 
-The order of epoch k depends on (seed, k) alone. So a run that stops after epoch k and is taken up
-with `set_epoch(k)` sees the batches it would have seen.
+The order of epoch k depends only on (seed, k). A run that stops after k epochs and resumes with
+`set_epoch(k)` therefore sees the same batches as a run that was not interrupted.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from .shuffle import permutation
 
 
 class DataLoader:
-    """Iterate over batches of a `Split`, or of a tuple of arrays of one length, as tuples of tensors.
+    """Iterate over batches of a `Split`, or of a tuple of arrays of equal length, as tuples of tensors.
 
     Args:
-        dataset: a `Split` gives (images, labels); arrays (a, b, …) give (a's rows, b's rows, …).
-        batch_size: samples in a batch; the last one may be smaller.
+        dataset: a `Split` gives (images, labels); arrays (a, b, …) give (rows of a, rows of b, …).
+        batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order in every epoch.
-        drop_last: leave out a smaller last batch.
-        seed: what the orders depend on; there is always one, so that a run can be repeated.
+        drop_last: leave out the last batch if it is smaller.
+        seed: determines the orders; it has a fixed default, so that runs are reproducible.
 
-    Tensors are copies on the backend current when the batch is made. Each iteration is one epoch:
-    `epoch` counts them from 0.
+    Tensors are copies on the backend that is current when the batch is made. Each iteration is one
+    epoch; `epoch` counts from 0.
 
     Raises:
-        TypeError: where the dataset is neither a `Split` nor a tuple of arrays (a list of samples is not),
-            and for a batch size or seed that is no int.
-        ValueError: for arrays of different lengths, a batch size below 1, a negative seed, or
-            where no batch would come out.
+        TypeError: if the dataset is neither a `Split` nor a tuple of arrays (a list of samples, for
+            example), or the batch size or seed is not an int.
+        ValueError: if the arrays differ in length, the batch size is below 1, the seed is negative, or
+            there would be no batch.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class DataLoader:
         self.arrays = tuple(_as_array(part) for part in dataset)
         if any(array.ndim == 0 for array in self.arrays) or len({len(array) for array in self.arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in self.arrays)
-            raise ValueError(f"the arrays must have one first axis, the samples; got shapes {shapes}")
+            raise ValueError(f"the arrays must have the same number of samples (axis 0), got shapes {shapes}")
         self.batch_size, self.shuffle, self.drop_last = as_size(batch_size, "batch_size"), shuffle, drop_last
         self.seed, self.epoch = as_size(seed, "seed", 0), 0
         if len(self) == 0:
             raise ValueError(
-                f"{len(self.arrays[0])} samples make no batch of {batch_size}"
+                f"{len(self.arrays[0])} samples are too few for a batch of {batch_size}"
                 f"{' with drop_last: use a smaller batch_size' if len(self.arrays[0]) else ''}"
             )
 
@@ -70,7 +70,7 @@ class DataLoader:
         return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration that of epoch `epoch`, counted from 0."""
+        """Make the next iteration epoch `epoch`, counted from 0."""
         self.epoch = as_size(epoch, "epoch", 0)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -86,7 +86,7 @@ class DataLoader:
 
 
 def _as_array(part: Any) -> numpy.ndarray:
-    if not isinstance(part, tuple):  # a sample (x, y), not all of the x
+    if not isinstance(part, tuple):  # a tuple here is a sample (x, y), not an array of all x
         try:
             array = numpy.asarray(part)
         except ValueError:  # of unequal lengths
@@ -96,6 +96,6 @@ def _as_array(part: Any) -> numpy.ndarray:
                 return array
     raise TypeError(
         "a DataLoader takes a Split or a tuple of arrays of numbers such as (images, labels), got a "
-        f"{type(part).__name__} in the place of an array: from a list of samples (x, y), make an array of "
-        "all x and one of all y"
+        f"{type(part).__name__} in place of an array: convert a list of samples (x, y) to an array of "
+        "all x and an array of all y"
     )

@@ -1,7 +1,7 @@
-"""Scaler: what every way of scaling data shares, and how all of them compute.
+"""Scaler: the base class of all scalers, and the functions that they share.
 
-Everything is computed in float64, on blocks of samples that stay in a core's cache, and returned in
-the type that came in.
+Scalers compute in float64, on blocks of samples that fit in a core's cache, and return the dtype of
+their input.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ BLOCK = 1 << 18  # elements
 
 
 class Scaler(ABC):
-    """What is fitted on training data, then applied to any: arrays in, arrays out.
+    """Base class: fit on training data, then transform any data; arrays in, arrays out.
 
-    float16, float32 and float64 keep their type, integers become float32. A Tensor counts as an array;
-    one that requires grad is refused, as what comes out has no gradient.
+    float16, float32 and float64 keep their dtype, integers become float32. Tensors are accepted unless
+    they require grad, since the result has no gradient.
     """
 
     def fit(self, x: Any) -> Self:
@@ -43,20 +43,20 @@ def real_numbers(x: Any) -> numpy.ndarray:
     """Return `x` as a NumPy array of finite real numbers.
 
     Raises:
-        TypeError: for another kind of array, and a Tensor that requires grad.
-        ValueError: for NaN or infinity.
+        TypeError: if x does not hold real numbers, or is a Tensor that requires grad.
+        ValueError: if x holds NaN or infinity.
     """
     if isinstance(x, Tensor) and x.requires_grad:
         raise TypeError(
-            "expected data, got a Tensor that requires grad: what a scaler returns is an array without "
-            "gradient, so pass x.detach()"
+            "expected data, got a Tensor that requires grad: a scaler returns an array without gradient, "
+            "so pass x.detach()"
         )
     x = numpy.asarray(x)
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         raise TypeError(f"expected an array of integers or of float16, float32, float64, got {x.dtype}")
     if x.dtype.kind == "f" and not (finite := numpy.isfinite(x)).all():
         where = tuple(numpy.argwhere(~finite)[0].tolist())
-        raise ValueError(f"the data holds {x[where]} at index {where}: replace or drop such samples first")
+        raise ValueError(f"the data has {x[where]} at index {where}: replace or drop such samples first")
     return x
 
 
@@ -64,8 +64,8 @@ def real_images(x: Any, channels_last: bool) -> numpy.ndarray:
     """Return `x` as a NumPy array of images, (N, H, W, C) with `channels_last`, else (N, C, H, W).
 
     Raises:
-        TypeError: for anything but real numbers.
-        ValueError: for another number of axes, NaN or infinity.
+        TypeError: if x does not hold real numbers.
+        ValueError: if x does not have 4 axes, or holds NaN or infinity.
     """
     x = real_numbers(x)
     if x.ndim != 4:
@@ -75,16 +75,16 @@ def real_images(x: Any, channels_last: bool) -> numpy.ndarray:
 
 
 def blocks(x: numpy.ndarray) -> Iterator[slice]:
-    """Cut the samples of `x` into runs of about `BLOCK` elements; none where `x` is empty."""
+    """Cut the samples of `x` into blocks of about `BLOCK` elements; none if `x` is empty."""
     rows = max(1, BLOCK * len(x) // max(1, x.size))
     return slices(len(x) if x.size else 0, rows)
 
 
 def by_blocks(f: Callable[[numpy.ndarray], numpy.ndarray], x: numpy.ndarray) -> numpy.ndarray:
-    """Return `f` of the samples of `x`, computed in float64 and kept in x's type (float32 for integers).
+    """Apply `f` to the samples of `x` in float64; return the result in x's dtype (float32 for integers).
 
     Raises:
-        ValueError: where a result does not fit that type.
+        ValueError: if a result overflows that dtype.
     """
     y = numpy.empty(x.shape, x.dtype if x.dtype.kind == "f" else numpy.float32)
     with numpy.errstate(over="ignore", invalid="ignore"):
@@ -92,8 +92,8 @@ def by_blocks(f: Callable[[numpy.ndarray], numpy.ndarray], x: numpy.ndarray) -> 
             y[rows] = f(x[rows].astype(numpy.float64))
     if not numpy.isfinite(y).all():
         raise ValueError(
-            f"the scaled values do not fit {y.dtype}: convert the data to a wider type, or see whether it is "
-            "of another size than the data fitted"
+            f"the scaled values do not fit {y.dtype}: convert the data to a wider dtype, or check that its "
+            "magnitude is that of the fitted data"
         )
     return y
 
@@ -101,7 +101,7 @@ def by_blocks(f: Callable[[numpy.ndarray], numpy.ndarray], x: numpy.ndarray) -> 
 def power_of_two(x: numpy.ndarray, axis: int | tuple[int, ...]) -> numpy.ndarray:
     """Return the exponent e, along `axis`, for which the largest |x|·2⁻ᵉ is about 1.
 
-    Multiplying by 2⁻ᵉ changes no digit, and brings squares into range.
+    Multiplying by 2⁻ᵉ is exact, and keeps squares from overflowing or underflowing.
     """
     exponent = numpy.frexp(numpy.abs(x).max(axis, keepdims=True))[1]
     return numpy.maximum(exponent, -1000)
@@ -128,11 +128,11 @@ def mean_and_std(x: numpy.ndarray, axis: int) -> tuple[numpy.ndarray, numpy.ndar
 
 
 def ascending(feature_range: tuple[float, float]) -> tuple[float, float]:
-    """Return (a, b) as it is.
+    """Return `feature_range` unchanged after checking it.
 
     Raises:
-        TypeError: for limits that are no numbers.
-        ValueError: unless they are two, a < b, both finite.
+        TypeError: if a limit is not a number.
+        ValueError: unless it is (a, b) with a < b, both finite.
     """
     if numpy.shape(feature_range) == (2,):
         a, b = feature_range

@@ -1,8 +1,8 @@
-"""Seeded shuffles that come out the same on every machine and with every NumPy.
+"""Seeded shuffles that are the same on every machine and with every NumPy version.
 
-NumPy promises the raw output of a bit generator for good, but not what `Generator.permutation` makes
-of it. So a permutation here is the sorted order of raw 64-bit numbers: a split, or a run resumed
-years later, keeps its samples.
+NumPy guarantees the raw output of a bit generator across versions, but not that of
+`Generator.permutation`. So a permutation here is the argsort of raw 64-bit numbers: a split stays the
+same, even for a run resumed years later.
 """
 
 import numpy
@@ -11,21 +11,21 @@ from ..ops.arguments import as_size
 
 
 def permutation(n: int, *seed: int) -> numpy.ndarray:
-    """Return a shuffle of 0 … n−1 that depends on the integers `seed` alone.
+    """Return a permutation of 0 … n−1 that depends only on the integers `seed`.
 
     Raises:
-        TypeError: for an n or a seed that is no int.
-        ValueError: for a negative one.
+        TypeError: if n or a seed is not an int.
+        ValueError: if n or a seed is negative.
     """
     numbers = [as_size(s, "seed", 0) for s in seed]
     return numpy.argsort(numpy.random.PCG64(numbers).random_raw(as_size(n, "n", 0)))
 
 
 def stratified_permutation(labels: numpy.ndarray, seed: int) -> numpy.ndarray:
-    """Return a shuffle of the positions of `labels` (N,) in which the classes alternate evenly.
+    """Return a permutation of the indices of `labels` (N,) in which the classes are evenly spaced.
 
-    Every run of it, so every part cut from it, holds each class in the share it has of the whole,
-    to within about one sample.
+    Every contiguous part of it therefore holds each class in the same proportion as the whole, to within
+    about one sample.
     """
     order = permutation(len(labels), seed)
     shuffled = labels[order]

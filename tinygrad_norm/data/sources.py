@@ -1,4 +1,4 @@
-"""Where datasets come from, by name."""
+"""Load a dataset by name."""
 
 from pathlib import Path
 
@@ -13,18 +13,20 @@ SOURCES = ("digits", "idx")
 def load(name: str, folder: str | Path | None = None, *, seed: int = 0) -> Dataset:
     """Return the dataset called `name`: "digits", or "idx" for the IDX files in `folder`.
 
-    Pixels have the values recorded: scale them with `Dataset.scaled`. `seed` decides the split.
+    Pixels are not scaled: scale them with `Dataset.scaled`. `seed` determines the split.
 
     Raises:
-        ValueError: for an unknown name, a folder not given or not wanted, or one without data.
-        RuntimeError: where a package is missing, saying what to install.
+        ValueError: if the name is unknown, a folder is missing or not needed, or the folder has no data.
+        RuntimeError: if a package is not installed; the message says what to install.
     """
     if name not in SOURCES:
         raise ValueError(unknown("dataset", str(name), SOURCES))
     if name == "idx":
         if folder is None:
-            raise ValueError("the dataset 'idx' is read from a folder of IDX files: name it with folder=...")
+            raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as folder=...")
         return load_idx(folder, seed)
     if folder is not None:
-        raise ValueError(f"the digits come with scikit-learn, not from a folder: for {folder} use 'idx'")
+        raise ValueError(
+            f"the digits are part of scikit-learn, not read from a folder: to read {folder}, use 'idx'"
+        )
     return load_digits(seed)

@@ -1,8 +1,8 @@
-"""Text as numbers, character by character: the first nine tenths to learn from, the last to be judged on.
+"""Text as integer codes, one per character: the first nine tenths for training, the rest for validation.
 
-The alphabet is that of the training part, and one more sign, U+FFFD, which stands for every other
-character. The validation part may have such characters: they are predicted like any other, and cost what
-the model gives to the sign that it never saw.
+The alphabet is that of the training part plus U+FFFD, which stands for every other character. Such
+characters can occur in the validation part. They count like any other: their cost is that of U+FFFD,
+which the model never saw in training.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .shuffle import permutation
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 IGNORED = -100
-"""The target that `cross_entropy` leaves out."""
+"""The target that `cross_entropy` ignores."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Text:
-    """A text in two parts, each an array of codes (L,), int64, and the alphabet they are places in.
+    """A text in two parts, each an array of codes (L,), int64: a code is an index into the alphabet.
 
-    The first letter of the alphabet, code 0, is UNKNOWN.
+    The first character of the alphabet, code 0, is UNKNOWN.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Text:
 
     @cached_property
     def unknown(self) -> int:
-        """The number of characters of the validation part that the alphabet has not."""
+        """The number of characters in the validation part that are not in the alphabet."""
         return int((self.validation == 0).sum())
 
     def decode(self, codes: numpy.ndarray) -> str:
@@ -51,15 +51,15 @@ class Text:
 
 
 def load_text(file: str | Path | None = None) -> Text:
-    """Return the text of a UTF-8 file, or without one that of the standard library's `pydoc_data.topics`.
+    """Return the text of a UTF-8 file; by default, that of the standard library's `pydoc_data.topics`.
 
     Raises:
-        ValueError: where there is no such file, it is no text, or too short to be cut in two parts.
-        RuntimeError: where this Python comes without `pydoc_data`.
+        ValueError: if the file does not exist, is not text, or is too short to split in two parts.
+        RuntimeError: if this Python does not include `pydoc_data`.
     """
     name, text = ("pydoc_data.topics", _topics()) if file is None else (str(file), _read(Path(file)))
     if len(text) < 20:
-        raise ValueError(f"{name} has {len(text)} characters: too few to learn from nine tenths of them")
+        raise ValueError(f"{name} has {len(text)} characters: at least 20 are required")
     cut = len(text) - len(text) // 10
     alphabet = UNKNOWN + "".join(sorted(set(text[:cut])))
     return Text(name, alphabet, _encode(text[:cut], alphabet), _encode(text[cut:], alphabet))
@@ -70,8 +70,8 @@ def _topics() -> str:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise RuntimeError(
-            "the default text is the standard library's pydoc_data.topics, which this Python comes without: "
-            "name another text with --file"
+            "the default text is the standard library's pydoc_data.topics, which this Python does not "
+            "include: choose another text with --file"
         ) from error
     return "\n\n".join(topics.values())
 
@@ -83,11 +83,11 @@ def _read(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is no text in UTF-8 (byte {error.start}: {error.reason}): convert it first, as in "
-            "iconv -t UTF-8"
+            f"{path} is not UTF-8 text (byte {error.start}: {error.reason}): convert it first, for example "
+            "with iconv -t UTF-8"
         ) from error
     if "\0" in text:
-        raise ValueError(f"{path} holds zero bytes: it is no text, or not in UTF-8")
+        raise ValueError(f"{path} contains zero bytes: it is not text, or not UTF-8")
     return text
 
 
@@ -100,18 +100,18 @@ def _encode(text: str, alphabet: str) -> numpy.ndarray:
 
 
 class TextLoader:
-    """Iterate over batches of (characters, the next characters), each (N, T): windows side by side.
+    """Iterate over batches of (characters, next characters), each (N, T): consecutive windows, shuffled.
 
     Args:
         codes: (L,), at least T + 1.
-        context: T, the characters of a window.
+        context: T, the number of characters in a window.
         batch_size: N; the last batch may be smaller.
-        seed: what the order of the windows depends on, and where the first one starts; both change with
-            every epoch, so that a character is not always the first of its window.
+        seed: determines the order of the windows and where the first one starts; both change in every
+            epoch, so that window boundaries differ between epochs.
 
     Raises:
-        TypeError: for a context, batch size or seed that is no int.
-        ValueError: where the text is too short, for a context or batch size below 1, or a negative seed.
+        TypeError: if context, batch_size or seed is not an int.
+        ValueError: if the text is too short, context or batch_size is below 1, or seed is negative.
     """
 
     def __init__(self, codes: numpy.ndarray, context: int, batch_size: int, seed: int = 0) -> None:
@@ -119,7 +119,7 @@ class TextLoader:
         seed = as_size(seed, "seed", 0)
         if len(codes) <= context:
             raise ValueError(
-                f"the part of the text to learn from has {len(codes)} characters, and a window takes "
+                f"the training part of the text has {len(codes)} characters, and a window takes "
                 f"{context + 1}: use a longer text"
             )
         self.codes, self.context, self.batch_size, self.seed = codes, context, batch_size, seed
@@ -131,7 +131,7 @@ class TextLoader:
         return -(-self.windows // self.batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration that of epoch `epoch`, counted from 0."""
+        """Make the next iteration epoch `epoch`, counted from 0."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
@@ -149,11 +149,11 @@ class TextLoader:
 
 
 def overlapping_windows(codes: numpy.ndarray, context: int) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return windows (W, T) and their next characters (W, T), where each but the first counts once.
+    """Return windows (W, T) and their next characters (W, T): every character but the first is a target once.
 
-    A window starts in the middle of the one before; targets that had their turn there are IGNORED. So
-    every target has at least T/2 characters before it, wherever the text has them. T is `context`, or
-    smaller for a shorter text.
+    Each window starts in the middle of the previous one; targets already in the previous window are
+    IGNORED. So every target has at least T/2 characters before it, except near the start of the text.
+    T is `context`, or less for a shorter text.
     """
     context = min(context, len(codes) - 1)
     last = len(codes) - 1 - context
