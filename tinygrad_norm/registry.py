@@ -179,7 +179,7 @@ def register(**fields: Any) -> Op:
     """
     op = Op(**fields)
     if op.name in REGISTRY:
-        raise ValueError(f"an op named {op.name!r} is already registered")
+        raise ValueError(f"an op named {op.name!r} is already registered: choose another name")
     if not op.cases:
         raise ValueError(f"op {op.name!r} needs at least one case")
     REGISTRY[op.name] = op

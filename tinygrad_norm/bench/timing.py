@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import numpy
 
+from ..learn.loading import LOADED, load_all
+
 Contestants = Mapping[str, Callable[[], Any]]
 
 
@@ -81,7 +83,8 @@ def with_default_malloc(function: Callable[..., T], *arguments: Any) -> T:
     """Return function(*arguments), computed in a new process whose malloc gives freed memory back."""
     kept = {name: os.environ.pop(name) for name in KEEPING if name in os.environ}
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, spawn, initializer=load_all, initargs=(LOADED,)) as process:
             return process.submit(function, *arguments).result()
     finally:
         os.environ.update(kept)

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from ..bench import network_baselines
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
+from .op_names import Load
 from .paths import new_file, new_picture
 from .tables import NOTHING, figures, say
 
@@ -73,6 +74,7 @@ def everything(
     threads: Threads = 1,
     json: Json = None,
     plot: Plot = None,
+    load: Load = None,
 ) -> None:
     """Time all ops, as ops does, then a training step and the tape, as step does with ten times the seconds.
 
@@ -100,6 +102,7 @@ def ops(
     threads: Threads = 1,
     json: Json = None,
     plot: Plot = None,
+    load: Load = None,
 ) -> None:
     """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
 

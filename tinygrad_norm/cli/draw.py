@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..learn.draw_op import draw_op
-from .op_names import find_op
+from .op_names import Load, find_op
 from .paths import new_file
 
 
@@ -33,6 +33,7 @@ def draw(
     before: Annotated[
         bool, typer.Option("--before", help="Draw it before backward, without gradients.")
     ] = False,
+    load: Load = None,
 ) -> None:
     """Draw an op with its shapes, values and gradients: composed form beside closed form.
 

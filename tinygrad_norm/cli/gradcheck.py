@@ -16,7 +16,7 @@ from ..backends import use_backend
 from ..files import replacing
 from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
 from ..registry import REGISTRY, Op
-from .op_names import find_op
+from .op_names import Load, find_op
 
 
 def gradcheck(
@@ -31,6 +31,7 @@ def gradcheck(
         str | None,
         typer.Option(help="numpy, cupy or emulator.", show_default="TINYGRAD_NORM_BACKEND, else numpy"),
     ] = None,
+    load: Load = None,
 ) -> None:
     """Check every gradient: closed form against composed, and both against finite differences.
 

@@ -13,7 +13,7 @@ from ..backends.emulator import KernelError, Launch, record, schedule
 from ..gradient_check.registered import Result, evaluate
 from ..learn.dot import argument_names
 from ..registry import REGISTRY, Case, Op
-from .op_names import find_op
+from .op_names import Load, find_op
 from .tables import say
 
 TOLERANCE = 2e-5
@@ -32,6 +32,7 @@ def kernel(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The order of blocks, warps and lanes; 0: ascending.")] = 0,
+    load: Load = None,
 ) -> None:
     """Run an op's CUDA kernels on the CPU, forward and backward, in float32.
 
