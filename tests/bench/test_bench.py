@@ -99,7 +99,7 @@ def test_a_run_says_its_dtype_and_when_and_how_long(fair, drawn, tmp_path):
     assert abs(datetime.now(UTC) - datetime.fromisoformat(saved["date"])) < timedelta(minutes=5)
     assert saved["environment"]["dtype"] == "float64"
     assert "dtype float64" in result.output
-    assert "dtype float64" in drawn[0].get_suptitle()
+    assert "dtype float64" in " ".join(drawn[0].get_suptitle().split())
 
 
 @pytest.mark.parametrize("words", [(), ("all",)])

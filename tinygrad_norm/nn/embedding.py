@@ -59,6 +59,8 @@ class EmbeddingFunction(Function):
     """y = weight[index] · dweight[v] = Σ dy where index = v, but 0 for the row of padding"""
 
     def forward(self, index: Array, weight: Array, *, padding_idx: int | None) -> Array:
+        if index.dtype.kind == "u":
+            index = index.astype(numpy.int64)  # NumPy 2.0 does not take rows by uint64
         self.saved = index, weight.shape, padding_idx
         return embedding_forward(weight, index)
 
