@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy
 
-from .autograd.destination import destination
+from .autograd.conversion import device_and_dtype
 from .autograd.tensor import Tensor
 from .backends import asarray, to_device
 
@@ -320,7 +320,7 @@ class Module:
             TypeError: for what is neither a device nor a floating-point dtype, and for two of one kind.
             ValueError: for an unknown name.
         """
-        device, dtype = destination(targets, device, dtype)
+        device, dtype = device_and_dtype(targets, device, dtype)
         if dtype is not None and dtype.kind != "f":
             raise TypeError(f"a module converts to a floating-point dtype, got {dtype}")
         if device is not None:

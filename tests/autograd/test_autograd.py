@@ -133,7 +133,7 @@ def test_modes_decorate_without_parentheses():
     with tn.no_grad():
         assert recorded().requires_grad
         assert not tn.is_grad_enabled()
-    with pytest.raises(TypeError, match="no_grad decorates a function or stands in `with`, got False"):
+    with pytest.raises(TypeError, match="no_grad takes a function to decorate, or nothing: got False"):
         tn.no_grad(False)
 
 

@@ -36,8 +36,8 @@ WRONG = [
     (1, lambda dy: 1.0, r"returned a float for its input 0: return an array of the input's shape, \(2, 3\)"),
     (1, lambda dy: Tensor(dy), "Sum.backward returned a Tensor for input 0: work on raw arrays"),
     (2, lambda dy: (dy, Tensor(dy)), "Sum.backward returned a Tensor for input 1: work on raw arrays"),
-    (1, lambda dy: None, "Sum.backward returned None: is its return forgotten"),
-    (2, lambda dy: None, "Sum.backward returned None: is its return forgotten"),
+    (1, lambda dy: None, "Sum.backward returned None: did you forget to return the gradient"),
+    (2, lambda dy: None, "Sum.backward returned None: did you forget to return the gradient"),
 ]
 
 

@@ -1,12 +1,27 @@
-"""The engine: tensors, functions, and the sweep that runs gradients back through them."""
+"""The engine: tensors, functions, and the sweep that runs gradients back through them.
+
+Read in this order: tensor.py, function.py, sweep.py. Beside them are `node` (what the graph keeps of a call),
+`memory` and `guards` (writes in place, and what can go wrong in a Function), `accumulation` (into `.grad`),
+`hooks`, `conversion` and `grad_mode`.
+"""
 
 from importlib import import_module
 from typing import Any
 
+from . import conversion, hooks, sweep
 from .function import Function
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .sweep import grad
 from .tensor import Tensor
+
+# Methods of Tensor whose files import Tensor, so that no imports go in a circle.
+for _file, _names in {
+    sweep: ("backward",),
+    hooks: ("register_hook", "retain_grad"),
+    conversion: ("to", "double", "float", "half", "long", "cpu", "cuda"),
+}.items():
+    for _name in _names:
+        setattr(Tensor, _name, getattr(_file, _name))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,27 +1,26 @@
 """Conversion: the methods that put a tensor on another device, or into another dtype."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy
 
-from ..backends import to_device
-from .destination import destination
+from ..backends import DEVICES, to_device
+from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+NOT_A_DTYPE = (TypeError, ValueError, SyntaxError)
+"""What numpy.dtype raises: ValueError for "5(", SyntaxError for ",,"."""
 
 
 def to(x: Tensor, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
     """Return the tensor on another device ("cpu", "cuda"), as another dtype, or both.
 
     Raises:
-        TypeError: for what is neither a device nor a dtype, and for two of one kind.
-        ValueError: for an unknown name.
-        RuntimeError: where a computed tensor, or one whose dtype changes too, is to move with its graph.
+        TypeError: if a target is neither a device nor a dtype, or there are two of one kind.
+        ValueError: if a name is unknown.
+        RuntimeError: if a computed tensor is to move to another device; this includes a leaf that requires
+            grad and is converted to another dtype first.
     """
-    device, dtype = destination(targets, device, dtype)
+    device, dtype = device_and_dtype(targets, device, dtype)
     if dtype is not None and dtype != x.dtype:
         return x.astype(dtype).to(device=device)
     if device is None or device == x.device:
@@ -61,3 +60,50 @@ def cpu(x: Tensor) -> Tensor:
 def cuda(x: Tensor) -> Tensor:
     """Return the tensor on the GPU."""
     return x.to("cuda")
+
+
+def device_and_dtype(
+    targets: tuple[Any, ...], device: str | None, dtype: Any
+) -> tuple[str | None, numpy.dtype | None]:
+    """Return the device and the dtype that `to(*targets, device=device, dtype=dtype)` asks for.
+
+    None means that it stays as it is.
+
+    Raises:
+        TypeError: if a target is neither a device nor a dtype, or there are two of one kind.
+        ValueError: if a name is unknown.
+    """
+    devices, dtypes = [device], [dtype]
+    for target in targets:
+        is_device = isinstance(target, str) and (target in DEVICES or not _is_dtype(target))
+        (devices if is_device else dtypes).append(target)
+    devices, dtypes = [[x for x in given if x is not None] for given in (devices, dtypes)]
+    if len(devices) > 1 or len(dtypes) > 1:
+        raise TypeError(f"to() takes one device and one dtype, got {', '.join(map(repr, devices + dtypes))}")
+    return _as_device(*devices) if devices else None, _as_dtype(*dtypes) if dtypes else None
+
+
+def _is_dtype(name: str) -> bool:
+    try:
+        numpy.dtype(name)
+    except NOT_A_DTYPE:
+        return False
+    return True
+
+
+def _as_device(device: Any) -> str:
+    if not isinstance(device, str) or device not in DEVICES:
+        raise ValueError(
+            f"unknown device {device!r}: choose one of {', '.join(DEVICES)} (one GPU is used, without a "
+            "number), or a dtype such as tn.float32"
+        )
+    return device
+
+
+def _as_dtype(dtype: Any) -> numpy.dtype:
+    try:
+        return numpy.dtype(dtype)
+    except NOT_A_DTYPE:
+        raise TypeError(
+            f"to() takes a device ({', '.join(DEVICES)}) or a dtype such as tn.float32, got {dtype!r}"
+        ) from None

@@ -23,7 +23,7 @@ class _SetGrad(contextlib.ContextDecorator):
         if function is None:
             return super().__new__(cls)
         if not callable(function):
-            raise TypeError(f"{cls.__name__} decorates a function or stands in `with`, got {function!r}")
+            raise TypeError(f"{cls.__name__} takes a function to decorate, or nothing: got {function!r}")
         return cls()(function)
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class enable_grad(_SetGrad):
 class set_grad_enabled:
     """Record from now on, or record nothing: takes effect at once.
 
-    As a context manager, or as a decorator, it also puts the previous state back.
+    As a context manager or a decorator it also restores the previous state.
 
     Raises:
-        TypeError: for anything but a bool.
+        TypeError: unless mode is a bool.
     """
 
     def __init__(self, mode: bool) -> None:
@@ -70,7 +70,7 @@ class set_grad_enabled:
         _enable(mode)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `function` decorated; what is recorded outside of it stays as it was."""
+        """Return `function` decorated; the mode outside of it stays as it was."""
         _enable(self.previous)
 
         @functools.wraps(function)

@@ -1,31 +1,33 @@
 """Hooks: functions that see, and may replace, a tensor's gradient when it is known."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from .tensor import Tensor
+from ..backends import Array, asarray
+from .tensor import Tensor
 
 
 class RemovableHandle:
-    """What `register_hook` returns: `remove()` takes the hook away again."""
+    """The result of `register_hook`: `remove()` removes the hook."""
 
     def __init__(self, hooks: list[Any], hook: Any) -> None:
         self.hooks, self.hook = hooks, hook
         hooks.append(hook)
 
     def remove(self) -> None:
-        """Take the hook away; a second call does nothing."""
+        """Remove the hook; a second call does nothing."""
         if self.hook in self.hooks:
             self.hooks.remove(self.hook)
 
 
 def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
-    """Call `hook(gradient)` when this tensor's gradient is known; what it returns replaces it.
+    """Call `hook(gradient)` when this tensor's gradient is known; what it returns replaces the gradient.
 
     Returns a handle with `remove()`.
+
+    Raises:
+        TypeError: if the hook cannot be called.
+        RuntimeError: if the tensor does not require grad.
     """
     if not callable(hook):
         raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
@@ -47,4 +49,16 @@ def retain_grad(x: Tensor) -> None:
         def keep(dy: Tensor) -> None:
             x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
 
-        x.register_hook(keep)
+        register_hook(x, keep)
+
+
+def run_hooks(hooks: list[Any], dx: Array) -> Array:
+    """Call every hook on the gradient and return it, or what replaced it."""
+    for hook in tuple(hooks):
+        replaced = hook(Tensor._wrap(dx))
+        if replaced is not None:
+            new = replaced.array if isinstance(replaced, Tensor) else asarray(replaced)
+            if new.shape != dx.shape:
+                raise RuntimeError(f"a hook returned shape {new.shape} for a gradient of shape {dx.shape}")
+            dx = new
+    return dx

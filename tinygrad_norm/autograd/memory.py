@@ -1,10 +1,10 @@
-"""Memory: what the tape knows of one piece of memory, so that a write behind its back is noticed.
+"""Memory: when a piece of memory was last written to, so that backward detects what was changed in place.
 
-Recorded calls and writes are stamped by one clock, so a saved array was changed behind the tape's back
-exactly where it was written to after its call. Tensors that share memory (views, `detach`) share one
-`Memory`. Writes made through tensors report themselves; an array handed out by `.data` or `.numpy()`
-may be written to by anyone, so it is compared by checksum for as long as somebody holds it, or a view of
-it. Who never asks for the raw array pays nothing.
+Recorded calls and writes get their time from one clock, so a saved array has changed exactly if it was
+written to after its call. Tensors that share memory (views, `detach`) share one `Memory`. Tensors report
+their own writes. An array returned by `.data` or `.numpy()` can be written to by any code, so it is
+compared by checksum for as long as a reference to it, or to a view of it, exists. A program that never asks
+for the raw array pays nothing.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import numpy
 from ..backends import Array
 
 tick = itertools.count(1).__next__
-"""The clock: every call of it returns a later time."""
+"""The clock: every call returns a later time."""
 
 
 class _Writes:
@@ -28,11 +28,11 @@ writes = _Writes()
 """The time of the latest write to any memory: calls recorded after it need not be checked."""
 
 watched: "set[Memory]" = set()
-"""The memories of which somebody holds a raw array: they are to be looked at before `written` is read."""
+"""The memories whose raw array is referenced by a user: check them for writes before reading `written`."""
 
 
 class Memory:
-    """When a piece of memory was last written to; 0 is before the first recorded call."""
+    """When a piece of memory was last written to; 0 means before the first recorded call."""
 
     __slots__ = ("exposed", "written")
 
@@ -41,11 +41,11 @@ class Memory:
         self.exposed: dict[int, _Exposed] = {}
 
     def mark_written(self) -> None:
-        """Note that it is written to now."""
+        """Set the time of the last write to now."""
         self.written = writes.latest = tick()
 
-    def look(self) -> None:
-        """Notice what was written to an exposed array, as written now."""
+    def check_for_writes(self) -> None:
+        """Mark the memory as written if an exposed array has changed since the last check."""
         for exposed in tuple(self.exposed.values()):
             if exposed.was_written():
                 self.mark_written()
@@ -54,14 +54,14 @@ class Memory:
         return Memory, ()  # a copy is new memory
 
     def expose(self, array: Array) -> Array:
-        """Return a view of `array` to hand out, watched until the last holder of it or of its views lets go.
+        """Return a view of `array` for users, watched while there is a reference to it or to a view of it.
 
-        Arrays that are not NumPy's are handed out unwatched: a checksum would stall the GPU.
+        Arrays that are not NumPy's are returned unwatched: a checksum would stall the GPU.
         """
         if type(array) is not numpy.ndarray:
             return array
-        # A view's base is the array that owns the memory, not the view between them, unless that was made
-        # from something else than an array: so every view of this one keeps it alive.
+        # The base of a view of a view is the array that owns the memory. A view that is made from a
+        # memoryview is itself the base of its views, so every view of it keeps it alive.
         view = numpy.asarray(array.data)
         key = id(view)
 
@@ -77,12 +77,12 @@ class Memory:
 
 
 def is_exposed(view: Array, array: Array) -> bool:
-    """Say whether `view` is `array` as `expose` handed it out: all of it, in its order."""
+    """Return whether `view` is what `expose(array)` returned: all of the array, in its order."""
     return isinstance(view, numpy.ndarray) and isinstance(view.base, memoryview) and view.base.obj is array
 
 
 def owner(array: Array) -> Array:
-    """Return the array that owns the memory of `array`, also where that was handed out by `expose`."""
+    """Return the array that owns the memory of `array`, also if `expose` returned `array`."""
     found: Any = array
     while (base := getattr(found, "base", None)) is not None:
         found = base.obj if isinstance(base, memoryview) else base

@@ -1,40 +1,47 @@
-"""The sweep: gradients from a result back to the leaves, node by node, youngest first.
+"""The sweep: gradients from a result back to the leaves, node by node, latest first.
 
-A node is always younger than the nodes that made its inputs, so descending birth order is a
-topological order: of all nodes that a gradient has reached, the youngest has its whole gradient and
-is next. They wait in a heap, and no recursion is needed: a chain of 100,000 nodes is no deeper than
-one. A node's gradient is dropped as soon as its backward has run, and so are its saved arrays unless
-the graph is retained.
+A node was always created after the nodes that made its inputs, so descending time of creation is a
+topological order: of all nodes that a gradient has reached, the latest has its whole gradient and is next.
+They wait in a heap, and no recursion is needed: a chain of 100,000 nodes is no deeper than one. A node's
+gradient is dropped as soon as its backward has run, and so are its saved arrays unless the graph is retained.
 """
 
-from __future__ import annotations
-
-import sys
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any
-
-import numpy
+from typing import Any
 
 from ..backends import Array, asarray, namespace
 from ..backends.cpu.silence import silent_context
+from .accumulation import accumulate
+from .function import Function, Observer
+from .guards import wrong_gradient
+from .hooks import register_hook, run_hooks
+from .node import Node
 from .tensor import Tensor
 
-if TYPE_CHECKING:
-    from .function import Function
+Leaves = dict[int, tuple[Tensor, Array]]
+"""Each leaf and its gradient, by the leaf's id."""
 
 
 def backward(
     root: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
 ) -> None:
-    """Add dL/dx to `x.grad` for every leaf x that `root` was computed from.
+    """Add dL/dx to `x.grad` of every leaf x, with L = this tensor, or sum(tensor · gradient).
 
-    L is `root` itself where it has one element, else sum(root · gradient).
+    Args:
+        root: this tensor.
+        gradient: dL/d(this tensor), of its shape; not needed if it has one element.
+        retain_graph: keep the saved arrays, so that backward can run again.
+        create_graph: only False: there are no second derivatives yet.
+
+    Raises:
+        NotImplementedError: if create_graph is True.
+        RuntimeError: if no gradient is required; if this tensor has several elements and no gradient is
+            given; a second time without `retain_graph`; if an array saved for backward was changed in place.
     """
-    _refuse_second_derivatives(create_graph)
+    _check_first_order(create_graph)
     leaves = sweep([root], [gradient], bool(retain_graph))
-    for leaf, dx in leaves.values():
-        _accumulate(leaf, dx)
+    accumulate(leaves.values())
 
 
 def grad(
@@ -45,67 +52,78 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Return dL/dx for each of `inputs` without touching any `.grad`.
+    """Return dL/dx for each of `inputs`; no `.grad` changes.
 
-    L = Σ sum(output · grad_output) over `outputs`; a grad_output may be None for a one-element output.
+    L = Σ sum(output · grad_output) over `outputs`; a grad_output may be None for an output of one element.
     The gradients have no graph of their own: there are no second derivatives yet.
 
     Raises:
-        NotImplementedError: for create_graph=True.
-        RuntimeError: where an input was not used, unless `allow_unused` (its gradient is then None).
+        NotImplementedError: if create_graph is True.
+        RuntimeError: if an input was not used, unless `allow_unused` (its gradient is then None).
     """
-    _refuse_second_derivatives(create_graph)
+    _check_first_order(create_graph)
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
         grad_outputs = [grad_outputs] * len(outputs)
-    caught: dict[int, Array] = {}
-    removers = [_catch(x, caught) for x in inputs if x.creator is not None]
-    try:
-        leaves = sweep(outputs, grad_outputs, bool(retain_graph))
-    finally:
-        for remove in removers:
-            remove()
-    result: list[Tensor | None] = []
-    for i, x in enumerate(inputs):
-        dx = leaves[id(x)][1] if id(x) in leaves else caught.get(id(x))
+    dxs = gradients(outputs, inputs, grad_outputs, bool(retain_graph))
+    for i, (x, dx) in enumerate(zip(inputs, dxs, strict=True)):
         if dx is None and not allow_unused:
             raise RuntimeError(
                 f"input {i} (shape {x.shape}) was not used to compute the outputs, or does not require "
                 "grad: pass allow_unused=True to get None for it"
             )
-        result.append(None if dx is None else Tensor._wrap(dx))
-    return tuple(result)
+    return tuple([None if dx is None else Tensor._wrap(dx) for dx in dxs])
 
 
-def _refuse_second_derivatives(create_graph: bool) -> None:
+def gradients(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    dys: Sequence[Any],
+    retain: bool,
+    observer: Observer | None = None,
+) -> list[Array | None]:
+    """Return dL/dx for each of `inputs` as an array, None for one that was not used."""
+    computed: dict[int, Array] = {}
+    handles = [_record_gradient(x, computed) for x in inputs if x.creator is not None]
+    try:
+        leaves = sweep(outputs, dys, retain, observer)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [leaves[id(x)][1] if id(x) in leaves else computed.get(id(x)) for x in inputs]
+
+
+def _check_first_order(create_graph: bool) -> None:
     if create_graph:
         raise NotImplementedError(
             "create_graph=True: a backward runs on raw arrays and records nothing, so there are no second "
-            "derivatives yet. Take first ones, with create_graph=False, and difference them"
+            "derivatives yet. Compute first derivatives with create_graph=False, and take their differences"
         )
 
 
-def _catch(x: Tensor, caught: dict[int, Array]) -> Any:
+def _record_gradient(x: Tensor, found: dict[int, Array]) -> Any:
     def keep(dx: Tensor) -> None:
-        caught[id(x)] = dx.array
+        found[id(x)] = dx.array
 
-    return x.register_hook(keep).remove
+    return register_hook(x, keep)
 
 
-def sweep(roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool) -> dict[int, tuple[Tensor, Array]]:
+def sweep(
+    roots: Sequence[Tensor], dys: Sequence[Any], retain: bool, observer: Observer | None = None
+) -> Leaves:
     """Run every backward that `roots` depend on; return each leaf with its gradient.
 
-    Infinity and NaN are results here, as in PyTorch, and no warnings.
+    Infinity and NaN are results here, as in PyTorch, without warnings.
     """
-    return silent_context().run(_sweep, roots, gradients, retain)
+    return silent_context().run(_sweep, roots, dys, retain, observer)
 
 
 def _sweep(
-    roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool
-) -> dict[int, tuple[Tensor, Array]]:
-    leaves: dict[int, tuple[Tensor, Array]] = {}
-    waiting: list[tuple[int, Function]] = []  # by -birth: the youngest is on top of the heap
+    roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool, observer: Observer | None
+) -> Leaves:
+    leaves: Leaves = {}
+    waiting: list[tuple[int, Node]] = []  # by -created_at: the latest is on top of the heap
     dx: Any = None
     try:
         for root, gradient in zip(roots, gradients, strict=True):
@@ -118,43 +136,30 @@ def _sweep(
                 _run_hooks(node, dys)
             if node.outputs is not None:
                 _fill_missing(node, dys)
-            dxs: Any = node.run_backward(dys, retain)
+            dxs: Any = node.run_backward(dys, retain, observer)
             del dys
             for i, x in enumerate(node.inputs):
                 dx = dxs[i]
                 if dx is not None and node.needs[i]:
                     if type(dx) is Tensor or dx.shape != x.array.shape:
-                        node.refuse_gradient(i, dx)
+                        raise wrong_gradient(node, i, dx)
                     _deliver(x, dx, leaves, waiting)
             dx = dxs = None
     except AttributeError as error:
         if dx is not None and error.obj is dx and error.name == "shape":
-            node.refuse_gradient(i, dx)
+            raise wrong_gradient(node, i, dx) from None
         raise
     finally:
-        for _, node in waiting:  # only after an error is anything left here
+        for _, node in waiting:  # empty, unless an error was raised
             node.dys = None
     for key, (leaf, dx) in leaves.items():
         if leaf.hooks:
-            leaves[key] = leaf, _through_hooks(leaf.hooks, dx)
+            leaves[key] = leaf, run_hooks(leaf.hooks, dx)
     return leaves
 
 
-def reachable(creators: Iterable[Function]) -> list[Function]:
-    """Return every node that the given ones depend on, each once, the nearest first."""
-    stack = list(creators)
-    seen = set(stack)
-    for node in stack:  # grows while it is walked
-        for x in node.inputs:
-            if isinstance(x, Tensor):
-                creator = x.creator
-                if creator is not None and creator not in seen:
-                    seen.add(creator)
-                    stack.append(creator)
-    return stack
-
-
 def _start(root: Tensor, gradient: Any) -> Array:
+    """Return dL/droot as an array: the given gradient, or 1."""
     if not root.requires_grad:
         raise RuntimeError(
             "this tensor does not require grad and was not computed from one that does: "
@@ -173,9 +178,8 @@ def _start(root: Tensor, gradient: Any) -> Array:
     return dy.astype(root.dtype, copy=False)
 
 
-def _deliver(
-    x: Tensor, dx: Array, leaves: dict[int, tuple[Tensor, Array]], waiting: list[tuple[int, Function]]
-) -> None:
+def _deliver(x: Tensor, dx: Array, leaves: Leaves, waiting: list[tuple[int, Node]]) -> None:
+    """Add a gradient to a leaf's, or to that of the node which made x; the node then waits for its turn."""
     if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
         dx = dx.astype(x.array.dtype)
     node = x.creator
@@ -185,7 +189,7 @@ def _deliver(
         return
     dys = node.dys
     if dys is None:
-        heappush(waiting, (-node.birth, node))
+        heappush(waiting, (-node.created_at, node))
         if node.outputs is None:
             node.dys = [dx]
             return
@@ -194,63 +198,27 @@ def _deliver(
     dys[x.index] = dx if before is None else before + dx
 
 
-def _fill_missing(node: Function, dys: list[Array | None]) -> None:
+def _fill_missing(node: Node, dys: list[Array | None]) -> None:
+    """Put zeros for the outputs that the loss does not depend on."""
     for i, varying in enumerate(node.outputs or ()):
         if dys[i] is None and varying is not None:
             dys[i] = namespace(next(dy for dy in dys if dy is not None)).zeros(*varying)
 
 
-def _run_hooks(node: Function, dys: list[Array | None]) -> None:
+def _run_hooks(node: Node, dys: list[Array | None]) -> None:
     for index, hooks in (node.hooks or {}).items():
         if dys[index] is not None:
-            dys[index] = _through_hooks(hooks, dys[index])
+            dys[index] = run_hooks(hooks, dys[index])
 
 
-def _through_hooks(hooks: list[Any], dx: Array) -> Array:
-    for hook in tuple(hooks):
-        replaced = hook(Tensor._wrap(dx))
-        if replaced is not None:
-            new = replaced.array if isinstance(replaced, Tensor) else asarray(replaced)
-            if new.shape != dx.shape:
-                raise RuntimeError(f"a hook returned shape {new.shape} for a gradient of shape {dx.shape}")
-            dx = new
-    return dx
-
-
-def _accumulate(leaf: Tensor, dx: Array) -> None:
-    slot = leaf.grad_slot
-    if leaf._grad is not None:
-        namespace(dx).add(leaf._grad.array, dx, out=leaf._grad.array)
-        leaf._grad.mark_written()
-    elif slot is not None:
-        leaf._grad = slot.receive(dx)
-    else:
-        # An array that anybody else holds (the caller's dy, another leaf's gradient) is copied, so
-        # that changing one .grad in place never changes another. References: leaves, dx, getrefcount.
-        owned = sys.getrefcount(dx) <= _OWN_REFERENCES and isinstance(dx, numpy.ndarray) and _is_alone(dx)
-        leaf._grad = Tensor._wrap(dx if owned else dx.copy())
-
-
-def _is_alone(dx: numpy.ndarray) -> bool:
-    """Say whether `dx` is no view, or one of an array as large, a reshaped one, that nobody else knows."""
-    if dx.base is None:
-        return True
-    whole = isinstance(dx.base, numpy.ndarray) and dx.base.flags.owndata and dx.base.size == dx.size
-    return whole and sys.getrefcount(dx.base) == _VIEWS_REFERENCES
-
-
-def _own_references() -> int:
-    """Count the references that `backward` itself holds to a gradient, as `_accumulate` sees them."""
-
-    def inner(leaf: object, dx: Array) -> int:
-        return sys.getrefcount(dx)
-
-    leaves = {0: (None, numpy.zeros(1))}
-    for leaf, dx in leaves.values():
-        return inner(leaf, dx)
-    raise AssertionError
-
-
-_OWN_REFERENCES = _own_references()
-_VIEW = numpy.zeros(2).reshape(2, 1)
-_VIEWS_REFERENCES = sys.getrefcount(_VIEW.base)
+def reachable(creators: Iterable[Node]) -> list[Function]:
+    """Return every node that the given ones depend on, each once, the nearest first."""
+    found = [node for node in creators if isinstance(node, Function)]
+    seen = set(found)
+    for node in found:  # grows during the walk
+        for x in node.inputs:
+            creator = x.creator if isinstance(x, Tensor) else None
+            if isinstance(creator, Function) and creator not in seen:
+                seen.add(creator)
+                found.append(creator)
+    return found

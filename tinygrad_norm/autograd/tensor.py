@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy
 
 from ..backends import Array, asarray, backend_of, to_numpy
-from . import conversion
-from . import hooks as hooking
 from .grad_mode import mode
 from .memory import Memory, is_exposed
-
-if TYPE_CHECKING:
-    from .function import Function
+from .node import Node
 
 _OUR_NAMES = {
     "subtract": "sub",
@@ -30,7 +26,7 @@ _OUR_NAMES = {
     "greater": "gt",
     "greater_equal": "ge",
 }
-"""What NumPy calls otherwise."""
+"""Our names of NumPy's functions, if they differ."""
 
 NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
 _new = object.__new__
@@ -43,12 +39,12 @@ class Tensor:
     """An array on some backend that remembers how it was computed.
 
     Shares memory with an array given to it (`tn.tensor` copies); Python floats become float32. `array`
-    is the raw array as the engine and the kernels use it; `data` is the same for a reader, watched
-    for writes. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
+    is the raw array as the engine and the kernels use it; `data` is the same array for users, with
+    writes to it detected. Arithmetic and the functions of `tinygrad_norm.ops` are methods too.
     """
 
     array: Array
-    creator: Function | None = None
+    creator: Node | None = None  # the Function call that made it; None for a leaf
     index: int = 0  # which output of its creator
     memory: Memory | None = None
     hooks: list[Callable[[Tensor], Any]] | None = None
@@ -66,7 +62,7 @@ class Tensor:
             self.requires_grad_()
 
     @staticmethod
-    def _wrap(array: Array, creator: Function | None = None, index: int = 0) -> Tensor:
+    def _wrap(array: Array, creator: Node | None = None, index: int = 0) -> Tensor:
         self = _new(Tensor)
         self.array = array if type(array) is numpy.ndarray else _as_result(array, creator)
         self._requires_grad = creator is not None
@@ -74,7 +70,7 @@ class Tensor:
             self.creator, self.index, self.memory = creator, index, None
         return self
 
-    # -- what it is
+    # -- shape, dtype, device
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -98,7 +94,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether no recorded function made it: a leaf's gradient is kept in `.grad`."""
+        """Whether no recorded function made it; a leaf's gradient is kept in `.grad`."""
         return self.creator is None
 
     def size(self, dim: int | None = None) -> tuple[int, ...] | int:
@@ -121,9 +117,9 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The array, shared: writing to it, or to a view of it, changes the tensor, and backward notices.
+        """The array, shared: writing to it, or to a view of it, changes the tensor, and backward detects it.
 
-        On a GPU nobody watches the array: who writes to it calls `mark_written`.
+        On a GPU, writes are not detected: call `mark_written()` after writing.
         """
         return self._shared_memory().expose(self.array)
 
@@ -133,7 +129,7 @@ class Tensor:
         if array.shape != self.shape:
             raise ValueError(f"data of shape {array.shape} assigned to a tensor of shape {self.shape}")
         if is_exposed(array, self.array):
-            array = self.array  # `x.data += 1` hands back the view that it was given
+            array = self.array  # `x.data += 1` assigns the view that `x.data` returned
         self.array = array
         self.mark_written()
 
@@ -142,9 +138,9 @@ class Tensor:
         return to_numpy(self.data)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """NumPy's functions give way to ours: ndarray * Tensor and numpy.exp(Tensor) are Tensors.
+        """Call our function in place of NumPy's: ndarray * Tensor and numpy.exp(Tensor) are Tensors.
 
-        Writing into an array (`p.data -= lr * p.grad`) stays NumPy's, with the values of the tensors.
+        NumPy itself writes into an array (`p.data -= lr * p.grad`), with the values of the tensors.
         """
         if out is not None:
             values = [x.array if isinstance(x, Tensor) else x for x in inputs]
@@ -172,11 +168,11 @@ class Tensor:
         if self.memory is None:
             self.memory = Memory()
             if self.creator is not None:
-                self.creator.guard_output(self)
+                self.creator.guard_output(self.array, self.memory)
         return self.memory
 
     def mark_written(self) -> None:
-        """Tell the tape that the array was changed in place (who writes to `.array` calls this)."""
+        """Tell the tape that the array was changed in place: call it after writing to `.array`."""
         self._shared_memory().mark_written()
 
     def copy_(self, source: Any) -> Tensor:
@@ -197,7 +193,7 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether `.grad` is wanted, or this was computed from a tensor whose is; a leaf's can be set."""
+        """Whether `.grad` is wanted, or that of a tensor this was computed from; set it on leaves."""
         return self._requires_grad
 
     @requires_grad.setter
@@ -214,8 +210,8 @@ class Tensor:
         """The gradient that `backward` adds to; None before the first.
 
         Raises:
-            TypeError: where anything but a tensor or None is assigned.
-            RuntimeError: where the tensor has another shape, dtype or device, or is this one itself.
+            TypeError: unless a tensor or None is assigned.
+            RuntimeError: if that tensor has another shape, dtype or device, or is this tensor itself.
         """
         return self._grad
 
@@ -236,11 +232,11 @@ class Tensor:
                 raise RuntimeError(f"a grad of {what} {other} assigned to a tensor of {what} {own}")
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Say whether `.grad` is wanted; return self.
+        """Set whether `.grad` is wanted; return self.
 
         Raises:
-            TypeError: for anything but a bool.
-            RuntimeError: for integers and bools, and for results of recorded operations.
+            TypeError: unless requires_grad is a bool.
+            RuntimeError: if the tensor has integers or bools, or is the result of a recorded operation.
         """
         if not isinstance(requires_grad, bool):
             raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
@@ -251,32 +247,11 @@ class Tensor:
         self._requires_grad = requires_grad
         return self
 
-    def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
-        """Add dL/dx to `x.grad` of every leaf x, with L = self, or sum(self · gradient).
-
-        Args:
-            gradient: dL/dself, of this tensor's shape; not needed where it has one element.
-            retain_graph: keep the saved arrays, so that backward can run again.
-            create_graph: only False: there are no second derivatives yet.
-
-        Raises:
-            NotImplementedError: for create_graph=True.
-            RuntimeError: where no gradient is required; where this has several elements and no
-                gradient is given; a second time without `retain_graph`; where an array saved for
-                backward was changed in place.
-        """
-        sweep.backward(self, gradient, retain_graph, create_graph)
-
     def detach(self) -> Tensor:
-        """Return the same values, sharing memory, cut off from the graph."""
+        """Return the same values, sharing memory, without the graph."""
         out = Tensor._wrap(self.array)
         out.memory = self._shared_memory()
         return out
-
-    register_hook = hooking.register_hook
-    retain_grad = hooking.retain_grad
 
     # -- Python's protocols
 
@@ -317,7 +292,7 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    # -- in place: changes are not recorded, so they are refused where they would have to be
+    # -- in place: a change is not recorded, so it raises if it would have to be
 
     def _in_place(self, operation: Callable[[Any], Tensor], other: Any) -> Tensor:
         if mode.enabled and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)):
@@ -365,18 +340,21 @@ class Tensor:
         memo[id(self)] = copy
         return copy
 
-    # -- dtype and device; arithmetic and the functions are attached by tinygrad_norm.ops
-
-    to = conversion.to
-    double = conversion.double
-    float = conversion.float
-    half = conversion.half
-    long = conversion.long
-    cpu = conversion.cpu
-    cuda = conversion.cuda
+    # -- methods that stand in files of their own; the package `autograd` attaches these, `ops` all others
 
     if TYPE_CHECKING:
 
+        def backward(
+            self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
+        ) -> None: ...
+        def register_hook(self, hook: Callable[[Tensor], Any]) -> Any: ...
+        def retain_grad(self) -> None: ...
+        def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor: ...
+        def double(self) -> Tensor: ...
+        def half(self) -> Tensor: ...
+        def long(self) -> Tensor: ...
+        def cpu(self) -> Tensor: ...
+        def cuda(self) -> Tensor: ...
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, key: Any) -> Tensor: ...
         def __add__(self, other: Any) -> Tensor: ...
@@ -400,25 +378,22 @@ class Tensor:
 class GradSlot(Protocol):
     """Where an optimizer keeps a leaf's gradient."""
 
-    def room(self) -> Array | None:
-        """Return the array for the gradient, to be written to in place; None while it is in use."""
+    def gradient_buffer(self) -> Array | None:
+        """Return the array for the gradient, to write into; None while it is in use."""
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, moved to where it is kept, unless that is in use."""
 
 
-def _as_result(value: Any, creator: Function | None) -> Array:
+def _as_result(value: Any, creator: Node | None) -> Array:
     """Return an array as it is, and a NumPy scalar (what reductions return) as a 0-d array.
 
     Raises:
-        TypeError: for anything else, such as the None of a forward without `return`.
+        TypeError: if it is anything else, such as the None of a forward without `return`.
     """
     if isinstance(value, numpy.generic | float | int | bool):
         return numpy.asarray(value)
     if isinstance(value, Tensor) or not hasattr(value, "dtype"):
-        who = "forward" if creator is None else f"{creator.name}.forward"
-        raise TypeError(f"{who} returned a {type(value).__name__}: return an array, or a tuple of arrays")
+        name = "forward" if creator is None else f"{creator.name}.forward"
+        raise TypeError(f"{name} returned a {type(value).__name__}: return an array, or a tuple of arrays")
     return value
-
-
-from . import sweep  # noqa: E402  (needs Tensor itself)

@@ -5,14 +5,12 @@ One dy per output entry sees no more than one entry of dy at a time, each of the
 dy² = |dy| = dy; so it is also run with all of them at once, in random sizes of both signs.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy
 
 from ..autograd.function import Function
-from ..autograd.sweep import grad, reachable
+from ..autograd.sweep import gradients
 from ..autograd.tensor import Tensor
 from ..backends import backend_of, to_numpy
 from .error import GradcheckError
@@ -40,10 +38,9 @@ def analytic(
     signs = numpy.where(numpy.arange(len(v)) % 2, 1.0, -1.0)
     weights = signs * numpy.random.default_rng(0).uniform(1.0, 2.0, len(v))
     try:
-        with _watched(y):
-            first = _backward(y, v, xs, us)
-            second = _backward(y, v, xs, us)
-            mixed = _backward(y, [v.mixed(weights)], xs, us)
+        first = _backward(y, v, xs, us)
+        second = _backward(y, v, xs, us)
+        mixed = _backward(y, [v.mixed(weights)], xs, us)
     except GradcheckError:
         raise
     except RuntimeError as error:
@@ -65,47 +62,61 @@ def _backward(y: Tensor, dys: Any, xs: dict[Key, Tensor], us: dict[Key, Probes])
     if y.requires_grad:
         for row, probe in enumerate(dys):
             dy = backend_of(y.array).from_numpy(probe)
-            dxs = grad([y], list(xs.values()), [dy], retain_graph=True, allow_unused=True)
+            dxs = gradients([y], list(xs.values()), [dy], retain=True, observer=_checked_backward)
             for (i, u), dx in zip(us.items(), dxs, strict=True):
                 if dx is not None:
-                    matrices[i][row] = u.measure(to_numpy(dx.array))
+                    matrices[i][row] = u.measure(to_numpy(dx))
     return matrices
 
 
-@contextmanager
-def _watched(y: Tensor) -> Iterator[None]:
-    """Name the Function whose backward raises, or returns what is no gradient or a narrower one."""
-    nodes = reachable([] if y.creator is None else [y.creator])
-    for node in nodes:
-        node.backward = _explaining(node)  # type: ignore[method-assign]
-        node.run_backward = _refusing(node)  # type: ignore[method-assign]
+def _checked_backward(node: Function, dys: list[Any]) -> Any:
+    """Run one backward of the sweep and return what it returns, if that can be a gradient.
+
+    Raises:
+        GradcheckError: if backward raises, changes a dy, or returns a gradient that is not an array, has lost
+            axes, or has a narrower dtype than its input.
+    """
+    before = [None if dy is None else dy.copy() for dy in dys]
     try:
-        yield
-    finally:
-        for node in nodes:
-            del node.backward, node.run_backward
-
-
-def _explaining(node: Function) -> Callable[..., Any]:
-    def backward(*dys: Any, **options: Any) -> Any:
-        before = [None if dy is None else dy.copy() for dy in dys]
-        try:
-            dxs = type(node).backward(node, *dys, **options)
-        except Exception as error:
-            shapes = ", ".join("None" if dy is None else str(dy.shape) for dy in dys)
+        dxs = node.backward(*dys)
+    except Exception as error:
+        shapes = ", ".join("None" if dy is None else str(dy.shape) for dy in dys)
+        raise GradcheckError(
+            f"{node.name}.backward, called with dy of shape {shapes}, raised {type(error).__name__}: "
+            f"{error}{_cause(node, error)}"
+        ) from error
+    for dy, old in zip(dys, before, strict=True):
+        if dy is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
             raise GradcheckError(
-                f"{node.name}.backward, called with dy of shape {shapes}, raised {type(error).__name__}: "
-                f"{error}{_cause(node, error)}"
-            ) from error
-        for dy, old in zip(dys, before, strict=True):
-            if dy is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
-                raise GradcheckError(
-                    f"{node.name}.backward changed dy (shape {dy.shape}) in place, which other functions "
-                    "read too: work on a copy"
-                )
-        return dxs
+                f"{node.name}.backward changed dy (shape {dy.shape}) in place, which other functions "
+                "read too: work on a copy"
+            )
+    parts = dxs if type(dxs) is tuple else (dxs,)
+    if len(parts) == len(node.inputs):  # else the sweep raises
+        for i, dx in enumerate(parts):
+            if node.needs[i] and dx is not None:
+                _check_gradient(node, i, dx, dys)
+    return dxs
 
-    return backward
+
+def _check_gradient(node: Function, i: int, dx: Any, dys: list[Any]) -> None:
+    x = node.inputs[i]
+    if not hasattr(dx, "dtype") or not hasattr(dx, "shape"):
+        raise GradcheckError(
+            f"{node.name}.backward returned a {type(dx).__name__} for its input {i}: return an array "
+            f"of the input's shape, {x.shape}, or a tuple with one for each input"
+        )
+    cause = _lost_axes(x.shape, dx.shape, [dy.shape for dy in dys if dy is not None])
+    if cause:
+        raise GradcheckError(
+            f"{node.name}.backward returned a gradient of shape {dx.shape} for its input {i}, whose "
+            f"shape is {x.shape}\n  hint: {cause}"
+        )
+    if dx.dtype.itemsize < x.dtype.itemsize:  # the sweep converts it silently
+        raise GradcheckError(
+            f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
+            f"which is {x.dtype}: something in it narrows"
+        )
 
 
 def _cause(node: Function, error: Exception) -> str:
@@ -120,34 +131,6 @@ def _cause(node: Function, error: Exception) -> str:
     if reads_saved and len(node.saved) == 0:
         return "\n  hint: forward kept nothing in self.saved, which backward reads: self.saved = (x,)"
     return ""
-
-
-def _refusing(node: Function) -> Callable[..., Any]:
-    def run_backward(dys: Any, retain: bool) -> Any:
-        dxs = type(node).run_backward(node, dys, retain)
-        for i, (x, dx) in enumerate(zip(node.inputs, dxs, strict=True)):
-            if not node.needs[i] or dx is None:
-                continue
-            if not hasattr(dx, "dtype") or not hasattr(dx, "shape"):
-                raise GradcheckError(
-                    f"{node.name}.backward returned a {type(dx).__name__} for its input {i}: return an array "
-                    f"of the input's shape, {x.shape}, or a tuple with one for each input"
-                )
-            cause = _lost_axes(x.shape, dx.shape, [dy.shape for dy in dys if dy is not None])
-            if cause:
-                raise GradcheckError(
-                    f"{node.name}.backward returned a gradient of shape {dx.shape} for its input {i}, whose "
-                    f"shape is {x.shape}\n  hint: {cause}"
-                )
-            # The sweep would widen a narrower gradient without a word.
-            if dx.dtype.itemsize < x.dtype.itemsize:
-                raise GradcheckError(
-                    f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
-                    f"which is {x.dtype}: something in it narrows"
-                )
-        return dxs
-
-    return run_backward
 
 
 def _lost_axes(shape: Index, got: Index, of_dys: list[Index]) -> str:

@@ -148,7 +148,7 @@ def gradient_lines(x: Tensor) -> tuple[list[str], str]:
     """Return the lines that tell of a tensor's gradient, and their colour: none is not zero."""
     if x.grad is not None:
         return summarize(x.grad.array), _GRADIENT
-    if x.creator is not None and x.creator.swept:
+    if x.creator is not None and x.creator.backward_ran:
         return ["not kept (retain_grad() keeps it)"], _QUIET
     return ["not computed"], _QUIET
 

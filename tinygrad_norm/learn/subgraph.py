@@ -38,7 +38,7 @@ def find_subgraph(outputs: Sequence[Tensor], max_nodes: int) -> Subgraph:
             break
         kept.append(node)
         seen |= new
-    kept.sort(key=operator.attrgetter("birth"))
+    kept.sort(key=operator.attrgetter("created_at"))
     used = [x for node in kept for x in node.inputs if is_drawn(x)]
     tensors = {id(x): x for x in (*used, *outputs)}
     return Subgraph(tuple(outputs), tuple(kept), tuple(tensors.values()), len(nearest) - len(kept))

@@ -85,7 +85,7 @@ class LinearFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         rows, weight = self.saved
-        out = self.room(1) if self.needs[1] and not is_half(weight) else None
+        out = self.gradient_buffer(1) if self.needs[1] and not is_half(weight) else None
         if dy.ndim == 2:
             return linear_backward(dy, rows, weight, self.needs, out)
         dx, *others = linear_backward(dy.reshape(len(rows), len(weight)), rows, weight, self.needs, out)

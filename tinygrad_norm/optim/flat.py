@@ -63,7 +63,7 @@ class Place:
         """Count who holds this gradient's view, and who any view of the memory of all."""
         return getrefcount(self.gradient), getrefcount(self.memory)
 
-    def room(self) -> Array | None:
+    def gradient_buffer(self) -> Array | None:
         """Return the gradient's view, to be written to, if nobody else holds it."""
         free = (getrefcount(self.gradient), getrefcount(self.memory)) == self.nobody
         return self.gradient if free else None
@@ -72,7 +72,7 @@ class Place:
         """Return the gradient `dx` as a tensor, copied to its place if that is free and dx not there yet."""
         if dx is self.gradient:
             return Tensor._wrap(dx)
-        place = self.room()
+        place = self.gradient_buffer()
         if place is None or dx.dtype != place.dtype or backend_of(dx) is not backend_of(place):
             return Tensor._wrap(dx.copy())
         place[...] = dx
