@@ -6,13 +6,15 @@ from collections.abc import Iterable
 import numpy
 
 from ..backends import Array, namespace
+from ..backends.cpu.silence import silent
 from .tensor import Tensor
 
 
 def accumulate(leaves: Iterable[tuple[Tensor, Array]]) -> None:
     """Add to the `.grad` of each leaf its gradient."""
-    for leaf, dx in leaves:
-        _accumulate(leaf, dx)
+    with silent():
+        for leaf, dx in leaves:
+            _accumulate(leaf, dx)
 
 
 def _accumulate(leaf: Tensor, dx: Array) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..backends import Array
+from ..backends.cpu.silence import enter_silence, leave_silence
 from . import guards
 from .grad_mode import mode
 from .memory import tick, watched, writes
@@ -23,7 +24,8 @@ class Function(guards.PyTorchHabits):
     """Subclass with `forward(*arrays, **options)` and `backward(*dys)`; call with `apply`.
 
     An instance is one call and the node of the graph: `forward` keeps in the tuple `self.saved` what
-    `backward` reads, and that tuple is the memory that the call costs. Both work on raw arrays.
+    `backward` reads, and that tuple is the memory that the call costs. Both work on raw arrays, and NumPy does not warn in
+    them: infinity and NaN are results, as in PyTorch.
 
     Inputs are tensors, None (not given) or Python numbers. `backward` returns one gradient per input,
     None for an input without one; it may skip the work for input i if `self.needs[i]` is False. To say
@@ -62,7 +64,11 @@ class Function(guards.PyTorchHabits):
             guards.check_for_writes(inputs)  # what was written until now was written before this call
         recorded = True in needs and mode.enabled
         node.needs = needs if recorded else [False] * len(needs)
-        y = node.forward(*arrays, **options) if options else node.forward(*arrays)
+        token = enter_silence()
+        try:
+            y = node.forward(*arrays, **options) if options else node.forward(*arrays)
+        finally:
+            leave_silence(token)
         if recorded:
             node.inputs, node.created_at = inputs, tick()
             node.dys = node.hooks = node.outputs = None  # read often: an instance's own are found faster

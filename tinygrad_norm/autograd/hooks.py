@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..backends import Array, asarray
+from ..backends.cpu.silence import silent
 from .tensor import Tensor
 
 
@@ -47,7 +48,8 @@ def retain_grad(x: Tensor) -> None:
     if x.creator is not None:
 
         def keep(dy: Tensor) -> None:
-            x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
+            with silent():
+                x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
 
         register_hook(x, keep)
 

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..backends import Array, asarray, namespace
-from ..backends.cpu.silence import silent_context
+from ..backends.cpu.silence import silent
 from .accumulation import accumulate
 from .function import Function, Observer
 from .guards import wrong_gradient
@@ -114,13 +114,18 @@ def sweep(
 ) -> Leaves:
     """Run every backward that `roots` depend on; return each leaf with its gradient.
 
-    Infinity and NaN are results here, as in PyTorch, without warnings.
+    Infinity and NaN are results here, as in PyTorch, without warnings. Hooks run with the caller's settings.
     """
-    return silent_context().run(_sweep, roots, dys, retain, observer)
+    with silent() as silence:
+        return _sweep(roots, dys, retain, observer, silence)
 
 
 def _sweep(
-    roots: Sequence[Tensor], gradients: Sequence[Any], retain: bool, observer: Observer | None
+    roots: Sequence[Tensor],
+    gradients: Sequence[Any],
+    retain: bool,
+    observer: Observer | None,
+    silence: silent,
 ) -> Leaves:
     leaves: Leaves = {}
     waiting: list[tuple[int, Node]] = []  # by -created_at: the latest is on top of the heap
@@ -133,7 +138,7 @@ def _sweep(
             dys: Any = node.dys
             node.dys = None
             if node.hooks is not None:
-                _run_hooks(node, dys)
+                silence.lifted(_run_hooks, node, dys)
             if node.outputs is not None:
                 _fill_missing(node, dys)
             dxs: Any = node.run_backward(dys, retain, observer)
@@ -154,7 +159,7 @@ def _sweep(
             node.dys = None
     for key, (leaf, dx) in leaves.items():
         if leaf.hooks:
-            leaves[key] = leaf, run_hooks(leaf.hooks, dx)
+            leaves[key] = leaf, silence.lifted(run_hooks, leaf.hooks, dx)
     return leaves
 
 

@@ -3,7 +3,6 @@
 Where an input was broadcast, its gradient is the sum over the stretched axes: `unbroadcast`.
 """
 
-import operator
 from typing import Any
 
 import numpy
@@ -13,7 +12,6 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, positive, register
 from .broadcast import shape_of, unbroadcast
-from .ieee import silent
 from .operands import as_float_tensor, as_tensor, meet
 
 
@@ -22,7 +20,7 @@ class Add(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = shape_of(a), shape_of(b)
-        return silent.run(operator.add, a, b)
+        return a + b
 
     def backward(self, dy: Array) -> Gradients:
         a_shape, b_shape = self.saved
@@ -34,7 +32,7 @@ class Sub(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = shape_of(a), shape_of(b)
-        return silent.run(operator.sub, a, b)
+        return a - b
 
     def backward(self, dy: Array) -> Gradients:
         a_shape, b_shape = self.saved
@@ -46,7 +44,7 @@ class Mul(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return silent.run(operator.mul, a, b)
+        return a * b
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -59,7 +57,7 @@ class Div(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         self.saved = a, b
-        return silent.run(operator.truediv, a, b)
+        return a / b
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
@@ -82,7 +80,7 @@ class Pow(Function):
     """y = aᵇ · da = dy·b·aᵇ⁻¹ (0 where b = 0, or a = 0 < b < 1), db = dy·y·log a (0 where a = 0 <= b)"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        y = silent.run(operator.pow, a, b)
+        y = a**b
         self.saved = a, b, y
         return y
 

@@ -6,11 +6,11 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends import asarray
+from ..backends.cpu.silence import silent
 from ..backends.random import generator
 from .arguments import as_size
 from .dims import Shape, as_shape
 from .dtypes import int64
-from .ieee import silent
 from .operands import default_dtype
 
 
@@ -31,7 +31,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = asarray(_from_sequences(data))
     _check_kind(array)
     dtype = array.dtype if dtype is None else numpy.dtype(dtype)
-    out = Tensor._wrap(silent.run(array.astype, dtype))
+    with silent():
+        out = Tensor._wrap(array.astype(dtype))
     return out.requires_grad_() if requires_grad else out
 
 
@@ -77,7 +78,8 @@ def _from_sequences(data: Any) -> numpy.ndarray:
     while isinstance(leaf, list | tuple) and leaf:
         leaf = leaf[0]
     if array.dtype == numpy.float64 and not hasattr(leaf, "dtype"):
-        return silent.run(array.astype, default_dtype)
+        with silent():
+            return array.astype(default_dtype)
     return array
 
 
@@ -110,7 +112,8 @@ def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of shape `size` with `fill_value` everywhere, in the dtype that the value has."""
     dtype = _dtype_of(fill_value) if dtype is None else dtype
-    return _wrap(silent.run(numpy.full, _shape((size,)), fill_value, dtype), requires_grad)
+    with silent():
+        return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
 
 
 def _dtype_of(*numbers: Any) -> numpy.dtype:
@@ -146,7 +149,8 @@ def linspace(
         ValueError: for a negative number of steps.
     """
     values = numpy.linspace(start, end, as_size(steps, "steps", 0))
-    return _wrap(silent.run(values.astype, _or_default(dtype)), requires_grad)
+    with silent():
+        return _wrap(values.astype(_or_default(dtype)), requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -17,7 +17,6 @@ from ..backends import Array, kernel, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
 from .dims import normalize_dim, with_numpy_names
-from .ieee import silent
 from .joining import flip
 from .operands import as_tensor
 from .reduction import sum
@@ -77,7 +76,7 @@ class Cumsum(Function):
         self.saved = (dim,)
         if x.dtype.kind != "f":
             return x.cumsum(dim, numpy.int64)
-        return downcast(silent.run(running_sums, upcast(x), dim), x)
+        return downcast(running_sums(upcast(x), dim), x)
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved

@@ -4,7 +4,6 @@ At sqrt(0), where PyTorch has an infinite slope, the gradient is 0: that of a no
 deviation that is 0 stays finite.
 """
 
-import operator
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,6 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, positive, register
-from .ieee import silent
 from .operands import as_float_tensor, as_tensor
 
 
@@ -20,7 +18,7 @@ class Exp(Function):
     """y = exp(x) · dx = dy·y"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(namespace(x).exp, x)
+        y = namespace(x).exp(x)
         self.saved = (y,)
         return y
 
@@ -33,7 +31,7 @@ class Expm1(Function):
     """y = exp(x) - 1 · dx = dy·(y + 1)"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(namespace(x).expm1, x)
+        y = namespace(x).expm1(x)
         self.saved = (y,)
         return y
 
@@ -47,7 +45,7 @@ class Log(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return silent.run(namespace(x).log, x)
+        return namespace(x).log(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -59,7 +57,7 @@ class Log1p(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return silent.run(namespace(x).log1p, x)
+        return namespace(x).log1p(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -70,7 +68,7 @@ class Sqrt(Function):
     """y = √x · dx = dy/(2y), 0 where y = 0"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(namespace(x).sqrt, x)
+        y = namespace(x).sqrt(x)
         self.saved = (y,)
         return y
 
@@ -80,15 +78,11 @@ class Sqrt(Function):
         return dy * ~zero / (2 * (y + zero))
 
 
-def _one_over_root(x: Array) -> Array:
-    return 1 / namespace(x).sqrt(x)
-
-
 class Rsqrt(Function):
     """y = 1/√x · dx = -dy·y³/2"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(_one_over_root, x)
+        y = 1 / namespace(x).sqrt(x)
         self.saved = (y,)
         return y
 
@@ -101,7 +95,7 @@ class Reciprocal(Function):
     """y = 1/x · dx = -dy·y²"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(operator.truediv, 1, x)
+        y = 1 / x
         self.saved = (y,)
         return y
 
@@ -115,7 +109,7 @@ class Square(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return silent.run(namespace(x).square, x)
+        return namespace(x).square(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -127,7 +121,7 @@ class Sin(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return silent.run(namespace(x).sin, x)
+        return namespace(x).sin(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -139,7 +133,7 @@ class Cos(Function):
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return silent.run(namespace(x).cos, x)
+        return namespace(x).cos(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
@@ -160,19 +154,15 @@ class Tanh(Function):
 
 
 def logistic(x: Array) -> Array:
-    """Return 1/(1 + exp(-x)), made in one array; to be run under `silent`, as exp may overflow: 1/∞ = 0."""
-    xp = namespace(x)
-    y = xp.negative(x, out=xp.empty_like(x))
-    xp.exp(y, out=y)
-    y += 1
-    return xp.divide(1, y, out=y)
+    """Return 1/(1 + exp(-x)); where exp overflows, that is 1/∞ = 0."""
+    return 1 / (1 + namespace(x).exp(-x))
 
 
 class Sigmoid(Function):
     """y = 1/(1 + exp(-x)) · dx = dy·y·(1 - y)"""
 
     def forward(self, x: Array) -> Array:
-        y = silent.run(logistic, x)
+        y = logistic(x)
         self.saved = (y,)
         return y
 

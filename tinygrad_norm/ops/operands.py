@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor, default_dtype
-from .ieee import silent
+from ..backends.cpu.silence import silent
 
 
 def as_tensor(x: Any, what: str = "input") -> Tensor:
@@ -25,7 +25,8 @@ def as_tensor(x: Any, what: str = "input") -> Tensor:
     if isinstance(x, bool | int):
         return Tensor(numpy.asarray(x))
     if isinstance(x, float):
-        return Tensor(silent.run(numpy.asarray, x, default_dtype))
+        with silent():
+            return Tensor(numpy.asarray(x, default_dtype))
     raise TypeError(f"{what} must be a Tensor, got {type(x).__name__}: wrap it with tn.tensor(...)")
 
 

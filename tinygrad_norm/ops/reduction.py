@@ -5,7 +5,6 @@ numbers are accumulated in float32.
 """
 
 import math
-import operator
 from typing import Any
 
 import numpy
@@ -19,7 +18,6 @@ from .arguments import as_number
 from .broadcast import stretch
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import sqrt
-from .ieee import silent
 from .masking import where
 from .operands import as_float_tensor, as_tensor
 from .shape import reshape, unsqueeze
@@ -30,7 +28,7 @@ def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
 
 
 def _sum(x: Array, axes: Axes, keepdim: bool) -> Array:
-    return silent.run(namespace(x).add.reduce, upcast(x), axes, None, None, keepdim)
+    return namespace(x).add.reduce(upcast(x), axis=axes, keepdims=keepdim)
 
 
 def largest_or_0(x: Array, axes: Axes, keepdim: bool) -> Array:
@@ -57,7 +55,7 @@ class Mean(Function):
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         n = count(x.shape, axes)
         self.saved, self.axes = (x.shape, n), axes
-        return downcast(silent.run(operator.truediv, _sum(x, axes, keepdim), n), x)
+        return downcast(_sum(x, axes, keepdim) / n, x)
 
     def backward(self, dy: Array) -> Gradients:
         shape, n = self.saved
@@ -74,11 +72,8 @@ class Var(Function):
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
         divisor = max(count(x.shape, axes) - correction, 0)
         self.saved, self.axes, self.correction = (x, divisor), axes, correction
-        return downcast(silent.run(self._mean_square, upcast(x), axes, divisor, keepdim), x)
-
-    def _mean_square(self, x: Array, axes: Axes, divisor: float, keepdim: bool) -> Array:
-        centered = self._center(x, axes)
-        return namespace(x).add.reduce(centered * centered, axes, None, None, keepdim) / divisor
+        centered = self._center(upcast(x), axes)
+        return downcast(_sum(centered * centered, axes, keepdim) / divisor, x)
 
     @staticmethod
     def _center(x: Array, axes: Axes) -> Array:
@@ -95,7 +90,7 @@ class Prod(Function):
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
         dtype = numpy.int64 if x.dtype.kind != "f" else None
-        y = silent.run(namespace(x).multiply.reduce, upcast(x), dim, dtype, None, keepdim)
+        y = upcast(x).prod(dim, dtype, keepdims=keepdim)
         self.saved, self.dim = (x, y), dim
         return downcast(y, x)
 
@@ -125,7 +120,7 @@ class LogSumExp(Function):
     """y = log Σ exp(x) over `axes` · dx = dy·exp(x - y), 0 where y = -∞"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
-        y = downcast(silent.run(self._stable, upcast(x), axes, keepdim), x)
+        y = downcast(self._stable(upcast(x), axes, keepdim), x)
         self.saved, self.axes = (x, y), axes
         return y
 

@@ -17,7 +17,7 @@ import numpy
 from ..autograd.grad_mode import enable_grad
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
-from ..backends.cpu.silence import silent_context
+from ..backends.cpu.silence import silent
 from ..backends.cuda.capture import Graph, current_graph
 from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
 from .groups import Parameters, as_groups, as_parameters, check_names
@@ -105,10 +105,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         self._settle()
-        silent = silent_context()  # infinity and NaN are results, as in PyTorch
-        for group, flat in zip(self.param_groups, self._layout, strict=True):
-            for buffer in flat.buffers:
-                silent.run(self._step_buffer, group, buffer)
+        with silent():  # infinity and NaN are results, as in PyTorch
+            for group, flat in zip(self.param_groups, self._layout, strict=True):
+                for buffer in flat.buffers:
+                    self._step_buffer(group, buffer)
         return loss
 
     def _step_buffer(self, group: dict[str, Any], buffer: FlatBuffer) -> None:

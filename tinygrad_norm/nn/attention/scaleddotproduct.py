@@ -42,7 +42,6 @@ from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.broadcast import stretch, unbroadcast
 from ...ops.checks import Shape, check_input, check_vector
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, Input, booleans, fixed, positive, register, uniform
 from ..dropout import check_probability, dropout
 from .masks import broadcasts_to, causal_mask, check_mask
@@ -172,7 +171,7 @@ class AttentionFunction(Function):
         weights: bool,
     ) -> Any:
         self.lead = numpy.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-        y, p = silent.run(attention_forward, *self._aligned(q, k, v, mask, kept), scale)
+        y, p = attention_forward(*self._aligned(q, k, v, mask, kept), scale)
         y, p = (x.reshape(*self.lead, *x.shape[-2:]) for x in (y, p))
         self.saved = q, k, v, p, kept, None if mask is None else mask.shape, scale
         if not weights:
@@ -182,7 +181,7 @@ class AttentionFunction(Function):
     def backward(self, dy: Array, dw: Array | None = None) -> Gradients:
         q, k, v, p, kept, mask_shape, scale = self.saved
         arrays = self._aligned(q, k, v, p, kept, dy, dw)
-        ds = silent.run(attention_backward, *arrays[-2:], *arrays[:-2], scale, self.needs[:4])
+        ds = attention_backward(*arrays[-2:], *arrays[:-2], scale, self.needs[:4])
         shapes = q.shape, k.shape, v.shape, mask_shape
         return (*(None if d is None else unbroadcast(d, s) for d, s in zip(ds, shapes, strict=True)), None)
 

@@ -39,7 +39,6 @@ from ...module import Module
 from ...ops import arange, ones
 from ...ops.arguments import as_number, as_size
 from ...ops.checks import check_input
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, Input, fixed, integers, positive, register
 from ..activation.softmax import as_rows, from_rows, log_softmax_forward, maxima, total
 from .class_indices import by_class, check_class_weight, check_classes, locate
@@ -149,10 +148,10 @@ class CrossEntropyFunction(Function):
     ) -> Array:
         rows = by_class(x)
         where = locate(target, rows, weight, ignore_index)
-        losses, p = silent.run(cross_entropy_forward, rows, where.index)
+        losses, p = cross_entropy_forward(rows, where.index)
         self.saved = p, where, reduction, x.shape
         losses = where.count(losses).reshape(target.shape)
-        return downcast(silent.run(reduce_losses, losses, reduction, where.divisor), x)
+        return downcast(reduce_losses(losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         p, where, reduction, shape = self.saved
@@ -165,10 +164,10 @@ class SoftCrossEntropyFunction(Function):
 
     def forward(self, x: Array, q: Array, *, reduction: str, divisor: Any) -> Array:
         masses = by_class(q)
-        losses, log_p = silent.run(soft_cross_entropy_forward, by_class(x), masses)
+        losses, log_p = soft_cross_entropy_forward(by_class(x), masses)
         self.saved = log_p, masses, reduction, divisor, x.shape
         batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-        return downcast(silent.run(reduce_losses, losses.reshape(batch), reduction, divisor), x)
+        return downcast(reduce_losses(losses.reshape(batch), reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         log_p, q, reduction, divisor, shape = self.saved

@@ -8,7 +8,6 @@ from ...backends import Array
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.checks import check_input
-from ...ops.ieee import silent
 from ...registry import ErrorCase
 from .loss_reduction import reduce_losses, spread_gradient
 
@@ -33,11 +32,11 @@ class PointwiseLossFunction(Function):
         if divisor is None:
             divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)
         self.saved = x, t, reduction, divisor, options
-        losses = silent.run(self.value, upcast(x), upcast(t), **options)
-        return downcast(silent.run(reduce_losses, losses, reduction, divisor), x)
+        losses = self.value(upcast(x), upcast(t), **options)
+        return downcast(reduce_losses(losses, reduction, divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
-        return silent.run(self._chain, dy, *(self.saved or ()))
+        return self._chain(dy, *self.saved)
 
     def _chain(
         self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]

@@ -10,7 +10,6 @@ from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import arange, ones
 from ...ops.arguments import as_size
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, fixed, integers, positive, register
 from .class_indices import by_class, check_classes, locate
 from .loss_reduction import check_reduction, reduce_losses, spread_gradient
@@ -46,7 +45,7 @@ class NLLLossFunction(Function):
         where = locate(target, rows, weight, ignore_index)
         losses = where.count(-rows.reshape(-1)[where.index]).reshape(target.shape)
         self.saved = where, rows.shape, reduction, x.shape
-        return downcast(silent.run(reduce_losses, losses, reduction, where.divisor), x)
+        return downcast(reduce_losses(losses, reduction, where.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
         where, rows_shape, reduction, shape = self.saved

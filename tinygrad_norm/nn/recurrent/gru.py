@@ -39,7 +39,6 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
 from .recurrent_module import Recurrent, RecurrentCell, States
@@ -199,7 +198,7 @@ class GRUFunction(Function):
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in state_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after, q_n, gates = silent.run(gru_forward, rows, *wide, padding, reverse)
+        h, h_after, q_n, gates = gru_forward(rows, *wide, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, padding, reverse, h, q_n, gates, h_after

@@ -39,7 +39,6 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
 from .recurrent_module import Recurrent, RecurrentCell, States
@@ -224,7 +223,7 @@ class LSTMFunction(Function):
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in states_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after, c, c_after, tanh_c, gates = silent.run(lstm_forward, rows, *wide, padding, reverse)
+        h, h_after, c, c_after, tanh_c, gates = lstm_forward(rows, *wide, padding, reverse)
         _, _, weight_ih, weight_hh, _, _, weight_hr = wide
         # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, weight_hr, padding, reverse, h, c, tanh_c, gates, h_after

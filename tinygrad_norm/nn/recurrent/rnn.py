@@ -28,7 +28,6 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones, tanh
 from ...ops.checks import Shape
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 from ..activation.rectifiers import relu_composed
 from ..linear import linear_composed
@@ -167,7 +166,7 @@ class RNNFunction(Function):
     ) -> tuple[Array, ...]:
         wide = [None if array is None else upcast(array) for array in state_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after = silent.run(rnn_forward, rows, *wide, nonlinearity, padding, reverse)
+        h, h_after = rnn_forward(rows, *wide, nonlinearity, padding, reverse)
         _, weight_ih, weight_hh, _, _ = wide
         self.saved = rows, weight_ih, weight_hh, nonlinearity, padding, reverse, h, h_after
         return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)
