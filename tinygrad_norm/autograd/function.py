@@ -24,8 +24,8 @@ class Function(guards.PyTorchHabits):
     """Subclass with `forward(*arrays, **options)` and `backward(*dys)`; call with `apply`.
 
     An instance is one call and the node of the graph: `forward` keeps in the tuple `self.saved` what
-    `backward` reads, and that tuple is the memory that the call costs. Both work on raw arrays, and NumPy does not warn in
-    them: infinity and NaN are results, as in PyTorch.
+    `backward` reads, and that tuple is the memory that the call costs. Both work on raw arrays. NumPy does
+    not warn within them: infinity and NaN are results, as in PyTorch.
 
     Inputs are tensors, None (not given) or Python numbers. `backward` returns one gradient per input,
     None for an input without one; it may skip the work for input i if `self.needs[i]` is False. To say

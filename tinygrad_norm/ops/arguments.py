@@ -1,4 +1,4 @@
-"""Arguments that are single numbers: what is none is refused by its name, before NumPy stumbles over it."""
+"""Arguments that are single numbers: sizes and reals, checked by name before NumPy sees them."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy
 
 
 def as_size(value: Any, name: str, least: int | None = 1) -> int:
-    """Return `value` as an int, not less than `least` unless that is None; a bool is no size.
+    """Return `value` as an int of at least `least` (any int if that is None).
 
     Raises:
-        TypeError: for anything but an integer.
-        ValueError: for one that is too small.
+        TypeError: unless it is an integer; a bool is not.
+        ValueError: if it is less than `least`.
     """
     if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
         raise TypeError(f"{name} must be an int, got {value!r}")
@@ -20,11 +20,11 @@ def as_size(value: Any, name: str, least: int | None = 1) -> int:
 
 
 def as_number(value: Any, name: str) -> float:
-    """Return `value` as a Python float, which never widens the dtype of an array that it meets.
+    """Return `value` as a Python float, which never changes the dtype of a floating-point array.
 
     Raises:
-        TypeError: for anything but a real number.
-        ValueError: for an integer beyond float64.
+        TypeError: unless it is a real number.
+        ValueError: if it is an integer too large for float64.
     """
     if type(value) is float:
         return value

@@ -1,6 +1,6 @@
 """Addition, multiplication and powers, with broadcasting.
 
-Where an input was broadcast, its gradient is the sum over the stretched axes: `unbroadcast`.
+The gradient of an input that was broadcast is summed over the stretched axes: `unbroadcast`.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, positive, register
 from .broadcast import shape_of, unbroadcast
-from .operands import as_float_tensor, as_tensor, meet
+from .operands import as_float_tensor, as_tensor, promote
 
 
 class Add(Function):
@@ -97,7 +97,7 @@ class Pow(Function):
 
 
 def _slope(a: Array, b: Array, dy: Array) -> Array:
-    """Return ∂(aᵇ)/∂a, of what dy is of: an array or a Tensor."""
+    """Return ∂(aᵇ)/∂a, as an array or a Tensor, whichever dy is."""
     if shape_of(b) or not isinstance(b, int | float):
         xp = namespace(dy)
         flat = (b == 0) | ((a == 0) & (b > 0) & (b < 1))
@@ -112,22 +112,22 @@ def _slope(a: Array, b: Array, dy: Array) -> Array:
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return input + alpha·other, broadcast."""
-    return Add.apply(*meet(input, other if alpha == 1 else mul(other, alpha)))
+    return Add.apply(*promote(input, other if alpha == 1 else mul(other, alpha)))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return input − alpha·other, broadcast."""
-    return Sub.apply(*meet(input, other if alpha == 1 else mul(other, alpha)))
+    return Sub.apply(*promote(input, other if alpha == 1 else mul(other, alpha)))
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """Return input·other, element by element, broadcast."""
-    return Mul.apply(*meet(input, other))
+    return Mul.apply(*promote(input, other))
 
 
 def div(input: Any, other: Any) -> Tensor:
     """Return input/other, element by element, broadcast; integers give fractions."""
-    a, b = meet(input, other)
+    a, b = promote(input, other)
     if isinstance(a, Tensor) and a.array.dtype.kind != "f":
         a = as_float_tensor(a)
     if isinstance(b, Tensor) and b.array.dtype.kind != "f":
@@ -143,18 +143,18 @@ def neg(input: Tensor) -> Tensor:
 def pow(input: Any, exponent: Any) -> Tensor:
     """Return input raised to `exponent` (a number or a tensor), element by element, broadcast.
 
-    A negative base has a real power only for a whole exponent; elsewhere the result is NaN.
+    A negative base has a real power only if the exponent is an integer; else the result is NaN.
 
     Raises:
-        ValueError: for an integer raised to a negative integer.
+        ValueError: if an integer is raised to a negative integer.
     """
     try:
-        return Pow.apply(*meet(input, exponent))
+        return Pow.apply(*promote(input, exponent))
     except ValueError as error:
         if "negative integer powers" not in str(error):
             raise
         raise ValueError(
-            "an integer to a negative integer power is no integer: convert the base first, with .float()"
+            "an integer to a negative integer power is not an integer: convert the base first, with .float()"
         ) from None
 
 
@@ -162,7 +162,7 @@ _PAIRS = (Case(((3, 4), (3, 4))), Case(((2, 3, 4), (3, 1))), Case(((), (2, 3))),
 _DIVISORS = (Case(((3, 4), positive(3, 4))), Case(((2, 3, 4), positive(3, 1))), Case(((), positive(2, 3))))
 
 
-def _refusing(function: Any) -> tuple[ErrorCase, ...]:
+def _error_cases(function: Any) -> tuple[ErrorCase, ...]:
     return (
         ErrorCase(lambda: function(numpy.ones(2), "1"), TypeError, "unsupported operand str"),
         ErrorCase(lambda: function(numpy.ones(2), numpy.ones(3)), ValueError, "could not be broadcast"),
@@ -175,7 +175,7 @@ for _function, _cases in ((add, _PAIRS), (sub, _PAIRS), (mul, _PAIRS), (div, _DI
         function=_function,
         composed=None,
         cases=_cases,
-        errors=_refusing(_function),
+        errors=_error_cases(_function),
         kind="primitive",
         torch=f"torch.{_function.__name__}",
     )
@@ -202,7 +202,7 @@ register(
         Case(((3, 4),), {"exponent": 3}),
     ),
     errors=(
-        *_refusing(pow),
+        *_error_cases(pow),
         ErrorCase(lambda: pow(numpy.arange(3), -1), ValueError, "negative integer power"),
     ),
     kind="primitive",

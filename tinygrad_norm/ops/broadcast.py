@@ -1,4 +1,4 @@
-"""Broadcasting, and its adjoint."""
+"""Broadcasting and its gradient, a sum."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ from ..backends.cpu.half import upcast
 
 
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
-    """Sum `dy` over the axes that broadcasting added to, or stretched in, an input of `shape`."""
+    """Return `dy` summed over the axes that broadcasting added to, or stretched in, an input of `shape`."""
     if dy.shape == shape:
         return dy
-    if dy.size == math.prod(shape):  # not for a Tensor, whose size is a method: it goes on to the sum
+    if dy.size == math.prod(shape):  # never true for a Tensor, whose size is a method
         return dy.reshape(shape)
     added = dy.ndim - len(shape)
     axes = (*range(added), *(added + i for i, n in enumerate(shape) if n == 1 and dy.shape[added + i] != 1))
@@ -26,9 +26,9 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def stretch(x: Array, shape: tuple[int, ...]) -> Array:
-    """Return `x` broadcast to `shape`, to be read only.
+    """Return `x` broadcast to `shape`. Do not write to it: it may be a view.
 
-    NumPy's `broadcast_to` costs 2 µs however small the result; up to 32 kB a copy is cheaper.
+    NumPy's `broadcast_to` takes 2 µs whatever the size; up to 8192 elements a copy is faster.
     """
     if math.prod(shape) > 8192 or type(x) is not numpy.ndarray:
         return namespace(x).broadcast_to(x, shape)

@@ -25,12 +25,12 @@ class Cast(Function):
 
 
 def astype(input: Tensor, dtype: Any) -> Tensor:
-    """Return `input` in `dtype`; the same tensor where it has it already.
+    """Return `input` in `dtype`; the same tensor if it already has that dtype.
 
-    No gradient flows through integers and bools: their result requires none.
+    No gradient flows through integers and bools: such a result does not require grad.
 
     Raises:
-        TypeError: for a dtype of anything but real numbers or bools.
+        TypeError: unless it is a dtype of real numbers or bools.
     """
     x = as_tensor(input)
     dtype = numpy.dtype(dtype)

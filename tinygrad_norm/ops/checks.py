@@ -1,4 +1,4 @@
-"""What every normalization refuses, in the same words."""
+"""Arguments that must be tensors of some dtype and shape: the checks that layers share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 
 def check_input(x: Any, name: str) -> None:
-    """Refuse anything but a floating-point tensor."""
+    """Raise TypeError unless `x` is a floating-point tensor; `name` is the function that takes it."""
     if not isinstance(x, Tensor):
         kind = type(x).__qualname__
         if type(x).__module__ != "builtins":
@@ -24,15 +24,19 @@ def check_input(x: Any, name: str) -> None:
 
 
 def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:
-    """Refuse a weight, bias or statistic whose shape is not `shape`."""
+    """Raise ValueError if a weight, bias or statistic has another shape than `shape`."""
     if vector is not None and vector.shape != shape:
         raise ValueError(f"{name} has shape {vector.shape}, expected {shape}")
 
 
 def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
-    """Refuse a weight, bias or statistic of x, given by name, of another shape or dtype.
+    """Check the shape and dtype of weights, biases or statistics of x, given by name.
 
-    The dtype is that of x, or float32 beside a half type.
+    The dtype must be that of x; for x in a half type it may also be float32.
+
+    Raises:
+        ValueError: if a shape is not `shape`.
+        TypeError: if a dtype is not allowed.
     """
     dtype = x.array.dtype
     for name, vector in vectors.items():
@@ -52,7 +56,7 @@ def check_vectors(x: Tensor, shape: Shape, **vectors: Tensor | None) -> None:
 
 
 def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int = 1) -> int:
-    """Return the number of channels of x (N, C, ...), which must be `channels` where that is given.
+    """Return the number of channels of x (N, C, ...), which must be `channels` if that is given.
 
     A single sample (C, ...) has its channels on `axis` 0.
     """
@@ -69,7 +73,7 @@ def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int 
 
 
 def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:
-    """Refuse pools of one value: their variance is 0 and nothing would be left of x."""
+    """Raise ValueError for pools of one value: their variance is 0, and y would not depend on x."""
     if pool == 1 and x.array.size:
         raise ValueError(
             f"{name} in training needs more than one value per channel, got shape {x.shape}: {advice}"
@@ -89,7 +93,7 @@ def check_normalized_shape(x: Tensor, normalized_shape: int | Sequence[int], nam
 
 
 def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
-    """Return an int or a sequence of ints as a shape of positive sizes."""
+    """Return `normalized_shape`, an int or a sequence of ints, as a tuple of positive sizes."""
     shape = dims.as_shape(normalized_shape, "normalized_shape")
     if any(n < 1 for n in shape):
         raise ValueError(f"normalized_shape must have positive sizes, got {shape}")

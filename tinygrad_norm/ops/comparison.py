@@ -10,11 +10,11 @@ from ..autograd.tensor import Tensor
 from ..backends import namespace
 from ..backends.cpu.silence import enter_silence, leave_silence, silent
 from .dims import Dim, normalize_dims, with_numpy_names
-from .operands import as_tensor, meet
+from .operands import as_tensor, promote
 
 
 def _arrays(a: Any, b: Any) -> tuple[Any, Any]:
-    a, b = meet(a, b)
+    a, b = promote(a, b)
     return a.array if isinstance(a, Tensor) else a, b.array if isinstance(b, Tensor) else b
 
 
@@ -102,17 +102,17 @@ def logical_xor(input: Tensor, other: Tensor) -> Tensor:
 def isclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Tensor:
-    """Return where |input - other| <= atol + rtol·|other|, broadcast; infinity is close to itself only.
+    """Return where |input - other| <= atol + rtol·|other|, broadcast; infinity is only close to itself.
 
     Args:
         input: a tensor or a number.
-        other: what it should be.
-        rtol: how far it may be off, as a part of `other`.
-        atol: how far it may be off besides, in units of `other`.
+        other: the expected value.
+        rtol: the relative tolerance, a fraction of |other|.
+        atol: the absolute tolerance, in units of `other`.
         equal_nan: whether NaN is close to NaN.
 
     Raises:
-        ValueError: for a negative tolerance.
+        ValueError: if a tolerance is negative.
     """
     if rtol < 0 or atol < 0:
         raise ValueError(f"tolerances must not be negative, got rtol={rtol} and atol={atol}")
@@ -124,12 +124,12 @@ def isclose(
 def allclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
-    """Return whether every element `isclose`, with the same arguments."""
+    """Return whether all elements are close, with the arguments of `isclose`."""
     return bool(isclose(input, other, rtol, atol, equal_nan).array.all())
 
 
 def equal(input: Tensor, other: Tensor) -> bool:
-    """Return whether both have one shape and the same elements; NaN is not even equal to itself."""
+    """Return whether both have the same shape and elements; NaN is not equal to itself."""
     a, b = _arrays(as_tensor(input), as_tensor(other, "other"))
     return a.shape == b.shape and bool((a == b).all())
 
@@ -149,34 +149,34 @@ def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 
 def bitwise_and(input: Any, other: Any) -> Tensor:
-    """Return input & other: both, for bools; bit by bit, for integers."""
+    """Return input & other: "and" for bools, bit by bit for integers."""
     return _bitwise(operator.and_, "&", input, other)
 
 
 def bitwise_or(input: Any, other: Any) -> Tensor:
-    """Return input | other: at least one, for bools; bit by bit, for integers."""
+    """Return input | other: "or" for bools, bit by bit for integers."""
     return _bitwise(operator.or_, "|", input, other)
 
 
 def bitwise_xor(input: Any, other: Any) -> Tensor:
-    """Return input ^ other: exactly one, for bools; bit by bit, for integers."""
+    """Return input ^ other: "exclusive or" for bools, bit by bit for integers."""
     return _bitwise(operator.xor, "^", input, other)
 
 
 def bitwise_not(input: Tensor) -> Tensor:
-    """Return ~input: the contrary, for bools; every bit flipped, for integers."""
+    """Return ~input: "not" for bools, every bit flipped for integers."""
     x = as_tensor(input).array
-    _refuse_floats("~", x)
+    _raise_for_floats("~", x)
     return Tensor._wrap(~x)
 
 
 def _bitwise(combine: Callable[[Any, Any], Any], symbol: str, input: Any, other: Any) -> Tensor:
     a, b = _arrays(input, other)
-    _refuse_floats(symbol, a, b)
+    _raise_for_floats(symbol, a, b)
     return Tensor._wrap(combine(a, b))
 
 
-def _refuse_floats(symbol: str, *operands: Any) -> None:
+def _raise_for_floats(symbol: str, *operands: Any) -> None:
     for x in operands:
         if isinstance(x, float) or getattr(x, "dtype", numpy.dtype(bool)).kind == "f":
             raise TypeError(f"{symbol} is for bools and integers, got floating-point numbers: compare first")

@@ -1,11 +1,12 @@
 """Einstein's summation: products of tensors whose axes are named, summed over the names that disappear.
 
 For y[out] = Σ a[…]·b[…]·…, the gradient of an operand is an einsum again: dy takes its place, and its
-own names become the output's. A name that only this operand has was summed away, so its gradient is the
-same everywhere along it.
+own names become the output's. Along an axis that only this operand has, which was summed over, its
+gradient is constant.
 
-Each pair of operands is contracted as one batched matrix product. With its names sorted into those of
-both that stay (B), of both that disappear (S), and of one only (L, R), it is (B, L, S) @ (B, S, R).
+Each pair of operands is contracted as one batched matrix product. With its names sorted into
+those of both that stay (B), those of both that disappear (S), and those of one operand (L, R), the product
+is (B, L, S) @ (B, S, R).
 """
 
 import math
@@ -27,9 +28,9 @@ Names = tuple[str, ...]
 
 
 def contract(arrays: Sequence[Array], names: Sequence[Names], out: Names) -> Array:
-    """Return Σ of the product of `arrays`, whose axes bear `names` (none twice), with the axes `out`.
+    """Return Σ of the product of `arrays`, whose axes are named by `names` (each once), with the axes `out`.
 
-    Equal names have equal sizes, and every name of `out` is in one of `names`.
+    Axes of equal names have equal sizes. Every name of `out` is in one of `names`.
     """
     if type(arrays[0]) is Tensor:
         return Einsum.apply(*arrays, names=tuple(names), out=out)
@@ -97,7 +98,7 @@ class Diagonal(Function):
     def backward(self, dy: Array) -> Gradients:
         dim1, dim2 = self.saved
         *others, n = dy.shape
-        # In memory, one element of the diagonal of n rows of n comes n + 1 after the other.
+        # In memory, the elements of the diagonal of an n×n matrix are n + 1 apart.
         dx = downcast(scatter_add((*others, n * n), (Ellipsis, slice(None, None, n + 1)), dy), dy)
         order = list(range(len(others)))
         order.insert(dim1, -2)
@@ -106,13 +107,13 @@ class Diagonal(Function):
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Return the sum of products that `equation` names, as "ij,jk->ik" for a matrix product.
+    """Return the sum of products that `equation` describes: "ij,jk->ik" is a matrix product.
 
-    Letters name axes and "..." stands for any leading ones, which are broadcast. A letter repeated in one
+    Letters name axes; "..." stands for any leading axes, which are broadcast. A letter repeated in one
     operand takes its diagonal. Without "->" the output has the letters that occur once, sorted.
 
     Raises:
-        ValueError: for an equation that cannot be read, or that does not fit the operands.
+        ValueError: if the equation is malformed, or does not fit the operands.
     """
     if len(operands) == 1 and isinstance(operands[0], list | tuple):
         operands = tuple(operands[0])

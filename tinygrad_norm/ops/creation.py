@@ -1,4 +1,4 @@
-"""New tensors: from values, filled, counted, random. All live on the current backend."""
+"""New tensors: from values, filled, evenly spaced, random. All are on the current backend."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     An array keeps its dtype; Python floats become float32, ints int64, bools bool.
 
     Raises:
-        ValueError: for nested sequences of unequal lengths.
-        TypeError: for values that are no real numbers.
+        ValueError: if nested sequences have unequal lengths.
+        TypeError: if the values are not real numbers or bools.
     """
     if isinstance(data, Tensor):
         array = data.array
@@ -37,9 +37,9 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
-    """Return `data` as a tensor, without a copy where it is a tensor or an array of that dtype already.
+    """Return `data` as a tensor, without a copy if it is a tensor or an array and has that dtype.
 
-    A tensor comes back itself, or converted with its graph; an array shares its memory (see from_numpy).
+    A tensor is returned itself, or converted with its graph; an array shares its memory (see from_numpy).
     """
     if isinstance(data, Tensor):
         return data if dtype is None else data.to(dtype=dtype)
@@ -51,10 +51,10 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
 def from_numpy(ndarray: numpy.ndarray) -> Tensor:
     """Return a tensor that shares the memory of a NumPy array; on a GPU it is a copy.
 
-    Writes to the array go unnoticed: between forward and backward, `tn.tensor` is the safe choice.
+    Writes to the array are not detected: use `tn.tensor` if it may change between forward and backward.
 
     Raises:
-        TypeError: for anything but a NumPy array of real numbers or bools.
+        TypeError: unless it is a NumPy array of real numbers or bools.
     """
     if not isinstance(ndarray, numpy.ndarray):
         raise TypeError(f"from_numpy takes a NumPy array, got {type(ndarray).__name__}: use tn.tensor(...)")
@@ -100,24 +100,24 @@ def _or_default(dtype: Any) -> Any:
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return zeros of shape `size`, given as numbers or as one tuple."""
+    """Return zeros of shape `size`, given as ints or as one tuple."""
     return _wrap(numpy.zeros(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return ones of shape `size`, given as numbers or as one tuple."""
+    """Return ones of shape `size`, given as ints or as one tuple."""
     return _wrap(numpy.ones(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return a tensor of shape `size` with `fill_value` everywhere, in the dtype that the value has."""
+    """Return a tensor of shape `size` filled with `fill_value`, in the dtype of that value."""
     dtype = _dtype_of(fill_value) if dtype is None else dtype
     with silent():
         return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
 
 
-def _dtype_of(*numbers: Any) -> numpy.dtype:
-    dtype = numpy.result_type(*(numpy.asarray(number).dtype for number in numbers))
+def _dtype_of(*values: Any) -> numpy.dtype:
+    dtype = numpy.result_type(*(numpy.asarray(value).dtype for value in values))
     return default_dtype if dtype.kind == "f" else dtype
 
 
@@ -129,7 +129,7 @@ def arange(
     Integers give int64, floats float32.
 
     Raises:
-        ValueError: where `step` is 0 or leads away from `end`.
+        ValueError: if `step` is 0 or leads away from `end`.
     """
     if end is None:
         start, end = 0, start
@@ -142,11 +142,11 @@ def arange(
 def linspace(
     start: float, end: float, steps: int, *, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return `steps` numbers from `start` to `end`, inclusive, at equal distances; float32 if not said.
+    """Return `steps` numbers from `start` to `end`, inclusive, evenly spaced; float32 by default.
 
     Raises:
-        TypeError: for steps that are no int.
-        ValueError: for a negative number of steps.
+        TypeError: if `steps` is not an int.
+        ValueError: if it is negative.
     """
     values = numpy.linspace(start, end, as_size(steps, "steps", 0))
     with silent():
@@ -154,28 +154,28 @@ def linspace(
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return the (n, m) matrix with ones on its diagonal; m is n if not given."""
+    """Return the (n, m) matrix with ones on its diagonal; m is n by default."""
     return _wrap(numpy.eye(n, m, dtype=_or_default(dtype)), requires_grad)
 
 
 def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return random numbers, uniform in [0, 1), of shape `size`."""
+    """Return random numbers of shape `size`, uniform in [0, 1)."""
     return _wrap(_uniform(_shape(size), dtype), requires_grad)
 
 
 def randn(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return random numbers of the standard normal distribution, of shape `size`."""
+    """Return random numbers of shape `size` from the standard normal distribution."""
     return _wrap(_normal(_shape(size), dtype), requires_grad)
 
 
 def randint(
     low: Any = 0, high: Any = None, size: Any = None, *, dtype: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """Return random integers from `low` up to but not including `high`; `randint(high, size)` starts at 0.
+    """Return random integers from `low` to `high` − 1; `randint(high, size)` starts at 0.
 
     Raises:
-        TypeError: for bounds that are no ints, and without a size.
-        ValueError: where `low` is not below `high`.
+        TypeError: if a bound is not an int, or there is no size.
+        ValueError: if `low` is not less than `high`.
     """
     if size is None:
         high, size = None, high
@@ -194,8 +194,8 @@ def randperm(n: int, *, dtype: Any = None, requires_grad: bool = False) -> Tenso
     """Return the integers 0 … n−1 in random order.
 
     Raises:
-        TypeError: for an n that is no int.
-        ValueError: for a negative one.
+        TypeError: if n is not an int.
+        ValueError: if it is negative.
     """
     values = generator().permutation(as_size(n, "n", 0))
     return _wrap(numpy.asarray(values, int64 if dtype is None else dtype), requires_grad)
@@ -203,7 +203,7 @@ def randperm(n: int, *, dtype: Any = None, requires_grad: bool = False) -> Tenso
 
 def _uniform(shape: Shape, dtype: Any) -> numpy.ndarray:
     dtype = numpy.dtype(_or_default(dtype))
-    if dtype == numpy.float16:  # from float32 it could round up to 1
+    if dtype == numpy.float16:  # rounded from float32 it could be 1
         return (generator().integers(0, 2048, shape) / 2048).astype(dtype)
     return generator().random(shape, dtype)
 
@@ -226,13 +226,13 @@ def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) 
 
 
 def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return `fill_value` everywhere, in the shape and dtype of `input`, on its device."""
+    """Return a tensor filled with `fill_value`, of the shape and dtype of `input`, on its device."""
     dtype = input.dtype if dtype is None else dtype
     return full(input.shape, fill_value, dtype=dtype, requires_grad=requires_grad).to(input.device)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return random numbers, uniform in [0, 1), of the shape and dtype of `input`, on its device."""
+    """Return random numbers of the shape and dtype of `input`, uniform in [0, 1), on its device."""
     dtype = input.dtype if dtype is None else dtype
     return rand(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
 

@@ -1,9 +1,10 @@
 """Running sums along one axis: yᵢ = x₀ + … + xᵢ. Half-precision numbers are accumulated in float32.
 
-NumPy adds one number after the other and waits for each. Along the last axis a product is faster: in
-chunks of 32, y = x @ u with u = 1 on and above the diagonal gives the sums since the chunk began, and what
-came before the chunk is added to all of it. That also rounds less. Only where a chunk's sum is infinite or
-NaN, 0·∞ would spread to its beginning, and the plain sum is taken. Along another axis whole rows are added.
+NumPy's cumsum adds the numbers one by one, each waiting for the last. Along the last axis a matrix product
+is faster, and rounds less: in chunks of 32, y = x @ u with u = 1 on and above the diagonal gives the sums
+within a chunk, to which the sum of all chunks before it is added. If that is infinite or NaN, then 0·∞ in
+the product would make earlier elements NaN, so NumPy's cumsum is used. Along another axis, whole rows are
+added.
 """
 
 import functools
@@ -22,12 +23,12 @@ from .operands import as_tensor
 from .reduction import sum
 
 _CHUNK = 32
-_LONG_ROW, _MANY = 16, 256  # numbers side by side, and in one step: with fewer, steps of rows do not pay
+_LONG_ROW, _MANY = 16, 256  # adding rows is faster for rows of at least 16 elements, 256 elements at a time
 
 
 @kernel
 def running_sums(x: Array, dim: int) -> Array:
-    """Return x₀ + … + xᵢ along axis `dim`, for float32 and float64."""
+    """Return x₀ + … + xᵢ along axis `dim`, in float32 or float64."""
     before, n, after = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
     if after == 1 and n >= 2 * _CHUNK:
         return _by_product(x.reshape(before, n)).reshape(x.shape)
@@ -38,7 +39,7 @@ def running_sums(x: Array, dim: int) -> Array:
 
 @running_sums.cuda
 def running_sums_cuda(x: Array, dim: int) -> Array:
-    """CuPy's own."""
+    """Return CuPy's cumsum."""
     return x.cumsum(dim)
 
 

@@ -1,4 +1,4 @@
-"""Axes and shapes as arguments: `dim` made non-negative, and shapes with an axis kept, added or taken out."""
+"""Arguments that are axes or shapes: `dim` made non-negative, sizes made a tuple."""
 
 import functools
 import math
@@ -15,10 +15,10 @@ _NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
 
 
 def with_numpy_names(function: F) -> F:
-    """Let `function` be called with NumPy's `axis` and `keepdims` too, as PyTorch's functions of `dim` can.
+    """Let `function` also take NumPy's names `axis` and `keepdims`, as PyTorch's functions of `dim` do.
 
     Raises, in a call:
-        TypeError: for both names of one argument.
+        TypeError: if an argument is given by both of its names.
     """
 
     @functools.wraps(function)
@@ -36,11 +36,11 @@ def with_numpy_names(function: F) -> F:
 
 
 def normalize_dim(dim: int, ndim: int) -> int:
-    """Return `dim` as a non-negative axis; a 0-d tensor counts as having one.
+    """Return `dim` as a non-negative axis; a 0-d tensor counts as having one axis.
 
     Raises:
-        TypeError: for anything but an integer.
-        IndexError: for an axis that does not exist.
+        TypeError: unless it is an integer.
+        IndexError: if there is no such axis.
     """
     if type(dim) is not int:
         dim = _index(dim)
@@ -52,7 +52,7 @@ def normalize_dim(dim: int, ndim: int) -> int:
 
 def _index(dim: Any) -> int:
     if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        raise TypeError(f"dim must be an int, or where several are meant a tuple of ints, got {dim!r}")
+        raise TypeError(f"dim must be an int, or a tuple of ints for several axes, got {dim!r}")
     return operator.index(dim)
 
 
@@ -60,9 +60,9 @@ def normalize_dims(dim: Dim, ndim: int) -> Axes:
     """Return `dim` as non-negative axes; None and () mean all of them.
 
     Raises:
-        TypeError: for anything but integers.
-        IndexError: for an axis that does not exist.
-        ValueError: for an axis named twice.
+        TypeError: unless it is an integer or a sequence of integers.
+        IndexError: if there is no such axis.
+        ValueError: if an axis is named twice.
     """
     if dim is None:
         return tuple(range(ndim))
@@ -78,29 +78,29 @@ def normalize_dims(dim: Dim, ndim: int) -> Axes:
 
 
 def named_dims(dims: int | Sequence[int], ndim: int) -> Axes:
-    """Return exactly the axes that `dims` names, non-negative; () names none.
+    """Return the axes that `dims` names, made non-negative; unlike `normalize_dims`, () is no axes.
 
     Raises:
-        IndexError, TypeError, ValueError: as `normalize_dims`.
+        IndexError, TypeError, ValueError: as in `normalize_dims`.
     """
     return () if isinstance(dims, tuple | list) and not dims else normalize_dims(dims, ndim)  # type: ignore[arg-type]
 
 
 def kept_shape(shape: Shape, axes: Axes) -> Shape:
-    """Return `shape` with size 1 at every one of `axes`: the shape of a keepdim result."""
+    """Return `shape` with size 1 on `axes`: the shape of a result with keepdim=True."""
     return tuple([1 if i in axes else n for i, n in enumerate(shape)])
 
 
 def count(shape: Shape, axes: Axes) -> int:
-    """Return how many elements one entry of a reduction over `axes` is made of."""
+    """Return the number of elements that a reduction over `axes` combines into one."""
     return math.prod([shape[axis] for axis in axes])
 
 
 def as_shape(size: int | Sequence[int], what: str = "shape") -> Shape:
-    """Return a size or a sequence of sizes as a tuple of ints.
+    """Return a size, or a sequence of sizes, as a tuple of ints.
 
     Raises:
-        TypeError: where a size is no integer.
+        TypeError: if a size is not an integer.
     """
     if isinstance(size, int):
         return (size,)

@@ -1,4 +1,4 @@
-"""The dtypes by the names they have in PyTorch, the short ones too."""
+"""The dtypes by their PyTorch names, including the short ones."""
 
 import numpy
 

@@ -1,7 +1,7 @@
 """Smooth functions of one number, element by element; those with a kink are in kinks.py.
 
-At sqrt(0), where PyTorch has an infinite slope, the gradient is 0: that of a norm or of a standard
-deviation that is 0 stays finite.
+The gradient of sqrt at 0 is 0 here, where PyTorch's is infinite: so the gradients of a norm or a standard
+deviation that is 0 stay finite.
 """
 
 from functools import partial
@@ -202,7 +202,7 @@ def log1p(input: Tensor) -> Tensor:
 
 
 def sqrt(input: Tensor) -> Tensor:
-    """Return the square root; NaN below 0. Its gradient at 0 is taken to be 0."""
+    """Return the square root, NaN below 0. Its gradient at 0 is 0."""
     return Sqrt.apply(as_float_tensor(input))
 
 
@@ -247,7 +247,7 @@ def clone(input: Tensor) -> Tensor:
 
 
 def contiguous(input: Tensor) -> Tensor:
-    """Return `input` itself where its elements lie in order in memory, else a copy where they do."""
+    """Return `input` itself if it is contiguous in memory (C order), else a contiguous copy."""
     x = as_tensor(input)
     return x if x.array.flags.c_contiguous else clone(x)
 

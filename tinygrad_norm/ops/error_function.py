@@ -1,15 +1,15 @@
-"""The error function, which NumPy has not: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt.
+"""The error function, which NumPy lacks: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt.
 
 From the nearest point c of a grid, erf(x) is a Taylor series in h = x - c. Its terms need no derivatives
 at run time: with the Hermite polynomials H₀ = 1, H₁ = 2c, Hₙ₊₁ = 2c·Hₙ - 2n·Hₙ₋₁,
 
     erf⁽ⁿ⁾(c) = (-1)ⁿ⁻¹ · Hₙ₋₁(c) · 2/√π · exp(-c²),
 
-so every grid point has a row of coefficients, made once. In float64, |h| ≤ 1/64 and eight terms leave an
-error below 10⁻¹⁶. In float32 the grid can be so fine, |h| ≤ 1/8192, that one term is enough: its error
-is h² of the result, a quarter of a rounding, and numbers are looked up faster than multiplied. Past x = 6
-(x = 4), 1 - erf(x) is less than half a rounding and the result is 1. Only the grid is evaluated with
-`math.erf`, number by number.
+so every grid point has a row of coefficients, computed once. In float64, |h| ≤ 1/64 and eight terms leave
+an error below 10⁻¹⁶. In float32 the grid is so fine, |h| ≤ 1/8192, that one term is enough: its error is
+h² of the result, a quarter of a rounding error, and a lookup is faster than more terms. Above x = 6 in
+float64 (4 in float32), 1 - erf(x) is less than half a rounding error and the result is 1. `math.erf`
+computes the values at the grid points, one by one.
 
 Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.19.
 """
@@ -31,11 +31,11 @@ from .operands import as_float_tensor
 
 class _Grid(NamedTuple):
     points: int  # per unit
-    last: int  # the point from which on erf is 1
+    last: int  # erf(x) is 1 from here on
     terms: int
 
 
-_GRIDS = {8: _Grid(32, 6, 8), 4: _Grid(4096, 4, 1)}  # by bytes of a number
+_GRIDS = {8: _Grid(32, 6, 8), 4: _Grid(4096, 4, 1)}  # by itemsize
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def _series(x: Array) -> tuple[Array]:
     xp = namespace(x)
     points, last, _ = _GRIDS[x.dtype.itemsize]
     size = xp.abs(x).clip(0, last)
-    nearest = xp.rint(xp.fmin(size, last) * points)  # a number even where x is NaN
+    nearest = xp.rint(xp.fmin(size, last) * points)  # not NaN even if x is
     h = size - nearest * (1 / points)
     index = nearest.astype(numpy.intp)
     rows = _coefficients(xp, x.dtype)
@@ -85,7 +85,7 @@ class Erf(Function):
 
 
 def erf(input: Tensor) -> Tensor:
-    """Return the error function of input, exact to rounding."""
+    """Return the error function of input, accurate to rounding."""
     return Erf.apply(as_float_tensor(input))
 
 

@@ -1,7 +1,7 @@
 """Largest and smallest elements, and where they are.
 
-Values over several axes share their gradient evenly among ties. Along one axis with its position
-(`max(x, dim)`), the first extreme element gets all of it.
+Equal extremes share the gradient evenly. In `max(x, dim)`, which also returns the position, the first of
+them gets the whole gradient.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from .shape import reshape
 
 
 class ValuesAndIndices(NamedTuple):
-    """What `max(x, dim)` and `min(x, dim)` return."""
+    """The result of `max(x, dim)` and `min(x, dim)`."""
 
     values: Tensor
     indices: Tensor
@@ -52,7 +52,7 @@ class Amin(Function):
 
 def _share(dy: Array, x: Array, y: Array, axes: Axes) -> Array:
     kept = kept_shape(x.shape, axes)
-    chosen = (x == y.reshape(kept)) | (x != x)  # NaN is the extreme wherever there is one
+    chosen = (x == y.reshape(kept)) | (x != x)  # where x has a NaN, NaN is the extreme
     ties = chosen.sum(axes).reshape(kept).astype(dy.dtype)
     return dy.reshape(kept) * chosen / (ties + (ties == 0))
 
@@ -67,14 +67,14 @@ class MaxAlong(Function):
 
     def _take(self, x: Array, index: Array, dim: int, keepdim: bool) -> tuple[Array, Array]:
         kept = index.reshape(kept_shape(x.shape, (dim,)))
-        self.saved = x.shape, dim, kept.copy()  # the caller is handed the index, and may change it
+        self.saved = x.shape, dim, kept.copy()  # the caller gets the index and may change it
         y = namespace(x).take_along_axis(x, kept, dim)
         return (y, kept) if keepdim else (y.reshape(index.shape), index)
 
     def backward(self, dy: Array, _: Array | None) -> Gradients:
         shape, dim, index = self.saved
-        places = namespace(dy).arange(shape[dim]).reshape([-1 if i == dim else 1 for i in range(len(shape))])
-        return dy.reshape(index.shape) * (places == index)
+        along = [-1 if i == dim else 1 for i in range(len(shape))]
+        return dy.reshape(index.shape) * (namespace(dy).arange(shape[dim]).reshape(along) == index)
 
 
 class MinAlong(MaxAlong):
@@ -88,17 +88,17 @@ def _axes_with_elements(name: str, x: Tensor, dim: Dim) -> Axes:
     axes = normalize_dims(dim, x.ndim)
     if 0 in [x.shape[axis] for axis in axes]:
         raise ValueError(
-            f"{name} over dim {dim} of a tensor of shape {x.shape}: there is nothing to choose from"
+            f"{name} over dim {dim} of a tensor of shape {x.shape}: there are no elements to choose from"
         )
     return axes
 
 
 @with_numpy_names
 def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
-    """Return the largest elements over `dim` (all axes if ()); ties share the gradient.
+    """Return the largest elements over `dim` (all axes if ()); equal ones share the gradient.
 
     Raises:
-        ValueError: where there is nothing to choose from.
+        ValueError: if there are no elements to choose from.
     """
     x = as_tensor(input)
     return Amax.apply(x, axes=_axes_with_elements("amax", x, dim), keepdim=keepdim)
@@ -106,10 +106,10 @@ def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
 
 @with_numpy_names
 def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
-    """Return the smallest elements over `dim` (all axes if ()); ties share the gradient.
+    """Return the smallest elements over `dim` (all axes if ()); equal ones share the gradient.
 
     Raises:
-        ValueError: where there is nothing to choose from.
+        ValueError: if there are no elements to choose from.
     """
     x = as_tensor(input)
     return Amin.apply(x, axes=_axes_with_elements("amin", x, dim), keepdim=keepdim)
@@ -117,13 +117,13 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
 
 @with_numpy_names
 def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """Return the largest element; along axis `dim`, (values, indices); with a tensor, the larger of both.
+    """Return the largest element; along `dim`, (values, indices); with a tensor, the larger of the two.
 
-    `max(x)` shares its gradient among ties; that of `max(x, dim)` goes to the index, the first of equals.
+    In `max(x)`, equal elements share the gradient; in `max(x, dim)`, the first of them gets all of it.
 
     Raises:
-        TypeError: for keepdim without a dim.
-        ValueError: where there is nothing to choose from.
+        TypeError: if keepdim is given without a dim.
+        ValueError: if there are no elements to choose from.
     """
     other = dim if isinstance(dim, Tensor) else other
     if other is None and dim is not None:
@@ -135,13 +135,13 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 
 @with_numpy_names
 def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """Return the smallest element; along axis `dim`, (values, indices); with a tensor, the smaller of both.
+    """Return the smallest element; along `dim`, (values, indices); with a tensor, the smaller of the two.
 
-    `min(x)` shares its gradient among ties; that of `min(x, dim)` goes to the index, the first of equals.
+    In `min(x)`, equal elements share the gradient; in `min(x, dim)`, the first of them gets all of it.
 
     Raises:
-        TypeError: for keepdim without a dim.
-        ValueError: where there is nothing to choose from.
+        TypeError: if keepdim is given without a dim.
+        ValueError: if there are no elements to choose from.
     """
     other = dim if isinstance(dim, Tensor) else other
     if other is None and dim is not None:
@@ -165,7 +165,7 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     """Return the int64 index of the largest element along `dim`, or in the flattened tensor if None.
 
     Raises:
-        ValueError: where there is nothing to choose from.
+        ValueError: if there are no elements to choose from.
     """
     x, axis = _one_axis("argmax", input, dim)
     return Tensor._wrap(x.array.argmax(axis, keepdims=keepdim))
@@ -176,7 +176,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     """Return the int64 index of the smallest element along `dim`, or in the flattened tensor if None.
 
     Raises:
-        ValueError: where there is nothing to choose from.
+        ValueError: if there are no elements to choose from.
     """
     x, axis = _one_axis("argmin", input, dim)
     return Tensor._wrap(x.array.argmin(axis, keepdims=keepdim))
@@ -189,12 +189,12 @@ def _one_axis(name: str, input: Any, dim: int | None) -> tuple[Tensor, int | Non
     return x, axis if x.ndim else None
 
 
-def _refusing(function: Any, *calls: tuple[Any, type[Exception], str]) -> tuple[ErrorCase, ...]:
-    nothing = numpy.zeros((0, 3))
-    return tuple([ErrorCase(partial(function, nothing, dim), error, match) for dim, error, match in calls])
+def _error_cases(function: Any, *calls: tuple[Any, type[Exception], str]) -> tuple[ErrorCase, ...]:
+    empty = numpy.zeros((0, 3))
+    return tuple([ErrorCase(partial(function, empty, dim), error, match) for dim, error, match in calls])
 
 
-def _refusing_to_keep(function: Any, **options: Any) -> ErrorCase:
+def _keepdim_error(function: Any, **options: Any) -> ErrorCase:
     return ErrorCase(partial(function, numpy.ones(2), keepdim=True, **options), TypeError, "needs a dim")
 
 
@@ -209,9 +209,9 @@ for _function in (amax, amin):
             Case((distinct(3, 4),), {"dim": 1}),
             Case((distinct(),)),
         ),
-        errors=_refusing(
+        errors=_error_cases(
             _function,
-            ((), ValueError, "nothing to choose from"),
+            ((), ValueError, "no elements to choose from"),
             (2, IndexError, "dim 2 is out of range"),
         ),
         kind="primitive",
@@ -232,14 +232,14 @@ for _function in (max, min):
             Case(((3, 4), (4,))),
         ),
         errors=(
-            *_refusing(
+            *_error_cases(
                 _function,
-                (None, ValueError, "nothing to choose from"),
-                (0, ValueError, "nothing to choose from"),
+                (None, ValueError, "no elements to choose from"),
+                (0, ValueError, "no elements to choose from"),
                 ((0, 1), TypeError, "dim must be an int"),
             ),
-            _refusing_to_keep(_function),
-            _refusing_to_keep(_function, other=numpy.ones(2)),
+            _keepdim_error(_function),
+            _keepdim_error(_function, other=numpy.ones(2)),
         ),
         kind="primitive",
         torch=f"torch.{_function.__name__}",

@@ -1,7 +1,7 @@
-"""Choosing elements by their position: by keys, and by indices along an axis.
+"""Selecting elements by position: by keys, and by indices along an axis.
 
-A chosen element's gradient goes back to the place it was taken from; one taken several times gets the
-sum. Where a key holds arrays of integers that sum is a scatter: see `scatter_add`.
+The gradient of a selected element goes back to the position it was taken from; an element taken several
+times gets the sum. For keys with arrays of integers, `scatter_add` computes that sum.
 """
 
 from types import EllipsisType
@@ -67,16 +67,16 @@ class Scatter(Function):
 
 
 def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
-    """Return zeros of `shape` with `dy` added at `key`, once for every time an element is named.
+    """Return zeros of `shape` with `dy` added at `key`, as often as the key names an element.
 
-    NumPy adds at flat positions several times faster than at a key of several parts. They are found
-    by asking each axis for its coordinates at `key`.
+    NumPy's `add.at` is several times faster with one index into the flat array than with a key of several
+    parts. The flat index is computed from the coordinate on each axis at `key`.
     """
     if type(dy) is Tensor:
         return Scatter.apply(dy, shape=shape, key=key)
     xp = namespace(dy)
     dy = upcast(dy)
-    if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # names nothing twice
+    if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # no element twice
         dx = xp.zeros(shape, dy.dtype)
         dx[key] = dy
         return dx
@@ -96,11 +96,11 @@ def _arange_along(xp: Any, axis: int, shape: Shape) -> Array:
 
 
 def getitem(input: Tensor, key: Any) -> Tensor:
-    """Return input[key]: ints, slices, None and Ellipsis give a view; tensors and lists of indices, a copy.
+    """Return input[key]: a view for ints, slices, None and Ellipsis; a copy for tensors and lists of indices.
 
     Raises:
-        IndexError: for an index out of range, or too many of them.
-        TypeError: for an index that is neither an integer nor a bool.
+        IndexError: if an index is out of range, or there are too many.
+        TypeError: if an index is neither an integer nor a bool.
     """
     if type(key) in _BASIC:
         return Slice.apply(input, key=key)
@@ -136,7 +136,7 @@ def _from_sequence(k: Any) -> Array:
 
 
 def _ints_first(parts: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Split a key in two steps, as PyTorch takes them: NumPy counts an int beside arrays as an array."""
+    """Split a key into its ints and the rest, as PyTorch does; NumPy treats ints beside arrays as arrays."""
     basic: list[Any] = []
     rest: list[Any] = []
     for k in parts:
@@ -154,36 +154,36 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return y with y[i][j][k] = input[i][index[i][j][k]][k] (here for dim = 1), of the shape of `index`.
 
     Raises:
-        ValueError: where `index` is longer than `input` along another axis than `dim`.
-        IndexError: for an index outside of 0 to size − 1.
+        ValueError: if `index` is longer than `input` along another axis than `dim`.
+        IndexError: if an index is not in 0 to size − 1.
     """
     x, i = as_tensor(input), as_tensor(index, "index")
     axis = normalize_dim(dim, x.ndim)
     if x.ndim != i.ndim or any(i.shape[d] > x.shape[d] for d in range(x.ndim) if d != axis):
         raise ValueError(
-            f"gather along axis {axis} of a tensor of shape {x.shape} needs an index with as many axes and, "
-            f"but for that one, no larger sizes: got {i.shape}"
+            f"gather along axis {axis} of a tensor of shape {x.shape} needs an index with as many axes and "
+            f"no larger sizes on the other axes, got {i.shape}"
         )
-    places = _checked_index("gather", i, x.shape[axis] if x.ndim else 1)
+    positions = _checked_index("gather", i, x.shape[axis] if x.ndim else 1)
     if not x.ndim:
         return reshape(x, ())
-    xp = namespace(places)
-    key = [places if d == axis else _arange_along(xp, d, i.shape) for d in range(i.ndim)]
+    xp = namespace(positions)
+    key = [positions if d == axis else _arange_along(xp, d, i.shape) for d in range(i.ndim)]
     return Index.apply(x, key=tuple(key))
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Return `gather` with the other axes of `input` and `indices` broadcast; of flat tensors if dim is None.
+    """Return `gather` after broadcasting the other axes; of the flattened tensors if dim is None.
 
     Raises:
-        ValueError: where the other axes do not broadcast.
-        IndexError: for an index outside of 0 to size − 1.
+        ValueError: if the other axes do not broadcast.
+        IndexError: if an index is not in 0 to size − 1.
     """
     x, i = as_tensor(input), as_tensor(indices, "indices")
     if dim is None:
         return gather(reshape(x, x.numel()), 0, reshape(i, i.numel()))
     if x.ndim != i.ndim:
-        raise ValueError(f"take_along_dim needs as many axes in both, got {x.shape} and {i.shape}")
+        raise ValueError(f"take_along_dim needs the same number of axes in both, got {x.shape} and {i.shape}")
     axis = normalize_dim(dim, x.ndim)
     sizes = [
         -1 if d == axis else max(n, m) if min(n, m) else 0
@@ -193,11 +193,11 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
-    """Return the slices of `input` along axis `dim` that the 1-d `index` names, in its order.
+    """Return the slices of `input` along axis `dim` at the positions in the 1-d `index`, in its order.
 
     Raises:
-        ValueError: where `index` has several axes.
-        IndexError: for an index outside of 0 to size − 1.
+        ValueError: if `index` has several axes.
+        IndexError: if an index is not in 0 to size − 1.
     """
     x, i = as_tensor(input), as_tensor(index, "index")
     if i.ndim > 1:
@@ -205,10 +205,10 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
             f"index_select needs a 1-d index, got shape {i.shape}: use x[index] for several axes"
         )
     axis = normalize_dim(dim, x.ndim)
-    places = _checked_index("index_select", i, x.shape[axis] if x.ndim else 1).reshape(-1)
+    positions = _checked_index("index_select", i, x.shape[axis] if x.ndim else 1).reshape(-1)
     if not x.ndim:
         return reshape(x, ())
-    return Index.apply(x, key=(slice(None),) * axis + (places,))
+    return Index.apply(x, key=(slice(None),) * axis + (positions,))
 
 
 def _checked_index(name: str, index: Tensor, size: int) -> Array:
@@ -280,7 +280,7 @@ register(
         Case(((3, 4), integers(12, 5))),
     ),
     errors=(
-        ErrorCase(lambda: take_along_dim(ones(2), zeros(1, 1, dtype=int), 0), ValueError, "as many axes"),
+        ErrorCase(lambda: take_along_dim(ones(2), zeros(1, 1, dtype=int), 0), ValueError, "same number"),
         ErrorCase(lambda: take_along_dim(ones(2), tensor([2])), IndexError, "use 0 to 1"),
     ),
     kind="primitive",

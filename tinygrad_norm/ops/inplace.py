@@ -1,4 +1,4 @@
-"""x.add_(y) and the like, which overwrite their tensor: refused where they would have to be recorded."""
+"""x.add_(y) and its like, which overwrite their tensor. They raise if they would have to be recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,8 +16,8 @@ def _overwriting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         given = [self, *arguments, *options.values()]
         if mode.enabled and any(isinstance(x, Tensor) and x.requires_grad for x in given):
             raise RuntimeError(
-                f"{name} cannot be recorded for backward, and here it would have to be: build a new tensor "
-                f"with {function.__name__}, or do it under tn.no_grad()"
+                f"{name} cannot be recorded for backward, but an input requires grad: make a new tensor "
+                f"with {function.__name__}, or call it under tn.no_grad()"
             )
         result = function(self, *arguments, **options)
         if result.dtype.kind != self.dtype.kind:
@@ -29,9 +29,7 @@ def _overwriting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return self.copy_(result)
 
     method.__name__ = name
-    method.__doc__ = (
-        f"Overwrite the values with those of `{function.__name__}`, same arguments. Not recorded."
-    )
+    method.__doc__ = f"Overwrite the values with `{function.__name__}` of the same arguments. Not recorded."
     return method
 
 

@@ -1,4 +1,4 @@
-"""Putting tensors together, taking them apart, and laying out copies of them."""
+"""Joining tensors, splitting them, and repeating, reversing or rolling their elements."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from .shape import reshape, squeeze, unsqueeze
 
 
 class Cat(Function):
-    """y = the inputs, one after the other along `dim` · dx = each one's own part of dy"""
+    """y = the inputs, one after the other along `dim` · dx = the part of dy that x became"""
 
     def forward(self, *xs: Array, dim: int) -> Array:
         self.saved = dim, tuple([x.shape[dim] for x in xs])
@@ -32,7 +32,7 @@ class Cat(Function):
 
 
 class Split(Function):
-    """y₁, y₂, … = the parts of x along `dim`, as long as `sizes` · dx = the dys, joined"""
+    """y₁, y₂, … = the parts of x of `sizes` along `dim` · dx = the dys, joined"""
 
     is_view = True
 
@@ -47,7 +47,7 @@ class Split(Function):
 
 
 class Repeat(Function):
-    """y = x laid out `times` times along each axis · dx = Σ dy over the copies"""
+    """y = x repeated `times` times along each axis · dx = Σ dy over the copies"""
 
     def forward(self, x: Array, *, times: Shape) -> Array:
         self.saved = x.shape, times
@@ -72,7 +72,7 @@ class Flip(Function):
 
 
 class Roll(Function):
-    """y = x shifted by `shifts` along `axes`, around the ends · dx = dy, shifted back"""
+    """y = x shifted by `shifts` along `axes`, wrapping around · dx = dy, shifted back"""
 
     def forward(self, x: Array, *, shifts: Shape, axes: Axes) -> Array:
         self.saved = shifts, axes
@@ -85,10 +85,10 @@ class Roll(Function):
 
 @with_numpy_names
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Return the tensors joined along an axis they have; tensors of shape (0,) are passed over.
+    """Return the tensors joined along an existing axis; tensors of shape (0,) are skipped.
 
     Raises:
-        ValueError: for no tensors, or shapes that differ on another axis than `dim`.
+        ValueError: if there are no tensors, or shapes differ on another axis than `dim`.
     """
     xs = _same_dtype(tensors, "cat")
     full = [x for x in xs if x.shape != (0,)] or xs[:1]
@@ -110,7 +110,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Return the tensors, all of one shape, joined along a new axis `dim`.
 
     Raises:
-        ValueError: for no tensors, or different shapes.
+        ValueError: if there are no tensors, or their shapes differ.
     """
     xs = _same_dtype(tensors, "stack")
     for i, x in enumerate(xs):
@@ -133,12 +133,12 @@ def _same_dtype(tensors: Sequence[Tensor], name: str) -> list[Tensor]:
 
 
 def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Return the parts of `input` along axis `dim`, as views: of one size, or of each size given.
+    """Return the parts of `input` along axis `dim`, as views: all of one size, or of the sizes given.
 
-    Where one size does not divide the axis, the last part is shorter.
+    If one size does not divide the size of the axis, the last part is shorter.
 
     Raises:
-        ValueError: for a negative size; where sizes do not add up to that of the axis.
+        ValueError: if a size is negative, or the sizes do not add up to the size of the axis.
     """
     x = as_tensor(input)
     axis, n = _splittable("split", x, dim)
@@ -158,7 +158,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Return `input` in at most `chunks` equal parts along axis `dim`, as views; the last may be shorter.
 
     Raises:
-        ValueError: for fewer than one chunk.
+        ValueError: if `chunks` is less than 1.
     """
     x = as_tensor(input)
     if chunks < 1:
@@ -168,7 +168,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """Return a view for every index of axis `dim`, which they no longer have."""
+    """Return a view for every index along axis `dim`, without that axis."""
     x = as_tensor(input)
     axis, n = _splittable("unbind", x, dim)
     if n == 0:
@@ -184,22 +184,22 @@ def _splittable(name: str, x: Tensor, dim: int) -> tuple[int, int]:
 
 
 def repeat(input: Tensor, repeats: int | Sequence[int]) -> Tensor:
-    """Return `input` laid out `repeats` times along each axis; repeats for new axes come first.
+    """Return `input` repeated `repeats` times along each axis; numbers for new axes come first.
 
     Raises:
-        ValueError: for fewer repeats than axes, or negative ones.
+        ValueError: if there are fewer repeats than axes, or one is negative.
     """
     x = as_tensor(input)
     times = as_shape(repeats, "repeats")
     if len(times) < x.ndim:
-        raise ValueError(f"repeat of a tensor with {x.ndim} axes needs as many numbers, or more: got {times}")
+        raise ValueError(f"repeat of a tensor with {x.ndim} axes needs at least as many repeats, got {times}")
     if min(times, default=1) < 0:
         raise ValueError(f"repeats cannot be negative, got {times}")
     return Repeat.apply(x, times=times)
 
 
 def tile(input: Tensor, dims: int | Sequence[int]) -> Tensor:
-    """Return `repeat(input, dims)`, with 1 for the leading axes where `dims` has fewer numbers than axes."""
+    """Return `repeat(input, dims)`, with 1 for the leading axes if `dims` has too few numbers."""
     x = as_tensor(input)
     times = as_shape(dims, "dims")
     return repeat(x, (1,) * (x.ndim - len(times)) + times)
@@ -212,10 +212,10 @@ def flip(input: Tensor, dims: int | Sequence[int]) -> Tensor:
 
 
 def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Return `input` shifted along the axes `dims`, around the ends; as if it were flat where dims is None.
+    """Return `input` shifted along the axes `dims`, wrapping around; as if flattened if dims is None.
 
     Raises:
-        ValueError: where `shifts` and `dims` are not equally many.
+        ValueError: if `shifts` and `dims` differ in length.
     """
     x = as_tensor(input)
     amounts = as_shape(shifts, "shifts")
@@ -225,7 +225,7 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     named = () if dims is None else as_shape(dims, "dims")
     axes = tuple([normalize_dim(dim, x.ndim) for dim in named])
     if len(amounts) != len(axes):
-        raise ValueError(f"roll needs one shift for each of dims, got shifts {shifts} and dims {dims}")
+        raise ValueError(f"roll needs one shift per axis, got shifts {shifts} and dims {dims}")
     return Roll.apply(x, shifts=amounts, axes=axes)
 
 
@@ -278,7 +278,7 @@ register(
         Case(((),), {"repeats": (2,)}),
     ),
     errors=(
-        ErrorCase(lambda: repeat(ones(2, 2), 2), ValueError, "as many numbers"),
+        ErrorCase(lambda: repeat(ones(2, 2), 2), ValueError, "as many repeats"),
         ErrorCase(lambda: repeat(ones(2), -1), ValueError, "cannot be negative"),
     ),
     kind="primitive",
@@ -314,7 +314,7 @@ register(
         Case(((2, 3),), {"shifts": 1, "dims": 0}),
         Case(((2, 3),), {"shifts": (1, 2), "dims": (0, 1)}),
     ),
-    errors=(ErrorCase(lambda: roll(ones(2, 2), (1, 1)), ValueError, "one shift for each"),),
+    errors=(ErrorCase(lambda: roll(ones(2, 2), (1, 1)), ValueError, "one shift per axis"),),
     kind="primitive",
     torch="torch.roll",
 )

@@ -11,7 +11,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, register, uniform
 from .broadcast import unbroadcast
-from .operands import as_operand, as_tensor, meet, result_type
+from .operands import as_operand, as_tensor, promote, result_type
 
 
 class Abs(Function):
@@ -98,20 +98,20 @@ def sign(input: Tensor) -> Tensor:
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
-    """Return the larger of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Maximum.apply(*meet(as_tensor(input), other))
+    """Return the larger of the two, broadcast; NaN where either is. Equal ones share the gradient."""
+    return Maximum.apply(*promote(as_tensor(input), other))
 
 
 def minimum(input: Tensor, other: Tensor) -> Tensor:
-    """Return the smaller of the two, broadcast; NaN where either is. Ties share the gradient."""
-    return Minimum.apply(*meet(as_tensor(input), other))
+    """Return the smaller of the two, broadcast; NaN where either is. Equal ones share the gradient."""
+    return Minimum.apply(*promote(as_tensor(input), other))
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """Return input, but at least `min` and at most `max` (numbers or tensors, broadcast).
 
     Raises:
-        ValueError: where neither bound is given.
+        ValueError: if neither bound is given.
     """
     x = as_tensor(input)
     if min is None and max is None:

@@ -14,14 +14,14 @@ from ..registry import Case, ErrorCase, register
 from .arithmetic import mul
 from .broadcast import unbroadcast
 from .creation import ones
-from .operands import as_tensor, meet
+from .operands import as_tensor, promote
 from .shape import unsqueeze
 
 
 class MatMul(Function):
     """y = a @ b over the last two axes · da = dy @ bᵀ, db = aᵀ @ dy
 
-    A vector stands for a row on the left and a column on the right, as in NumPy.
+    A vector counts as a row on the left and as a column on the right, as in NumPy.
     """
 
     def forward(self, a: Array, b: Array) -> Array:
@@ -42,7 +42,7 @@ class MatMul(Function):
         if self.needs[0]:
             da = unbroadcast(dy @ b2.swapaxes(-1, -2), a2.shape).reshape(a.shape)
         if self.needs[1]:
-            if b2.ndim == 2 and a2.ndim > 2:  # one product over all leading axes, not a sum of many
+            if b2.ndim == 2 and a2.ndim > 2:  # one product, not a sum of many
                 n = math.prod(rows)
                 a2, dy = a2.reshape(n, a2.shape[-1]), dy.reshape(n, dy.shape[-1])
             db = unbroadcast(a2.swapaxes(-1, -2) @ dy, b2.shape).reshape(b.shape)
@@ -52,13 +52,12 @@ class MatMul(Function):
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Return the matrix product over the last two axes; leading axes are broadcast.
 
-    A 1-d tensor stands for a row on the left, for a column on the right.
+    A 1-d tensor counts as a row on the left, as a column on the right.
 
     Raises:
-        ValueError: for a 0-d tensor or a number; where the inner sizes differ, or leading axes do not
-            broadcast.
+        ValueError: if one has no axes, the inner sizes differ, or the leading axes do not broadcast.
     """
-    a, b = meet(as_tensor(input), as_tensor(other, "other"))
+    a, b = promote(as_tensor(input), as_tensor(other, "other"))
     x, y = a.shape, b.shape
     if not x or not y:
         raise ValueError("matmul needs tensors with at least one axis: use * for a number")
@@ -77,7 +76,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Return the product of two matrices, (n, m) and (m, p): (n, p).
 
     Raises:
-        ValueError: where one is no matrix, or the inner sizes differ.
+        ValueError: if one is not a matrix, or the inner sizes differ.
     """
     return matmul(*_with_axes("mm", 2, input, mat2))
 
@@ -86,7 +85,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Return the products of two batches of matrices, (b, n, m) and (b, m, p): (b, n, p).
 
     Raises:
-        ValueError: where one is no batch of matrices, or the batches or the inner sizes differ.
+        ValueError: if one is not a batch of matrices, or the batch sizes or the inner sizes differ.
     """
     a, b = _with_axes("bmm", 3, input, mat2)
     if a.shape[0] != b.shape[0]:
@@ -98,7 +97,7 @@ def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Return every element of one vector times every element of another: (n,), (m,) → (n, m).
 
     Raises:
-        ValueError: where one is no vector.
+        ValueError: if one is not a vector.
     """
     a, b = _with_axes("outer", 1, input, vec2)
     return mul(unsqueeze(a, 1), b)

@@ -1,6 +1,6 @@
-"""Choosing by a condition: elements of one tensor or of another, and the triangles of matrices.
+"""Selecting by a condition: elements of one tensor or another, and the triangles of matrices.
 
-The gradient goes to the element that was chosen; the other one gets 0.
+The gradient goes to the selected element; the other one gets 0.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, booleans, register
 from .broadcast import shape_of, unbroadcast
 from .creation import ones, tensor
-from .operands import as_operand, as_tensor, meet, result_type
+from .operands import as_operand, as_tensor, promote, result_type
 
 
 class Where(Function):
@@ -48,10 +48,10 @@ def where(condition: Tensor, input: Any, other: Any) -> Tensor:
     """Return input where `condition` holds, else other; all three are broadcast.
 
     Raises:
-        TypeError: where `condition` is not bool.
+        TypeError: if `condition` is not a bool tensor.
     """
     mask = _as_mask(condition, "condition")
-    a, b = meet(input, other)
+    a, b = promote(input, other)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         a = as_tensor(a).astype(result_type(a, b))
     return Where.apply(mask, a, b)
@@ -68,14 +68,14 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Return `input` with `value` (a number or a 0-d tensor) where `mask` is True, broadcast.
 
     Raises:
-        TypeError: where `mask` is not bool, or `value` a float for a tensor of integers.
-        ValueError: where `value` has axes.
+        TypeError: if `mask` is not a bool tensor, or `value` is a float and `input` a tensor of integers.
+        ValueError: if `value` has axes.
     """
     x, fill = as_tensor(input), as_operand(value)
     if shape_of(fill) != ():
         raise ValueError(f"value must be a number or a 0-d tensor, got shape {fill.shape}: use where")
     if result_type(fill).kind == "f" and x.array.dtype.kind != "f":
-        raise TypeError(f"value {value} does not fit a tensor of {x.dtype}: convert that with .float()")
+        raise TypeError(f"value {value} does not fit a tensor of {x.dtype}: convert the tensor with .float()")
     return Where.apply(_as_mask(mask, "mask"), fill.astype(x.dtype) if isinstance(fill, Tensor) else fill, x)
 
 

@@ -1,13 +1,13 @@
-"""Norms of vectors: the sizes of whole tensors, or of slices along some axes.
+"""Norms of vectors: of whole tensors, or of slices along some axes.
 
-Where a power would overflow or underflow, the largest |x| is divided out first: ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p)
-with m = max |x|. For p = 2 that is only done once the plain sum of squares has turned out badly. The
+A power may overflow or underflow, so the largest |x| is divided out first: ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p) with
+m = max |x|. For p = 2 this is only done if the plain sum of squares has overflowed or is too small. The
 gradient,
 
     ∂‖x‖/∂x = sign(x)·(|x|/‖x‖)ᵖ⁻¹,
 
-is x/‖x‖ for p = 2 and sign(x) for p = 1. Where the norm is 0 it is taken to be 0. The norms of p = ±∞
-are the largest and the smallest |x|, and ties share the gradient; p = 0 counts what is not 0.
+is x/‖x‖ for p = 2 and sign(x) for p = 1. It is 0 where the norm is 0. The norms for p = ±∞ are the largest
+and the smallest |x|, and equal ones share the gradient; p = 0 counts the elements that are not 0.
 """
 
 import math
@@ -68,8 +68,8 @@ def norm(input: Tensor, p: Any = "fro", dim: Dim = None, keepdim: bool = False) 
     """Return (Σ |x|ᵖ)^(1/p) over `dim` (all axes if None); "fro" is p = 2, the length.
 
     Raises:
-        RuntimeError: for integers and bools.
-        ValueError: for matrix norms; for p = ±∞ of nothing.
+        RuntimeError: if `input` is not a floating-point tensor.
+        ValueError: for a matrix norm, or p = ±∞ of no elements.
     """
     x = as_tensor(input)
     if x.array.dtype.kind != "f":

@@ -1,7 +1,7 @@
-"""What a function accepts where it takes a tensor, and the dtype that two of them meet in.
+"""Arguments that become tensors: numbers and arrays are wrapped, dtypes promoted to a common one.
 
-PyTorch's rules: a Python number never changes the dtype of a floating-point tensor, an integer tensor
-meets a floating-point tensor in the latter's dtype, and a 0-d tensor does not widen one with axes.
+PyTorch's rules: a Python number never changes the dtype of a floating-point tensor, an integer tensor is
+promoted to the dtype of a floating-point tensor, and a 0-d tensor does not change one with axes.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from ..backends.cpu.silence import silent
 
 
 def as_tensor(x: Any, what: str = "input") -> Tensor:
-    """Return `x` as a tensor; arrays and Python numbers are wrapped.
+    """Return `x` as a tensor; arrays are copied, Python numbers wrapped.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if it is anything else.
     """
     if isinstance(x, Tensor):
         return x
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x.copy())  # the caller may go on writing to it, unnoticed
+        return Tensor(x.copy())  # later writes to the array would not be detected
     if isinstance(x, bool | int):
         return Tensor(numpy.asarray(x))
     if isinstance(x, float):
@@ -51,8 +51,8 @@ def as_float_tensor(x: Any, what: str = "input") -> Tensor:
     return x if x.array.dtype.kind == "f" else x.astype(default_dtype)
 
 
-def meet(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return both operands, ready for one array operation: tensors of one dtype, or a Python number."""
+def promote(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return both operands ready for one array operation: tensors of one dtype, or a Python number."""
     a_is, b_is = isinstance(a, Tensor), isinstance(b, Tensor)
     if a_is and b_is:
         if a.array.dtype == b.array.dtype:
@@ -62,27 +62,24 @@ def meet(a: Any, b: Any) -> tuple[Any, Any]:
             return a, b
     elif b_is and type(a) in (float, int) and b.array.dtype.kind == "f":
         return a, b
-    return _promote(as_operand(a), as_operand(b))
+    a, b = as_operand(a), as_operand(b)
+    dtype = result_type(a, b)
+    return _as_dtype(a, dtype), _as_dtype(b, dtype)
 
 
 def as_operand(x: Any) -> Any:
     """Return `x` as a tensor or a Python number.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if it is neither, nor an array.
     """
     if isinstance(x, Tensor | bool | int | float) and not isinstance(x, numpy.generic):
         return x
     if isinstance(x, numpy.generic):
         return x.item()
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x.copy())  # the caller may go on writing to it, unnoticed
+        return Tensor(x.copy())  # later writes to the array would not be detected
     raise TypeError(f"unsupported operand {type(x).__name__}: wrap it with tn.tensor(...)")
-
-
-def _promote(a: Any, b: Any) -> tuple[Any, Any]:
-    dtype = result_type(a, b)
-    return _as_dtype(a, dtype), _as_dtype(b, dtype)
 
 
 def _as_dtype(x: Any, dtype: numpy.dtype) -> Any:
@@ -90,7 +87,7 @@ def _as_dtype(x: Any, dtype: numpy.dtype) -> Any:
 
 
 def result_type(*operands: Any) -> numpy.dtype:
-    """Return the dtype in which tensors and Python numbers meet, by PyTorch's rules."""
+    """Return the dtype to which tensors and Python numbers are promoted, by PyTorch's rules."""
     with_axes, without_axes, numbers = [], [], []
     for x in operands:
         if not isinstance(x, Tensor):
@@ -100,7 +97,7 @@ def result_type(*operands: Any) -> numpy.dtype:
         else:
             without_axes.append(x.array.dtype)
     first, *others = [_join(group) for group in (with_axes, without_axes, numbers) if group]
-    for dtype in others:  # a later group counts only where its kind is higher
+    for dtype in others:  # a later group counts only if its kind is higher
         if _KINDS[dtype.kind] > _KINDS[first.kind]:
             first = dtype
     return first

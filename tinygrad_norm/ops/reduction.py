@@ -1,6 +1,6 @@
 """Sums, means and variances over one axis, several, or all; products along one.
 
-A reduction's gradient is spread back over the axes that it took away: `_spread`. Half-precision
+The gradient of a reduction is broadcast back over the reduced axes: `_broadcast_back`. Half-precision
 numbers are accumulated in float32.
 """
 
@@ -23,7 +23,7 @@ from .operands import as_float_tensor, as_tensor
 from .shape import reshape, unsqueeze
 
 
-def _spread(dy: Any, shape: Shape, axes: Axes) -> Any:
+def _broadcast_back(dy: Any, shape: Shape, axes: Axes) -> Any:
     return stretch(dy.reshape(kept_shape(shape, axes)), shape)
 
 
@@ -37,7 +37,7 @@ def largest_or_0(x: Array, axes: Axes, keepdim: bool) -> Array:
 
 
 class Sum(Function):
-    """y = Σ x over `axes` · dx = dy, spread over them"""
+    """y = Σ x over `axes` · dx = dy, broadcast over them"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         self.saved, self.axes = (x.shape,), axes
@@ -46,11 +46,11 @@ class Sum(Function):
         return downcast(_sum(x, axes, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
-        return _spread(dy, self.saved[0], self.axes)
+        return _broadcast_back(dy, self.saved[0], self.axes)
 
 
 class Mean(Function):
-    """y = Σ x / n over `axes` · dx = dy/n, spread over them"""
+    """y = Σ x / n over `axes` · dx = dy/n, broadcast over them"""
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         n = count(x.shape, axes)
@@ -59,14 +59,14 @@ class Mean(Function):
 
     def backward(self, dy: Array) -> Gradients:
         shape, n = self.saved
-        return _spread(dy / n, shape, self.axes)
+        return _broadcast_back(dy / n, shape, self.axes)
 
 
 class Var(Function):
     """y = Σ (x - mean(x))² / (n - `correction`) over `axes` · dx = dy·2·(x - mean(x))/(n - correction)
 
-    Without a degree of freedom, n <= correction, the divisor is 0 as in PyTorch, y is ∞ or NaN, and no
-    number has a slope: dx is NaN.
+    Without a degree of freedom, n <= correction, the divisor is 0 as in PyTorch, y is ∞ or NaN, and dx is
+    NaN.
     """
 
     def forward(self, x: Array, *, axes: Axes, correction: float, keepdim: bool) -> Array:
@@ -82,7 +82,7 @@ class Var(Function):
     def backward(self, dy: Array) -> Gradients:
         x, divisor = self.saved
         scale = 2 / divisor if divisor else math.nan
-        return _spread(dy * scale, x.shape, self.axes) * self._center(upcast(x), self.axes)
+        return _broadcast_back(dy * scale, x.shape, self.axes) * self._center(upcast(x), self.axes)
 
 
 class Prod(Function):
@@ -105,7 +105,7 @@ class Prod(Function):
 
     @staticmethod
     def _others(x: Array) -> Array:
-        """Return the product of all numbers of a row but one, for each."""
+        """Return, for every element of a row, the product of the others."""
         if type(x) is Tensor:
             itself = Tensor(numpy.eye(x.shape[-1], dtype=bool))
             return where(itself, 1, unsqueeze(x, -2)).prod(-1)
@@ -149,10 +149,10 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 
 @with_numpy_names
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Return the mean over `dim` (all axes if None); NaN where there is nothing to average.
+    """Return the mean over `dim` (all axes if None); NaN if there are no elements.
 
     Raises:
-        RuntimeError: for integers and bools, whose mean is none.
+        RuntimeError: if `input` is not a floating-point tensor.
     """
     x = _floating("mean", input)
     return Mean.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
@@ -169,12 +169,12 @@ def var(
 ) -> Tensor:
     """Return the variance over `dim` (all axes if None): Σ (x − mean)² / (n − correction).
 
-    `correction` is 1 if not given; `unbiased` says the same as a bool (True is 1, False is 0). Fewer than
-    correction + 1 numbers have no variance: it is ∞, NaN where they are equal, and its gradient is NaN.
+    `correction` is 1 by default; `unbiased=False` is the same as `correction=0`. The variance of fewer than
+    correction + 1 numbers is ∞, or NaN if they are equal, and its gradient is NaN.
 
     Raises:
-        RuntimeError: for integers and bools.
-        TypeError: where both `unbiased` and `correction` are given, or correction is no number.
+        RuntimeError: if `input` is not a floating-point tensor.
+        TypeError: if both `unbiased` and `correction` are given, or correction is not a number.
     """
     x = _floating("var", input)
     if isinstance(dim, bool):  # PyTorch's var(x, unbiased)
@@ -196,9 +196,9 @@ def std(
     *,
     correction: float | None = None,
 ) -> Tensor:
-    """Return the square root of `var`, which has the same arguments; its gradient is 0 where it is 0."""
+    """Return the square root of `var`, with the same arguments; where it is 0, so is its gradient."""
     x = _floating("std", input)
-    wide = x.astype(numpy.float32) if is_half(x.array) else x  # a half may be too small for the variance
+    wide = x.astype(numpy.float32) if is_half(x.array) else x  # a variance may overflow a half
     return sqrt(var(wide, dim, unbiased, keepdim, correction=correction)).astype(x.dtype)
 
 
@@ -212,8 +212,8 @@ def var_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return `var` and `mean`, with the arguments of `var`."""
-    over = None if isinstance(dim, bool) else dim
-    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, over, keepdim)
+    mean_dim = None if isinstance(dim, bool) else dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, mean_dim, keepdim)
 
 
 def _floating(name: str, input: Any) -> Tensor:
@@ -256,7 +256,7 @@ _DEVIATIONS = (
 )
 
 
-def _refusing(function: Any) -> tuple[ErrorCase, ...]:
+def _error_cases(function: Any) -> tuple[ErrorCase, ...]:
     return (
         ErrorCase(lambda: function(Tensor(numpy.arange(3)), 0), RuntimeError, "with .float()"),
         ErrorCase(lambda: function(Tensor(numpy.ones(3)), 1), IndexError, "dim 1 is out of range"),
@@ -270,7 +270,7 @@ register(
     function=sum,
     composed=None,
     cases=(*_OVER_AXES, _EMPTY),
-    errors=_refusing(sum)[1:],
+    errors=_error_cases(sum)[1:],
     kind="primitive",
     torch="torch.sum",
 )
@@ -279,7 +279,7 @@ register(
     function=mean,
     composed=None,
     cases=(*_OVER_AXES, Case(((2, 0),), {"dim": 0})),
-    errors=_refusing(mean),
+    errors=_error_cases(mean),
     kind="primitive",
     torch="torch.mean",
 )
@@ -289,7 +289,7 @@ register(
     composed=None,
     cases=_DEVIATIONS,
     errors=(
-        *_refusing(var),
+        *_error_cases(var),
         ErrorCase(lambda: var(Tensor(numpy.ones(3)), 0, False, correction=0), TypeError, "not both"),
     ),
     kind="primitive",
@@ -300,7 +300,7 @@ register(
     function=std,
     composed=None,
     cases=_DEVIATIONS,
-    errors=_refusing(std),
+    errors=_error_cases(std),
     kind="primitive",
     torch="torch.std",
 )
@@ -309,7 +309,7 @@ register(
     function=var_mean,
     composed=None,
     cases=_DEVIATIONS,
-    errors=_refusing(var_mean),
+    errors=_error_cases(var_mean),
     kind="primitive",
     torch="torch.var_mean",
 )

@@ -1,6 +1,6 @@
-"""The same elements in another shape or order: nothing is computed, so a gradient only moves back.
+"""The same elements in another shape or order: a gradient only has to be put back into place.
 
-All of these share memory with their input where NumPy can (a reshape of a permuted array copies).
+The result shares memory with the input if NumPy can (a reshape of a permuted array is a copy).
 """
 
 import math
@@ -70,10 +70,10 @@ class Expand(Function):
 
 
 def reshape(input: Tensor, shape: int | Sequence[int]) -> Tensor:
-    """Return the elements in `shape`, where one size may be -1: it is found from the others.
+    """Return the elements in `shape`; one size may be -1 and is computed from the others.
 
     Raises:
-        ValueError: where `shape` does not hold exactly the elements of `input`.
+        ValueError: if `shape` has another number of elements than `input`.
     """
     x = as_tensor(input)
     sizes = as_shape(shape)
@@ -87,14 +87,14 @@ def reshape(input: Tensor, shape: int | Sequence[int]) -> Tensor:
 
 
 view = reshape
-"""PyTorch's `view` is a reshape that refuses to copy; here it copies where it must."""
+"""In PyTorch, `view` raises if it would have to copy; here it copies."""
 
 
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Return the axes from `start_dim` to `end_dim`, inclusive, merged into one.
 
     Raises:
-        ValueError: where `start_dim` comes after `end_dim`.
+        ValueError: if `start_dim` comes after `end_dim`.
     """
     x = as_tensor(input)
     shape = x.shape or (1,)
@@ -105,10 +105,10 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
-    """Return axis `dim` split into several of `sizes`, of which one may be -1.
+    """Return the tensor with axis `dim` split into axes of `sizes`, one of which may be -1.
 
     Raises:
-        ValueError: where `sizes` do not multiply to the size of the axis.
+        ValueError: if the product of `sizes` is not the size of the axis.
     """
     x = as_tensor(input)
     if not x.ndim:
@@ -124,10 +124,10 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
 
 
 def permute(input: Tensor, dims: Sequence[int]) -> Tensor:
-    """Return the axes in the order `dims`, which names every axis once.
+    """Return the tensor with its axes in the order `dims`, which names every axis once.
 
     Raises:
-        ValueError: where an axis is missing or named twice.
+        ValueError: if an axis is missing or named twice.
     """
     x = as_tensor(input)
     axes = as_shape(dims, "dims")
@@ -147,17 +147,17 @@ swapaxes = transpose
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """Return the axes `source` moved to the places `destination`; the others keep their order.
+    """Return the tensor with axes `source` moved to `destination`; the others keep their order.
 
     Raises:
-        ValueError: where they are not equally many.
+        ValueError: if they differ in length.
     """
     x = as_tensor(input)
     sources = named_dims(as_shape(source, "source"), x.ndim)
-    places = named_dims(as_shape(destination, "destination"), x.ndim)
-    if len(sources) != len(places):
+    destinations = named_dims(as_shape(destination, "destination"), x.ndim)
+    if len(sources) != len(destinations):
         raise ValueError(f"movedim needs as many sources as destinations, got {source} and {destination}")
-    moved = dict(zip(places, sources, strict=True))
+    moved = dict(zip(destinations, sources, strict=True))
     rest = iter([axis for axis in range(x.ndim) if axis not in sources])
     return Permute.apply(x, dims=tuple([moved[i] if i in moved else next(rest) for i in range(x.ndim)]))
 
@@ -175,17 +175,17 @@ def squeeze(input: Tensor, dim: Dim = None) -> Tensor:
 
 @with_numpy_names
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
-    """Return the tensor with a new axis of size 1 at place `dim`."""
+    """Return the tensor with a new axis of size 1 at position `dim`."""
     x = as_tensor(input)
     axis = normalize_dim(dim, x.ndim + 1)
     return Reshape.apply(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
 
 
 def expand(input: Tensor, size: int | Sequence[int]) -> Tensor:
-    """Return axes of size 1 stretched to `size`, without a copy; -1 leaves an axis as it is.
+    """Return the tensor with axes of size 1 broadcast to `size`, without a copy; -1 keeps a size.
 
     Raises:
-        ValueError: where an axis is neither 1 nor the size asked for.
+        ValueError: if the size of an axis is neither 1 nor the requested one.
     """
     x = as_tensor(input)
     sizes = as_shape(size, "size")
@@ -193,16 +193,16 @@ def expand(input: Tensor, size: int | Sequence[int]) -> Tensor:
     shape = tuple([x.shape[i - added] if n == -1 and i >= added else n for i, n in enumerate(sizes)])
     if added < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[added:], strict=True)):
         raise ValueError(
-            f"a tensor of shape {x.shape} does not expand to {sizes}: only axes of size 1 stretch, "
-            "and new ones are added in front"
+            f"a tensor of shape {x.shape} does not expand to {sizes}: only axes of size 1 can be "
+            "broadcast, and new axes are added in front"
         )
     if min(shape, default=0) < 0:
-        raise ValueError(f"expand to {sizes}: -1 stands for the size of an axis that the tensor has")
+        raise ValueError(f"expand to {sizes}: -1 stands for the size of an existing axis, not of a new one")
     return Expand.apply(x, shape=shape)
 
 
 def broadcast_to(input: Tensor, shape: int | Sequence[int]) -> Tensor:
-    """Return `input` stretched to `shape`, without a copy; the same as `expand`."""
+    """Return `input` broadcast to `shape`, without a copy; the same as `expand`."""
     return expand(input, shape)
 
 

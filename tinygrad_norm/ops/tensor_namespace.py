@@ -1,9 +1,9 @@
-"""NumPy as a Tensor sees it: the functions of tensors by NumPy's names, which are recorded.
+"""NumPy's names for functions of tensors, so that a backward can run on Tensors and be recorded.
 
-`namespace(dy)` of a Tensor is this module. So a backward that is written with operators, with methods that
-both have and with functions of `namespace(dy)` works on arrays, and on Tensors can be differentiated itself;
-what it needs of NumPy has to stand here. Code that writes into an array that it made cannot be recorded:
-it asks for a Tensor first, and gives that to an op.
+`namespace(dy)` of a Tensor is this module. A backward that uses only operators, methods that arrays and
+Tensors share, and functions of `namespace(dy)` works on both, and on Tensors can be differentiated again.
+The NumPy functions that it needs must be listed here. Writes into a new array cannot be recorded: such a
+backward checks for a Tensor first and passes it to an op.
 """
 
 from typing import Any
