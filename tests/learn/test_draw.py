@@ -335,7 +335,7 @@ def test_wrong_calls_are_answered(example):
     y = example[-1]
     with pytest.raises(ValueError, match="at least one tensor"):
         tn.draw([])
-    with pytest.raises(TypeError, match=r"written with \.save\('m\.svg'\)"):
+    with pytest.raises(TypeError, match=r"to write a file, use \.save\('m\.svg'\)"):
         tn.draw(y, "m.svg")
     with pytest.raises(TypeError, match="'lr' is a float"):
         tn.draw(y, {"lr": 0.1})
@@ -369,12 +369,12 @@ def test_no_more_nodes_than_asked_for(max_nodes):
     assert ("more" in nodes(tn.draw(y, max_nodes=max_nodes))) == (max_nodes < 11)
 
 
-@pytest.mark.parametrize(("size", "told"), [(4, 0), (40, 1)])
+@pytest.mark.parametrize(("size", "count"), [(4, 0), (40, 1)])
 @pytest.mark.parametrize("title", ["", "Title\nbelow"])
-def test_what_stands_for_many_values_is_explained_once(size, told, title):
+def test_what_stands_for_many_values_is_explained_once(size, count, title):
     x = Tensor(numpy.linspace(0, 1, size), requires_grad=True)
     text = build([Panel(find_subgraph([x.exp()], 10), {})], title).source
-    assert text.count("of many values: mean ± standard deviation, least … greatest") == told
+    assert text.count("large arrays: mean ± standard deviation, smallest … largest") == count
     assert text.count("<B>Title</B><BR/>below") == (title != "")
 
 

@@ -218,7 +218,7 @@ def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy
         (["idx"], "folder"),
         (["digits", "--backend", "tpu"], "unknown backend"),
         (["--resume", "nowhere"], "nowhere holds no run"),
-        (["digits", "--batch-size", "1"], "no batch statistics"),
+        (["digits", "--batch-size", "1"], "more than one sample per batch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -336,7 +336,10 @@ def test_a_file_and_a_checkpoint_that_may_not_be_read_are_not_resumed(tmp_path, 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="takes a folder in which nobody can write")
 @pytest.mark.parametrize(
     ("out", "message"),
-    [("file/run", "file/run cannot be made: Not a"), ("/proc/self", "no file can be written in /proc/self")],
+    [
+        ("file/run", "cannot create the folder file/run: Not a"),
+        ("/proc/self", "no file can be written in /proc/self"),
+    ],
 )
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch, out, message):
     (tmp_path / "file").write_text("")
@@ -353,7 +356,7 @@ def test_the_defaults_are_told_in_the_help_and_when_a_run_begins(tmp_path):
     for model in ("mlp, cnn", "rnn, lstm, gru"):
         assert f"{model}: " in told
     assert "batch normalization, epochs 30, lr 0.003, batch size 64, adam" in told
-    assert "transformer: layer normalization before each step, epochs 6, lr 0.003, batch size 8" in told
+    assert "transformer: layer normalization before each sublayer, epochs 6, lr 0.003, batch size 8" in told
     result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
     assert "epochs 1, lr 0.003, batch size 64, adam, seed 0\n" in result.output
 

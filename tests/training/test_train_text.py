@@ -11,7 +11,7 @@ from train_runs import assert_same_numbers, invoke, metrics
 import tinygrad_norm as tn
 from tinygrad_norm import data
 from tinygrad_norm.training import NORMS, TEXT_MODELS, Config, Interrupted, Run, language_modelling
-from tinygrad_norm.training.language_modelling import write
+from tinygrad_norm.training.language_modelling import sample_codes
 
 
 @pytest.fixture
@@ -102,13 +102,13 @@ def test_bits_per_character_of_a_model_that_knows_nothing(tmp_path, file):
 def test_characters_that_only_validation_has_are_counted_and_told(tmp_path, file):
     file.write_text(file.read_text() + "ÄÖÜ")
     run = Run(Config("text", file=str(file), epochs=1, batch_size=32), tmp_path)
-    assert "of which 3 never seen in training" in run.task.describe()
+    assert ", 3 of them never seen in training" in run.task.describe()
     run.train()
     assert run.progress.history[-1]["validation_bits_per_character"] < 50
 
 
-class Foreteller(tn.nn.Module):
-    """Foretells the code after the last one, and never as surely as the unknown one."""
+class Predictor(tn.nn.Module):
+    """Predicts the code after the last one, but the unknown code with more confidence."""
 
     def forward(self, x):
         codes = x.numpy()
@@ -119,12 +119,12 @@ class Foreteller(tn.nn.Module):
 
 
 def test_what_is_written_follows_the_model_and_is_never_unknown():
-    np.testing.assert_array_equal(write(Foreteller(), np.array([1, 2]), 6, seed=0), [3, 4, 1, 2, 3, 4])
+    np.testing.assert_array_equal(sample_codes(Predictor(), np.array([1, 2]), 6, seed=0), [3, 4, 1, 2, 3, 4])
 
 
 def test_what_is_written_depends_on_the_seed_and_on_nothing_else(tmp_path, file):
     task = Run(Config("text", "lstm", file=str(file)), tmp_path).task
-    samples = [write(task.model, task.text.train[-20:], 20, seed).tolist() for seed in (1, 1, 2)]
+    samples = [sample_codes(task.model, task.text.train[-20:], 20, seed).tolist() for seed in (1, 1, 2)]
     assert samples[0] == samples[1] != samples[2]
 
 
@@ -132,26 +132,26 @@ def test_what_is_written_depends_on_the_seed_and_on_nothing_else(tmp_path, file)
 def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
     file.write_text("\x1b[31m red \x07\n" * 100)
     task = Run(Config("text", "lstm", file=str(file)), tmp_path).task
-    said = task.conclude({"validation": {"bits_per_character": 1.0, "accuracy": 0.5}})
-    assert "·" in said
-    assert not {"\x1b", "\x07"} & set(said)
+    message = task.conclude({"validation": {"bits_per_character": 1.0, "accuracy": 0.5}})
+    assert "·" in message
+    assert not {"\x1b", "\x07"} & set(message)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["text", "--file", "nothing.txt"], "there is no file nothing.txt"),
-        (["text", "--file", "picture.png"], "no text in UTF-8"),
+        (["text", "--file", "picture.png"], "is not UTF-8 text"),
         (["text", "--file", "short.txt"], "use a longer text"),
         (["text", "--file", "empty.txt"], "has 0 characters"),
-        (["text", "--model", "mlp"], "mlp reads images, not text: choose one of transformer, lstm"),
+        (["text", "--model", "mlp"], "mlp is for images, not text: choose one of transformer, lstm"),
         (["text", "--model", "gpt"], "unknown model 'gpt': choose one of transformer, lstm"),
         (["text", "--norm", "instance"], "use --norm layer"),
-        (["text", "--model", "lstm", "--norm-first"], "has no such choice"),
-        (["text", "--data-dir", "."], "data_dir is where the dataset 'idx'"),
-        (["digits", "--file", "short.txt"], "file is where the dataset 'text'"),
+        (["text", "--model", "lstm", "--norm-first"], "has no such option"),
+        (["text", "--data-dir", "."], "data_dir is only for the dataset 'idx'"),
+        (["digits", "--file", "short.txt"], "file is only for the dataset 'text'"),
         (["digits", "--model", "lstm", "--norm", "instance"], "use --norm layer"),
-        (["digits", "--model", "mlp", "--no-norm-first"], "has no such choice"),
+        (["digits", "--model", "mlp", "--no-norm-first"], "has no such option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

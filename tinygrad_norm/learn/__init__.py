@@ -1,1 +1,1 @@
-"""What helps to learn: pictures of a computation, and checks of its gradients."""
+"""Learning tools: pictures of computations, and the README's table of systems."""

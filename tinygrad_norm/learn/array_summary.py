@@ -1,6 +1,6 @@
-"""Summary: an array in a line or a few, short enough to stand in a picture.
+"""Summarize an array in one line or a few, short enough for a picture.
 
-Small arrays are printed, rows of their last axis; of big ones mean ± standard deviation and the range.
+Small arrays are printed in rows along their last axis; for large ones, mean ± standard deviation and range.
 """
 
 import math
@@ -13,7 +13,7 @@ _MAX_ROWS, _MAX_COLUMNS = 4, 5
 
 
 def summarize(x: Array) -> list[str]:
-    """Return the values of `x` as lines of text: all of them where they are few, else what they are like."""
+    """Return the values of `x` as lines of text: all of them if they are few, else their statistics."""
     values = to_numpy(x)
     if values.size == 0:
         return ["empty"]
@@ -24,7 +24,7 @@ def summarize(x: Array) -> list[str]:
 
 
 def format_number(value: float) -> str:
-    """Return one number with three digits: 0.5, 12, 1e-05."""
+    """Return a number with three significant digits: 0.5, 12, 1e-05."""
     return str(value) if isinstance(value, bool | int) else f"{value:.3g}"
 
 
@@ -50,7 +50,7 @@ def _cell(value: float, fixed: bool, decimals: int) -> str:
     if not fixed or not math.isfinite(value):
         return f"{value:.2e}" if math.isfinite(value) else str(value)
     text = f"{value:.{decimals}f}"
-    return text if float(text) != 0 else f"{value:.1g}"  # what is not zero never reads as zero
+    return text if float(text) != 0 else f"{value:.1g}"  # a nonzero value is never shown as zero
 
 
 def _statistics(values: numpy.ndarray) -> str:
@@ -72,6 +72,6 @@ def _moments(finite: numpy.ndarray) -> numpy.ndarray:
     largest = max(-low, high, 0.0)
     scaled = finite.astype(numpy.float64) / (largest or 1.0)  # so that no square overflows
     mean, std = scaled.mean(), scaled.std()
-    if abs(mean) < 8 * numpy.finfo(finite.dtype).eps:  # a sum that rounding alone keeps from zero
+    if abs(mean) < 8 * numpy.finfo(finite.dtype).eps:  # nonzero only through rounding
         mean = 0.0
     return numpy.array([[mean * largest, std * largest, low, high]])

@@ -1,8 +1,7 @@
-"""DOT: Graphviz's text for a computation, functions and tensors as nodes.
+"""Build the DOT text (Graphviz's language) of a computation; functions and tensors are nodes.
 
-A function's node shows its name and its formula (the first half of its docstring) with constant numbers
-filled in, and its options, such as axes; a tensor's shows what it is, its shape and dtype, its values and
-its gradient.
+A function's node shows its name, its formula (the first half of its docstring) with constant numbers
+filled in, and its options, such as axes. A tensor's node shows its role, shape, dtype, values and gradient.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ _COLOURS = {  # role: (fill, border)
     "": ("#ffffff", "#c3cad2"),
 }
 _SYMBOLS = {"Add": "+", "Sub": "−", "Mul": "×", "Div": "/", "Pow": "**"}
-_LEGEND = "of many values: mean ± standard deviation, least … greatest"
+_LEGEND = "large arrays: mean ± standard deviation, smallest … largest"
 _FORMULA_WIDTH = 34
 _NEW_LINE = '<BR ALIGN="LEFT"/>'
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One graph of a picture, in a frame of its own if it has a title; names by the tensors' ids."""
+    """One graph of a picture, framed if it has a title; `names` maps the ids of tensors to names."""
 
     graph: Subgraph
     names: Mapping[int, str] = field(default_factory=dict)
@@ -50,8 +49,8 @@ class Panel:
 
 
 def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
-    """Return the picture of `panels` side by side; equal computations give equal text."""
-    import graphviz  # here, because it takes 50 ms to load and only a drawing needs it
+    """Return the picture of `panels` side by side. Equal computations give equal text."""
+    import graphviz  # imported here because it takes 50 ms to load
 
     picture = graphviz.Digraph("computation")
     picture.attr(rankdir="TB", ranksep="0.28", nodesep="0.3", fontname=_SANS, fontcolor=_INK, pad="0.25")
@@ -136,7 +135,7 @@ def _rows(label: str, lines: list[str], colour: str) -> list[str]:
 
 
 def role_of(x: Tensor, is_output: bool) -> str:
-    """Return what a tensor is in its graph; nothing for what is computed on the way."""
+    """Return the role of a tensor in its graph; "" for an intermediate result."""
     if x.creator is not None:
         return "output" if is_output else ""
     if isinstance(x, Parameter):
@@ -145,7 +144,7 @@ def role_of(x: Tensor, is_output: bool) -> str:
 
 
 def gradient_lines(x: Tensor) -> tuple[list[str], str]:
-    """Return the lines that tell of a tensor's gradient, and their colour: none is not zero."""
+    """Return the lines that describe a tensor's gradient, and their colour; missing differs from zero."""
     if x.grad is not None:
         return summarize(x.grad.array), _GRADIENT
     if x.creator is not None and x.creator.backward_ran:
@@ -168,13 +167,13 @@ def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
 
 
 def formula_of(function: type[Function]) -> tuple[str, str]:
-    """Return formula and derivative as the class docstring has them, "y = ... · dx = ..."; else nothing."""
+    """Return formula and derivative from a class docstring "y = ... · dx = ..."; else two empty strings."""
     formula, dot, derivative = _first_line(function).replace("`", "").partition(" · ")
     return (formula, derivative) if dot else ("", "")
 
 
 def options_of(node: Function) -> str:
-    """Return the attributes that its formula names in `backticks`: "correction = 1, axes = (0, 2)"."""
+    """Return the attributes that the formula names in `backticks`, as "correction = 1, axes = (0, 2)"."""
     named = re.findall(r"`(\w+)`", _first_line(type(node)).partition(" · ")[0])
     kept = {name: vars(node)[name] for name in named if name in vars(node)}
     return ", ".join(
@@ -188,7 +187,7 @@ def _first_line(function: type[Function]) -> str:
 
 
 def call_of(node: Function) -> str:
-    """Return how the constant numbers enter: "x ** -0.5" for operators, else "low = 0"; or nothing."""
+    """Return the call with its constant numbers, if any: "x ** -0.5" for operators, else "low = 0"."""
     arguments = argument_names(node.forward, len(node.inputs))
     constants = {
         name: format_number(x.item() if isinstance(x, Tensor) else x)
@@ -220,7 +219,7 @@ def _coloured(text: str, colour: str) -> str:
 
 
 def _text(text: str) -> str:
-    # Even inside HTML, dot reads \N as the node's name; and HTML joins spaces.
+    # Even in HTML labels, dot replaces \N by the node's name; and HTML collapses spaces.
     return html.escape(_printable(text)).replace("\\", r"\\").replace("  ", "&#160;&#160;")
 
 

@@ -1,12 +1,12 @@
-"""Draw: the computation that led to a tensor, as a picture.
+"""Draw the computation of a tensor as a picture.
 
     x = tn.tensor([[1.0, 2.0, 4.0]], requires_grad=True)
     y = (x - x.mean()).square().sum()
-    tn.draw(y)                  # shows itself in a notebook; every "grad" says: not computed
+    tn.draw(y)                  # a notebook shows the picture; every "grad" says: not computed
     y.backward()
-    tn.draw(y).save("y.svg")    # the leaves have their gradients now
+    tn.draw(y).save("y.svg")    # now the leaves have gradients
 
-What a node shows is described in dot.py, which part of the graph is drawn in subgraph.py.
+dot.py describes what a node shows, subgraph.py which part of a large graph is drawn.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .dot import Panel, build
 from .subgraph import find_subgraph
 
 MAX_NODES = 200
-"""Functions and tensors in one picture: a larger one is too big to read."""
+"""Functions and tensors in one picture; a larger picture is hard to read."""
 
 _NO_NAMES: Mapping[str, Tensor] = {}
 _FORMATS = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot"}
 _INSTALL = (
-    "Graphviz's program dot is not installed, so there is no picture, only its text. Install it with "
+    "Graphviz's program dot is not installed, so only the DOT text is available. Install it with "
     "`apt install graphviz`, `brew install graphviz` or `conda install graphviz`"
 )
 
@@ -40,18 +40,19 @@ def draw(
     *,
     max_nodes: int = MAX_NODES,
 ) -> Drawing:
-    """Draw the computation that led to `outputs`, with the values and gradients as they are now.
+    """Draw the computation of `outputs`, with the current values and gradients.
 
     Args:
         outputs: a tensor, or several.
-        names: what to call which tensor; a module stands for its parameters and buffers. For more, merge:
-            `dict(model.named_parameters()) | {"x": x}`. Parameters are coloured, named or not.
-        max_nodes: functions and tensors to draw at most; those farthest from `outputs` are left out,
-            and the picture says how many.
+        names: names to show, as a mapping from name to tensor; a module gives the names of its parameters
+            and buffers. To add more, merge: `dict(model.named_parameters()) | {"x": x}`. Parameters are
+            coloured, with or without a name.
+        max_nodes: maximum number of functions and tensors; those farthest from `outputs` are left out,
+            and the picture shows how many.
 
     Raises:
-        TypeError: for outputs or named things that are no Tensors.
-        ValueError: for no outputs, or `max_nodes` below 1.
+        TypeError: if an output or a named value is not a Tensor.
+        ValueError: if there is no output, or `max_nodes` is below 1.
     """
     roots: list[Any] = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     if not roots:
@@ -60,8 +61,7 @@ def draw(
         names = dict(names.named_parameters()) | dict(names.named_buffers())
     if isinstance(names, str | os.PathLike):
         raise TypeError(
-            f"names must be a Module or a mapping, got {names!r}: a file is written with "
-            f".save({str(names)!r})"
+            f"names must be a Module or a mapping, got {names!r}: to write a file, use .save({str(names)!r})"
         )
     if not isinstance(names, Mapping):
         raise TypeError(
@@ -70,7 +70,7 @@ def draw(
     for what, x in [*(("the output", x) for x in roots), *((repr(name), x) for name, x in names.items())]:
         if not isinstance(x, Tensor):
             raise TypeError(
-                f"draw shows Tensors, but {what} is a {type(x).__name__}: wrap it with tn.tensor(...)"
+                f"draw needs Tensors, but {what} is a {type(x).__name__}: wrap it with tn.tensor(...)"
             )
     if max_nodes < 1:
         raise ValueError(f"max_nodes must be at least 1, got {max_nodes}")
@@ -78,7 +78,7 @@ def draw(
 
 
 class Drawing:
-    """A picture of a computation: `save(path)` writes it, a notebook shows it, `dot` is its text."""
+    """A picture of a computation: `save(path)` writes it, notebooks show it, `dot` is its DOT text."""
 
     def __init__(self, panels: Sequence[Panel], title: str = "") -> None:
         self._picture = build(panels, title)
@@ -87,17 +87,17 @@ class Drawing:
 
     @property
     def dot(self) -> str:
-        """The picture in Graphviz's language."""
+        """The picture as DOT text, Graphviz's language."""
         return self._picture.source
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the picture as SVG, PNG, PDF or DOT text, by the suffix of `path`; return the path written.
+        """Write SVG, PNG, PDF or DOT text, chosen by the suffix of `path`; return the path written.
 
-        Where Graphviz cannot draw it, the DOT text is saved beside, under the suffix .dot, with a
-        warning that says what to install. A file is there whole or not at all.
+        If Graphviz cannot draw the picture, the DOT text is saved with the suffix .dot instead, and a
+        warning says what to install. A file is never left half-written.
 
         Raises:
-            ValueError: for another suffix.
+            ValueError: if the suffix is not supported.
         """
         path = Path(path)
         kind = _FORMATS.get(path.suffix.lower())
@@ -112,7 +112,7 @@ class Drawing:
                 content = self._render(kind)
             except RuntimeError as error:
                 path = path.with_suffix(".dot")
-                warnings.warn(f"{error}. The text is saved as {path}", stacklevel=2)
+                warnings.warn(f"{error}. The DOT text is saved as {path}", stacklevel=2)
         with replacing(path) as temporary:
             temporary.write_bytes(content)
         return path
@@ -128,12 +128,12 @@ class Drawing:
         except graphviz.ExecutableNotFound:
             raise RuntimeError(_INSTALL) from None
         except graphviz.CalledProcessError as error:
-            said = (
+            reason = (
                 error.stderr.decode(errors="replace").strip()
                 if error.stderr
                 else f"exit status {error.returncode}"
             )
-            raise RuntimeError(f"Graphviz's program dot failed: {said}") from None
+            raise RuntimeError(f"Graphviz's program dot failed: {reason}") from None
 
     def _repr_svg_(self) -> str | None:
         try:

@@ -1,7 +1,7 @@
-"""Draw an op: a registered op on one of its cases, composed form beside closed form.
+"""Draw a registered op on one of its cases, composed form beside closed form.
 
-Both get the same inputs and the same random dy, so the same gradients must arrive at both; the nodes
-in between are what the closed form saves.
+Both forms get the same inputs and the same random dy, so both must show the same gradients. The closed
+form does not need the nodes between inputs and output.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ from .subgraph import Subgraph, find_subgraph
 
 
 def draw_op(op: Op, case: Case, forms: Sequence[str], backward: bool = True) -> Drawing:
-    """Draw `op` on `case` in each of `forms` ("composed", "closed"), with gradients unless `backward` is off.
+    """Draw `op` on `case` in each of `forms` ("composed", "closed"); with gradients if `backward`.
 
     Raises:
-        ValueError: for the composed form of an op that has none: a primitive.
+        ValueError: if the composed form is requested but the op is a primitive, which has none.
     """
     panels = []
     for form in forms:
         function = {"composed": op.composed, "closed": op.function}[form]
         if function is None:
-            raise ValueError(f"{op.name} is a primitive: it has no composed form, draw its closed form")
+            raise ValueError(f"{op.name} is a primitive without a composed form: draw its closed form")
         graph, names = _compute(op, case, function, backward)
         count = len(graph.functions) + graph.omitted
         title = {"composed": "composed", "closed": "closed form" if op.composed else "primitive"}[form]
@@ -54,6 +54,6 @@ def _compute(
 
 
 def _as_parameter(name: str, x: Tensor | None) -> Tensor | None:
-    """Return what a module would keep as a Parameter as one: weight, bias_hh, weights[0], parameters[2]."""
-    is_one = x is not None and x.requires_grad and name.startswith(("weight", "bias", "parameters"))
-    return Parameter(x) if is_one else x
+    """Return x as a Parameter if a module would store it as one: weight, bias_hh, weights[0], …"""
+    is_parameter = x is not None and x.requires_grad and name.startswith(("weight", "bias", "parameters"))
+    return Parameter(x) if is_parameter else x

@@ -1,7 +1,7 @@
-"""Subgraph: the functions and tensors that led to a result, in the order in which they were computed.
+"""Subgraph: the functions and tensors that led to a result, in the order of computation.
 
-A result knows its creator, a creator its inputs, and so on down to the leaves. What a picture has no
-room for is cut off at the far end: the nodes nearest to the result are kept.
+A result refers to its creator, a creator to its inputs, and so on down to the leaves. If the graph is too
+large for a picture, only the nodes nearest to the result are kept.
 """
 
 import operator
@@ -16,9 +16,9 @@ from ..autograd.tensor import Tensor
 
 @dataclass(frozen=True)
 class Subgraph:
-    """A part of the graph: functions, oldest first; tensors in order of first use; what was left out.
+    """A part of the graph: functions, oldest first, and tensors in order of first use.
 
-    `omitted` counts the functions that did not fit.
+    `omitted` is the number of functions that were left out.
     """
 
     outputs: tuple[Tensor, ...]
@@ -28,7 +28,7 @@ class Subgraph:
 
 
 def find_subgraph(outputs: Sequence[Tensor], max_nodes: int) -> Subgraph:
-    """Return the graph behind `outputs`, nearest nodes first up to `max_nodes` functions and tensors."""
+    """Return the functions and tensors nearest to `outputs`, at most `max_nodes` of them."""
     nearest = reachable(dict.fromkeys(out.creator for out in outputs if out.creator is not None))
     kept: list[Function] = []
     seen = {id(out) for out in outputs}
@@ -45,5 +45,5 @@ def find_subgraph(outputs: Sequence[Tensor], max_nodes: int) -> Subgraph:
 
 
 def is_drawn(x: Any) -> bool:
-    """Return whether an input gets a node of its own: a tensor does, unless it is a constant number."""
+    """Return whether an input gets its own node: every tensor does, unless it is a constant number."""
     return isinstance(x, Tensor) and (x.requires_grad or x.ndim > 0)

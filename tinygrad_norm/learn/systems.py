@@ -1,4 +1,4 @@
-"""The tables of systems in the README, made from the registry so that they cannot say more than there is.
+"""Generate the README's tables of systems from the registry, so that they always match the code.
 
     python -m tinygrad_norm.learn.systems README.md
 
@@ -33,7 +33,7 @@ def systems_tables() -> str:
 
 
 def _families() -> dict[str, str]:
-    """Return the families of normalizations, each with the sentence that its package opens with."""
+    """Return the families of normalizations, each with the first sentence of its package's docstring."""
     packages = [module.name for module in pkgutil.iter_modules(normalization.__path__) if module.ispkg]
     docs = {name: import_module(f"{normalization.__name__}.{name}").__doc__ or name for name in packages}
     return {name: doc.splitlines()[0].removesuffix(".") for name, doc in docs.items()}
@@ -65,7 +65,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def replace_tables(text: str) -> str:
-    """Return `text` with the tables between the markers made anew.
+    """Return `text` with new tables between the markers.
 
     Raises:
         ValueError: if a marker is missing.

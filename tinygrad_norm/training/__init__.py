@@ -1,4 +1,4 @@
-"""Training a small model end to end: what `tinygrad-norm train` runs, for scripts too.
+"""Train a small model end to end. `tinygrad-norm train` uses this package; scripts can too.
 
 run = Run(Config(dataset="digits", model="mlp", norm="batch"), out="runs/first")
 run.train()

@@ -1,4 +1,4 @@
-"""Checkpoints: nested state in one safetensors file, arrays as arrays and the rest as JSON beside them."""
+"""Checkpoints: nested state in one safetensors file; everything but the arrays is JSON in its metadata."""
 
 import json
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ from ..files import replacing
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
-    """Write tensors or arrays by name, and `metadata`, as a safetensors file."""
+    """Write named tensors or arrays, and `metadata`, to a safetensors file."""
     plain = {name: numpy.array(_array(value), order="C") for name, value in arrays.items()}
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata)
 
 
 def save_tree(path: Path, tree: dict[str, Any]) -> None:
-    """Write nested dicts and lists of tensors, arrays, numbers and text. Reads back with `load_tree`."""
+    """Write nested dicts and lists of tensors, arrays, numbers and text; `load_tree` reads them back."""
     arrays: dict[str, Any] = {}
 
     def pack(node: Any) -> Any:
@@ -40,22 +40,22 @@ def save_tree(path: Path, tree: dict[str, Any]) -> None:
 
 
 def load_tree(path: Path) -> Any:
-    """Return what `save_tree` wrote, its arrays as NumPy arrays.
+    """Return what `save_tree` wrote, with NumPy arrays.
 
     Raises:
-        ValueError: where there is no such file, it cannot be read, or is no checkpoint.
+        ValueError: if the file does not exist, cannot be read, or is not a checkpoint.
     """
     if not path.is_file():
         raise ValueError(f"there is no {path.name} in {path.parent}: nothing to resume")
     try:
-        path.open("rb").close()  # of a file that may not be read, safetensors says that it is not there
+        path.open("rb").close()  # safetensors reports an unreadable file as missing
         with safe_open(path, "np") as file:
             structure = json.loads((file.metadata() or {})["structure"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or no checkpoint of a run: {error}") from error
+        raise ValueError(f"{path} is damaged or not a checkpoint of a run: {error}") from error
 
     def unpack(node: Any) -> Any:
         if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""Config: everything that decides a run, so that the same config gives the same numbers."""
+"""Config: all settings of a run. Equal configs give equal results."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 @dataclass(frozen=True, init=False)
 class Config:
-    """What to train on which data, and how. What is not given, the model's recipe decides (recipes.py).
+    """The model, the data and the training settings. Defaults come from the model's recipe (recipes.py).
 
-    dataset      "digits", "idx" with `data_dir`, or "text"
+    dataset      "digits", "idx" (with `data_dir`) or "text"
     model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"
     norm         "batch", "layer", "rms", "group", "instance" or "none"
     epochs       passes over the training set
-    lr           highest learning rate; it falls to 0 along a cosine over all epochs, in transformers
+    lr           highest learning rate; it decays to 0 along a cosine over all epochs, in transformers
                  after a warm-up
-    batch_size   samples per step, for text windows
+    batch_size   samples per step; for text, windows per step
     optimizer    "sgd" (momentum 0.9), "adam" or "adamw"
-    seed         of the weights, the order of the batches and the split
+    seed         for the weights, the order of the batches and the split
     data_dir     folder of IDX files, for "idx"
-    file         for "text"; without it, the standard library's pydoc_data.topics
-    norm_first   in transformers, whether normalizations stand before each step (pre-LN) or behind
-                 (post-LN); None in other models
+    file         text file, for "text"; default: the standard library's pydoc_data.topics
+    norm_first   in transformers, whether normalization comes before each sublayer (pre-LN) or after the
+                 residual sum (post-LN); None in other models
 
     Raises:
-        ValueError: for a number out of range, an unknown name, or settings that do not go together.
+        ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
     """
 
     dataset: str
@@ -91,19 +91,19 @@ class Config:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.model == "mlp" and self.norm == "batch" and self.batch_size == 1:
             raise ValueError(
-                "a batch of one has no batch statistics: use a larger batch_size, or another norm"
+                "batch normalization needs more than one sample per batch: use a larger batch_size, or "
+                "another norm"
             )
         if self.dataset == "idx" and self.data_dir is None:
-            raise ValueError("the dataset 'idx' is read from a folder of IDX files: name it with --data-dir")
+            raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as --data-dir")
         if self.norm_first is not None and not is_transformer:
             raise ValueError(
-                f"norm_first says where a transformer normalizes: the model {self.model!r} has no such choice"
+                f"norm_first sets where a transformer normalizes; the model {self.model!r} has no such option"
             )
         for name, dataset in (("data_dir", "idx"), ("file", "text")):
             if getattr(self, name) is not None and self.dataset != dataset:
                 raise ValueError(
-                    f"{name} is where the dataset {dataset!r} is read from; the dataset here is "
-                    f"{self.dataset!r}"
+                    f"{name} is only for the dataset {dataset!r}, but the dataset is {self.dataset!r}"
                 )
 
     def to_json(self) -> str:
@@ -115,23 +115,25 @@ class Config:
         """Read a config.json.
 
         Raises:
-            ValueError: where the file is no config of this version, naming the fields that differ.
+            ValueError: if the file is not a config of this version; the message names the wrong fields.
         """
         try:
             fields: dict[str, Any] = json.loads(path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
         if not isinstance(fields, dict):
-            raise ValueError(f"{path} holds no config: expected a JSON object, got {type(fields).__name__}")
+            raise ValueError(f"{path} is not a config: expected a JSON object, got {type(fields).__name__}")
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
         try:
             return cls(**fields)
         except TypeError as error:
-            raise ValueError(f"{path} has a field of the wrong type ({error}): was it edited?") from error
+            raise ValueError(
+                f"{path} has a field of the wrong type ({error}): was it edited by hand?"
+            ) from error
 
     @property
     def title(self) -> str:
-        """What the run is, in a few words."""
+        """A short description of the run, for plots."""
         return f"{self.model} on {self.dataset}, {self.norm} normalization"

@@ -1,4 +1,4 @@
-"""The learning curves of a run, as a picture."""
+"""Plot the learning curves of a run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ from .task import Cost
 
 
 def save_curves(path: Path, history: Sequence[dict[str, float]], cost: Cost, title: str) -> bool:
-    """Draw cost and accuracy over the epochs, training and validation, to `path` (PNG or SVG).
+    """Plot training and validation cost and accuracy over the epochs; write `path` (PNG or SVG).
 
-    Returns False, and draws nothing, where matplotlib is not installed.
+    Returns False, and writes nothing, if matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The task of naming what is on an image."""
+"""Image classification: predict the class of an image."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,8 @@ class ImageTask(Task):
     """Classify the images of "digits" or "idx", scaled to 0 … 1.
 
     Raises:
-        ValueError: for data that cannot be found, or a model that does not fit it.
-        RuntimeError: where a package is missing, saying what to install.
+        ValueError: if the data cannot be found, or the model does not fit it.
+        RuntimeError: if a package is not installed; the message says what to install.
     """
 
     cost = Cost("loss", "cross entropy (nats)", 1.0)
@@ -44,5 +44,5 @@ class ImageTask(Task):
 
 
 def _drop_last(samples: int, batch_size: int) -> bool:
-    """Say whether the last batch would be a single sample, which has no batch statistics."""
+    """Return whether the last batch would be a single sample, for which BatchNorm is undefined."""
     return samples > batch_size and samples % batch_size == 1

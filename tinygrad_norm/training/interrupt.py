@@ -1,4 +1,4 @@
-"""Ctrl-C between steps: nothing is torn in the middle."""
+"""Handle Ctrl-C between training steps, never within one."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def stop_after_step() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag to be read between steps; a second one interrupts at once."""
+    """Turn the first Ctrl-C into a flag to check between steps; a second Ctrl-C interrupts at once."""
     interrupted = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -17,7 +17,7 @@ def stop_after_step() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         interrupted.set()
 
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield interrupted.is_set
         return
     previous = signal.signal(signal.SIGINT, handle)

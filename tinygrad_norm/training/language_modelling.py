@@ -1,4 +1,4 @@
-"""The task of foretelling a text, character by character, and what the model then writes by itself."""
+"""Language modelling: predict the next character, then sample."""
 
 import math
 import zlib
@@ -20,10 +20,10 @@ SAMPLE_LENGTH = 400
 
 
 class TextTask(Task):
-    """Foretell every next character from at most CONTEXT before it.
+    """Predict each character from at most CONTEXT characters before it.
 
     Raises:
-        ValueError: for a file that is missing, no text or too short, or a model that does not fit.
+        ValueError: if the file is missing, is not text or is too short, or the model does not fit.
     """
 
     cost = Cost("bits_per_character", "bits per character", 1 / math.log(2))
@@ -47,31 +47,31 @@ class TextTask(Task):
 
     def describe(self) -> str:
         text = self.text
-        unknown = f", of which {text.unknown} never seen in training" if text.unknown else ""
+        unknown = f", {text.unknown} of them never seen in training" if text.unknown else ""
         return (
             f"{len(text.train):,} training characters of {text.name} "
-            f"({len(text.validation):,} validation{unknown}), {len(text.alphabet) - 1} different ones"
+            f"({len(text.validation):,} validation{unknown}), {len(text.alphabet) - 1} different characters"
         )
 
     def conclude(self, figures: Mapping[str, Figures]) -> str:
         bits = figures["validation"][self.cost.name]
-        codes = write(self.model, self.text.train[-CONTEXT:], SAMPLE_LENGTH, self.seed)
+        codes = sample_codes(self.model, self.text.train[-CONTEXT:], SAMPLE_LENGTH, self.seed)
         sample = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in self.text.decode(codes))
         return f"a sample:\n\n{sample}\n\nvalidation bits per character: {bits:.3f}"
 
 
 @no_grad()
-def write(model: Module, beginning: numpy.ndarray, length: int, seed: int) -> numpy.ndarray:
-    """Return `length` codes that continue `beginning` (T,), each drawn as the model foretells it.
+def sample_codes(model: Module, prompt: numpy.ndarray, length: int, seed: int) -> numpy.ndarray:
+    """Return `length` codes that continue `prompt` (T,), each sampled from the model's prediction.
 
-    The model always sees the last T codes. Code 0, for unknown characters, is never drawn.
+    The model always sees the last T codes. Code 0, for unknown characters, is never sampled.
     """
     model.eval()
-    T, rng = len(beginning), numpy.random.default_rng(seed)
-    codes = beginning.tolist()
+    T, rng = len(prompt), numpy.random.default_rng(seed)
+    codes = prompt.tolist()
     for _ in range(length):
         logits = to_numpy(model(Tensor(numpy.array([codes[-T:]]))).array)[0, -1, 1:].astype(numpy.float64)
         probabilities = numpy.exp(logits - logits.max())
-        place = rng.random() * probabilities.sum()
-        codes.append(1 + int(numpy.searchsorted(probabilities.cumsum(), place, side="right")))
+        threshold = rng.random() * probabilities.sum()
+        codes.append(1 + int(numpy.searchsorted(probabilities.cumsum(), threshold, side="right")))
     return numpy.array(codes[T:])

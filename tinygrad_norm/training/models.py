@@ -12,7 +12,7 @@ from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, Transform
 
 
 def mlp(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
-    """Return Linear, norm, ReLU twice with 128 features, and a Linear to the classes."""
+    """Return two hidden layers (Linear, norm, ReLU) of 128 features, and a Linear to the classes."""
     channels, height, width = shape
     return nn.Sequential(
         nn.Flatten(),
@@ -27,10 +27,10 @@ def mlp(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
 
 
 def cnn(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
-    """Return three 3×3 convolutions with norm and ReLU, pooled by 2 after the second, and a Linear."""
+    """Return three 3×3 convolutions, each with norm and ReLU, max pooling after the second, and a Linear."""
     channels, height, width = shape
     if height < 2 or width < 2:
-        raise ValueError(f"the cnn pools by 2 and needs images of at least 2×2, got {height}×{width}")
+        raise ValueError(f"the cnn pools 2×2 and needs images of at least 2×2, got {height}×{width}")
     pooled = height // 2, width // 2
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),
@@ -49,29 +49,29 @@ def cnn(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
 
 
 def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: str) -> Module:
-    """Return two recurrent layers of 64 features that read the rows, and a Linear behind the last row."""
+    """Return two recurrent layers of 64 features over the rows, and a Linear on the last step."""
     channels, _, width = shape
     stack = RecurrentStack(kind, channels * width, 64, 2, norm)
     return nn.Sequential(Rows(), stack, LastStep(), nn.Linear(64, classes))
 
 
 def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, norm_first: bool) -> Module:
-    """Return two transformer layers of 64 features over the rows, and a Linear behind their mean."""
+    """Return two transformer layers of 64 features over the rows, and a Linear on the mean over the rows."""
     channels, height, width = shape
     stack = TransformerStack(64, 4, 2, height, norm, norm_first)
     return nn.Sequential(Rows(), nn.Linear(channels * width, 64), stack, MeanStep(), nn.Linear(64, classes))
 
 
-def lstm_text(letters: int, context: int, norm: Norm) -> Module:
-    """Return an Embedding, two LSTM layers of 192 features, and a Linear to the letters."""
+def lstm_text(characters: int, context: int, norm: Norm) -> Module:
+    """Return an Embedding, two LSTM layers of 192 features, and a Linear to the characters."""
     stack = RecurrentStack("lstm", 64, 192, 2, norm)
-    return nn.Sequential(nn.Embedding(letters, 64), stack, nn.Linear(192, letters))
+    return nn.Sequential(nn.Embedding(characters, 64), stack, nn.Linear(192, characters))
 
 
-def transformer_text(letters: int, context: int, norm: Norm, norm_first: bool) -> Module:
+def transformer_text(characters: int, context: int, norm: Norm, norm_first: bool) -> Module:
     """Return a tiny GPT: an Embedding, four causal transformer layers of 96 features, a Linear."""
     stack = TransformerStack(96, 4, 4, context, norm, norm_first, causal=True)
-    return nn.Sequential(nn.Embedding(letters, 96), stack, nn.Linear(96, letters))
+    return nn.Sequential(nn.Embedding(characters, 96), stack, nn.Linear(96, characters))
 
 
 IMAGE_MODELS: dict[str, Callable[..., Module]] = {
@@ -82,29 +82,29 @@ IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "gru": partial(recurrent_rows, kind="gru"),
     "transformer": transformer_rows,
 }
-"""Each takes (shape, classes, norm), a transformer norm_first too: images (N, C, H, W) to logits."""
+"""Builders (shape, classes, norm), for transformers also norm_first: images (N, C, H, W) to logits."""
 
 TEXT_MODELS: dict[str, Callable[..., Module]] = {"lstm": lstm_text, "transformer": transformer_text}
-"""Each takes (letters, context, norm), a transformer norm_first too: codes (N, T) to logits (N, T, …)."""
+"""Builders (characters, context, norm), for transformers also norm_first: (N, T) to logits (N, T, …)."""
 
 
 def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> Module:
     """Return the model of `config` for images of `shape` (C, H, W).
 
     Raises:
-        ValueError: where model, normalization and shape do not fit together.
+        ValueError: if model, normalization and shape do not fit together.
     """
-    return IMAGE_MODELS[config.model](shape, classes, NORMS[config.norm], **_order(config))
+    return IMAGE_MODELS[config.model](shape, classes, NORMS[config.norm], **_norm_order(config))
 
 
-def build_text_model(config: Config, letters: int, context: int) -> Module:
-    """Return the model of `config` for windows of `context` characters from an alphabet of `letters`.
+def build_text_model(config: Config, characters: int, context: int) -> Module:
+    """Return the model of `config` for windows of `context` characters, out of `characters` different ones.
 
     Raises:
-        ValueError: where model and normalization do not fit together.
+        ValueError: if model and normalization do not fit together.
     """
-    return TEXT_MODELS[config.model](letters, context, NORMS[config.norm], **_order(config))
+    return TEXT_MODELS[config.model](characters, context, NORMS[config.norm], **_norm_order(config))
 
 
-def _order(config: Config) -> dict[str, Any]:
+def _norm_order(config: Config) -> dict[str, Any]:
     return {} if config.norm_first is None else {"norm_first": config.norm_first}

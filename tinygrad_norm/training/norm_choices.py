@@ -7,7 +7,7 @@ from ..autograd.tensor import Tensor
 from ..module import Module
 
 Norm = Callable[[tuple[int, ...]], Module]
-"""Makes a normalization for features of shape (D,) or (C, H, W), the batch axis left out."""
+"""Builds a normalization for features of shape (D,) or (C, H, W), without the batch axis."""
 
 
 def _batch(shape: tuple[int, ...]) -> Module:
@@ -21,8 +21,8 @@ def _group(shape: tuple[int, ...]) -> Module:
 def _instance(shape: tuple[int, ...]) -> Module:
     if len(shape) == 1:
         raise ValueError(
-            "instance normalization works over the positions of a channel, and the features of this model "
-            "have none (a sequence is normalized step by step): use --norm layer, or on images --model cnn"
+            "instance normalization needs several positions per channel, but the features of this model have "
+            "none (sequences are normalized step by step): use --norm layer, or for images --model cnn"
         )
     return nn.InstanceNorm2d(shape[0], affine=True)
 
@@ -38,7 +38,7 @@ NORMS: dict[str, Norm] = {
 
 
 class Stepwise(Module):
-    """Apply `module`, made for (N, D), to every step of a sequence (N, T, D) alike."""
+    """Apply a `module` for (N, D) to sequences (N, T, D), every step as a sample of its own."""
 
     def __init__(self, module: Module) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Stepwise(Module):
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:
-    """Return `norm` for sequences (N, T, features), whose steps are normalized as if each were a sample.
+    """Return `norm` for sequences (N, T, features); each step is normalized like a sample.
 
-    Only batch normalization mixes them, and only in training: its statistics are those of all N·T steps.
+    Only batch normalization mixes steps, and only in training: its statistics are over all N·T steps.
 
     Raises:
-        ValueError: for instance normalization.
+        ValueError: if `norm` is instance normalization.
     """
     module = norm((features,))
     return module if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.Identity) else Stepwise(module)

@@ -1,4 +1,4 @@
-"""The optimizer and the learning rate of a run."""
+"""The optimizer and the learning rate schedule of a run."""
 
 from .. import optim
 from ..module import Module
@@ -6,7 +6,7 @@ from ..optim import lr_scheduler
 from .config import Config
 
 WARM_UP = 0.05
-"""The fraction of the steps in which the learning rate of a transformer rises."""
+"""The fraction of the steps over which the learning rate of a transformer rises."""
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
@@ -20,7 +20,7 @@ def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
-    """Return a cosine from the full learning rate to 0 after `steps`, in transformers after a warm-up.
+    """Return a cosine decay from the full learning rate to 0 over `steps`, in transformers after a warm-up.
 
     Post-LN needs the warm-up: at the start its gradients are largest near the output (Xiong et al. 2020,
     arXiv:2002.04745).

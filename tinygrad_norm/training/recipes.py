@@ -1,4 +1,4 @@
-"""Recipes: the settings with which a model learns its data well, where none are given."""
+"""Recipes: the default training settings of each model."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,7 +10,7 @@ DATASETS = (*data.SOURCES, "text")
 
 
 class Recipe(NamedTuple):
-    """The defaults of a model; `norm_first` is None where a model has no such choice."""
+    """The default settings of a model; `norm_first` is None if the model has no such option."""
 
     norm: str
     epochs: int
@@ -20,7 +20,7 @@ class Recipe(NamedTuple):
     norm_first: bool | None = None
 
     def __str__(self) -> str:
-        order = " before each step" if self.norm_first else ""
+        order = " before each sublayer" if self.norm_first else ""
         return (
             f"{self.norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
             f"batch size {self.batch_size}, {self.optimizer}"
@@ -44,17 +44,17 @@ TEXT = {
 
 
 def describe(recipes: dict[str, Recipe]) -> Iterator[str]:
-    """Yield a line for each different recipe: the models that have it, and what it says."""
+    """Yield one line per distinct recipe: the models that use it, and its settings."""
     for recipe in dict.fromkeys(recipes.values()):
         models = (model for model, own in recipes.items() if own == recipe)
         yield f"{', '.join(models)}: {recipe}"
 
 
 def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
-    """Return the name of the model, the first one where none is given, and its recipe for `dataset`.
+    """Return the model's name (by default, the first for `dataset`) and its recipe.
 
     Raises:
-        ValueError: for an unknown dataset, or a model that it is not for.
+        ValueError: if the dataset is unknown, or the model is unknown or not for this dataset.
     """
     if dataset not in DATASETS:
         raise ValueError(unknown("dataset", dataset, DATASETS))
@@ -63,5 +63,5 @@ def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
     if model in recipes:
         return model, recipes[model]
     if model in IMAGES:
-        raise ValueError(f"{model} reads images, not text: choose one of {', '.join(recipes)}")
+        raise ValueError(f"{model} is for images, not text: choose one of {', '.join(recipes)}")
     raise ValueError(unknown("model", model, recipes))

@@ -1,15 +1,16 @@
-"""Run: one training run, from a config to a folder of results, that can be stopped and taken up again.
+"""Run: one training run, from a config to a folder of results; it can be stopped and resumed.
 
 The folder holds
 
-    config.json               what decides the run
-    metrics.csv               a line per epoch
-    curves.png                cost and accuracy, training and validation, at the end
+    config.json               all settings of the run
+    metrics.csv               one line per epoch
+    curves.png                training and validation cost and accuracy, written at the end
     model.safetensors         the weights and running statistics
-    checkpoint.safetensors    these, the optimizer's state, the random stream and the place in the run
+    checkpoint.safetensors    the same, plus optimizer state, random generator state and progress
 
-after every epoch, each written whole or not at all. The checkpoint is one file, so that weights and
-place always belong together: a run taken up from it prints the numbers of one that was never stopped.
+All but the curves are written after every epoch; a file is never left half-written. The checkpoint is
+one file, so that weights and progress always match: a resumed run gives the same numbers as a run that
+was not interrupted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from .task import Batch, Figures, Sums, Task
 
 @dataclass
 class Progress:
-    """Where a run is: the epochs that are done, and the sums over the steps of the one under way."""
+    """How far a run is: completed epochs, steps in the current epoch, and the sums over those steps."""
 
     epoch: int = 0
     step: int = 0
@@ -47,18 +48,18 @@ class Progress:
 
 
 class Interrupted(Exception):
-    """The run was stopped by Ctrl-C after a step; everything is saved."""
+    """Raised when Ctrl-C stopped the run after a step; everything is saved."""
 
 
 class Run:
-    """One training run in the folder `out`; with `resume`, the one that was begun there.
+    """A training run in the folder `out`; with `resume`, continue the run in that folder.
 
-    `saved_epochs` counts the epochs that the checkpoint holds; None before there is one.
+    `saved_epochs` is the number of epochs in the checkpoint, None before the first save.
 
     Raises:
-        ValueError: for a config that cannot be built, or a folder that holds no run, another run, the
-            checkpoint of another architecture, or one of other data.
-        RuntimeError: where a package is missing, saying what to install.
+        ValueError: if the model cannot be built; with `resume`, also if the folder has no checkpoint, or
+            one of another architecture or of other data.
+        RuntimeError: if a package is not installed; the message says what to install.
     """
 
     def __init__(self, config: Config, out: str | Path, resume: bool = False) -> None:
@@ -80,19 +81,19 @@ class Run:
         on_step: Callable[[Run], Any] = lambda run: None,
         on_epoch: Callable[[Run], Any] = lambda run: None,
     ) -> None:
-        """Train to the last epoch, saving after each; call back after every step and every epoch.
+        """Train until the last epoch and save after each; call the callbacks after each step and epoch.
 
-        A run that is finished trains no more; files of it that are gone are written again.
+        A finished run is not trained further; its missing files are written again.
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
-            RuntimeError: where the loss is no longer finite.
-            OSError: where the folder cannot be made or written to.
+            RuntimeError: if the loss is not finite.
+            OSError: if the folder cannot be created or written to.
         """
-        try:  # what cannot be written is better known before
+        try:  # before training, not after it
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OSError(f"the folder {self.out} cannot be made: {error.strerror}") from None
+            raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
         check_folder(self.out)
         with stop_after_step() as stopped:
             if self.finished:
@@ -106,20 +107,20 @@ class Run:
                         raise Interrupted
                 self._end_epoch()
                 on_epoch(self)
-        if stopped():  # while the last epoch ended
+        if stopped():  # during the end of the last epoch
             raise Interrupted
         save_curves(self.out / "curves.png", self.progress.history, self.task.cost, self.config.title)
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done."""
+        """Whether all epochs are done."""
         return self.progress.epoch >= self.config.epochs
 
     def figures(self) -> dict[str, Figures]:
-        """Return the figures of every part of the data after the last epoch, by part and name.
+        """Return the figures (cost and accuracy) after the last epoch, by part of the data and name.
 
-        Those of the training part are means over the epoch. The test part, where there is one, is judged
-        now: nothing before has seen it.
+        Those of the training part are means over the epoch. The test part, if there is one, is evaluated
+        only here.
         """
         last = self.progress.history[-1]
         names = self.task.figure_names
@@ -131,7 +132,7 @@ class Run:
     def _remaining_batches(self) -> Iterator[Batch]:
         self.loader.set_epoch(self.progress.epoch)
         batches = iter(self.loader)
-        for _ in range(self.progress.step):  # of an epoch that was interrupted
+        for _ in range(self.progress.step):  # skip the steps done before an interruption
             next(batches)
         return batches
 
@@ -141,7 +142,7 @@ class Run:
         loss, sums = self.task.score(batch)
         if not numpy.isfinite(sums.loss):
             raise RuntimeError(
-                f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr, or "
+                f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr or "
                 "another --norm"
             )
         loss.backward()
@@ -192,13 +193,13 @@ class Run:
         tree = load_tree(path)
         if tree["data"] != self.fingerprint:
             raise ValueError(
-                f"{path} belongs to a run on other data than these {self.task.describe()}: they have changed "
-                "since it was begun"
+                f"{path} belongs to a run on other data than the current {self.task.describe()}: the data "
+                "have changed since the run started"
             )
         try:
             self.model.load_state_dict(tree["model"])
         except RuntimeError as error:
-            raise ValueError(f"{path} is the checkpoint of another architecture: {error}") from error
+            raise ValueError(f"{path} is a checkpoint of another architecture: {error}") from error
         self.optimizer.load_state_dict(tree["optimizer"])
         self.schedule.load_state_dict(tree["schedule"])
         progress = tree["progress"]

@@ -1,4 +1,4 @@
-"""Stacks for sequences (N, T, D), with a choice of normalization: recurrent layers, transformer layers."""
+"""Layers for sequences (N, T, D) with a choice of normalization: recurrent and transformer stacks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +12,7 @@ RECURRENT: dict[str, Callable[..., Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "
 
 
 class RecurrentStack(Module):
-    """Recurrent layers, each with a norm behind it: (N, T, input_size) to (N, T, hidden_size)."""
+    """Recurrent layers, each followed by a norm: (N, T, input_size) to (N, T, hidden_size)."""
 
     def __init__(self, kind: str, input_size: int, hidden_size: int, num_layers: int, norm: Norm) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class RecurrentStack(Module):
 class TransformerStack(Module):
     """Learned positions and transformer layers on (N, T, features), T at most `length`.
 
-    With `causal` no step sees a later one. Pre-LN (norm_first) has one more normalization at the end,
-    since no layer normalizes what it returns.
+    With `causal`, no step sees a later step. Pre-LN (norm_first) adds a normalization at the end, because
+    pre-LN layers do not normalize their outputs.
     """
 
     def __init__(
@@ -70,21 +70,21 @@ class TransformerStack(Module):
 
 
 class Rows(Module):
-    """Images (N, C, H, W) as sequences of their rows, from the top: (N, H, C·W)."""
+    """Turn images (N, C, H, W) into sequences of rows, top to bottom: (N, H, C·W)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.swapaxes(1, 2).flatten(2)
 
 
 class LastStep(Module):
-    """The last step (N, D) of sequences (N, T, D)."""
+    """Return the last step (N, D) of sequences (N, T, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x[:, -1]
 
 
 class MeanStep(Module):
-    """The mean (N, D) over the steps of sequences (N, T, D)."""
+    """Return the mean (N, D) over the steps of sequences (N, T, D)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(1)

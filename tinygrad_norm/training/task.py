@@ -1,7 +1,7 @@
-"""A task: what a run learns, from the data and the model to the figures that are reported.
+"""Task: the data, the model and the reported figures of a run.
 
-Every task here is to name the right class: of an image, or of the next character. So all of them share
-the loss, cross entropy, and differ in what a batch is, and in the unit that the loss is told in.
+Every task is a classification: of an image, or of the next character. All share the loss, cross entropy;
+they differ in their batches and in the unit in which the loss is reported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ..module import Module
 from ..nn import functional as F
 
 Batch = tuple[Tensor, ...]
-"""Inputs, and the classes to be named; a negative class does not count."""
+"""Inputs, and target classes; negative targets are ignored."""
 
 Figures = dict[str, float]
 
 
 class Loader(Protocol):
-    """The batches of training, in an order that depends on a seed and the epoch alone."""
+    """The training batches, in an order that depends only on a seed and the epoch."""
 
     def __len__(self) -> int: ...
     def set_epoch(self, epoch: int) -> None: ...
@@ -31,7 +31,7 @@ class Loader(Protocol):
 
 
 class Cost(NamedTuple):
-    """How cross entropy is told: the name of its column, what to write on an axis, units per nat."""
+    """How cross entropy is reported: the name of its column, the label of its axis, units per nat."""
 
     name: str
     label: str
@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 
 @dataclass
 class Sums:
-    """What adds up from batch to batch: cross entropy in nats, and how many classes were named right."""
+    """Sums over batches: cross entropy in nats, correct predictions, and targets seen."""
 
     loss: float = 0.0
     correct: int = 0
@@ -53,10 +53,10 @@ class Sums:
 class Task(ABC):
     """Data and a model for it.
 
-    cost      the unit of the loss
-    parts     the parts of the data that figures are reported for; the last one is what counts in the end
+    cost      how the loss is reported
+    parts     the parts of the data for which figures are reported; the last one is the final result
     model     maps inputs to logits (..., classes)
-    loader    the batches of training
+    loader    the training batches
     """
 
     cost: ClassVar[Cost]
@@ -66,26 +66,26 @@ class Task(ABC):
 
     @abstractmethod
     def batches(self, part: str) -> Iterable[Batch]:
-        """Return the batches by which a part other than the training part is judged."""
+        """Return the batches on which a part other than the training part is evaluated."""
 
     @abstractmethod
     def fingerprint(self) -> int:
-        """Return a number that is another one for other data."""
+        """Return a checksum of the data, to detect that they changed."""
 
     def metadata(self) -> dict[str, str]:
-        """Return what the weights are no use without."""
+        """Return what is needed to use the weights, such as the alphabet; saved with them."""
         return {}
 
     @abstractmethod
     def describe(self) -> str:
-        """Return a phrase about the data."""
+        """Return a short description of the data."""
 
     @abstractmethod
     def conclude(self, figures: Mapping[str, Figures]) -> str:
-        """Return what there is to say of the trained model, given the figures of every part."""
+        """Return the final message about the trained model, given the figures of every part."""
 
     def score(self, batch: Batch) -> tuple[Tensor, Sums]:
-        """Return the mean loss of a batch, to be differentiated, and its sums."""
+        """Return the mean loss of a batch, with its graph, and the batch's sums."""
         inputs, targets = batch
         logits, classes = self.model(inputs), targets.reshape(-1)
         logits = logits.reshape(-1, logits.shape[-1])
@@ -96,7 +96,7 @@ class Task(ABC):
 
     @property
     def figure_names(self) -> tuple[str, str]:
-        """The names of the two figures, cost and accuracy."""
+        """The names of the two figures: cost and accuracy."""
         return self.cost.name, "accuracy"
 
     def figures(self, sums: Sums) -> Figures:
