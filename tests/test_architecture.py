@@ -9,8 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from tinygrad_norm import nn
+from tinygrad_norm import nn, normalization
 from tinygrad_norm.autograd.function import Function
+from tinygrad_norm.normalization import functions
+from tinygrad_norm.registry import REGISTRY
 
 PACKAGE = Path(__file__).parent.parent / "tinygrad_norm"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -152,6 +154,22 @@ def test_a_normalization_has_its_sections_in_order(path):
     found = [section for section, _ in itertools.groupby(sections(path))]
     expected = [s for s in SECTIONS if s != "Module" or path.stem not in FUNCTIONS_ONLY]
     assert found == expected, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("path", NORMALIZATIONS)
+def test_the_layers_of_a_normalization_are_exported(path):
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.name[0] != "_" and not node.name.endswith("Function"):
+            assert hasattr(normalization, node.name), f"add a line for {node.name} to normalization/layers.py"
+            assert hasattr(nn, node.name) or path.parent.stem == "weight"  # in nn.utils, as in PyTorch
+
+
+def test_the_function_of_a_registered_normalization_is_exported():
+    ops = [op for op in REGISTRY.values() if op.kind == "normalization"]
+    assert {op.family for op in ops} <= set(normalization.__dict__)
+    missing = [op.name for op in ops if not hasattr(normalization, op.name)]
+    assert not missing, f"add lines for {missing} to normalization/functions.py"
+    assert [name for name in vars(functions) if name[0] != "_" and not hasattr(nn.functional, name)] == []
 
 
 @pytest.mark.parametrize("path", NORMALIZATIONS)

@@ -25,9 +25,7 @@ from .activation.sigmoids import Sigmoid, Tanh, Softplus, Softsign, LogSigmoid
 from .activation.softmax import Softmax, LogSoftmax, Softmin
 
 # Normalizations.
-from ..normalization import BatchNorm1d, BatchNorm2d, BatchNorm3d, SyncBatchNorm
-from ..normalization import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
-from ..normalization import GroupNorm, LayerNorm, RMSNorm, LocalResponseNorm, AddLayerNorm, AddRMSNorm
+from ..normalization.layers import *
 
 # Sequences.
 from .recurrent.rnn import RNN, RNNCell

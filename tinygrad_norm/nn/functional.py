@@ -1,6 +1,6 @@
 """F: every function of a layer, without the layer. Named, ordered and behaving as PyTorch's."""
 
-# ruff: noqa: F401
+# ruff: noqa: F401, F403
 # isort: off
 
 # Weighted sums.
@@ -26,9 +26,7 @@ from ..ops import sigmoid, tanh
 from .activation.softmax import softmax, log_softmax, softmin
 
 # Normalizations.
-from ..normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
-from ..normalization import normalize
-from ..normalization import local_response_norm, add_layer_norm, add_rms_norm
+from ..normalization.functions import *
 
 # Sequences.
 from .recurrent.rnn import rnn_layer, rnn_tanh_cell, rnn_relu_cell

@@ -1,0 +1,11 @@
+"""The functions that `nn.functional` re-exports: add one line for each."""
+
+from .batch.batchnorm import batch_norm as batch_norm
+from .sample.addnorm import add_layer_norm as add_layer_norm
+from .sample.addnorm import add_rms_norm as add_rms_norm
+from .sample.groupnorm import group_norm as group_norm
+from .sample.instancenorm import instance_norm as instance_norm
+from .sample.layernorm import layer_norm as layer_norm
+from .sample.localresponsenorm import local_response_norm as local_response_norm
+from .sample.rmsnorm import rms_norm as rms_norm
+from .vector.normalize import normalize as normalize

@@ -1,0 +1,15 @@
+"""The layers that `nn` re-exports: add one line for each class."""
+
+from .batch.batchnorm import BatchNorm1d as BatchNorm1d
+from .batch.batchnorm import BatchNorm2d as BatchNorm2d
+from .batch.batchnorm import BatchNorm3d as BatchNorm3d
+from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
+from .sample.addnorm import AddLayerNorm as AddLayerNorm
+from .sample.addnorm import AddRMSNorm as AddRMSNorm
+from .sample.groupnorm import GroupNorm as GroupNorm
+from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
+from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
+from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d
+from .sample.layernorm import LayerNorm as LayerNorm
+from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
+from .sample.rmsnorm import RMSNorm as RMSNorm
