@@ -1,4 +1,4 @@
-"""Files are written whole or not at all."""
+"""Files are written completely or not at all."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_error_leaves_the_old_file_and_no_rubbish(tmp_path):
+def test_an_error_leaves_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
 

@@ -1,4 +1,4 @@
-"""The backend switch: dispatch, choice, and the ladder of errors where CuPy cannot be had."""
+"""The backend switch: dispatch, choice, and the errors if CuPy cannot be used."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def test_an_unknown_device_names_the_choices():
 
 
 def fake_cupy(driver=13000, built_for=13000, devices=1, compiler=True, start=True):
-    """A CuPy that answers like a machine with the given driver, devices and compiler."""
+    """A CuPy that reports the given driver, devices and compiler."""
 
     class CUDARuntimeError(Exception):
         pass
@@ -103,7 +103,7 @@ def with_cupy(monkeypatch):
     ],
     ids=["not installed", "no driver", "old driver", "cannot start", "no device", "no compiler"],
 )
-def test_every_rung_of_the_ladder_says_what_to_do(with_cupy, cupy, message):
+def test_every_error_says_what_to_do(with_cupy, cupy, message):
     with_cupy(cupy)
     with pytest.raises(RuntimeError, match=message):
         tn.use_backend("cupy")
@@ -168,7 +168,7 @@ def test_tensors_move_to_the_gpu_and_back():
 
 
 def test_threads_work_in_a_child_after_a_fork():
-    """A child has the executor of its parent, but not its threads: it would wait for them for ever."""
+    """A child process has its parent's executor but not its threads; waiting for them would never end."""
     code = """
 import os, warnings, numpy as np, tinygrad_norm as tn
 from tinygrad_norm.backends.cpu import blocks

@@ -1,4 +1,4 @@
-"""The largest and the smallest numbers, in NumPy and in kernels: finite, and what float64 says.
+"""The largest and the smallest numbers, in NumPy and in kernels: results are finite and agree with float64.
 
 A difference is measured relative to the largest value, however small that is.
 """
@@ -30,7 +30,7 @@ SHAPES = {
 
 
 def draws(case, size):
-    """A case's inputs in float32: x (and the residual) uniform in ±size, the others as they are drawn."""
+    """A case's inputs in float32: x (and the residual) uniform in ±size, the others unchanged."""
     x = case.inputs[0]
     drawn = []
     for one, spec in zip(case.draw(), case.inputs, strict=True):
@@ -38,7 +38,7 @@ def draws(case, size):
         if values is not None and values.dtype.kind == "f":
             if spec == x:
                 values = np.random.default_rng(len(drawn)).uniform(-size, size, x)
-                # The sum of two must not be too large for float32 either.
+                # The sum of x and the residual must not overflow float32 either.
                 values *= 0.5 if case.inputs.count(x) > 1 else 1
             values = values.astype(np.float32)
         drawn.append((values, wanted))
@@ -62,7 +62,7 @@ def test_any_size_of_numbers_gives_right_results(name, size, backend):
         found = results(op, drawn, options, np.float32)
     for a, b in zip(found, exact, strict=True):
         assert np.isfinite(a).all()
-        # A mean can be wrong by half of UNIT: times 1/√eps, and summed up in dweight.
+        # A mean can be wrong by half of UNIT; this is multiplied by 1/√eps and summed in dweight.
         assert abs(a - b).max() <= 1e-5 * abs(b).max() + 316 * UNIT * drawn[0][0].size
 
 
@@ -70,7 +70,7 @@ def test_any_size_of_numbers_gives_right_results(name, size, backend):
 @pytest.mark.parametrize("size", [1e-37, SMALL, 1e-22, 1e-18, 1.0, 1e18, LARGE])
 @pytest.mark.parametrize("offset", [0, 1])
 def test_without_eps_any_size_is_normalized(name, size, offset, backend):
-    """Also beside a mean that is as large."""
+    """Also if the mean is as large as the numbers."""
     op, case = REGISTRY[name], row_case(name, 64)
     options = {**case.options, "eps": 0.0}
     (x, wanted), *rest = draws(case, size)
@@ -84,7 +84,7 @@ def test_without_eps_any_size_is_normalized(name, size, offset, backend):
 
 @pytest.mark.parametrize("size", [LARGE, LARGEST])
 def test_batch_statistics_of_large_numbers(size, backend):
-    """The mean is right; a variance that is too large for float32 is infinite, as in NumPy."""
+    """The mean is correct; a variance that is too large for float32 is infinite, as in NumPy."""
     x = np.random.default_rng(0).uniform(-size, size, (40, 3)).astype(np.float32)
     mean, var = (tn.tensor(np.zeros(3, np.float32)) for _ in range(2))
     with tn.use_backend(backend):
@@ -146,7 +146,7 @@ def test_infinity_and_nan_stay_in_their_row(backend):
 def test_pools_of_one_value_get_no_gradient(name, backend):
     """g - mean(g) is exactly 0, though 1/√eps would multiply any rounding error by 316."""
     if (name, backend) == ("group_norm", "numpy"):
-        pytest.skip("NumPy takes the sum of dy for that of g: 0 but for rounding")
+        pytest.skip("NumPy sums dy instead of g: 0 up to rounding")
     shape = (64, 1) if name != "group_norm" else (64, 2, 1)
     affine = (shape[1],)
     case = Case(((*shape,), affine, affine), {"normalized_shape": affine})

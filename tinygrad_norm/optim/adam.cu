@@ -1,11 +1,11 @@
 // One step of Adam on flat arrays of n numbers: parameters, gradients and two or three moments.
 //
 // Owner         a thread has VEC neighbouring numbers.
-// Traffic       reads param, grad, exp_avg and exp_avg_sq once, writes all but grad once: 7·n values, and
-//               2·n more with amsgrad.
-// Accumulation  float, for double in double; the moments have that type.
+// Traffic       reads param, grad, exp_avg and exp_avg_sq once, writes all but grad once: 7·n values; with
+//               amsgrad 9·n.
+// Accumulation  float; double for double; the moments have that type.
 // Rates         a, e and shrink are the three numbers of adam.py that change from step to step. A captured
-//               graph finds them in memory, at `rates`, where adam_rates has put them.
+//               graph reads them from memory, at `rates`, where adam_rates writes them.
 
 template <class T, int VEC>
 __global__ void __launch_bounds__(256, 1)
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(256, 1)
     v.at[k] = beta2 * v.at[k] + rest2 * (g * g);
     A size = v.at[k];
     if (max_exp_avg_sq != nullptr) {
-      // As in NumPy, NaN stays.
+      // As in NumPy, NaN is kept.
       largest.at[k] = size != size || size > largest.at[k] ? size : largest.at[k];
       size = largest.at[k];
     }
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(256, 1)
   if (max_exp_avg_sq != nullptr) store(max_exp_avg_sq + i, largest);
 }
 
-// Count one step more, and write a, e and shrink for it: what a captured graph does before adam_step.
+// Increment the step count and write a, e and shrink for this step. A captured graph runs it before adam_step.
 template <class T>
 __global__ void adam_rates(long long* __restrict__ step, const double* __restrict__ lr, double beta1, double beta2,
                            double eps, double least, double weight_decay, Accumulator<T>* __restrict__ rates) {

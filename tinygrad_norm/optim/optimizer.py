@@ -127,7 +127,7 @@ class Optimizer:
             if graph is None:
                 _updated(places, bool(names))
             else:
-                graph.follow(partial(_updated, places, bool(names)))
+                graph.after_each_run(partial(_updated, places, bool(names)))
 
     def _now_in_memory(
         self, graph: Graph, group: dict[str, Any], buffer: FlatBuffer, places: Sequence[Place]
@@ -147,8 +147,8 @@ class Optimizer:
 
         counted = "step" in self.state_names
         return Now(
-            graph.number(like, "int64", lambda: places[0].updates) if counted else step + 1,
-            graph.number(like, "float64", lr),
+            graph.scalar(like, "int64", lambda: places[0].updates) if counted else step + 1,
+            graph.scalar(like, "float64", lr),
             step == 0,
         )
 

@@ -1,9 +1,9 @@
 // One step of SGD on flat arrays of n numbers: parameters, gradients and, with momentum, a buffer.
 //
 // Owner         a thread has VEC neighbouring numbers.
-// Traffic       reads param and grad once, writes param once: 3·n values; with momentum 5·n, as the buffer
-//               is read (but for the first step) and written.
-// Accumulation  float, for double in double; the buffer has that type.
+// Traffic       reads param and grad once, writes param once: 3·n values; with momentum 5·n, because the
+//               buffer is also read (except in the first step) and written.
+// Accumulation  float; double for double; the buffer has that type.
 
 template <class T, int VEC>
 __global__ void __launch_bounds__(256, 1)

@@ -1,4 +1,4 @@
-"""Capture of a step: in which order CuPy is asked for what, and that rates come from memory."""
+"""Capture of a step: which calls CuPy receives, in which order; rates are read from memory."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ from tinygrad_norm.optim.sgd import sgd_step
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What was asked of a CuPy that has no GPU."""
+    """The calls that a CuPy without a GPU receives."""
     log = []
 
     class Stream:
@@ -80,10 +80,10 @@ def test_a_step_is_warmed_up_captured_and_replayed(asked):
     assert asked == [*expected, *replay, *replay, "synchronize"]
 
 
-def test_a_graph_within_a_graph_is_refused(asked):
+def test_a_graph_within_a_graph_raises(asked):
     with pytest.raises(RuntimeError, match="cannot make another one"):
         Graph(lambda: Graph(lambda: None))
-    Graph(lambda: None)  # and nothing of it stays behind
+    Graph(lambda: None)  # the error left no state behind
 
 
 def test_a_step_that_cannot_be_captured(asked):
@@ -96,7 +96,7 @@ def test_a_step_that_cannot_be_captured(asked):
     assert asked[-2:] == ["end", "exit"]
 
 
-def test_no_warm_up_is_refused():
+def test_no_warm_up_raises():
     with pytest.raises(ValueError, match="warm_up=0"):
         Graph(lambda: None, warm_up=0)
 

@@ -1,7 +1,7 @@
 """A whole training step as a graph: the same parameters as the same steps one by one.
 
-Without a GPU, a fake CuPy captures what is done to the emulator's arrays, whose memory is handed out again
-as soon as it is free.
+Without a GPU, a fake CuPy captures the operations on the emulator's arrays, whose memory is reused as soon
+as it is free.
 """
 
 import shutil
@@ -21,7 +21,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emu
 
 @pytest.fixture
 def tape(monkeypatch):
-    """A fake CuPy that captures what is done to the emulator's arrays."""
+    """A fake CuPy that captures the operations on the emulator's arrays."""
     return fake_cupy.install(monkeypatch)
 
 
@@ -109,7 +109,7 @@ def test_a_captured_training_step_trains_as_plain_steps_do(tape, optimizer):
     assert tape.operations
 
 
-@pytest.mark.cuda  # not run on a GPU so far: there was none where this was written
+@pytest.mark.cuda  # not run on a GPU so far
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_captured_training_step_trains_as_plain_steps_do_on_a_gpu(optimizer):
     with tn.use_backend("cupy"):
@@ -129,7 +129,7 @@ def test_replays_move_the_same_buffers(tape):
 
 
 @needs_compiler
-def test_a_graph_whose_optimizer_was_loaded_anew_is_refused(tape):
+def test_a_graph_whose_optimizer_loaded_a_state_raises(tape):
     with tn.use_backend("emulator"):
         training = Training("adam")
         graph = Graph(training.step, warm_up=1)
@@ -139,7 +139,7 @@ def test_a_graph_whose_optimizer_was_loaded_anew_is_refused(tape):
 
 
 @needs_compiler
-def test_a_graph_whose_gradients_moved_is_refused(tape):
+def test_a_graph_whose_gradients_moved_raises(tape):
     with tn.use_backend("emulator"):
         training = Training("adam")
         graph = Graph(training.step, warm_up=1)
@@ -151,7 +151,7 @@ def test_a_graph_whose_gradients_moved_is_refused(tape):
 
 
 @needs_compiler
-def test_a_parameter_that_joins_in_the_capture_is_refused(tape):
+def test_a_parameter_that_is_new_in_the_capture_raises(tape):
     with tn.use_backend("emulator"):
         a, b = nn.Parameter(np.ones(3, np.float32)), nn.Parameter(np.ones(3, np.float32))
         optimizer = tn.optim.Adam([a, b])
@@ -161,7 +161,7 @@ def test_a_parameter_that_joins_in_the_capture_is_refused(tape):
             optimizer.step()
 
         with pytest.raises(
-            RuntimeError, match=r"captured.*left alone in the run before: let the step warm up"
+            RuntimeError, match=r"captured.*did not update in the run before: let the step warm up"
         ):
             Graph(step)
 
@@ -222,7 +222,7 @@ def test_what_a_step_leaves_behind_is_read_after_every_replay(tape):
 
 
 @needs_compiler
-def test_dropout_is_refused_as_its_masks_come_from_the_cpu(tape):
+def test_dropout_raises_because_its_masks_come_from_the_cpu(tape):
     with tn.use_backend("emulator"):
         x = tn.zeros(4)
         with pytest.raises(RuntimeError, match="copied between the CPU and the GPU"):
@@ -248,7 +248,7 @@ def test_a_class_that_does_not_exist_makes_the_loss_of_a_graph_nan(tape, options
 
 
 @needs_compiler
-def test_a_transfer_is_refused_while_it_would_be_captured(tape):
+def test_a_transfer_raises_during_a_capture(tape):
     copy = outside_of_capture(np.copy)
     graph = Graph(lambda: None)
     assert graph.capturing is False

@@ -1,4 +1,4 @@
-"""The compile check itself, on toy kernels: what it reports is what they do."""
+"""The compile check itself, on toy kernels: its report must be right."""
 
 import pytest
 

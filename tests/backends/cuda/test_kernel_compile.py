@@ -1,6 +1,6 @@
-"""Every kernel through NVIDIA's compiler: no register spills, and 16 bytes at a time where it should be.
+"""Every kernel compiled by NVIDIA's compiler: no register spills, and 16-byte accesses where expected.
 
-The quick part takes one instance of each kernel for one architecture; the slow one takes all.
+The quick tests compile one instance of each kernel for one architecture, the slow tests all.
 """
 
 import runpy
@@ -27,7 +27,7 @@ def check(source, storage, architecture, choose):
         assert found.spill_bytes == found.stack_bytes == 0, f"{name} spills {found.spill_bytes} bytes"
         if kernel.loads and numbers and numbers[0] * ITEMSIZE[storage] == PACK:
             assert found.accesses("ld")[PACK], f"{name} never loads 16 bytes at once"
-            if not kernel.name.startswith("strip_"):  # those write one number per strip
+            if not kernel.name.startswith("strip_"):  # these write one number per strip
                 assert found.accesses("st")[PACK], f"{name} never stores 16 bytes at once"
 
 

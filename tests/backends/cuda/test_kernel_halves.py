@@ -1,7 +1,7 @@
-"""Kernels that store 16 bits and sum up in 32: float16 through the ops, bfloat16 array by array.
+"""Kernels that store 16 bits and accumulate in 32: float16 through the ops, bfloat16 through array functions.
 
-A Tensor does not hold bfloat16, which NumPy has only from ml_dtypes, so its kernels are run as the
-benchmark runs them.
+A Tensor cannot hold bfloat16, which NumPy gets only from ml_dtypes, so these kernels are called as in the
+benchmark.
 """
 
 import shutil
@@ -71,7 +71,9 @@ def test_every_kernel_in_bfloat16(name, sizes, checked, bfloat16):
     assert launches
     expected = both_ways(op, in_float64(inputs), in_float64(dys))
     for a, b in zip(found, expected, strict=True):
-        wide = to_numpy(a).dtype == np.float32  # dweight and dbias are summed, and stay, in float32
+        wide = (
+            to_numpy(a).dtype == np.float32
+        )  # dweight and dbias are accumulated in float32 and stay float32
         rounded = name.startswith("add_") or name == "batch_norm_eval"  # x + z, and the variance
         assert error(a, b) <= TOLERANCE["float32" if wide and not rounded else "bfloat16"]
 

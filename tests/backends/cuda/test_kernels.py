@@ -1,6 +1,6 @@
-"""The CUDA kernels, run on the CPU: right on every registered case, at every length, in every order.
+"""The CUDA kernels, run on the CPU: correct for every registered case, row length and order.
 
-An error is measured against the same computation in float64, relative to the largest value, or to 1.
+An error is the difference from the same computation in float64, relative to the largest value, or to 1.
 """
 
 import re
@@ -53,7 +53,7 @@ def row_cases():
     for name in OPS:
         for D in LENGTHS:
             if name == "instance_norm" and D == 1:
-                continue  # refused: one position has no variance
+                continue  # raises: one position has no variance
             quick = name == "layer_norm" or D in (33, 4096)
             for checked in (False, True):
                 marks = [] if quick and (not checked or D == 4096) else [SLOW]
@@ -94,7 +94,7 @@ def test_group_normalization_by_small_and_large_teams(channels):
     assert worst_error(REGISTRY["group_norm"], case, np.float32) <= TOLERANCE["float32"]
 
 
-# -- arguments that are not as kernels want them
+# -- arguments that kernels do not take directly
 
 
 def test_strided_input_is_made_contiguous():
@@ -212,7 +212,7 @@ def test_every_kernel_declares_types_that_launches_know(kernel):
     assert len(set(names)) == len(names)
 
 
-def test_a_parameter_of_an_unknown_type_is_refused():
+def test_a_parameter_of_an_unknown_type_raises():
     with pytest.raises(ValueError, match="parameter n is of type int, expected one of"):
         parameters_of("__global__ void f(int n) {}", "f", "float32")
     with pytest.raises(ValueError, match="no kernel g in this text"):
@@ -222,7 +222,7 @@ def test_a_parameter_of_an_unknown_type_is_refused():
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path.stem)
 def test_indices_have_64_bits(source):
-    """Arrays can have more than 2³¹ elements: 32 bits are for threads and for what one of them keeps."""
+    """Arrays can have more than 2³¹ elements: only thread indices and a thread's own packs have 32 bits."""
     code = re.sub(r"//.*|template <[^>]*>|constexpr int", "", source.code)
     assert set(re.findall(r"\bint (\w+)(?= [=:]|[,;])", code)) <= {
         *("lane", "warp", "team", "other", "distance"),
@@ -291,7 +291,7 @@ def test_optimizers_take_the_same_steps(kind, options, dtype):
 
 
 def planted(tmp_path, part, old, new):
-    """layernorm.cu and what is joined with it, with one change."""
+    """The text of layernorm.cu and its shared parts, with one change."""
     source = CudaSource(layernorm.__file__, "../core/moments.cuh")
     assert part in [path.name for path in source.parts]
     parts = []

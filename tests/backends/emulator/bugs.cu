@@ -1,4 +1,4 @@
-// Planted bugs: the emulator must catch every one.
+// Planted bugs: the emulator must report each of them.
 
 extern "C" __global__ void missing_barrier(const float* x, float* y) {
   __shared__ float kept[64];

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def compiler():
-    """g++ on Linux, where both modes run; elsewhere the test is skipped."""
+    """g++ on Linux, where both modes run; on other systems the test is skipped."""
     if sys.platform != "linux":
         pytest.skip("the emulator's checked mode needs Linux")
     if shutil.which("g++") is None:
@@ -22,14 +22,14 @@ def compiler():
 
 @pytest.fixture(scope="session")
 def correct(compiler):
-    """The kernels without a fault."""
+    """Correct kernels."""
     names = ["row_sum<float, 256>", "row_sum<double, 64>"]
     return RawModule(code=(HERE / "correct.cu").read_text(), name_expressions=names)
 
 
 @pytest.fixture(scope="session")
 def bugs(compiler):
-    """The kernels with a planted bug each."""
+    """Kernels with one planted bug each."""
     return RawModule(code=(HERE / "bugs.cu").read_text())
 
 
@@ -42,6 +42,6 @@ def mode(request):
 
 @pytest.fixture(params=[0, 1, 2])
 def seed(request):
-    """Run the test under three schedules: in order, and two random ones."""
+    """Run the test under three schedules: in order, and in two random orders."""
     with schedule(seed=request.param):
         yield request.param

@@ -1,4 +1,4 @@
-// Kernels without a fault: the emulator must run them right, under every schedule, plain and checked.
+// Correct kernels: the emulator must compute correct results under every schedule, plain and checked.
 
 template <class T>
 __device__ T warp_sum(T value) {
@@ -39,7 +39,7 @@ extern "C" __global__ void transpose(const float* x, float* y, int rows, int col
   }
 }
 
-// The row in dynamic shared memory; the mean first, then the variance of what is kept.
+// The row is kept in dynamic shared memory; first the mean, then the variance of the kept values.
 extern "C" __global__ void layer_norm(const float* x, const float* weight, const float* bias, float* y, int D,
                                       float eps) {
   extern __shared__ unsigned char shared_memory[];
@@ -92,7 +92,7 @@ extern "C" __global__ void votes(const int* x, int* y) {
   }
 }
 
-// Structs that no vector load fits, moved piece by piece.
+// Structs that do not fit a vector load and are moved in pieces.
 struct Pair {
   float first, second;
 };
@@ -115,7 +115,7 @@ extern "C" __global__ void scale_vectors(const float4* x, float4* y, const doubl
   b[i] = make_double2(a[i].y, a[i].x);
 }
 
-// The other half of the block has left before the barrier, which then waits for the rest only.
+// Half of the block returns before the barrier, which then waits only for the other half.
 extern "C" __global__ void leave_early(int* y) {
   __shared__ int kept[32];
   if (threadIdx.x >= 32) return;
@@ -135,7 +135,7 @@ __constant__ float table[4] = {1, 2, 4, 8};
 
 extern "C" __global__ void look_up(const int* x, float* y) { y[threadIdx.x] = table[x[threadIdx.x]]; }
 
-// Two bytes and one byte next to those of other threads are no race.
+// Accesses of two bytes and one byte, next to those of other threads, are not a race.
 extern "C" __global__ void small_elements(const short* x, short* y, signed char* z) {
   extern __shared__ unsigned char shared_memory[];
   short* kept = reinterpret_cast<short*>(shared_memory);
@@ -145,7 +145,7 @@ extern "C" __global__ void small_elements(const short* x, short* y, signed char*
   z[threadIdx.x] = (signed char)x[threadIdx.x];
 }
 
-// The order in which threads run, seen through a race: plain mode only.
+// Shows the order in which threads run, through a race; only for plain mode.
 extern "C" __global__ void order_of_threads(volatile int* next, int* blocks, int* threads) {
   int ticket = next[0];
   next[0] = ticket + 1;

@@ -1,7 +1,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-// Both 16-bit formats, all the ways that their values come and go.
+// Both 16-bit formats: all conversions, and all operations.
 
 template <class T>
 __global__ void widen(const T* x, float* y, int n) {

@@ -1,4 +1,4 @@
-"""EmulatorArray: stays itself through NumPy, and lies between guard zones."""
+"""EmulatorArray: keeps its type in NumPy's functions, and has guard zones."""
 
 import numpy as np
 import pytest
@@ -100,7 +100,7 @@ def test_new_memory_is_aligned_and_poisoned(shape, dtype):
 
 
 @pytest.mark.parametrize("offset", [-GUARD, -1, 24, 24 + GUARD - 1])
-def test_a_damaged_guard_zone_is_noticed_once(offset):
+def test_a_damaged_guard_zone_is_reported_once(offset):
     x, y = zeros(6, "f4"), zeros(6, "f4")
     assert damaged([x, y]) is None
     memory = y.base

@@ -1,4 +1,4 @@
-"""Planted bugs: every one is caught, by an exception that says what, who and where."""
+"""Planted bugs: each raises an exception that says what happened, in which thread and where."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class TestRaces:
             floats(),
             ("writes", "kept[threadIdx.x] ="),
             ("reads", "y[threadIdx.x] ="),
-            "put __syncthreads() there",
+            "add __syncthreads()",
             block=64,
         )
         assert "__shared__ kept" in message
@@ -67,7 +67,7 @@ class TestRaces:
             floats(),
             ("writes", "kept[threadIdx.x] ="),
             ("reads", "y[threadIdx.x] ="),
-            "put __syncthreads() there",
+            "add __syncthreads()",
             block=64,
         )
 
@@ -81,7 +81,7 @@ class TestRaces:
             floats(),
             ("writes", "kept[threadIdx.x] ="),
             ("reads", "y[threadIdx.x] ="),
-            "put __syncwarp() there",
+            "add __syncwarp()",
         )
 
     def test_many_readers_one_writer(self, bugs, seed):
@@ -93,7 +93,7 @@ class TestRaces:
             floats(),
             ("writes", "kept = 2"),
             ("reads", "y[threadIdx.x] = kept"),
-            "put __sync",
+            "add __sync",
             block=64,
         )
 
@@ -106,7 +106,7 @@ class TestRaces:
             floats(),
             ("writes", "y[0] ="),
             ("writes", "y[0] ="),
-            "never ordered",
+            "not ordered",
             grid=3,
         )
         assert "argument 1 (y), byte 0" in message
@@ -120,7 +120,7 @@ class TestRaces:
             floats(),
             ("writes", "y[blockIdx.x] ="),
             ("reads", "y[blockIdx.x] ="),
-            "never ordered",
+            "not ordered",
             grid=3,
         )
 
@@ -165,7 +165,7 @@ class TestBadAccesses:
         assert "reads 4 bytes, 4 bytes before the start of argument 0 (x)" in message
 
     @pytest.mark.parametrize(
-        ("checked", "words"), [(False, "memory that is not there"), (True, "far from every")]
+        ("checked", "words"), [(False, "memory that does not exist"), (True, "far from every")]
     )
     def test_far_away(self, bugs, checked, words):
         message = failure(bugs, "far_away", floats(), checked=checked)
@@ -185,7 +185,7 @@ class TestBadAccesses:
 
     def test_write_through_const(self, bugs):
         message = failure(bugs, "write_through_const", floats(), floats(), checked=True)
-        assert "writes to argument 0 (x), which the kernel takes as const" in message
+        assert "writes to argument 0 (x), which the kernel declares const" in message
 
 
 class TestWarps:
@@ -195,7 +195,7 @@ class TestWarps:
         assert not np.any(np.asarray(y) == np.arange(32).sum())
 
     def test_width_no_power_of_two(self, bugs, mode):
-        assert "width 24 is no power of two" in failure(bugs, "width_no_power_of_two", floats(), floats())
+        assert "width 24 is not a power of two" in failure(bugs, "width_no_power_of_two", floats(), floats())
 
     def test_divergent_barrier(self, bugs, mode):
         message = failure(bugs, "divergent_barrier", floats())
@@ -225,10 +225,10 @@ class TestWarps:
         assert "lane 20 of its warp" in failure(bugs, "exited_lane", floats(), block=20)
 
     def test_caller_outside_mask(self, bugs, mode):
-        assert "leaves out the calling lane itself" in failure(bugs, "caller_outside_mask", floats(), seed=0)
+        assert "does not include the calling lane" in failure(bugs, "caller_outside_mask", floats(), seed=0)
 
     def test_source_outside_mask(self, bugs, mode):
-        # __shfl_sync wraps its lane into the width: 16 of 32 is a real lane, and outside the mask.
+        # __shfl_sync takes its lane modulo the width: lane 16 of 32 exists, but is outside the mask.
         message = failure(bugs, "source_outside_mask", floats())
         assert "reads lane 16, which is not in the mask" in message
 

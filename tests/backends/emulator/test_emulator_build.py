@@ -1,4 +1,4 @@
-"""Building: the cache, several processes at once, and what is said when something is missing."""
+"""Building: the cache, several processes at once, and the messages if something is missing."""
 
 import subprocess
 import sys

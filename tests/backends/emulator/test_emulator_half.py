@@ -41,7 +41,7 @@ def bfloat16_to_float(bits):
 def nearest_bfloat16(x):
     """The bits of the bfloat16 nearest to each double, ties to even, by comparing the two candidates."""
     finite = bfloat16_to_float(PATTERNS[:0x7F80]).astype(np.float64)  # 0 and up, ascending
-    grid = np.append(finite, 2.0**128)  # what lies halfway to here, or beyond, becomes infinite
+    grid = np.append(finite, 2.0**128)  # values from halfway to this one on become infinite
     size = np.minimum(np.abs(x), grid[-1])
     above = np.searchsorted(grid, size).clip(1)
     up, down = grid[above] - size, size - grid[above - 1]
@@ -61,13 +61,13 @@ def samples(dtype):
         return values.astype(dtype)
 
 
-def test_every_half_widens_exactly(half):
+def test_every_half_becomes_a_float_exactly(half):
     y = run(half.get_function("widen<__half>"), PATTERNS.view(np.float16), f4)
     assert np.array_equal(y, PATTERNS.view(np.float16).astype(f4), equal_nan=True)
     assert np.array_equal(np.signbit(y), PATTERNS >= 0x8000)
 
 
-def test_every_bfloat16_widens_exactly(half):
+def test_every_bfloat16_becomes_a_float_exactly(half):
     y = run(half.get_function("widen<__nv_bfloat16>"), PATTERNS, f4)
     assert np.array_equal(y.view(np.uint32), bfloat16_to_float(PATTERNS).view(np.uint32))
 
@@ -76,7 +76,7 @@ def test_every_bfloat16_widens_exactly(half):
 def test_floats_round_to_the_nearest_half(half, source, dtype):
     x = samples(dtype)
     with np.errstate(all="ignore"):
-        if source == "double":  # just beside a tie, where rounding to float first would go wrong
+        if source == "double":  # close to a tie, where rounding to float first would be wrong
             x = np.concatenate([x, x * (1 + 2.0**-40), x * (1 - 2.0**-40)])
         expected = x.astype(np.float16)
     y = run(half.get_function(f"narrow<{source}, __half>"), x, np.float16)

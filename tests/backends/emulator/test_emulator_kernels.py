@@ -1,4 +1,4 @@
-"""Correct kernels: right results in both modes under three schedules, and no false alarm."""
+"""Correct kernels: correct results in both modes under three schedules, and no false report."""
 
 import numpy as np
 import pytest
@@ -93,7 +93,7 @@ def test_structs(correct):
     assert np.array_equal(t, s)
 
 
-def test_a_barrier_waits_only_for_who_is_left(correct):
+def test_a_barrier_waits_only_for_running_threads(correct):
     y = empty(32, i4)
     correct.get_function("leave_early")((1,), (64,), (y,))
     assert np.array_equal(y, np.arange(32)[::-1])

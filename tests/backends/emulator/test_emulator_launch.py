@@ -1,4 +1,4 @@
-"""What a launch refuses, each with what was received, what was expected, and what to do."""
+"""Launches that raise: the message says what was received, what was expected and what to do."""
 
 import numpy as np
 import pytest
@@ -94,11 +94,11 @@ def test_a_vector_pointer_must_be_aligned(correct):
 @pytest.mark.parametrize(
     ("grid", "block", "error", "message"),
     [
-        ((0,), (32,), ValueError, "grid.x is 0: it must lie between 1 and 2147483647"),
-        ((1, 65536), (32,), ValueError, "grid.y is 65536: it must lie between 1 and 65535"),
+        ((0,), (32,), ValueError, "grid.x is 0: it must be between 1 and 2147483647"),
+        ((1, 65536), (32,), ValueError, "grid.y is 65536: it must be between 1 and 65535"),
         ((1,), (1025,), ValueError, "block.x is 1025"),
-        ((1,), (1, 1, 65), ValueError, "block.z is 65: it must lie between 1 and 64"),
-        ((1,), (32, 33), ValueError, "32 × 33 × 1 = 1056 threads: the most is 1024"),
+        ((1,), (1, 1, 65), ValueError, "block.z is 65: it must be between 1 and 64"),
+        ((1,), (32, 33), ValueError, "32 × 33 × 1 = 1056 threads: the limit is 1024"),
         (1, (32,), TypeError, "grid must be a tuple of 1 to 3 integers, not 1"),
         ((1,), (32.0,), TypeError, "block must be a tuple of 1 to 3 integers"),
         ((1, 1, 1, 1), (32,), TypeError, "grid must be a tuple"),
@@ -115,7 +115,7 @@ def test_shared_memory_has_its_limit_until_it_is_raised(kernel):
     kernel.max_dynamic_shared_size_bytes = 100_000
     kernel((2,), (128,), arguments(), shared_mem=100_000)
     for size in (232_449, 1000.5, "all"):
-        with pytest.raises(ValueError, match=f"={size}: a block has 0 to 232448 bytes"):
+        with pytest.raises(ValueError, match=f"={size}: a block can have 0 to 232448 bytes"):
             kernel.max_dynamic_shared_size_bytes = size
     with pytest.raises(TypeError, match=r"shared_mem must be an integer, a number of bytes, not 32\.0"):
         kernel((2,), (128,), arguments(), shared_mem=32.0)

@@ -1,8 +1,8 @@
-"""The race detector against an oracle: random programs, and vector clocks that remember every access.
+"""The race detector compared with an oracle: random programs, and vector clocks for every access.
 
 A program is a table of steps, one per thread and row: nothing, a read or a write of a cell, or a
 barrier of the block or of some lanes of a warp. It has a race if two accesses to one cell, one of them a
-write, are not ordered by barriers; the detector must say so, whatever the schedule, and only then.
+write, are not ordered by barriers. The detector must report exactly these programs, under any schedule.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def interpreter(compiler):
 
 
 def random_program(rng, blocks):
-    """The steps of a few threads, (blocks, ROWS, THREADS, 2): what to do, and with which cell or lanes."""
+    """The steps of a few threads, (blocks, ROWS, THREADS, 2): the operation, and its cell or lanes."""
     program = np.zeros((blocks, ROWS, THREADS, 2), np.uint32)
     active = rng.choice(THREADS, rng.integers(2, 7), replace=False)
     for row in program.reshape(-1, THREADS, 2):
@@ -60,7 +60,9 @@ def random_program(rng, blocks):
 def has_race(program, shared):
     accesses = []
     for block, rows in enumerate(program):
-        seen = np.eye(THREADS, dtype=int)  # how much of each other thread's past each thread has seen
+        seen = np.eye(
+            THREADS, dtype=int
+        )  # [a, b]: up to which time thread a has seen the accesses of thread b
         for row in rows:
             for thread in np.flatnonzero(np.isin(row[:, 0], (READ, WRITE))):
                 writes, cell = row[thread, 0] == WRITE, row[thread, 1]

@@ -1,4 +1,4 @@
-"""What runs when: seeds, threads, processes, and what is left after an error."""
+"""The order of execution: seeds, threads, processes, and the state after an error."""
 
 import subprocess
 import sys
@@ -59,7 +59,7 @@ def test_a_schedule_ends_with_its_block():
         {"timeout": "long"},
     ],
 )
-def test_a_wrong_setting_is_refused(setting):
+def test_a_wrong_setting_raises(setting):
     with pytest.raises(ValueError, match=next(iter(setting))), schedule(**setting):
         pass
 
@@ -103,6 +103,6 @@ ctypes.string_at(1)
 
 def test_the_signal_handlers_of_the_process_come_back(bugs):
     run = subprocess.run([sys.executable, "-c", FAULTS, bugs.code], capture_output=True, text=True)
-    assert "memory that is not there" in run.stdout
+    assert "memory that does not exist" in run.stdout
     assert "Fatal Python error: Segmentation fault" in run.stderr
     assert run.returncode != 0

@@ -1,1 +1,1 @@
-"""The GPU: finds CuPy, and compiles, caches, launches and captures the handwritten kernels."""
+"""The GPU: finds CuPy; compiles, caches, launches and captures the handwritten kernels."""

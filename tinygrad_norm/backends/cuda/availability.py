@@ -1,4 +1,4 @@
-"""The GPU machine: finds CuPy, or says exactly what stands in the way."""
+"""Finds CuPy, or says why it cannot be used and what to do."""
 
 import importlib
 from types import ModuleType
@@ -8,22 +8,22 @@ from typing import Any
 def load_cupy() -> ModuleType:
     """Return CuPy, ready to use.
 
-    Checked in this order, each failure with its own remedy: the package, the driver, the driver's
-    version against the CUDA runtime of the package, a visible device, the run-time compiler. Nothing
-    that needs a device is touched before its check.
+    The checks run in this order, and each failure has its own advice: the package, the driver, the
+    driver's version compared with the package's CUDA runtime, a visible device, the run-time compiler.
+    No call that needs a device is made before the device is checked.
 
     Raises:
-        RuntimeError: naming what is missing and what to do about it.
+        RuntimeError: if something is missing; the message says what, and what to do.
     """
     try:
         cupy: Any = importlib.import_module("cupy")
-    except Exception as error:  # a wheel for another Python, CUDA or NumPy fails in many ways
+    except Exception as error:  # a wheel for another Python, CUDA or NumPy raises many kinds of errors
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
             raise RuntimeError(
                 "the cupy backend needs CuPy, which is not installed: "
                 "pip install 'tinygrad_norm[cuda13]' (or [cuda12] for an older driver)"
             ) from error
-        reason = error.__cause__ or error  # CuPy wraps the cause in a page of advice
+        reason = error.__cause__ or error  # CuPy wraps the cause in a long message
         raise RuntimeError(
             f"CuPy is installed, but cannot be imported ({type(reason).__name__}: {reason}): pip uninstall "
             "every package that `pip list` shows as cupy…, then pip install 'tinygrad_norm[cuda13]' (or "
@@ -33,7 +33,7 @@ def load_cupy() -> ModuleType:
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:
         raise RuntimeError(
-            "the cupy backend needs an NVIDIA driver, and none is loaded: install the driver, "
+            "the cupy backend needs an NVIDIA driver, and none is loaded: install a driver, "
             "or stay on the CPU with --backend numpy"
         )
     if driver // 1000 < built_for // 1000:

@@ -1,7 +1,7 @@
 """A step captured as a CUDA graph: recorded once, then replayed with a single call from Python.
 
-Launching is what small models spend their time on. A graph holds every launch of a step with its
-arguments, so what changes from replay to replay must lie in the GPU's memory: the inputs, the learning
+Small models spend most of their time on launching kernels. A graph stores every launch of a step with its
+arguments, so values that change from replay to replay must be in the GPU's memory: the inputs, the learning
 rate, the step counter.
 """
 
@@ -17,29 +17,29 @@ _current: Graph | None = None
 
 
 def current_graph() -> Graph | None:
-    """Return the graph whose step is being run, to warm up or to be captured; None outside of one.
+    """Return the graph whose step is running (warm-up or capture), or None.
 
-    Code that would wait for the GPU there, to check its input, leaves that out and marks the result.
+    Inside a graph's step, code must not wait for the GPU to check its input: it marks the result instead.
     """
     return _current
 
 
 def outside_of_capture(transfer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return `transfer`, refused where it would be captured: a replay would copy what is no longer there."""
+    """Return `transfer`, made to raise RuntimeError during a capture: a replay would copy stale memory."""
 
     @functools.wraps(transfer)
-    def refused(x: Any) -> Any:
+    def checked(x: Any) -> Any:
         if _current is not None and _current.capturing:
             raise RuntimeError("an array is copied between the CPU and the GPU")
         return transfer(x)
 
-    return refused
+    return checked
 
 
 class Graph:
-    """The launches of `step`, ready to be replayed: `graph = Graph(step)`, then `graph()` for each step::
+    """The launches of `step`, ready for replay: `graph = Graph(step)`, then `graph()` for each step::
 
-        x, t, cost = Tensor(images), Tensor(labels), tn.zeros(())   # they stay where they are
+        x, t, cost = Tensor(images), Tensor(labels), tn.zeros(())   # their memory stays the same
 
         def step():
             optimizer.zero_grad()
@@ -48,45 +48,45 @@ class Graph:
             optimizer.step()
             cost.copy_(loss.detach())
 
-        graph = tn.backends.graph.Graph(step)
+        graph = tn.backends.cuda.capture.Graph(step)
         for images, labels in loader:
             x.copy_(images)
             t.copy_(labels)
             graph()
             schedule.step()
 
-    An optimizer keeps learning rate and count of steps in the GPU's memory here, where every replay finds
-    those of the moment. What else the host decides, such as weight decay, stays as it was captured. A
-    class that does not exist makes the loss of cross entropy NaN, where else it raises.
+    Inside a step, an optimizer keeps the learning rate and the step count in the GPU's memory, so every
+    replay uses their current values. Other settings, such as weight decay, keep the values of the capture.
+    A class index out of range makes the loss of cross entropy NaN; outside a graph it raises an error.
 
     Args:
-        step: takes nothing and returns nothing; works on arrays that stay where they are, and asks
-            nothing of the GPU that the host would have to wait for (no `.item()`, no copy to the CPU).
-        warm_up: how often it runs before it is captured, for kernels to be compiled and memory to be had.
+        step: takes no arguments and returns nothing. It works on arrays whose memory stays the same, and
+            never makes the host wait for the GPU (no `.item()`, no copy to the CPU).
+        warm_up: how often `step` runs before the capture, to compile kernels and allocate memory.
 
-    The warm-up runs count as steps; the capture itself does not run anything. Arrays that `step` makes
-    live in a pool of the graph's own, so that nobody else is given their memory between replays.
+    The warm-up runs count as steps; the capture itself runs no kernel. Arrays that `step` makes are in a
+    memory pool of the graph's own, so their memory is not given to other arrays between replays.
 
     Raises:
-        ValueError: for fewer than one run to warm up.
-        RuntimeError: where CuPy or a GPU is missing, what `step` does cannot be captured, or `step` makes
-            a graph itself; when replayed, where an optimizer's state has moved since.
+        ValueError: if `warm_up` is less than 1.
+        RuntimeError: if CuPy or a GPU is missing, if `step` cannot be captured, or if `step` makes a graph
+            itself; on replay, if an optimizer's state has moved since the capture.
     """
 
     def __init__(self, step: Callable[[], None], warm_up: int = 3) -> None:
         if warm_up < 1:
             raise ValueError(f"a step must run at least once before it is captured, got warm_up={warm_up}")
         if _current is not None:
-            raise RuntimeError("a step that is made into a graph cannot make another one: make them in turn")
+            raise RuntimeError("a step inside a graph cannot make another one: make one after the other")
         from .availability import load_cupy
 
         cupy: Any = load_cupy()
         self._cuda = cupy.cuda
-        self._step = step  # and with it the arrays that it works on: a replay knows their addresses only
-        self._numbers: list[Array] = []
-        self._asked = 0  # how many of them the run under way has been given
+        self._step = step  # keeps the arrays of the step alive: a replay uses only their addresses
+        self._scalars: list[Array] = []
+        self._used = 0  # how many of them the current run has used
         self._inputs: list[tuple[Array, Callable[[], float]]] = []
-        self._followers: list[Callable[[], None]] = []
+        self._calls: list[Callable[[], None]] = []
         self.capturing = False
         self._pool = cupy.cuda.MemoryPool()
         # The default stream cannot be captured.
@@ -100,7 +100,7 @@ class Graph:
 
     def _run(self) -> None:
         global _current
-        _current, self._asked = self, 0
+        _current, self._used = self, 0
         try:
             self._step()
         finally:
@@ -127,39 +127,39 @@ class Graph:
         except Exception:  # the capture was invalid already; the step's own error says why
             return
 
-    def number(self, like: Array, dtype: str, read: Callable[[], float]) -> Array:
-        """Return an array () beside `like`, for the step under way: every run finds `read()` in it.
+    def scalar(self, like: Array, dtype: str, read: Callable[[], float]) -> Array:
+        """Return an array () on the device of `like` that holds `read()` in every run of the current step.
 
-        The host writes there before a replay begins. Memory that the pool hands out during the capture
-        may be an earlier node's too, so these arrays are made in the runs to warm up, and kept.
+        The host writes the value before each replay. The array is made during warm-up and kept, because
+        the pool may give memory that it allocates during the capture to several nodes.
 
         Raises:
-            RuntimeError: for another number than in the run before, while the step is captured.
+            RuntimeError: if the capture asks for a scalar that the run before did not.
         """
-        k, self._asked = self._asked, self._asked + 1
-        if [array.dtype for array in self._numbers[k : k + 1]] != [dtype]:
+        k, self._used = self._used, self._used + 1
+        if [array.dtype for array in self._scalars[k : k + 1]] != [dtype]:
             if self.capturing:
                 raise RuntimeError(
-                    "an optimizer updates parameters that it left alone in the run before: let the step warm "
-                    "up until it does the same every time"
+                    "an optimizer updates parameters that it did not update in the run before: let the step "
+                    "warm up until it does the same every time"
                 )
-            self._numbers[k:] = [namespace(like).empty((), dtype)]
-        array = self._numbers[k]
+            self._scalars[k:] = [namespace(like).empty((), dtype)]
+        array = self._scalars[k]
         if self.capturing:
             self._inputs.append((array, read))
         else:
             array.fill(read())
         return array
 
-    def follow(self, follower: Callable[[], None]) -> None:
-        """Have `follower` called on the host after every run of the step under way: now, if it warms up."""
+    def after_each_run(self, call: Callable[[], None]) -> None:
+        """Make `call` on the host after every run of the current step: now, during warm-up."""
         if self.capturing:
-            self._followers.append(follower)
+            self._calls.append(call)
         else:
-            follower()
+            call()
 
     def __call__(self) -> None:
-        """Replay the step behind the work of the current stream; returns before the GPU has finished it."""
+        """Replay the step after the work of the current stream. Returns before the GPU has finished."""
         values = [read() for _, read in self._inputs]
         outside = self._cuda.get_current_stream()
         self._stream.wait_event(outside.record())
@@ -168,8 +168,8 @@ class Graph:
                 array.fill(value)
             self._graph.launch(self._stream)
         outside.wait_event(self._stream.record())
-        for follower in self._followers:
-            follower()
+        for call in self._calls:
+            call()
 
     def synchronize(self) -> None:
         """Wait until every replay has finished."""

@@ -1,4 +1,4 @@
-"""The machine that a CUDA kernel runs on: a GPU through CuPy, or the emulator."""
+"""The machine that a CUDA kernel runs on: a GPU, through CuPy, or the emulator."""
 
 import functools
 from collections.abc import Callable
@@ -10,11 +10,13 @@ from .. import Array, backend_of
 
 @dataclass(frozen=True)
 class Machine:
-    """What a launch must know of where it runs.
+    """What a launch needs to know about the machine.
 
-    `raw_module` compiles (cupy.RawModule or the emulator's), `address` is where an array's first element
-    lies, `multiprocessors` how many blocks run at once, one for each, at least, and `shared_memory` the
-    most bytes of it that a block can have.
+    Attributes:
+        raw_module: compiles kernels: cupy.RawModule, or the emulator's.
+        address: returns the address of an array's first element.
+        multiprocessors: their number; each runs at least one block at a time.
+        shared_memory: the most shared memory of a block, in bytes.
     """
 
     raw_module: Callable[..., Any]
@@ -27,7 +29,7 @@ def machine_of(x: Array) -> Machine:
     """Return the machine on which the array `x` lives.
 
     Raises:
-        TypeError: for an array that no kernel can be launched on.
+        TypeError: if kernels cannot be launched on this array.
     """
     name = backend_of(x).name
     if name == "cupy":
@@ -57,5 +59,5 @@ def _emulator() -> Machine:
     from ..emulator import RawModule
     from ..emulator.kernel_arguments import MOST_DYNAMIC_SHARED
 
-    # Two of them, so that persistent blocks go through several rows in small tests too.
+    # Two multiprocessors, so that persistent blocks go through several rows even in small tests.
     return Machine(RawModule, lambda x: x.ctypes.data, 2, MOST_DYNAMIC_SHARED)

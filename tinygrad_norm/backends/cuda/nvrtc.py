@@ -1,8 +1,8 @@
-"""The compile check: a kernel through NVIDIA's own compiler, without CuPy and without a GPU.
+"""The compile check: compiles a kernel with NVIDIA's own compiler, without CuPy and without a GPU.
 
-Needs two wheels, `nvidia-cuda-nvrtc` and `nvidia-cuda-runtime` (for the headers of the 16-bit types).
-One run gives machine code, PTX and the assembler's report, from which a test reads what a kernel must
-not do (spill registers) and what it must (load 16 bytes at a time).
+It needs two wheels, `nvidia-cuda-nvrtc` and `nvidia-cuda-runtime` (for the headers of the 16-bit types).
+One run gives machine code, PTX and the assembler's report. From these, a test reads what a kernel must
+not do (spill registers) and what it must do (load 16 bytes at a time).
 """
 
 import ctypes
@@ -25,12 +25,12 @@ _ACCESS = re.compile(r"\b(ld|st)((?:\.[\w:]+)+)")
 
 
 class CompileError(RuntimeError):
-    """NVRTC refuses the text; the message is its log."""
+    """NVRTC cannot compile the text; the message is its log."""
 
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One kernel compiled for one architecture, and what the assembler says of it.
+    """One kernel compiled for one architecture, with the assembler's report.
 
     `name` is the name expression (or the `extern "C"` name), `symbol` the name in the machine code.
     """
@@ -44,7 +44,7 @@ class CompiledKernel:
     ptx: str
 
     def accesses(self, operation: str, space: str = "global") -> Counter[int]:
-        """Count the instructions that read ("ld") or write ("st") a memory space, by their bytes.
+        """Count the instructions that read ("ld") or write ("st") a memory space, by size in bytes.
 
         `kernel.accesses("ld")[16]` is the number of 16-byte loads from global memory.
         """
@@ -59,7 +59,7 @@ class CompiledKernel:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A text compiled for one architecture; `kernels` go by name."""
+    """A text compiled for one architecture; `kernels` maps names to kernels."""
 
     architecture: str
     cubin: bytes
@@ -75,11 +75,11 @@ def compile(
     architecture: str = "sm_80",
     options: Sequence[str] = ("-std=c++17",),
 ) -> Compiled:
-    """Compile CUDA C++ with the options that CuPy gives.
+    """Compile CUDA C++ with the options that CuPy uses.
 
     Raises:
-        CompileError: with NVRTC's log.
-        RuntimeError: where the wheels are not installed.
+        CompileError: if the code does not compile; the message is NVRTC's log.
+        RuntimeError: if the wheels are not installed.
     """
     nvrtc = _load()
     flags = [
@@ -164,7 +164,7 @@ def _wheel_directory() -> Path:
 @functools.cache
 def _load() -> ctypes.CDLL:
     libraries = _wheel_directory() / "lib"
-    # NVRTC looks for its builtins among the symbols already loaded; without them all compiles fail.
+    # NVRTC looks for its builtins among the loaded symbols; without them, no text compiles.
     for builtins in libraries.glob("libnvrtc-builtins.so.13.*"):
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     nvrtc = ctypes.CDLL(str(libraries / "libnvrtc.so.13"))

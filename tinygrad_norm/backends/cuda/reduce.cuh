@@ -1,7 +1,7 @@
-// What every kernel shares: accumulation types, 16-byte loads and stores, sums and maxima over threads.
+// Code that every kernel shares: accumulation types, 16-byte loads and stores, sums and maxima over threads.
 //
 // A team is TEAM threads that work on one row: 1 to 32 lanes of a warp, or (above 32) the whole block.
-// All threads of a block take part in every reduction, those without a row too.
+// All threads of a block take part in every reduction, including those without a row.
 
 template <class T>
 struct AccumulatorOf {
@@ -11,17 +11,17 @@ template <>
 struct AccumulatorOf<double> {
   using type = double;
 };
-// Half types and float are summed in float, double in double.
+// Half types and float accumulate in float, double in double.
 template <class T>
 using Accumulator = typename AccumulatorOf<T>::type;
 
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// A block has one team, or as many small ones as fill 128 threads.
+// A block has one team, or as many small teams as fill 128 threads.
 template <int TEAM>
 constexpr int BLOCK = TEAM < 128 ? 128 : TEAM;
 
-// ---- N neighbouring values, moved 16 bytes at a time
+// ---- packs: N neighbouring values, moved 16 bytes at a time
 
 template <class T, int N>
 struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
@@ -38,7 +38,7 @@ __device__ __forceinline__ void store(T* p, const Pack<T, N>& values) {
   *reinterpret_cast<Pack<T, N>*>(p) = values;
 }
 
-// An optional vector: what it holds from index i on, or `missing` N times.
+// N values of an optional vector, starting at index i; N times `missing` if there is no vector.
 template <int N, class T>
 __device__ __forceinline__ Pack<T, N> load_or(const T* p, long long i, T missing) {
   if (p != nullptr) return load<N>(p + i);
@@ -82,7 +82,7 @@ __device__ __forceinline__ Two<A> from_lane(Two<A> value, int distance) {
   return {from_lane(value.first, distance), from_lane(value.second, distance)};
 }
 
-// A butterfly: each step halves the distance, and at the end all lanes hold the same bits.
+// A butterfly: each step halves the distance; at the end, all lanes have the same bits.
 template <int LANES, class A, class Combine>
 __device__ __forceinline__ A reduce_lanes(A value, Combine combine) {
 #pragma unroll
@@ -92,7 +92,7 @@ __device__ __forceinline__ A reduce_lanes(A value, Combine combine) {
   return value;
 }
 
-// Every thread of the team gets the result: lanes of a warp first, then one value per warp.
+// Every thread of the team gets the result. Lanes of a warp are combined first, then one value per warp.
 template <int TEAM, class A, class Combine>
 __device__ __forceinline__ A reduce(A value, Combine combine) {
   value = reduce_lanes<(TEAM < 32 ? TEAM : 32)>(value, combine);
@@ -107,7 +107,7 @@ __device__ __forceinline__ A reduce(A value, Combine combine) {
   return value;
 }
 
-// Whether a condition, the same for all threads of a team, holds for any team of the warp.
+// Whether a condition is true for any team of the warp; it must be the same for all threads of a team.
 template <int TEAM>
 __device__ __forceinline__ bool any_team(bool condition) {
   return TEAM < 32 ? __any_sync(ALL_LANES, condition) != 0 : condition;
@@ -115,7 +115,7 @@ __device__ __forceinline__ bool any_team(bool condition) {
 
 template <class A>
 __device__ __forceinline__ A inverse_root(A variance) {
-  return variance == A(0) ? A(0) : rsqrt(variance);  // with eps = 0: the entries are all 0 too
+  return variance == A(0) ? A(0) : rsqrt(variance);  // only with eps = 0; then all entries are 0 too
 }
 
 template <class A>
@@ -128,13 +128,13 @@ constexpr A LARGEST = 0x1.fffffep127f;
 template <>
 constexpr double LARGEST<double> = 0x1.fffffffffffffp1023;
 
-// Rows whose squares overflow are scaled by 1/FAR, those whose squares vanish by FAR: powers of two.
+// Rows whose squares overflow are scaled by 1/FAR, rows whose squares underflow by FAR: powers of two.
 template <class A>
 constexpr A FAR = 0x1p100f;
 template <>
 constexpr double FAR<double> = 0x1p700;
 
-// Smaller sums of squares have lost digits to underflow.
+// A sum of squares below this has lost digits to underflow.
 template <class A>
 constexpr A VANISHING = 0x1p-102f;
 template <>

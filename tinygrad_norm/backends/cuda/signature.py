@@ -1,8 +1,8 @@
 """Reads a kernel's parameters from the text of a .cu file.
 
-CuPy passes whatever it is given as so many bytes. A launch is therefore checked against the kernel's own
-declaration, which may use these types: the template's storage type, Accumulator<T>, float, double,
-long long, bool, and pointers to them.
+CuPy passes the bytes of its arguments without checking them. Therefore a launch is checked against the
+kernel's own declaration, which may use these types: the template's storage type, Accumulator<T>, float,
+double, long long, bool, and pointers to them.
 """
 
 import functools
@@ -19,7 +19,7 @@ STORAGE = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float",
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an instance of a kernel: `dtype` of the value, or of what the pointer points to."""
+    """One parameter of a kernel instance; for a pointer, `dtype` is the type that it points to."""
 
     name: str
     dtype: str
@@ -35,7 +35,7 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
     """Return the parameters of `kernel` in the text `code`, compiled for the dtype `storage`.
 
     Raises:
-        ValueError: for a kernel that is not there, or a parameter of another type than those above.
+        ValueError: if there is no such kernel, or a parameter has a type that is not in the list above.
     """
     bare = _COMMENT.sub(" ", code)
     found = re.search(rf"__global__[^;{{}}]*?\b{re.escape(kernel)}\s*\(([^()]*)\)\s*{{", bare)
@@ -49,12 +49,12 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
 
 
 def accumulator(storage: str) -> str:
-    """Return the dtype in which kernels sum up values of the dtype `storage`."""
+    """Return the dtype in which kernels accumulate values of the dtype `storage`."""
     return "float64" if storage == "float64" else "float32"
 
 
 def name_expression(kernel: str, storage: str, numbers: Sequence[int]) -> str:
-    """Return the name of an instance: `layer_norm_forward<float, 4, 32, 8>`."""
+    """Return the name of a kernel instance, such as `layer_norm_forward<float, 4, 32, 8>`."""
     return f"{kernel}<{', '.join([STORAGE[storage], *map(str, numbers)])}>"
 
 

@@ -1,9 +1,9 @@
-// Rows, as the threads of a team see them: thread t has the packs t, t + TEAM, t + 2·TEAM, …
+// The rows of a team: thread t has the packs t, t + TEAM, t + 2·TEAM, …
 //
-// Row<T, VEC, TEAM, KEPT> reads a row of D values once, VEC of them at a time, and keeps KEPT packs per
-// thread in registers. With KEPT = 0 the row is kept in shared memory, or, where `kept` is null, not at
-// all and read again. A thread touches only packs of its own, so no barrier is needed. D = 0 is the row
-// of a team that has none. teams.py chooses VEC, TEAM and KEPT.
+// Row<T, VEC, TEAM, KEPT> reads a row of D values once, VEC values at a time, and keeps KEPT packs per
+// thread in registers. With KEPT = 0, the row is kept in shared memory; if `kept` is null, it is not kept
+// and read again. A thread reads and writes only its own packs, so no barrier is needed. A team without a
+// row has D = 0. teams.py chooses VEC, TEAM and KEPT.
 
 template <int TEAM>
 __device__ __forceinline__ int lane_of_team() {
@@ -15,7 +15,7 @@ __device__ __forceinline__ int team_of_block() {
   return threadIdx.x / TEAM;
 }
 
-// The first row of this team, where every team has one.
+// The row of this team, if every team has one row.
 template <int TEAM>
 __device__ __forceinline__ long long row_of_team() {
   return (long long)blockIdx.x * (BLOCK<TEAM> / TEAM) + team_of_block<TEAM>();
@@ -37,7 +37,7 @@ struct Row {
 
   __device__ __forceinline__ const Pack<T, VEC>& pack(int k, long long) const { return packs[k]; }
 
-  // Call f(k, i, pack) for every pack of this thread: its number, the index of its first value, itself.
+  // Call f(k, i, pack) for every pack of this thread: k counts them, i is the index of its first value.
   template <class F>
   __device__ __forceinline__ void each_pack(F f) const {
 #pragma unroll
@@ -69,7 +69,7 @@ struct Row<T, VEC, TEAM, 0> {
   }
 };
 
-// Call f(value) for every value of this thread, widened.
+// Call f(value) for every value of this thread, converted to the accumulation type.
 template <class T, int VEC, int TEAM, int KEPT, class F>
 __device__ __forceinline__ void each_value(const Row<T, VEC, TEAM, KEPT>& row, F f) {
   row.each_pack([&](int, long long, const Pack<T, VEC>& values) {
@@ -78,7 +78,7 @@ __device__ __forceinline__ void each_value(const Row<T, VEC, TEAM, KEPT>& row, F
   });
 }
 
-// Σ f(value) over the row, and the maximum of f(value), in every thread of the team.
+// Every thread of the team gets Σ f(value) over the row, or the maximum of f(value).
 template <class T, int VEC, int TEAM, int KEPT, class F>
 __device__ __forceinline__ Accumulator<T> row_sum(const Row<T, VEC, TEAM, KEPT>& row, F f) {
   Accumulator<T> sum = 0;
@@ -92,9 +92,9 @@ __device__ __forceinline__ Accumulator<T> row_max(const Row<T, VEC, TEAM, KEPT>&
   return reduce<TEAM>(largest, Max{});
 }
 
-// ---- sums over columns: of dweight and dbias, gathered while a team goes through its rows
+// ---- sums over columns, for dweight and dbias: accumulated while a team goes through its rows
 
-// The columns of this thread: in registers, or (KEPT = 0) in memory that only this thread touches.
+// The sums of this thread's columns: in registers, or (KEPT = 0) in memory that only this thread uses.
 template <class A, int VEC, int TEAM, int KEPT>
 struct Columns {
   Pack<A, VEC> sums[KEPT];
@@ -140,7 +140,7 @@ struct Columns<A, VEC, TEAM, 0> {
   }
 };
 
-// Write the sums of all teams of this block to `out` (D,), one team after the other through `shared` (D,).
+// Add the sums of all teams of this block, one team after the other, in `shared` (D,); write them to `out` (D,).
 template <class A, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ void write_columns(const Columns<A, VEC, TEAM, KEPT>& columns, A* out, long long D,
                                               A* shared) {
@@ -160,8 +160,11 @@ __device__ __forceinline__ void write_columns(const Columns<A, VEC, TEAM, KEPT>&
   }
 }
 
-// sums (D,) = Σ over the rows of partials (P, D), which are added in their order.
-// Owner: 32 columns a block; its 8 warps take every 8th row. Read: all of partials, 128 bytes a warp.
+// sums (D,) = Σ over the rows of partials (P, D), always added in the same order.
+//
+// Owner         a block has 32 columns; each of its 8 warps takes every 8th row.
+// Traffic       reads partials once, 128 bytes per warp, writes sums once: (P + 1)·D values.
+// Accumulation  in T, which is an accumulation type.
 template <class T>
 __global__ void __launch_bounds__(256) column_sums(const T* __restrict__ partials, T* __restrict__ sums, long long P,
                                                    long long D) {

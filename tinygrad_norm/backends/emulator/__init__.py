@@ -1,27 +1,29 @@
-"""The emulator: a .cu file run on the CPU, so that kernels are tested where there is no GPU.
+"""The emulator: runs .cu files on the CPU, so that kernels can be tested without a GPU.
 
-`RawModule` has CuPy's call shape, so the same launch code drives both::
+`RawModule` is called like CuPy's, so the same code launches kernels on both::
 
     module = RawModule(code=text, options=("-std=c++17",), name_expressions=("scale<float>",))
     scale = module.get_function("scale<float>")
     y = empty((64, 1024), numpy.float32)
     scale((64,), (256,), (asarray(x), y, numpy.int32(1024), numpy.float32(2)))
 
-- Arrays are `EmulatorArray`s (`asarray`, `empty`, `zeros`; `namespace` is NumPy with these); other
-  arrays are refused as a GPU would refuse them. Scalars are NumPy scalars of the parameter's type
-  (also: a Python int that fits an integer, a Python float for a double, a bool for a bool). A null
-  pointer is `numpy.uint64(0)`: CuPy misreads None. bfloat16 is ml_dtypes' type, or its bits as uint16.
-- Dynamic shared memory is declared `extern __shared__ unsigned char shared_memory[];`, in every
-  kernel, and sized by `shared_mem=`; more than 48 KiB needs `max_dynamic_shared_size_bytes` first.
-- A `#line` directive in the text names file and line in every report.
+- Arrays are `EmulatorArray`s (`asarray`, `empty`, `zeros`; `namespace` is NumPy with these functions).
+  Any other array raises TypeError, as host memory would fail on a GPU. Scalars are NumPy scalars of the
+  parameter's type; a Python int is accepted for an integer that can hold it, a Python float for a double
+  and a bool for a bool. A null pointer is `numpy.uint64(0)`, because CuPy misreads None. bfloat16 is
+  ml_dtypes' type, or its bits as uint16.
+- A kernel declares dynamic shared memory as `extern __shared__ unsigned char shared_memory[];`, and
+  `shared_mem=` is its size. More than 48 KiB needs `max_dynamic_shared_size_bytes` first.
+- A `#line` directive in the text sets the file and line that reports show.
 - `with schedule(seed=3, checked=True, timeout=60):` shuffles blocks, warps and lanes, and runs the
-  build that reports races, accesses out of bounds, misaligned or undefined operations, naming both
-  threads and lines. `with record() as launches:` collects shapes, times and, checked, bytes moved.
-- A kernel that goes wrong raises `KernelError`; the emulator can be used afterwards.
+  build that reports races, accesses out of bounds, misaligned accesses and undefined operations, with
+  both threads and lines. `with record() as launches:` collects the shapes and times of launches and, in
+  checked mode, the bytes moved.
+- A kernel with an error raises `KernelError`. The emulator can be used afterwards.
 
-What it does not have: atomics, textures, cooperative groups, `cub`, launch bounds, and a price for
-uncoalesced access. Where one static `__shared__` array ends and the next begins, a pointer that runs
-over is seen only as a race.
+The emulator does not have atomics, textures, cooperative groups, `cub` or launch bounds, and
+uncoalesced access costs nothing. A pointer that runs from one static `__shared__` array into the next
+is detected only as a race.
 """
 
 from . import namespace

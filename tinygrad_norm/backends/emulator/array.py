@@ -1,8 +1,8 @@
-"""EmulatorArray: a NumPy array that stands for one on a GPU.
+"""EmulatorArray: a NumPy array that represents an array on a GPU.
 
-Its type alone makes it different: `@kernel` takes the CUDA path for it, and a kernel refuses any
-other array, as a GPU would. Views, arithmetic and NumPy's functions stay in the type. Memory made by
-`empty` lies between two guard zones, which every launch inspects afterwards.
+Only its type is different: `@kernel` runs the CUDA twin for it, and kernels accept no other array, as on
+a GPU. Views, arithmetic and NumPy's functions keep the type. Memory made by `empty` has a guard zone on
+either side, which is checked after every launch.
 """
 
 import functools
@@ -13,12 +13,12 @@ import numpy
 
 ALIGNMENT = 256  # bytes, as cudaMalloc aligns
 GUARD = 256  # bytes on either side
-_GUARD_BYTE = 0xFB  # a huge number in every format, so that a read out of bounds shows as well
+_GUARD_BYTE = 0xFB  # a huge number in every format, so that reads out of bounds change results too
 _POISON_BYTE = 0xFF  # NaN in every floating-point format
 
 
 class EmulatorArray(numpy.ndarray):
-    """An array in the emulator's memory. As on a GPU, single elements come as 0-d arrays."""
+    """An array in the emulator's memory. As on a GPU, a single element is a 0-d array."""
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array.view(EmulatorArray)
@@ -53,7 +53,7 @@ for _name in ("argmax", "argmin", "dot", "nonzero", "searchsorted", "take", "tra
 
 
 class _Guarded(numpy.ndarray):
-    """The bytes that an array and its guard zones lie in."""
+    """The bytes of an array and its guard zones."""
 
     start: int
     size_in_use: int
@@ -64,7 +64,7 @@ class _Guarded(numpy.ndarray):
 
 
 def empty(shape: Any, dtype: Any = float) -> EmulatorArray:
-    """Return an array between guard zones, filled with NaN bytes, so that what is never written shows."""
+    """Return an array between guard zones, filled with NaN bytes, so that unwritten elements are visible."""
     dtype = numpy.dtype(dtype)
     shape = (int(shape),) if isinstance(shape, int | numpy.integer) else tuple(shape)
     size = int(numpy.prod(shape, dtype=numpy.int64)) * dtype.itemsize
@@ -85,7 +85,7 @@ def zeros(shape: Any, dtype: Any = float) -> EmulatorArray:
 
 
 def asarray(data: Any, dtype: Any = None) -> EmulatorArray:
-    """Return `data` in the emulator's memory: itself if it is there already, else a copy."""
+    """Return `data` in the emulator's memory: `data` itself if it is already there, otherwise a copy."""
     if isinstance(data, EmulatorArray) and dtype in (None, data.dtype):
         return data
     source = numpy.asarray(data, dtype)
@@ -100,7 +100,7 @@ def asnumpy(x: EmulatorArray) -> numpy.ndarray:
 
 
 def damaged(arrays: Iterable[numpy.ndarray | None]) -> int | None:
-    """Return the index of the first of `arrays` with a changed byte in its guard zones, and mend them all."""
+    """Return the index of the first of `arrays` with a changed guard zone, and restore all guard zones."""
     first = None
     for i, array in enumerate(arrays):
         memory: Any = array

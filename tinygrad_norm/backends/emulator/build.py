@@ -1,7 +1,7 @@
 """Compiles kernels and the runtime with g++ into a cache directory.
 
-A library's name is a hash of everything that went into it, and it appears there complete or not at
-all, so any number of processes may share the directory.
+The name of a library is a hash of everything that it is made from, and a library appears in the directory
+complete or not at all. So any number of processes may share the directory.
 """
 
 import functools
@@ -21,7 +21,7 @@ SHIM = "cuda_emulator.h"
 
 COMMON = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-g1", "-gdwarf-4", "-w")
 RUNTIME = ("-O2", "-pthread")
-# nvcc contracts a·b+c into one instruction, and its users cast between pointer types freely.
+# nvcc contracts a·b+c into one instruction, and CUDA code casts between pointer types freely.
 KERNEL = ("-ffp-contract=fast", "-fno-strict-aliasing")
 PLAIN = ("-O2",)
 CHECKED = (
@@ -30,7 +30,7 @@ CHECKED = (
     "-fsanitize=thread",
     "-fsanitize=alignment,bounds,null,shift,integer-divide-by-zero,signed-integer-overflow",
 )
-# Without these, instances of one template in two modules would share their variables.
+# Without these options, instances of one template in two modules would share their variables.
 GCC_ONLY = ("-fno-gnu-unique", "-fno-extern-tls-init")
 GCC_CHECKED_ONLY = ("--param=tsan-instrument-func-entry-exit=0",)
 
@@ -39,16 +39,16 @@ IGNORED = ("--device-as-default-execution-space", "-lineinfo", "--generate-line-
 
 
 class CompileError(RuntimeError):
-    """The kernel's text does not compile; the message is the compiler's."""
+    """The kernel's text does not compile; the message is from the compiler."""
 
 
 def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
-    """Return the library with the kernels in `text`, compiled if it is not in the cache.
+    """Return the library with the kernels in `text`; compile it if it is not in the cache.
 
     Raises:
-        CompileError: with the compiler's messages.
-        RuntimeError: where there is no compiler or no writable cache directory.
-        ValueError: for an option that means nothing to the emulator.
+        CompileError: if the text does not compile; the message is from the compiler.
+        RuntimeError: if there is no compiler, or the cache directory is not writable.
+        ValueError: if the emulator does not know an option.
     """
     runtime = compile_runtime()
     flags = [*COMMON, *KERNEL, *_native(), *(CHECKED if checked else PLAIN)]
@@ -64,7 +64,7 @@ def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
 
 @functools.cache
 def compile_runtime() -> Path:
-    """Return the library with the scheduler and the checks, compiled if it is not in the cache."""
+    """Return the library with the scheduler and the checks; compile it if it is not in the cache."""
     directory = HERE / "runtime"
     flags = [*COMMON, *RUNTIME]
     parts = [*flags, _predefined(), *_texts(directory, "*"), *_texts(INCLUDE, "*.h")]
@@ -76,7 +76,7 @@ def compile_runtime() -> Path:
 
 
 def _precompiled_header(flags: Sequence[str], shim: Sequence[str]) -> Path:
-    """Return a directory with the shim compiled ahead: it would take half of every kernel's time.
+    """Return a directory with the precompiled shim, which would take half of each kernel's compile time.
 
     A compiler that cannot use it, because an option changes the language, reads the shim itself.
     """
@@ -90,7 +90,7 @@ def _precompiled_header(flags: Sequence[str], shim: Sequence[str]) -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the directory of compiled kernels: TINYGRAD_NORM_CACHE, or the user's own cache."""
+    """Return the directory of compiled kernels: TINYGRAD_NORM_CACHE, or the user's cache directory."""
     chosen = os.environ.get("TINYGRAD_NORM_CACHE")
     if chosen:
         directory = Path(chosen)
@@ -106,7 +106,7 @@ def compiler() -> str:
     """Return the path of g++.
 
     Raises:
-        RuntimeError: where there is none, saying how to install it.
+        RuntimeError: if g++ is not installed; the message says how to install it.
     """
     path = shutil.which("g++")
     if path is None:
@@ -121,7 +121,7 @@ def _native() -> tuple[str, ...]:
 
 @functools.cache
 def _predefined() -> str:
-    """Return the compiler's macros: they tell its version and the instructions of this processor."""
+    """Return the compiler's macros, which depend on its version and on this processor's instructions."""
     command = [compiler(), *_native(), "-dM", "-E", "-x", "c++", os.devnull]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -135,8 +135,8 @@ def _translate(options: Iterable[str]) -> list[str]:
             flags.append("-ffp-contract=off")
         elif option not in IGNORED:
             raise ValueError(
-                f"compiler option {option!r} means nothing to the emulator: it knows {', '.join(PASSED_ON)}, "
-                f"--fmad=false, and leaves out {', '.join(IGNORED)}"
+                f"unknown compiler option {option!r}: the emulator accepts {', '.join(PASSED_ON)} and "
+                f"--fmad=false, and ignores {', '.join(IGNORED)}"
             )
     return flags
 
@@ -156,7 +156,7 @@ def _texts(directory: Path, pattern: str) -> list[str]:
 
 
 def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
-    """Return a directory beside the files to be, so that they can be moved to their place in one step."""
+    """Return a temporary directory in `directory`, from which files can be moved there in one step."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(dir=directory, prefix="building-")
@@ -170,7 +170,7 @@ def _scratch(directory: Path) -> tempfile.TemporaryDirectory[str]:
 def _build(target: Path, compiling: Sequence[str], linking: Sequence[str], text: str) -> None:
     """Compile `text` and link it to `target`, which appears complete or not at all.
 
-    Two steps, because a linker told of -fsanitize would add the sanitizers' own runtimes.
+    These are two steps, because a linker with -fsanitize would add the sanitizers' own runtimes.
     """
     with _scratch(target.parent) as directory:
         object_file, library = f"{directory}/kernel.o", f"{directory}/{target.name}"

@@ -1,4 +1,4 @@
-"""How launches run: in which order, how closely watched, and what they leave on record."""
+"""The settings of launches: order, checks and timeout; and the record of launches."""
 
 import threading
 from collections.abc import Iterator
@@ -12,8 +12,10 @@ import numpy
 class Schedule:
     """The settings of a launch.
 
-    `seed` chooses the order of blocks, warps and lanes (0: ascending), `checked` asks for the build
-    that reports races and bad accesses, `timeout` (seconds) ends a launch that does not end.
+    Attributes:
+        seed: chooses the order of blocks, warps and lanes; 0 is ascending order.
+        checked: runs the build that reports races and invalid accesses.
+        timeout: in seconds; a launch that takes longer is stopped.
     """
 
     seed: int = 0
@@ -22,17 +24,17 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.seed, int | numpy.integer) or not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must be an integer of 0 or more, below 2⁶⁴, not {self.seed!r}")
+            raise ValueError(f"seed must be an integer from 0 to 2⁶⁴ - 1, not {self.seed!r}")
         if not isinstance(self.timeout, int | float) or not self.timeout > 0:
             raise ValueError(f"timeout must be a positive number of seconds, not {self.timeout!r}")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch on record.
+    """One recorded launch.
 
-    `traffic` maps the index of an array argument to the bytes that all threads together read from it
-    and wrote to it; it is empty in plain mode. `sizes` has the bytes of that array.
+    `traffic` maps the index of an array argument to the bytes that all threads read from it and wrote to
+    it; it is empty in plain mode. `sizes` maps the same index to the size of the array in bytes.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Launch:
 
 
 class _State(threading.local):
-    # Not context variables: ops switch contexts (ops/ieee.py), and their launches belong here too.
+    # Not context variables: Functions run in a context of their own (backends/cpu/silence.py).
     schedule = Schedule()
     records: tuple[list[Launch], ...] = ()
 
@@ -62,10 +64,10 @@ def current() -> Schedule:
 def schedule(
     *, seed: int | None = None, checked: bool | None = None, timeout: float | None = None
 ) -> Iterator[Schedule]:
-    """Run the launches inside under another schedule; what is not given stays as it was.
+    """Change the schedule of the launches inside the block; arguments that are None keep their setting.
 
     Raises:
-        ValueError: for a negative seed or a timeout that is not positive.
+        ValueError: if the seed is negative, or the timeout is not positive.
     """
     now = current()
     chosen = Schedule(
@@ -82,7 +84,7 @@ def schedule(
 
 @contextmanager
 def record() -> Iterator[list[Launch]]:
-    """Collect the launches made inside, in order, in the list it gives."""
+    """Collect the launches made inside the block, in order, in the list that it yields."""
     launches: list[Launch] = []
     before = _state.records
     _state.records = (*before, launches)

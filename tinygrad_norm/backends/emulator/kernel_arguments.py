@@ -1,7 +1,7 @@
 """Checks a launch's arguments against the kernel's parameters, and its shape against a GPU's limits.
 
-CuPy passes whatever it is given as so many bytes; a wrong one becomes a wrong result. Here it is
-refused.
+CuPy passes the bytes of an argument without checking them, so a wrong argument gives a wrong result. Here
+it raises an exception.
 """
 
 import ctypes
@@ -17,16 +17,16 @@ from .library import Parameter
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMITS = (1024, 1024, 64)
 MOST_THREADS = 1024
-DEFAULT_DYNAMIC_SHARED = 48 * 1024  # bytes a kernel may ask for without opting in to more
+DEFAULT_DYNAMIC_SHARED = 48 * 1024  # bytes that a kernel may use without opting in to more
 MOST_DYNAMIC_SHARED = 227 * 1024
 
-# NumPy knows no bfloat16 of its own: ml_dtypes' type has that name, and its bits fit in uint16.
+# NumPy itself has no bfloat16: the type of ml_dtypes has that name, and its bits fit in uint16.
 _STAND_INS = {"bfloat16": ("bfloat16", "uint16")}
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One argument as the kernel gets it: `storage` holds its bytes, `array` the array pointed to."""
+    """One argument of a launch: `storage` has its bytes; for a pointer, `array` is the array."""
 
     parameter: Parameter
     storage: Any
@@ -34,12 +34,12 @@ class Argument:
 
     @property
     def address(self) -> int:
-        """Where the array's first element lies."""
+        """The address of the array's first element."""
         return self.storage.value or 0
 
     @property
     def nbytes(self) -> int:
-        """How large the array is, 0 if there is none."""
+        """The size of the array; 0 if there is none."""
         return 0 if self.array is None else self.array.nbytes
 
 
@@ -47,8 +47,8 @@ def check_shape(what: str, shape: Any, limits: tuple[int, int, int]) -> tuple[in
     """Return a grid or a block as three sizes.
 
     Raises:
-        TypeError: for anything but a tuple of 1 to 3 integers.
-        ValueError: for a size outside 1 … limit.
+        TypeError: if `shape` is not a tuple of 1 to 3 integers.
+        ValueError: if a size is not between 1 and its limit.
     """
     if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3:
         raise TypeError(f"{what} must be a tuple of 1 to 3 integers, not {shape!r}")
@@ -56,7 +56,7 @@ def check_shape(what: str, shape: Any, limits: tuple[int, int, int]) -> tuple[in
         if not isinstance(size, int | numpy.integer):
             raise TypeError(f"{what} must be a tuple of 1 to 3 integers, not {shape!r}")
         if not 1 <= size <= limit:
-            raise ValueError(f"{what}.{'xyz'[axis]} is {size}: it must lie between 1 and {limit}")
+            raise ValueError(f"{what}.{'xyz'[axis]} is {size}: it must be between 1 and {limit}")
     x, y, z = (*(int(size) for size in shape), 1, 1)[:3]
     return x, y, z
 
@@ -65,11 +65,12 @@ def check_block(shape: Any) -> tuple[int, int, int]:
     """Return a block as three sizes.
 
     Raises:
-        TypeError, ValueError: as `check_shape`, and for more than 1024 threads.
+        TypeError, ValueError: as in `check_shape`.
+        ValueError: if there are more than 1024 threads.
     """
     x, y, z = check_shape("block", shape, BLOCK_LIMITS)
     if x * y * z > MOST_THREADS:
-        raise ValueError(f"a block of {x} × {y} × {z} = {x * y * z} threads: the most is {MOST_THREADS}")
+        raise ValueError(f"a block of {x} × {y} × {z} = {x * y * z} threads: the limit is {MOST_THREADS}")
     return x, y, z
 
 
@@ -77,26 +78,26 @@ def check_shared_memory(size: int, limit: int) -> int:
     """Return `size` if a block may have that much dynamic shared memory.
 
     Raises:
-        TypeError: for anything but an integer.
-        ValueError: for more than `limit` bytes.
+        TypeError: if `size` is not an integer.
+        ValueError: if it is more than `limit` bytes.
     """
     if not isinstance(size, int | numpy.integer):
         raise TypeError(f"shared_mem must be an integer, a number of bytes, not {size!r}")
     if not 0 <= size <= limit:
         raise ValueError(
-            f"shared_mem={size} bytes of dynamic shared memory, allowed are 0 to {limit}: "
+            f"shared_mem={size} bytes of dynamic shared memory, expected 0 to {limit}: "
             f"set max_dynamic_shared_size_bytes first (at most {MOST_DYNAMIC_SHARED}), or use less"
         )
     return size
 
 
 def bind(kernel: str, parameters: Sequence[Parameter], names: Sequence[str], args: Any) -> list[Argument]:
-    """Turn Python's arguments into the kernel's.
+    """Convert Python's arguments to the kernel's.
 
     Raises:
-        TypeError: for a wrong number of arguments, or one of a wrong type.
-        ValueError: for an array that is not contiguous, not aligned or not writable, and for a Python int
-            that the parameter cannot hold.
+        TypeError: if the number of arguments is wrong, or the type of an argument.
+        ValueError: if an array is not contiguous, aligned or writable, or a parameter cannot hold a Python
+            int.
     """
     if len(args) != len(parameters):
         raise TypeError(
@@ -119,7 +120,7 @@ def _bind_pointer(where: str, parameter: Parameter, value: Any) -> Argument:
         if value is None:
             remedy = ", which CuPy does not pass as a null pointer: pass numpy.uint64(0)"
         elif isinstance(value, numpy.ndarray):
-            remedy = ", which lies in host memory: move it with emulator.asarray(...)"
+            remedy = ", which is in host memory: move it with emulator.asarray(...)"
         else:
             remedy = f", expected {expected}, or numpy.uint64(0) for none"
         raise TypeError(f"{where}: received {_describe(value)}{remedy}")
@@ -131,7 +132,7 @@ def _bind_pointer(where: str, parameter: Parameter, value: Any) -> Argument:
     if not value.flags.c_contiguous:
         raise ValueError(
             f"{where}: received an array of shape {value.shape} with strides {value.strides}, "
-            "expected its elements one after the other: pass ascontiguousarray(...) of it"
+            "expected a contiguous array: pass ascontiguousarray(...) of it"
         )
     address = value.ctypes.data
     if value.size and address % parameter.alignment:

@@ -1,4 +1,4 @@
-"""A compiled module in this process: its kernels, its shared variables, its source lines."""
+"""A compiled module, loaded in this process: kernels, shared variables, source lines."""
 
 import ctypes
 import re
@@ -37,7 +37,7 @@ class _Entry(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a kernel as the compiler deduced it; `dtype` is the pointee's, "" for void."""
+    """One parameter of a kernel, as the compiler deduced it; `dtype` is the pointee's, "" for void."""
 
     dtype: str
     alignment: int
@@ -48,7 +48,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SharedVariable:
-    """A `__shared__` variable: its name and its place, in bytes, from the module's marker."""
+    """A `__shared__` variable: its name, its offset from the module's marker and its size, in bytes."""
 
     name: str
     offset: int
@@ -82,7 +82,7 @@ class Library:
         )
 
     def line(self, pc: int) -> str | None:
-        """Return "file:line" of the kernel's source for an address in its code; None if nobody knows."""
+        """Return "file:line" of the kernel's source for an address in its code; None if it is not known."""
         tool = shutil.which("addr2line")
         if tool is None or pc == 0:
             return None
@@ -95,9 +95,9 @@ class Library:
 
 
 def shared_variables(path: Path) -> list[SharedVariable]:
-    """Read a library's thread-local symbols: they are the `__shared__` variables of its kernels.
+    """Return the `__shared__` variables of a library's kernels: its thread-local symbols.
 
-    Empty where the library is not ELF (macOS): shared memory then goes unpoisoned and unchecked.
+    Returns [] if the library is not ELF (macOS): shared memory is then neither poisoned nor checked.
     """
     data = path.read_bytes()
     if data[:5] != b"\x7fELF\x02":
@@ -124,7 +124,7 @@ def shared_variables(path: Path) -> list[SharedVariable]:
 
 
 def _plain_name(mangled: str) -> str:
-    """Return `red` for `_ZZ10layer_normPKfE3red`: the variable without the function around it."""
+    """Return `red` for `_ZZ10layer_normPKfE3red`: the variable's name without the function's."""
     if not mangled.startswith("_Z"):
         return mangled
     names = [mangled[found.end() : found.end() + int(found[0])] for found in re.finditer(r"\d+", mangled)]

@@ -1,6 +1,6 @@
-"""NumPy as the emulator's arrays see it: the functions that make arrays make EmulatorArrays.
+"""NumPy's functions for the emulator's arrays: functions that make arrays make EmulatorArrays.
 
-`namespace(x)` of an EmulatorArray is this module; what is not defined here is NumPy's own.
+This module is `namespace(x)` of an EmulatorArray. Functions that are not defined here are NumPy's own.
 """
 
 import functools
@@ -57,17 +57,17 @@ ones_like = _guarded(numpy.ones_like)
 
 
 def empty_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
-    """Return an array of x's shape and dtype, unless others are given, filled with NaN bytes."""
+    """Return an array filled with NaN bytes; shape and dtype default to those of `x`."""
     return empty(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
 
 
 def zeros_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
-    """Return zeros of x's shape and dtype, unless others are given."""
+    """Return an array of zeros; shape and dtype default to those of `x`."""
     return zeros(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
 
 
 def ascontiguousarray(x: Any, dtype: Any = None) -> EmulatorArray:
-    """Return `x` itself if its elements lie one after the other, or a copy whose elements do."""
+    """Return `x` itself if it is C-contiguous, otherwise a contiguous copy."""
     x = asarray(x, dtype)
     return x if x.flags.c_contiguous else array(x, order="C")
 

@@ -1,4 +1,4 @@
-"""RawModule and its kernels: CuPy's call shape, run on the CPU."""
+"""RawModule and its kernels: called like CuPy's, but run on the CPU."""
 
 import re
 import sys
@@ -34,16 +34,16 @@ _DYNAMIC_SHARED = re.compile(r"extern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
 
 
 class RawModule:
-    """The kernels in a piece of CUDA C++, compiled for the CPU; called as `cupy.RawModule`.
+    """The kernels of a CUDA C++ text, compiled for the CPU; called like `cupy.RawModule`.
 
-    `name_expressions` lists the instances of templates to compile, such as "layer_norm<float, 4>";
-    kernels declared `extern "C" __global__` need no listing. `options` are NVRTC's: macros and the
-    language standard count, the rest is left out. With `checked`, or under `schedule(checked=True)`,
-    launches run in the build that reports races and bad accesses.
+    `name_expressions` lists the template instances to compile, such as "layer_norm<float, 4>". Kernels
+    declared `extern "C" __global__` need not be listed. `options` are NVRTC's; only macros, the language
+    standard and --fmad=false have an effect. With `checked`, or under `schedule(checked=True)`, launches
+    run the build that reports races and invalid accesses.
 
     Raises:
-        ValueError: for an unknown option, or dynamic shared memory not called `shared_memory`.
-        RuntimeError: from `get_function`, where g++ is missing or refuses the text.
+        ValueError: if an option is unknown, or dynamic shared memory is not called `shared_memory`.
+        RuntimeError: by `get_function`, if g++ is missing or cannot compile the text.
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class RawModule:
         """Return the kernel called `name`, a name expression or an `extern "C"` name.
 
         Raises:
-            ValueError: for a name that the module does not have.
-            CompileError: where the text does not compile.
+            ValueError: if the module has no kernel of this name.
+            CompileError: if the text does not compile.
         """
         if name not in self._names:
             raise ValueError(
@@ -101,7 +101,7 @@ class RawModule:
         return self._entries[name, checked]
 
     def _parameter_names(self, name: str, count: int) -> tuple[str, ...]:
-        """The names of a kernel's parameters as its text has them; numbers if it cannot be read."""
+        """Return the names of a kernel's parameters, read from its text; numbers if that fails."""
         base = re.escape(re.split(r"[<(]", name)[0].split("::")[-1].strip())
         found = re.search(rf"__global__[^;{{}}]*?\b{base}\s*\(([^()]*)\)", self._bare)
         names = [re.search(r"(\w+)\s*$", part) for part in found[1].split(",")] if found else []
@@ -129,9 +129,9 @@ class Kernel:
     """One kernel of a module. Call it as `kernel(grid, block, args, shared_mem=0)`.
 
     Raises:
-        TypeError, ValueError: for a launch that a GPU would refuse, and for arguments that it would
-            take and misread: a wrong count, dtype or size, a strided array, a Python float for a float.
-        KernelError: where the kernel itself goes wrong; the emulator can be used afterwards.
+        TypeError, ValueError: if a GPU could not run the launch, or would misread an argument: a wrong
+            number of arguments, dtype or size, a strided array, a Python float for a float.
+        KernelError: if the kernel itself has an error; the emulator can be used afterwards.
     """
 
     def __init__(self, module: RawModule, name: str) -> None:
@@ -140,14 +140,14 @@ class Kernel:
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
-        """How much dynamic shared memory a launch may ask for; set it to go beyond 48 KiB."""
+        """The most dynamic shared memory of a launch, in bytes; set it to use more than 48 KiB."""
         return self._most_shared
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
         if not isinstance(size, int | numpy.integer) or not 0 <= size <= MOST_DYNAMIC_SHARED:
             raise ValueError(
-                f"max_dynamic_shared_size_bytes={size}: a block has 0 to {MOST_DYNAMIC_SHARED} bytes"
+                f"max_dynamic_shared_size_bytes={size}: a block can have 0 to {MOST_DYNAMIC_SHARED} bytes"
             )
         self._most_shared = size
 

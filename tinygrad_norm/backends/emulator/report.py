@@ -1,4 +1,4 @@
-"""Says in words how a launch failed: what happened, who did it, where, and what to do."""
+"""Describes how a launch failed: what happened, in which thread, where, and what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,17 @@ from .library import Library
 from .runner import KINDS, SPACES, Place, Report
 
 BETWEEN_BLOCKS = (
-    "the blocks of a launch are never ordered: give each its own elements, "
-    "and combine them in a second kernel"
+    "the blocks of a launch are not ordered: give each its own elements, and combine them in a second kernel"
 )
 
 
 class KernelError(RuntimeError):
-    """A kernel did on the emulator what would be undefined, or would never end, on a GPU."""
+    """A kernel did something that is undefined on a GPU, or did not end."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The words for one report; `arguments` are the parameters' names."""
+    """The message for one report; `arguments` are the names of the parameters."""
 
     report: Report
     library: Library
@@ -44,10 +43,10 @@ class Explanation:
             case "misaligned":
                 return (
                     f"misaligned access: {who} accesses {report.size} bytes at {report.address:#x}, "
-                    f"which is no multiple of {report.size}{line}"
+                    f"which is not a multiple of {report.size}{line}"
                 )
             case "read only":
-                return f"{who} writes to {self._target()}, which the kernel takes as const{line}"
+                return f"{who} writes to {self._target()}, which the kernel declares const{line}"
             case "undefined":
                 return f"{who} does {report.text.decode()}{line}"
             case "divergent barrier":
@@ -56,26 +55,26 @@ class Explanation:
                 return f"lanes of one warp diverge: {self._waits(here)}, but {self._waits(other)}"
             case "deadlock":
                 rest = f", {self._waits(other)}" if other.known else ""
-                return f"deadlock: {self._waits(here)}{rest}, and nobody is left to come"
+                return f"deadlock: {self._waits(here)}{rest}, and no other thread can arrive"
             case "exited lane":
                 return (
                     f"{self._waits(here)}, but lane {report.lane} of its warp has returned or does not "
-                    "exist: keep every lane of the mask alive, or leave it out of the mask"
+                    "exist: keep every lane of the mask running, or remove it from the mask"
                 )
             case "caller not in mask":
-                return f"{self._waits(here)}, which leaves out the calling lane itself"
+                return f"{self._waits(here)}, which does not include the calling lane"
             case "source not in mask":
                 return f"{self._waits(here)} and reads lane {report.lane}, which is not in the mask"
             case "width":
-                return f"{self._waits(here)}: width {report.lane} is no power of two from 1 to 32"
+                return f"{self._waits(here)}: width {report.lane} is not a power of two from 1 to 32"
             case "stack overflow":
                 return f"{who} needs more than 64 KiB of stack{line}: put large arrays in shared memory"
             case "timeout":
-                return f"still running after {self.timeout:g} s, last seen in {who}{line}: an endless loop?"
+                return f"still running after {self.timeout:g} s, last in {who}{line}: an endless loop?"
             case "trap":
                 return f"{who} stops in {here.what.decode()}{line}"
             case _:
-                return f"{who} accesses memory that is not there, at address {report.address:#x}{line}"
+                return f"{who} accesses memory that does not exist, at address {report.address:#x}{line}"
 
     def _who(self, place: Place) -> str:
         block, thread = (f"({', '.join(map(str, index))})" for index in (place.block, place.thread))
@@ -96,7 +95,7 @@ class Explanation:
         if tuple(here.block) != tuple(other.block):
             return BETWEEN_BLOCKS
         barrier = "__syncwarp()" if self._warp(here) == self._warp(other) else "__syncthreads()"
-        return f"no barrier lies between: put {barrier} there"
+        return f"there is no barrier between them: add {barrier}"
 
     def _warp(self, place: Place) -> int:
         x, y, z = place.thread

@@ -1,4 +1,4 @@
-"""One launch: what the runtime is told, and what it tells (the structs of include/abi.h)."""
+"""One launch: what the runtime receives, and what it reports (the structs of include/abi.h)."""
 
 import ctypes
 import functools
@@ -69,7 +69,7 @@ class _Config(ctypes.Structure):
 
 
 class Place(ctypes.Structure):
-    """A CUDA thread, and where in the source it was."""
+    """A CUDA thread and its place in the source."""
 
     _fields_ = (
         ("block", _Dim3),
@@ -85,7 +85,7 @@ class Place(ctypes.Structure):
 
 
 class Report(ctypes.Structure):
-    """How a launch ended; `kind` 0 means well."""
+    """How a launch ended; `kind` 0 means without an error."""
 
     _fields_ = (
         ("here", Place),
@@ -109,7 +109,7 @@ def _runtime() -> ctypes.CDLL:
     here = ctypes.sizeof(_Config) << 32 | ctypes.sizeof(Report) << 16 | ctypes.sizeof(_Range)
     there = runtime.emulator_abi()
     if here != there:
-        raise RuntimeError(f"launch.py and include/abi.h disagree: {here:#x} and {there:#x}")
+        raise RuntimeError(f"runner.py and include/abi.h disagree: {here:#x} and {there:#x}")
     return runtime
 
 
@@ -122,10 +122,10 @@ def launch(
     shared_mem: int,
     schedule: Schedule,
 ) -> tuple[Report, dict[int, tuple[int, int]]]:
-    """Run a kernel over its grid; return how it went and, in checked mode, the bytes moved by argument.
+    """Run a kernel over its grid; return the report and, in checked mode, the bytes moved per argument.
 
     Raises:
-        MemoryError: where there is no memory for stacks or for the records of checked mode.
+        MemoryError: if there is not enough memory for stacks, or for the records of checked mode.
     """
     values = (ctypes.c_void_p * (len(arguments) + 1))(*(ctypes.addressof(a.storage) for a in arguments))
     arrays = [(i, a) for i, a in enumerate(arguments) if a.nbytes]
@@ -156,7 +156,9 @@ def launch(
     )
     report = Report()
     if not _runtime().emulator_launch(ctypes.byref(config), ctypes.byref(report)):
-        raise MemoryError("the emulator has no memory for this launch: use smaller arrays or plain mode")
+        raise MemoryError(
+            "not enough memory for this launch on the emulator: use smaller arrays or plain mode"
+        )
     if not library.checked:
         return report, {}
     return report, {i: (traffic[2 * i], traffic[2 * i + 1]) for i, _ in arrays}

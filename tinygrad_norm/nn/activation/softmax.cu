@@ -4,9 +4,9 @@
 // Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory
 //               for its maximum, the sum of its exponentials and its output.
 // Backward      reads dy and y once, writes dx once: 3·N·D values.
-// Accumulation  float, for double in double.
+// Accumulation  float; double for double.
 
-// m = max x and Σ exp(x - m), in every thread of the team.
+// Every thread of the team gets m = max x and Σ exp(x - m).
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Two<Accumulator<T>> largest_and_total(const Row<T, VEC, TEAM, KEPT>& row) {
   using A = Accumulator<T>;

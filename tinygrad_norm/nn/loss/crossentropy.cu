@@ -1,10 +1,10 @@
 // Cross entropy of the rows of x (N, C) against one class each.
 //
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
-// Forward       reads x once, writes p once: 2·N·C values, and a loss per row.
+// Forward       reads x once, writes p once: 2·N·C values; writes one loss per row.
 // Backward      reads p once, writes dx once: 2·N·C values.
-// Index         index[n] is where the target's entry is in x and p, counted from their first values.
-// Accumulation  float, for double in double.
+// Index         index[n] is the flat index of row n's target in x and p.
+// Accumulation  float; double for double.
 
 // loss = log Σ exp(x - m) - (x_t - m), p = softmax(x)
 template <class T, int VEC, int TEAM, int KEPT>
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   if (n < N && lane_of_team<TEAM>() == 0) losses[n] = T(log(total) - (A(x[index[n]]) - m));
 }
 
-// dx = dloss·(p - onehot(t)); dlosses has one value per row, or one for all.
+// dx = dloss·(p - onehot(t)); dlosses has one value per row, or one value for all rows.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     cross_entropy_backward(const T* __restrict__ dlosses, const T* __restrict__ p,

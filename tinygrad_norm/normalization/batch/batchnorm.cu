@@ -1,18 +1,17 @@
-// Batch normalization of x (N, C, S): all values of one channel are a pool, too many for one block.
+// Batch normalization of x (N, C, S): all values of one channel are a pool, which is too large for one block.
 //
-// So x is cut into strips of one channel each, short enough to stay in registers. Where S is large, a
-// strip is a piece of the S neighbours of one sample, and a team of 8 to 256 threads has it. Where S is
-// small, a strip is one position of KEPT samples, and one thread has it: neighbouring threads have
-// neighbouring positions, so a warp still reads 128 bytes at once (TEAM = 1).
-//
+// Owner         x is cut into strips: parts of one channel that are short enough to stay in registers. If S is
+//               large, a strip is a part of the S positions of one sample, and a team of 8 to 256 threads
+//               has it. If S is small, a strip is one position of KEPT samples, and one thread has it (TEAM =
+//               1): neighbouring threads have neighbouring positions, so a warp still reads 128 bytes at once.
 // Forward       strip_moments reads x, batch_norm_moments combines the strips of a channel,
-//               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation: the last one.
-// Backward      strip_sums reads x and dy, column_sums adds up the strips, batch_norm_backward reads x and
-//               dy and writes dx: 5 values per entry.
-// Guard         strips, and channels, whose squares overflow or vanish are scaled, as in moments.cuh. What a
-//               strip spreads is written as a root, which does neither.
+//               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation runs only the last.
+// Backward      strip_sums reads x and dy, column_sums adds the sums of the strips, batch_norm_backward reads
+//               x and dy and writes dx: 5 values per entry.
+// Guard         strips and channels whose squares overflow or underflow are scaled, as in moments.cuh. The
+//               variance of a strip is written as its root, which does neither.
 // Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S).
-// Accumulation  float, for double in double. All but x, y, dy and dx have that type.
+// Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 struct Strip {
   long long start, length, stride, channel;
@@ -40,7 +39,7 @@ __device__ __forceinline__ void each_pack(const Strip& s, F f) {
   }
 }
 
-// means = mean of the strip, spreads = √(Σ (x - mean of the strip)²/n) with n of the whole channel.
+// means = mean of the strip, spreads = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ spreads,
@@ -77,8 +76,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// The mean of the strips' means, weighted; the variance is what they spread themselves and around it.
-// Owner: a block of 256 threads has a channel; `outer` and `inner` are O and I.
+// The mean of a channel is the weighted mean of its strips' means. Its variance is the variance within the
+// strips plus the variance of their means. A block of 256 threads has a channel; `outer` and `inner` are O and I.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(256, 1)
     batch_norm_moments(const Accumulator<T>* __restrict__ means, const Accumulator<T>* __restrict__ spreads,
@@ -158,7 +157,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)); without dweight and dbias the statistics are constants: r·w·dy
+// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)); without dweight and dbias, statistics are constant: r·w·dy
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     batch_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,

@@ -1,6 +1,6 @@
-// Mean and variance of one row, guarded: what moments.py computes, from values that are kept.
+// Mean and variance of one row, for values of any size: the same as moments.py, from the kept values of a row.
 
-// Of scale·x, not of x: scale is 1, 1/FAR, or FAR.
+// The moments of scale·x, not of x: scale is 1, 1/FAR or FAR.
 template <class A>
 struct Moments {
   A scale, mean, var, rstd;
@@ -14,16 +14,16 @@ struct Moments {
   __device__ __forceinline__ A rstd_of_row() const { return rstd * scale > LARGEST<A> ? LARGEST<A> : rstd * scale; }
 };
 
-// The moments of a row from what forward wrote of them: scaled again where x - mean could overflow.
+// The moments of a row from the mean and rstd that forward wrote; scaled again if x - mean could overflow.
 template <class A>
 __device__ __forceinline__ Moments<A> written_moments(A mean, A rstd) {
   const A down = A(1) / FAR<A>;
   return rstd < down ? Moments<A>{down, mean * down, A(0), rstd * FAR<A>} : Moments<A>{A(1), mean, A(0), rstd};
 }
 
-// Whether rows of this warp must be summed up again: `scale` of those whose squares overflow, or vanish
-// beside eps too, is changed. Around a mean of 1 and more they cannot vanish: x has no digits for that.
-// All teams take part in the second round, but a row keeps the scale that is right for itself.
+// Whether rows of this warp must be summed again. Changes `scale` of rows whose squares overflow, or underflow
+// without an eps that hides it. With |mean| ≥ 1 they cannot underflow: x has too few digits.
+// All teams take part in the second pass, but each row keeps its own scale.
 template <int TEAM, class A>
 __device__ __forceinline__ bool rescale(A square, A mean, A eps, A& scale) {
   if (!(square < infinity<A>())) scale = A(1) / FAR<A>;
@@ -31,7 +31,7 @@ __device__ __forceinline__ bool rescale(A square, A mean, A eps, A& scale) {
   return any_team<TEAM>(scale != A(1));
 }
 
-// In two passes, the first over differences from the first value: a constant row has exactly its value
+// Two passes; the first sums differences from the first value, so that a constant row has exactly its value
 // as mean and exactly 0 as variance. `each` is 1/D: a division here would cost registers.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, const T* x,
@@ -52,7 +52,7 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
   return {scale, mean, var, inverse_root(var + eps * scale * scale)};
 }
 
-// The same without a mean: var is the mean square.
+// The same without a mean: `var` is the mean square.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Moments<Accumulator<T>> mean_square(const Row<T, VEC, TEAM, KEPT>& row,
                                                                Accumulator<T> each, Accumulator<T> eps) {

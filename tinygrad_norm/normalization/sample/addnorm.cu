@@ -2,15 +2,15 @@
 //
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
 // Forward       reads x and z once, writes s and y once: 4·N·D values. The sum stays in registers or
-//               shared memory, rounded to its storage type: y is what norm(s) would be.
+//               shared memory, rounded to its storage type, so that y equals norm(s).
 // Backward      reads dy, s and ds once, writes dx once: 4·N·D values. dx is the gradient of x and of z.
-//               mean(g) is taken off last: before, a fused multiply-add would leave the rounding error of
-//               w·dy, times r. Blocks go through many rows and keep Σ dy·x̂ and Σ dy of their columns;
-//               column_sums adds up what the blocks wrote.
-// each          is 1/D.
-// Accumulation  float, for double in double. weight, bias, mean, rstd, dweight, dbias have that type.
+//               Each block goes through many rows and accumulates Σ dy·x̂ and Σ dy of each column;
+//               column_sums adds the sums of all blocks.
+// Order         mean(g) is subtracted last, as in layernorm.cu.
+// each          1/D.
+// Accumulation  float; double for double. weight, bias, mean, rstd, dweight, dbias have that type.
 
-// A row of x + z: read, added, written to `s` and kept, all by the threads that need it next.
+// A row of x + z: read, added, written to `s` and kept by the same threads.
 template <class T, int VEC, int TEAM, int KEPT>
 struct SumRow : Row<T, VEC, TEAM, KEPT> {
   __device__ __forceinline__ SumRow(const T* x, const T* z, T* s, long long D, T* kept)

@@ -3,12 +3,12 @@
 // Owner         forward: a team of 8 to 512 threads has a pool. Backward: a block of 256 threads has a
 //               pool, and teams of 32 or 256 of its threads go through the channels of the group.
 // Forward       reads x once, writes y once: 2 values per entry.
-// Backward      reads x and dy, writes dx: 3 values per entry, as the second reading of x and dy, by the
-//               threads that did the first, finds them in the cache. Σ dy·x̂ and Σ dy of every channel of
-//               every sample are written too; column_sums adds them up over the samples.
-// Order         mean(g) is taken off last, as in layernorm.cu.
-// each          is 1/(C/G·S).
-// Accumulation  float, for double in double. All but x, y, dy and dx have that type.
+// Backward      reads x and dy, writes dx: 3 values per entry; x and dy are read a second time by the same
+//               threads, from the cache. Also writes Σ dy·x̂ and Σ dy of every channel of every sample;
+//               column_sums adds them over the samples.
+// Order         mean(g) is subtracted last, as in layernorm.cu.
+// each          1/(C/G·S).
+// Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
@@ -23,7 +23,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * D, each, eps);
   row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
-    const long long c = first_channel + i / S;  // one for the pack: VEC divides S
+    const long long c = first_channel + i / S;  // the same for the whole pack: VEC divides S
     const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
     Pack<T, VEC> out;
 #pragma unroll

@@ -2,10 +2,10 @@
 //
 // Owner         a team of 8 to 512 threads has a pool; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2·N·C·S values.
-// Backward      reads x and dy once, writes dx once: 3·N·C·S values, and Σ dy·x̂ and Σ dy of every pool,
-//               which column_sums adds up over the samples.
-// each          is 1/S.
-// Accumulation  float, for double in double. All but x, y, dy and dx have that type.
+// Backward      reads x and dy once, writes dx once: 3·N·C·S values. Also writes Σ dy·x̂ and Σ dy of every
+//               pool; column_sums adds them over the samples.
+// each          1/S.
+// Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)), as w is one number per pool.
+// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)): w is one number per pool.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     instance_norm_backward(const T* __restrict__ dy, const T* __restrict__ x,

@@ -2,13 +2,13 @@
 //
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory
-//               for its mean, its variance and its output. weight and bias come from the cache.
-// Backward      reads x and dy once, writes dx once: 3·N·D values. Blocks go through many rows and keep
-//               Σ dy·x̂ and Σ dy of their columns; column_sums adds up what the blocks wrote.
-// Order         mean(g) is taken off last: before, a fused multiply-add would leave the rounding error of
-//               w·dy, times r, where a row is one value and dx is 0.
-// each          is 1/D.
-// Accumulation  float, for double in double. weight, bias, mean, rstd, dweight, dbias have that type.
+//               for its mean, its variance and its output. weight and bias are read from the cache.
+// Backward      reads x and dy once, writes dx once: 3·N·D values. Each block goes through many rows and
+//               accumulates Σ dy·x̂ and Σ dy of each column; column_sums adds the sums of all blocks.
+// Order         mean(g) is subtracted last. In a row of one value, dx is 0; with mean(g) subtracted first, a
+//               fused multiply-add would leave the rounding error of w·dy, times r.
+// each          1/D.
+// Accumulation  float; double for double. weight, bias, mean, rstd, dweight, dbias have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)

@@ -2,10 +2,10 @@
 //
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory.
-// Backward      reads x and dy once, writes dx once: 3·N·D values. Blocks go through many rows and keep
-//               Σ dy·x̂ of their columns; column_sums adds up what the blocks wrote.
-// each          is 1/D.
-// Accumulation  float, for double in double. weight, rstd and dweight have that type.
+// Backward      reads x and dy once, writes dx once: 3·N·D values. Each block goes through many rows and
+//               accumulates Σ dy·x̂ of each column; column_sums adds the sums of all blocks.
+// each          1/D.
+// Accumulation  float; double for double. weight, rstd and dweight have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)

@@ -3,10 +3,11 @@
 // Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory.
 // Backward      reads dy and y once, writes dx once: 3·N·D values.
-// at_eps        is 1/eps, the rnorm of a row that eps divides, or 0 for eps = 0; most is the largest rnorm.
-// Accumulation  float, for double in double. rnorm has that type.
+// at_eps        1/eps, the rnorm of a row with ‖x‖ ≤ eps; 0 for eps = 0.
+// most          the largest rnorm.
+// Accumulation  float; double for double. rnorm has that type.
 
-// Σ (scale·x)² of a row, and the scale: 1, or what keeps the squares in range.
+// Σ (scale·x)² of a row, and the scale: 1, or a power of two that keeps the squares in range.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Two<Accumulator<T>> scaled_square(const Row<T, VEC, TEAM, KEPT>& row,
                                                              Accumulator<T> eps) {
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·(dy - y·Σ(dy·y)), without the second term where r is at_eps.
+// dx = r·(dy - y·Σ(dy·y)), without the second term if r is at_eps.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     normalize_backward(const T* __restrict__ dy, const T* __restrict__ y, const Accumulator<T>* __restrict__ rnorm,

@@ -1,4 +1,4 @@
-// What Python hands to the runtime for one launch, and what it gets back; launch.py mirrors it.
+// What Python passes to the runtime for one launch, and what the runtime reports; runner.py mirrors it.
 #pragma once
 #include <stdint.h>
 
@@ -22,8 +22,8 @@ struct Config {
   char* (*marker)();  // the calling thread's copy of the module's thread-local marker
   const Range* ranges;
   const Variable* variables;
-  uint64_t (*traffic)[2];  // bytes read and written, for each argument; counted in checked mode
-  uintptr_t image_begin, image_end;  // where the module's code and constants lie
+  uint64_t (*traffic)[2];  // bytes read and written, per argument; counted in checked mode
+  uintptr_t image_begin, image_end;  // the module's code and constants
   uint64_t dynamic_bytes;
   uint64_t seed;
   double timeout;
@@ -55,11 +55,11 @@ enum Kind : int32_t {
 
 enum Space : int32_t { kNowhere, kGlobal, kStaticShared, kDynamicShared };
 
-struct Place {  // a CUDA thread, and where in the source it was
+struct Place {  // a CUDA thread and its place in the source
   uint3 block, thread;
   const char* file;
   const char* what;  // the intrinsic it waits in
-  uint64_t pc;       // relative to the image; 0 where `file` and `line` say it
+  uint64_t pc;       // relative to the image; 0 if `file` and `line` are set
   int32_t line;
   int32_t writes;
   uint32_t mask;
@@ -69,12 +69,12 @@ struct Place {  // a CUDA thread, and where in the source it was
 struct Report {
   Place here, other;
   const char* text;
-  int64_t offset, size;  // the access, in bytes from the start of what it was meant for
-  int64_t extent;        // and how large that is
+  int64_t offset, size;  // of the access, in bytes from the start of its array or variable
+  int64_t extent;        // the size of that array or variable
   uint64_t address;
   Kind kind;
   Space space;
-  int32_t index;  // which argument or which shared variable
+  int32_t index;  // of the argument or the shared variable
   int32_t lane;
 };
 

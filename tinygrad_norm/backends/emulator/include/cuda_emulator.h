@@ -1,7 +1,7 @@
-// CUDA C++ as a host compiler must see it: the shim that turns a .cu file into a C++ file.
+// The shim with which a host compiler compiles a .cu file as C++.
 //
-// Every CUDA thread runs as a fiber, so whatever waits or exchanges values calls the runtime; the
-// rest is plain C++. Atomics are missing on purpose: the kernels here use none.
+// Every CUDA thread runs as a fiber, so functions that wait or exchange values call the runtime; the
+// rest is plain C++. There are no atomics, on purpose: the kernels here do not use them.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -20,8 +20,8 @@
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 #define __align__(bytes) __attribute__((aligned(bytes)))
-// One OS thread runs one block at a time, so a block's shared memory is that thread's memory. In
-// checked mode the alignment leaves gaps between variables, so that no pointer strays into the next.
+// One OS thread runs one block at a time, so a block's shared memory is thread-local memory. In checked
+// mode, the alignment leaves gaps between variables, so that a pointer cannot run into the next variable.
 #ifdef EMULATOR_CHECKED
 #define __shared__ thread_local __attribute__((aligned(16384)))
 #else
@@ -53,7 +53,7 @@ inline To bit_cast(From from) {
 
 }  // namespace emulator
 
-// ---- where a thread is
+// ---- indices and sizes
 
 constexpr int warpSize = 32;
 #define threadIdx (::emulator::emulator_thread_index())
@@ -61,7 +61,7 @@ constexpr int warpSize = 32;
 #define blockDim (::emulator::emulator_block_size())
 #define gridDim (::emulator::emulator_grid_size())
 
-// ---- barriers, votes, shuffles: the default arguments carry the caller's place in the source
+// ---- barriers, votes, shuffles: the default arguments pass the caller's place in the source
 
 #define EMULATOR_PLACE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -115,7 +115,7 @@ inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32, 
 #define assert(condition) \
   ((condition) ? (void)0 : ::emulator::emulator_trap("assert(" #condition ")", __FILE__, __LINE__))
 
-// ---- memory: a fence orders nothing that fibers could reorder, a cache hint changes no value
+// ---- memory: fences do nothing, because fibers do not reorder accesses; cache hints change no values
 
 inline void __threadfence() {}
 inline void __threadfence_block() {}

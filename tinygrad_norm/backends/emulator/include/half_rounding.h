@@ -1,10 +1,10 @@
-// Rounding that both 16-bit formats share.
+// Rounding for both 16-bit formats.
 #pragma once
 #include "cuda_emulator.h"
 
 namespace emulator {
 
-// A double rounded to float "to odd": rounding the result once more to 16 bits is then exact.
+// A double rounded to float "to odd": rounding the result again, to 16 bits, is then correct.
 inline float round_to_odd(double x) {
   float nearest = float(x);
   if (double(nearest) == x || x != x) return nearest;

@@ -1,5 +1,5 @@
-// The runtime's functions that the shim's intrinsics end in. A thread's indices never change while it
-// lives, so the compiler may keep them: `const`.
+// The functions of the runtime that the shim's intrinsics call. A thread's indices never change, so the
+// compiler may keep them: `const`.
 #pragma once
 #include <stdint.h>
 

@@ -1,14 +1,14 @@
-// What a module exports for each kernel: how to call it, and what its parameters are.
+// What a module exports for each kernel: a function that calls it, and its parameters.
 //
-// A kernel's signature is deduced by the compiler from the function itself, so that the launch can
-// check every argument against it.
+// The compiler deduces a kernel's signature from the function itself, so that a launch can check every
+// argument against it.
 #pragma once
 
 namespace emulator {
 
 struct Parameter {
-  const char* dtype;  // NumPy's name of the value, or of what the pointer points to; "" for void
-  int32_t alignment;  // of the value, or of what the pointer points to
+  const char* dtype;  // NumPy's name for the value, or for the pointee; "" for void
+  int32_t alignment;  // of the value, or of the pointee
   int32_t size;
   int32_t pointer;
   int32_t constant;

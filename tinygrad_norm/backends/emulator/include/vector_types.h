@@ -1,4 +1,4 @@
-// CUDA's vector types with CUDA's sizes and alignments, and dim3.
+// CUDA's vector types, with CUDA's sizes and alignments, and dim3.
 #pragma once
 
 #define EMULATOR_VECTOR(T, name, align2, align4)                                        \

@@ -1,4 +1,4 @@
-// What a block does together: __syncthreads and its votes.
+// Operations of a whole block: __syncthreads and its votes.
 #include "scheduler.h"
 
 namespace emulator {

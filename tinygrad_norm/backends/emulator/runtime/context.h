@@ -1,4 +1,4 @@
-// Switching between fibers: twenty instructions on x86-64, ucontext elsewhere.
+// Switches between fibers: twenty instructions on x86-64, ucontext elsewhere.
 #pragma once
 #include <cstdint>
 
@@ -6,7 +6,8 @@ namespace emulator {
 
 #if defined(__x86_64__) && defined(__ELF__) && !defined(EMULATOR_UCONTEXT)
 
-// Pushes the registers a function must preserve, stores the stack pointer, and undoes it for another.
+// Pushes the registers that a function must preserve and stores the stack pointer; then loads another
+// stack pointer and pops its registers.
 extern "C" void emulator_switch_stack(void** save, void* load);
 
 struct Context {
@@ -14,7 +15,7 @@ struct Context {
 
   void prepare(char* stack_top, void (*entry)()) {
     auto slot = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack_top) & ~uintptr_t(15));
-    *--slot = nullptr;  // where entry would return to
+    *--slot = nullptr;  // the return address of entry, which never returns
     *--slot = reinterpret_cast<void*>(entry);
     for (int i = 0; i < 6; i++) *--slot = nullptr;
     stack_pointer = slot;
@@ -34,7 +35,7 @@ struct Context {
   ucontext_t context;
 
   void prepare(char* stack_top, void (*entry)()) {
-    constexpr uintptr_t enough = 16 * 1024;  // makecontext wants an extent; only its top is used
+    constexpr uintptr_t enough = 16 * 1024;  // makecontext needs a size; only the top is used
     getcontext(&context);
     context.uc_stack.ss_sp = stack_top - enough;
     context.uc_stack.ss_size = enough;

@@ -17,7 +17,7 @@ namespace {
 constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 constexpr size_t kStackBytes = 64 * 1024;
 
-std::mutex handlers;  // several OS threads may launch at once; the first installs, the last removes
+std::mutex handlers;  // several OS threads may launch at once: the first installs, the last removes
 int users = 0;
 struct sigaction previous[std::size(kSignals)];
 
@@ -36,11 +36,11 @@ void on_fault(int signal, siginfo_t* info, void* context) {
   bool from_watchdog = info->si_code == SI_TIMER;
   if (launch && from_watchdog) launch->expired = true;
   if (!launch || !launch->in_kernel.load()) {
-    if (from_watchdog) return;  // between two fibers: the scheduler sees `expired` by itself
+    if (from_watchdog) return;  // between two fibers: the scheduler checks `expired`
     for (size_t i = 0; i < std::size(kSignals); i++) {
       if (kSignals[i] == signal) sigaction(signal, &previous[i], nullptr);
     }
-    return;  // and fault once more, for whoever handled it before
+    return;  // and fault again, for the previous handler
   }
   Report& report = *launch->report;
   const Config& config = *launch->config;
@@ -94,8 +94,8 @@ Watchdog::Watchdog(double seconds) {
   if (timer_create(CLOCK_MONOTONIC, &event, &timer_) != 0) throw std::bad_alloc();
   itimerspec when = {};
   when.it_value.tv_sec = time_t(seconds);
-  when.it_value.tv_nsec = long((seconds - double(time_t(seconds))) * 1e9) | 1;  // all 0 would never strike
-  when.it_interval.tv_nsec = 20'000'000;  // again and again, until it strikes inside a kernel
+  when.it_value.tv_nsec = long((seconds - double(time_t(seconds))) * 1e9) | 1;  // 0 would disarm the timer
+  when.it_interval.tv_nsec = 20'000'000;  // repeats until it interrupts a kernel
   timer_settime(timer_, 0, &when, nullptr);
 }
 

@@ -1,4 +1,4 @@
-// Keeps a wild kernel from taking the process down, and an endless one from keeping it.
+// Stops a kernel that faults or does not end, without ending the process.
 #pragma once
 #include <signal.h>
 #include <time.h>
@@ -9,7 +9,7 @@
 
 namespace emulator {
 
-// While one exists, a fault inside a kernel ends the launch instead of the process.
+// While a FaultHandler exists, a fault inside a kernel ends the launch, not the process.
 class FaultHandler {
  public:
   FaultHandler();
@@ -20,7 +20,7 @@ class FaultHandler {
   stack_t previous_;
 };
 
-// Interrupts the calling thread's launch if it takes longer than `seconds` (on Linux).
+// Interrupts the calling thread's launch if it takes longer than `seconds` (only on Linux).
 class Watchdog {
  public:
   explicit Watchdog(double seconds);

@@ -1,5 +1,5 @@
-// Runs a launch: its blocks one after the other, and in each every CUDA thread as a fiber. With a seed,
-// the order of blocks, of warps and of lanes is random.
+// Runs a launch: one block after the other, and every CUDA thread of a block as a fiber. With a seed, the
+// order of blocks, warps and lanes is random.
 #include <cstring>
 #include <memory>
 #include <new>
@@ -11,7 +11,7 @@
 #include "shadow.h"
 
 extern "C" {
-// What `extern __shared__ unsigned char shared_memory[]` names in a kernel.
+// The memory that a kernel declares as `extern __shared__ unsigned char shared_memory[]`.
 alignas(16384) EMULATOR_API thread_local unsigned char shared_memory[emulator::kMostDynamicShared + 1024];
 }
 
@@ -92,7 +92,7 @@ void report_deadlock(Launch& launch) {
   launch.failed = true;
 }
 
-// Plain mode, too, notices a write just past the dynamic shared memory that was asked for.
+// Detects a write just past the requested dynamic shared memory, also in plain mode.
 void check_guard(Launch& launch) {
   const unsigned char* guard = shared_memory + launch.config->dynamic_bytes;
   if (guard[0] == kGuard && memcmp(guard, guard + 1, kGuardBytes - 1) == 0) return;
@@ -105,7 +105,7 @@ void check_guard(Launch& launch) {
   report.extent = int64_t(launch.config->dynamic_bytes);
   report.size = 1;
   report.here = place_of(launch, launch.block.number, 0);
-  report.here.known = 0;  // the block is, the thread is not
+  report.here.known = 0;  // the block is known, the thread is not
   report.here.writes = 1;
   launch.failed = true;
 }
@@ -198,7 +198,7 @@ void emulator_trap(const char* what, const char* file, int line) {
   fail(launch, kTrap, *launch.running);
 }
 
-// Runs one launch; `report->kind` says how it went. Returns 0 where there is no memory to run it.
+// Runs one launch; `report->kind` says how it ended. Returns 0 if there is not enough memory.
 EMULATOR_API int emulator_launch(const Config* config, Report* report) {
   static thread_local std::unique_ptr<Launch> machine;
   *report = {};

@@ -1,4 +1,4 @@
-// The state of one launch: nothing of it outlives the launch, and every OS thread has its own.
+// The state of one launch. Every OS thread has its own; nothing in it is used after the launch.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -29,7 +29,7 @@ struct Thread {
   uint8_t lane;
   State state;
 
-  // Where it waits, or last waited, and with what.
+  // Where the thread waits, or last waited, and with which values.
   const char* file;
   const char* what;
   int line;
@@ -38,22 +38,22 @@ struct Thread {
   int source, width, kind;
 };
 
-// The lanes that wait for each other in one warp intrinsic.
+// Lanes that wait for each other in one warp intrinsic.
 struct Gathering {
   unsigned mask, arrived;
   Operation operation;
 };
 
 struct Warp {
-  unsigned first;  // number of its lane 0
+  unsigned first;  // the number of its lane 0
   unsigned live;   // lanes that exist and have not returned
   unsigned ready;  // by position in `order`
   uint8_t order[kWarpSize], position[kWarpSize];
-  unsigned gathering;  // which of these are in progress
+  unsigned gathering;  // a bit for each of these that is in progress
   Gathering gatherings[kWarpSize];
 
-  // For the race detector: time passes at barriers. What happened before `block_time` is ordered
-  // before everyone, what happened before `warp_time` before this warp, and what lane b did before
+  // For the race detector: time advances at barriers. Accesses before `block_time` are ordered before all
+  // threads of the block, accesses before `warp_time` before this warp, and accesses of lane b before
   // known[a][b] before lane a.
   uint32_t time, block_time, warp_time;
   uint32_t known[kWarpSize][kWarpSize];
@@ -63,8 +63,8 @@ struct Block {
   uint3 index;
   uint32_t number;  // from 1; 0 means none
   unsigned alive, waiting;
-  int agreeing;         // predicates that were true at the barrier being gathered
-  int count, everyone;  // and at the last one that was passed
+  int agreeing;         // how many predicates are true so far at the current barrier
+  int count, everyone;  // the result of the last barrier
 };
 
 struct Launch {
@@ -77,7 +77,7 @@ struct Launch {
   uint64_t random;
   unsigned thread_count, warp_count;
   bool failed;
-  std::atomic<bool> in_kernel;  // a fiber runs: the watchdog may take it away
+  std::atomic<bool> in_kernel;  // a fiber runs: the watchdog may interrupt it
   std::atomic<bool> expired;
   Stacks stacks;
   Thread threads[kMostThreads];

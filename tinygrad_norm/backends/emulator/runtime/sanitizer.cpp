@@ -1,4 +1,4 @@
-// The functions that -fsanitize makes a kernel call, in place of the sanitizers' own runtimes.
+// The functions that a kernel compiled with -fsanitize calls; they replace the sanitizers' own runtimes.
 #include <cstdint>
 
 #include "shadow.h"
@@ -14,7 +14,7 @@ void access(void* address, size_t size, bool writes, void* pc) {
   }
 }
 
-// A struct of smaller alignment than size, which a GPU too moves in pieces.
+// A struct whose alignment is smaller than its size: a GPU moves it in pieces too.
 void access_range(void* address, size_t size, bool writes, void* pc) {
   auto first = static_cast<char*>(address);
   uintptr_t bits = reinterpret_cast<uintptr_t>(address) | size;
@@ -22,7 +22,7 @@ void access_range(void* address, size_t size, bool writes, void* pc) {
   for (size_t i = 0; i < size; i += piece) access(first + i, piece, writes, pc);
 }
 
-// As the compiler lays them out.
+// The compiler's layout of these structs.
 struct Source {
   const char* file;
   uint32_t line, column;

@@ -1,5 +1,5 @@
-// Who runs next. A fiber runs until it waits; the next ready lane of its warp takes over, and when none
-// is left, the launch itself, which picks another warp.
+// Chooses the next fiber to run. A fiber runs until it waits. Then the next ready lane of its warp runs; if
+// there is none, control returns to the launch, which chooses another warp.
 #pragma once
 #include "launch.h"
 
@@ -9,11 +9,11 @@ Thread& take_ready(Launch& launch, Warp& warp);
 void make_ready(Launch& launch, Thread& thread);
 void suspend(Launch& launch);
 
-// Notes where and in what a thread waits.
+// Records where and in which intrinsic a thread waits.
 void wait_at(Thread& self, State state, const char* what, unsigned mask, const char* file, int line);
 bool wait_together(const Thread& a, const Thread& b);
 
-// Ends the launch from inside a fiber: the report says why.
+// Ends the launch from inside a fiber; the report has the reason.
 [[noreturn]] void abandon(Launch& launch);
 [[noreturn]] void fail(Launch& launch, Kind kind, const Thread& here, const Thread* other = nullptr,
                        int lane = -1);
@@ -24,7 +24,7 @@ uint3 index_in(const uint32_t (&shape)[3], uint64_t number);
 Place place_of(const Launch& launch, const Thread& thread);
 Place place_of(const Launch& launch, uint32_t block_number, uint32_t thread_number);
 
-// A returned thread no longer counts at barriers and in masks.
+// After this, the thread no longer counts at barriers and in masks.
 void leave_warp(Launch& launch, const Thread& self);
 void leave_block(Launch& launch);
 

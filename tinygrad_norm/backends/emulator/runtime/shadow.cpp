@@ -24,7 +24,7 @@ Region::~Region() {
 void Region::split(unsigned shift) {
   void* memory =
       mmap(nullptr, bytes(shift), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) return;  // coarser cells could only report a race too many
+  if (memory == MAP_FAILED) return;  // with coarser cells, the worst case is a false race
   auto finer = static_cast<Cell*>(memory);
   for (size_t i = 0; i < bytes(shift) / sizeof(Cell); i++) finer[i] = cells_[i >> (shift_ - shift)];
   munmap(cells_, bytes(shift_));
@@ -37,7 +37,7 @@ Shadow::Shadow(Launch& launch, unsigned char* dynamic_shared) : launch_(launch) 
   std::vector<Range> ranges(config.ranges, config.ranges + config.range_count);
   std::sort(ranges.begin(), ranges.end(),
             [](const Range& a, const Range& b) { return a.begin < b.begin; });
-  for (size_t i = 0; i < ranges.size();) {  // arguments that share memory share their cells
+  for (size_t i = 0; i < ranges.size();) {  // arguments that share memory also share cells
     Range joined = ranges[i++];
     for (; i < ranges.size() && ranges[i].begin < joined.end; i++) {
       joined.end = std::max(joined.end, ranges[i].end);
@@ -83,7 +83,7 @@ void Shadow::access(uintptr_t address, size_t size, bool writes, uintptr_t pc) {
   }
 }
 
-// The region that holds the address; null where the memory is nobody's business, a constant table say.
+// The region that contains the address; null for memory that is not checked, such as a constant table.
 Region* Shadow::find(uintptr_t address, size_t size, bool writes, uintptr_t pc) {
   for (Region& region : regions_) {
     if (region.contains(address)) return &region;
@@ -104,7 +104,7 @@ bool Shadow::stale(const Access& earlier, const Region& region) const {
   return earlier.block == 0 || (region.space != kGlobal && earlier.block != launch_.block.number);
 }
 
-// Whether what happened earlier in this block is seen by the running thread; `lane` did it.
+// Whether an earlier access, by `lane`, is ordered before the running thread.
 bool Shadow::ordered(const Access& earlier, unsigned lane) const {
   const Thread& self = *launch_.running;
   if (earlier.block != launch_.block.number) return false;

@@ -1,10 +1,10 @@
-// Checked mode's memory of who touched what: one cell for every word of every array in reach.
+// Checked mode's record of accesses: one cell for every word of every array that a kernel can reach.
 //
-// An access races with an earlier one to the same cell if one of the two writes and no barrier
-// orders them. Blocks are never ordered, whatever order they happen to run in, so a report does not
-// depend on the schedule. Cells cover 4 bytes, until a smaller access splits those of its array.
-// What is reported is a race; one can be missed only among lanes of a warp that read one word and
-// then meet under several different masks.
+// An access races with an earlier access to the same cell if one of the two writes and no barrier orders
+// them. Blocks are never ordered, whatever order they run in, so a report does not depend on the schedule.
+// A cell covers 4 bytes, until a smaller access splits the cells of its array.
+// Every reported race is one. A race can be missed only if lanes of a warp read one word and then
+// synchronize under several different masks.
 #pragma once
 #include <memory>
 #include <vector>
@@ -20,14 +20,14 @@ struct Access {
   uint16_t thread;
 };
 
-struct Readers {  // lanes of one warp, `access` being the earliest
+struct Readers {  // lanes of one warp; `access` is the earliest
   Access access;
   uint32_t lanes;
 };
 
 struct Cell {
   Access write;
-  Readers readers[2];  // of two different warps: a third would add nothing to what a write conflicts with
+  Readers readers[2];  // of two different warps: a write that conflicts with a third conflicts with one of these
 };
 
 class Region {
@@ -44,7 +44,7 @@ class Region {
 
   uintptr_t begin, end;
   Space space;
-  int index;  // of the first argument, or the shared variable, that lies here
+  int index;  // of the first argument, or of the shared variable, in this region
   bool read_only;
 
  private:

@@ -1,4 +1,4 @@
-// The fibers' stacks: kept by each OS thread, with a guard page under every one.
+// The stacks of the fibers: each OS thread keeps its own, and every stack has a guard page below it.
 #pragma once
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,7 +17,7 @@ class Stacks {
     if (base_) munmap(base_, kMost * stride());
   }
 
-  // Makes sure that `count` stacks can be used.
+  // Makes `count` stacks usable.
   void reserve(size_t count) {
     if (!base_) {
       void* memory = mmap(nullptr, kMost * stride(), PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
@@ -30,7 +30,7 @@ class Stacks {
   }
 
   char* low(size_t i) const { return base_ + i * stride() + page(); }
-  // Staggered, or the tops of all stacks would compete for the same few cache sets.
+  // Staggered: otherwise the tops of all stacks would compete for the same few cache sets.
   char* top(size_t i) const { return low(i) + kBytes - i % 32 * 128; }
 
   bool in_guard_page(uintptr_t address) const {

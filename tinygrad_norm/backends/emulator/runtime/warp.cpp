@@ -1,7 +1,7 @@
-// What the lanes of a warp do together: __syncwarp, votes and shuffles.
+// Operations of the lanes of a warp: __syncwarp, votes and shuffles.
 //
-// Lanes gather under their mask; the last one to arrive computes the results of all, so that a fast
-// lane cannot overwrite what a slow one has yet to read.
+// Lanes wait for each other under their mask. The last lane to arrive computes the results of all lanes,
+// so that a fast lane cannot overwrite a value that a slow lane has not read yet.
 #include <cstring>
 
 #include "scheduler.h"
@@ -9,7 +9,7 @@
 namespace emulator {
 namespace {
 
-// The gathering in progress under a mask, or a new one: lanes may wait under several masks at once.
+// The gathering in progress under a mask, or a new one. Lanes may wait under several masks at once.
 Gathering& gathering_under(Warp& warp, unsigned mask, Operation operation) {
   for (unsigned m = warp.gathering; m; m &= m - 1) {
     Gathering& gathering = warp.gatherings[__builtin_ctz(m)];
@@ -24,7 +24,7 @@ Thread& first_arrived(Launch& launch, const Warp& warp, const Gathering& gatheri
   return launch.threads[warp.first + unsigned(__builtin_ctz(gathering.arrived))];
 }
 
-// Which lane's value the thread reads; its own where CUDA says that nothing is shuffled.
+// The lane whose value the thread reads; the thread's own lane if CUDA defines that nothing is shuffled.
 unsigned source_lane(const Thread& thread) {
   unsigned lane = thread.lane, width = unsigned(thread.width), base = lane & ~(width - 1);
   unsigned shift = unsigned(thread.source), source = lane;
@@ -37,7 +37,7 @@ unsigned source_lane(const Thread& thread) {
   return source < base + width ? source : lane;
 }
 
-// Orders what the lanes of the mask did so far before what they do from now on.
+// Orders all earlier accesses of the lanes in the mask before all their later accesses.
 void pass_warp_time(Warp& warp, unsigned mask) {
   uint32_t now = ++warp.time;
   if ((mask & warp.live) == warp.live) {
