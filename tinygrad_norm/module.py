@@ -1,4 +1,4 @@
-"""Module: parameters, buffers and submodules under names, as every layer has them.
+"""Module: the base of every layer, with named parameters, buffers and submodules.
 
 State names, shapes and behaviour are PyTorch's, so a state dict can travel between the two.
 """
@@ -28,7 +28,7 @@ class Parameter(Tensor):
 
 
 class IncompatibleKeys(NamedTuple):
-    """What `load_state_dict(strict=False)` did not find, and did not expect."""
+    """The names that `load_state_dict(strict=False)` missed, and those it did not expect."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -44,7 +44,7 @@ class Module:
     training: bool
 
     def __init__(self) -> None:
-        # Through object: __setattr__ below needs these three to exist.
+        # object.__setattr__, since __setattr__ below needs these three to exist.
         for name in ("_parameters", "_buffers", "_modules"):
             object.__setattr__(self, name, {})
         object.__setattr__(self, "_not_persistent", set())
@@ -56,7 +56,7 @@ class Module:
     _not_persistent: set[str]
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
-        """Compute the output; every layer defines its own."""
+        """Compute the output. Every layer defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
@@ -70,23 +70,23 @@ class Module:
                 f"assigning {type(self).__name__}.{name} before Module.__init__: "
                 "call super().__init__() first"
             )
-        home: dict[str, Any] | None = None
+        registry: dict[str, Any] | None = None  # None for a plain attribute
         if isinstance(value, Parameter):
-            home = self._parameters
+            registry = self._parameters
         elif isinstance(value, Module):
-            home = self._modules
+            registry = self._modules
         else:
-            home = next((kind for kind in self._registries() if name in kind), None)
-            if value is not None and home is not None:
-                self._check_replacement(home, name, value)
-        for kind in self._registries():
-            if kind is not home:
-                kind.pop(name, None)
-        self._set(home, name, value)
+            registry = next((other for other in self._registries() if name in other), None)
+            if value is not None and registry is not None:
+                self._check_replacement(registry, name, value)
+        for other in self._registries():
+            if other is not registry:
+                other.pop(name, None)
+        self._set(registry, name, value)
 
-    def _check_replacement(self, home: dict[str, Any], name: str, value: Any) -> None:
+    def _check_replacement(self, registry: dict[str, Any], name: str, value: Any) -> None:
         kinds = {"Parameter": self._parameters, "Tensor": self._buffers, "Module": self._modules}
-        expected = next(kind for kind, registry in kinds.items() if registry is home)
+        expected = next(kind for kind, other in kinds.items() if other is registry)
         if expected != "Tensor" or not isinstance(value, Tensor):
             raise TypeError(
                 f"{type(self).__name__}.{name} is registered: assign a {expected} or None, got "
@@ -97,21 +97,21 @@ class Module:
     def _registries(self) -> tuple[dict[str, Any], ...]:
         return self._parameters, self._buffers, self._modules
 
-    def _set(self, home: dict[str, Any] | None, name: str, value: Any) -> None:
-        """Register `value` in `home`, and as a plain attribute too: reading one is then as fast as any."""
-        if home is not None:
-            home[name] = value
+    def _set(self, registry: dict[str, Any] | None, name: str, value: Any) -> None:
+        """Register `value`, and set it as a plain attribute too: reading it then costs no `__getattr__`."""
+        if registry is not None:
+            registry[name] = value
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        # Only for what is no plain attribute: the numbered children of containers.
+        # Called only for names that are not plain attributes: the numbered children of containers.
         children = self.__dict__.get("_modules", {})
         if name in children:
             return children[name]
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
-        registered = [kind.pop(name) for kind in self._registries() if name in kind]
+        registered = [registry.pop(name) for registry in self._registries() if name in registry]
         if not registered or name in self.__dict__:
             object.__delattr__(self, name)
 
@@ -130,30 +130,30 @@ class Module:
 
     add_module = register_module
 
-    def _register(self, home: dict[str, Any], name: str, value: Any, kind: type) -> None:
-        """Register `value` in `home`, where it may replace another.
+    def _register(self, registry: dict[str, Any], name: str, value: Any, kind: type) -> None:
+        """Register `value` in `registry`, where it may replace an entry of the same name.
 
         Raises:
-            TypeError: for a value of another kind, or a name that is no string.
-            KeyError: for a name that cannot be one, or is that of something else.
+            TypeError: if the value is not of type `kind`, or the name is not a string.
+            KeyError: if the name is empty, contains a dot, or is that of another attribute.
         """
         if not isinstance(name, str):
             raise TypeError(f"a registered name must be a str, got {name!r}")
         if not name or "." in name:
             raise KeyError(f"a registered name must be non-empty and without dots, got {name!r}")
-        if hasattr(self, name) and name not in home:
+        if hasattr(self, name) and name not in registry:
             raise KeyError(
                 f"{type(self).__name__} has an attribute {name!r} already: choose another name for the "
                 f"{kind.__name__}, or assign it to the attribute if it is to take its place"
             )
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name!r} must be a {kind.__name__} or None, got {type(value).__name__}")
-        self._set(home, name, value)
+        self._set(registry, name, value)
 
     # -- walking
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield (name, submodule) for the direct submodules, each once."""
+        """Yield (name, submodule) for the direct submodules, each of them once."""
         seen: set[int] = set()
         for name, module in self._modules.items():
             if module is not None and id(module) not in seen:
@@ -161,11 +161,11 @@ class Module:
                 yield name, module
 
     def children(self) -> Iterator[Module]:
-        """Yield the direct submodules, each once."""
+        """Yield the direct submodules, each of them once."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """Yield (dotted name, module) for this module and all below, each once."""
+        """Yield (dotted name, module) for this module and all below, each of them once."""
         seen = set() if _seen is None else _seen
         if id(self) in seen:
             return
@@ -176,15 +176,15 @@ class Module:
                 yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
-        """Yield this module and all below, each once."""
+        """Yield this module and all below, each of them once."""
         return (module for _, module in self.named_modules())
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Yield (dotted name, parameter), each parameter once even where modules share it."""
+        """Yield (dotted name, parameter), each parameter once even if modules share it."""
         return self._named("_parameters", prefix, recurse, once=True)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """Yield the parameters, each once."""
+        """Yield the parameters, each of them once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
@@ -192,7 +192,7 @@ class Module:
         return self._named("_buffers", prefix, recurse, once=True)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """Yield the buffers, each once."""
+        """Yield the buffers, each of them once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def _named(self, kind: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
@@ -239,12 +239,13 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of `state_dict` (tensors or arrays by dotted name) into this module.
 
-        Nothing is changed unless everything fits. A state of before `num_batches_tracked` fits too.
+        Nothing is changed unless everything fits. A state without `num_batches_tracked`, as older files
+        have it, fits too.
 
         Raises:
-            TypeError: for anything but a mapping.
-            RuntimeError: naming every missing and unexpected name (unless `strict=False`) and every
-                shape that differs.
+            TypeError: if `state_dict` is not a mapping.
+            RuntimeError: if names are missing or unexpected (unless `strict=False`), or shapes differ;
+                the message lists all of them.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(
@@ -252,7 +253,7 @@ class Module:
                 f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
             )
         own = self.state_dict()
-        missing = [name for name in own if name not in state_dict and not _came_later(name)]
+        missing = [name for name in own if name not in state_dict and not _is_optional(name)]
         unexpected = [name for name in state_dict if name not in own]
         problems = []
         if strict and missing:
@@ -293,13 +294,13 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Say for all parameters whether they are trained; return self."""
+        """Set `requires_grad` of all parameters; return self."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget every parameter's gradient, or fill it with zeros."""
+        """Set every parameter's gradient to None, or fill it with zeros."""
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None
@@ -314,11 +315,12 @@ class Module:
         return self
 
     def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
-        """Move all to a device, convert parameters and floating-point buffers to a dtype, or both.
+        """Move parameters and buffers to a device, convert the floating-point ones to a dtype, or both.
 
         Raises:
-            TypeError: for what is neither a device nor a floating-point dtype, and for two of one kind.
-            ValueError: for an unknown name.
+            TypeError: if an argument is neither a device nor a floating-point dtype, or if two devices
+                or two dtypes are given.
+            ValueError: if a device or dtype has an unknown name.
         """
         device, dtype = device_and_dtype(targets, device, dtype)
         if dtype is not None and dtype.kind != "f":
@@ -361,7 +363,7 @@ class Module:
     # -- printing
 
     def extra_repr(self) -> str:
-        """Return what stands in the parentheses of `repr`; every layer defines its own."""
+        """Return the text between the parentheses of `repr`. Every layer defines its own."""
         return ""
 
     def __repr__(self) -> str:
@@ -377,6 +379,6 @@ class Module:
         return self.__dict__
 
 
-def _came_later(name: str) -> bool:
-    """Say whether states without the entry are in use, as files of a BatchNorm without its count are."""
+def _is_optional(name: str) -> bool:
+    """Return whether a state may lack the entry, as older files of a BatchNorm lack its count of batches."""
     return name.rpartition(".")[2] == "num_batches_tracked"

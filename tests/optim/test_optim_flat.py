@@ -9,7 +9,7 @@ import pytest
 from tinygrad_norm import optim
 from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.module import Module, Parameter
-from tinygrad_norm.optim.flat import ALIGN, BLOCK
+from tinygrad_norm.optim.flat_buffers import ALIGN, BLOCK
 
 
 class Net(Module):

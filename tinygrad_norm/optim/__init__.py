@@ -1,7 +1,7 @@
-"""Optimizers on flat parameter buffers, learning rate schedules, and which parameters decay."""
+"""Optimizers on flat parameter buffers, learning rate schedules, and the choice of parameters that decay."""
 
 from . import lr_scheduler
 from .adam import Adam, AdamW
-from .decay import split_decay
 from .optimizer import Optimizer
 from .sgd import SGD
+from .weight_decay import split_decay

@@ -1,14 +1,14 @@
-"""Adam: every number gets its own step length, from the size its gradient usually has.
+"""Adam: every element of a parameter gets its own step length, from the usual size of its gradient.
 
-    g = dL/dθ + λ·θ                     Adam; AdamW: g = dL/dθ, and θ ← θ - lr·λ·θ apart
+    g = dL/dθ + λ·θ                     Adam; AdamW: g = dL/dθ, and θ ← θ - lr·λ·θ separately
     m ← β₁·m + (1 - β₁)·g               a mean of the gradient over about 1/(1 - β₁) steps
     v ← β₂·v + (1 - β₂)·g²              the same of its square
     θ ← θ - lr·m̂/(√v̂ + eps)             m̂ = m/(1 - β₁ᵗ), v̂ = v/(1 - β₂ᵗ), t = 1, 2, …
 
-Both means start at 0. After t steps m = (1 - β₁)·Σᵢ β₁ᵗ⁻ⁱ·gᵢ, and were all gᵢ equal to g, the geometric
+Both means start at 0. After t steps m = (1 - β₁)·Σᵢ β₁ᵗ⁻ⁱ·gᵢ. If all gᵢ were equal to g, the geometric
 sum would give m = (1 - β₁ᵗ)·g: dividing by 1 - β₁ᵗ makes m̂ = g, and v̂ = g² in the same way.
 
-Multiplying both sides of the fraction by √(1 - β₂ᵗ) leaves two numbers per step and no pass over v̂:
+Multiplying numerator and denominator by √(1 - β₂ᵗ) leaves two numbers per step and no pass over v̂:
 
     lr·m̂/(√v̂ + eps) = a·m/(√v + e)      a = lr·√(1 - β₂ᵗ)/(1 - β₁ᵗ)      e = eps·√(1 - β₂ᵗ)
 
@@ -16,7 +16,7 @@ Kingma, Ba 2015, arXiv:1412.6980. amsgrad divides by the largest v so far, so th
 grows again: Reddi, Kale, Kumar 2018, arXiv:1904.09237. AdamW: Loshchilov, Hutter 2019, arXiv:1711.05101.
 
 Insight: a gradient multiplied by 1000 gives the same step, as |m̂|/√v̂ is about 1 or less. That is why
-weight decay inside g is divided away together with it (Adam), and acts apart in AdamW.
+weight decay inside g is divided away together with it (Adam), and why AdamW keeps the two separate.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ import numpy
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.blocks import number
 from ..backends.cuda.launch import CudaSource, packs, wide_empty
-from .flat import blocks
-from .groups import Parameters, check_non_negative
-from .optimizer import Now, Optimizer
+from .flat_buffers import flat_blocks
+from .optimizer import Optimizer, StepInfo
+from .parameter_groups import Parameters, check_non_negative
 
 _kernels = CudaSource(__file__)
 
@@ -55,9 +55,9 @@ def adam_step(
     decoupled: bool,
     maximize: bool,
 ) -> None:
-    """Move the flat arrays `param`, `exp_avg` (m), `exp_avg_sq` (v) and its maximum one step, in place.
+    """Update the flat arrays `param`, `exp_avg` (m), `exp_avg_sq` (v) and its maximum in place, by one step.
 
-    `step` is t; `decoupled` is AdamW's weight decay. `work` is scratch, in whose dtype is computed.
+    `step` is t; `decoupled` is AdamW's weight decay. `work` is scratch memory, whose dtype the update uses.
     """
     xp = namespace(param)
     beta1, beta2 = betas
@@ -65,7 +65,7 @@ def adam_step(
     a = lr * root / (1 - beta1**step)
     # With eps = 0, a gradient that is always 0 would divide 0 by 0.
     e = max(eps * root, _smallest_normal(work.dtype))
-    for p, g, m, v, largest in blocks(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq):
+    for p, g, m, v, largest in flat_blocks(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq):
         s, t = work[0, : p.size], work[1, : p.size]
         theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
         if maximize:
@@ -109,8 +109,8 @@ def adam_step_cuda(
 ) -> None:
     """One kernel: every array is read once and written once.
 
-    For a step that is captured and replayed, `step` and `lr` are arrays of one number each, int64 and
-    float64: a second kernel then counts the step, and nothing depends on the host.
+    If the step is captured and replayed, `step` and `lr` are one-element arrays, int64 and float64: a
+    second kernel then counts the step, and nothing depends on the host.
     """
     beta1, beta2 = betas
     least, outside = _smallest_normal(work.dtype), weight_decay if decoupled else 0.0
@@ -134,25 +134,25 @@ def _smallest_normal(dtype: numpy.dtype) -> float:
 
 
 class Adam(Optimizer):
-    """Adam: steps of about lr in every number, whatever the size of its gradient.
+    """Adam: steps of about lr in every element, whatever the size of its gradient.
 
     Args:
         params: tensors, or groups.
         lr: the step's length, in units of the parameter.
-        betas: how much of the means of the gradient and of its square is kept at each step.
+        betas: the fractions kept per step of the mean gradient and of the mean squared gradient.
         eps: added to the root of the mean square, in units of the gradient.
-        weight_decay: this much of the parameter is added to its gradient.
+        weight_decay: this fraction of the parameter is added to its gradient.
         amsgrad: divide by the largest mean square so far.
-        maximize: go up the gradient.
+        maximize: maximize the objective instead of minimizing it.
 
     Raises:
-        TypeError, ValueError: as Optimizer; for betas outside of [0, 1).
+        TypeError, ValueError: as Optimizer, and if betas are outside of [0, 1).
 
     Source: Kingma, Ba 2015, arXiv:1412.6980.
     """
 
     state_names = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-    decoupled: ClassVar[bool] = False  # whether weight decay goes past the means
+    decoupled: ClassVar[bool] = False  # whether weight decay bypasses the means
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class Adam(Optimizer):
         named = {"betas[0]": betas[0], "betas[1]": betas[1]}
         check_non_negative(named, *named)
         if not all(beta < 1 for beta in betas):
-            raise ValueError(f"betas must be below 1, got {tuple(betas)}: at 1 nothing new would be learned")
+            raise ValueError(f"betas must be below 1, got {tuple(betas)}: at 1 the means would never change")
 
     def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if options["amsgrad"] else ()))
@@ -191,7 +191,7 @@ class Adam(Optimizer):
     def _update(
         self,
         options: Mapping[str, Any],
-        now: Now,
+        info: StepInfo,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
@@ -205,8 +205,8 @@ class Adam(Optimizer):
             moments[1],
             moments[2] if len(moments) == 3 else None,
             work,
-            step=now.step,
-            lr=now.lr,
+            step=info.step,
+            lr=info.lr,
             betas=(float(beta1), float(beta2)),
             eps=float(options["eps"]),
             weight_decay=float(options["weight_decay"]),
@@ -216,7 +216,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay goes past the means: θ shrinks by lr·weight_decay of itself each step.
+    """Adam with decoupled weight decay: in each step θ shrinks by the fraction lr·weight_decay of itself.
 
     Arguments and errors as Adam. Source: Loshchilov, Hutter 2019, arXiv:1711.05101.
     """

@@ -1,7 +1,7 @@
 """Optimizer: parameter groups, their flat buffers, and state that can be saved.
 
-A subclass names its moments and defines one update on flat arrays. Everything about parameters stands
-here: which have a gradient, where they live, how often each was updated.
+A subclass names its moments and defines one update on flat arrays. This file does everything else: which
+parameters have a gradient, where they are in memory, how often each was updated.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
 from ..backends.cpu.silence import silent
 from ..backends.cuda.capture import Graph, current_graph
-from .flat import FlatBuffer, FlatGroup, Place, refuse_shared_memory
-from .groups import Parameters, as_groups, as_parameters, check_names
-from .saved import read_entry, read_groups
+from .flat_buffers import FlatBuffer, FlatGroup, Place, check_memory_not_shared
+from .optimizer_state import read_entry, read_groups
+from .parameter_groups import Parameters, as_groups, as_parameters, check_names
 
 
-class Now(NamedTuple):
-    """What one update has of its own: numbers, or, in a graph, arrays of one number in the GPU's memory.
+class StepInfo(NamedTuple):
+    """What changes from one update to the next. In a captured graph, step and lr are one-element GPU arrays.
 
-    step    counts the moments' updates from 1; in the GPU's memory, the updates so far
+    step    the number of this update, from 1; as a GPU array, the number of updates so far
     lr      the learning rate
     first   whether the moments are still empty
     """
@@ -38,25 +38,25 @@ class Now(NamedTuple):
 
 
 class Optimizer:
-    """Base of every optimizer: `step()` moves the parameters by their gradients.
+    """Base of every optimizer: `step()` updates the parameters by their gradients.
 
     Args:
         params: tensors to optimize, or dicts with "params" and the options of that group. A "name" is
             kept, saved and printed, and changes nothing.
-        defaults: the options of groups that do not say otherwise.
+        defaults: the options that a group has if it does not set them.
 
-    A parameter without a gradient, or frozen (`requires_grad=False`), is left alone by a step: it is
-    not decayed, its moments and its count of updates stay. PyTorch looks at the gradient alone, and still
-    moves a parameter that was frozen while it had one. One given twice in a group counts once. What else a
-    group is to carry can be written into `param_groups` later.
+    A step skips a parameter that has no gradient or is frozen (`requires_grad=False`): it is not decayed,
+    and its moments and its count of updates stay. PyTorch skips only parameters without a gradient, so it
+    still moves one that is frozen but has a gradient. A parameter given twice in a group counts once. Other
+    entries can be added to a group in `param_groups` later.
 
     Raises:
-        TypeError: for params that are no iterable of floating-point tensors or of dicts.
-        ValueError: for no parameters, computed tensors, a parameter in two groups, parameters that
-            share memory, and options that are unknown or out of range.
+        TypeError: if params is not an iterable of floating-point tensors or of dicts.
+        ValueError: if there are no parameters, a tensor is computed from others, a parameter is in two
+            groups, parameters share memory, or an option is unknown or out of range.
     """
 
-    state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" where updates are counted
+    state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" if updates are counted
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -64,29 +64,29 @@ class Optimizer:
         self._layout: list[FlatGroup] = []
         self._check(defaults)
         for group in as_groups(params):
-            self._admit(group)
-        self._lay_out()
+            self._append_group(group)
+        self._make_layout()
 
     # -- what a subclass defines
 
     def _check(self, options: Mapping[str, Any]) -> None:
-        """Raise ValueError or TypeError for options out of range."""
+        """Raise ValueError or TypeError if an option is out of range."""
         raise NotImplementedError(f"{type(self).__name__} must define _check")
 
     def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the moments that an update with these options moves."""
+        """Return the names of the moments that an update with these options uses."""
         raise NotImplementedError(f"{type(self).__name__} must define _moments")
 
     def _update(
         self,
         options: Mapping[str, Any],
-        now: Now,
+        info: StepInfo,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
         work: Array,
     ) -> None:
-        """Move the flat arrays `param` and `moments` in place."""
+        """Update the flat arrays `param` and `moments` in place."""
         raise NotImplementedError(f"{type(self).__name__} must define _update")
 
     # -- stepping
@@ -95,16 +95,16 @@ class Optimizer:
         """Update every parameter that has a gradient.
 
         Args:
-            closure: computes the loss anew and calls backward; what it returns is returned.
+            closure: computes the loss again and calls backward; its result is returned.
 
         Raises:
-            TypeError, ValueError: where a gradient that was assigned does not fit its parameter.
+            TypeError, ValueError: if a gradient that was assigned does not fit its parameter.
         """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        self._settle()
+        self._update_layout()
         with silent():  # infinity and NaN are results, as in PyTorch
             for group, flat in zip(self.param_groups, self._layout, strict=True):
                 for buffer in flat.buffers:
@@ -115,29 +115,29 @@ class Optimizer:
         names = self._moments(group)
         moments = [buffer.moment(name) for name in names]
         graph = current_graph() if backend_of(buffer.values).kernels == "cuda" else None
-        for places in buffer.ready():
+        for places in buffer.runs_with_gradient():
             step = places[0].updates + 1
-            now = Now(step, float(group["lr"]), step == 1)
+            info = StepInfo(step, float(group["lr"]), step == 1)
             if graph is not None:
-                now = self._now_in_memory(graph, group, buffer, places)
+                info = self._step_info_in_memory(graph, group, buffer, places)
             flat = buffer.values, buffer.gradients, *moments
             if len(places) < len(buffer.places):
                 flat = tuple([array[places[0].start : places[-1].stop] for array in flat])
-            self._update(group, now, flat[0], flat[1], flat[2:], buffer.work)
+            self._update(group, info, flat[0], flat[1], flat[2:], buffer.work)
             if graph is None:
-                _updated(places, bool(names))
+                _count_update(places, bool(names))
             else:
-                graph.after_each_run(partial(_updated, places, bool(names)))
+                graph.after_each_run(partial(_count_update, places, bool(names)))
 
-    def _now_in_memory(
+    def _step_info_in_memory(
         self, graph: Graph, group: dict[str, Any], buffer: FlatBuffer, places: Sequence[Place]
-    ) -> Now:
+    ) -> StepInfo:
         layout, like, step = self._layout, places[0].values, places[0].updates
         gradients = buffer.gradients
 
         def lr() -> float:
-            settled = self._layout is layout and buffer.gradients is gradients
-            if not settled or any(p.parameter.array is not p.values for p in places):
+            same = self._layout is layout and buffer.gradients is gradients
+            if not same or any(p.parameter.array is not p.values for p in places):
                 raise RuntimeError(
                     "parameters, gradients or state of an optimizer have moved since its step was captured "
                     "(a state was loaded, data assigned, a group added, a gradient kept over a step outside "
@@ -146,14 +146,14 @@ class Optimizer:
             return float(group["lr"])
 
         counted = "step" in self.state_names
-        return Now(
+        return StepInfo(
             graph.scalar(like, "int64", lambda: places[0].updates) if counted else step + 1,
             graph.scalar(like, "float64", lr),
             step == 0,
         )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget every gradient, or fill it with zeros."""
+        """Set every gradient to None, or fill it with zeros."""
         for parameter in self._parameters():
             if set_to_none:
                 parameter.grad = None
@@ -168,18 +168,18 @@ class Optimizer:
         Raises:
             TypeError, ValueError: as the constructor.
         """
-        self._admit(param_group)
+        self._append_group(param_group)
         try:
-            self._lay_out()
+            self._make_layout()
         except ValueError:
             self.param_groups.pop()
             raise
 
-    def _admit(self, param_group: dict[str, Any]) -> None:
+    def _append_group(self, param_group: dict[str, Any]) -> None:
         if not isinstance(param_group, dict):
             raise TypeError(f"a parameter group must be a dict, got {type(param_group).__name__}")
         if "params" not in param_group:
-            raise ValueError('a parameter group needs "params": the tensors that its options are for')
+            raise ValueError('a parameter group needs "params": the tensors that its options apply to')
         check_names(param_group, self.defaults)
         group = {**self.defaults, **param_group, "params": as_parameters(param_group["params"])}
         self._check(group)
@@ -191,20 +191,20 @@ class Optimizer:
     def _parameters(self) -> list[Tensor]:
         return list(chain.from_iterable(group["params"] for group in self.param_groups))
 
-    def _settle(self) -> None:
-        """Make every parameter live in its place, in a new layout where the old one no longer fits."""
+    def _update_layout(self) -> None:
+        """Make every parameter a view of its place, in a new layout if the old one no longer fits."""
         if len(self._layout) != len(self.param_groups):
-            return self._lay_out()
+            return self._make_layout()
         for flat, group in zip(self._layout, self.param_groups, strict=True):
-            if not flat.settled(group["params"]):
-                return self._lay_out()
+            if not flat.adopt_parameters(group["params"]):
+                return self._make_layout()
         return None
 
-    def _lay_out(self, kept: frozenset[int] = frozenset()) -> None:
+    def _make_layout(self, included: frozenset[int] = frozenset()) -> None:
         previous, parameters = self._places(), self._parameters()
         moved = [p for p in parameters if id(p) not in previous or p.array is not previous[id(p)][1].values]
-        refuse_shared_memory(moved, parameters)
-        self._layout = [FlatGroup(group["params"], previous, kept) for group in self.param_groups]
+        check_memory_not_shared(moved, parameters)
+        self._layout = [FlatGroup(group["params"], previous, included) for group in self.param_groups]
 
     def _places(self) -> dict[int, tuple[FlatBuffer, Place]]:
         return {
@@ -218,8 +218,8 @@ class Optimizer:
 
     @property
     def state(self) -> Mapping[Tensor, Mapping[str, Tensor]]:
-        """What is remembered of every parameter updated so far, by name, sharing memory with it."""
-        self._settle()
+        """The moments of every parameter updated so far, by name, sharing memory with the optimizer."""
+        self._update_layout()
         states: dict[Tensor, Mapping[str, Tensor]] = {}
         for buffer, place in self._places().values():
             if place.updates:
@@ -232,7 +232,7 @@ class Optimizer:
         """Return a copy of everything but the parameters' values, in PyTorch's form.
 
         "state" holds the moments of each parameter by its number, counted through all groups;
-        "param_groups" the options, with these numbers as "params".
+        "param_groups" holds the options, with these numbers as "params".
         """
         numbers = {id(parameter): i for i, parameter in enumerate(self._parameters())}
         return {
@@ -249,14 +249,14 @@ class Optimizer:
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over moments and options that `state_dict` returned, here or in PyTorch.
+        """Load moments and options that `state_dict` returned, here or in PyTorch.
 
-        With the same parameters and gradients, what follows is the same bit for bit. Nothing is
+        With the same parameters and gradients, the following steps are the same bit for bit. Nothing is
         changed unless everything fits.
 
         Raises:
-            TypeError: for anything that is no state of an optimizer.
-            ValueError: where groups, options, moments or shapes are another optimizer's or model's.
+            TypeError: if `state_dict` is not the state of an optimizer.
+            ValueError: if its groups, options, moments or shapes do not fit this optimizer.
         """
         saved_groups = read_groups(state_dict, self.param_groups, self.defaults)
         state = {int(number): entry for number, entry in state_dict["state"].items()}
@@ -269,13 +269,13 @@ class Optimizer:
                 if entry:
                     states.append((parameter, entry))
         if state:
-            raise ValueError(f"the state is of parameters {sorted(state)}, which are in none of its groups")
+            raise ValueError(f"the state has parameters {sorted(state)}, which are in none of its groups")
         for own, saved in zip(self.param_groups, saved_groups, strict=True):
             own.update({name: value for name, value in saved.items() if name != "params"})
         self._restore(states)
 
     def _restore(self, states: Sequence[tuple[Tensor, dict[str, Array]]]) -> None:
-        self._lay_out(frozenset(id(parameter) for parameter, _ in states))
+        self._make_layout(frozenset(id(parameter) for parameter, _ in states))
         places = self._places()
         for buffer, place in places.values():
             place.updates = 0
@@ -303,7 +303,7 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
 
 
-def _updated(places: Sequence[Place], counted: bool) -> None:
+def _count_update(places: Sequence[Place], counted: bool) -> None:
     for place in places:
         place.parameter.mark_written()
         place.updates += counted

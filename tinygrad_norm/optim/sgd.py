@@ -1,4 +1,4 @@
-"""SGD: down the gradient, with the momentum of a heavy ball.
+"""SGD: steps down the gradient, with the momentum of a heavy ball.
 
     g = dL/dθ + λ·θ                     λ: weight_decay, an L2 penalty λ/2·‖θ‖² added to L
     b ← g                               in the first update
@@ -8,10 +8,10 @@
     θ ← θ - lr·(g + μ·b)                Nesterov
 
 With a constant gradient g, b approaches (1 + μ + μ² + …)·g = g/(1 - μ): momentum 0.9 makes steps ten
-times as long where the gradient agrees with itself, and cancels where it changes sign.
+times as long where the gradient keeps its sign, and cancels them where it changes sign.
 
-Nesterov's gradient belongs at the point θ - lr·μ·b that the ball will roll to. Written for that point
-itself, φ = θ - lr·μ·b, the two lines b' = μ·b + g(φ), θ' = θ - lr·b' become
+Nesterov takes the gradient at the point θ - lr·μ·b that the ball will roll to. Written for that point,
+φ = θ - lr·μ·b, the two lines b' = μ·b + g(φ), θ' = θ - lr·b' become
 φ' = θ' - lr·μ·b' = φ - lr·(g(φ) + μ·b'): the form above, whose parameters are φ.
 
 Robbins, Monro 1951, "A Stochastic Approximation Method". Polyak 1964, "Some methods of speeding up the
@@ -27,9 +27,9 @@ from typing import Any
 from ..backends import Array, kernel, namespace
 from ..backends.cuda.launch import CudaSource, packs
 from ..ops.arguments import as_number
-from .flat import blocks
-from .groups import Parameters, check_non_negative
-from .optimizer import Now, Optimizer
+from .flat_buffers import flat_blocks
+from .optimizer import Optimizer, StepInfo
+from .parameter_groups import Parameters, check_non_negative
 
 _kernels = CudaSource(__file__)
 
@@ -49,12 +49,12 @@ def sgd_step(
     nesterov: bool,
     maximize: bool,
 ) -> None:
-    """Move the flat arrays `param` and `momentum_buffer` (None without momentum) one step, in place.
+    """Update the flat arrays `param` and `momentum_buffer` (None without momentum) in place, by one step.
 
-    `first` says that the buffer is still empty. `work` is scratch, in whose dtype is computed.
+    `first`: the buffer is still empty. `work` is scratch memory, whose dtype the update uses.
     """
     xp = namespace(param)
-    for p, g, b in blocks(param, grad, momentum_buffer):
+    for p, g, b in flat_blocks(param, grad, momentum_buffer):
         s, t = work[0, : p.size], work[1, : p.size]
         theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
         if maximize:
@@ -95,7 +95,7 @@ def sgd_step_cuda(
 ) -> None:
     """One kernel: every array is read once and written once.
 
-    For a step that is captured and replayed, `lr` is an array of one float64.
+    If the step is captured and replayed, `lr` is a one-element float64 array.
     """
     lr_in_memory, lr = (None, lr) if isinstance(lr, float) else (lr, 0.0)
     vector, blocks = packs(param, grad, momentum_buffer)
@@ -112,12 +112,12 @@ class SGD(Optimizer):
         lr: the step's length, in units of parameter per gradient.
         momentum: the fraction of the last step that is taken again.
         dampening: the fraction of the gradient that momentum leaves out, except in the first step.
-        weight_decay: this much of the parameter is added to its gradient.
-        nesterov: take the gradient where momentum will have led; needs momentum and no dampening.
-        maximize: go up the gradient.
+        weight_decay: this fraction of the parameter is added to its gradient.
+        nesterov: take the gradient at the point that momentum leads to; needs momentum and no dampening.
+        maximize: maximize the objective instead of minimizing it.
 
     Raises:
-        TypeError, ValueError: as Optimizer; for nesterov without momentum or with dampening.
+        TypeError, ValueError: as Optimizer, and if nesterov is used without momentum or with dampening.
 
     Source: Sutskever, Martens, Dahl, Hinton 2013.
     """
@@ -160,7 +160,7 @@ class SGD(Optimizer):
     def _update(
         self,
         options: Mapping[str, Any],
-        now: Now,
+        info: StepInfo,
         param: Array,
         grad: Array,
         moments: Sequence[Array],
@@ -171,8 +171,8 @@ class SGD(Optimizer):
             grad,
             moments[0] if moments else None,
             work,
-            first=now.first,
-            lr=now.lr,
+            first=info.first,
+            lr=info.lr,
             momentum=float(options["momentum"]),
             dampening=float(options["dampening"]),
             weight_decay=float(options["weight_decay"]),

@@ -6,7 +6,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.nn.attention import scores
+from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.attention.scaleddotproduct import attention, attention_composed
 
 SHAPE = (2, 3, 4, 5)
@@ -164,8 +164,8 @@ def test_blocks_change_nothing(block, monkeypatch):
     kept = Tensor((rng.random((6, 2, 4, 5)) < 0.5) * 2.0)
     for mask in masks:
         results = []
-        for size in (scores.BLOCK, block):
-            monkeypatch.setattr(scores, "BLOCK", size)
+        for size in (attention_weights.BLOCK, block):
+            monkeypatch.setattr(attention_weights, "BLOCK", size)
             q, k, v = (
                 Tensor(normal(*s, seed=i), True)
                 for i, s in enumerate([(6, 2, 4, 3), (1, 5, 3), (6, 1, 5, 2)])

@@ -38,6 +38,13 @@ def assert_same(a, b, rtol=1e-12):
             np.testing.assert_allclose(x, y, rtol=rtol)
 
 
+def test_pytorchs_deep_import_of_clipping():
+    from tinygrad_norm.nn.utils.clip_grad import clip_grad_norm_
+
+    assert clip_grad_norm_ is utils.clip_grad_norm_
+    assert utils.clip_grad.clip_grad_norm_ is utils.clip_grad_norm_
+
+
 @pytest.mark.parametrize("norm_type", [1.0, 2.0, 2, 3.5, float("inf")])
 @pytest.mark.parametrize("max_norm", [0.0, 0.5, 100.0])
 def test_clipping_by_norm_as_pytorch(norm_type, max_norm, torch):

@@ -44,8 +44,8 @@ from ...ops.broadcast import stretch, unbroadcast
 from ...ops.checks import Shape, check_input, check_vector
 from ...registry import Case, ErrorCase, Input, booleans, fixed, positive, register, uniform
 from ..dropout import check_probability, dropout
+from .attention_weights import attention_blocks, write_attention_weights
 from .masks import broadcasts_to, causal_mask, check_mask
-from .scores import blocks, match
 
 
 def attention_composed(
@@ -103,8 +103,8 @@ def attention_forward(
     xp = namespace(q)
     p = xp.empty((*q.shape[:-1], k.shape[-2]), q.dtype)
     y = xp.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
-    for p_, y_, q_, k_, v_, mask_, kept_ in blocks(p, y, q, k, v, mask, kept):
-        match(q_, k_, mask_, scale, p_)
+    for p_, y_, q_, k_, v_, mask_, kept_ in attention_blocks(p, y, q, k, v, mask, kept):
+        write_attention_weights(q_, k_, mask_, scale, p_)
         xp.matmul(p_ if kept_ is None else p_ * kept_, v_, out=y_)
     return y, p
 
@@ -128,7 +128,7 @@ def attention_backward(
         for x, need in zip((q, k, v), needs, strict=False)
     )
     ds = xp.empty_like(p) if needs[3] else None
-    for p_, dy_, dw_, q_, k_, v_, kept_, dq_, dk_, dv_, ds_ in blocks(
+    for p_, dy_, dw_, q_, k_, v_, kept_, dq_, dk_, dv_, ds_ in attention_blocks(
         p, dy, dw, q, k, v, kept, dq, dk, dv, ds
     ):
         if dv_ is not None:

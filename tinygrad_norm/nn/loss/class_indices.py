@@ -1,4 +1,4 @@
-"""Class indices as targets: checked, and located in the array that holds a number per class."""
+"""Class indices as targets: check them, and find their entries in the array of scores per class."""
 
 from typing import NamedTuple
 
@@ -13,38 +13,38 @@ from ...ops.checks import check_input
 from ..activation.softmax import lay_out
 
 
-class Located(NamedTuple):
-    """Where the targets' entries are in x (N, C) or (N, C, S), and what each of them counts.
+class TargetEntries(NamedTuple):
+    """The targets' entries in x (N, C) or (N, C, S), and their weights.
 
-    index   (N,) or (N, S), into the flattened x
-    scale   the weight of the target's class, 0 where it is ignored; None where all count 1
-    divisor of the mean: the sum of scale, but 1 where that is 0
-    counts  1, and 0 where the target is ignored; None where all count
+    index    (N,) or (N, S), positions in the flattened x
+    scale    the weight of the target's class, 0 if the target is ignored; None if all are 1
+    divisor  of the mean: the sum of scale, or 1 if that is 0
+    valid    1, or 0 if the target is ignored; None if no target is
     """
 
     index: Array
     scale: Array | None
     divisor: Array | int
-    counts: Array | None
+    valid: Array | None
 
-    def count(self, losses: Array) -> Array:
-        """Return the losses (or their gradients) times scale; what counts 0 is 0, even of infinity."""
+    def weigh(self, losses: Array) -> Array:
+        """Return the losses (or their gradients) times scale; 0 where scale is 0, even for infinity."""
         if self.scale is None:
             return losses
         return namespace(losses).where(self.scale == 0, 0, losses * self.scale)
 
 
 def by_class(x: Array) -> Array:
-    """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous and not in a half type."""
+    """Return x (C,), (N, C) or (N, C, ...) as (N, C) or (N, C, S), contiguous, half types as float32."""
     return namespace(x).ascontiguousarray(lay_out(upcast(x), min(x.ndim - 1, 1)))
 
 
 def check_classes(input: Tensor, target: Tensor, weight: Tensor | None, name: str) -> None:
-    """Refuse what is not an input (C,), (N, C) or (N, C, ...) with class indices (), (N,) or (N, ...).
+    """Check an input (C,), (N, C) or (N, C, ...) and its class indices (), (N,) or (N, ...).
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, a target that is no integer tensor.
-        ValueError: where the shapes do not fit, or the class weights are not constants (C,).
+        TypeError: if the input is not a floating-point tensor, or the target not an integer tensor.
+        ValueError: if the shapes do not fit, or the class weights are not constants (C,).
     """
     check_input(input, name)
     shape = input.array.shape
@@ -63,7 +63,7 @@ def check_classes(input: Tensor, target: Tensor, weight: Tensor | None, name: st
 
 
 def check_class_weight(weight: Tensor | None, C: int) -> None:
-    """Refuse class weights that are not one constant per class."""
+    """Raise ValueError unless there is one constant weight per class."""
     if weight is None:
         return
     if weight.shape != (C,):
@@ -72,26 +72,26 @@ def check_class_weight(weight: Tensor | None, C: int) -> None:
         raise ValueError("class weights are constants: pass weight.detach()")
 
 
-def locate(target: Array, rows: Array, weight: Array | None, ignore_index: int) -> Located:
-    """Return where the class indices `target` point in `rows` (N, C) or (N, C, S), made by `by_class`.
+def locate_targets(target: Array, rows: Array, weight: Array | None, ignore_index: int) -> TargetEntries:
+    """Return the entries of the class indices `target` in `rows` (N, C) or (N, C, S), made by `by_class`.
 
     Raises:
-        IndexError: for a class that does not exist and is not `ignore_index`. In a step that is captured
-            as a graph the host cannot look: there such a target counts NaN.
+        IndexError: if a class index is out of range and not `ignore_index`. While a graph is captured the
+            host cannot read the targets: such a target then makes the loss NaN.
     """
     N, C, *space = rows.shape
     t = target.reshape(N, *space).astype(numpy.int64, copy=False)
-    counts = _counts(t, C, ignore_index, rows.dtype)
-    if counts is not None:
-        t = t * (counts == 1)
-    scale = counts
+    valid = _valid(t, C, ignore_index, rows.dtype)
+    if valid is not None:
+        t = t * (valid == 1)
+    scale = valid
     if weight is not None:
-        scale = weight[t].astype(rows.dtype, copy=False) * (1 if counts is None else counts)
+        scale = weight[t].astype(rows.dtype, copy=False) * (1 if valid is None else valid)
     index = t + row_starts(rows) if not space else _within_space(t, C)
     if scale is None:
-        return Located(index, None, max(t.size, 1), None)
+        return TargetEntries(index, None, max(t.size, 1), None)
     divisor = scale.sum()
-    return Located(index, scale, divisor + (divisor == 0), counts)
+    return TargetEntries(index, scale, divisor + (divisor == 0), valid)
 
 
 def _within_space(t: Array, C: int) -> Array:
@@ -100,8 +100,8 @@ def _within_space(t: Array, C: int) -> Array:
     return (xp.arange(N)[:, None] * C + t) * S + xp.arange(S)
 
 
-def _counts(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | None:
-    """Return 1 where the targets count and 0 where they are ignored, or None where all count."""
+def _valid(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | None:
+    """Return 1 for every target, 0 for those that are ignored, or None if no target is."""
     if not t.size:
         return None
     unsigned = t.view(numpy.uint64)  # a negative index is a very large one here: one comparison for both ends

@@ -1,28 +1,29 @@
 """Cross entropy: how surprised the predicted distribution is by the true one.
 
-    x (N, C, ...) logits   p = softmax(x) over C   q (N, C, ...) the target's mass per class
+    x (N, C, ...) logits   p = softmax(x) over C   q (N, C, ...) the target's probability mass per class
 
     loss = -Σc q_c·log p_c   with   log p = x - m - log Σ exp(x - m),   m = max x
 
 For class indices t all mass is on one class, q = w_t·onehot(t), and the loss is -w_t·log p_t. Class
-weights w, label smoothing ε (mass ε goes to all classes alike) and ignored targets only change q:
+weights w, label smoothing ε (the mass ε is shared equally by all classes) and ignored targets only change q:
 
-    q_c = w_c·((1 - ε)·onehot(t)_c + ε/C)   and q = 0 where t is ignored
+    q_c = w_c·((1 - ε)·onehot(t)_c + ε/C)   and q = 0 if t is ignored
 
-Averaging divides by Σ w_t over the targets that count, for probabilities by the number of samples.
-Label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567.
+The mean divides by Σ w_t over the targets that are not ignored, or, for probabilities, by the number of
+samples. Label smoothing: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567.
 
-Backward, for one sample, from dy = dL/dloss:
+Backward, for one sample, from dy = dL/dloss. x_k reaches the loss through every log p_c, and the chain rule
+adds up the contributions of all these paths, dx_k = dy·Σc ∂loss/∂log p_c · ∂log p_c/∂x_k:
 
-    ∂log p_c/∂x_k = onehot(c)_k - p_k
+    ∂loss/∂log p_c = -q_c      ∂log p_c/∂x_k = onehot(c)_k - p_k
 
     dx_k = -dy·Σc q_c·(onehot(c)_k - p_k) = dy·(p_k·Σq - q_k)
 
 and for class indices Σq = w_t: dx = dy·w_t·(p - onehot(t)).
 
 Insight: the exponential and the logarithm cancel, so the gradient is prediction minus truth: bounded,
-and largest where the prediction is confidently wrong. Softmax and logarithm one after the other would
-compute log 0 there.
+and largest where the prediction is confidently wrong. A softmax followed by a logarithm would compute
+log 0 there.
 """
 
 from collections.abc import Sequence
@@ -41,8 +42,8 @@ from ...ops.arguments import as_number, as_size
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, Input, fixed, integers, positive, register
 from ..activation.softmax import as_rows, from_rows, log_softmax_forward, maxima, total
-from .class_indices import by_class, check_class_weight, check_classes, locate
-from .loss_reduction import check_reduction, reduce_losses, spread_gradient
+from .class_indices import by_class, check_class_weight, check_classes, locate_targets
+from .loss_reduction import check_reduction, reduce_losses, reduce_losses_backward
 
 _kernels = CudaSource(__file__)
 
@@ -103,7 +104,7 @@ def cross_entropy_forward_cuda(x: Array, index: Array) -> tuple[Array, Array]:
 
 @kernel
 def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
-    """Return dx: dlosses is of the shape of index, or 0-d."""
+    """Return dx: dlosses has the shape of index, or is 0-d."""
     dx = p * (dlosses[:, None] if dlosses.ndim else dlosses)
     dx.reshape(-1)[index] -= dlosses
     return dx
@@ -111,7 +112,7 @@ def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
 
 @cross_entropy_backward.cuda
 def cross_entropy_backward_cuda(dlosses: Array, p: Array, index: Array) -> Array:
-    """One kernel: p is read once, dx is written once. Where positions follow C, the body itself."""
+    """One kernel: p is read once, dx is written once. For x (N, C, S) the array body runs instead."""
     if p.ndim > 2:
         return cross_entropy_backward.numpy_version(dlosses, p, index)
     dlosses, p, index = contiguous(dlosses.astype(p.dtype, copy=False), p, index.astype("int64", copy=False))
@@ -134,7 +135,7 @@ def soft_cross_entropy_forward(x: Array, q: Array) -> tuple[Array, Array]:
 def soft_cross_entropy_backward(
     dlosses: Array, log_p: Array, q: Array, needs: Sequence[bool]
 ) -> tuple[Array | None, Array | None]:
-    """Return dx and dq, each where `needs` wants it: dlosses is of the losses' shape, or 0-d."""
+    """Return dx and dq, or None where `needs` is False: dlosses has the losses' shape, or is 0-d."""
     dlosses = dlosses[:, None] if dlosses.ndim else dlosses
     dx = dlosses * (namespace(q).exp(log_p) * total(q) - q) if needs[0] else None
     return dx, -dlosses * log_p if needs[1] else None
@@ -147,16 +148,17 @@ class CrossEntropyFunction(Function):
         self, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
     ) -> Array:
         rows = by_class(x)
-        where = locate(target, rows, weight, ignore_index)
-        losses, p = cross_entropy_forward(rows, where.index)
-        self.saved = p, where, reduction, x.shape
-        losses = where.count(losses).reshape(target.shape)
-        return downcast(reduce_losses(losses, reduction, where.divisor), x)
+        entries = locate_targets(target, rows, weight, ignore_index)
+        losses, p = cross_entropy_forward(rows, entries.index)
+        self.saved = p, entries, reduction, x.shape
+        losses = entries.weigh(losses).reshape(target.shape)
+        return downcast(reduce_losses(losses, reduction, entries.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
-        p, where, reduction, shape = self.saved
-        dlosses = where.count(spread_gradient(upcast(dy), reduction, where.index.shape, where.divisor))
-        return cross_entropy_backward(dlosses, p, where.index).reshape(shape), None, None
+        p, entries, reduction, shape = self.saved
+        dlosses = reduce_losses_backward(upcast(dy), reduction, entries.index.shape, entries.divisor)
+        dx = cross_entropy_backward(entries.weigh(dlosses), p, entries.index)
+        return dx.reshape(shape), None, None
 
 
 class SoftCrossEntropyFunction(Function):
@@ -171,7 +173,7 @@ class SoftCrossEntropyFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         log_p, q, reduction, divisor, shape = self.saved
-        dlosses = spread_gradient(upcast(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
+        dlosses = reduce_losses_backward(upcast(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
         dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, self.needs)
         return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
 
@@ -190,22 +192,23 @@ def cross_entropy(
     Args:
         input: logits (N, C), (N, C, ...) or, for one sample, (C,).
         target: class indices of the input's shape without C, or probabilities of the input's shape.
-        weight: (C,), how much each class counts. A constant.
-        ignore_index: a class index that counts nothing; not for probabilities.
-        reduction: "none", "sum", or "mean": Σ loss / Σ weight of the targets that count, 0 where none does
-            (PyTorch: NaN); for probabilities Σ loss / number of samples.
-        label_smoothing: the part of the mass, in [0, 1], that goes to all classes alike.
+        weight: (C,), the weight of each class. A constant.
+        ignore_index: the class index of targets to ignore; not for probabilities.
+        reduction: "none", "sum", or "mean": Σ loss / Σ weight of the targets that are not ignored, 0 if all
+            are (PyTorch: NaN); for probabilities Σ loss / number of samples.
+        label_smoothing: the fraction of the mass, in [0, 1], that is shared equally by all classes.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, a target of another kind.
-        ValueError: where shapes do not fit, for an unknown reduction, a smoothing outside [0, 1].
-        IndexError: for a class that does not exist.
+        TypeError: if the input is not a floating-point tensor, or the target is neither integers nor
+            floating-point.
+        ValueError: if the shapes do not fit, the reduction is unknown, or label_smoothing is outside [0, 1].
+        IndexError: if a class index is out of range.
 
     Source: Szegedy, Vanhoucke, Ioffe, Shlens, Wojna 2015, arXiv:1512.00567 (label smoothing).
     """
     check_reduction(reduction, "cross_entropy")
     if not 0 <= as_number(label_smoothing, "label_smoothing") <= 1:
-        raise ValueError(f"label_smoothing is a part of the mass, between 0 and 1, got {label_smoothing}")
+        raise ValueError(f"label_smoothing must be between 0 and 1, got {label_smoothing}")
     ignore_index = as_size(ignore_index, "ignore_index", None)
     if isinstance(target, Tensor) and target.array.dtype.kind == "f":
         return _of_probabilities(input, target, weight, ignore_index, reduction, label_smoothing)
@@ -230,7 +233,9 @@ def _of_probabilities(
             f"{target.shape}; class indices are integers: convert them with .long()"
         )
     if ignore_index >= 0:
-        raise ValueError(f"ignore_index ({ignore_index}) is for class indices, the target has probabilities")
+        raise ValueError(
+            f"ignore_index ({ignore_index}) is for class indices, but the target holds probabilities"
+        )
     C = input.shape[min(input.ndim - 1, 1)]
     check_class_weight(weight, C)
     q = target.to(input.dtype)
@@ -246,16 +251,16 @@ def _of_probabilities(
 def _smoothed(
     x: Array, target: Array, weight: Array | None, ignore_index: int, smoothing: float
 ) -> tuple[Array, Any]:
-    """Return the smoothed mass q, in the shape of x, and the divisor of the mean."""
+    """Return the smoothed mass q, with the shape of x, and the divisor of the mean."""
     rows = by_class(x)
-    where = locate(target, rows, weight, ignore_index)
+    entries = locate_targets(target, rows, weight, ignore_index)
     q = namespace(x).full(rows.shape, smoothing / rows.shape[1], rows.dtype)
-    q.reshape(-1)[where.index] += 1 - smoothing
+    q.reshape(-1)[entries.index] += 1 - smoothing
     if weight is not None:
         q *= weight.reshape(-1, *(1,) * (rows.ndim - 2))
-    if where.counts is not None:
-        q *= where.counts[:, None]
-    return q.reshape(x.shape), where.divisor
+    if entries.valid is not None:
+        q *= entries.valid[:, None]
+    return q.reshape(x.shape), entries.divisor
 
 
 class CrossEntropyLoss(Module):

@@ -1,13 +1,13 @@
-"""Losses of probabilities, entry by entry: x (or its sigmoid σ(x)) against the target t in [0, 1].
+"""Losses of probabilities, elementwise: x (or its sigmoid σ(x)) against the target t in [0, 1].
 
     binary cross entropy   -(t·log x + (1 - t)·log(1 - x))                 dx = (x - t)/(x·(1 - x))
     the same of logits     (1 - t)·softplus(x) + p·t·softplus(-x)          dx = (1 - t)·σ(x) - p·t·σ(-x)
     Kullback-Leibler       t·(log t - x), x a logarithm of probabilities   dx = -t
 
-p weighs the positive targets. As softplus(x) = -log(1 - σ(x)) and softplus(-x) = -log σ(x), the second
-is the first with the sigmoid inside; a logarithm of 0 never comes up, and for p = 1 the gradient is
-σ(x) - t, prediction minus truth. The first has to cut its logarithms off at -100, as PyTorch does. The
-mean over nothing is 0 (see reduction.py).
+p is the weight of the positive targets. As softplus(x) = -log(1 - σ(x)) and softplus(-x) = -log σ(x), the
+second is the first with the sigmoid inside. It never takes the logarithm of 0, and for p = 1 its gradient is
+σ(x) - t, prediction minus truth. The first has to clamp its logarithms at -100, as PyTorch does. The mean
+of no losses is 0 (see loss_reduction.py).
 """
 
 from ...autograd.tensor import Tensor
@@ -17,7 +17,7 @@ from ...ops import ones
 from ...ops.elementwise import logistic
 from ...registry import Case, ErrorCase, Input, fixed, positive, register, uniform
 from ..activation.sigmoids import log1p_exp
-from .elementwise_loss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
+from .elementwise_loss import ElementwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
 from .loss_reduction import REDUCTIONS, check_reduction
 
 _LOWEST_LOG, _SMALLEST_VARIANCE = -100.0, 1e-12  # PyTorch's bounds where x is 0 or 1
@@ -31,7 +31,7 @@ def binary_cross_entropy_composed(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-class BinaryCrossEntropyFunction(PointwiseLossFunction):
+class BinaryCrossEntropyFunction(ElementwiseLossFunction):
     """y = -w·(t·log x + (1 - t)·log(1 - x)), reduced · dx = dy·w·(x - t)/(x·(1 - x))
 
     dt = dy·w·log((1 - x)/x)
@@ -54,18 +54,18 @@ class BinaryCrossEntropyFunction(PointwiseLossFunction):
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, *, reduction: str = "mean"
 ) -> Tensor:
-    """Return -(target·log input + (1 - target)·log(1 - input)), in nats; logarithms end at -100.
+    """Return -(target·log input + (1 - target)·log(1 - input)), in nats; logarithms are at least -100.
 
     Args:
-        input: probabilities in [0, 1], of any shape. Where they come from a sigmoid, give its argument to
-            binary_cross_entropy_with_logits instead.
+        input: probabilities in [0, 1], of any shape. If they come from a sigmoid, pass the sigmoid's input
+            to binary_cross_entropy_with_logits instead.
         target: of the same shape, in [0, 1].
         weight: broadcast to that shape; multiplies the losses. A constant.
         reduction: "none", "mean" or "sum".
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for an input outside [0, 1], shapes that differ, an unknown reduction.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the input is outside [0, 1], the shapes differ, or the reduction is unknown.
     """
     check_reduction(reduction, "binary_cross_entropy")
     check_pair(input, target, "binary_cross_entropy")
@@ -73,7 +73,7 @@ def binary_cross_entropy(
     if x.size and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"binary_cross_entropy takes probabilities between 0 and 1, got {x.min()} to {x.max()}: "
-            "use binary_cross_entropy_with_logits for numbers of any size"
+            "use binary_cross_entropy_with_logits for any other numbers"
         )
     return BinaryCrossEntropyFunction.apply(
         input, target, reduction=reduction, weight=constant(weight, "weight", input)
@@ -95,7 +95,7 @@ def binary_cross_entropy_with_logits_composed(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-class BinaryCrossEntropyWithLogitsFunction(PointwiseLossFunction):
+class BinaryCrossEntropyWithLogitsFunction(ElementwiseLossFunction):
     """y = w·((1 - t)·softplus(x) + p·t·softplus(-x)), reduced · dx = dy·w·((1 - t)·σ(x) - p·t·σ(-x))
 
     dt = dy·w·(p·softplus(-x) - softplus(x))
@@ -128,11 +128,11 @@ def binary_cross_entropy_with_logits(
         target: of the same shape, in [0, 1].
         weight: broadcast to that shape; multiplies the losses. A constant.
         reduction: "none", "mean" or "sum".
-        pos_weight: broadcast to that shape; multiplies the part of the positive targets. A constant.
+        pos_weight: broadcast to that shape; multiplies the term of the positive targets. A constant.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for shapes that differ, an unknown reduction.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the shapes differ, or the reduction is unknown.
     """
     check_reduction(reduction, "binary_cross_entropy_with_logits")
     check_pair(input, target, "binary_cross_entropy_with_logits")
@@ -155,7 +155,7 @@ def kl_div_composed(
     return reduced(target * (target.masked_fill(zero, 1.0).log() - input.masked_fill(zero, 0.0)), reduction)
 
 
-class KLDivFunction(PointwiseLossFunction):
+class KLDivFunction(ElementwiseLossFunction):
     """y = t·(log t - x), 0 where t = 0, reduced · dx = -dy·t, dt = dy·(log t + 1 - x), 0 where t = 0
 
     With log_target, t stands for log t: y = exp(t)·(t - x), dx = -dy·exp(t), dt = dy·exp(t)·(t + 1 - x).
@@ -182,12 +182,12 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
         input: logarithms of probabilities, of any shape.
         target: probabilities of the same shape, or their logarithms with `log_target`.
         reduction: "none", "sum", "mean" over all entries, or "batchmean", the sum divided by the batch
-            size: only this one is the mean divergence of the samples.
-        log_target: whether the target is given by its logarithms.
+            size: only "batchmean" is the mean divergence of the samples.
+        log_target: whether the target holds logarithms.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for a negative probability, shapes that differ, an unknown reduction.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if a probability is negative, the shapes differ, or the reduction is unknown.
     """
     check_reduction(reduction, "kl_div", (*REDUCTIONS, "batchmean"))
     check_pair(input, target, "kl_div")

@@ -1,4 +1,4 @@
-"""What losses of two tensors share: x and its target t, entry by entry, times a constant weight, reduced."""
+"""Elementwise losses of an input x and a target t, times a constant weight, then reduced: the shared code."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.checks import check_input
 from ...registry import ErrorCase
-from .loss_reduction import reduce_losses, spread_gradient
+from .loss_reduction import reduce_losses, reduce_losses_backward
 
 
-class PointwiseLossFunction(Function):
+class ElementwiseLossFunction(Function):
     """y = value(x, t), reduced · dx = dy·∂value/∂x, dt = dy·∂value/∂t
 
-    A subclass says `value` and `slopes` on arrays of float32 or float64; both run without warnings.
+    A subclass defines `value` and `slopes` on float32 or float64 arrays; both run without warnings.
     """
 
     def value(self, x: Array, t: Array, *args: Any, **options: Any) -> Array:
-        """Return the losses, of the shape of x and t; every loss defines its own."""
+        """Return the losses, with the shape of x and t. Every loss defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define value")
 
     def slopes(self, x: Array, t: Array, *args: Any, **options: Any) -> tuple[Array, Array]:
-        """Return ∂value/∂x and ∂value/∂t; every loss defines its own."""
+        """Return ∂value/∂x and ∂value/∂t. Every loss defines its own."""
         raise NotImplementedError(f"{type(self).__name__} must define slopes")
 
     def forward(
@@ -41,15 +41,15 @@ class PointwiseLossFunction(Function):
     def _chain(
         self, dy: Array, x: Array, t: Array, reduction: str, divisor: Any, options: dict[str, Any]
     ) -> Gradients:
-        dlosses = spread_gradient(upcast(dy), reduction, x.shape, divisor)
+        dlosses = reduce_losses_backward(upcast(dy), reduction, x.shape, divisor)
         dx, dt = self.slopes(upcast(x), upcast(t), **options)
         return dlosses * dx if self.needs[0] else None, dlosses * dt if self.needs[1] else None
 
 
 def check_pair(input: Tensor, target: Tensor, name: str) -> None:
-    """Refuse anything but two floating-point tensors of one shape.
+    """Raise TypeError unless both are floating-point tensors, ValueError unless they have one shape.
 
-    PyTorch broadcasts: (N, 1) against (N,) would then compare every sample with every other.
+    PyTorch broadcasts them: (N, 1) and (N,) then compare every sample with every other.
     """
     check_input(input, name)
     check_input(target, f"{name} as its target")
@@ -61,7 +61,7 @@ def check_pair(input: Tensor, target: Tensor, name: str) -> None:
 
 
 def constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
-    """Return a constant that broadcasts to the input, as a copy: no later change of it can reach backward."""
+    """Return a copy of a constant that broadcasts to the input: a later change cannot affect the backward."""
     if weight is None:
         return None
     if not isinstance(weight, Tensor):
@@ -75,12 +75,12 @@ def constant(weight: Tensor | None, name: str, input: Tensor) -> Array | None:
 
 
 def weigh(losses: Array, weight: Array | None) -> Array:
-    """Return losses, or their slopes, times a weight where there is one."""
+    """Return losses, or their slopes, times the weight if there is one."""
     return losses if weight is None else losses * weight
 
 
 def reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Reduce losses by primitives: what the composed forms share."""
+    """Reduce losses by primitives, for the composed forms."""
     if reduction == "none":
         return losses
     total = losses.sum()
@@ -91,7 +91,7 @@ def reduced(losses: Tensor, reduction: str) -> Tensor:
 
 
 def pair_errors(function: Any) -> tuple[ErrorCase, ...]:
-    """Return the calls that every loss of a pair refuses."""
+    """Return the calls for which every elementwise loss raises an error."""
     name = function.__name__
     return (
         ErrorCase(lambda: function(ones(4, 1), ones(4)), ValueError, f"{name} takes input and target of one"),

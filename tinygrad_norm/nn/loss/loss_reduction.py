@@ -1,7 +1,7 @@
-"""What becomes of the losses of a batch: kept apart, averaged or summed.
+"""The reduction of the losses of a batch: none, mean or sum.
 
-The mean over nothing (an empty batch, nothing but ignored targets) is 0 with gradient 0, where PyTorch
-gives NaN: a batch without information should not destroy the weights.
+The mean of no losses (an empty batch, or one with only ignored targets) is 0 with gradient 0. PyTorch
+returns NaN; but a batch without information should not destroy the weights.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ REDUCTIONS = ("none", "mean", "sum")
 
 
 def check_reduction(reduction: str, name: str, choices: tuple[str, ...] = REDUCTIONS) -> None:
-    """Refuse an unknown reduction."""
+    """Raise ValueError if the reduction is not one of `choices`."""
     if reduction not in choices:
         raise ValueError(
             f"reduction of {name} must be one of {', '.join(map(repr, choices))}, got {reduction!r}"
@@ -27,8 +27,8 @@ def reduce_losses(losses: Array, reduction: str, divisor: Any) -> Array:
     return total if reduction == "sum" else total / divisor
 
 
-def spread_gradient(dy: Array, reduction: str, shape: tuple[int, ...], divisor: Any) -> Array:
-    """Return dL/dlosses from dL/dresult: of `shape` where losses are kept apart, else one for all."""
+def reduce_losses_backward(dy: Array, reduction: str, shape: tuple[int, ...], divisor: Any) -> Array:
+    """Return dL/dlosses from dL/dresult: of `shape` without a reduction, else 0-d and equal for all."""
     if reduction == "none":
         return dy.reshape(shape)
     return dy if reduction == "sum" else dy / divisor

@@ -11,8 +11,8 @@ from ...module import Module
 from ...ops import arange, ones
 from ...ops.arguments import as_size
 from ...registry import Case, ErrorCase, fixed, integers, positive, register
-from .class_indices import by_class, check_classes, locate
-from .loss_reduction import check_reduction, reduce_losses, spread_gradient
+from .class_indices import by_class, check_classes, locate_targets
+from .loss_reduction import check_reduction, reduce_losses, reduce_losses_backward
 
 
 def nll_loss_composed(
@@ -42,16 +42,17 @@ class NLLLossFunction(Function):
         self, x: Array, target: Array, weight: Array | None, *, ignore_index: int, reduction: str
     ) -> Array:
         rows = by_class(x)
-        where = locate(target, rows, weight, ignore_index)
-        losses = where.count(-rows.reshape(-1)[where.index]).reshape(target.shape)
-        self.saved = where, rows.shape, reduction, x.shape
-        return downcast(reduce_losses(losses, reduction, where.divisor), x)
+        entries = locate_targets(target, rows, weight, ignore_index)
+        losses = entries.weigh(-rows.reshape(-1)[entries.index]).reshape(target.shape)
+        self.saved = entries, rows.shape, reduction, x.shape
+        return downcast(reduce_losses(losses, reduction, entries.divisor), x)
 
     def backward(self, dy: Array) -> Gradients:
-        where, rows_shape, reduction, shape = self.saved
-        dlosses = where.count(spread_gradient(upcast(dy), reduction, where.index.shape, where.divisor))
+        entries, rows_shape, reduction, shape = self.saved
+        dlosses = reduce_losses_backward(upcast(dy), reduction, entries.index.shape, entries.divisor)
+        dlosses = entries.weigh(dlosses)
         dx = namespace(dy).zeros(rows_shape, dlosses.dtype)
-        dx.reshape(-1)[where.index] = -dlosses
+        dx.reshape(-1)[entries.index] = -dlosses
         return dx.reshape(shape), None, None
 
 
@@ -68,15 +69,15 @@ def nll_loss(
     Args:
         input: log-probabilities (N, C), (N, C, ...) or, for one sample, (C,).
         target: class indices of the input's shape without C.
-        weight: (C,), how much each class counts. A constant.
-        ignore_index: a class index that counts nothing.
-        reduction: "none", "sum", or "mean": Σ loss / Σ weight of the targets that count, 0 where none does
-            (PyTorch: NaN).
+        weight: (C,), the weight of each class. A constant.
+        ignore_index: the class index of targets to ignore.
+        reduction: "none", "sum", or "mean": Σ loss / Σ weight of the targets that are not ignored, 0 if all
+            are (PyTorch: NaN).
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, a target that is no integer tensor.
-        ValueError: where shapes do not fit, for an unknown reduction.
-        IndexError: for a class that does not exist.
+        TypeError: if the input is not a floating-point tensor, or the target not an integer tensor.
+        ValueError: if the shapes do not fit, or the reduction is unknown.
+        IndexError: if a class index is out of range.
     """
     check_reduction(reduction, "nll_loss")
     check_classes(input, target, weight, "nll_loss")

@@ -1,15 +1,16 @@
-"""Losses of two tensors, entry by entry: x against the target t, with d = x - t.
+"""Losses of two tensors, elementwise: x against the target t, with d = x - t.
 
     mse        d²                                        dx = 2·d
     l1         |d|                                       dx = sign(d)
     huber      d²/2 where |d| <= δ, else δ·(|d| - δ/2)   dx = d, but at least -δ and at most δ
     smooth_l1  huber with δ = β, divided by β            dx = d/β, but at least -1 and at most 1
 
-and dt = -dx. With c = min(|d|, δ) both pieces of huber are c·(|d| - c/2), which overflows only where the
+and dt = -dx. With c = min(|d|, δ) both cases of huber are c·(|d| - c/2), which overflows only where the
 loss itself does.
 
-A weight w of the shape of x multiplies losses and gradients. The mean of the first two is then Σ w·loss/Σ w,
-that of huber, as in PyTorch, still over the number of entries. The mean over nothing is 0 (see reduction.py).
+A weight w with the shape of x multiplies losses and gradients. The mean of the first two is then
+Σ w·loss/Σ w. The mean of huber, as in PyTorch, still divides by the number of entries. The mean of no losses
+is 0 (see loss_reduction.py).
 """
 
 from typing import Any
@@ -21,12 +22,12 @@ from ...module import Module
 from ...ops import ones
 from ...ops.arguments import as_number
 from ...registry import Case, ErrorCase, distinct, positive, register
-from .elementwise_loss import PointwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
+from .elementwise_loss import ElementwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
 from .loss_reduction import REDUCTIONS, check_reduction
 
 
 def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | None, Array | None]:
-    """Return the weights of single losses and their sum, which a mean is divided by, or 1 where that is 0."""
+    """Return the weights of the losses and their sum, the divisor of a mean, or 1 if the sum is 0."""
     if weight is None:
         return None, None
     if isinstance(weight, Tensor) and weight.shape != input.shape:
@@ -37,7 +38,7 @@ def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | N
 
 
 def _weighed(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
-    """Reduce weighted losses by primitives: the mean is over the weights."""
+    """Reduce weighted losses by primitives: the mean divides by the sum of the weights."""
     if weight is None or reduction != "mean":
         return reduced(losses if weight is None else losses * weight, reduction)
     return (losses * weight).sum() / weight.sum()
@@ -50,7 +51,7 @@ def mse_loss_composed(
     return _weighed((input - target) ** 2, weight, reduction)
 
 
-class MSELossFunction(PointwiseLossFunction):
+class MSELossFunction(ElementwiseLossFunction):
     """y = w·(x - t)², reduced · dx = dy·w·2·(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
@@ -69,12 +70,12 @@ def mse_loss(
     Args:
         input: any shape.
         target: of the same shape.
-        reduction: "none", "sum", or "mean": Σ weight·loss/Σ weight, 0 where all weights are 0.
+        reduction: "none", "sum", or "mean": Σ weight·loss/Σ weight, 0 if all weights are 0.
         weight: of the same shape; multiplies the losses. A constant.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for shapes that differ, or an unknown reduction.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the shapes differ, or the reduction is unknown.
     """
     check_reduction(reduction, "mse_loss")
     check_pair(input, target, "mse_loss")
@@ -89,7 +90,7 @@ def l1_loss_composed(
     return _weighed((input - target).abs(), weight, reduction)
 
 
-class L1LossFunction(PointwiseLossFunction):
+class L1LossFunction(ElementwiseLossFunction):
     """y = w·|x - t|, reduced · dx = dy·w·sign(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
@@ -106,11 +107,11 @@ def l1_loss(
     """Return |input - target| for two tensors of one shape.
 
     Args:
-        input, target, reduction, weight: as `mse_loss` has them.
+        input, target, reduction, weight: as for `mse_loss`.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for shapes that differ, or an unknown reduction.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the shapes differ, or the reduction is unknown.
     """
     check_reduction(reduction, "l1_loss")
     check_pair(input, target, "l1_loss")
@@ -132,7 +133,7 @@ def huber_loss_composed(
     return reduced(losses if weight is None else losses * weight, reduction)
 
 
-class HuberLossFunction(PointwiseLossFunction):
+class HuberLossFunction(ElementwiseLossFunction):
     """y = w·c·(|x - t| - c/2)/unit, c = min(|x - t|, δ) · dx = dy·w·clip(x - t, -δ, δ)/unit, dt = -dx
 
     Reduced; unit is 1, or δ for the smooth absolute error.
@@ -162,13 +163,13 @@ def huber_loss(
     Args:
         input: any shape.
         target: of the same shape.
-        reduction: "none", "sum", or "mean" over all entries, 0 where there is none.
+        reduction: "none", "sum", or "mean" over all entries, 0 if there are none.
         delta: the error beyond which the loss is linear, in units of input.
-        weight: of the same shape; multiplies the losses, but is not counted in the mean. A constant.
+        weight: of the same shape; multiplies the losses, but not the divisor of the mean. A constant.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for shapes that differ, an unknown reduction, or delta <= 0.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the shapes differ, the reduction is unknown, or delta <= 0.
 
     Source: Huber 1964.
     """
@@ -193,21 +194,23 @@ def smooth_l1_loss_composed(
 
 
 def smooth_l1_loss(input: Tensor, target: Tensor, *, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """Return the absolute error, rounded off where it is below `beta`: huber_loss divided by beta.
+    """Return the absolute error, quadratic where it is below `beta`: huber_loss divided by beta.
 
     Args:
-        input, target, reduction: as `huber_loss` has them.
+        input, target, reduction: as for `huber_loss`.
         beta: the error below which the loss is quadratic, in units of input.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        ValueError: for shapes that differ, an unknown reduction, or beta < 0.
+        TypeError: if input or target is not a floating-point tensor.
+        ValueError: if the shapes differ, the reduction is unknown, or beta < 0.
     """
     check_reduction(reduction, "smooth_l1_loss")
     check_pair(input, target, "smooth_l1_loss")
     beta = as_number(beta, "beta")
     if not beta >= 0:
-        raise ValueError(f"beta is the error below which the loss is quadratic: not negative, got {beta}")
+        raise ValueError(
+            f"beta is the error below which the loss is quadratic: it must not be negative, got {beta}"
+        )
     if beta == 0:
         return L1LossFunction.apply(input, target, reduction=reduction, weight=None)
     return HuberLossFunction.apply(input, target, reduction=reduction, delta=beta, unit=beta, weight=None)
@@ -269,7 +272,7 @@ def _register(
     weighted: bool = True,
     errors: tuple[ErrorCase, ...] = (),
 ) -> None:
-    """Register a loss on pairs whose difference stays clear of the kinks, and with weights if `weighted`."""
+    """Register a loss with cases away from the kinks, and with weights if `weighted`."""
     if weighted:
         errors = (
             *errors,
@@ -321,5 +324,5 @@ _register(
     {"beta": 2.5, "reduction": "sum"},
     {"beta": 0.0},
     weighted=False,
-    errors=(ErrorCase(lambda: smooth_l1_loss(ones(4), ones(4), beta=-1.0), ValueError, "not negative"),),
+    errors=(ErrorCase(lambda: smooth_l1_loss(ones(4), ones(4), beta=-1.0), ValueError, "not be negative"),),
 )

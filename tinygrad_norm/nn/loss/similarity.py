@@ -1,12 +1,13 @@
-"""Cosine similarity: the product of two vectors, each brought to length 1.
+"""Cosine similarity: the dot product of two vectors, both scaled to length 1.
 
     a, b (..., D)   n_a = max(‖a‖, eps)   u = a/n_a   v = b/n_b   y = Σ u·v, from -1 to 1
 
-Backward, for one pair, from dy; as n_a depends on a (where ‖a‖ > eps),
+Backward, for one pair, from dy. a_k reaches y through every u_i, since n_a depends on a (if ‖a‖ > eps), and
+the chain rule adds up the contributions of all these paths, da_k = dy·Σi v_i·∂u_i/∂a_k:
 
     ∂u_i/∂a_k = (1[i = k] - u_i·u_k)/n_a      da = dy·(v - u·y)/n_a
 
-without the term u·y where eps stands in for the length; db likewise.
+without the term u·y if n_a = eps, a constant; db likewise.
 
 Insight: da is orthogonal to a. Turning a changes the similarity, stretching it does not.
 """
@@ -54,7 +55,7 @@ class CosineSimilarityFunction(Function):
 
 
 def _direction(x: Array, dim: int, eps: float) -> tuple[Array, Array]:
-    """Return x/max(‖x‖, eps) and max(‖x‖, eps); scaled where a square would overflow."""
+    """Return x/max(‖x‖, eps) and max(‖x‖, eps), computed without overflow of the squares."""
     xp = namespace(x)
     scale = xp.maximum(largest_or_0(abs(x), (dim,), True), 1)
     scaled = x / scale
@@ -68,19 +69,19 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     Args:
         x1: any shape with at least one axis.
         x2: of a shape that broadcasts with x1.
-        dim: the axis of the vectors, which goes away; counted after broadcasting.
-        eps: the least length to divide by, in units of the inputs.
+        dim: the axis of the vectors, after broadcasting; the output does not have it.
+        eps: the smallest length to divide by, in units of the inputs.
 
     Raises:
-        TypeError: for anything but floating-point tensors.
-        IndexError: for an axis that does not exist.
-        ValueError: for shapes that do not broadcast, or eps <= 0.
+        TypeError: if x1 or x2 is not a floating-point tensor.
+        IndexError: if the axis does not exist.
+        ValueError: if the shapes do not broadcast, or eps <= 0.
     """
     check_input(x1, "cosine_similarity")
     check_input(x2, "cosine_similarity")
     eps = as_number(eps, "eps")
     if not eps > 0:
-        raise ValueError(f"eps is the least length to divide by: it must be positive, got {eps}")
+        raise ValueError(f"eps is the smallest length to divide by: it must be positive, got {eps}")
     try:
         shape = numpy.broadcast_shapes(x1.shape, x2.shape)
     except ValueError:

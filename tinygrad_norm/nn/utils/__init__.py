@@ -1,11 +1,5 @@
-"""What is done to whole networks: clipping of gradients, folding of normalizations into weights, and
-weights that are computed from others."""
+"""Utilities for whole networks: gradient clipping, fusion of normalizations, parametrizations."""
 
-from ...normalization.gradient.clipping import (
-    adaptive_clip_grad_,
-    clip_grad_norm_,
-    clip_grad_value_,
-    get_total_norm,
-)
 from . import parametrizations, parametrize
+from .clip_grad import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, get_total_norm
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval

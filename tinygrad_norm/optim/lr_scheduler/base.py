@@ -12,20 +12,21 @@ from ..optimizer import Optimizer
 class LRScheduler:
     """Base of every schedule: subclass and define `get_lr`.
 
-    Making one sets the learning rates of step 0; each `step()`, called after the optimizer's, those of
-    the next. `last_epoch` counts the steps, which may be epochs or batches. To resume, make optimizer
-    and schedule as before and load the state of both: what follows is the same bit for bit.
+    Creating a schedule sets the learning rates of step 0. Every `step()`, called after the optimizer's,
+    sets those of the next step. `last_epoch` counts the steps, which may be epochs or batches. To resume,
+    create optimizer and schedule as before and load the state of both: all later rates are the same bit
+    for bit.
 
     Args:
-        optimizer: whose learning rates are set.
-        last_epoch: -1 to begin; otherwise the schedule begins at step last_epoch + 1, with the initial
+        optimizer: the optimizer whose learning rates are set.
+        last_epoch: -1 to begin. Otherwise the schedule begins at step last_epoch + 1, with the initial
             rates ("initial_lr") that another schedule left in the optimizer's groups. As in PyTorch,
-            StepLR takes their "lr" for that of step last_epoch; LinearLR and CosineAnnealingLR for
-            that of the step they begin at; the others set it from the initial one.
+            StepLR assumes that their "lr" is the rate of step last_epoch; LinearLR and CosineAnnealingLR
+            assume that it is the rate of the step they begin at; the others set it from the initial rate.
 
     Raises:
-        TypeError: for an optimizer that is none, or a last_epoch that is no int.
-        ValueError: for a last_epoch below -1, and for one of 0 or more where groups have no "initial_lr".
+        TypeError: if `optimizer` is not an Optimizer, or last_epoch is not an int.
+        ValueError: if last_epoch is below -1, or if it is at least 0 and a group has no "initial_lr".
     """
 
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
@@ -38,20 +39,20 @@ class LRScheduler:
         self.begin(last_epoch + 1)
 
     def get_lr(self) -> list[float]:
-        """Return the learning rate of every group at step `last_epoch`, given those of the step before."""
+        """Return the learning rate of every group at step `last_epoch`, given the current ones."""
         raise NotImplementedError(f"{type(self).__name__} must define get_lr")
 
     def first_lr(self) -> list[float]:
-        """Return the same at the step that the schedule begins at, given what the groups have now."""
+        """Return the learning rates of the step that the schedule begins at, given the current ones."""
         return self.get_lr()
 
     def begin(self, step: int = 0) -> None:
-        """Set the learning rates of step `step`, starting from those that the groups have now."""
+        """Set the learning rates of step `step`, starting from the current ones."""
         self.last_epoch = step
         self._apply(self.first_lr())
 
     def restart(self) -> None:
-        """Set the learning rates of step 0, whatever the groups have now."""
+        """Set the learning rates of step 0, whatever the current ones are."""
         self._set(self.base_lrs)
         self.begin()
 
@@ -72,7 +73,7 @@ class LRScheduler:
         """Set the learning rates of the next step.
 
         Raises:
-            RuntimeError: where groups were added after this schedule was made.
+            RuntimeError: if groups were added after this schedule was created.
         """
         self._groups()
         self.last_epoch += 1
@@ -83,7 +84,7 @@ class LRScheduler:
         self._set(lrs)
 
     def get_last_lr(self) -> list[float]:
-        """Return the learning rate of every group as last set."""
+        """Return the learning rates that were set last, one for every group."""
         return self._last_lr
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,11 +92,11 @@ class LRScheduler:
         return {name: value for name, value in self.__dict__.items() if name != "optimizer"}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken; load the optimizer's state too, which has the rates.
+        """Continue where `state_dict` was taken. Load the optimizer's state too: it holds the rates.
 
         Raises:
-            TypeError: for anything but a dict.
-            ValueError: for the state of another kind of schedule, or of an optimizer with other groups.
+            TypeError: if `state_dict` is not a dict.
+            ValueError: if it is of another kind of schedule, or of an optimizer with other groups.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(
@@ -110,38 +111,38 @@ class LRScheduler:
             )
         if len(state_dict["base_lrs"]) != len(self.base_lrs):
             raise ValueError(
-                f"the state is of {len(state_dict['base_lrs'])} parameter groups, "
+                f"the state has {len(state_dict['base_lrs'])} parameter groups, "
                 f"the optimizer has {len(self.base_lrs)}"
             )
         self.__dict__.update(state_dict)
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Refuse anything but an optimizer."""
+    """Raise TypeError unless `optimizer` is an Optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"a schedule needs an Optimizer, got {type(optimizer).__name__}")
 
 
-def is_new(optimizer: Optimizer, last_epoch: int, *kept: str) -> bool:
-    """Say whether `last_epoch` is -1; where it is not, the groups must have what a schedule has `kept` there.
+def is_new(optimizer: Optimizer, last_epoch: int, *entries: str) -> bool:
+    """Return whether `last_epoch` is -1. If it is not, every group must have the `entries` of a schedule.
 
     Raises:
-        TypeError: for a last_epoch that is no int.
-        ValueError: for one below -1, and for a group that lacks something.
+        TypeError: if last_epoch is not an int.
+        ValueError: if it is below -1, or a group lacks an entry.
     """
     if as_size(last_epoch, "last_epoch", -1) == -1:
         return True
     for i, group in enumerate(optimizer.param_groups):
-        missing = [name for name in kept if name not in group]
+        missing = [name for name in entries if name not in group]
         if missing:
             raise ValueError(
-                f"last_epoch={last_epoch} goes on with a schedule, but group {i} has no "
+                f"last_epoch={last_epoch} continues a schedule, but group {i} has no "
                 f"{', '.join(missing)}: load the optimizer's state first, or begin with last_epoch=-1"
             )
     return False
 
 
 def check_steps(name: str, value: int) -> None:
-    """Refuse a number of steps below 1."""
+    """Raise TypeError unless the number of steps is a number, ValueError if it is below 1."""
     if as_number(value, name) < 1:
         raise ValueError(f"{name} must be at least 1 step, got {value}")

@@ -1,7 +1,7 @@
 """Schedules that multiply the current learning rate, so that several may act on one optimizer.
 
-With f(t) the fraction of the initial rate at step t, a step sets lr ← lr·f(t)/f(t - 1). Whatever else
-changed lr meanwhile, by hand or by another schedule, stays in it as a factor.
+With f(t) the fraction of the initial rate at step t, a step sets lr ← lr·f(t)/f(t - 1). A change of lr in
+the meantime, by hand or by another schedule, stays in it as a factor.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class StepLR(LRScheduler):
     """Multiply the learning rate by `gamma` every `step_size` steps: f(t) = gamma^⌊t/step_size⌋.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for a step_size below 1.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if step_size is below 1.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class StepLR(LRScheduler):
 class LinearLR(LRScheduler):
     """Go from `start_factor` to `end_factor` of the initial rate in `total_iters` steps, then stay: warm-up.
 
-    f(t) = start_factor + (end_factor - start_factor)·min(t/total_iters, 1). Warm-up lets the first steps,
-    whose gradients are the largest, be small: Goyal et al. 2017, arXiv:1706.02677.
+    f(t) = start_factor + (end_factor - start_factor)·min(t/total_iters, 1). Warm-up keeps the first steps
+    small, as their gradients are the largest: Goyal et al. 2017, arXiv:1706.02677.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for a start_factor outside of (0, 1], an end_factor outside of [0, 1], or
-            total_iters below 1.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if start_factor is outside of (0, 1], end_factor is outside of [0, 1], or
+            total_iters is below 1.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class LinearLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Go from the initial rate down to `eta_min` along half a cosine of `T_max` steps, then up again.
 
-    lr = eta_min + (initial - eta_min)·f(t) with f(t) = (1 + cos(πt/T_max))/2: what is multiplied by
-    f(t)/f(t - 1) is the height above eta_min. Source: Loshchilov, Hutter 2017, arXiv:1608.03983.
+    lr = eta_min + (initial - eta_min)·f(t) with f(t) = (1 + cos(πt/T_max))/2: the height above eta_min is
+    multiplied by f(t)/f(t - 1). Source: Loshchilov, Hutter 2017, arXiv:1608.03983.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for T_max below 1.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if T_max is below 1.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:
@@ -95,7 +95,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         t, groups = self.last_epoch, self.optimizer.param_groups
-        if (t - 1) % (2 * self.T_max) == self.T_max:  # f(t - 1) = 0: nothing is left to be multiplied
+        if (t - 1) % (2 * self.T_max) == self.T_max:  # f(t - 1) = 0: there is no height to multiply
             heights = [(base - self.eta_min) * self._fraction(t) for base in self.base_lrs]
             return [group["lr"] + height for group, height in zip(groups, heights, strict=True)]
         ratio = self._fraction(t) / self._fraction(t - 1)

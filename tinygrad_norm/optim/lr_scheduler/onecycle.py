@@ -1,7 +1,7 @@
-"""One cycle: warm up to a large learning rate, then down to almost nothing.
+"""One cycle: warm up to a large learning rate, then go down to almost 0.
 
-With n = total_steps, the phases end at these steps, and lr moves between these values (momentum, where
-it is cycled, goes the other way):
+With n = total_steps, the phases end at these steps, and lr moves between these values (momentum, if it
+is cycled, goes the other way):
 
     pct_start·n - 1         max_lr/div_factor → max_lr
     n - 1                   max_lr → min_lr                        min_lr = initial/final_div_factor
@@ -35,26 +35,26 @@ class OneCycleLR(LRScheduler):
     """Set learning rate and momentum for one cycle of `total_steps` batches.
 
     Args:
-        optimizer: with "momentum" or "betas", whose first is the momentum, where it is cycled.
+        optimizer: if the momentum is cycled, one with "momentum" or "betas", whose first is the momentum.
         max_lr: the rate at the top, or one for each group.
         total_steps: the length of the cycle; or give `epochs` and `steps_per_epoch`.
-        epochs: times steps_per_epoch is the length.
+        epochs: the number of epochs; the length is epochs·steps_per_epoch.
         steps_per_epoch: the batches of an epoch.
-        pct_start: the fraction of the cycle that goes up.
-        anneal_strategy: "cos" or "linear", the shape between two values.
-        cycle_momentum: move the momentum against the learning rate.
+        pct_start: the fraction of the cycle in which the rate goes up.
+        anneal_strategy: "cos" or "linear", the curve between two values.
+        cycle_momentum: move the momentum in the opposite direction of the learning rate.
         base_momentum: the momentum at the top, or one for each group.
         max_momentum: the momentum at both ends, or one for each group.
-        div_factor: max_lr over the initial rate.
-        final_div_factor: the initial rate over the last.
-        three_phase: come back to the initial rate, as fast as up, before going to the last.
+        div_factor: max_lr divided by the initial rate.
+        final_div_factor: the initial rate divided by the last.
+        three_phase: go back to the initial rate, as fast as up, before going to the last.
         last_epoch: as in LRScheduler; from 0 on, rates and momenta are those that a cycle left in the groups.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for an unknown length or shape, a pct_start outside of [0, 1], lists of another
-            length than the groups, or an optimizer without momentum to cycle; from `step`, after
-            the cycle's end.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if the length is not given, anneal_strategy is unknown, pct_start is outside of [0, 1],
+            a list does not have one entry per group, or the optimizer has no momentum to cycle; from
+            `step`, after the end of the cycle.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class OneCycleLR(LRScheduler):
                 raise ValueError(
                     f"{type(optimizer).__name__} has no momentum to cycle: pass cycle_momentum=False"
                 )
-        numbers = {name: _per_group(name, value, optimizer) for name, value in settings.items()}
+        per_group = {name: _per_group(name, value, optimizer) for name, value in settings.items()}
         if is_new(optimizer, last_epoch, "initial_lr", "min_lr", *settings):
             for i, group in enumerate(optimizer.param_groups):
-                group.update({name: values[i] for name, values in numbers.items()})
+                group.update({name: values[i] for name, values in per_group.items()})
                 group["initial_lr"] = group["max_lr"] / div_factor
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         super().__init__(optimizer, last_epoch)
@@ -118,7 +118,7 @@ class OneCycleLR(LRScheduler):
         return lrs
 
     def _phase(self) -> tuple[float, tuple[str, str, str, str]]:
-        """Return how far step `last_epoch` is in its phase, and what the phase goes between."""
+        """Return how far step `last_epoch` is in its phase, and the names of the start and end values."""
         if self.last_epoch > self.total_steps:
             raise ValueError(f"step {self.last_epoch} of a cycle of {self.total_steps} steps: it is over")
         up = self.pct_start * self.total_steps
@@ -151,4 +151,4 @@ def _per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) 
         return [as_number(value, name)] * len(groups)
     if len(value) != len(groups):
         raise ValueError(f"{name} has {len(value)} values for {len(groups)} parameter groups")
-    return [as_number(number, name) for number in value]
+    return [as_number(entry, name) for entry in value]

@@ -14,13 +14,13 @@ class SequentialLR(LRScheduler):
     """Follow the first schedule, and from each milestone on the next one, from its own step 0.
 
     Args:
-        optimizer: that of all `schedulers`.
+        optimizer: the optimizer of all `schedulers`.
         schedulers: at least one.
-        milestones: the steps at which the next one takes over, increasing; one fewer than schedulers.
+        milestones: the steps at which the next schedule begins, increasing; one fewer than schedulers.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for schedules of another optimizer or past their step 0, or milestones that do not fit.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if a schedule is of another optimizer or past its step 0, or the milestones do not fit.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class SequentialLR(LRScheduler):
             if scheduler.last_epoch:
                 raise ValueError(
                     f"schedules in a row begin at their own step 0, number {i} is at {scheduler.last_epoch}: "
-                    "make them without last_epoch, and to resume load the state of the SequentialLR"
+                    "create them without last_epoch; to resume, load the state of the SequentialLR"
                 )
         self._schedulers, self._milestones = list(schedulers), list(milestones)
         super().__init__(optimizer)
@@ -58,8 +58,8 @@ class SequentialLR(LRScheduler):
     def _current(self) -> LRScheduler:
         return self._schedulers[bisect_right(self._milestones, self.last_epoch)]
 
-    def _follow(self, move: Any) -> None:
-        move()
+    def _follow(self, step: Any) -> None:
+        step()
         self._last_lr = self._current().get_last_lr()
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class SequentialLR(LRScheduler):
         return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was taken; load the optimizer's state too, which has the rates."""
+        """Continue where `state_dict` was taken. Load the optimizer's state too: it holds the rates."""
         schedulers = self._schedulers
         super().load_state_dict(state_dict)
         self._schedulers = schedulers

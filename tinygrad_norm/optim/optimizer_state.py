@@ -1,4 +1,4 @@
-"""What is read from a saved optimizer: groups and moments, refused where they belong to another one."""
+"""Read the saved state of an optimizer: its groups and moments, checked against the one that loads them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..backends import Array, asarray
 def read_groups(
     state_dict: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any]
 ) -> Sequence[Mapping[str, Any]]:
-    """Return the saved groups, which must be as long as `groups` and have the options of `defaults`.
+    """Return the saved groups, which must have the sizes of `groups` and the options of `defaults`.
 
     Raises:
-        TypeError: for anything that is no state of an optimizer.
-        ValueError: naming the difference.
+        TypeError: if `state_dict` is not the state of an optimizer.
+        ValueError: if it does not fit; the message names the difference.
     """
     if not isinstance(state_dict, Mapping):
         raise TypeError(
             "the state of an optimizer is the dict that its state_dict() returned, got "
             f"{type(state_dict).__name__}"
         )
-    missing = [part for part in ("state", "param_groups") if part not in state_dict]
+    missing = [key for key in ("state", "param_groups") if key not in state_dict]
     if missing:
         raise ValueError(
             f"{' and '.join(missing)} missing: the state of an optimizer has state and param_groups, "
@@ -44,7 +44,7 @@ def read_groups(
     sizes, saved_sizes = ([len(group["params"]) for group in g] for g in (groups, saved_groups))
     if sizes != saved_sizes:
         raise ValueError(
-            f"the state is of groups of {saved_sizes} parameters, this optimizer has groups of {sizes}: "
+            f"the state has groups of {saved_sizes} parameters, this optimizer has groups of {sizes}: "
             "was it saved from another model, or with other groups?"
         )
     missing = sorted({name for group in saved_groups for name in defaults if name not in group})
@@ -58,10 +58,10 @@ def read_groups(
 def read_entry(
     entry: Mapping[str, Any], number: int, parameter: Tensor, needed: Collection[str], known: Collection[str]
 ) -> dict[str, Array]:
-    """Return what was saved for one parameter as arrays by name; empty where nothing was.
+    """Return the arrays saved for one parameter, by name; empty if nothing was saved.
 
     Raises:
-        ValueError: for entries that are missing, unknown, or not of the parameter's shape.
+        ValueError: if arrays are missing or unknown, or do not have the parameter's shape.
     """
     arrays = {
         name: asarray(value.array if isinstance(value, Tensor) else numpy.asarray(value))

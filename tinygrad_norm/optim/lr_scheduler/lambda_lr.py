@@ -1,4 +1,4 @@
-"""Schedules that set the learning rate from the step's number alone."""
+"""LambdaLR: the learning rate as any function of the step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .base import LRScheduler, check_optimizer
 class LambdaLR(LRScheduler):
     """Set the learning rate to the initial one times `lr_lambda(t)`; a list has one function per group.
 
-    Functions are not saved: make the schedule with the same ones before loading its state.
+    Functions are not saved: create the schedule with the same functions before loading its state.
 
     Raises:
-        TypeError: for an optimizer that is none.
-        ValueError: for another number of functions than groups.
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if the number of functions is not the number of groups.
     """
 
     def __init__(

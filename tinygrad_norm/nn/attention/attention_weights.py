@@ -15,17 +15,17 @@ from ...backends.cpu.blocks import slices
 BLOCK = 256 * 1024
 """Numbers of p worked on at a time: 1 MiB of float32, which a core's cache holds."""
 
-_HARMLESS = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
+_SAFE = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
 
 
-def blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
+def attention_blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
     """Yield the arrays in pieces along their first axis, whole those of size 1 there, and None as None."""
     size = max(1, BLOCK // max(1, math.prod(p.shape[1:])))
     for part in slices(len(p), size):
         yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
 
 
-def match(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
     """Write softmax(scale·q @ kᵀ + mask) into p, zeros where a row is masked whole.
 
     q (..., L, E), k (..., S, E), p (..., L, S); mask broadcasts to p, is added, or True takes part.
@@ -33,25 +33,25 @@ def match(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> Non
     if p.size == 0:
         return
     xp = namespace(p)
-    added, allowed = _by_kind(mask)
+    added, allowed = _added_and_allowed(mask)
     xp.matmul(q * scale, k.swapaxes(-1, -2), out=p)
     if added is not None:
         p += added
-    harmless = p.max() < _HARMLESS
-    if harmless:
+    safe = p.max() < _SAFE
+    if safe:
         xp.exp(p, out=p)
         if allowed is not None:
             p *= allowed
         total = xp.einsum("...s->...", p)[..., None]
-        harmless = total.min() > math.exp(-_HARMLESS)
-    if not harmless:
+        safe = total.min() > math.exp(-_SAFE)
+    if not safe:
         _exp_below_maximum(q, k, mask, scale, p)
         total = xp.einsum("...s->...", p)[..., None]
         total += total == 0
     p /= total
 
 
-def _by_kind(mask: Array | None) -> tuple[Array | None, Array | None]:
+def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
     if mask is None:
         return None, None
     return (mask, None) if mask.dtype.kind == "f" else (None, mask)
@@ -60,7 +60,7 @@ def _by_kind(mask: Array | None) -> tuple[Array | None, Array | None]:
 def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
     """Write exp(s - m) into p, from s/(a·b): the products of q/a and k/b cannot overflow."""
     xp = namespace(p)
-    added, allowed = _by_kind(mask)
+    added, allowed = _added_and_allowed(mask)
     a, b = _power_of_two_above(q), _power_of_two_above(k)
     xp.matmul(q / a, (k / b).swapaxes(-1, -2), out=p)
     p *= scale

@@ -1,4 +1,4 @@
-"""What an optimizer takes: tensors or groups of tensors, and options within their range."""
+"""Parameter groups: check the tensors, groups and options that an optimizer is given."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..ops.arguments import as_number
 from ..suggestions import unknown
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
-"""Tensors, or dicts with "params" (tensors), the options of that group, and perhaps its "name"."""
+"""Tensors, or dicts with "params" (tensors), the options of that group, and optionally a "name"."""
 
 _SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
-"""What learning rate schedules keep in a group beside its options."""
+"""The entries that learning rate schedules add to a group."""
 
 
 def as_groups(params: Any) -> list[dict[str, Any]]:
     """Return `params` as a list of groups.
 
     Raises:
-        TypeError: for anything but an iterable of tensors or of dicts.
-        ValueError: for no parameters at all.
+        TypeError: if `params` is not an iterable of tensors or of dicts.
+        ValueError: if it is empty.
     """
     if isinstance(params, Module):
         raise TypeError(
@@ -41,11 +41,11 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
 
 
 def as_parameters(params: Any) -> list[Tensor]:
-    """Return the tensors of one group as a list, each once.
+    """Return the tensors of one group as a list, without repetitions.
 
     Raises:
-        TypeError: for anything but floating-point tensors in an order.
-        ValueError: for computed tensors.
+        TypeError: if `params` is not an ordered collection of floating-point tensors.
+        ValueError: if a tensor was computed from others.
     """
     if isinstance(params, Tensor):
         params = [params]
@@ -64,21 +64,21 @@ def as_parameters(params: Any) -> list[Tensor]:
         if not parameter.is_leaf:
             raise ValueError(
                 f"entry {i} (shape {parameter.shape}) was computed from other tensors: only leaves can be "
-                "optimized. Pass what it was computed from, or its detach().requires_grad_()"
+                "optimized. Pass the tensors it was computed from, or its detach().requires_grad_()"
             )
         distinct.setdefault(id(parameter), parameter)
     return list(distinct.values())
 
 
 def check_names(group: Mapping[str, Any], options: Collection[str]) -> None:
-    """Refuse a group with something that is none of `options`, besides its parameters and its name."""
+    """Raise ValueError if a group has an entry that is not one of `options`, "params" or "name"."""
     for name in group:
         if name not in ("params", "name", *options, *_SCHEDULED):
             raise ValueError(unknown("option of a parameter group", name, options))
 
 
 def check_non_negative(options: Mapping[str, Any], *names: str) -> None:
-    """Refuse options that are no finite numbers of at least 0."""
+    """Raise TypeError unless these options are numbers, ValueError unless they are finite and at least 0."""
     for name in names:
         if not 0 <= as_number(options[name], name) < math.inf:
             raise ValueError(f"{name} must be a finite number of at least 0, got {options[name]}")

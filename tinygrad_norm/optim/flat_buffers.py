@@ -4,17 +4,16 @@
     gradients   | dweight ....... | dbias  | dweight ....... |    so is parameter.grad.array
     moments     | ............... | ...... | ............... |    what the optimizer remembers, by name
 
-An update is one formula for every number, so a step is a dozen array operations over the whole buffer,
+An update is one formula for every element, so a step is a dozen array operations over the whole buffer,
 however many parameters there are and whatever their shapes. Each place begins at a multiple of ALIGN
-elements, which keeps vector loads aligned; the gaps hold zeros, and every update leaves zeros zero.
+elements, which keeps vector loads aligned. The gaps hold zeros, and every update leaves zeros zero.
 
-Parameters move in when the buffer is made: tensors and arrays that shared a parameter's memory before
-keep the values of that moment. What is assigned to `.data` or `.grad` later is copied to its place by
-the next step.
+When the buffer is made, the parameters are copied into it: tensors and arrays that shared memory with a
+parameter before keep the old values. An array assigned to `.data` or `.grad` later is copied to its place
+by the next step.
 
-A gradient's place is written again by the next backward, unless somebody still holds the last one: a
-tensor, an array, or a view of it. The new gradient then gets memory of its own, so that a gradient
-that was kept keeps its values.
+The next backward writes a gradient to the same place, unless a tensor, an array or a view still refers to
+the last one. The new gradient then gets its own memory, so that a gradient that was kept keeps its values.
 """
 
 from __future__ import annotations
@@ -33,43 +32,51 @@ from ..backends import Array, backend_of, namespace, to_device
 from ..backends.cpu.blocks import slices
 
 ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any type
-BLOCK = 1 << 17  # elements that an update works on at a time: they stay in the cache
+BLOCK = 1 << 17  # elements updated at a time: they stay in the cache
 
 _array_of = attrgetter("array")
 
 
 class Place:
-    """Where one parameter lives in a buffer: elements `start` to `stop`, of which the last may be a gap.
+    """One parameter's part of a buffer: elements `start` to `stop`, of which the last may be a gap.
 
-    `values` and `gradient` are the views of the parameter's shape; `updates` counts the steps that
-    its moments have seen.
+    `values` and `gradient` are views with the parameter's shape; `updates` counts the updates of its moments.
     """
 
-    __slots__ = ("gradient", "memory", "nobody", "parameter", "start", "stop", "updates", "values")
+    __slots__ = (
+        "gradient",
+        "memory",
+        "parameter",
+        "start",
+        "stop",
+        "unshared_references",
+        "updates",
+        "values",
+    )
 
     gradient: Array
     memory: Array  # the array that owns the memory of all gradients
-    nobody: tuple[int, int]  # the reference counts of the two while nobody else holds them
+    unshared_references: tuple[int, int]  # the reference counts of the two if nothing else refers to them
 
     def __init__(self, parameter: Tensor, start: int, stop: int, values: Array) -> None:
         self.parameter, self.start, self.stop, self.values = parameter, start, stop, values
         self.updates = 0
 
     def view(self, flat: Array) -> Array:
-        """Return this place in the array `flat`, with the parameter's shape."""
+        """Return this place in the array `flat`, as a view with the parameter's shape."""
         return flat[self.start : self.start + self.values.size].reshape(self.values.shape)
 
     def references(self) -> tuple[int, int]:
-        """Count who holds this gradient's view, and who any view of the memory of all."""
+        """Return the reference counts of this gradient's view and of the memory of all gradients."""
         return getrefcount(self.gradient), getrefcount(self.memory)
 
     def gradient_buffer(self) -> Array | None:
-        """Return the gradient's view, to be written to, if nobody else holds it."""
-        free = (getrefcount(self.gradient), getrefcount(self.memory)) == self.nobody
+        """Return the gradient's view, to be written to, if nothing else refers to it."""
+        free = (getrefcount(self.gradient), getrefcount(self.memory)) == self.unshared_references
         return self.gradient if free else None
 
     def receive(self, dx: Array) -> Tensor:
-        """Return the gradient `dx` as a tensor, copied to its place if that is free and dx not there yet."""
+        """Return the gradient `dx` as a tensor, in its place if that is free, else as a copy."""
         if dx is self.gradient:
             return Tensor._wrap(dx)
         place = self.gradient_buffer()
@@ -78,8 +85,8 @@ class Place:
         place[...] = dx
         return Tensor._wrap(place)
 
-    def settle(self) -> None:
-        """Copy what the parameter holds to its place, and make the parameter a view of it."""
+    def adopt(self) -> None:
+        """Copy the parameter's values to its place, and make the parameter a view of it."""
         parameter = self.parameter
         self.values[...] = parameter.array
         parameter.array = self.values
@@ -90,7 +97,7 @@ class Place:
 class FlatBuffer:
     """The parameters of one dtype on one device, end to end. Moments of half types are float32.
 
-    `previous` has, by a parameter's id, where it lived before: moments and count of updates move along.
+    `previous` maps a parameter's id to its place before: its moments and its count of updates are copied.
     """
 
     def __init__(
@@ -112,7 +119,7 @@ class FlatBuffer:
         self.views = [place.values for place in self.places]
         self._new_gradients()
         for place in self.places:
-            place.settle()
+            place.adopt()
             if id(place.parameter) in previous:
                 self._inherit(place, *previous[id(place.parameter)])
 
@@ -121,7 +128,7 @@ class FlatBuffer:
         for place in self.places:
             place.memory, place.gradient = self.gradients.base, place.view(self.gradients)
         for place in self.places:
-            place.nobody = place.references()
+            place.unshared_references = place.references()
 
     def _inherit(self, place: Place, buffer: FlatBuffer, old: Place) -> None:
         place.updates = old.updates
@@ -129,86 +136,89 @@ class FlatBuffer:
             place.view(self.moment(name))[...] = to_device(old.view(flat), backend_of(self.values).device)
 
     def moment(self, name: str) -> Array:
-        """Return the flat array of moments `name`; zeros at first."""
+        """Return the flat array of the moments `name`, zeros at first."""
         if name not in self.moments:
             self.moments[name] = _zeros(self.values, self.values.size, self.moment_dtype)
         return self.moments[name]
 
-    def settled(self) -> bool:
-        """Make every parameter live in its place; return False where one no longer fits there."""
+    def adopt_parameters(self) -> bool:
+        """Make every parameter a view of its place; return False if one no longer fits there."""
         if all(map(is_, map(_array_of, self.parameters), self.views)):
             return True
         moved = [place for place in self.places if place.parameter.array is not place.values]
         if any(_kind(place.parameter.array) != _kind(place.values) for place in moved):
             return False
-        refuse_shared_memory([place.parameter for place in moved], self.parameters)
+        check_memory_not_shared([place.parameter for place in moved], self.parameters)
         for place in moved:
-            place.settle()
+            place.adopt()
         return True
 
-    def ready(self) -> list[list[Place]]:
-        """Return the places that have a gradient, now brought there, in lists of neighbours updated alike."""
-        stretches: list[list[Place]] = []
-        elsewhere: list[Place] = []
+    def runs_with_gradient(self) -> list[list[Place]]:
+        """Copy all gradients to their places; return those places in runs of neighbours.
+
+        The places of a run lie side by side and have had the same number of updates.
+        """
+        runs: list[list[Place]] = []
+        outside: list[Place] = []
         stop = updates = -1
         for place in self.places:
             grad = place.parameter.grad
             if grad is None or not place.parameter.requires_grad:
                 continue
             if getattr(grad, "array", None) is not place.gradient:
-                elsewhere.append(place)
+                outside.append(place)
             if place.start != stop or place.updates != updates:
-                stretches.append([])
+                runs.append([])
                 updates = place.updates
-            stretches[-1].append(place)
+            runs[-1].append(place)
             stop = place.stop
-        if elsewhere:
-            self._bring_gradients(elsewhere, list(itertools.chain.from_iterable(stretches)))
-        return stretches
+        if outside:
+            self._copy_gradients(outside, list(itertools.chain.from_iterable(runs)))
+        return runs
 
-    def _bring_gradients(self, elsewhere: list[Place], ready: list[Place]) -> None:
-        for place in elsewhere:
+    def _copy_gradients(self, outside: list[Place], with_gradient: list[Place]) -> None:
+        for place in outside:
             _check_gradient(place.parameter)
-        if any(place.references() != place.nobody for place in elsewhere):
+        if any(place.references() != place.unshared_references for place in outside):
             self._new_gradients()
-            elsewhere = ready
-        for place in elsewhere:
+            outside = with_gradient
+        for place in outside:
             place.gradient[...] = place.parameter.grad.array  # type: ignore[union-attr]
 
 
 class FlatGroup:
     """The buffers of one parameter group, one for each dtype and device among its parameters.
 
-    Frozen parameters stay where they are, unless they were trained before or `kept` has their id.
+    Frozen parameters stay outside, unless they were trained before or `included` has their id.
     """
 
     def __init__(
         self,
         parameters: Sequence[Tensor],
         previous: Mapping[int, tuple[FlatBuffer, Place]],
-        kept: frozenset[int] = frozenset(),
+        included: frozenset[int] = frozenset(),
     ) -> None:
         self.parameters = list(parameters)
         self.frozen: list[Tensor] = []
         kinds: dict[Any, list[Tensor]] = {}
         for parameter in parameters:
-            if parameter.requires_grad or id(parameter) in previous or id(parameter) in kept:
+            if parameter.requires_grad or id(parameter) in previous or id(parameter) in included:
                 kinds.setdefault(_kind(parameter.array)[:2], []).append(parameter)
             else:
                 self.frozen.append(parameter)
         self.buffers = [FlatBuffer(alike, previous) for alike in kinds.values()]
 
-    def settled(self, parameters: Sequence[Tensor]) -> bool:
-        """Say whether this is still the layout for `parameters`, after making them live in it."""
+    def adopt_parameters(self, parameters: Sequence[Tensor]) -> bool:
+        """Make every parameter a view of its place; return False if `parameters` need another layout."""
         if len(parameters) != len(self.parameters) or not all(map(is_, parameters, self.parameters)):
             return False
         if self.frozen and any(parameter.requires_grad for parameter in self.frozen):
             return False
-        return all(buffer.settled() for buffer in self.buffers)
+        return all(buffer.adopt_parameters() for buffer in self.buffers)
 
 
-def blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
-    """Yield the flat arrays (or None) in pieces of at most BLOCK elements."""
+def flat_blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
+    """Yield the flat arrays (or None) in blocks of at most BLOCK elements."""
     size = arrays[0].size
     if size <= BLOCK:
         yield arrays
@@ -218,15 +228,15 @@ def blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
 
 
 def _zeros(like: Array, size: int, dtype: numpy.dtype) -> Array:
-    """Return zeros beside `like` that begin at a multiple of ALIGN elements in memory, and own none of it."""
+    """Return zeros on the device of `like`, a view that begins at a multiple of ALIGN elements in memory."""
     raw = namespace(like).zeros(size + ALIGN, dtype)
     interface = getattr(raw, "__array_interface__", None) or raw.__cuda_array_interface__
     start = -(interface["data"][0] // raw.itemsize) % ALIGN
     return raw[start : start + size]
 
 
-def refuse_shared_memory(parameters: Sequence[Tensor], among: Sequence[Tensor]) -> None:
-    """Refuse a parameter whose memory another one uses too: in places of their own they would drift apart."""
+def check_memory_not_shared(parameters: Sequence[Tensor], among: Sequence[Tensor]) -> None:
+    """Raise ValueError if a parameter shares memory with one of `among`: in two places they would diverge."""
     owners: dict[int, list[Tensor]] = {}
     for other in among:
         owners.setdefault(id(owner(other.array)), []).append(other)
