@@ -1,1 +1,1 @@
-"""Attention and positions."""
+"""Attention, its masks, and position vectors."""

@@ -1,8 +1,8 @@
-"""How well keys match queries: p = softmax(scale·q @ kᵀ + mask), in blocks, for any finite numbers.
+"""The weights of attention: p = softmax(scale·q @ kᵀ + mask), in blocks, for any finite inputs.
 
-A softmax is usually computed below its row's maximum m, as exp(s - m)/Σ exp(s - m), for which every m
-must be found first. That takes longer than to exponentiate s as it is and to look whether any harm was
-done: none where no s is large and every row's sum is far from 0. Only then m is subtracted.
+A softmax usually subtracts the row's maximum m first, exp(s - m)/Σ exp(s - m), and so has to find every m.
+It is faster to compute exp(s) directly and to check that this was safe: no s is large, and no row's sum is
+near 0. Only if the check fails is m subtracted.
 """
 
 import math
@@ -13,22 +13,23 @@ from ...backends import Array, namespace
 from ...backends.cpu.blocks import slices
 
 BLOCK = 256 * 1024
-"""Numbers of p worked on at a time: 1 MiB of float32, which a core's cache holds."""
+"""Elements of p computed at a time: 1 MiB of float32, which a core's cache holds."""
 
 _SAFE = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
 
 
 def attention_blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
-    """Yield the arrays in pieces along their first axis, whole those of size 1 there, and None as None."""
+    """Yield blocks of the arrays along their first axis. None, and arrays of size 1 there, are not split."""
     size = max(1, BLOCK // max(1, math.prod(p.shape[1:])))
     for part in slices(len(p), size):
         yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
 
 
 def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
-    """Write softmax(scale·q @ kᵀ + mask) into p, zeros where a row is masked whole.
+    """Write softmax(scale·q @ kᵀ + mask) into p, and zeros into rows that are masked completely.
 
-    q (..., L, E), k (..., S, E), p (..., L, S); mask broadcasts to p, is added, or True takes part.
+    q (..., L, E), k (..., S, E), p (..., L, S). The mask broadcasts to p: floating-point numbers are added to
+    the scores; if it is bool, True means that a key takes part.
     """
     if p.size == 0:
         return
@@ -58,7 +59,7 @@ def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
 
 
 def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
-    """Write exp(s - m) into p, from s/(a·b): the products of q/a and k/b cannot overflow."""
+    """Write exp(s - m) into p, computed from s/(a·b): the products of q/a and k/b cannot overflow."""
     xp = namespace(p)
     added, allowed = _added_and_allowed(mask)
     a, b = _power_of_two_above(q), _power_of_two_above(k)

@@ -1,8 +1,8 @@
-"""Masks of attention: which query may look at which key.
+"""Masks of attention: which query attends to which key.
 
-Two conventions meet here, both PyTorch's. For `scaled_dot_product_attention` True means that a key takes
-part; for MultiheadAttention and the transformers True means that it is left out. Floating-point masks
-are added to the scores in both: 0 lets a key take part, -∞ leaves it out.
+PyTorch has two conventions. In `scaled_dot_product_attention` True means that a key takes part; in
+MultiheadAttention and the transformers True means that it is left out. Floating-point masks are added to
+the scores in both: 0 lets a key take part, -∞ leaves it out.
 """
 
 import functools
@@ -23,11 +23,11 @@ def causal_mask(L: int, S: int) -> Tensor:
 
 
 def check_mask(mask: Any, name: str, true_means: str) -> None:
-    """Refuse a mask that holds neither bools, of which `true_means` says what True does, nor real numbers."""
+    """Raise TypeError unless a mask holds bools (`true_means` says what True does) or real numbers."""
     if not isinstance(mask, Tensor) or mask.dtype.kind not in "bf":
         kind = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise TypeError(
-            f"{name} holds bools (True {true_means}) or floating-point numbers (added to the scores), "
+            f"{name} must hold bools (True {true_means}) or floating-point numbers (added to the scores), "
             f"got {kind}"
         )
 
@@ -51,20 +51,20 @@ def joined_mask(
 
     Args:
         attn_mask: (L, S) or (N·H, L, S), True or -∞ where a key is left out.
-        key_padding_mask: (N, S), or (S,) where the input is not batched, the same.
+        key_padding_mask: (N, S), or (S,) if the input is not batched, with the same values.
         shape: N, H, L, S.
-        dtype: of the scores, and of the mask where one of the two has numbers.
+        dtype: of the scores, and of the result if one of the masks is floating-point.
         batched: whether the input has a batch axis.
-        unmasked: how many more keys follow, which every query sees.
+        unmasked: the number of additional keys at the end, which every query attends to.
 
     Raises:
-        TypeError: for masks of integers.
-        ValueError: for masks of other shapes.
+        TypeError: if a mask holds integers.
+        ValueError: if a mask has another shape.
     """
     N, H, L, S = shape
     masks = [
-        _viewed(attn_mask, "attn_mask", {(L, S): (1, 1, L, S), (N * H, L, S): (N, H, L, S)}),
-        _viewed(key_padding_mask, "key_padding_mask", {(N, S) if batched else (S,): (N, 1, 1, S)}),
+        _reshaped(attn_mask, "attn_mask", {(L, S): (1, 1, L, S), (N * H, L, S): (N, H, L, S)}),
+        _reshaped(key_padding_mask, "key_padding_mask", {(N, S) if batched else (S,): (N, 1, 1, S)}),
     ]
     given = [mask for mask in masks if mask is not None]
     if not given:
@@ -72,23 +72,23 @@ def joined_mask(
     if all(mask.dtype.kind == "b" for mask in given):
         mask = functools.reduce(bitwise_or, given).logical_not()
     else:
-        mask = functools.reduce(add, (_added(mask, dtype) for mask in given))
+        mask = functools.reduce(add, (_as_float_mask(mask, dtype) for mask in given))
     if not unmasked:
         return mask
-    seen = full((*mask.shape[:-1], unmasked), mask.dtype.kind == "b", dtype=mask.dtype)
-    return cat([mask, seen], -1)
+    allowed = full((*mask.shape[:-1], unmasked), mask.dtype.kind == "b", dtype=mask.dtype)
+    return cat([mask, allowed], -1)
 
 
-def _viewed(mask: Tensor | None, name: str, views: dict[Shape, Shape]) -> Tensor | None:
+def _reshaped(mask: Tensor | None, name: str, shapes: dict[Shape, Shape]) -> Tensor | None:
     if mask is None:
         return None
     check_mask(mask, name, "leaves a key out")
-    if mask.shape not in views:
-        raise ValueError(f"{name} has shape {mask.shape}, expected {' or '.join(map(str, views))}")
-    return mask.reshape(views[mask.shape])
+    if mask.shape not in shapes:
+        raise ValueError(f"{name} has shape {mask.shape}, expected {' or '.join(map(str, shapes))}")
+    return mask.reshape(shapes[mask.shape])
 
 
-def _added(mask: Tensor, dtype: Any) -> Tensor:
+def _as_float_mask(mask: Tensor, dtype: Any) -> Tensor:
     if mask.dtype.kind == "f":
         return mask.to(dtype)
     return zeros(mask.shape, dtype=dtype).masked_fill(mask, -math.inf)

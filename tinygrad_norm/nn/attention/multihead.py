@@ -1,23 +1,24 @@
-"""Multi-head attention: several attentions side by side, each in its own few dimensions.
+"""Multi-head attention: several attentions side by side, each on its own part of the features.
 
     query (L, N, E)   key (S, N, K)   value (S, N, V)   H heads of D = E/H features
 
     q = query @ W_qᵀ + b_q    k = key @ W_kᵀ + b_k    v = value @ W_vᵀ + b_v    all (…, E)
-    q_h, k_h, v_h = features h·D to (h+1)·D of each
+    q_h, k_h, v_h = features h·D to (h+1)·D of q, k, v
     y_h = attention(q_h, k_h, v_h)    y = [y_1 … y_H] @ W_oᵀ + b_o    y (L, N, E)
 
 The state names are in_proj_weight = [W_q; W_k; W_v] (3E, E), in_proj_bias (3E,), out_proj.weight and
-out_proj.bias; where K or V differs from E, q_proj_weight, k_proj_weight and v_proj_weight instead.
+out_proj.bias. If K or V differs from E, in_proj_weight is three: q_proj_weight, k_proj_weight, v_proj_weight.
 
 Vaswani et al. 2017, arXiv:1706.03762.
 
-Backward: linear.py, attention.py and linear.py again, one after the other. Heads are only a view,
+Backward: the chain rule through linear.py, scaleddotproduct.py and linear.py again. Heads are only a view,
 
     (L, N, E) = (L, N, H, D) → (N, H, L, D)
 
-whose gradient is dy viewed back, so the heads meet again only in dquery, where W_qᵀ sums over them.
+so the gradient of that step is dy viewed back. The contributions of all heads add up only in dquery, where
+W_qᵀ sums over them (likewise in dkey and dvalue).
 
-Insight: a softmax can look sharply at one place only; H heads look at H places for the price of one.
+Insight: a softmax can focus sharply on one place only; H heads focus on H places for the price of one.
 """
 
 import math
@@ -54,9 +55,9 @@ def multihead_attention_composed(
 ) -> tuple[Tensor, Tensor]:
     """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
 
-    The parameters come in the layer's order, those it can have; `others` say what the parameters show.
+    `parameters` are the layer's, in its order; `others` are the options that decide which ones it has.
     """
-    weights, biases, bias_k, bias_v, out_weight, out_bias = _sorted(parameters, **others)
+    weights, biases, bias_k, bias_v, out_weight, out_bias = _split_parameters(parameters, **others)
     inputs = zip((query, key, value), weights, biases, strict=True)
     q, k, v = (linear_composed(x, weight, bias) for x, weight, bias in inputs)
     S, added = key.shape[-2], (*key.shape[:-2], 1, embed_dim)
@@ -70,16 +71,17 @@ def multihead_attention_composed(
         part = slice(head * size, (head + 1) * size)
         mask = zeros(query.shape[-2], S + extra, dtype=q.dtype)
         if attn_mask is not None:
-            mask = mask + _added(attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads], extra, q)
+            of_head = attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads]
+            mask = mask + _float_mask(of_head, extra, q)
         if key_padding_mask is not None:
-            mask = mask + _added(key_padding_mask, extra, q).unsqueeze(-2)
+            mask = mask + _float_mask(key_padding_mask, extra, q).unsqueeze(-2)
         y, w = attention_composed(q[..., part], k[..., part], v[..., part], mask)
         ys.append(y)
         ws.append(w)
     return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
 
 
-def _sorted(
+def _split_parameters(
     parameters: tuple[Any, ...],
     bias: bool = True,
     add_bias_kv: bool = False,
@@ -95,30 +97,30 @@ def _sorted(
     return weights, biases, *tokens, next(rest), next(rest) if bias else None
 
 
-def _added(mask: Tensor, extra: int, like: Tensor) -> Tensor:
-    """Return what a mask adds to the scores, with as many more keys, which all queries see."""
+def _float_mask(mask: Tensor, extra: int, like: Tensor) -> Tensor:
+    """Return a mask as numbers added to the scores, 0 for `extra` more keys at the end."""
     if not mask.is_floating_point():
         mask = zeros(mask.shape, dtype=like.dtype).masked_fill(mask, -math.inf)
     return cat([mask, zeros((*mask.shape[:-1], extra), dtype=like.dtype)], -1)
 
 
 class MultiheadAttention(Module):
-    """Multi-head attention with learned projections of query, key, value and of the result.
+    """Multi-head attention with learned projections of query, key, value and output.
 
     Args:
         embed_dim: E, the features of query and output.
         num_heads: H, which must divide embed_dim.
         dropout: the probability that an attention weight is zeroed in training.
-        bias: whether the projections have one.
+        bias: whether the projections have a bias.
         add_bias_kv: add a learned key and value, bias_k and bias_v (1, 1, E), to the end of the sequence.
         add_zero_attn: add a key and value of zeros to the end of the sequence.
-        kdim, vdim: the features of key and value; None is embed_dim.
+        kdim, vdim: the features of key and value; None means embed_dim.
         batch_first: query, key and value are (N, L, E) instead of (L, N, E).
 
     The projections start with xavier_uniform_, biases at 0, bias_k and bias_v with xavier_normal_.
 
     Raises:
-        ValueError: where num_heads does not divide embed_dim, or either is not positive.
+        ValueError: if num_heads does not divide embed_dim, or one of them is not positive.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
@@ -138,8 +140,8 @@ class MultiheadAttention(Module):
         super().__init__()
         if as_size(embed_dim, "embed_dim") % as_size(num_heads, "num_heads"):
             raise ValueError(
-                "embed_dim must be a multiple of num_heads, since every head gets its share "
-                f"of the features: got embed_dim={embed_dim}, num_heads={num_heads}"
+                "embed_dim must be a multiple of num_heads, since the features are divided among the heads: "
+                f"got embed_dim={embed_dim}, num_heads={num_heads}"
             )
         check_probability(dropout)
         self.embed_dim, self.num_heads, self.dropout = embed_dim, num_heads, dropout
@@ -164,7 +166,7 @@ class MultiheadAttention(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
+        """Draw new values for the parameters."""
         self.out_proj.reset_parameters()
         for weight in (self.in_proj_weight, self.q_proj_weight, self.k_proj_weight, self.v_proj_weight):
             if weight is not None:
@@ -191,20 +193,20 @@ class MultiheadAttention(Module):
 
         Args:
             query: (L, N, E), or (N, L, E) with batch_first, or (L, E) for one sample.
-            key: (S, N, K) and so on.
-            value: (S, N, V) and so on.
+            key: (S, N, K), or (N, S, K), or (S, K).
+            value: (S, N, V), or (N, S, V), or (S, V).
             key_padding_mask: (N, S), or (S,) for one sample; bool, True where a key is left out, or
-                floating-point, added to the scores. A query left with no key gets the output's bias.
-            need_weights: return the weights too; without, None stands in their place.
-            attn_mask: (L, S), or (N·H, L, S) with the heads of a sample side by side; as above.
-            average_attn_weights: return the mean over the heads (N, L, S), not the weights of each
-                (N, H, L, S); no N for one sample. They are the ones used: after dropout.
-            is_causal: a hint that attn_mask is the causal one, which must be there: it alone decides.
+                floating-point, added to the scores. A query without any key gets the output's bias.
+            need_weights: return the weights too; if False, None is returned for them.
+            attn_mask: (L, S), or (N·H, L, S) with the heads of a sample side by side; values as above.
+            average_attn_weights: return the mean over the heads (N, L, S), not the weights of every head
+                (N, H, L, S); without N for one sample. These are the weights after dropout.
+            is_causal: a hint that attn_mask is causal. It changes nothing: attn_mask is still required.
 
         Raises:
-            TypeError: for inputs that are no floating-point tensors, or masks of integers.
-            ValueError: where the sizes do not fit.
-            RuntimeError: for is_causal without attn_mask.
+            TypeError: if an input is not a floating-point tensor, or a mask holds integers.
+            ValueError: if the sizes do not fit.
+            RuntimeError: if is_causal is given without attn_mask.
         """
         batched = self._check(query, key, value)
         if is_causal and attn_mask is None:
@@ -231,7 +233,7 @@ class MultiheadAttention(Module):
         return y.squeeze(batch), None if weights is None else weights.squeeze(0)
 
     def _check(self, query: Tensor, key: Tensor, value: Tensor) -> bool:
-        """Refuse inputs that do not fit together; return whether they have a batch axis."""
+        """Raise ValueError if the inputs do not fit together; return whether they have a batch axis."""
         inputs = query, key, value
         for x, features in zip(inputs, (self.embed_dim, self.kdim, self.vdim), strict=True):
             check_input(x, "MultiheadAttention")
@@ -263,7 +265,7 @@ class MultiheadAttention(Module):
         return tuple([linear(x, weight, bias) for x, weight, bias in inputs])
 
     def _extended(self, x: Tensor, token: Tensor | None) -> Tensor:
-        """Return a projected sequence with what add_bias_kv and add_zero_attn put at its end."""
+        """Return a projected sequence, extended by add_bias_kv and add_zero_attn."""
         sequence = 1 if self.batch_first else 0
         shape = list(x.shape)
         shape[sequence] = 1
@@ -292,7 +294,7 @@ class MultiheadAttention(Module):
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"
 
 
-def _called(
+def _multihead_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -322,7 +324,7 @@ _HIDDEN = fixed([[False, True, False]])
 
 register(
     name="multihead_attention",
-    function=_called,
+    function=_multihead_attention,
     composed=multihead_attention_composed,
     cases=(
         Case((*_INPUTS, *_NO_MASKS, *_PACKED, *_OUT), _SMALL),

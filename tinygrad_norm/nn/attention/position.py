@@ -1,16 +1,17 @@
-"""Positions: attention treats a sequence as a set, so a vector that says where is added to each element.
+"""Positions: attention treats a sequence as a set, so every element gets a vector added that encodes where.
 
     x (L, N, D) or (N, L, D)   y = x + P[0…L-1]   P (L, D)
 
 Learned: P is a parameter (Gehring et al. 2017, arXiv:1705.03122). Sinusoidal (Vaswani et al. 2017,
-arXiv:1706.03762): P is a row of clocks, from one turn in 2π steps to one in 10000·2π,
+arXiv:1706.03762): P is a row of clocks, from one turn per 2π steps to one turn per 10000·2π steps,
 
     P_l,2i = sin(l·ω_i)   P_l,2i+1 = cos(l·ω_i)   ω_i = 10000^(-2i/D)
 
-Backward: dx = dy, and dP_l = Σ over the batch of dy_l.
+Backward: dx = dy. P_l is added to every sample of the batch, and the contributions of all samples add up:
+dP_l = Σ over the batch of dy_l.
 
 Insight: a shift by k turns every pair (sin, cos) by the angle k·ω_i, whatever l is: it is one linear map,
-so attention can learn to look k steps back.
+so attention can learn to attend k steps back.
 """
 
 import functools
@@ -32,22 +33,22 @@ from ..utils.parameter_swap import functional_call
 
 def sinusoidal_positions_composed(input: Tensor, *, embedding_dim: int, batch_first: bool = True) -> Tensor:
     """Sinusoidal positions, batch first or of one sample, from primitives: autograd finds the gradient."""
-    place = arange(input.shape[-2], dtype=input.dtype).unsqueeze(1)
-    turn = (arange(0, embedding_dim, 2, dtype=input.dtype) * (-math.log(10000) / embedding_dim)).exp()
-    clocks = stack([(place * turn).sin(), (place * turn).cos()], -1)
-    return input + clocks.flatten(-2)[:, :embedding_dim]
+    position = arange(input.shape[-2], dtype=input.dtype).unsqueeze(1)
+    omega = (arange(0, embedding_dim, 2, dtype=input.dtype) * (-math.log(10000) / embedding_dim)).exp()
+    P = stack([(position * omega).sin(), (position * omega).cos()], -1)
+    return input + P.flatten(-2)[:, :embedding_dim]
 
 
 def learned_positions_composed(
     input: Tensor, weight: Tensor, *, max_length: int, embedding_dim: int, batch_first: bool = True
 ) -> Tensor:
-    """Learned positions, batch first or of one sample, from primitives: element by element."""
-    return stack([input[..., place, :] + weight[place] for place in range(input.shape[-2])], -2)
+    """Learned positions, batch first or of one sample, from primitives: one position at a time."""
+    return stack([input[..., i, :] + weight[i] for i in range(input.shape[-2])], -2)
 
 
 @functools.lru_cache(maxsize=8)
 def sinusoids(length: int, features: int) -> numpy.ndarray:
-    """Return P (length, features) in float64, to be read only."""
+    """Return P (length, features) in float64, read-only."""
     angles = numpy.outer(numpy.arange(length), 10000.0 ** (-numpy.arange(0, features, 2) / features))
     P = numpy.empty((length, features))
     P[:, 0::2] = numpy.sin(angles)
@@ -73,13 +74,13 @@ class _Positions(Module):
                 f"{type(self).__name__} takes x {axes}, or (L, D) for one sample, with D = embedding_dim = "
                 f"{self.embedding_dim}, got shape {input.shape}"
             )
-        seconds = self.batch_first and input.ndim == 3
-        P = self.positions(input, input.shape[1 if seconds else 0])
-        return input + (P if seconds or input.ndim == 2 else P.unsqueeze(1))
+        length_second = self.batch_first and input.ndim == 3
+        P = self.positions(input, input.shape[1 if length_second else 0])
+        return input + (P if length_second or input.ndim == 2 else P.unsqueeze(1))
 
 
 class SinusoidalPositions(_Positions):
-    """Add sines and cosines of the position: no parameters, and any length.
+    """Add sines and cosines of the position: no parameters, any length.
 
     Takes and returns (L, N, embedding_dim), with batch_first (N, L, embedding_dim), or (L, embedding_dim).
     Source: Vaswani et al. 2017, arXiv:1706.03762.
@@ -97,7 +98,7 @@ class SinusoidalPositions(_Positions):
 
 
 class LearnedPositions(_Positions):
-    """Add a learned vector per position: weight (max_length, embedding_dim), which starts normal.
+    """Add a learned vector per position: weight (max_length, embedding_dim), normal at first.
 
     Takes and returns (L, N, embedding_dim), with batch_first (N, L, embedding_dim), or (L, embedding_dim);
     L is at most max_length. Source: Gehring et al. 2017, arXiv:1705.03122.
@@ -110,7 +111,7 @@ class LearnedPositions(_Positions):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the weight anew."""
+        """Draw new values for the weight."""
         init.normal_(self.weight)
 
     def positions(self, x: Tensor, length: int) -> Tensor:
@@ -118,7 +119,7 @@ class LearnedPositions(_Positions):
         if length > self.max_length:
             raise ValueError(
                 f"a sequence of {length} has no position beyond max_length = {self.max_length}: cut it, or "
-                "make a longer table"
+                "use a larger max_length"
             )
         return self.weight[:length]
 

@@ -4,13 +4,14 @@
 
     s = scale·q @ kᵀ + mask   p = softmax(s) over S   w = p∘kept   y = w @ v   y (..., L, V)
 
-with scale = 1/√E unless given. A float mask is added; a bool mask adds -∞ where it is False. `kept` is
-dropout's: 1/(1 - dropout_p) where a weight is kept, 0 where it is dropped. A row that is masked whole
-has no softmax; its p is 0, and so are its y and every gradient through it.
+with scale = 1/√E unless given. A floating-point mask is added; a bool mask adds -∞ where it is False. `kept`
+is the dropout factor: 1/(1 - dropout_p) where a weight is kept, 0 where it is dropped. A row that is masked
+completely has no softmax: its p is 0, and so are its y and every gradient through it.
 
 Vaswani et al. 2017, arXiv:1706.03762.
 
-Backward, from dy = dL/dy, path by path (softmax as in softmax.py):
+Backward, from dy = dL/dy. The chain rule, dL/dx_i = Σj dy_j·∂y_j/∂x_i, is applied step by step from y back to
+the inputs; where several paths lead to one array, their contributions add up (softmax as in softmax.py):
 
     through v      y = w @ v               dv = wᵀ @ dy
     through w                              dw = dy @ vᵀ
@@ -19,13 +20,13 @@ Backward, from dy = dL/dy, path by path (softmax as in softmax.py):
     through mask   s = scale·q @ kᵀ + mask dmask = ds, summed where it was broadcast
     through q, k                           dq = scale·ds @ k   dk = scale·dsᵀ @ q
 
-where a weight that is itself an output adds its own gradient to dw.
+If the weights w are an output too, their own gradient is added to dw.
 
 Insight: ds sums to 0 over every row, so attention learns only which keys match better than others; and
 p of L·S numbers is all the memory that a sequence costs beyond its own length.
 
 Grouped queries: H heads of keys and values serve G·H heads of queries. The query's heads are viewed as
-(H, G), the key's as (H, 1), and broadcasting does the rest; nothing is repeated.
+(H, G), the key's as (H, 1), and broadcasting does the rest: nothing is copied.
 Ainslie et al. 2023, arXiv:2305.13245.
 """
 
@@ -99,7 +100,7 @@ def scaled_dot_product_attention_composed(
 def attention_forward(
     q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None, scale: float
 ) -> tuple[Array, Array]:
-    """Return y (*B, L, V) and p (*B, L, S): q (*B, L, E), the others with as many axes, 1 where broadcast."""
+    """Return y (*B, L, V) and p (*B, L, S): q (*B, L, E); the others have as many axes, and may broadcast."""
     xp = namespace(q)
     p = xp.empty((*q.shape[:-1], k.shape[-2]), q.dtype)
     y = xp.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
@@ -121,7 +122,7 @@ def attention_backward(
     scale: float,
     needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:
-    """Return dq, dk, dv and ds with the leading sizes of p, each where `needs` wants it."""
+    """Return dq, dk, dv and ds with the leading sizes of p, or None where `needs` is False."""
     xp = namespace(dy)
     dq, dk, dv = (
         xp.empty_like(x, shape=(*p.shape[:-2], *x.shape[-2:])) if need else None
@@ -186,7 +187,7 @@ class AttentionFunction(Function):
         return (*(None if d is None else unbroadcast(d, s) for d, s in zip(ds, shapes, strict=True)), None)
 
     def _aligned(self, q: Array, *others: Array | None) -> list[Any]:
-        """Return the arrays wide and with equally many axes, at least 3, and q with all leading sizes."""
+        """Return the arrays upcast and with equally many axes, at least 3, and q with all leading sizes."""
         lead = self.lead or (1,)
         arrays = [q if q.shape[:-2] == self.lead else stretch(q, (*self.lead, *q.shape[-2:])), *others]
         return [
@@ -204,15 +205,15 @@ def attention(
     *,
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return attention and its weights (..., L, S), with the chance of dropout taken out.
+    """Return attention and its weights (..., L, S); the dropout factors are given, not drawn.
 
     Args:
-        query, key, value, attn_mask, scale: as `scaled_dot_product_attention` has them.
-        kept: what the weights are multiplied by, of their shape; None is 1. A constant.
+        query, key, value, attn_mask, scale: as for `scaled_dot_product_attention`.
+        kept: factors of the weights (..., L, S); None means 1. A constant.
 
     Raises:
         TypeError: as `scaled_dot_product_attention`.
-        ValueError: where the sizes do not fit.
+        ValueError: if the sizes do not fit.
     """
     mask, shape = _check(query, key, value, attn_mask, "attention")
     check_vector(kept, "kept", shape)
@@ -239,15 +240,14 @@ def scaled_dot_product_attention(
         attn_mask: broadcast to (..., L, S); bool, True where a key takes part, or floating-point, added.
             A query whose keys are all masked, by False or -∞, gets zeros.
         dropout_p: the probability that a weight is zeroed. Always applied: pass 0 outside training.
-        is_causal: query l sees the keys 0 to l only.
-        scale: what the products are multiplied by; None is 1/√E.
-        enable_gqa: query (..., G·H, L, E) shares the H heads of key and value among groups of G.
+        is_causal: query l attends only to the keys 0 to l.
+        scale: the factor of the products q·k; None means 1/√E.
+        enable_gqa: query (..., G·H, L, E) has G heads for every one of the H heads of key and value.
 
     Raises:
-        TypeError: for inputs that are no floating-point tensors, or of different dtypes; for a mask of
-            integers.
-        ValueError: where the sizes do not fit; for a dropout_p outside [0, 1].
-        RuntimeError: for attn_mask and is_causal both.
+        TypeError: if an input is not a floating-point tensor, the dtypes differ, or the mask holds integers.
+        ValueError: if the sizes do not fit, or dropout_p is outside [0, 1].
+        RuntimeError: if both attn_mask and is_causal are given.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245 (groups).
     """
@@ -256,7 +256,7 @@ def scaled_dot_product_attention(
     mask, shape = _check(query, key, value, attn_mask, name, enable_gqa)
     if is_causal:
         if mask is not None:
-            raise RuntimeError(f"{name} takes attn_mask or is_causal, not both: put both into the mask")
+            raise RuntimeError(f"{name} takes attn_mask or is_causal, not both: combine them in attn_mask")
         mask = causal_mask(*shape[-2:])
     kept = dropout(ones(shape, dtype=query.dtype), dropout_p) if dropout_p > 0 else None
     scale = _scale(query, scale)
@@ -273,7 +273,7 @@ def _scale(query: Tensor, scale: float | None) -> float:
 
 
 def _in_groups(x: Any, H: int) -> Any:
-    """View the heads of x (..., G·H, L, E) as (..., H, G, L, E); one head, or none, stays for all."""
+    """View the heads of x (..., G·H, L, E) as (..., H, G, L, E); one head, or none, broadcasts to all."""
     if x is None or x.ndim < 3:
         return x
     return x.unsqueeze(-3) if x.shape[-3] == 1 else x.unflatten(-3, (H, -1))
@@ -282,7 +282,7 @@ def _in_groups(x: Any, H: int) -> Any:
 def _check(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, name: str, grouped: bool = False
 ) -> tuple[Tensor | None, Shape]:
-    """Return the mask, a float one in the dtype of query, and the shape (..., L, S) of the weights."""
+    """Check the inputs; return the mask, if floating-point in query's dtype, and the weights' (..., L, S)."""
     inputs = query, key, value
     for x in inputs:
         check_input(x, name)
@@ -307,8 +307,8 @@ def _check(
         shape = (*numpy.broadcast_shapes(*leads), q[-2], k[-2])
     except ValueError:
         raise ValueError(
-            f"the leading axes of query, key and value must be equal, or 1, {shapes}; fewer heads of key "
-            "and value than of query need enable_gqa=True"
+            f"the leading axes of query, key and value must be equal or 1, {shapes}; if key and value have "
+            "fewer heads than query, pass enable_gqa=True"
         ) from None
     if mask is None:
         return None, shape
@@ -323,7 +323,7 @@ _PARTLY_MASKED = fixed([[0.0, -numpy.inf, 1.0], [-numpy.inf] * 3, [-1e9, 2.0, 0.
 _KEPT = Input((2, 3, 4), lambda rng, shape: (rng.random(shape) < 0.6) / 0.6, differentiable=False)
 
 
-def _called(*shapes: Shape, **options: Any) -> Tensor:
+def _attend(*shapes: Shape, **options: Any) -> Tensor:
     query, key, value = (ones(shape) for shape in shapes)
     return scaled_dot_product_attention(query, key, value, **options)
 
@@ -352,22 +352,22 @@ register(
         Case(((0, 3, 4), (0, 5, 4), (0, 5, 3), None)),
     ),
     errors=(
-        ErrorCase(lambda: _called((3, 4), (5, 3), (5, 2)), ValueError, "key (..., S, E)"),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (4, 2)), ValueError, "value (..., S, V)"),
-        ErrorCase(lambda: _called((4,), (5, 4), (5, 2)), ValueError, "query (..., L, E)"),
-        ErrorCase(lambda: _called((2, 3, 4), (3, 5, 4), (2, 5, 2)), ValueError, "leading axes"),
-        ErrorCase(lambda: _called((4, 3, 4), (2, 5, 4), (2, 5, 2)), ValueError, "enable_gqa"),
-        ErrorCase(lambda: _called((5, 3, 4), (2, 5, 4), (2, 5, 2), enable_gqa=True), ValueError, "multiple"),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (5, 2), enable_gqa=True), ValueError, "multiple"),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (5, 2), attn_mask=ones(5, 3)), ValueError, "broadcasts"),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (5, 2), attn_mask=ones(2, 3, 5)), ValueError, "broadcasts"),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (5, 2), attn_mask=ones(3, 5).long()), TypeError, "bools"),
+        ErrorCase(lambda: _attend((3, 4), (5, 3), (5, 2)), ValueError, "key (..., S, E)"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (4, 2)), ValueError, "value (..., S, V)"),
+        ErrorCase(lambda: _attend((4,), (5, 4), (5, 2)), ValueError, "query (..., L, E)"),
+        ErrorCase(lambda: _attend((2, 3, 4), (3, 5, 4), (2, 5, 2)), ValueError, "leading axes"),
+        ErrorCase(lambda: _attend((4, 3, 4), (2, 5, 4), (2, 5, 2)), ValueError, "enable_gqa"),
+        ErrorCase(lambda: _attend((5, 3, 4), (2, 5, 4), (2, 5, 2), enable_gqa=True), ValueError, "multiple"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), enable_gqa=True), ValueError, "multiple"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), attn_mask=ones(5, 3)), ValueError, "broadcasts"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), attn_mask=ones(2, 3, 5)), ValueError, "broadcasts"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), attn_mask=ones(3, 5).long()), TypeError, "bools"),
         ErrorCase(
-            lambda: _called((3, 4), (5, 4), (5, 2), attn_mask=ones(3, 5), is_causal=True),
+            lambda: _attend((3, 4), (5, 4), (5, 2), attn_mask=ones(3, 5), is_causal=True),
             RuntimeError,
             "not both",
         ),
-        ErrorCase(lambda: _called((3, 4), (5, 4), (5, 2), dropout_p=1.5), ValueError, "probability"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), dropout_p=1.5), ValueError, "probability"),
         ErrorCase(
             lambda: scaled_dot_product_attention(ones(3, 4), ones(3, 4).double(), ones(3, 4)),
             TypeError,

@@ -1,14 +1,15 @@
-"""Transformer: stacks of layers that read a sequence (encoder), or write one while reading (decoder).
+"""Transformer: stacks of layers that read a sequence (encoder), or write one while reading another (decoder).
 
     encoder  memory = norm(layer_n(… layer_1(src)))
     decoder  y = norm(layer_n(… layer_1(tgt, memory), memory))
 
-with a mask that hides the future, an encoder alone is a language model: position l of the output depends
-on the positions 0 to l of the input only.
+With a mask that hides the future, an encoder alone is a language model: position l of the output depends
+only on the positions 0 to l of the input.
 
 Vaswani et al. 2017, arXiv:1706.03762.
 
-Backward: layer by layer (transformerlayer.py); dmemory is the sum of what every decoder layer sends.
+Backward: the chain rule layer by layer (transformerlayer.py). Every decoder layer reads memory, so dmemory is
+the sum of their contributions.
 
 Insight: nothing in a layer depends on L, and without positions (position.py) nothing depends on order.
 """
@@ -29,7 +30,7 @@ from .transformerlayer import Activation, Norm, TransformerDecoderLayer, Transfo
 
 
 class _Stack(Module):
-    """Copies of one layer, and a normalization behind them or None."""
+    """Copies of one layer, followed by a normalization or None."""
 
     def __init__(self, layer: Module, num_layers: int, norm: Module | None) -> None:
         super().__init__()
@@ -44,9 +45,9 @@ class _Stack(Module):
 
 
 class TransformerEncoder(_Stack):
-    """`num_layers` copies of `encoder_layer`, equal at first, and `norm` behind them.
+    """`num_layers` copies of `encoder_layer`, equal at first, followed by `norm`.
 
-    `enable_nested_tensor` and `mask_check` are PyTorch's switches of a speed-up that is not needed here;
+    `enable_nested_tensor` and `mask_check` are PyTorch's switches for a speed-up that is not needed here;
     they change nothing. Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
@@ -67,14 +68,14 @@ class TransformerEncoder(_Stack):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool | None = None,
     ) -> Tensor:
-        """Return the output, of src's shape; masks and is_causal as `MultiheadAttention` has them."""
+        """Return the output, with src's shape; masks and is_causal as for `MultiheadAttention`."""
         return self._run(
             src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=bool(is_causal)
         )
 
 
 class TransformerDecoder(_Stack):
-    """`num_layers` copies of `decoder_layer`, equal at first, and `norm` behind them.
+    """`num_layers` copies of `decoder_layer`, equal at first, followed by `norm`.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
@@ -93,7 +94,7 @@ class TransformerDecoder(_Stack):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Return the output, of tgt's shape; masks and hints as `MultiheadAttention` has them."""
+        """Return the output, with tgt's shape; masks and hints as for `MultiheadAttention`."""
         return self._run(
             tgt,
             memory,
@@ -109,8 +110,8 @@ class TransformerDecoder(_Stack):
 class Transformer(Module):
     """Encoder and decoder, each with a normalization at its end; weights start with xavier_uniform_.
 
-    Arguments as `TransformerLayer` has them, the numbers of layers, and `custom_encoder` and
-    `custom_decoder`, which take the place of the two. Source: Vaswani et al. 2017, arXiv:1706.03762.
+    The arguments are those of `TransformerLayer`, the numbers of layers, and `custom_encoder` and
+    `custom_decoder`, which replace encoder and decoder. Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
     def __init__(
@@ -169,7 +170,7 @@ class Transformer(Module):
         tgt_is_causal: bool | None = None,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Return the output, of tgt's shape; masks and hints as `MultiheadAttention` has them."""
+        """Return the output, with tgt's shape; masks and hints as for `MultiheadAttention`."""
         memory = self.encoder(src, src_mask, src_key_padding_mask, src_is_causal)
         return self.decoder(
             tgt,

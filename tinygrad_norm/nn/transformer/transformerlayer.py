@@ -1,4 +1,4 @@
-"""Transformer layers: attention mixes positions, a small network mixes features, both beside a sum.
+"""Transformer layers: attention mixes positions, a small network mixes features, both with a residual sum.
 
     x (L, N, D)   a(x) = attention of x to itself   f(x) = W₂·activation(W₁·x + b₁) + b₂
     n₁, n₂ normalizations over D
@@ -6,13 +6,14 @@
     post-LN (norm_first=False)    z = n₁(x + a(x))    y = n₂(z + f(z))
     pre-LN  (norm_first=True)     z = x + a(n₁(x))    y = z + f(n₂(z))
 
-A decoder layer has a third step between the two, attention to the encoder's output `memory`. In training
+A decoder layer has a third step between the two, attention to the encoder's output `memory`. In training,
 dropout follows every a and f, and the activation.
 
 Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745.
 
 Backward, of one step, from dz = dL/dz, where a′(g) is the backward of a, given the gradient g of its
-output (multihead.py, linear.py and the normalizations derive theirs). A sum hands its gradient to both:
+output (multihead.py, linear.py and the normalizations derive theirs). A sum passes its gradient on to both
+terms. x reaches the sum on two paths, directly and through a; by the chain rule their contributions add up:
 
     post-LN    g = n₁′(dz)    dx = g + a′(g)
     pre-LN                    dx = dz + n₁′(a′(dz))
@@ -81,7 +82,7 @@ def _feed_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
 
 
 class TransformerLayer(Module):
-    """Base of the encoder's and the decoder's layer: one attention or two, the network, and the steps.
+    """Base of the encoder's and the decoder's layer: one attention or two, and the network.
 
     Args:
         d_model: D, the features of input and output.
@@ -92,12 +93,12 @@ class TransformerLayer(Module):
         layer_norm_eps: the eps of the layer normalizations, in units of their input².
         batch_first: input and output are (N, L, D) instead of (L, N, D).
         norm_first: normalize the input of each step (pre-LN) instead of its result (post-LN).
-        bias: whether linear layers, attention and layer normalizations have one.
-        norm: what makes a normalization over D features, such as nn.RMSNorm, in place of LayerNorm; bias
-            and layer_norm_eps are then not for it.
+        bias: whether linear layers, attention and layer normalizations have a bias.
+        norm: a function or class that makes a normalization over D features, such as nn.RMSNorm, instead
+            of LayerNorm; it does not get bias and layer_norm_eps.
 
     Raises:
-        ValueError: for an unknown activation, a number of heads that does not divide d_model.
+        ValueError: if the activation is unknown, or the number of heads does not divide d_model.
     """
 
     attentions: ClassVar[tuple[str, ...]]
@@ -142,11 +143,13 @@ class TransformerLayer(Module):
 
 
 def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
-    """Return what makes a normalization over D features: `norm`, or LayerNorm where that is None."""
+    """Return the function that makes a normalization over D features: `norm`, or LayerNorm if it is None."""
     if norm is None:
         return functools.partial(LayerNorm, eps=eps, bias=bias)
     if not callable(norm):
-        raise TypeError(f"norm must make a normalization from a size, as nn.RMSNorm does, got {norm!r}")
+        raise TypeError(
+            f"norm must make a normalization, given its number of features, as nn.RMSNorm does, got {norm!r}"
+        )
     return norm
 
 
@@ -160,7 +163,7 @@ def _as_function(activation: str | Activation) -> Activation:
 
 
 class TransformerEncoderLayer(TransformerLayer):
-    """One layer of an encoder: self-attention, then the network. Arguments as `TransformerLayer` has them.
+    """One layer of an encoder: self-attention, then the network. Arguments as for `TransformerLayer`.
 
     Takes and returns (L, N, D), with batch_first (N, L, D), or (L, D) for one sample. Source: Vaswani et
     al. 2017, arXiv:1706.03762.
@@ -175,7 +178,7 @@ class TransformerEncoderLayer(TransformerLayer):
         src_key_padding_mask: Tensor | None = None,
         is_causal: bool = False,
     ) -> Tensor:
-        """Return the output; masks and is_causal as `MultiheadAttention` has them."""
+        """Return the output; masks and is_causal as for `MultiheadAttention`."""
         masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}
         x = self._step(1, src, lambda x: self.self_attn(x, x, x, need_weights=False, **masks)[0])
         return self._step(2, x, self._feed)
@@ -184,7 +187,7 @@ class TransformerEncoderLayer(TransformerLayer):
 class TransformerDecoderLayer(TransformerLayer):
     """One layer of a decoder: self-attention, attention to `memory`, then the network.
 
-    Arguments as `TransformerLayer` has them. Takes and returns (L, N, D), with batch_first (N, L, D), or
+    Arguments as for `TransformerLayer`. Takes and returns (L, N, D), with batch_first (N, L, D), or
     (L, D) for one sample. Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
@@ -201,7 +204,7 @@ class TransformerDecoderLayer(TransformerLayer):
         tgt_is_causal: bool = False,
         memory_is_causal: bool = False,
     ) -> Tensor:
-        """Return the output; `memory` (S, N, D) is the encoder's, masks as `MultiheadAttention` has them."""
+        """Return the output; `memory` (S, N, D) is the encoder's, masks as for `MultiheadAttention`."""
         own = {"attn_mask": tgt_mask, "key_padding_mask": tgt_key_padding_mask, "is_causal": tgt_is_causal}
         cross = {
             "attn_mask": memory_mask,
@@ -258,7 +261,7 @@ register(
     function=_decoder_layer,
     composed=transformer_decoder_layer_composed,
     cases=(
-        # What the encoder's cases check already is held constant.
+        # The parameters that the encoder's cases check are constants here.
         Case(
             ((2, 4), (3, 4), *_constants(_ATTENTION), *_ATTENTION, *_constants(_NETWORK), *_NORM * 3),
             _OPTIONS | {"norm_first": True},
