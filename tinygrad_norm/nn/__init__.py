@@ -35,13 +35,13 @@ from .recurrent.gru import GRU, GRUCell
 # Lookup.
 from .embedding import Embedding
 
-# Attention, and what is made of it.
+# Attention and transformers.
 from .attention.multihead import MultiheadAttention
 from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder
 
-# Chance.
+# Dropout.
 from .dropout import Dropout
 
 # Losses.

@@ -1,4 +1,4 @@
-"""Modules that hold modules, and the two that only change a shape."""
+"""Containers of modules, and Flatten and Unflatten."""
 
 import operator
 from collections import OrderedDict
@@ -12,7 +12,7 @@ from ..ops.shape import flatten, unflatten
 
 
 class _ModuleSequence(Module):
-    """What Sequential and ModuleList share: submodules in order, under the names "0", "1", ..."""
+    """Base of Sequential and ModuleList: submodules in order, with the names "0", "1", ..."""
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -21,7 +21,7 @@ class _ModuleSequence(Module):
         return iter(self._modules.values())
 
     def __contains__(self, module: object) -> bool:
-        return any(module is own for own in self)
+        return any(module is entry for entry in self)
 
     def _name_at(self, index: int) -> str:
         n = len(self)
@@ -65,7 +65,7 @@ class _ModuleSequence(Module):
         return self
 
     def insert(self, index: int, module: Module) -> None:
-        """Add a module before position `index`; those behind it get the next higher names."""
+        """Insert a module before position `index`; the modules after it are renumbered."""
         modules = list(self)
         modules.insert(index, _check_module(module))
         self._renumber(modules)
@@ -81,7 +81,7 @@ def _check_module(module: Any) -> Module:
 class Sequential(_ModuleSequence):
     """Modules called one after the other: Sequential(a, b)(x) is b(a(x)).
 
-    Takes modules, which are named "0", "1", ..., or one OrderedDict of names and modules. Indexing gives
+    Takes modules, which are named "0", "1", ..., or one OrderedDict of names and modules. Indexing returns
     a module, slicing a Sequential that shares its modules.
     """
 
@@ -102,7 +102,7 @@ class Sequential(_ModuleSequence):
 
 
 class ModuleList(_ModuleSequence):
-    """A list of modules whose parameters are found; it has no forward of its own."""
+    """A list of modules, whose parameters are registered. It has no forward."""
 
     def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class ModuleList(_ModuleSequence):
 
 
 class ModuleDict(Module):
-    """A dict of modules whose parameters are found; it has no forward of its own."""
+    """A dict of modules, whose parameters are registered. It has no forward."""
 
     def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         super().__init__()
@@ -146,17 +146,17 @@ class ModuleDict(Module):
         return self._modules.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        """Return pairs of name and module."""
+        """Return the pairs (name, module)."""
         return self._modules.items()
 
     def update(self, modules: Mapping[str, Module]) -> None:
-        """Add modules, replacing those of the same name."""
+        """Add modules; a module replaces one of the same name."""
         for name, module in modules.items():
             self[name] = module
 
 
 class Flatten(Module):
-    """Merge the axes from `start_dim` to `end_dim`, inclusive: by default all but the batch."""
+    """Merge the axes from `start_dim` to `end_dim`, inclusive: by default all except the batch axis."""
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class Flatten(Module):
 
 
 class Unflatten(Module):
-    """Split axis `dim` into several of sizes `unflattened_size`, of which one may be -1."""
+    """Split axis `dim` into axes of sizes `unflattened_size`, one of which may be -1."""
 
     def __init__(self, dim: int, unflattened_size: Sequence[int]) -> None:
         super().__init__()

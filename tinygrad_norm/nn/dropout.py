@@ -1,4 +1,4 @@
-"""Dropout: in training every entry is zeroed with probability p, and what is left is made up for.
+"""Dropout: in training every entry is zeroed with probability p, and the others are scaled up.
 
     mask_i ~ Bernoulli(1 - p)   y = x·mask/(1 - p)
 
@@ -9,7 +9,7 @@ Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
 Backward: the mask is a constant and y is linear in x, so dx = dy·mask/(1 - p).
 
 Insight: E[y] = x, but Var(y) = x²·p/(1 - p) is there in training only. A batch normalization behind a
-dropout gathers that variance in its running statistics and misses it in evaluation.
+dropout includes that variance in its running statistics and misses it in evaluation.
 """
 
 import numpy
@@ -30,13 +30,13 @@ def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
 
 
 def survivor_scale(p: float) -> float:
-    """Return what the entries that are kept are multiplied by: 1/(1 - p), and 0 where none is kept."""
+    """Return the factor of the entries that are kept: 1/(1 - p), or 0 if p = 1 and none is kept."""
     return 1 / (1 - p) if p < 1 else 0.0
 
 
 @kernel
 def dropout_forward(x: Array, mask: Array, scale: float) -> Array:
-    """Return y: the bool mask is of x's shape, True where x is kept."""
+    """Return y: the bool mask has x's shape, True where x is kept."""
     y = x * mask
     y *= scale
     return y
@@ -60,7 +60,7 @@ class DropoutFunction(Function):
 
 
 def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
-    """Return input/(1 - p) where the bool `mask` is True, else 0: dropout with its chance taken out."""
+    """Return input/(1 - p) where the bool `mask` is True, else 0: dropout with a given mask."""
     check_input(input, "dropout")
     return DropoutFunction.apply(input, mask, p=p)
 
@@ -68,12 +68,12 @@ def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each entry with probability p and divide the others by 1 - p; outside training, do nothing.
 
-    The entries are chosen by the stream that `tn.manual_seed` restarts, the same on every backend. `inplace`
-    is accepted and changes nothing: see pointwise.py.
+    The entries are chosen by the random stream that `tn.manual_seed` seeds, the same on every backend.
+    `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for a p outside [0, 1].
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if p is outside [0, 1].
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
     """
@@ -85,12 +85,12 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 def draw_kept(shape: Shape, p: float) -> Tensor:
-    """Return a bool mask, True with probability 1 - p, from the stream that `tn.manual_seed` restarts."""
+    """Return a bool mask, True with probability 1 - p, from the stream that `tn.manual_seed` seeds."""
     return Tensor._wrap(asarray(generator().random(shape, numpy.float32) >= p))
 
 
 def check_probability(p: float) -> None:
-    """Refuse a number that is no probability."""
+    """Raise TypeError unless p is a number, ValueError unless it is a probability."""
     if not 0 <= as_number(p, "p") <= 1:
         raise ValueError(f"p is the probability that an entry is zeroed, between 0 and 1, got {p}")
 

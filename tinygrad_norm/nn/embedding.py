@@ -2,12 +2,12 @@
 
     index (...)   weight (V, D)   y = weight[index]   y (..., D)
 
-Backward: a row's gradient is the sum of dy over all places where it was looked up,
+Backward: a row reaches every output it was looked up for, and by the chain rule their contributions add up,
 
     dweight_v = Σ dy_n over n with index_n = v
 
-which is onehot(index)ᵀ @ dy without the zeros. The rows of dy are sorted by index and every run of
-equal indices is summed: the result does not depend on chance, as unordered addition would.
+which is onehot(index)ᵀ @ dy without the zeros. The rows of dy are sorted by index, and every run of equal
+indices is summed: so the result is deterministic, which addition in any order would not be.
 
 Insight: an embedding is a linear layer whose inputs are one-hot; only rows that were used learn.
 """
@@ -56,7 +56,7 @@ def embedding_backward(dy: Array, index: Array, count: int) -> Array:
 
 
 class EmbeddingFunction(Function):
-    """y = weight[index] · dweight[v] = Σ dy where index = v, but 0 for the row of padding"""
+    """y = weight[index] · dweight[v] = Σ dy where index = v, but 0 for the padding row"""
 
     def forward(self, index: Array, weight: Array, *, padding_idx: int | None) -> Array:
         if index.dtype.kind == "u":
@@ -73,17 +73,17 @@ class EmbeddingFunction(Function):
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
-    """Return the rows of `weight` that `input` names.
+    """Return the rows of `weight` at the indices `input`.
 
     Args:
         input: integers (...), from 0 to V - 1.
         weight: (V, D).
-        padding_idx: the row that gets no gradient; a negative one counts from the end.
+        padding_idx: the row that gets no gradient; a negative index counts from the end.
 
     Raises:
-        TypeError: for an input that is no integer tensor.
-        ValueError: for a weight that is no matrix.
-        IndexError: for an index outside 0 to V - 1, or a padding_idx outside -V to V - 1.
+        TypeError: if the input is not an integer tensor.
+        ValueError: if the weight is not a matrix.
+        IndexError: if an index is outside 0 to V - 1, or padding_idx is outside -V to V - 1.
     """
     check_indices(input, "embedding")
     if weight.ndim != 2:
@@ -95,14 +95,14 @@ def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> 
 
 
 def check_indices(input: Any, name: str) -> None:
-    """Refuse anything but a tensor of integers."""
+    """Raise TypeError unless the input is an integer tensor."""
     if not isinstance(input, Tensor) or input.array.dtype.kind not in "iu":
         kind = input.dtype if isinstance(input, Tensor) else type(input).__name__
         raise TypeError(f"{name} takes indices as an integer tensor, got {kind}: convert it with .long()")
 
 
 def check_range(input: Tensor, count: int, name: str) -> None:
-    """Refuse indices outside 0 to count - 1; `name` says of what there are `count`."""
+    """Raise IndexError if an index is outside 0 to count - 1; `name` is what the message calls the table."""
     index = input.array
     if index.size and not (index.min() >= 0 and index.max() < count):
         wrong = index.min() if index.min() < 0 else index.max()
@@ -110,16 +110,16 @@ def check_range(input: Tensor, count: int, name: str) -> None:
 
 
 def check_padding(padding_idx: int | None, count: int) -> None:
-    """Refuse a padding row that does not exist."""
+    """Raise IndexError if there is no row `padding_idx` among `count` rows."""
     if padding_idx is not None and not -count <= as_size(padding_idx, "padding_idx", None) < count:
         raise IndexError(f"padding_idx must be a row from {-count} to {count - 1}, got {padding_idx}")
 
 
 class Embedding(Module):
-    """Embedding with a learned weight (num_embeddings, embedding_dim), which starts normal, padding 0.
+    """Embedding with a learned weight (num_embeddings, embedding_dim), normal at first, 0 in the padding row.
 
-    Takes integers (...), returns (..., embedding_dim). The row `padding_idx` is never trained. A weight of
-    one's own comes in by `from_pretrained`.
+    Takes integers (...), returns (..., embedding_dim). The row `padding_idx` is never trained. To start from
+    a given weight, use `from_pretrained`.
     """
 
     def __init__(
@@ -149,13 +149,13 @@ class Embedding(Module):
         """Return a layer whose weight is `embeddings`, in the same memory; with `freeze` it is not trained.
 
         Args:
-            embeddings: (num_embeddings, embedding_dim), also in its row `padding_idx` as it is.
-            freeze: whether the weight requires no gradient.
-            padding_idx: the row that gets none in any case.
+            embeddings: (num_embeddings, embedding_dim); its row `padding_idx` is kept as it is.
+            freeze: if True, the weight does not require a gradient.
+            padding_idx: the row that gets no gradient in any case.
 
         Raises:
-            TypeError: for embeddings that are no floating-point tensor.
-            ValueError: for embeddings that are no matrix.
+            TypeError: if embeddings is not a floating-point tensor.
+            ValueError: if embeddings is not a matrix.
         """
         check_input(embeddings, "from_pretrained")
         if embeddings.ndim != 2:
@@ -166,7 +166,7 @@ class Embedding(Module):
         return cls(rows, columns, padding_idx, _weight=embeddings, _freeze=freeze)
 
     def reset_parameters(self) -> None:
-        """Draw the weight anew."""
+        """Draw new values for the weight; the padding row is 0."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
             self.weight.array[self.padding_idx] = 0
@@ -187,16 +187,16 @@ def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
         num_classes: the size of the new axis; -1 for the largest index plus 1.
 
     Raises:
-        TypeError: for anything but an integer tensor, or a num_classes that is no int.
-        ValueError: for an empty tensor without num_classes, or a num_classes below 1.
-        IndexError: for an index outside 0 to num_classes - 1.
+        TypeError: if the tensor does not hold integers, or num_classes is not an int.
+        ValueError: if the tensor is empty and num_classes is not given, or num_classes is below 1.
+        IndexError: if an index is outside 0 to num_classes - 1.
     """
     check_indices(tensor, "one_hot")
     index = tensor.array
     if num_classes == -1:
         if not index.size:
             raise ValueError(
-                "one_hot of an empty tensor cannot guess the number of classes: pass num_classes"
+                "one_hot cannot infer the number of classes from an empty tensor: pass num_classes"
             )
         num_classes = max(int(index.max()), 0) + 1
     check_range(tensor, as_size(num_classes, "num_classes"), f"one_hot of num_classes={num_classes}")

@@ -1,4 +1,4 @@
-"""F: every function of a layer, without the layer. Named, ordered and behaving as PyTorch's."""
+"""F: the functions of the layers, with the names, argument order and behaviour of PyTorch's."""
 
 # ruff: noqa: F401, F403
 # isort: off
@@ -39,7 +39,7 @@ from .embedding import embedding, one_hot
 # Attention.
 from .attention.scaleddotproduct import scaled_dot_product_attention
 
-# Chance.
+# Dropout.
 from .dropout import dropout
 
 # Losses.

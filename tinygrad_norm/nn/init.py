@@ -1,9 +1,9 @@
 """Initial values: every function overwrites a tensor in place and returns it.
 
-A layer keeps the variance of what flows through it where Var(weight) = gain²/fan; the fan is the
-number of products that are summed into one output (fan_in, for the forward pass) or into one input's
-gradient (fan_out, for the backward pass). Numbers are drawn from the stream that `tn.manual_seed`
-restarts, unless a generator is given.
+A layer keeps the variance of its activations if Var(weight) = gain²/fan. The fan is the number of products
+that are summed into one output (fan_in, for the forward pass) or into one input's gradient (fan_out, for
+the backward pass). Numbers are drawn from the random stream that `tn.manual_seed` seeds, unless a generator
+is given.
 """
 
 import math
@@ -33,12 +33,12 @@ _GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """Return by how much a nonlinearity shrinks a standard deviation, as a factor to make up for it.
+    """Return the factor that makes up for the standard deviation lost in a nonlinearity.
 
     `param` is the negative slope of leaky_relu (0.01 if None).
 
     Raises:
-        ValueError: for an unknown nonlinearity.
+        ValueError: if the nonlinearity is unknown.
     """
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
@@ -54,7 +54,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """Return fan_in and fan_out of a weight (out, in, *kernel).
 
     Raises:
-        ValueError: for fewer than 2 axes.
+        ValueError: if the tensor has fewer than 2 axes.
     """
     if tensor.ndim < 2:
         raise ValueError(f"fan_in and fan_out need a weight (out, in, ...), got shape {tensor.shape}")
@@ -63,7 +63,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
-    """Fill with numbers from [a, b)."""
+    """Fill with uniform numbers from [a, b)."""
     return tensor.copy_((generator or default_generator()).uniform(a, b, tensor.shape))
 
 
@@ -80,10 +80,10 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator = None,
 ) -> Tensor:
-    """Fill with normal numbers, drawn again until they lie in [a, b] (in units of the values, not of std).
+    """Fill with normal numbers, redrawn until they lie in [a, b] (in units of the values, not of std).
 
     Raises:
-        ValueError: for an interval that almost no normal number hits.
+        ValueError: if almost no normal number lies in the interval.
     """
     low, high = (math.erf((bound - mean) / (std * math.sqrt(2))) for bound in (a, b))
     if high - low < 1e-3:
@@ -119,7 +119,7 @@ def eye_(tensor: Tensor) -> Tensor:
     """Fill with the identity matrix, so that a square linear layer changes nothing.
 
     Raises:
-        ValueError: for anything but a matrix.
+        ValueError: if the tensor is not a matrix.
     """
     if tensor.ndim != 2:
         raise ValueError(f"eye_ needs a matrix, got shape {tensor.shape}")
@@ -127,12 +127,12 @@ def eye_(tensor: Tensor) -> Tensor:
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Fill a convolution's weight so that it hands on as many channels as possible as they are.
+    """Fill a convolution's weight so that it passes on as many channels as possible unchanged.
 
     In every group, output channel i is 1 at the middle of the kernel over input channel i, and 0 elsewhere.
 
     Raises:
-        ValueError: for anything but a weight (out, in/groups, *kernel), or groups that do not divide `out`.
+        ValueError: if the tensor is not a weight (out, in/groups, *kernel), or groups does not divide `out`.
     """
     if tensor.ndim not in (3, 4, 5):
         raise ValueError(f"dirac_ needs a weight (out, in/groups, *kernel), got shape {tensor.shape}")
@@ -147,17 +147,17 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Generator = None) -> Tensor:
-    """Fill a matrix with normal numbers, but this share of every column, rounded up, with zeros.
+    """Fill a matrix with normal numbers, and a fraction `sparsity` of every column, rounded up, with zeros.
 
     Source: Martens 2010, "Deep learning via Hessian-free optimization".
 
     Raises:
-        ValueError: for anything but a matrix, or a sparsity outside [0, 1].
+        ValueError: if the tensor is not a matrix, or sparsity is outside [0, 1].
     """
     if tensor.ndim != 2:
         raise ValueError(f"sparse_ needs a matrix, got shape {tensor.shape}")
     if not 0 <= as_number(sparsity, "sparsity") <= 1:
-        raise ValueError(f"sparsity is the share of zeros, between 0 and 1, got {sparsity}")
+        raise ValueError(f"sparsity is the fraction of zeros, between 0 and 1, got {sparsity}")
     rng, zeros = generator or default_generator(), math.ceil(sparsity * tensor.shape[0])
     values = rng.normal(0.0, std, tensor.shape)
     values[rng.random(tensor.shape).argsort(0) < zeros] = 0
@@ -165,7 +165,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
-    """Fill uniformly with variance gain²·2/(fan_in + fan_out), a compromise between both passes.
+    """Fill uniformly with variance gain²·2/(fan_in + fan_out), a compromise between the two passes.
 
     Source: Glorot, Bengio 2010.
     """
@@ -219,12 +219,12 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) -> Tensor:
-    """Fill with a random (semi-)orthogonal matrix times `gain`; axes after the first count as columns.
+    """Fill with a random (semi-)orthogonal matrix times `gain`; all axes after the first are the columns.
 
     Source: Saxe, McClelland, Ganguli 2013, arXiv:1312.6120.
 
     Raises:
-        ValueError: for fewer than 2 axes.
+        ValueError: if the tensor has fewer than 2 axes.
     """
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs at least 2 axes, got shape {tensor.shape}")

@@ -4,7 +4,8 @@
 
 All leading axes together are N rows.
 
-Backward, from dy = dL/dy (N, K):
+Backward, from dy = dL/dy (N, K). The chain rule is dL/dv = Σnk dy_nk·∂y_nk/∂v for any input v: all outputs
+that v reaches contribute, and their contributions add up.
 
     y_nk = Σd x_nd·weight_kd + bias_k
 
@@ -12,11 +13,11 @@ Backward, from dy = dL/dy (N, K):
     through weight  dweight_kd = Σn dy_nk·x_nd         dweight = dyᵀ @ x
     through bias    dbias_k    = Σn dy_nk              dbias   = Σrows dy
 
-Bilinear: the weights are those of all products of two inputs.
+Bilinear: one weight for every product of an element of x1 and one of x2.
 
     y_k = x1ᵀ @ weight_k @ x2 + bias_k = Σij weight_kij·p_ij + bias_k   with p = x1 ⊗ x2 (..., I, J)
 
-It is linear in p, so the same three lines hold with p for x; p hands its gradient on to both factors:
+It is linear in p, so the same three lines hold with p for x; p passes its gradient on to both factors:
 
     dx1 = dp @ x2      dx2 = dpᵀ @ x1
 
@@ -63,7 +64,7 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
 def linear_backward(
     dy: Array, x: Array, weight: Array, needs: Sequence[bool], out: Array | None = None
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """Return dx (N, D), dweight (K, D), in `out` if given, and dbias (K,), each where `needs` wants it."""
+    """Return dx (N, D), dweight (K, D), in `out` if given, and dbias (K,), or None where `needs` is False."""
     dy = upcast(dy)
     dx = dy @ upcast(weight) if needs[0] else None
     dweight = namespace(dy).matmul(dy.T, upcast(x), out=out) if needs[1] else None
@@ -97,11 +98,11 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Args:
         input: (..., D).
         weight: (K, D) for an output (..., K), or (D,) for an output (...).
-        bias: (K,), or () beside a weight (D,), or None.
+        bias: (K,), or () for a weight (D,), or None.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or of another dtype than weight.
-        ValueError: where the sizes do not fit.
+        TypeError: if the input is not a floating-point tensor, or its dtype differs from the weight's.
+        ValueError: if the sizes do not fit.
     """
     check_input(input, "linear")
     x, w = input.array, weight.array
@@ -173,7 +174,7 @@ def bilinear_forward(x1: Array, x2: Array, weight: Array, bias: Array | None) ->
 def bilinear_backward(
     dy: Array, x1: Array, x2: Array, weight: Array, needs: Sequence[bool]
 ) -> tuple[Array | None, Array | None, Array | None, Array | None]:
-    """Return dx1 (N, I), dx2 (N, J), dweight (K, I, J) and dbias (K,), each where `needs` wants it."""
+    """Return dx1 (N, I), dx2 (N, J), dweight (K, I, J) and dbias (K,), or None where `needs` is False."""
     p = _products(x1, x2)
     dp, dweight, dbias = linear_backward(dy, p, _flat(weight), (needs[0] or needs[1], *needs[2:]))
     dx1 = dx2 = None
@@ -220,8 +221,8 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
         bias: (K,), or None.
 
     Raises:
-        TypeError: for inputs that are no floating-point tensors, or of another dtype than weight.
-        ValueError: where the sizes do not fit.
+        TypeError: if an input is not a floating-point tensor, or its dtype differs from the weight's.
+        ValueError: if the sizes do not fit.
     """
     check_input(input1, "bilinear")
     check_input(input2, "bilinear")
@@ -271,7 +272,7 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """Return the input as it is; takes and ignores any arguments, so it can stand for any layer."""
+    """Return the input unchanged. Accepts and ignores any arguments, so it can replace any layer."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Batch normalization in evaluation is one multiplication and one addition per channel:
+"""Fusion: batch normalization in evaluation is one multiplication and one addition per channel,
 
     y = w·(z - m)·r + b = a·z + (b - a·m)      a = w·r, r = 1/√(v + eps)
 
-and where z = W·x + c comes from a convolution or a linear layer, both disappear into that layer:
+and if z = W·x + c comes from a convolution or a linear layer, both can be folded into that layer:
 
     W' = a·W (per output channel)      c' = a·(c - m) + b
 """
@@ -18,7 +18,7 @@ Layer = TypeVar("Layer", bound=Module)
 
 
 def fuse_conv_bn_eval(conv: Layer, bn: Module, transpose: bool = False) -> Layer:
-    """Return a copy of a convolution that also does the batch normalization behind it.
+    """Return a copy of a convolution that includes the batch normalization after it.
 
     Args:
         conv: a convolution in evaluation mode.
@@ -26,8 +26,8 @@ def fuse_conv_bn_eval(conv: Layer, bn: Module, transpose: bool = False) -> Layer
         transpose: whether `conv` is a transposed convolution, whose weight is (in, out/groups, ...).
 
     Raises:
-        RuntimeError: where a layer is in training mode, or there are no running statistics.
-        ValueError: where the channels differ.
+        RuntimeError: if a layer is in training mode, or there are no running statistics.
+        ValueError: if the numbers of channels differ.
     """
     channel_axis = 1 if transpose else 0
     groups = conv.groups if transpose else 1
@@ -40,11 +40,11 @@ def fuse_conv_bn_eval(conv: Layer, bn: Module, transpose: bool = False) -> Layer
 
 
 def fuse_linear_bn_eval(linear: Layer, bn: Module) -> Layer:
-    """Return a copy of a linear layer that also does the batch normalization behind it.
+    """Return a copy of a linear layer that includes the batch normalization after it.
 
     Raises:
-        RuntimeError: where a layer is in training mode, or there are no running statistics.
-        ValueError: where the features differ.
+        RuntimeError: if a layer is in training mode, or there are no running statistics.
+        ValueError: if the numbers of features differ.
     """
     a, shift = _scale_and_shift(linear, bn, linear.weight.shape[0])
     return _with(linear, linear.weight.array * a[:, None], shift)

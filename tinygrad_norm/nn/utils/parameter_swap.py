@@ -1,4 +1,4 @@
-"""A module as a function of its parameters: other tensors stand in for them during one call."""
+"""functional_call: a module as a function of its parameters, which other tensors replace during one call."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ def functional_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Return module(*args, **kwargs) computed with `parameters`, by dotted name, in place of its own.
+    """Return module(*args, **kwargs), computed with `parameters`, by dotted name, instead of its own.
 
-    Gradients flow to the given tensors; the module is left as it was.
+    Gradients flow to the given tensors; the module is unchanged afterwards.
 
     Raises:
-        ValueError: for a name that is no parameter, or a tensor of another shape than the parameter's.
+        ValueError: if a name is not that of a parameter, or a tensor does not have the parameter's shape.
     """
     own = dict(module.named_parameters())
     for name, tensor in parameters.items():

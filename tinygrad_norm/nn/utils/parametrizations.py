@@ -1,7 +1,7 @@
-"""Weights of other layers, normalized: in place of a parameter comes what is computed from new ones.
+"""weight_norm and spectral_norm: normalize the weight of another layer.
 
-The mathematics is in normalization/weightnorm.py and normalization/spectralnorm.py, the machinery in
-parametrize.py, whose `remove_parametrizations` takes either back.
+The derivations are in normalization/weight/weightnorm.py and normalization/weight/spectralnorm.py. The
+mechanism is in parametrize.py; its `remove_parametrizations` undoes both.
 """
 
 from ...autograd.tensor import Tensor
@@ -12,26 +12,26 @@ from .parametrize import is_parametrized, register_parametrization
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
-    """Compute a weight as g·v/‖v‖ from now on, a length times a direction for each output; return the module.
+    """Compute a weight as g·v/‖v‖ from now on, a length times a direction per output; return the module.
 
-    The weight keeps its value. g is `parametrizations.weight.original0`, v `original1`: new parameters, which
-    an optimizer must be given. An output whose weights are all 0 stays that way.
+    The weight keeps its value. g is `parametrizations.weight.original0`, v is `original1`: both are new
+    parameters, so pass them to the optimizer. An output whose weights are all 0 stays that way.
 
     Args:
         module: the layer.
-        name: of the weight.
+        name: the name of the weight.
         dim: the axis of the outputs. None, and as in PyTorch also -1, mean one length for the whole weight.
 
     Raises:
-        ValueError: where there is no such tensor, or it is parametrized already.
-        IndexError: for an axis that does not exist.
+        ValueError: if there is no such tensor, or it is parametrized already.
+        IndexError: if the axis does not exist.
 
     Source: Salimans, Kingma 2016, arXiv:1602.07868.
     """
     if is_parametrized(module, name):
         raise ValueError(
-            f"{name} is parametrized already, and weight_norm, which makes two originals of one, must be the "
-            "first: register it before the others"
+            f"{name} is parametrized already, but weight_norm splits the original into two, so it must be "
+            "the first: register it before the others"
         )
     return register_parametrization(module, name, WeightNorm(dim))
 
@@ -45,19 +45,19 @@ def spectral_norm(
 ) -> Module:
     """Divide a weight by its largest singular value from now on; return the module.
 
-    The weight as it was is `parametrizations.weight.original`, the same parameter as before. Whenever the
-    weight is read in training mode, the power method takes some more steps.
+    The unnormalized weight is `parametrizations.weight.original`, the same parameter as before. Every time
+    the weight is read in training mode, the power method takes `n_power_iterations` more steps.
 
     Args:
         module: the layer.
-        name: of the weight. One with a single axis is divided by its length.
+        name: the name of the weight. A weight with a single axis is divided by its length.
         n_power_iterations: steps of the power method at each use in training.
         eps: the smallest length that a vector is divided by, in units of the weight.
-        dim: the axis of the outputs; 0, and in transposed convolutions 1, where it is None.
+        dim: the axis of the outputs; None means 1 for transposed convolutions, else 0.
 
     Raises:
-        ValueError: where there is no such tensor, for less than one iteration, or a negative eps.
-        IndexError: for an axis that does not exist.
+        ValueError: if there is no such tensor, n_power_iterations is below 1, or eps is negative.
+        IndexError: if the axis does not exist.
 
     Source: Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957.
     """

@@ -3,11 +3,11 @@
     layer.weight        is p_k(… p_1(p_0(original)) …), p_i in the order of registration
     layer.weight = w    sets the original to the right inverses of w, that of p_k first
 
-The original is what is trained and saved, as `layer.parametrizations.weight.original`. Where the right
-inverse of p_0 returns several tensors, p_0 takes them all: original0, original1, ...
+The original is trained and saved, as `layer.parametrizations.weight.original`. If the right inverse of p_0
+returns several tensors, p_0 takes all of them: original0, original1, ...
 
-A parametrized layer gets another class, which looks among the parametrizations for what is no plain
-attribute. That class knows of no single layer, so a layer and its copies have nothing to do with each other.
+A parametrized layer gets another class, which computes the parametrized attributes when they are read. The
+class refers to no particular layer, so a layer and its copies are independent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class ParametrizationList(ModuleList):
 
     @property
     def originals(self) -> list[Tensor]:
-        """What the first parametrization takes."""
+        """The inputs of the first parametrization."""
         if self.is_tensor:
             return [self.original]
         return [getattr(self, f"original{i}") for i in range(self.ntensors)]
@@ -59,19 +59,19 @@ class ParametrizationList(ModuleList):
         return value
 
     def right_inverse(self, value: Tensor) -> None:
-        """Give the originals the values from which `value` is computed.
+        """Set the originals to values from which `value` is computed.
 
         Raises:
-            TypeError: for a right_inverse that returns something else than tensors of the dtype.
-            ValueError: for tensors of other shapes than the originals, or another number of them.
-            RuntimeError: where a parametrization has no right_inverse.
+            TypeError: if a right_inverse does not return tensors of the originals' dtype.
+            ValueError: if the number or the shapes of these tensors are not those of the originals.
+            RuntimeError: if a parametrization has no right_inverse.
         """
         with no_grad():
             new = _right_inverse(self, value, strict=True)
         tensors, originals = list(new) if isinstance(new, tuple | list) else [new], self.originals
         shapes, expected = [t.shape for t in tensors], [t.shape for t in originals]
         if shapes != expected:
-            raise ValueError(f"the originals have shapes {expected}, but right_inverse made {shapes}")
+            raise ValueError(f"the originals have shapes {expected}, but right_inverse returned {shapes}")
         for original, tensor in zip(originals, tensors, strict=True):
             _check_dtype("right_inverse", tensor.dtype, original)
         for original, tensor in zip(originals, tensors, strict=True):
@@ -79,7 +79,7 @@ class ParametrizationList(ModuleList):
 
 
 def _right_inverse(parametrizations: ModuleList, value: Tensor, strict: bool) -> Any:
-    """Return what the right inverses make of `value`, one tensor or several; if not strict, some may lack."""
+    """Apply the right inverses to `value`; if not strict, parametrizations without one are skipped."""
     new: Any = value
     for parametrization in reversed(list(parametrizations)):
         inverse = getattr(parametrization, "right_inverse", None)
@@ -87,7 +87,7 @@ def _right_inverse(parametrizations: ModuleList, value: Tensor, strict: bool) ->
             new = inverse(new)
         elif strict:
             raise RuntimeError(
-                f"a parametrized tensor can be assigned where all parametrizations have a right_inverse: "
+                f"a parametrized tensor can be assigned only if all parametrizations have a right_inverse: "
                 f"{type(parametrization).__name__} has none"
             )
     tensors = new if isinstance(new, tuple | list) else [new]
@@ -97,22 +97,22 @@ def _right_inverse(parametrizations: ModuleList, value: Tensor, strict: bool) ->
 
 
 def _check_value(parametrization: Module, value: Any, before: Tensor) -> None:
-    """Refuse a parametrization that changes the shape or dtype of `before`."""
+    """Raise TypeError or ValueError if a parametrization changes the dtype or the shape of `before`."""
     name = type(parametrization).__name__
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must return a Tensor, got {type(value).__name__}")
     _check_dtype(name, value.dtype, before)
     if value.shape != before.shape:
-        raise ValueError(f"{name} must keep the shape {before.shape}, it made {value.shape}")
+        raise ValueError(f"{name} must keep the shape {before.shape}, it returned {value.shape}")
 
 
 def _check_dtype(name: str, dtype: numpy.dtype, before: Tensor) -> None:
     if dtype != before.dtype:
-        raise TypeError(f"{name} must keep the dtype {before.dtype}, it made {dtype}")
+        raise TypeError(f"{name} must keep the dtype {before.dtype}, it returned {dtype}")
 
 
 def _write(original: Tensor, value: Tensor) -> None:
-    """Give `original` the values of `value`, and its shape."""
+    """Set `original` to the values and the shape of `value`."""
     if value.shape == original.shape:
         original.copy_(value)
     else:
@@ -121,7 +121,7 @@ def _write(original: Tensor, value: Tensor) -> None:
 
 
 def _like(original: Tensor, value: Tensor) -> Tensor:
-    """Return a copy of `value` that is a Parameter where `original` is one."""
+    """Return a copy of `value`, a Parameter if `original` is one."""
     array = value.array.copy()
     return Parameter(array, original.requires_grad) if isinstance(original, Parameter) else Tensor(array)
 
@@ -138,9 +138,10 @@ _cache: dict[tuple[ParametrizationList, bool], Tensor] | None = None
 
 @contextmanager
 def cached() -> Iterator[None]:
-    """Compute each parametrized tensor once only, at its first use inside, with or without gradients.
+    """Compute every parametrized tensor only once in this context, at its first use.
 
-    For layers that are called many times, such as a cell in a loop. Take no optimizer step inside.
+    It is for layers that are called many times, such as a cell in a loop. Do not take an optimizer step
+    inside. A tensor read with and without gradients is computed once for each.
     """
     global _cache
     outer = _cache
@@ -152,7 +153,7 @@ def cached() -> Iterator[None]:
 
 
 class _Parametrized(Module):
-    """What the class of a parametrized module has in front of its own."""
+    """Mixin before the module's own class: computes parametrized attributes when they are read."""
 
     def __getattr__(self, name: str) -> Any:
         known = _parametrizations(self).get(name)
@@ -208,21 +209,22 @@ def register_parametrization(
 ) -> Module:
     """Compute a parameter or buffer of `module` by a parametrization from now on; return the module.
 
-    The parametrization is called with the original and returns the tensor in its place. It may have a
-    `right_inverse(value)`, which returns an original that gives the value (the first one may return several);
-    without one, the original is what the tensor was. Several are applied in the order of registration.
+    The parametrization is called with the original and returns the tensor that replaces it. It may have a
+    `right_inverse(value)`, which returns an original that gives the value (the first parametrization may
+    return several originals). Without one, the original is the tensor itself. Several parametrizations are
+    applied in the order of registration.
 
-    Optimizers made before do not know the parameters that are new: original0, original1, ...
+    An optimizer created before does not have the new parameters: original0, original1, ...
 
     Args:
         module: its class becomes a subclass with the name Parametrized….
-        tensor_name: of a parameter or buffer, parametrized already or not.
+        tensor_name: the name of a parameter or buffer, parametrized already or not.
         parametrization: gets the training mode of `module`.
-        unsafe: whether shape and dtype may change; nothing is checked then.
+        unsafe: allow a change of shape and dtype, and check nothing.
 
     Raises:
-        ValueError: where there is no such tensor, or its shape would change.
-        TypeError: where its dtype would change, or something else than tensors is returned.
+        ValueError: if there is no such tensor, or its shape would change.
+        TypeError: if its dtype would change, or the parametrization does not return tensors.
     """
     parametrization.train(module.training)
     known = _parametrizations(module).get(tensor_name)
@@ -247,7 +249,7 @@ def register_parametrization(
 
 
 def is_parametrized(module: Module, tensor_name: str | None = None) -> bool:
-    """Return whether the tensor of that name, or without a name any tensor of `module`, is parametrized."""
+    """Return whether the tensor of that name, or if no name is given any tensor, is parametrized."""
     known = _parametrizations(module)
     return bool(known) if tensor_name is None else tensor_name in known
 
@@ -260,24 +262,25 @@ def type_before_parametrizations(module: Module) -> type[Module]:
 def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized: bool = True) -> Module:
     """Make a parametrized tensor a plain parameter or buffer again; return the module.
 
-    A single original becomes that parameter: it is the same object, so optimizers still know it. In place of
-    several comes a new parameter.
+    A single original becomes that parameter: it is the same object, so an optimizer still updates it. Several
+    originals are replaced by a new parameter.
 
     Args:
-        module: whose tensor is parametrized.
-        tensor_name: its name.
-        leave_parametrized: whether it gets the value computed last, or the original, which must be one.
+        module: the module with the parametrized tensor.
+        tensor_name: the name of the tensor.
+        leave_parametrized: keep the computed value; if False, the value of the single original.
 
     Raises:
-        ValueError: where the tensor is not parametrized, or is left with several originals.
+        ValueError: if the tensor is not parametrized, or it has several originals and leave_parametrized
+            is False.
     """
     if not is_parametrized(module, tensor_name):
         raise ValueError(f"{type(module).__name__} has no parametrized tensor named {tensor_name!r}")
     known = module.parametrizations[tensor_name]
     if not (known.is_tensor or leave_parametrized):
         raise ValueError(
-            f"{tensor_name} is computed from {known.ntensors} originals, so it can only be left as computed: "
-            "pass leave_parametrized=True"
+            f"{tensor_name} is computed from {known.ntensors} originals, so it can only keep its computed "
+            "value: pass leave_parametrized=True"
         )
     tensor = known.originals[0]
     if leave_parametrized:

@@ -1,14 +1,14 @@
-"""Gradient clipping: no step longer than allowed, in the direction of the gradient.
+"""Gradient clipping: limit the length of a step, and keep the direction of the gradient.
 
     by norm    g ← g·min(1, max_norm/(‖g‖ + 1e-6))       ‖g‖ over all parameters together
-    by value   g ← min(max(g, -clip_value), clip_value)   entry by entry: this one turns the direction
+    by value   g ← min(max(g, -clip_value), clip_value)   elementwise: this changes the direction
     adaptive   G_i ← G_i·min(1, λ·max(‖W_i‖, eps)/‖G_i‖)  for every unit i, a row of the weight
 
 Pascanu, Mikolov, Bengio 2012, arXiv:1211.5063 (norm); Brock, De, Smith, Simonyan 2021, arXiv:2102.06171
 (adaptive).
 
 Insight: a step is large or small only compared with the weight it changes. ‖G_i‖/‖W_i‖ bounds the
-relative change of a unit, whatever the loss is scaled by; normalization layers give that bound for free.
+relative change of a unit, whatever the scale of the loss; normalization layers give that bound for free.
 """
 
 import math
@@ -28,17 +28,17 @@ Tensors = Tensor | Iterable[Tensor]
 
 
 def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
-    """Return the norm of all tensors together, as if they were one vector; 0 of no tensors.
+    """Return the norm of all tensors together, as if they were one vector; 0 if there are none.
 
     Args:
         tensors: one tensor, or several.
         norm_type: the p of the norm (Σ|g|ᵖ)^(1/p), positive; infinity for the largest |g|.
-        error_if_nonfinite: whether a norm that is NaN or infinite is an error.
+        error_if_nonfinite: whether to raise an error if the norm is NaN or infinite.
 
     Raises:
-        TypeError: for anything but tensors, and for a norm_type that is no number.
-        ValueError: for a norm_type that is not positive.
-        RuntimeError: for a norm that is not finite, if `error_if_nonfinite`.
+        TypeError: if `tensors` are not tensors, or norm_type is not a number.
+        ValueError: if norm_type is not positive.
+        RuntimeError: if the norm is not finite and error_if_nonfinite is True.
     """
     if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
@@ -47,7 +47,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     if error_if_nonfinite and not numpy.isfinite(float(total)):
         raise RuntimeError(
             f"the total norm of the gradients is {float(total)}: look for the first layer whose output is "
-            "not finite, or pass error_if_nonfinite=False to go on regardless"
+            "not finite, or pass error_if_nonfinite=False to continue anyway"
         )
     return Tensor._wrap(total)
 
@@ -70,7 +70,7 @@ def _norm(arrays: list[Array], p: float) -> Array:
     largest = xp.stack([abs(x).max() for x in arrays]).max()
     if p == math.inf:
         return largest
-    # No power of a finite gradient overflows, and beside an infinite one the finite ones stay numbers.
+    # No power of a finite gradient overflows. If one is infinite, the scale is 1, since ∞/∞ would be NaN.
     scale = xp.where(largest < math.inf, xp.maximum(largest, 1), 1)
     if p == 2:
         powers = [xp.vdot(z, z) for z in (x / scale for x in arrays)]
@@ -82,10 +82,10 @@ def _norm(arrays: list[Array], p: float) -> Array:
 def clip_grad_norm_(
     parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
 ) -> Tensor:
-    """Scale all gradients, in place, so that their total norm is at most `max_norm`; return it as it was.
+    """Scale all gradients, in place, so that their total norm is at most `max_norm`; return the norm before.
 
     Args:
-        parameters: those without a gradient are passed over.
+        parameters: a parameter without a gradient is skipped.
         max_norm: in units of the gradients.
         norm_type: see get_total_norm.
         error_if_nonfinite: see get_total_norm.
@@ -94,9 +94,9 @@ def clip_grad_norm_(
     norm leaves NaN everywhere.
 
     Raises:
-        TypeError: for anything but parameters, such as a module, and for a limit that is no number.
-        ValueError: for a negative max_norm, or a norm_type that is not positive.
-        RuntimeError: for a norm that is not finite, if `error_if_nonfinite`.
+        TypeError: if `parameters` are not tensors (a module, for example), or max_norm is not a number.
+        ValueError: if max_norm is negative, or norm_type is not positive.
+        RuntimeError: if the norm is not finite and error_if_nonfinite is True.
 
     Source: Pascanu, Mikolov, Bengio 2012, arXiv:1211.5063.
     """
@@ -128,7 +128,7 @@ def _product(x: Array, factor: Array) -> Array:
 
 
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
-    """Bring every entry of every gradient, in place, between -clip_value and clip_value.
+    """Clip every element of every gradient, in place, to between -clip_value and clip_value.
 
     Raises:
         TypeError, ValueError: as clip_grad_norm_.
@@ -143,16 +143,16 @@ def adaptive_clip_grad_(parameters: Tensors, clip_factor: float = 0.01, eps: flo
     """Scale each unit's gradient, in place, to at most `clip_factor` times the norm of its weights.
 
     A unit is one output: a row of a weight (out, in, ...), or a whole vector (a bias, a gain). The paper
-    leaves the last linear layer unclipped: leave its parameters out.
+    does not clip the last linear layer: do not pass its parameters.
 
     Args:
-        parameters: those without a gradient are passed over.
+        parameters: a parameter without a gradient is skipped.
         clip_factor: the λ of the paper, a fraction per step at learning rate 1.
-        eps: the least norm of the weights to compare with, in their units, so that zeros can grow.
+        eps: the smallest norm of weights to compare with, in their units, so that zeros can grow.
 
     Raises:
-        TypeError: for anything but parameters, and for a clip_factor or eps that is no number.
-        ValueError: for one that is not positive.
+        TypeError: if `parameters` are not tensors, or clip_factor or eps is not a number.
+        ValueError: if clip_factor or eps is not positive.
 
     Source: Brock, De, Smith, Simonyan 2021, arXiv:2102.06171.
     """
@@ -170,7 +170,7 @@ def _unit_factor(weight: Tensor, grad: Tensor, clip_factor: float, eps: float) -
 
 
 def _unit_norms(x: Array) -> Array:
-    """Return one norm per row, or of the whole vector; every axis stays."""
+    """Return one norm per row, or of the whole vector; all axes are kept."""
     xp = namespace(x)
     axes = tuple(range(1 if x.ndim > 1 else 0, x.ndim))
     x = upcast(x)
