@@ -21,8 +21,7 @@ class PointwiseFunction(Function):
 
     A subclass defines `value` and `slope` for arrays of float32 or float64; half types are converted to
     float32. `shared` computes once what both need; its result is their second argument. All three run on
-    small blocks of x and without NumPy's warnings, so that an exponential may overflow if the formula
-    allows for it.
+    small blocks of x. An exponential may overflow if the formula allows for it: NumPy's warnings are off.
 
     The forward pass computes the slope, because x is available there, and keeps nothing else.
     """

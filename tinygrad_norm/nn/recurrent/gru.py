@@ -196,10 +196,10 @@ class GRUFunction(Function):
     def forward(
         self, x: Array, *state_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else upcast(array) for array in state_and_weights]
+        arrays = [None if array is None else upcast(array) for array in state_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after, q_n, gates = gru_forward(rows, *wide, padding, reverse)
-        _, weight_ih, weight_hh, _, _ = wide
+        h, h_after, q_n, gates = gru_forward(rows, *arrays, padding, reverse)
+        _, weight_ih, weight_hh, _, _ = arrays
         # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, padding, reverse, h, q_n, gates, h_after
         return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)

@@ -221,10 +221,10 @@ class LSTMFunction(Function):
     def forward(
         self, x: Array, *states_and_weights: Array | None, padding: Array | None, reverse: bool
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else upcast(array) for array in states_and_weights]
+        arrays = [None if array is None else upcast(array) for array in states_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after, c, c_after, tanh_c, gates = lstm_forward(rows, *wide, padding, reverse)
-        _, _, weight_ih, weight_hh, _, _, weight_hr = wide
+        h, h_after, c, c_after, tanh_c, gates = lstm_forward(rows, *arrays, padding, reverse)
+        _, _, weight_ih, weight_hh, _, _, weight_hr = arrays
         # h_after is y, which shares memory with h. It is saved so that an in-place change of y is detected.
         self.saved = rows, weight_ih, weight_hh, weight_hr, padding, reverse, h, c, tanh_c, gates, h_after
         ys = mask_padding(h_after, padding), last_state(h_after, reverse), last_state(c_after, reverse)

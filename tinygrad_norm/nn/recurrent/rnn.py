@@ -164,10 +164,10 @@ class RNNFunction(Function):
         padding: Array | None,
         reverse: bool,
     ) -> tuple[Array, ...]:
-        wide = [None if array is None else upcast(array) for array in state_and_weights]
+        arrays = [None if array is None else upcast(array) for array in state_and_weights]
         rows = namespace(x).ascontiguousarray(mask_padding(upcast(x), padding))
-        h, h_after = rnn_forward(rows, *wide, nonlinearity, padding, reverse)
-        _, weight_ih, weight_hh, _, _ = wide
+        h, h_after = rnn_forward(rows, *arrays, nonlinearity, padding, reverse)
+        _, weight_ih, weight_hh, _, _ = arrays
         self.saved = rows, weight_ih, weight_hh, nonlinearity, padding, reverse, h, h_after
         return downcast(mask_padding(h_after, padding), x), downcast(last_state(h_after, reverse), x)
 

@@ -2,8 +2,8 @@
 
     X_(c,k),p = x̄_c(s·p + d·k - a)
 
-X holds K copies of x, so it is built in blocks that fit in the cache. Within a block the last
-axis runs over n samples: each contiguous copy is then n times longer, which is faster if rows are short.
+X holds K copies of x, so it is built in blocks that fit in the cache. Within a block the last axis runs over
+n samples: each contiguous copy is then n times longer, which is faster if rows are short.
 
 Chellapilla, Puri, Simard 2006.
 """
