@@ -39,8 +39,7 @@ from ..backends.cpu.half import downcast, is_half, upcast
 from ..module import Module, Parameter
 from ..ops import ones
 from ..ops.arguments import as_size
-from ..ops.checks import check_input, check_vector
-from ..ops.operands import check_same_dtype
+from ..ops.checks import check_input, check_same_dtype, check_vector
 from ..registry import Case, ErrorCase, register
 from . import init
 

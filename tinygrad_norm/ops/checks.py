@@ -9,7 +9,7 @@ from ..autograd.tensor import Tensor
 from ..backends.cpu.half import is_half
 from . import dims
 
-Shape = tuple[int, ...]
+Shape = dims.Shape
 
 
 def check_input(x: Any, name: str) -> None:
@@ -21,6 +21,21 @@ def check_input(x: Any, name: str) -> None:
         raise TypeError(f"{name} takes a Tensor, got {kind}: wrap it with tn.tensor(...)")
     if x.array.dtype.kind != "f":
         raise TypeError(f"{name} takes a floating-point tensor, got {x.dtype}: convert it with .float()")
+
+
+def check_same_dtype(name: str, x: Tensor, **others: Tensor | None) -> None:
+    """Check that `others`, given by name, have the dtype of x: layers do not promote.
+
+    Raises:
+        TypeError: if one has another dtype.
+    """
+    dtype = x.array.dtype
+    for what, other in others.items():
+        if other is not None and other.array.dtype is not dtype and other.array.dtype != dtype:
+            raise TypeError(
+                f"{name} takes input and {what} of one dtype, got {x.dtype} and {other.dtype}: convert one "
+                f"of them, as in x.to({other.dtype.name!r}) or layer.to({x.dtype.name!r})"
+            )
 
 
 def check_vector(vector: Tensor | None, name: str, shape: Shape) -> None:

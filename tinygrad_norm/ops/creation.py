@@ -74,10 +74,10 @@ def _from_sequences(data: Any) -> numpy.ndarray:
         raise ValueError(
             "nested sequences need equal lengths at every depth to become a tensor: pad the short ones"
         ) from None
-    leaf = data
-    while isinstance(leaf, list | tuple) and leaf:
-        leaf = leaf[0]
-    if array.dtype == numpy.float64 and not hasattr(leaf, "dtype"):
+    first = data
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    if array.dtype == numpy.float64 and not hasattr(first, "dtype"):
         with silent():
             return array.astype(default_dtype)
     return array

@@ -60,9 +60,9 @@ def erf_forward(x: Array) -> Array:
 def _series(x: Array) -> tuple[Array]:
     xp = namespace(x)
     points, last, _ = _GRIDS[x.dtype.itemsize]
-    size = xp.abs(x).clip(0, last)
-    nearest = xp.rint(xp.fmin(size, last) * points)  # not NaN even if x is
-    h = size - nearest * (1 / points)
+    magnitude = xp.abs(x).clip(0, last)
+    nearest = xp.rint(xp.fmin(magnitude, last) * points)  # not NaN even if x is
+    h = magnitude - nearest * (1 / points)
     index = nearest.astype(numpy.intp)
     rows = _coefficients(xp, x.dtype)
     y = rows[-1].take(index)

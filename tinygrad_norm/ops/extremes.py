@@ -51,6 +51,7 @@ class Amin(Function):
 
 
 def _share(dy: Array, x: Array, y: Array, axes: Axes) -> Array:
+    """Return dy where x equals the extreme y, divided by the number of such x, and 0 elsewhere."""
     kept = kept_shape(x.shape, axes)
     chosen = (x == y.reshape(kept)) | (x != x)  # where x has a NaN, NaN is the extreme
     ties = chosen.sum(axes).reshape(kept).astype(dy.dtype)

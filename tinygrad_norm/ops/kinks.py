@@ -45,8 +45,8 @@ class Maximum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        da = _to_winner(dy, a < b, a == b, a) if self.needs[0] else None
-        return da, _to_winner(dy, b < a, a == b, b) if self.needs[1] else None
+        da = _where_selected(dy, a < b, a == b, a) if self.needs[0] else None
+        return da, _where_selected(dy, b < a, a == b, b) if self.needs[1] else None
 
 
 class Minimum(Function):
@@ -58,13 +58,14 @@ class Minimum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        da = _to_winner(dy, a > b, a == b, a) if self.needs[0] else None
-        return da, _to_winner(dy, b > a, a == b, b) if self.needs[1] else None
+        da = _where_selected(dy, a > b, a == b, a) if self.needs[0] else None
+        return da, _where_selected(dy, b > a, a == b, b) if self.needs[1] else None
 
 
-def _to_winner(dy: Array, lost: Array, tie: Array, x: Array) -> Array:
+def _where_selected(dy: Array, other: Array, tie: Array, x: Array) -> Array:
+    """Return dy where x was selected, 0 where `other` says that it was not, and half of dy at a tie."""
     xp = namespace(dy)
-    return unbroadcast(xp.where(lost, 0, xp.where(tie, dy * 0.5, dy)), x.shape)
+    return unbroadcast(xp.where(other, 0, xp.where(tie, dy * 0.5, dy)), x.shape)
 
 
 class Clamp(Function):

@@ -46,11 +46,11 @@ class Norm(Function):
     @staticmethod
     def _scaled(x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
         xp = namespace(x)
-        size = xp.abs(x)
-        top = largest_or_0(size, axes, keepdim)
-        top = xp.where((top > 0) & (top < math.inf), top, 1)
-        powers = (size / top.reshape(kept_shape(x.shape, axes))) ** p
-        return top * powers.sum(axes, keepdims=keepdim) ** (1 / p)
+        magnitude = xp.abs(x)
+        largest = largest_or_0(magnitude, axes, keepdim)
+        largest = xp.where((largest > 0) & (largest < math.inf), largest, 1)
+        powers = (magnitude / largest.reshape(kept_shape(x.shape, axes))) ** p
+        return largest * powers.sum(axes, keepdims=keepdim) ** (1 / p)
 
     def backward(self, dy: Array) -> Gradients:
         x, y, p, axes = self.saved

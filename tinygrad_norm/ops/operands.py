@@ -30,21 +30,6 @@ def as_tensor(x: Any, what: str = "input") -> Tensor:
     raise TypeError(f"{what} must be a Tensor, got {type(x).__name__}: wrap it with tn.tensor(...)")
 
 
-def check_same_dtype(name: str, x: Tensor, **others: Tensor | None) -> None:
-    """Refuse any of `others`, given by what they are called, in another dtype than x: layers do not promote.
-
-    Raises:
-        TypeError: for another dtype.
-    """
-    dtype = x.array.dtype
-    for what, other in others.items():
-        if other is not None and other.array.dtype is not dtype and other.array.dtype != dtype:
-            raise TypeError(
-                f"{name} takes input and {what} of one dtype, got {x.dtype} and {other.dtype}: convert one "
-                f"of them, as in x.to({other.dtype.name!r}) or layer.to({x.dtype.name!r})"
-            )
-
-
 def as_float_tensor(x: Any, what: str = "input") -> Tensor:
     """Return `x` as a floating-point tensor: integers become the default dtype."""
     x = as_tensor(x, what)

@@ -47,7 +47,6 @@ class Launch:
 
 
 class _State(threading.local):
-    # Not context variables: Functions run in a context of their own (backends/cpu/silence.py).
     schedule = Schedule()
     records: tuple[list[Launch], ...] = ()
 

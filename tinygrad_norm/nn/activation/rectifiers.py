@@ -17,8 +17,7 @@ from ...module import Module, Parameter
 from ...ops import full, ones
 from ...ops.arguments import as_number, as_size
 from ...ops.broadcast import unbroadcast
-from ...ops.checks import check_input
-from ...ops.operands import check_same_dtype
+from ...ops.checks import check_input, check_same_dtype
 from ...registry import Case, ErrorCase, distinct, register
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
 

@@ -41,9 +41,8 @@ from ...backends.cpu.blocks import slices
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones as _ones
 from ...ops.arguments import as_size
-from ...ops.checks import check_vector
+from ...ops.checks import check_same_dtype, check_vector
 from ...ops.dims import Shape
-from ...ops.operands import check_same_dtype
 from ...registry import Case, ErrorCase, register
 from ..windows.folding import windows_composed
 from ..windows.im2col import im2col_layout, samples_last

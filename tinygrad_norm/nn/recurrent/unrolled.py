@@ -37,8 +37,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace, to_numpy
 from ...ops import stack, where
-from ...ops.checks import Shape, check_input
-from ...ops.operands import check_same_dtype
+from ...ops.checks import Shape, check_input, check_same_dtype
 from ...registry import Input, uniform
 
 Lengths = Sequence[int] | numpy.ndarray | Tensor
