@@ -93,7 +93,7 @@ def test_dtype_and_requires_grad():
         (lambda: tn.linspace(0, 1, 2.5), TypeError, "steps must be an int"),
     ],
 )
-def test_bad_input_is_refused(call, error, words):
+def test_bad_input_raises(call, error, words):
     with pytest.raises(error, match=words):
         call()
 

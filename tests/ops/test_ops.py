@@ -234,7 +234,7 @@ def test_contiguous_is_the_tensor_itself_where_it_can_be():
         (lambda: tn.ones(2).astype("complex64"), TypeError, "real numbers"),
     ],
 )
-def test_bad_input_is_refused(call, error, words):
+def test_bad_input_raises(call, error, words):
     with pytest.raises(error, match=words):
         call()
 

@@ -82,7 +82,7 @@ def test_sums_of_bools_and_small_integers_are_int64():
 
 @pytest.mark.parametrize("f", ["mean", "var", "std", "norm", "var_mean"])
 @pytest.mark.parametrize("dtype", ["int64", "bool"])
-def test_means_and_variances_of_integers_are_refused(f, dtype):
+def test_means_and_variances_of_integers_raise(f, dtype):
     with pytest.raises(RuntimeError, match=r"convert it first, with \.float"):
         getattr(tn, f)(tn.ones(3, dtype=dtype))
 
@@ -150,6 +150,6 @@ def test_promotion_carries_gradients_to_both():
     np.testing.assert_array_equal(a.grad.numpy(), 3)
 
 
-def test_integers_to_negative_integers_are_refused():
+def test_integers_to_negative_integers_raise():
     with pytest.raises(ValueError, match=r"convert the base first, with \.float"):
         tn.tensor([2, 3]) ** -1

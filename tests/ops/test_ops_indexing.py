@@ -188,7 +188,7 @@ SAVED_OUTPUTS = [
 
 
 @pytest.mark.parametrize("function", SAVED_OUTPUTS)
-def test_outputs_changed_in_place_are_refused_or_harmless(function):
+def test_outputs_changed_in_place_raise_or_are_harmless(function):
     """A backward that saved its output must not quietly use what became of it."""
     x = tn.tensor(np.arange(1.0, 7.0).reshape(2, 3), requires_grad=True)
     function(x).sum().backward()

@@ -19,9 +19,9 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, namespace
 from ...backends.cpu.half import upcast
+from ...backends.cpu.silence import silent
 from ...module import Module
 from ...ops.arguments import as_number
-from ...ops.ieee import silent
 from ...ops.reduction import largest_or_0
 
 Tensors = Tensor | Iterable[Tensor]
@@ -43,7 +43,8 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
     arrays = [upcast(x.array) for x in _listed(tensors) if x.array.size]
-    total = silent.run(_norm, arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))
+    with silent():
+        total = _norm(arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))
     if error_if_nonfinite and not numpy.isfinite(float(total)):
         raise RuntimeError(
             f"the total norm of the gradients is {float(total)}: look for the first layer whose output is "
@@ -104,9 +105,10 @@ def clip_grad_norm_(
         raise ValueError(f"max_norm must not be negative, got {max_norm}")
     grads = _gradients(parameters)
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
-    factor = silent.run(_at_most_1, max_norm, total.array + 1e-6)
-    for grad in grads:
-        _scale(grad, factor)
+    with silent():
+        factor = _at_most_1(max_norm, total.array + 1e-6)
+        for grad in grads:
+            _scale(grad, factor)
     return total
 
 
@@ -119,12 +121,8 @@ def _at_most_1(limit: Array | float, norm: Array) -> Array:
 
 
 def _scale(grad: Tensor, factor: Array) -> None:
-    grad.array[...] = silent.run(_product, grad.array, factor)
+    grad.array[...] = grad.array * factor
     grad.mark_written()
-
-
-def _product(x: Array, factor: Array) -> Array:
-    return x * factor
 
 
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
@@ -158,9 +156,10 @@ def adaptive_clip_grad_(parameters: Tensors, clip_factor: float = 0.01, eps: flo
     """
     if not (as_number(clip_factor, "clip_factor") > 0 and as_number(eps, "eps") > 0):
         raise ValueError(f"clip_factor and eps must be positive, got {clip_factor} and {eps}")
-    for parameter in _listed(parameters):
-        if parameter.grad is not None:
-            _scale(parameter.grad, silent.run(_unit_factor, parameter, parameter.grad, clip_factor, eps))
+    with silent():
+        for parameter in _listed(parameters):
+            if parameter.grad is not None:
+                _scale(parameter.grad, _unit_factor(parameter, parameter.grad, clip_factor, eps))
 
 
 def _unit_factor(weight: Tensor, grad: Tensor, clip_factor: float, eps: float) -> Array:
