@@ -14,12 +14,12 @@ from tinygrad_norm.nn import functional as F
 
 
 def arrays(net):
-    """The state as arrays that nobody else holds, as safetensors wants them."""
+    """The state as copied arrays, as safetensors needs them."""
     return {name: np.array(tensor.array) for name, tensor in net.state_dict().items()}
 
 
 class Net(nn.Module):
-    """Every kind of state: parameters of its own and of layers, buffers, a list, a shared layer."""
+    """Every kind of state: its own parameters and those of layers, buffers, a list, a shared layer."""
 
     def __init__(self):
         super().__init__()
@@ -150,7 +150,7 @@ def test_reassigning_another_kind_leaves_no_trace():
         (lambda m: m.to(np.int64), TypeError, "floating-point"),
     ],
 )
-def test_bad_calls_are_refused(register, error, match):
+def test_bad_calls_raise(register, error, match):
     with pytest.raises(error, match=match):
         register(Net())
 
@@ -230,7 +230,7 @@ def test_train_and_eval_reach_every_module():
     assert net.state_dict()["body.1.num_batches_tracked"].item() == before + 1
 
 
-def test_shared_parameters_are_one_and_gather_both_gradients():
+def test_shared_parameters_are_one_and_get_both_gradients():
     a = nn.Linear(2, 2, bias=False).double()
     net = nn.Sequential(a, nn.Tanh(), a)
     assert len(list(net.parameters())) == 1
@@ -401,7 +401,7 @@ def test_loading_part_of_a_state():
         net.load_state_dict({"scale": np.ones(3)}, strict=False)
 
 
-def test_loading_during_a_pending_backward_is_noticed():
+def test_loading_during_a_pending_backward_is_detected():
     layer = nn.Linear(2, 2)
     x = Tensor(np.ones((1, 2), np.float32), requires_grad=True)
     y = layer(x)
@@ -476,7 +476,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(("make", "shape"), NETWORKS.values(), ids=NETWORKS.keys())
 def test_state_travels_to_pytorch_and_back_and_trains_alike(make, shape, torch, tmp_path):
-    """Saved by one, loaded by the other: the same outputs, and after 5 steps of both the same weights."""
+    """Saved by one, loaded by the other: the same outputs, and the same weights after 5 steps of both."""
     from safetensors.torch import load_file as load_torch
     from safetensors.torch import save_file as save_torch
 

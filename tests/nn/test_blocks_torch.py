@@ -13,7 +13,7 @@ def normal(*shape, seed=0):
 
 
 def layer(name, *sizes, **options):
-    """How to make a layer of either library."""
+    """How to create a layer in either library."""
     return lambda library: getattr(library, name)(*sizes, **options)
 
 
@@ -66,7 +66,7 @@ CLASSES, WEIGHT = np.array([0, 1, 2, 3, 1, 2]), np.array([0.5, 1.0, 2.0, 1.5])
 SPARSE = {"stride": 2, "dilation": 2, "groups": 2, "padding": 2}
 TRANSPOSED = SPARSE | {"output_padding": 1}
 
-TRAINED = {  # how to make it, and what it is given
+TRAINED = {  # how to create it, and its inputs
     "Conv1d": (layer("Conv1d", 4, 6, 3, **SPARSE), [normal(2, 4, 9)]),
     "Conv2d": (layer("Conv2d", 4, 6, (3, 2), **SPARSE), [normal(2, 4, 7, 6)]),
     "Conv3d": (layer("Conv3d", 4, 6, (2, 3, 2), **SPARSE), [normal(2, 4, 4, 5, 4)]),

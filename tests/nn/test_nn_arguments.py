@@ -1,4 +1,4 @@
-"""What a layer is made with: anything but a fitting number is refused by the argument's name."""
+"""Arguments of layers: an error names the argument that is not a number or not in its range."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def size_arguments():
 
 @pytest.mark.parametrize("value", [-1, 2.5, "3", True], ids=repr)
 @pytest.mark.parametrize(("layer", "arguments", "name"), list(size_arguments()))
-def test_what_is_no_size_is_refused_by_name(layer, arguments, name, value):
+def test_an_error_names_the_argument_that_is_not_a_size(layer, arguments, name, value):
     layer(**arguments)
     if name == "kernel_size" and value is True:
         pytest.skip("one of several sizes")
@@ -71,7 +71,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("value", ["1", None, [1.0]], ids=repr)
 @pytest.mark.parametrize("name", NUMBERS)
-def test_what_is_no_number_is_refused_by_name(name, value):
+def test_an_error_names_the_argument_that_is_not_a_number(name, value):
     function, options = NUMBERS[name]
     for option in sorted(options):
         with pytest.raises(TypeError, match=f"{option} must be a number"):
@@ -79,7 +79,7 @@ def test_what_is_no_number_is_refused_by_name(name, value):
 
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "dropout"])
-def test_a_number_of_numpy_does_not_widen_the_result(name):
+def test_a_number_of_numpy_does_not_promote_the_result(name):
     function, options = NUMBERS[name]
     for option in sorted(options):
         value = np.float64(20.0 if option == "threshold" else 1.0)
@@ -97,7 +97,7 @@ def test_avg_pool_divides_by_an_int():
 
 
 @pytest.mark.parametrize("norm", [1, "rms"])
-def test_what_makes_no_normalization_is_refused(norm):
+def test_norm_must_make_a_normalization(norm):
     with pytest.raises(TypeError, match="norm must make a normalization"):
         nn.TransformerEncoderLayer(4, 2, 8, norm=norm)
 
@@ -124,6 +124,6 @@ def test_as_size_and_as_number_return_python_numbers():
         as_size(-1, "n", 0)
 
 
-def test_an_integer_beyond_float64_is_refused_by_name():
+def test_an_error_names_the_integer_beyond_float64():
     with pytest.raises(ValueError, match=r"momentum must be less than 1\.8e308, got an integer of 1329 bits"):
         as_number(10**400, "momentum")

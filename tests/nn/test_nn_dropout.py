@@ -1,4 +1,4 @@
-"""Dropout: what is kept, how often, and when."""
+"""Dropout: which entries are kept, how often, and when."""
 
 import numpy as np
 import pytest

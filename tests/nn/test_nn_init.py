@@ -145,7 +145,7 @@ def test_a_generator_of_ones_own():
         (lambda: init.sparse_(empty(3, 3), 1.5), "between 0 and 1"),
     ],
 )
-def test_bad_calls_are_refused(call, match):
+def test_bad_calls_raise(call, match):
     with pytest.raises(ValueError, match=match):
         call()
 

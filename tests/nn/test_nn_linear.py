@@ -1,4 +1,4 @@
-"""What the registry cannot say of Linear and Bilinear: start values, layouts, half types."""
+"""What the registry does not cover of Linear and Bilinear: initial values, layouts, half types."""
 
 import math
 

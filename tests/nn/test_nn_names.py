@@ -1,4 +1,4 @@
-"""F and nn speak PyTorch's language: the same names, arguments in the same places, the same defaults."""
+"""F and nn follow PyTorch: the same names, the same order of arguments, the same defaults."""
 
 import inspect
 import re
@@ -9,11 +9,11 @@ import pytest
 from tinygrad_norm import nn
 from tinygrad_norm.nn import functional as F
 
-OMITTED = {  # what PyTorch deprecates, or what makes no sense without its devices and in-place storage
+OMITTED = {  # deprecated in PyTorch, or meaningless without its devices and in-place storage
     *("size_average", "reduce", "min_value", "max_value", "device", "dtype", "out", "_stacklevel", "foreach"),
     *("max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
 }
-ADDED = {"norm"}  # what PyTorch has not: by keyword only
+ADDED = {"norm"}  # not in PyTorch: keyword only
 
 
 def torch_parameters(torch_object):
@@ -51,7 +51,7 @@ def left_out(ours, theirs):
 
 
 def plain(default):
-    """A default as both libraries can have it: a function is its name."""
+    """A default in a form that both libraries share: a function becomes its name."""
     return getattr(default, "__name__", default)
 
 
@@ -69,7 +69,7 @@ FUSION = ["fuse_conv_bn_eval", "fuse_linear_bn_eval"]
 
 
 def pairs(torch):
-    """What has a signature here and in PyTorch, by name."""
+    """Everything with a signature here and in PyTorch, by name."""
     for name in FUNCTIONS:
         theirs = getattr(torch if name in ("sigmoid", "tanh") else torch.nn.functional, name, None)
         if "max_pool" in name:  # there, a dispatcher without a signature of its own

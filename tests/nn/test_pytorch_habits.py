@@ -1,4 +1,4 @@
-"""What a PyTorch user types without thinking: new tensors, dtypes, in-place methods, grad modes."""
+"""What a PyTorch user types out of habit: new tensors, dtypes, in-place methods, grad modes."""
 
 import operator
 import re
@@ -131,7 +131,7 @@ def test_random_integers_come_from_the_one_generator():
         (lambda: tn.set_grad_enabled(1), TypeError, "takes True or False, got 1"),
     ],
 )
-def test_bad_calls_are_refused(call, error, match):
+def test_bad_calls_raise(call, error, match):
     with pytest.raises(error, match=match):
         call()
 
@@ -142,35 +142,35 @@ def test_bad_calls_are_refused(call, error, match):
 def test_set_grad_enabled_is_pytorchs(torch):
     def states(library):
         seen = []
-        look = lambda: seen.append(library.is_grad_enabled())  # noqa: E731
+        record = lambda: seen.append(library.is_grad_enabled())  # noqa: E731
         library.set_grad_enabled(False)
-        look()
+        record()
         library.set_grad_enabled(True)
         with library.set_grad_enabled(False):
-            look()
+            record()
             with library.set_grad_enabled(True):
-                look()
-            look()
-        look()
+                record()
+            record()
+        record()
 
         @library.set_grad_enabled(False)
         def decorated(depth):
-            look()
+            record()
             if depth:
                 decorated(depth - 1)
-            look()
+            record()
 
-        look()
+        record()
         decorated(2)
-        look()
+        record()
         with library.no_grad():
             decorated(0)
-            look()
+            record()
         try:
             with library.set_grad_enabled(mode=False):
                 raise KeyError
         except KeyError:
-            look()
+            record()
         return seen
 
     assert states(tn) == states(torch)
@@ -224,12 +224,12 @@ def test_a_training_step_by_hand():
         lambda leaf: tn.ones(2).clamp_(min=leaf),
     ],
 )
-def test_what_would_have_to_be_recorded_is_refused(call):
+def test_an_in_place_change_that_needs_recording_raises(call):
     with pytest.raises(RuntimeError, match=r"_ cannot be recorded.*tn\.no_grad\(\)"):
         call(tn.ones(2, requires_grad=True))
 
 
-def test_a_result_that_does_not_fit_is_refused_as_in_pytorch(torch):
+def test_a_result_that_does_not_fit_raises_as_in_pytorch(torch):
     for library, match in ((tn, "does not fit"), (torch, "can't be cast|doesn't match")):
         for call in (
             lambda t: t.arange(3).add_(0.5),
@@ -240,7 +240,7 @@ def test_a_result_that_does_not_fit_is_refused_as_in_pytorch(torch):
                 call(library)
 
 
-def test_a_write_behind_the_tape_is_noticed():
+def test_a_write_behind_the_tape_is_detected():
     x, w = tn.ones(2), tn.ones(2, requires_grad=True)
     y = (x * w).sum()
     x.add_(1)

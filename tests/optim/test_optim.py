@@ -1,4 +1,4 @@
-"""The optimizers by themselves: what they reach, what they leave alone, what they refuse."""
+"""The optimizers by themselves: which parameters they update and skip, edge cases, errors."""
 
 import numpy
 import pytest
@@ -32,7 +32,7 @@ def give_gradients(params, seed=1):
 
 
 def quadratic(target):
-    """L = Σ s·(x - target)²: its minimum is known, its curvatures s differ tenfold."""
+    """L = Σ s·(x - target)²: its minimum is known, and its curvatures s differ by a factor of ten."""
     scale = Tensor(numpy.linspace(0.2, 2.0, target.size).reshape(target.shape))
     return lambda x: (scale * (x - Tensor(target)) ** 2).sum()
 
@@ -85,7 +85,7 @@ def test_adam_does_not_feel_the_gradients_scale():
     numpy.testing.assert_allclose(results[0], results[1], rtol=1e-12)
 
 
-# -- what is left alone
+# -- parameters that are skipped
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
@@ -171,7 +171,7 @@ def test_a_group_may_have_what_a_schedule_writes_into_one():
     assert optim.Adam(optimizer.param_groups).param_groups == optimizer.param_groups
 
 
-# -- numbers at the edge
+# -- extreme numbers
 
 
 def test_eps_zero_and_a_gradient_that_is_always_zero_give_no_nan():
@@ -260,7 +260,7 @@ def test_zero_grad_forgets_or_fills():
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_a_step_between_forward_and_backward_is_noticed(make):
+def test_a_step_between_forward_and_backward_is_detected(make):
     w, v = parameters((2, 2), (2, 2))
     optimizer = make([w, v])
     y = ((w * v) * 2).sum()
@@ -323,7 +323,7 @@ def test_repr_shows_groups_and_options():
     assert "2 parameters, lr=0.5, momentum=0" in text
 
 
-# -- which decay
+# -- which parameters decay
 
 
 class Net(Module):
@@ -359,7 +359,7 @@ def test_split_decay_decays_only_matrices():
         numpy.testing.assert_allclose(p.array, before[name] * factor, rtol=1e-7, err_msg=name)
 
 
-# -- what is refused
+# -- errors
 
 
 def computed():
@@ -408,12 +408,12 @@ def computed():
         (lambda: optim.AdamW(parameters(), weight_decay=-1), ValueError, "weight_decay"),
     ],
 )
-def test_refuses(call, error, match):
+def test_errors(call, error, match):
     with pytest.raises(error, match=match):
         call()
 
 
-def test_refuses_a_parameter_in_two_groups_and_stays_usable():
+def test_raises_for_a_parameter_in_two_groups_and_stays_usable():
     p, q = parameters()
     optimizer = optim.SGD([p], lr=0.1)
     with pytest.raises(ValueError, match="more than one group"):
@@ -423,7 +423,7 @@ def test_refuses_a_parameter_in_two_groups_and_stays_usable():
     optimizer.step()
 
 
-def test_refuses_distinct_parameters_that_share_memory():
+def test_raises_for_distinct_parameters_that_share_memory():
     array = numpy.zeros((4, 4), numpy.float32)
     p, q, r = Parameter(array), Parameter(array[1:]), parameters()[0]
     with pytest.raises(ValueError, match="share memory"):
@@ -436,7 +436,7 @@ def test_refuses_distinct_parameters_that_share_memory():
     assert len(optimizer.param_groups) == 1
 
 
-def test_refuses_the_gradient_of_a_former_shape():
+def test_raises_for_the_gradient_of_a_former_shape():
     p, _ = parameters()
     optimizer = optim.SGD([p])
     p.grad = Tensor(numpy.ones((3, 2), numpy.float32))

@@ -1,4 +1,4 @@
-"""The flat buffers: parameters and gradients are views of them, whatever is done to either."""
+"""The flat buffers: parameters and gradients stay views of them, whatever is assigned to either."""
 
 import copy
 import pickle
@@ -163,7 +163,7 @@ def test_values_assigned_later_are_trained_on(change):
     assert_flat(optimizer, net.parameters())
 
 
-def test_data_of_another_parameter_is_refused_rather_than_untied():
+def test_data_of_another_parameter_raises():
     net = Net()
     net.tied = Parameter(numpy.zeros((3, 5), numpy.float32))
     optimizer = optim.SGD(net.parameters())

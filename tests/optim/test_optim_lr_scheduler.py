@@ -249,12 +249,12 @@ def adam_without_momentum():
         (lambda: lr_scheduler.SequentialLR(optimizer(), [], []), ValueError, "got 0 schedules"),
     ],
 )
-def test_refuses(call, error, match):
+def test_errors(call, error, match):
     with pytest.raises(error, match=match):
         call()
 
 
-def test_sequential_refuses_other_optimizers_and_disorder():
+def test_sequential_raises_for_other_optimizers_and_disorder():
     o = optimizer()
     parts = [lr_scheduler.StepLR(o, 2), lr_scheduler.StepLR(o, 3), lr_scheduler.StepLR(o, 4)]
     with pytest.raises(ValueError, match="belong to the optimizer"):
@@ -274,7 +274,7 @@ def test_a_cycle_ends():
         schedule.step()
 
 
-def test_a_group_added_later_is_noticed():
+def test_a_group_added_later_is_detected():
     o = optimizer()
     schedule = lr_scheduler.CosineAnnealingLR(o, 5)
     o.add_param_group({"params": [Parameter(numpy.zeros(2))]})
@@ -283,7 +283,7 @@ def test_a_group_added_later_is_noticed():
     assert schedule.last_epoch == 0
 
 
-def test_refuses_the_state_of_another_schedule():
+def test_raises_for_the_state_of_another_schedule():
     schedule = lr_scheduler.StepLR(optimizer(), 3)
     with pytest.raises(ValueError, match="another kind"):
         schedule.load_state_dict(lr_scheduler.LinearLR(optimizer()).state_dict())

@@ -1,4 +1,4 @@
-"""State that is saved and loaded: what follows is the same bit for bit, and what does not fit is refused."""
+"""Saving and loading state: later steps are the same bit for bit; a state that does not fit raises."""
 
 import json
 
@@ -38,7 +38,7 @@ def train(params, optimizer, steps):
 
 
 def through_json(state):
-    """The state as a checkpoint brings it back: arrays, lists, and keys that became text."""
+    """The state as loaded from a checkpoint: arrays, lists, and keys that became text."""
     arrays = {
         f"{i}.{name}": value.array for i, entry in state["state"].items() for name, value in entry.items()
     }
@@ -147,7 +147,7 @@ def test_a_parameter_taken_out_of_its_group_leaves_the_state():
     numpy.testing.assert_array_equal(saved["state"][0]["exp_avg"].array, moment)
 
 
-def test_state_shares_memory_and_cannot_be_replaced_unnoticed():
+def test_state_shares_memory_and_cannot_be_replaced_undetected():
     params = parameters()
     optimizer = optim.SGD(params, momentum=0.9)
     train(params, optimizer, range(2))
@@ -200,7 +200,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("state", "match"), REFUSED.values(), ids=REFUSED.keys())
-def test_refuses_what_does_not_fit_and_changes_nothing(state, match):
+def test_a_state_that_does_not_fit_raises_and_changes_nothing(state, match):
     params = parameters()
     optimizer = optim.Adam(params)
     train(params, optimizer, range(3))

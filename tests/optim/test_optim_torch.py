@@ -202,7 +202,7 @@ def test_the_state_has_pytorchs_form(torch, name, options):
         assert {key: their_group[key] for key in group} == group
 
 
-LEFT_OUT = {  # beside what a step on flat memory has no choice of
+LEFT_OUT = {  # besides the options that choose an implementation
     "Adam": {"decoupled_weight_decay"},  # AdamW
 }
 

@@ -137,7 +137,7 @@ class Linear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
+        """Draw new values for weight and bias."""
         init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         _reset_uniform(self.bias, self.in_features)
 
@@ -256,7 +256,7 @@ class Bilinear(Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weight and bias anew."""
+        """Draw new values for weight and bias."""
         _reset_uniform(self.weight, self.in1_features)
         _reset_uniform(self.bias, self.in1_features)
 

@@ -1,4 +1,4 @@
-"""What the registry cannot say of attention: masked rows, extremes, blocks, dropout, memory, refusals."""
+"""What the registry does not cover of attention: masked rows, extremes, blocks, dropout, memory, errors."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def reference(q, k, v, mask=None, scale=None):
 
 
 @pytest.mark.parametrize("kind", ["bool", "infinite"])
-def test_a_row_masked_whole_gives_zeros_and_no_gradient(kind):
+def test_a_row_masked_completely_gives_zeros_and_no_gradient(kind):
     q, k, v = qkv(*SHAPE)
     allowed = np.ones((4, 4), bool)
     allowed[1] = False
@@ -89,7 +89,7 @@ def test_scores_of_any_size(dtype, scale, masked):
     q, k, v = qkv(2, 3, 4, dtype=dtype, scale=scale)
     mask = np.where(np.tri(3, dtype=bool), 0.0, -np.inf) if masked else None
     y = F.scaled_dot_product_attention(q, k, v, is_causal=masked)
-    # Above 1e15 all weights are 0 or 1; the rounding of a score decides less than its size does.
+    # Above 1e15 all weights are 0 or 1, and the rounding of the scores does not matter.
     np.testing.assert_allclose(y.numpy() / scale, reference(q, k, v, mask) / scale, rtol=0, atol=2e-4)
     for dx in grad(y, [q, k, v], normal(2, 3, 4, seed=7, dtype=dtype)):
         assert np.isfinite(dx.numpy()).all()
@@ -115,7 +115,7 @@ def test_an_offset_common_to_a_row_changes_nothing(offset):
     mask[1] = offset
     y = F.scaled_dot_product_attention(q, k, v, Tensor(mask))
     expected = F.scaled_dot_product_attention(q, k, v).numpy()
-    if offset < -1e20:  # the scores drown in the offset: equal weights
+    if offset < -1e20:  # the scores are lost in the rounding of the offset: equal weights
         expected[:, :, 1] = v.numpy().mean(2)
     np.testing.assert_allclose(y.numpy(), expected, rtol=1e-9, atol=1e-16 * abs(min(offset, 1e10)))
 
@@ -178,7 +178,7 @@ def test_blocks_change_nothing(block, monkeypatch):
 
 
 def test_heads_that_are_views_keep_their_layout():
-    """What multi-head attention relies on to put the heads side by side without a copy."""
+    """Multi-head attention relies on this to concatenate the heads without a copy."""
     x = Tensor(normal(2, 5, 12), requires_grad=True)
     q, k, v = (part.unflatten(-1, (2, 2)).permute(0, 2, 1, 3) for part in x.chunk(3, -1))
     y = F.scaled_dot_product_attention(q, k, v)

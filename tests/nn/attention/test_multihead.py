@@ -1,4 +1,4 @@
-"""MultiheadAttention: equal to PyTorch's in every option and mask, and what PyTorch does not say."""
+"""MultiheadAttention: equal to PyTorch's for every option and mask; cases that PyTorch leaves undefined."""
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_a_float_mask_gets_its_gradient(torch):
 
 
 def test_a_mask_of_bools_beside_one_of_numbers(torch):
-    """PyTorch does the same, and warns that it will not for ever."""
+    """PyTorch does the same, with a deprecation warning."""
     ours, _ = pair(torch, {})
     xs = [Tensor(x) for x in inputs({})]
     added = Tensor(normal(L, S, seed=5))
@@ -150,7 +150,7 @@ def test_the_masks_of_one_sample_have_no_batch_axis():
 
 @pytest.mark.parametrize("need_weights", [True, False])
 def test_a_query_without_a_key_gets_the_bias_and_no_gradient(need_weights):
-    """PyTorch gives NaN here where it returns weights."""
+    """PyTorch gives NaN here if it returns weights."""
     attention = nn.MultiheadAttention(E, H).double()
     nn.init.normal_(attention.out_proj.bias)
     xs = [Tensor(x, requires_grad=True) for x in inputs({})]

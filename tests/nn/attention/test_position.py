@@ -1,4 +1,4 @@
-"""Positions: the table, the axes it is added along, what is learned, and what is refused."""
+"""Positions: the table, the axes it is added along, the learned weight, and errors."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,7 @@ def test_only_learned_positions_have_a_state():
 
 
 @kinds
-def test_refusals(make):
+def test_errors(make):
     with pytest.raises(ValueError, match=r"\(L, N, D\).*embedding_dim = 6.*\(5, 2, 4\)"):
         make()(tn.ones(L, N, 4))
     with pytest.raises(ValueError, match=r"got shape \(6,\)"):

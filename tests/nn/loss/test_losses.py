@@ -1,4 +1,4 @@
-"""What the registry cannot say of losses: modules, edges, ignored targets, extremes, half types."""
+"""What the registry does not cover of losses: modules, edge cases, ignored targets, extremes, half types."""
 
 import functools
 import warnings
@@ -127,7 +127,7 @@ def test_targets_of_any_integer_type(name, dtype):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("probabilities", [False, True])
-def test_weights_and_targets_do_not_widen_the_loss(smoothing, probabilities):
+def test_weights_and_targets_do_not_promote_the_loss(smoothing, probabilities):
     x = normal(5, 4).astype(np.float32)
     t = abs(normal(5, 4, seed=1)) if probabilities else classes(4, 5)
     y, dx = ours(F.cross_entropy, x, t, np.arange(1.0, 5.0), label_smoothing=smoothing)
@@ -241,7 +241,7 @@ def test_every_reduction_of_pairs_as_pytorch(name, options, reduction, torch):
     c, d = (torch.tensor(v, requires_grad=True) for v in (x, t))
     y = getattr(F, name)(a, b, reduction=reduction, **options)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTorch finds the mean of kl_div a bad idea
+        warnings.simplefilter("ignore")  # PyTorch warns about the mean of kl_div
         z = getattr(torch.nn.functional, name)(c, d, reduction=reduction, **options)
     np.testing.assert_allclose(y.array, z.detach().numpy(), rtol=1e-12)
     dy = normal(*y.shape, seed=3)
@@ -296,8 +296,8 @@ def test_huber_of_a_huge_error_does_not_overflow():
     assert dx.tolist() == [2.0]
 
 
-def test_a_column_against_a_row_is_refused():
-    """PyTorch would compare every prediction with every target, and learn the mean."""
+def test_a_column_against_a_row_raises():
+    """PyTorch broadcasts: it compares every prediction with every target, and learns the mean."""
     with pytest.raises(ValueError, match="one shape"):
         F.mse_loss(Tensor(np.ones((4, 1))), Tensor(np.ones(4)))
 
@@ -311,7 +311,7 @@ def test_binary_cross_entropy_at_0_and_1_as_pytorch(torch):
     )
 
 
-def test_binary_cross_entropy_refuses_nan():
+def test_binary_cross_entropy_raises_for_nan():
     with pytest.raises(ValueError, match="between 0 and 1"):
         F.binary_cross_entropy(Tensor(np.array([np.nan])), Tensor(np.array([0.0])))
 
@@ -372,7 +372,7 @@ def test_cosine_similarity_of_zeros_is_0_with_a_finite_gradient(torch):
 
 
 def test_cosine_similarity_below_eps_has_the_gradient_of_its_value():
-    """PyTorch keeps the gradient of the length there, although the length is no longer in the value."""
+    """PyTorch keeps the gradient of the length there, although the value no longer depends on the length."""
     x, y = Tensor(normal(3, 4), requires_grad=True), Tensor(normal(3, 4, seed=1), requires_grad=True)
     assert gradcheck(lambda a, b: F.cosine_similarity(a, b, eps=10.0), (x, y))
 

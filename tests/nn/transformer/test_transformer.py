@@ -1,4 +1,4 @@
-"""Transformers: equal to PyTorch's in every option and mask, and what PyTorch does not say."""
+"""Transformers: equal to PyTorch's for every option and mask; cases that PyTorch leaves undefined."""
 
 import copy
 import warnings
@@ -262,7 +262,7 @@ def test_without_normalization_a_zero_layer_is_the_identity():
     np.testing.assert_array_equal(encoder_layer(x).numpy(), x.numpy())
 
 
-# -- dropout, sizes, refusals
+# -- dropout, sizes, errors
 
 
 def test_dropout_acts_in_training_only_and_is_seeded():
@@ -283,7 +283,7 @@ def test_dropout_acts_in_training_only_and_is_seeded():
 )
 @pytest.mark.parametrize("name", ["TransformerEncoderLayer", "TransformerDecoderLayer"])
 def test_every_dropout_stands_where_pytorchs_does(name, place, norm_first, torch):
-    """One of them drops everything: no chance is left to differ in."""
+    """One of them drops everything, so the results cannot differ by chance."""
     if "Encoder" in name and place in ("dropout3", "multihead_attn"):
         pytest.skip("an encoder layer has no third step")
 
@@ -319,7 +319,7 @@ def test_sequences_of_one_and_batches_of_none(shape):
     assert x.grad.shape == shape
 
 
-def test_a_sample_masked_whole_stays_finite():
+def test_a_sample_masked_completely_stays_finite():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(D, H, FF, 0.0), 2).double()
     x = Tensor(normal(L, N, D), requires_grad=True)
     y = encoder(x, src_key_padding_mask=Tensor(np.array([[False] * L, [True] * L])))
@@ -328,7 +328,7 @@ def test_a_sample_masked_whole_stays_finite():
     assert np.isfinite(dx.numpy()).all()
 
 
-def test_refusals():
+def test_errors():
     with pytest.raises(ValueError, match="num_layers must be at least 1"):
         nn.TransformerEncoder(nn.TransformerEncoderLayer(D, H, FF), 0)
     with pytest.raises(RuntimeError, match="generate_square_subsequent_mask"):

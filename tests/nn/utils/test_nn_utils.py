@@ -1,4 +1,4 @@
-"""Gradient clipping and the folding of normalizations into weights."""
+"""Gradient clipping, and fusion of normalizations into weights."""
 
 import numpy as np
 import pytest
@@ -208,7 +208,7 @@ def test_adaptive_clipping_defaults_are_the_papers_and_extremes_stay_finite():
         (lambda: utils.adaptive_clip_grad_([], 0.01, -1.0), "eps"),
     ],
 )
-def test_bad_limits_are_refused(call, match):
+def test_bad_limits_raise(call, match):
     with pytest.raises(ValueError, match=match):
         call()
 
@@ -272,7 +272,7 @@ def test_fusion_agrees_with_pytorch(torch):
         np.testing.assert_allclose(fused.state_dict()[name].array, value.numpy(), rtol=1e-13)
 
 
-def test_fusion_is_refused_in_training_without_statistics_and_for_other_sizes():
+def test_fusion_raises_in_training_without_statistics_and_for_other_sizes():
     linear, norm = nn.Linear(4, 3).eval(), nn.BatchNorm1d(3).eval()
     with pytest.raises(RuntimeError, match=r"call eval\(\)"):
         utils.fuse_linear_bn_eval(nn.Linear(4, 3), norm)

@@ -1,4 +1,4 @@
-"""functional_call: a module with other tensors in place of its parameters."""
+"""functional_call: a module called with other tensors instead of its parameters."""
 
 import numpy as np
 import pytest
@@ -44,13 +44,13 @@ def test_the_module_is_restored_after_a_failure():
     assert module[0].weight is weight
 
 
-def test_options_are_handed_on():
+def test_options_are_passed_on():
     attention, x = nn.MultiheadAttention(4, 2), tn.randn(3, 4)
     weights = functional_call(attention, {}, (x, x, x), {"need_weights": False})[1]
     assert weights is None
 
 
-def test_refusals():
+def test_errors():
     with pytest.raises(ValueError, match=r"no parameter '3\.weight', only 0\.weight"):
         functional_call(model(), {"3.weight": tn.ones(2)}, (tn.ones(5, 3),))
     with pytest.raises(ValueError, match=r"2\.bias has shape \(2,\), got a tensor of shape \(3,\)"):

@@ -181,7 +181,7 @@ def test_signatures_are_pytorchs(torch):
         assert ours == reference
 
 
-def test_what_cannot_be_normalized_is_refused_and_nothing_changes():
+def test_what_cannot_be_normalized_raises_and_nothing_changes():
     layer = nn.Linear(4, 3)
     state = {name: value.numpy().copy() for name, value in layer.state_dict().items()}
     with pytest.raises(IndexError, match="out of range"):

@@ -1,4 +1,4 @@
-"""Parametrizations of one's own: order, inverses, assignment, copies, removal, caching, refusals."""
+"""Custom parametrizations: order, inverses, assignment, copies, removal, caching, errors."""
 
 import copy
 import inspect
@@ -212,7 +212,7 @@ def test_copies_are_independent(again):
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
 def test_optimizers_may_move_the_originals(optimizer):
-    """The flat buffer takes them over; load_state_dict, assignment and removal still reach them."""
+    """They are in the flat buffer; load_state_dict, assignment and removal still reach them."""
     net = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 4)), nn.ReLU())
     net.append(parametrizations.spectral_norm(nn.Linear(4, 2)))
     training = optimizer(net.parameters(), 0.05)
@@ -300,7 +300,7 @@ class Bad(nn.Module):
     ],
     ids=["shape", "dtype", "number"],
 )
-def test_what_changes_shape_or_dtype_is_refused_unless_unsafe(forward, error, match, first):
+def test_what_changes_shape_or_dtype_raises_unless_unsafe(forward, error, match, first):
     layer = nn.Linear(3, 3).double() if first else square(Times(2.0))
     before = layer.weight.numpy().copy()
     with pytest.raises(error, match=match):
@@ -311,7 +311,7 @@ def test_what_changes_shape_or_dtype_is_refused_unless_unsafe(forward, error, ma
     np.testing.assert_array_equal(np.asarray(layer.weight), np.asarray(forward(Tensor(before))))
 
 
-def test_inverses_that_do_not_fit_are_refused():
+def test_inverses_that_do_not_fit_raise():
     layer = nn.Linear(3, 3).double()
     with pytest.raises(TypeError, match="right_inverse must return a Tensor"):
         register_parametrization(layer, "weight", Bad(lambda x: x, lambda value: 3))
@@ -333,7 +333,7 @@ def test_inverses_that_do_not_fit_are_refused():
             layer.weight = value
 
 
-def test_names_that_are_no_parameters_are_refused():
+def test_names_that_are_not_parameters_raise():
     layer = nn.Linear(3, 3, bias=False)
     for name in ("bias", "in_features", "nothing"):
         with pytest.raises(ValueError, match=f"no parameter or buffer named '{name}'"):
@@ -345,8 +345,8 @@ def test_names_that_are_no_parameters_are_refused():
         _ = layer.wieght
 
 
-def test_folding_into_a_parametrized_layer_is_refused():
-    """The product would go through σ again."""
+def test_folding_into_a_parametrized_layer_raises():
+    """The product would be normalized by σ again."""
     layer, norm = parametrizations.spectral_norm(nn.Linear(3, 4)).eval(), nn.BatchNorm1d(4).eval()
     with pytest.raises(TypeError, match="remove_parametrizations first"):
         nn.utils.fuse_linear_bn_eval(layer, norm)

@@ -18,7 +18,7 @@ from ...ops.checks import Shape
 
 
 def causal_mask(L: int, S: int) -> Tensor:
-    """Return the bool mask (L, S) under which query l sees the keys 0 to l: True takes part."""
+    """Return the bool mask (L, S) with which query l attends to the keys 0 to l: True takes part."""
     return Tensor._wrap(asarray(numpy.tri(L, S, dtype=bool)))
 
 

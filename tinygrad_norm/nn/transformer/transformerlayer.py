@@ -42,14 +42,14 @@ from ..utils.parameter_swap import functional_call
 
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], Module]
-Part = Callable[[Tensor], Tensor]
+Sublayer = Callable[[Tensor], Tensor]
 
 
 def transformer_encoder_layer_composed(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
     """An encoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
     attention, network, norms = parameters[:4], parameters[4:8], parameters[8:]
     x = _step_composed(src, lambda x: _attend_composed(x, x, attention, options), norms[:2], options)
-    return _step_composed(x, lambda x: _feed_composed(x, network), norms[2:], options)
+    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[2:], options)
 
 
 def transformer_decoder_layer_composed(
@@ -59,14 +59,14 @@ def transformer_decoder_layer_composed(
     own, cross, network, norms = parameters[:4], parameters[4:8], parameters[8:12], parameters[12:]
     x = _step_composed(tgt, lambda x: _attend_composed(x, x, own, options), norms[:2], options)
     x = _step_composed(x, lambda x: _attend_composed(x, memory, cross, options), norms[2:4], options)
-    return _step_composed(x, lambda x: _feed_composed(x, network), norms[4:], options)
+    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[4:], options)
 
 
-def _step_composed(x: Tensor, part: Part, norm: Sequence[Tensor], options: dict[str, Any]) -> Tensor:
+def _step_composed(x: Tensor, sublayer: Sublayer, norm: Sequence[Tensor], options: dict[str, Any]) -> Tensor:
     weight, bias = norm
     if options["norm_first"]:
-        return x + part(layer_norm_composed(x, x.shape[-1:], weight, bias))
-    return layer_norm_composed(x + part(x), x.shape[-1:], weight, bias)
+        return x + sublayer(layer_norm_composed(x, x.shape[-1:], weight, bias))
+    return layer_norm_composed(x + sublayer(x), x.shape[-1:], weight, bias)
 
 
 def _attend_composed(
@@ -76,7 +76,7 @@ def _attend_composed(
     return multihead_attention_composed(x, memory, memory, None, None, *parameters, **sizes)[0]
 
 
-def _feed_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+def _feed_forward_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     weight1, bias1, weight2, bias2 = parameters
     return linear_composed(gelu_composed(linear_composed(x, weight1, bias1)), weight2, bias2)
 
@@ -132,13 +132,13 @@ class TransformerLayer(Module):
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = _as_function(activation)
 
-    def _step(self, i: int, x: Tensor, part: Part) -> Tensor:
+    def _step(self, i: int, x: Tensor, sublayer: Sublayer) -> Tensor:
         norm, dropout = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
         if self.norm_first:
-            return x + dropout(part(norm(x)))
-        return norm(x + dropout(part(x)))
+            return x + dropout(sublayer(norm(x)))
+        return norm(x + dropout(sublayer(x)))
 
-    def _feed(self, x: Tensor) -> Tensor:
+    def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
@@ -181,7 +181,7 @@ class TransformerEncoderLayer(TransformerLayer):
         """Return the output; masks and is_causal as for `MultiheadAttention`."""
         masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}
         x = self._step(1, src, lambda x: self.self_attn(x, x, x, need_weights=False, **masks)[0])
-        return self._step(2, x, self._feed)
+        return self._step(2, x, self._feed_forward)
 
 
 class TransformerDecoderLayer(TransformerLayer):
@@ -213,7 +213,7 @@ class TransformerDecoderLayer(TransformerLayer):
         }
         x = self._step(1, tgt, lambda x: self.self_attn(x, x, x, need_weights=False, **own)[0])
         x = self._step(2, x, lambda x: self.multihead_attn(x, memory, memory, need_weights=False, **cross)[0])
-        return self._step(3, x, self._feed)
+        return self._step(3, x, self._feed_forward)
 
 
 def _encoder_layer(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
