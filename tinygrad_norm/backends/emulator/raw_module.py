@@ -92,7 +92,7 @@ class RawModule:
         return self._libraries[checked]
 
     def entry(self, name: str, checked: bool) -> "Entry":
-        """Return where the kernel is in the plain or the checked library, and its parameters."""
+        """Return the kernel's address and parameters, in the plain or the checked library."""
         if (name, checked) not in self._entries:
             library = self.library(checked)
             address, parameters = library.entry(_symbol(self._names.index(name)))

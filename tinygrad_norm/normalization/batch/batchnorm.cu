@@ -39,40 +39,40 @@ __device__ __forceinline__ void each_pack(const Strip& s, F f) {
   }
 }
 
-// means = mean of the strip, spreads = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
+// means = mean of the strip, deviations = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
-    strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ spreads,
-                  long long N, long long C, long long S, long long strips, Accumulator<T> each) {
+    strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ deviations,
+                  long long N, long long C, long long S, long long strips, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
   const long long j = row_of_team<TEAM>();
   const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const A first = s.length > 0 ? A(x[s.start]) : A(0), each_of_strip = A(1) / A(s.length);
+  const A first = s.length > 0 ? A(x[s.start]) : A(0), inverse_length = A(1) / A(s.length);
   Pack<T, VEC> kept[KEPT];
   each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long at) { kept[k] = load<VEC>(x + at); });
   A scale = 1, mean, var;
   for (bool again = false;; again = true) {
     const A shift = first * scale;
-    A sum = 0, spread = 0;
+    A sum = 0, var_of_thread = 0;
     each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
 #pragma unroll
-      for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) * scale - shift) * each_of_strip;
+      for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) * scale - shift) * inverse_length;
     });
     mean = shift + reduce<TEAM>(sum, Sum{});
     each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
         const A centered = A(kept[k].at[v]) * scale - mean;
-        spread += centered * (centered * each);
+        var_of_thread += centered * (centered * inverse_count);
       }
     });
-    var = reduce<TEAM>(spread, Sum{});
+    var = reduce<TEAM>(var_of_thread, Sum{});
     if (again || !rescale<TEAM>(var, mean, A(0), scale)) break;
   }
   if (j < strips && lane_of_team<TEAM>() == 0) {
-    const Moments<A> of_strip = {scale, mean, var, A(0)};
-    means[j] = of_strip.mean_of_row();
-    spreads[j] = of_strip.unscaled(sqrt(var));
+    const Moments<A> statistics = {scale, mean, var, A(0)};
+    means[j] = statistics.mean_of_row();
+    deviations[j] = statistics.unscaled(sqrt(var));
   }
 }
 
@@ -80,35 +80,35 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
 // strips plus the variance of their means. A block of 256 threads has a channel; `outer` and `inner` are O and I.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(256, 1)
-    batch_norm_moments(const Accumulator<T>* __restrict__ means, const Accumulator<T>* __restrict__ spreads,
+    batch_norm_moments(const Accumulator<T>* __restrict__ means, const Accumulator<T>* __restrict__ deviations,
                        Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
                        Accumulator<T>* __restrict__ rstd, long long N, long long C, long long S, long long outer,
-                       long long inner, Accumulator<T> each, Accumulator<T> eps) {
+                       long long inner, Accumulator<T> inverse_count, Accumulator<T> eps) {
   using A = Accumulator<T>;
   const long long c = blockIdx.x;
-  A scale = 1, m, spread;
+  A scale = 1, m, v;
   for (bool again = false;; again = true) {
     const A shift = means[c * inner] * scale;
     A sum = 0, var_of_thread = 0;
     for (long long k = threadIdx.x; k < outer * inner; k += 256) {
       const long long j = (k / inner * C + c) * inner + k % inner;
-      sum += (means[j] * scale - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each);
+      sum += (means[j] * scale - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * inverse_count);
     }
     m = shift + reduce<256>(sum, Sum{});
     for (long long k = threadIdx.x; k < outer * inner; k += 256) {
       const long long j = (k / inner * C + c) * inner + k % inner;
-      const A centered = means[j] * scale - m, within = spreads[j] * scale;
-      const A between = centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * each));
+      const A centered = means[j] * scale - m, within = deviations[j] * scale;
+      const A between = centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * inverse_count));
       var_of_thread += within * within + between;
     }
-    spread = reduce<256>(var_of_thread, Sum{});
-    if (again || !rescale<256>(spread, m, eps, scale)) break;
+    v = reduce<256>(var_of_thread, Sum{});
+    if (again || !rescale<256>(v, m, eps, scale)) break;
   }
   if (threadIdx.x == 0) {
-    const Moments<A> of_channel = {scale, m, spread, inverse_root(spread + eps * scale * scale)};
-    mean[c] = of_channel.mean_of_row();
-    var[c] = of_channel.var_of_row();
-    rstd[c] = of_channel.rstd_of_row();
+    const Moments<A> statistics = {scale, m, v, inverse_root(v + eps * scale * scale)};
+    mean[c] = statistics.mean_of_row();
+    var[c] = statistics.var_of_row();
+    rstd[c] = statistics.rstd_of_row();
   }
 }
 
@@ -121,13 +121,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                        long long S) {
   using A = Accumulator<T>;
   const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
-  const Moments<A> of_channel = written_moments(mean[s.channel], rstd[s.channel]);
+  const Moments<A> statistics = written_moments(mean[s.channel], rstd[s.channel]);
   const A w = weight == nullptr ? A(1) : weight[s.channel], b = bias == nullptr ? A(0) : bias[s.channel];
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
     const Pack<T, VEC> values = load<VEC>(x + at);
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(of_channel.normalize(A(values.at[v])) * w + b);
+    for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[v])) * w + b);
     store(y + at, out);
   });
 }
@@ -140,14 +140,14 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   using A = Accumulator<T>;
   const long long j = row_of_team<TEAM>();
   const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const Moments<A> of_channel = written_moments(mean[s.channel], rstd[s.channel]);
+  const Moments<A> statistics = written_moments(mean[s.channel], rstd[s.channel]);
   Two<A> sums = {0, 0};
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
     const Pack<T, VEC> values = load<VEC>(x + at), dys = load<VEC>(dy + at);
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
       sums.first += A(dys.at[v]);
-      sums.second += A(dys.at[v]) * of_channel.normalize(A(values.at[v]));
+      sums.second += A(dys.at[v]) * statistics.normalize(A(values.at[v]));
     }
   });
   sums = reduce<TEAM>(sums, Sum{});
@@ -163,20 +163,20 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     batch_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         const Accumulator<T>* __restrict__ dweight, const Accumulator<T>* __restrict__ dbias,
-                        T* __restrict__ dx, long long N, long long C, long long S, Accumulator<T> each) {
+                        T* __restrict__ dx, long long N, long long C, long long S, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
   const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
   const bool constant = dweight == nullptr;
   const A r = rstd[s.channel], w = weight == nullptr ? A(1) : weight[s.channel];
-  const Moments<A> of_channel = written_moments(mean[s.channel], r);
-  const A mean_dy = constant ? A(0) : dbias[s.channel] * each;
-  const A mean_dy_x_hat = constant ? A(0) : dweight[s.channel] * each;
+  const Moments<A> statistics = written_moments(mean[s.channel], r);
+  const A mean_dy = constant ? A(0) : dbias[s.channel] * inverse_count;
+  const A mean_dy_x_hat = constant ? A(0) : dweight[s.channel] * inverse_count;
   each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
     const Pack<T, VEC> values = constant ? Pack<T, VEC>{} : load<VEC>(x + at), dys = load<VEC>(dy + at);
     Pack<T, VEC> out;
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
-      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - of_channel.normalize(A(values.at[v])) * mean_dy_x_hat));
+      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - statistics.normalize(A(values.at[v])) * mean_dy_x_hat));
     }
     store(dx + at, out);
   });

@@ -32,20 +32,20 @@ __device__ __forceinline__ bool rescale(A square, A mean, A eps, A& scale) {
 }
 
 // Two passes; the first sums differences from the first value, so that a constant row has exactly its value
-// as mean and exactly 0 as variance. `each` is 1/D: a division here would cost registers.
+// as mean and exactly 0 as variance. `inverse_count` is 1/D: a division here would cost registers.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, const T* x,
-                                                           Accumulator<T> each, Accumulator<T> eps) {
+                                                           Accumulator<T> inverse_count, Accumulator<T> eps) {
   using A = Accumulator<T>;
   const A first = row.D > 0 ? A(x[0]) : A(0);
   A scale = 1, mean, var;
   for (bool again = false;; again = true) {
     const A shift = first * scale;
-    mean = shift + row_sum(row, [=](A value) { return (value * scale - shift) * each; });
+    mean = shift + row_sum(row, [=](A value) { return (value * scale - shift) * inverse_count; });
     const A centre = mean;
     var = row_sum(row, [=](A value) {
       const A centered = value * scale - centre;
-      return centered * (centered * each);
+      return centered * (centered * inverse_count);
     });
     if (again || !rescale<TEAM>(var, mean, eps, scale)) break;
   }
@@ -55,13 +55,13 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
 // The same without a mean: `var` is the mean square.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Moments<Accumulator<T>> mean_square(const Row<T, VEC, TEAM, KEPT>& row,
-                                                               Accumulator<T> each, Accumulator<T> eps) {
+                                                               Accumulator<T> inverse_count, Accumulator<T> eps) {
   using A = Accumulator<T>;
   A scale = 1, square;
   for (bool again = false;; again = true) {
     square = row_sum(row, [=](A value) {
       const A scaled = value * scale;
-      return scaled * (scaled * each);
+      return scaled * (scaled * inverse_count);
     });
     if (again || !rescale<TEAM>(square, A(0), eps, scale)) break;
   }

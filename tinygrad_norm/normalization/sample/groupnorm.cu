@@ -7,7 +7,7 @@
 //               threads, from the cache. Also writes Σ dy·x̂ and Σ dy of every channel of every sample;
 //               column_sums adds them over the samples.
 // Order         mean(g) is subtracted last, as in layernorm.cu.
-// each          1/(C/G·S).
+// inverse_count 1/(C/G·S).
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
@@ -15,13 +15,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     group_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Accumulator<T>* __restrict__ mean,
                        Accumulator<T>* __restrict__ rstd, long long pools, long long G, long long channels, long long S,
-                       Accumulator<T> each, Accumulator<T> eps, bool keep) {
+                       Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   const long long n = row_of_team<TEAM>(), D = channels * S, first_channel = n % G * channels;
   const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < pools ? D : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
-  const Moments<A> of_pool = moments(row, x + n * D, each, eps);
+  const Moments<A> of_pool = moments(row, x + n * D, inverse_count, eps);
   row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
     const long long c = first_channel + i / S;  // the same for the whole pack: VEC divides S
     const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(256, 1)
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ sums_dy_x_hat,
                         Accumulator<T>* __restrict__ sums_dy, long long G, long long channels, long long S,
-                        Accumulator<T> each) {
+                        Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
   constexpr int TEAMS = 256 / TEAM;
   const long long pool = blockIdx.x, first_channel = pool % G * channels;
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(256, 1)
     }
   }
   of_pool = reduce<256>(of_pool, Sum{});
-  const A mean_g = of_pool.first * each, mean_g_x_hat = of_pool.second * each;
+  const A mean_g = of_pool.first * inverse_count, mean_g_x_hat = of_pool.second * inverse_count;
   for (long long c = team; c < channels; c += TEAMS) {
     const long long start = (pool * channels + c) * S;
     const A w = weight == nullptr ? A(1) : weight[first_channel + c];

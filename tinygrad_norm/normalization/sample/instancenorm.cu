@@ -4,7 +4,7 @@
 // Forward       reads x once, writes y once: 2·N·C·S values.
 // Backward      reads x and dy once, writes dx once: 3·N·C·S values. Also writes Σ dy·x̂ and Σ dy of every
 //               pool; column_sums adds them over the samples.
-// each          1/S.
+// inverse_count 1/S.
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
@@ -13,13 +13,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                           const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
                           Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
                           Accumulator<T>* __restrict__ rstd, long long pools, long long C, long long S,
-                          Accumulator<T> each, Accumulator<T> eps, bool keep) {
+                          Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   const long long n = row_of_team<TEAM>();
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
-  const Moments<A> of_pool = moments(row, x + n * S, each, eps);
+  const Moments<A> of_pool = moments(row, x + n * S, inverse_count, eps);
   const A w = weight == nullptr ? A(1) : weight[n % C], b = bias == nullptr ? A(0) : bias[n % C];
   row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
     Pack<T, VEC> out;
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
                            const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
                            Accumulator<T>* __restrict__ sums_dy_x_hat, Accumulator<T>* __restrict__ sums_dy,
-                           long long pools, long long C, long long S, Accumulator<T> each) {
+                           long long pools, long long C, long long S, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
   const long long n = row_of_team<TEAM>();
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0), dy_row(dy + n * S, n < pools ? S : 0);
@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   });
   sums = reduce<TEAM>(sums, Sum{});
   const A scale = weight == nullptr ? r : r * weight[n % C];
-  const A mean_dy = sums.first * each, mean_dy_x_hat = sums.second * each;
+  const A mean_dy = sums.first * inverse_count, mean_dy_x_hat = sums.second * inverse_count;
   row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);
     Pack<T, VEC> out;

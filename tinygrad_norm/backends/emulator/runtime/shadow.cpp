@@ -62,11 +62,11 @@ void Shadow::access(uintptr_t address, size_t size, bool writes, uintptr_t pc) {
   Region* region = last_->contains(address) ? last_ : find(address, size, writes, pc);
   if (!region) return;
   last_ = region;
-  if (address + size > region->end) refuse(kOutOfBounds, region, address, size, writes, pc);
+  if (address + size > region->end) report_invalid(kOutOfBounds, region, address, size, writes, pc);
   if ((size & (size - 1)) == 0 && (address & (size - 1))) {
-    refuse(kMisaligned, region, address, size, writes, pc);
+    report_invalid(kMisaligned, region, address, size, writes, pc);
   }
-  if (writes && region->read_only) refuse(kReadOnly, region, address, size, writes, pc);
+  if (writes && region->read_only) report_invalid(kReadOnly, region, address, size, writes, pc);
   if (size < 4 && size < size_t(1) << region->shift()) region->split(size == 2 ? 1 : 0);
   if (region->space == kGlobal) launch_.config->traffic[region->index][writes] += size;
 
@@ -97,7 +97,7 @@ Region* Shadow::find(uintptr_t address, size_t size, bool writes, uintptr_t pc) 
     uintptr_t distance = address < region.begin ? region.begin - address : address - region.end;
     if (distance < best) best = distance, nearest = &region;
   }
-  refuse(kOutOfBounds, nearest, address, size, writes, pc);
+  report_invalid(kOutOfBounds, nearest, address, size, writes, pc);
 }
 
 bool Shadow::stale(const Access& earlier, const Region& region) const {
@@ -188,8 +188,8 @@ void Shadow::race(const Access& here, const Access& earlier, bool writes, bool e
   abandon(launch_);
 }
 
-void Shadow::refuse(Kind kind, const Region* region, uintptr_t address, size_t size, bool writes,
-                    uintptr_t pc) {
+void Shadow::report_invalid(Kind kind, const Region* region, uintptr_t address, size_t size,
+                            bool writes, uintptr_t pc) {
   Report& report = *launch_.report;
   report.kind = kind;
   report.size = int64_t(size);

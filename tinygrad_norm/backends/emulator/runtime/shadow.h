@@ -70,8 +70,8 @@ struct Shadow {
   bool stale(const Access& earlier, const Region& region) const;
   [[noreturn]] void race(const Access& here, const Access& earlier, bool writes, bool earlier_writes,
                          const Region& region, uintptr_t address, size_t size);
-  [[noreturn]] void refuse(Kind kind, const Region* region, uintptr_t address, size_t size, bool writes,
-                           uintptr_t pc);
+  [[noreturn]] void report_invalid(Kind kind, const Region* region, uintptr_t address, size_t size,
+                                   bool writes, uintptr_t pc);
 
   Launch& launch_;
   std::vector<Region> regions_;
