@@ -90,7 +90,7 @@ def test_a_non_scalar_needs_a_gradient():
         (leaf(3) * 2.0).backward()
 
 
-def test_a_gradient_of_another_shape_is_refused():
+def test_a_gradient_of_another_shape_raises():
     with pytest.raises(RuntimeError, match="gradient has shape"):
         (leaf(3) * 2.0).backward(np.ones(2))
 
@@ -175,7 +175,7 @@ def test_the_attribute_requires_grad_is_checked_like_the_method():
         (tn.ones(2).double(), RuntimeError, "dtype float64 assigned to a tensor of dtype float32"),
     ],
 )
-def test_a_gradient_that_does_not_fit_is_refused_where_it_is_assigned(grad, error, match):
+def test_a_gradient_that_does_not_fit_raises_where_it_is_assigned(grad, error, match):
     x = tn.ones(2, requires_grad=True)
     x.grad = kept = tn.zeros(2)
     with pytest.raises(error, match=match):
@@ -207,7 +207,7 @@ def test_grad_of_one_leaf_never_aliases_another_or_the_given_gradient():
     ],
     ids=["data[0]=", "numpy()[0]=", "detach().data", "detach().copy_", "view.data"],
 )
-def test_in_place_change_of_a_saved_array_is_noticed(write):
+def test_in_place_change_of_a_saved_array_is_detected(write):
     x = leaf(3)
     y = (x * x).sum()
     write(x)
@@ -224,7 +224,7 @@ def test_replacing_data_leaves_the_saved_array_and_its_gradient_right():
     np.testing.assert_allclose(x.grad.array, 2 * old)
 
 
-def test_augmented_assignment_to_data_is_noticed():
+def test_augmented_assignment_to_data_is_detected():
     x = leaf(3)
     y = (x * x).sum()
     x.data += 1.0
@@ -232,7 +232,7 @@ def test_augmented_assignment_to_data_is_noticed():
         y.backward()
 
 
-def test_in_place_change_of_a_saved_output_is_noticed():
+def test_in_place_change_of_a_saved_output_is_detected():
     y = leaf(3).exp()
     y.data[0] = 0.0
     with pytest.raises(RuntimeError, match="output of Exp was changed"):
@@ -265,7 +265,7 @@ def test_a_write_before_the_forward_is_fine_even_while_the_array_is_held():
         y.backward()
 
 
-def test_assignment_into_a_tensor_that_requires_grad_is_refused():
+def test_assignment_into_a_tensor_that_requires_grad_raises():
     x = leaf(3)
     with pytest.raises(RuntimeError, match="in-place assignment"):
         x[0] = 1.0
@@ -325,7 +325,7 @@ def test_grad_returns_gradients_without_touching_dot_grad():
     assert grad((a * 2.0).sum(), [b], allow_unused=True) == (None,)
 
 
-def test_second_derivatives_are_refused():
+def test_second_derivatives_raise():
     x = leaf(3)
     y = (x * x * x).sum()
     for call in (

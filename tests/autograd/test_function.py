@@ -1,4 +1,4 @@
-"""Writing a Function: what a first one gets wrong is told by name."""
+"""Writing a Function: a mistake in it raises, with a message that says what to do."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("inputs", "returned", "message"), WRONG)
-def test_a_wrong_backward_is_told_what_is_wrong(inputs, returned, message):
+def test_a_wrong_backward_raises(inputs, returned, message):
     xs = [leaf(2, 3) for _ in range(inputs)]
     with pytest.raises(RuntimeError, match=message):
         sum_returning(returned)(*xs).sum().backward()
@@ -51,7 +51,7 @@ def test_a_wrong_backward_is_told_what_is_wrong(inputs, returned, message):
 
 
 @pytest.mark.parametrize(("inputs", "returned", "message"), WRONG)
-def test_gradcheck_passes_on_what_is_wrong_with_a_backward(inputs, returned, message):
+def test_gradcheck_reports_a_wrong_backward_in_the_same_words(inputs, returned, message):
     with pytest.raises(GradcheckError, match=message):
         gradcheck(sum_returning(returned), [leaf(2, 3) for _ in range(inputs)])
 
@@ -78,7 +78,7 @@ def test_an_attribute_error_in_a_backward_stays_what_it_is():
         sum_returning(lambda dy: None.shape)(leaf(2)).sum().backward()
 
 
-def test_a_function_in_pytorchs_form_is_told_ours():
+def test_a_function_in_pytorchs_form_raises_and_shows_ours():
     with pytest.raises(TypeError, match=r"is a static method.*the instance is the context"):
 
         class Static(Function):
@@ -116,7 +116,7 @@ def test_a_function_in_pytorchs_form_is_told_ours():
         (lambda ctx: ctx.mark_non_differentiable(1), r"constants = \(1,\)"),
     ],
 )
-def test_what_pytorchs_ctx_has_is_told_ours(used, instead):
+def test_an_attribute_of_pytorchs_ctx_raises_and_shows_ours(used, instead):
     class Context(Function):
         def forward(self, x):
             used(self)

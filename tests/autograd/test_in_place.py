@@ -120,7 +120,7 @@ def write_first_of(row):
         lambda x: memoryview(x.data.reshape(-1)).__setitem__(0, 100.0),
     ],
 )
-def test_a_write_to_a_view_of_the_raw_array_is_noticed(write):
+def test_a_write_to_a_view_of_the_raw_array_is_detected(write):
     x = tn.tensor(np.arange(1.0, 5).reshape(2, 2), requires_grad=True)
     y = (x * x).sum()
     write(x)
@@ -172,7 +172,7 @@ def test_data_is_replaced_by_a_view_of_itself():
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
-def test_saved_arrays_that_are_no_tuple_are_refused_where_a_write_may_follow(shape):
+def test_saved_arrays_that_are_no_tuple_raise_where_a_write_may_follow(shape):
     class Exp(Function):
         def forward(self, x):
             self.saved = np.exp(x)
@@ -198,7 +198,7 @@ def test_a_parameter_shares_its_memory_with_the_tensor_it_was_made_of():
         y.backward()
 
 
-def test_none_among_the_outputs_is_refused_by_name():
+def test_none_among_the_outputs_raises_by_name():
     class Two(Function):
         def forward(self, x):
             return x * 2, None

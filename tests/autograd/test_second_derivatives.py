@@ -188,7 +188,7 @@ class ForgetsWhereDyComesFrom(Mul):
         (ForgetsWhereDyComesFrom, {}, 2, "with respect to input 2"),
     ],
 )
-def test_a_backward_that_could_not_be_differentiated_is_noticed(function, options, inputs, message):
+def test_a_backward_that_could_not_be_differentiated_is_detected(function, options, inputs, message):
     xs = [tn.randn(2, 3, dtype=tn.float64, requires_grad=True) for _ in range(inputs)]
     with pytest.raises((AssertionError, AttributeError, GradcheckError), match=message):
         check(function, xs, options)

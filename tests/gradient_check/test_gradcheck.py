@@ -1,7 +1,7 @@
 """gradcheck itself: what it accepts, and what it says.
 
 That it finds wrong gradients is shown in test_planted_mistakes.py, how small ones in
-test_gradcheck_precision.py, what it refuses in test_gradcheck_refusals.py.
+test_gradcheck_precision.py, what it raises in test_gradcheck_errors.py.
 """
 
 import numpy as np
@@ -20,18 +20,18 @@ def test_outputs_may_be_several_and_of_every_kind():
     def several(x):
         return x * x, None, tn.argmax(x), (x > 0), x.sum(), x.detach()
 
-    blocks = jacobians(several, leaf(4))
-    assert [(block.input, block.output, block.analytic.shape) for block in blocks] == [
+    pairs = jacobians(several, leaf(4))
+    assert [(pair.input, pair.output, pair.analytic.shape) for pair in pairs] == [
         (0, 0, (4, 4)),
         (0, 4, (1, 4)),
     ]
 
 
 def test_an_output_need_not_depend_on_every_input():
-    blocks = jacobians(lambda a, b: (a * a, a * b), (leaf(2), leaf(2)))
-    (unrelated,) = [block for block in blocks if (block.input, block.output) == (1, 0)]
+    pairs = jacobians(lambda a, b: (a * a, a * b), (leaf(2), leaf(2)))
+    (unrelated,) = [pair for pair in pairs if (pair.input, pair.output) == (1, 0)]
     assert not unrelated.analytic.any()
-    assert max(block.worst for block in blocks) < 1e-9
+    assert max(pair.worst for pair in pairs) < 1e-9
 
 
 def test_inputs_that_need_no_gradient_are_passed_through():
@@ -120,16 +120,16 @@ def test_the_parameters_of_a_module_are_checked_under_their_names():
     with pytest.raises(GradcheckError) as caught:
         gradcheck(WrongWeight(), (leaf(3, 2),))
     assert "with respect to parameter scale[" in str(caught.value).splitlines()[0]
-    found = {block.input for block in jacobians(WrongWeight(), leaf(3, 2))}
+    found = {pair.input for pair in jacobians(WrongWeight(), leaf(3, 2))}
     assert found == {0, "scale", "inner.weight", "inner.bias"}
 
 
 def test_parameters_alone_are_enough_and_frozen_ones_are_left_out():
     module, x = tn.nn.LayerNorm(4).double(), Tensor(np.random.default_rng(0).normal(size=(3, 4)))
-    assert {block.input for block in jacobians(module, x)} == {"weight", "bias"}
+    assert {pair.input for pair in jacobians(module, x)} == {"weight", "bias"}
     module.bias.requires_grad_(False)
-    assert {block.input for block in jacobians(module, x)} == {"weight"}
-    assert {block.input for block in jacobians(module, (module.weight,))} == {0}
+    assert {pair.input for pair in jacobians(module, x)} == {"weight"}
+    assert {pair.input for pair in jacobians(module, (module.weight,))} == {0}
 
 
 # -- what it says
@@ -159,7 +159,7 @@ def test_a_kink_is_named_as_such():
     def jump(x):
         return x + tn.sign(x + 1e-12)
 
-    with pytest.raises(GradcheckError, match="finite differences are unsure here"):
+    with pytest.raises(GradcheckError, match="finite differences are inaccurate here"):
         gradcheck(jump, at([0.0]))
 
 

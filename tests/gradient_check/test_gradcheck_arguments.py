@@ -77,8 +77,8 @@ DOUBLED = "is a division by it missing, or a multiplication too many?"
     ],
 )
 def test_a_factor_that_is_an_argument_is_named(func, shapes, words):
-    told = hint(func, *(leaf(*shape, seed=k) for k, shape in enumerate(shapes)))
-    assert told.endswith(words)
+    found = hint(func, *(leaf(*shape, seed=k) for k, shape in enumerate(shapes)))
+    assert found.endswith(words)
 
 
 def test_arguments_that_need_no_gradient_and_parameters_are_known_too():
@@ -107,9 +107,9 @@ def test_arguments_that_need_no_gradient_and_parameters_are_known_too():
 )
 def test_a_factor_that_is_no_argument_is_not_named_after_one(weight, factor):
     func = scaled(lambda x, w: x * rms(x) + 0 * w, lambda dy, x, w: (rms_dx(factor(w) * dy, x), 0 * w))
-    told = hint(func, leaf(3, 4), Tensor(np.array(weight)))
-    assert "a factor of its own" in told
-    assert "input 1" not in told
+    found = hint(func, leaf(3, 4), Tensor(np.array(weight)))
+    assert "a factor of its own" in found
+    assert "input 1" not in found
 
 
 # -- swapped
@@ -128,9 +128,9 @@ def swapped(forward, dx, dw):
         swapped(lambda x, w: x + 2 * w, lambda dy, x, w: dy, lambda dy, x, w: 2 * dy),
     ],
 )
-def test_swapped_gradients_are_told(func):
-    told = "the gradients of input 1 and input 2 are swapped: each is the other's"
-    assert hint(lambda _, x, w: func(x, w), leaf(2), leaf(3, 3), leaf(3, 3, seed=1)) == told
+def test_swapped_gradients_are_reported(func):
+    swapped = "the gradients of input 1 and input 2 are swapped: each is the other's"
+    assert hint(lambda _, x, w: func(x, w), leaf(2), leaf(3, 3), leaf(3, 3, seed=1)) == swapped
     x = leaf(3, 3)
     assert "swapped" not in hint(func, x, leaf(3, 3, seed=1), fast_mode=True)
 

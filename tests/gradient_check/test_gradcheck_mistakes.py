@@ -93,14 +93,16 @@ def test_a_wrong_path_is_named_and_how_much_of_it_there_is(shape, options, along
 
 @norms
 def test_both_paths_may_be_wrong(shape, options, along):
-    told = hint(norm(**options, mean=0.0, variance=-1.0), leaf(*shape))
+    found = hint(norm(**options, mean=0.0, variance=-1.0), leaf(*shape))
     both = "the path through the mean is missing, the path through the variance has the wrong sign"
-    assert told.startswith(f"{both}: {along}, ")
+    assert found.startswith(f"{both}: {along}, ")
 
 
-def test_n_and_n_less_1_are_told_apart():
-    told = hint(norm((1,), unbiased=1), leaf(4, 8))
-    assert told.startswith("the path through the variance is 0.875 × what it should be ((n - 1)/n for n = 8)")
+def test_n_and_n_less_1_are_distinguished():
+    found = hint(norm((1,), unbiased=1), leaf(4, 8))
+    assert found.startswith(
+        "the path through the variance is 0.875 × what it should be ((n - 1)/n for n = 8)"
+    )
     assert "(n/(n - 1) for n = 8)" in hint(norm((1,), variance=8 / 7), leaf(4, 8))
     assert "mean is 8 × what it should be (n for n = 8)" in hint(norm((1,), mean=8.0), leaf(4, 8))
 
@@ -119,11 +121,9 @@ def test_a_path_through_a_mean_that_is_not_subtracted(axes, along):
         return r * (dy - dy.mean(axes, keepdims=True) - y * (dy * y).sum(axes, keepdims=True) / n)
 
     wrong = function(lambda x: x / np.sqrt((x * x).mean(axes, keepdims=True)), mean_too).apply
-    told = (
-        f"analytic - numeric is the same number at every entry {along}: is there a path through a mean that"
-    )
-    assert hint(wrong, leaf(3, 4)).startswith(told)
-    assert hint(weighted(wrong), leaf(3, 4)).startswith(told)
+    words = f"analytic - numeric is the same number at every entry {along}: does backward have a path"
+    assert hint(wrong, leaf(3, 4)).startswith(words)
+    assert hint(weighted(wrong), leaf(3, 4)).startswith(words)
 
 
 def test_the_missing_path_through_a_sum_looks_the_same_and_is_named_beside_it():
@@ -132,7 +132,7 @@ def test_the_missing_path_through_a_sum_looks_the_same_and_is_named_beside_it():
 
     forgotten = function(share, lambda dy, x, y: dy / x.sum(1, keepdims=True)).apply
     positive = Tensor(np.random.default_rng(0).uniform(1.0, 2.0, (3, 4)), requires_grad=True)
-    assert "or is that through a sum missing?" in hint(forgotten, positive)
+    assert "or does it miss the path through a sum?" in hint(forgotten, positive)
 
 
 def test_a_constant_difference_is_no_path_through_a_mean_where_nothing_is_normalized():
@@ -256,7 +256,7 @@ def test_the_message_about_dy_names_the_input_and_both_numbers():
 # -- places
 
 
-ONLY_THE_DIAGONAL = "only the diagonal is right, all else is 0: "
+ONLY_THE_DIAGONAL = "only the diagonal is right, all other entries are 0: "
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ def test_one_row_instead_of_the_sum_over_a_stretched_axis():
         def backward(self, dy):
             return dy, dy[2]
 
-    told = hint(Add.apply, leaf(3, 4), leaf(4))
-    assert told.startswith("the analytic gradient is right at index 2 of the output's axis 0")
+    found = hint(Add.apply, leaf(3, 4), leaf(4))
+    assert found.startswith("the analytic gradient is right at index 2 of the output's axis 0")
 
 
 @pytest.mark.parametrize(
@@ -326,16 +326,16 @@ def test_a_gradient_of_a_stretched_shape_says_what_to_sum(dx, words):
         ((4,), lambda x: x * np.ones((3, 1)), lambda dy: dy.sum(0, keepdims=True), "without keepdims"),
         ((4,), lambda x: x[:, None], lambda dy: dy, "without keepdims"),
         ((3, 4), lambda x: x * 2, lambda dy: dy.sum(), "is it summed over all axes"),
-        ((3, 4), lambda x: x.sum(), lambda dy: dy, "spread it, as in dy * np.ones"),
+        ((3, 4), lambda x: x.sum(), lambda dy: dy, "broadcast it, as in dy * np.ones"),
     ],
 )
 def test_lost_and_left_axes_of_a_gradient(shape, forward, backward, words):
     with pytest.raises(GradcheckError) as caught:
         gradcheck(function(forward, lambda dy, x, y: backward(dy)).apply, leaf(*shape))
-    place, told = str(caught.value).split("\n  hint: ")
+    place, found = str(caught.value).split("\n  hint: ")
     assert place.startswith("Mine.backward returned a gradient of shape (")
     assert place.endswith(f" for its input 0, whose shape is {shape}")
-    assert words in told
+    assert words in found
 
 
 @pytest.mark.parametrize("got", [(4, 1), (3,), (3, 4), (1, 3)])
@@ -360,7 +360,7 @@ def test_transposed():
     assert "Jacobian is the transpose" in hint(running.apply, leaf(3, 4))
 
 
-def test_a_gradient_whose_square_overflows_is_still_told():
+def test_a_gradient_whose_square_overflows_is_still_reported():
     steep = function(lambda x: 1e200 * x, lambda dy, x, y: 2e200 * dy)
     with pytest.raises(GradcheckError, match=r"relative error  0\.5"):
         gradcheck(steep.apply, leaf(2, 3))
@@ -375,14 +375,14 @@ KINKED = np.array([[0.0, 1.0, -1.0], [2.0, 0.0, 3.0]])
 @pytest.mark.parametrize("fast_mode", [False, True])
 def test_at_the_kink_of_relu_nothing_else_is_blamed(fast_mode):
     for func in (F.relu, lambda x: F.relu(x).sum(), lambda x: 1e6 * F.relu(x)):
-        told = hint(func, Tensor(KINKED, requires_grad=True), fast_mode=fast_mode)
-        assert told.startswith("func has a kink at this input")
+        found = hint(func, Tensor(KINKED, requires_grad=True), fast_mode=fast_mode)
+        assert found.startswith("func has a kink at this input")
     assert "slope is 0 on one side and 1 on the other" in hint(
         F.relu, Tensor(np.zeros(1), requires_grad=True)
     )
 
 
-def test_beside_a_kink_the_entry_that_is_told_is_the_one_that_is_wrong():
+def test_beside_a_kink_the_reported_entry_is_the_wrong_one():
     flipped = function(lambda x: np.maximum(x, 0), lambda dy, x, y: -dy * (x > 0)).apply
     with pytest.raises(GradcheckError) as caught:
         gradcheck(flipped, Tensor(KINKED, requires_grad=True))
@@ -394,5 +394,5 @@ def test_beside_a_kink_the_entry_that_is_told_is_the_one_that_is_wrong():
 def test_no_kink_is_seen_where_there_is_none():
     curved = function(lambda x: np.sin(20 * x), lambda dy, x, y: 20.00002 * dy * np.cos(20 * x))
     assert "kink" not in hint(curved.apply, leaf(6))
-    (block,) = jacobians(curved.apply, leaf(6))
-    assert not block.kinked[block.wrong(0.0, 1e-7)].any()
+    (pair,) = jacobians(curved.apply, leaf(6))
+    assert not pair.kinked[pair.wrong(0.0, 1e-7)].any()

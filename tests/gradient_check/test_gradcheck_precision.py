@@ -14,7 +14,7 @@ F = tn.nn.functional
 
 
 def worst(func, *inputs, **options):
-    return max(block.worst for block in jacobians(func, inputs, **options))
+    return max(pair.worst for pair in jacobians(func, inputs, **options))
 
 
 def test_right_gradients_agree_to_1e_9():

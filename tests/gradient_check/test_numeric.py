@@ -51,12 +51,12 @@ def test_what_only_rounds_has_a_floor_above_it_and_what_moves_has_not():
 
     found = derivative(f, 1e-3)
     rounds, moves, crawls, jumps = range(4)
-    looked_at = above_rounding(f, 1e-3, found)
-    assert abs(found.value[rounds]) < looked_at.floor[rounds] < 1e-10
-    assert abs(looked_at.value[rounds]) <= 10 * looked_at.error[rounds]
+    examined = above_rounding(f, 1e-3, found)
+    assert abs(found.value[rounds]) < examined.floor[rounds] < 1e-10
+    assert abs(examined.value[rounds]) <= 10 * examined.error[rounds]
     for entry in moves, crawls, jumps:
-        assert looked_at.floor[entry] == found.floor[entry] == 0
-        assert looked_at.value[entry] == found.value[entry]
+        assert examined.floor[entry] == found.floor[entry] == 0
+        assert examined.value[entry] == found.value[entry]
 
 
 @pytest.mark.parametrize("slope", [1e-6, 1.0, 1e6])

@@ -268,7 +268,7 @@ PLANTED = [
     Planted(RstdForgotten, LayerNorm, LAYER, 0, "the standard deviation of x along axis 1"),
     Planted(WeightForgotten, LayerNorm, LAYER, 0, "it is 1 / input 1: is a multiplication by it missing"),
     Planted(EpsForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 0 alone"),
-    Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1, "the right numbers, at wrong places"),
+    Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1, "the right numbers in the wrong places"),
     Planted(WeightFromRawInput, LayerNorm, LAYER, 1),
     Planted(BiasAveraged, LayerNorm, LAYER, 2, "the analytic gradient is 0.25 × the numeric one"),
     Planted(TransposedProduct, MatMul, SQUARE, 1, "is the transpose of the numeric one"),
@@ -281,7 +281,7 @@ PLANTED = [
     Planted(RightForYSumOnly, Square, ((3, 4),), 0, "the same for every output entry"),
     Planted(SquareOfDy, Square, ((3, 4),), 0, "grows with the square of dy"),
     Planted(DyIgnored, SumOfSquares, ((3, 4),), 0, "the same whatever dy is"),
-    Planted(OffByOne, Slice, ((6,),), 0, "the right numbers, at wrong places"),
+    Planted(OffByOne, Slice, ((6,),), 0, "the right numbers in the wrong places"),
     Planted(SecondOutputIgnored, MeanAndMax, ((5,),), 0, "0 everywhere", output=1),
 ]
 

@@ -1,12 +1,11 @@
-"""What the tests of gradcheck share: tensors to check, and a backward that is as wrong as one asks."""
+"""Shared by the tests of gradcheck: tensors to check, and a backward with a chosen factor."""
 
 import numpy as np
 import pytest
 
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function
-from tinygrad_norm.gradient_check.check import gradcheck
-from tinygrad_norm.gradient_check.error import GradcheckError
+from tinygrad_norm.gradient_check import GradcheckError, gradcheck
 
 
 def leaf(*shape, seed=0, scale=1.0):
@@ -18,7 +17,7 @@ def at(value):
 
 
 def hint(func, *inputs, **options):
-    """What gradcheck hints at; "" where it finds a mistake and has no hint."""
+    """The hint that gradcheck gives; "" if it finds a mistake and has no hint."""
     with pytest.raises(GradcheckError) as caught:
         gradcheck(func, inputs, **options)
     lines = [line for line in str(caught.value).splitlines() if line.startswith("  hint: ")]

@@ -25,7 +25,9 @@ for _file, _names in {
 
 
 def __getattr__(name: str) -> Any:
-    """Find gradcheck where PyTorch has it; it is a package of its own, above the engine."""
+    """Find gradcheck as PyTorch names it; it stands in a package of its own, above the engine."""
     if name in ("gradcheck", "GradcheckError"):
         return getattr(import_module("tinygrad_norm.gradient_check"), name)
+    if name == "errors":
+        return import_module("tinygrad_norm.gradient_check.error")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

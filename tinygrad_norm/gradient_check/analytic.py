@@ -1,8 +1,8 @@
-"""The analytic Jacobian: backward, run with one dy after another, and watched while it runs.
+"""The analytic Jacobian: backward, run with one dy after another, and observed while it runs.
 
-A backward is linear in dy: what it gives for a mixture of dys is the mixture of what it gives for each.
-One dy per output entry sees no more than one entry of dy at a time, each of them 1, and to that
-dy² = |dy| = dy; so it is also run with all of them at once, in random sizes of both signs.
+A backward is linear in dy: its result for a mixture of dys is the mixture of its results for each. With one
+dy per output entry, only one entry of dy is not 0 and that is 1, so dy² = |dy| = dy. So backward is also run
+with all of them at once, in random sizes of both signs.
 """
 
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from ..autograd.function import Function
 from ..autograd.sweep import gradients
 from ..autograd.tensor import Tensor
 from ..backends import backend_of, to_numpy
+from .closeness import same
 from .error import GradcheckError
-from .likeness import same
 from .probing import Index, Key, Probes, label
 
 
 class Analytic(NamedTuple):
-    """What backward says of one output and one input: a row per dy, and that of a mixture of the dys."""
+    """What backward gives for one output and one input: a row per dy, and the row for a mixture of them."""
 
     matrix: numpy.ndarray
     mixed: numpy.ndarray
@@ -29,11 +29,11 @@ class Analytic(NamedTuple):
 def analytic(
     o: int, y: Tensor, v: Probes, xs: dict[Key, Tensor], us: dict[Key, Probes], nondet_tol: float
 ) -> dict[Key, Analytic]:
-    """Return the Jacobian of output `o` with respect to every input, from a backward seen to repeat itself.
+    """Return the Jacobian of output `o` with respect to every input; backward runs twice for each dy.
 
     Raises:
-        GradcheckError: where backward fails, does not repeat itself, or gives NaN, infinity or a narrower
-            dtype than the input's.
+        GradcheckError: if backward fails, gives two results, NaN or infinity, or a narrower dtype than the
+            input's.
     """
     signs = numpy.where(numpy.arange(len(v)) % 2, 1.0, -1.0)
     weights = signs * numpy.random.default_rng(0).uniform(1.0, 2.0, len(v))
@@ -115,12 +115,12 @@ def _check_gradient(node: Function, i: int, dx: Any, dys: list[Any]) -> None:
     if dx.dtype.itemsize < x.dtype.itemsize:  # the sweep converts it silently
         raise GradcheckError(
             f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
-            f"which is {x.dtype}: something in it narrows"
+            f"which is {x.dtype}: something in it converts to a narrower dtype"
         )
 
 
 def _cause(node: Function, error: Exception) -> str:
-    """Return what forward did that explains the error, where that is certain."""
+    """Return what forward did that explains the error, if that is certain; else ""."""
     code = getattr(type(node).backward, "__code__", None)
     reads_saved = code is not None and "saved" in code.co_names
     if isinstance(error, AttributeError) and error.obj is node:
@@ -134,15 +134,15 @@ def _cause(node: Function, error: Exception) -> str:
 
 
 def _lost_axes(shape: Index, got: Index, of_dys: list[Index]) -> str:
-    """Return where a gradient may have lost or gained axes of size 1, or all of its axes; else ""."""
+    """Return how a gradient may have lost or gained axes of size 1, or lost all of its axes; else ""."""
     if len(got) < len(shape) and _wide(got) == _wide(shape):
         return "axes of size 1 are lost: sum or average over them with keepdims=True"
     if len(got) > len(shape) and _wide(got) == _wide(shape):
-        return "it has axes of size 1 that the input has not: sum over them without keepdims"
+        return "it has axes of size 1 that the input does not have: sum over them without keepdims"
     if got == () != shape:
         if all(of_dy == () for of_dy in of_dys):
-            return "dy is one number for all entries of the input: spread it, as in dy * np.ones(shape)"
-        return "it is one number: is it summed over all axes, where only some are meant (axis=...)?"
+            return "dy is one number for all entries of the input: broadcast it, as in dy * np.ones(shape)"
+        return "it is one number: is it summed over all axes instead of some (axis=...)?"
     return ""
 
 

@@ -3,12 +3,11 @@
 Backward gives the Jacobian row by row, one dy per output entry; finite differences give it column by
 column, one input entry moved at a time; every entry must agree (`jacobian.py` says how they are
 compared). A loss such as y.sum() would see only the sum of the rows, which for a normalization is zero
-whatever its backward does. The fast mode looks at one number per output and input, vᵀJu along random v
-and u: no dy of special structure either.
+whatever its backward does. The fast mode compares one number per output and input, vᵀJu along random v
+and u, so its dy has no special structure either.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,15 +16,16 @@ import numpy
 from ..autograd.function import Function
 from ..autograd.grad_mode import enable_grad
 from ..autograd.tensor import Tensor
-from ..backends import backend_of, to_numpy
+from ..backends import to_numpy
 from .analytic import analytic
+from .closeness import same
 from .error import GradcheckError
-from .jacobian import Block, WrongEntry
-from .likeness import same
-from .numeric import Derivative, above_rounding, derivative, with_bend
+from .failure_report import disagreement
+from .jacobian import JacobianPair
+from .numeric import Derivative, MovedInput
 from .probing import Key, Probes, label
 
-DOUBTFUL = 1e-8  # the relative error from which on the rounding of a function is looked at
+DOUBTFUL = 1e-8  # entries with a larger relative error are examined for rounding and kinks
 
 
 def gradcheck(
@@ -41,33 +41,33 @@ def gradcheck(
 ) -> bool:
     """Check the gradients of `func` at `inputs` against finite differences, as `torch.autograd.gradcheck`.
 
-    Every floating-point output that requires grad is checked with respect to every input that does, and
-    where `func` is a module to its parameters, entry by entry. Also checked: `func` gives the same twice
-    and leaves its inputs alone; backward gives finite gradients, linear in dy, the same twice, in no
-    narrower dtype than the input's. The defaults are stricter than PyTorch's (eps 1e-6, atol 1e-5,
-    rtol 1e-3), because the differences are of sixth order. `func` is called many times at inputs moved a
-    little: state that its forward changes, such as running statistics, is not put back.
+    Every floating-point output that requires grad is checked, entry by entry, with respect to every input
+    that does, and to the parameters if `func` is a module. Also checked: `func` gives the same result twice
+    and does not change its inputs; backward gives finite gradients, linear in dy, the same twice, and not in
+    a narrower dtype than the input's. The defaults are stricter than PyTorch's (eps 1e-6, atol 1e-5,
+    rtol 1e-3), because the differences are of sixth order. `func` is called many times at slightly moved
+    inputs: state that its forward changes, such as running statistics, is not restored.
 
     Args:
         func: from tensors to a tensor or a tuple of tensors, or a module; its randomness frozen.
-        inputs: its arguments: a tensor, or a tuple of anything. Those to be checked are float64.
-        eps: the first step of the differences, in units of max(1, |x|), rounded to a power of two; shrunk
-            where that is better.
+        inputs: its arguments: a tensor, or a tuple of anything. Tensors to be checked must be float64.
+        eps: the first step of the differences, in units of max(1, |x|), rounded to a power of two; it
+            shrinks if that is more accurate.
         atol: the absolute error allowed, in units of the gradient.
         rtol: the relative error allowed, a fraction of max(|a|, |n|, scale).
-        raise_exception: raise where the check fails, instead of returning False.
+        raise_exception: raise if the check fails, instead of returning False.
         nondet_tol: the difference allowed between two runs of the same thing, in the result's units.
         fast_mode: compare vᵀJu, for one random v and u per output and input, instead of all of J.
 
     Raises:
-        GradcheckError: where the check fails, with the worst entry and a hint at the cause.
-        ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
-            and for an eps that is not positive.
-        TypeError: for outputs that are no tensors, and for a Function itself.
+        GradcheckError: if the check fails, with the worst entry and a hint at the cause.
+        ValueError: if inputs or outputs cannot be checked (none requires grad, or not float64), or if eps is
+            not positive.
+        TypeError: if an output is not a tensor, or func is a Function class.
     """
     try:
-        blocks = jacobians(func, inputs, eps=eps, nondet_tol=nondet_tol, fast_mode=fast_mode)
-        entry = disagreement(blocks, atol, rtol)
+        pairs = jacobians(func, inputs, eps=eps, nondet_tol=nondet_tol, fast_mode=fast_mode)
+        entry = disagreement(pairs, atol, rtol)
         if entry:
             raise GradcheckError(entry.text)
     except GradcheckError:
@@ -77,16 +77,6 @@ def gradcheck(
     return True
 
 
-def disagreement(blocks: Sequence[Block], atol: float, rtol: float) -> WrongEntry | None:
-    """Return what is wrong with these Jacobians, at the worst entry, or None where all agree."""
-    found = [entry for block in blocks if (entry := block.wrong_entry(atol, rtol, blocks))]
-    if len(found) < 2:
-        return found[0] if found else None
-    pairs = ", ".join(f"output {entry.output} / {entry.input}" for entry in found)
-    worst = max(found, key=lambda entry: entry.relative_error)
-    return replace(worst, text=f"{worst.text}\n  wrong in all: {pairs}")
-
-
 def jacobians(
     func: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -94,15 +84,13 @@ def jacobians(
     eps: float = 1e-3,
     nondet_tol: float = 0.0,
     fast_mode: bool = False,
-) -> list[Block]:
+) -> list[JacobianPair]:
     """Return both Jacobians, of every output with respect to every input, as `gradcheck` compares them.
 
     Raises:
-        GradcheckError: where there is nothing to compare: `func` does not repeat itself or changes its
-            inputs; backward fails, does not repeat itself, or gives NaN, infinity or a narrower dtype.
-        ValueError: for inputs or outputs that cannot be checked (none requires grad, or not float64),
-            and for an eps that is not positive.
-        TypeError: for outputs that are no tensors, and for a Function itself.
+        GradcheckError: if there is nothing to compare: `func` is not deterministic or changes its inputs;
+            backward fails, is not deterministic, or gives NaN, infinity or a narrower dtype.
+        ValueError, TypeError: as `gradcheck`.
     """
     if isinstance(func, type) and issubclass(func, Function):
         raise TypeError(f"gradcheck calls func: pass {func.__name__}.apply, not {func.__name__}")
@@ -125,45 +113,43 @@ def jacobians(
 
         tensors = _tensors(arguments, xs)
         at = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
-        blocks = []
+        pairs = []
         for i, x in xs.items():
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
             # A power of two is added to most numbers without rounding.
-            moving = _Moving(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
-            numeric = moving.differentiate()
+            moved_input = MovedInput(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
+            numeric = moved_input.differentiate()
             compared = [
-                Block(i, o, at, y.shape, found[o][i], part, bounds[o], reach, fast_mode)
+                JacobianPair(i, o, at, y.shape, found[o][i], part, bounds[o], reach, fast_mode)
                 for (o, y), part in zip(ys.items(), _by_output(numeric, vs), strict=True)
             ]
             doubtful = _doubtful(compared)
             if doubtful.any():
-                parts = _by_output(moving.looked_at(numeric, doubtful), vs)
-                compared = [replace(block, numeric=part) for block, part in zip(compared, parts, strict=True)]
-            blocks += compared
-    return blocks
+                parts = _by_output(moved_input.examine(numeric, doubtful), vs)
+                compared = [replace(pair, numeric=part) for pair, part in zip(compared, parts, strict=True)]
+            pairs += compared
+    return pairs
 
 
 def _by_output(numeric: Derivative, vs: dict[int, Probes]) -> list[Derivative]:
-    """Return the derivative of every output, from that of all of them, one below the other."""
+    """Split the derivative of all outputs, one below the other, into one for each output."""
     stops = numpy.cumsum([len(v) for v in vs.values()])[:-1]
     return [Derivative(*part) for part in zip(*(numpy.split(rows, stops) for rows in numeric), strict=True)]
 
 
-def _doubtful(blocks: Sequence[Block]) -> numpy.ndarray:
+def _doubtful(pairs: Sequence[JacobianPair]) -> numpy.ndarray:
     """Return at which entries of an input any of its Jacobians may be wrong."""
     doubts = [
-        (block.relative_error > DOUBTFUL).any(0) | (block.relative_nonlinearity > DOUBTFUL)
-        for block in blocks
+        (pair.relative_error > DOUBTFUL).any(0) | (pair.relative_nonlinearity > DOUBTFUL) for pair in pairs
     ]
     return numpy.any(doubts, axis=0)
 
 
 def _differentiable(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[Key, Tensor]:
-    """Return what to check: the inputs by position, and the parameters of a module by name."""
+    """Return the tensors to check: the inputs by position, and the parameters of a module by name."""
     xs: dict[Key, Tensor] = {
         i: x for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad
     }
-    # A module, known by what it has: the engine stands below modules and does not import them.
     given = {id(x) for x in xs.values()}
     named = func.named_parameters() if hasattr(func, "named_parameters") else ()
     xs.update((name, p) for name, p in named if p.requires_grad and id(p) not in given)
@@ -174,14 +160,14 @@ def _differentiable(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dic
         )
     for i, x in xs.items():
         if x.dtype != numpy.float64:
-            cure = (
+            remedy = (
                 "Check x.detach().double().requires_grad_(), and call .double() on a module"
                 if isinstance(i, int)
                 else "Call .double() on the module first"
             )
             raise ValueError(
                 f"gradcheck needs float64, but {label(i)} requires grad in {x.dtype}: finite differences "
-                f"of coarser numbers are mostly roundoff. {cure}"
+                f"of coarser numbers are mostly roundoff. {remedy}"
             )
     return xs
 
@@ -192,7 +178,7 @@ def _tensors(arguments: tuple[Any, ...], xs: dict[Key, Tensor]) -> dict[Key, Ten
 
 
 def _call(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[int, Tensor]:
-    """Return the tensors that `func` gives, by position; None among them is passed over."""
+    """Return the tensors that `func` returns, by position; None among them is skipped."""
     result = func(*arguments)
     results = result if isinstance(result, tuple | list) else (result,)
     for o, y in enumerate(results):
@@ -206,7 +192,7 @@ def _call(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[int, Ten
 def _evaluate_twice(
     func: Callable[..., Any], arguments: tuple[Any, ...], xs: dict[Key, Tensor], nondet_tol: float
 ) -> dict[int, Tensor]:
-    """Return the outputs to check, by position, from a `func` seen to repeat itself."""
+    """Return the outputs to check, by position; `func` is called twice and must be deterministic."""
     tensors = _tensors(arguments, xs)
     before = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
     first = _call(func, arguments)
@@ -223,7 +209,7 @@ def _evaluate_twice(
                 "nondet_tol"
             )
     floating = {o: y for o, y in first.items() if y.is_floating_point()}
-    # Outputs that claim no gradient at all are held to it: they must not depend on the inputs.
+    # If no output requires grad, all are checked: they must not depend on the inputs.
     ys = {o: y for o, y in floating.items() if y.requires_grad} or floating
     if not ys:
         raise ValueError("gradcheck needs a func with a floating-point output")
@@ -233,49 +219,3 @@ def _evaluate_twice(
                 f"gradcheck needs float64, but output {o} is {y.dtype}: func must keep the dtype"
             )
     return ys
-
-
-class _Moving:
-    """An input that moves along every probe, and what that does to `measure`: a column each."""
-
-    def __init__(
-        self, measure: Callable[[], numpy.ndarray], x: Tensor, probes: Probes, steps: numpy.ndarray
-    ) -> None:
-        self.measure, self.x, self.probes, self.steps = measure, x, probes, steps
-
-    def differentiate(self) -> Derivative:
-        """Return the derivative of `measure` along every probe."""
-        with self._at_home_afterwards() as along:
-            columns = [derivative(along(u), step) for u, step in zip(self.probes, self.steps, strict=True)]
-        height = len(columns[0].value) if columns else len(self.measure())
-        parts = (numpy.array([c[k] for c in columns]) for k in range(len(Derivative._fields)))
-        return Derivative(*(part.reshape(len(self.probes), height).T for part in parts))
-
-    def looked_at(self, found: Derivative, doubtful: numpy.ndarray) -> Derivative:
-        """Return what was found, the doubtful columns with their rounding and their kinks looked at."""
-        result = Derivative(*(part.copy() for part in found))
-        with self._at_home_afterwards() as along:
-            for k, (u, step) in enumerate(zip(self.probes, self.steps, strict=True)):
-                if doubtful[k]:
-                    column = Derivative(*(part[:, k] for part in found))
-                    column = with_bend(along(u), above_rounding(along(u), step, column))
-                    for part, new in zip(result, column, strict=True):
-                        part[:, k] = new
-        return result
-
-    @contextmanager
-    def _at_home_afterwards(self) -> Iterator[Callable[[numpy.ndarray], Callable[[float], numpy.ndarray]]]:
-        x, home = self.x, self.x.array
-
-        def along(probe: numpy.ndarray) -> Callable[[float], numpy.ndarray]:
-            def moved_by(t: float) -> numpy.ndarray:
-                x.array = home.copy()
-                x.array += backend_of(home).from_numpy(t * probe)
-                return self.measure()
-
-            return moved_by
-
-        try:
-            yield along
-        finally:
-            x.array = home

@@ -1,5 +1,5 @@
-"""What gradcheck raises."""
+"""The error that gradcheck raises."""
 
 
 class GradcheckError(RuntimeError):
-    """A backward that is not the derivative of its forward; the message says where and by how much."""
+    """A backward is not the derivative of its forward; the message says where and by how much."""

@@ -1,4 +1,4 @@
-"""Block: one Jacobian computed twice, where the two differ, and what that difference looks like.
+"""JacobianPair: one Jacobian computed twice, by backward and by finite differences, and where they differ.
 
 An entry a (analytic) and its n (numeric) are compared by
 
@@ -8,54 +8,26 @@ An entry a (analytic) and its n (numeric) are compared by
 
 with y the output entry (its row), x the input entry that is moved (its column) and h the step of n. The
 scale keeps zeros and roundoff from counting as errors, and shrinks with the function, so that tiny gradients
-are checked as strictly as large ones. Through `size` an error may pass, at rtol = 10⁻⁷, that is no larger
-than what rounding y does to n, and never one beyond 10⁻¹⁰·|y|. Where f only rounds and a is as small, both
-are 0 as far as can be known, and the error is 0 (`finite_differences.py`).
+are checked as strictly as large ones. Because of `size`, an error passes at rtol = 10⁻⁷ if it is no larger
+than what rounding y does to n, and no error beyond 10⁻¹⁰·|y| ever does. If f only rounds and a is as small,
+nothing distinguishes either from 0, and the error is 0 (`numeric.py`).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy
 
 from .analytic import Analytic
-from .mistakes.general import hint, nonlinear_hint, swapped
+from .closeness import CLOSE
 from .numeric import Derivative
-from .probing import Index, Key, label
+from .probing import Index, Key
 
 ROUNDING = 1e10 * 4 * numpy.finfo(numpy.float64).eps
 
 
 @dataclass(frozen=True)
-class WrongEntry:
-    """What is wrong with a gradient: its worst entry in numbers, and `text`, the whole of it in words.
-
-    An index is None where no single entry is meant; `step` where no step was taken: `numerical` is then
-    the sum of several numerical gradients.
-    """
-
-    input: str
-    input_index: Index | None
-    output: int
-    output_index: Index | None
-    analytic: float
-    numerical: float
-    relative_error: float
-    step: float | None
-    text: str
-
-    @property
-    def summary(self) -> str:
-        """One line: where, both numbers, and how far apart they are."""
-        return (
-            f"{self.text.splitlines()[0]}: analytic {self.analytic + 0.0:.6g}, numeric "
-            f"{self.numerical:.6g}, relative error {self.relative_error:.3g}"
-        )
-
-
-@dataclass(frozen=True)
-class Block:
+class JacobianPair:
     """The Jacobian of one output with respect to one input, from backward and from finite differences.
 
     Both are matrices with a row per output entry and a column per input entry; in fast mode their only
@@ -134,7 +106,7 @@ class Block:
     def kinked(self) -> numpy.ndarray:
         """Where func has a kink, and a lies between the slopes on its two sides: a subgradient.
 
-        In fast mode several kinks may nearly cancel: there any that is not small beside a - n counts.
+        In fast mode several kinks may nearly cancel, so any kink counts that is not small beside a - n.
         """
         return self.difference <= abs(self.numeric.bend) * (100 if self.fast_mode else 0.501)
 
@@ -155,89 +127,6 @@ class Block:
         rounding = self.numeric.floor.max(initial=0.0)
         return ~(self.nonlinearity <= abs(self.backward.weights) @ (self.allowed(atol, rtol) + rounding))
 
-    def wrong_entry(self, atol: float, rtol: float, blocks: Sequence["Block"]) -> WrongEntry | None:
-        """Return where the two differ most among the wrong entries, by how much, and a hint at the cause.
-
-        `blocks` are the Jacobians for all inputs: the gradients of two may be swapped.
-        """
-        nonlinear, wrong = self.nonlinear(atol, rtol), self.wrong(atol, rtol)
-        if nonlinear.any():
-            return self._nonlinear_entry(nonlinear, atol, rtol)
-        if not wrong.any():
-            return None
-        told = wrong & ~self.kinked if (wrong & ~self.kinked).any() else wrong
-        row, column = divmod(int(numpy.where(told, self.relative_error, -1.0).argmax()), wrong.shape[1])
-        a, n = self.analytic[row, column], self.numeric.value[row, column]
-        error, step = self.numeric.error[row, column], self.numeric.step[row, column]
-        relative = self.relative_error[row, column]
-        output_at, input_at = self._index(row, self.output_shape), self._index(column, self.input_shape)
-        lines = [
-            self._place(output_at, input_at),
-            f"  analytic        {a + 0.0:.10g}",
-            f"  numeric         {n:.10g}  (estimated error {error:.1e}, step {step:.1e})",
-            f"  relative error  {relative:.3g}  (allowed: rtol {rtol:g}, atol {atol:g})",
-        ]
-        if self.fast_mode:
-            lines.append("  both along random directions: fast_mode=False finds the entry")
-        else:
-            not_zero = wrong | (numpy.maximum(abs(self.analytic), abs(self.n)) > self.allowed(atol, rtol))
-            among = f" ({wrong.sum()} of the {not_zero.sum()} that are not 0)" if not not_zero.all() else ""
-            lines.append(f"  wrong entries   {wrong.sum()} of {wrong.size}{among}{_only(wrong)}")
-        unsure = bool((self.numeric.error > self.allowed(atol, rtol))[wrong].any())
-        cause = swapped(self, blocks) or hint(self, wrong, unsure)
-        return WrongEntry(
-            input=label(self.input),
-            input_index=input_at,
-            output=self.output,
-            output_index=output_at,
-            analytic=float(a),
-            numerical=float(n),
-            relative_error=float(relative),
-            step=float(step),
-            text="\n".join([*lines, f"  hint: {cause}"] if cause else lines),
-        )
-
-    def _nonlinear_entry(self, nonlinear: numpy.ndarray, atol: float, rtol: float) -> WrongEntry:
-        _, mixed, weights = self.backward
-        added, errors = weights @ self.analytic, self.relative_nonlinearity
-        column = int(numpy.where(nonlinear, errors, -1.0).argmax())
-        input_at = self._index(column, self.input_shape)
-        lines = [
-            f"{self._place(None, input_at)}: backward is not linear in dy",
-            f"  analytic        {mixed[column] + 0.0:.10g}  (for a mixture of dys)",
-            f"  added up        {added[column] + 0.0:.10g}  (the mixture of what each of them gives)",
-            f"  relative error  {errors[column]:.3g}  (allowed: rtol {rtol:g}, atol {atol:g})",
-            f"  hint: {nonlinear_hint(self)}",
-        ]
-        return WrongEntry(
-            input=label(self.input),
-            input_index=input_at,
-            output=self.output,
-            output_index=None,
-            analytic=float(mixed[column]),
-            numerical=float(weights @ self.n[:, column]),
-            relative_error=float(errors[column]),
-            step=None,
-            text="\n".join(lines),
-        )
-
-    def _place(self, output_at: Index | None, input_at: Index | None) -> str:
-        return (
-            f"wrong gradient of output {self.output}{_at(output_at)} with respect to {label(self.input)}"
-            f"{_at(input_at)} (shapes {self.output_shape} and {self.input_shape})"
-        )
-
-    def _index(self, flat: int, shape: Index) -> Index | None:
-        return None if self.fast_mode else tuple(int(i) for i in numpy.unravel_index(flat, shape))
-
-
-def _at(index: Index | None) -> str:
-    return str(list(index)) if index else ""
-
-
-def _only(wrong: numpy.ndarray) -> str:
-    if wrong.shape[1] > 1 and wrong.any(0).sum() == 1:
-        return ", all at this entry of the input"
-    if wrong.shape[0] > 1 and wrong.any(1).sum() == 1:
-        return ", all at this entry of the output"
-    return ""
+    def close(self, a: numpy.ndarray, b: numpy.ndarray) -> bool:
+        """Return whether two matrices are equal at every entry, up to a small relative error."""
+        return bool((abs(a - b) <= CLOSE * self.largest).all())

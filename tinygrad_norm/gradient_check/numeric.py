@@ -1,4 +1,4 @@
-"""The derivative of a black box, and how far to trust it.
+"""The numeric Jacobian: the derivative of a black box by finite differences, and how far to trust it.
 
 Six values of f around 0 give a derivative of sixth order in the step h:
 
@@ -10,31 +10,35 @@ The fourth-order formula needs no further value, and the distance between the tw
 sixth order leaves out. Roundoff adds about machine epsilon · |f| / h. So a large step truncates and a
 small one rounds: the step starts large and shrinks until roundoff is the larger error, or neither
 matters, and every entry of the result keeps the value whose estimated error was smallest (after
-Ridders 1982). Near a kink, or the border of f's domain, that is a step that stays clear of it.
+Ridders 1982). Near a kink, or the border of f's domain, that is a step too small to reach it.
 
-An f that cancels, such as the sum over a normalized row, rounds relative to what it sums, and not to
-|f|, which is nearly 0. How much cannot be known from f's size, but it can be seen: `rounding` is how far
-f scatters between neighbours in a row of moves too small to matter (a jump or two among them do not count),
+An f that cancels, such as the sum over a normalized row, rounds relative to the terms it sums, and not to
+|f|, which is nearly 0. The size of f does not tell how much, but it can be measured: `rounding` is how far
+f scatters between neighbours in a row of moves too small to matter (up to two jumps among them are ignored),
 
     rounding = third largest |f(k·s) - f((k-1)·s)|    s = 2⁻²⁴ first steps, k from -31 to 32
     floor    = 16 · rounding / h
 
 A function with slope f' moves by |f'|·s between neighbours, and no h is smaller than 2⁻¹⁸ first steps:
-a genuine slope is at least 4 times its floor, and what lies below the floor is rounding alone.
+a genuine slope is at least 4 times its floor, and anything below the floor is rounding alone.
 
-At a kink exactly at 0 the differences see the mean of the slopes on both sides, at every step, and no
-error. What gives it away are the even parts s_k = f(k·h) + f(-k·h) - 2·f(0): they grow as k², but at a
-kink as k,
+At a kink exactly at 0 the differences give the mean of the slopes on both sides, at every step, and no
+error. The even parts s_k = f(k·h) + f(-k·h) - 2·f(0) reveal it: they grow as k², but at a kink as k,
 
     bend = (4·s₁ - s₂) / 2h = (9·s₂ - 4·s₃) / 6h     the slope on the right less the one on the left
 
 and only there do the two formulas agree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import backend_of
+from .probing import Probes
 
 SHRINK = 4.0
 LEVELS = 10
@@ -46,9 +50,9 @@ CERTAIN = 16.0
 class Derivative(NamedTuple):
     """f'(0), entry by entry: its value, an estimate of its error, and the step that gave it.
 
-    Where f is finite at no step, the error is infinite and the value means nothing. `floor` is how large
-    a derivative can be and still be nothing but rounding; 0 where no rounding was looked for, or f moves.
-    `bend` is how far the slope jumps at 0; 0 where no kink was looked for, or none is there.
+    If f is finite at no step, the error is infinite and the value means nothing. `floor` is how large a
+    derivative can be and still be rounding alone; 0 if rounding was not measured, or f does more than round.
+    `bend` is how far the slope jumps at 0; 0 if kinks were not searched for, or there is none.
     """
 
     value: numpy.ndarray
@@ -65,7 +69,7 @@ def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any =
         f: the function; outside its domain it may return NaN or infinity.
         step: the first step, in units of f's argument; at most nine smaller ones follow, each a
             quarter of the one before.
-        rounding: how far f is known to scatter, where that is more than machine epsilon · |f|.
+        rounding: how far f is known to scatter, if that is more than machine epsilon · |f|.
     """
     tried = []
     with numpy.errstate(all="ignore"):
@@ -85,9 +89,9 @@ def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any =
 
 
 def above_rounding(f: Callable[[float], numpy.ndarray], step: float, found: Derivative) -> Derivative:
-    """Return what `derivative(f, step)` found, but where f does no more than round, say so.
+    """Return `found`, the result of `derivative(f, step)`, with a floor where f does no more than round.
 
-    There the value is the one of the step that rounding disturbs least, and the floor is above it.
+    The value there is that of the step with the least rounding, and the floor is above it.
     """
     with numpy.errstate(all="ignore"):
         near = numpy.stack([f(k * NOISE_STEP * step) for k in range(-32, 33)])
@@ -99,7 +103,7 @@ def above_rounding(f: Callable[[float], numpy.ndarray], step: float, found: Deri
 
 
 def with_bend(f: Callable[[float], numpy.ndarray], found: Derivative) -> Derivative:
-    """Return what `derivative` found of `f`, with the jump of the slope where f has a kink at 0."""
+    """Return `found`, the result of `derivative`, with the jump of the slope where f has a kink at 0."""
     bend = numpy.zeros_like(found.value)
     with numpy.errstate(all="ignore"):
         middle = f(0.0)
@@ -122,3 +126,50 @@ def _central(
     fourth = (8 * d1 - d2) / (12 * h)
     sizes = [numpy.where(numpy.isfinite(y), abs(y), 0.0) for pair in pairs for y in pair]
     return sixth, abs(sixth - fourth), numpy.maximum.reduce(sizes)
+
+
+class MovedInput:
+    """An input that moves along every probe, and the derivatives of `measure`: a column for each probe."""
+
+    def __init__(
+        self, measure: Callable[[], numpy.ndarray], x: Tensor, probes: Probes, steps: numpy.ndarray
+    ) -> None:
+        self.measure, self.x, self.probes, self.steps = measure, x, probes, steps
+
+    def differentiate(self) -> Derivative:
+        """Return the derivative of `measure` along every probe."""
+        with self._moving() as along:
+            columns = [derivative(along(u), step) for u, step in zip(self.probes, self.steps, strict=True)]
+        height = len(columns[0].value) if columns else len(self.measure())
+        parts = (numpy.array([c[k] for c in columns]) for k in range(len(Derivative._fields)))
+        return Derivative(*(part.reshape(len(self.probes), height).T for part in parts))
+
+    def examine(self, found: Derivative, doubtful: numpy.ndarray) -> Derivative:
+        """Return `found` with the doubtful columns examined for rounding and for kinks."""
+        result = Derivative(*(part.copy() for part in found))
+        with self._moving() as along:
+            for k, (u, step) in enumerate(zip(self.probes, self.steps, strict=True)):
+                if doubtful[k]:
+                    column = Derivative(*(part[:, k] for part in found))
+                    column = with_bend(along(u), above_rounding(along(u), step, column))
+                    for part, new in zip(result, column, strict=True):
+                        part[:, k] = new
+        return result
+
+    @contextmanager
+    def _moving(self) -> Iterator[Callable[[numpy.ndarray], Callable[[float], numpy.ndarray]]]:
+        """Yield a function from a probe to f(t), `measure` at x + t·probe; restore x afterwards."""
+        x, home = self.x, self.x.array
+
+        def along(probe: numpy.ndarray) -> Callable[[float], numpy.ndarray]:
+            def moved_by(t: float) -> numpy.ndarray:
+                x.array = home.copy()
+                x.array += backend_of(home).from_numpy(t * probe)
+                return self.measure()
+
+            return moved_by
+
+        try:
+            yield along
+        finally:
+            x.array = home

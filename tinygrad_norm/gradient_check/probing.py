@@ -1,4 +1,4 @@
-"""What gradcheck moves and measures, and in which directions."""
+"""Probing: the directions in which gradcheck moves an input and measures an output."""
 
 import math
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ import numpy
 
 Index = tuple[int, ...]
 Key = int | str
-"""Which input: the position of an argument, or the name of a module's parameter."""
+"""An input: the position of an argument, or the name of a module's parameter."""
 
 
 class Probes:
-    """The directions in which an array is probed: every entry by itself, or one at random."""
+    """The directions in which an array is probed: each entry by itself, or one random direction."""
 
     def __init__(self, shape: Index, units: numpy.ndarray, rng: numpy.random.Generator | None) -> None:
         self.shape = shape
@@ -42,7 +42,7 @@ class Probes:
         return numpy.vdot(self.random, array).reshape(1)
 
     def bound(self, array: numpy.ndarray) -> numpy.ndarray:
-        """Return how large the inner product of `array` with every probe can be: Σ |probe·array|."""
+        """Return a bound of the inner product of `array` with every probe: Σ |probe·array|."""
         finite = numpy.where(numpy.isfinite(array), abs(array), 0.0)
         if self.random is None:
             return finite.reshape(-1)
@@ -50,5 +50,5 @@ class Probes:
 
 
 def label(key: Key) -> str:
-    """Return how messages call an input: "input 0", "parameter weight"."""
+    """Return the name of an input in messages: "input 0", "parameter weight"."""
     return f"input {key}" if isinstance(key, int) else f"parameter {key}"

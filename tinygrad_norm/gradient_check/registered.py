@@ -21,8 +21,8 @@ from ..autograd.sweep import grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..registry import Case, Op
-from .check import disagreement, jacobians
-from .jacobian import WrongEntry
+from .check import jacobians
+from .failure_report import WrongEntry, disagreement
 
 Form = Callable[..., Any]
 
@@ -32,7 +32,7 @@ NUMERIC_TOLERANCE = 1e-7
 
 @dataclass(frozen=True)
 class Result:
-    """What one call gave: the values of its outputs, and dL/dx for every input x that has a gradient."""
+    """The result of one call: the values of its outputs, and dL/dx for every input x that has a gradient."""
 
     values: tuple[numpy.ndarray, ...]
     gradients: dict[int, numpy.ndarray]
@@ -40,9 +40,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Failure:
-    """What is wrong with one case of an op: where, in words, and in numbers where there are some.
+    """One failed check: the op, the case, the form (closed form or composed), and what is wrong.
 
-    `entry` is the worst entry of a gradient that finite differences contradict.
+    `entry` is the worst entry of a gradient that differs from finite differences; None for other failures.
     """
 
     op: str
@@ -54,12 +54,12 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole report."""
         return f"{self._place}: {self.message}"
 
     @property
     def summary(self) -> str:
-        """One line of it."""
+        """The report in one line."""
         return f"{self._place}: {self.entry.summary if self.entry else self.message.splitlines()[0]}"
 
     @property
@@ -69,10 +69,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checks of one op found; an error is None where there was nothing to compare.
+    """The result of the checks of one op; an error is None if there was nothing to compare.
 
     `composed_error` is the worst relative error of the closed form against the composed one,
-    `numeric_error` that of both against finite differences; `failures` are empty if all is well.
+    `numeric_error` that of both against finite differences; `failures` is empty if all checks passed.
     """
 
     name: str
@@ -127,7 +127,7 @@ def cotangent(shape: tuple[int, ...], output: int, seed: int = 0) -> numpy.ndarr
 
 
 def relative_error(a: numpy.ndarray, b: numpy.ndarray) -> float:
-    """Return the largest relative error of `a` against `b`; infinite where only one is finite or true."""
+    """Return the largest relative error of `a` against `b`; infinite if only one is finite, or true."""
     if a.shape != b.shape:
         return numpy.inf
     if b.dtype.kind != "f":
@@ -141,7 +141,7 @@ def relative_error(a: numpy.ndarray, b: numpy.ndarray) -> float:
 
 
 def differences(result: Result, reference: Result) -> dict[str, float]:
-    """Return the relative error of every output and every gradient, by what it is an error of."""
+    """Return the relative error of every output and every gradient, by name."""
     found = {}
     for k, (a, b) in enumerate(zip(result.values, reference.values, strict=True)):
         found[f"output {k}"] = relative_error(a, b)
@@ -151,24 +151,24 @@ def differences(result: Result, reference: Result) -> dict[str, float]:
 
 
 def forms(op: Op) -> dict[str, Form]:
-    """Return the ways in which an op computes its one thing, by name."""
+    """Return the forms of an op, by name: the closed form, and the composed form if there is one."""
     return {"closed form": op.function} | ({} if op.composed is None else {"composed": op.composed})
 
 
 def numeric_error(op: Op, form: Form, case: Case) -> tuple[float, WrongEntry | None] | None:
     """Return the worst relative error of one form's gradients against finite differences, and what is wrong.
 
-    None stands for a case that has nothing to differentiate.
+    None if the case has nothing to differentiate.
     """
     inputs = tuple(draw(case))
     if not any(x is not None and x.requires_grad for x in inputs):
         return None
-    blocks = jacobians(lambda *xs: op.call(xs, case.options, form), inputs)
-    return max(block.worst for block in blocks), disagreement(blocks, 0.0, NUMERIC_TOLERANCE)
+    pairs = jacobians(lambda *xs: op.call(xs, case.options, form), inputs)
+    return max(pair.worst for pair in pairs), disagreement(pairs, 0.0, NUMERIC_TOLERANCE)
 
 
 def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
-    """Run all cases of an op; `advance` is called after each. What is raised is a failure too."""
+    """Check all cases of an op; `advance` is called after each. An exception counts as a failure."""
     started = time.perf_counter()
     composed_errors: list[float] = []
     numeric_errors: list[float] = []

@@ -1,1 +1,1 @@
-"""What a wrong gradient says about its mistake."""
+"""Mistakes: what a wrong gradient says about its cause."""

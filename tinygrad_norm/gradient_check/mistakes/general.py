@@ -1,47 +1,44 @@
-"""Hints: what the difference between the two Jacobians says about the mistake in a backward.
+"""General hints: what the difference between the two Jacobians says about the mistake in a backward.
 
-Every hint is measured, and given only where every entry bears it out.
+Every hint is measured, and given only if every entry agrees with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy
 
-from ..likeness import ALIKE, alike, count_name
+from ..closeness import CLOSE, count_name
+from ..jacobian import JacobianPair
 from ..probing import label
 from .normalization import row_factors, wrong_paths
 
-if TYPE_CHECKING:
-    from ..jacobian import Block
 
-
-@numpy.errstate(all="ignore")  # squares of the largest gradients overflow: then there is nothing to say
-def hint(block: Block, wrong: numpy.ndarray, unsure: bool) -> str:
+@numpy.errstate(all="ignore")  # squares of the largest gradients overflow: then there is no hint
+def hint(pair: JacobianPair, wrong: numpy.ndarray, unsure: bool) -> str:
     """Return what is known about the cause of the wrong entries, or ""."""
-    a, n = block.analytic, block.n
-    if not block.known.all():
+    a, n = pair.analytic, pair.n
+    if not pair.known.all():
         return "func is NaN or infinite around this input: check it where it is smooth"
-    kinked = wrong & block.kinked
+    kinked = wrong & pair.kinked
     if kinked.any():
-        return _kink(block, kinked, every=bool((kinked == wrong).all()))
+        return _kink(pair, kinked, every=bool((kinked == wrong).all()))
     if unsure:
-        return "finite differences are unsure here: a kink, a jump or noise near this input?"
+        return "finite differences are inaccurate here: is there a kink, a jump or noise near this input?"
     if not a.any():
         return "the analytic gradient is 0 everywhere: was the input detached, or its gradient left out?"
-    if alike(block, a, -n):
+    if pair.close(a, -n):
         return "the sign is flipped"
     factor = float((a * n).sum() / max((n * n).sum(), numpy.finfo(float).tiny))
-    if factor != 0 and wrong.sum() > 1 and alike(block, a, factor * n):
-        sizes = {*block.input_shape, *block.output_shape, n.shape[0], n.shape[1], n.shape[0] // n.shape[1]}
+    if factor != 0 and wrong.sum() > 1 and pair.close(a, factor * n):
+        sizes = {*pair.input_shape, *pair.output_shape, n.shape[0], n.shape[1], n.shape[0] // n.shape[1]}
         name = count_name(factor, {size for size in sizes if size > 3})
-        such = f", such as {name}?" if name else "?"
-        return f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few{such}"
-    if block.fast_mode:
+        example = f", such as {name}?" if name else "?"
+        return (
+            f"the analytic gradient is {factor:.8g} × the numeric one: a factor too many or too few{example}"
+        )
+    if pair.fast_mode:
         return ""
-    looks = (
+    patterns = (
         _transposed,
         _same_for_every_output,
         _one_of_a_broadcast,
@@ -50,37 +47,37 @@ def hint(block: Block, wrong: numpy.ndarray, unsure: bool) -> str:
         row_factors,
         _misplaced,
     )
-    return next(filter(None, (look(block) for look in looks)), "")
+    return next(filter(None, (pattern(pair) for pattern in patterns)), "")
 
 
 @numpy.errstate(all="ignore")
-def swapped(block: Block, blocks: Sequence[Block]) -> str:
-    """Say where each of two inputs was given the gradient of the other, or ""."""
-    for other in blocks:
+def swapped(pair: JacobianPair, pairs: Sequence[JacobianPair]) -> str:
+    """Return which other input's gradient this input was given, and gave its own to, or ""."""
+    for other in pairs:
         if (
-            other.output == block.output
-            and other.input_shape == block.input_shape
-            and not block.fast_mode  # whose random directions differ from input to input
-            and block.known.all()
+            other.output == pair.output
+            and other.input_shape == pair.input_shape
+            and not pair.fast_mode  # the random directions differ from input to input
+            and pair.known.all()
             and other.known.all()
-            and alike(block, block.analytic, other.n)
-            and alike(other, other.analytic, block.n)
-            and not alike(block, block.analytic, block.n)
-            and not alike(block, block.analytic, -block.n)
+            and pair.close(pair.analytic, other.n)
+            and other.close(other.analytic, pair.n)
+            and not pair.close(pair.analytic, pair.n)
+            and not pair.close(pair.analytic, -pair.n)
         ):
-            first, second = (label(b.input) for b in blocks if b is block or b is other)
+            first, second = (label(b.input) for b in pairs if b is pair or b is other)
             return f"the gradients of {first} and {second} are swapped: each is the other's"
     return ""
 
 
-def _kink(block: Block, kinked: numpy.ndarray, every: bool) -> str:
+def _kink(pair: JacobianPair, kinked: numpy.ndarray, every: bool) -> str:
     if not every:
         return (
             f"func has a kink at {kinked.sum()} of the wrong entries, not at this one: check it where it is "
-            "smooth, to see what the others have in common"
+            "smooth, so that only the other wrong entries remain"
         )
-    place = int(numpy.where(kinked, abs(block.numeric.bend), -1.0).argmax())
-    middle, bend = block.n.flat[place], block.numeric.bend.flat[place]
+    place = int(numpy.where(kinked, abs(pair.numeric.bend), -1.0).argmax())
+    middle, bend = pair.n.flat[place], pair.numeric.bend.flat[place]
     left, right = (
         f"{0.0 if abs(slope) < 1e-4 * abs(bend) else slope:.4g}"
         for slope in (middle - bend / 2, middle + bend / 2)
@@ -91,36 +88,36 @@ def _kink(block: Block, kinked: numpy.ndarray, every: bool) -> str:
     )
 
 
-def nonlinear_hint(block: Block) -> str:
-    """Return in what way a backward that is not linear in dy depends on it, or ""."""
-    a, (_, mixed, weights) = block.analytic, block.backward
-    scale = ALIKE * (abs(weights) @ block.largest)
+def nonlinear_hint(pair: JacobianPair) -> str:
+    """Return how a backward that is not linear in dy depends on it."""
+    a, (_, mixed, weights) = pair.analytic, pair.backward
+    scale = CLOSE * (abs(weights) @ pair.largest)
 
-    def gives(weights: numpy.ndarray) -> bool:
+    def is_mixture(weights: numpy.ndarray) -> bool:
         return bool((abs(mixed - weights @ a) <= scale).all())
 
     if (abs(a - mixed) <= scale).all():
         return "the gradient is the same whatever dy is: multiply by dy"
-    if gives(weights**2):
+    if is_mixture(weights**2):
         return "the gradient grows with the square of dy: dy is multiplied twice"
-    if gives(abs(weights)):
+    if is_mixture(abs(weights)):
         return "the sign of dy makes no difference: dy enters by its absolute value"
     return "dy must enter every term of a backward once, as a factor"
 
 
-def _transposed(block: Block) -> str:
-    a, n = block.analytic, block.n
-    shape = block.input_shape
+def _transposed(pair: JacobianPair) -> str:
+    a, n = pair.analytic, pair.n
+    shape = pair.input_shape
     if len(shape) > 1 and shape[-1] == shape[-2]:
         turned = n.reshape(-1, *shape).swapaxes(-1, -2).reshape(n.shape)
-        if alike(block, a, turned):
+        if pair.close(a, turned):
             return "the analytic gradient is the transpose of the numeric one over the last two axes"
-    shape = block.output_shape
+    shape = pair.output_shape
     if len(shape) > 1 and shape[-1] == shape[-2]:
         turned = n.reshape(*shape, -1).swapaxes(-2, -3).reshape(n.shape)
-        if alike(block, a, turned):
+        if pair.close(a, turned):
             return "the analytic gradient is the numeric one for a dy transposed over its last two axes"
-    if n.shape[0] == n.shape[1] and alike(block, a, n.T):
+    if n.shape[0] == n.shape[1] and pair.close(a, n.T):
         return (
             "the analytic Jacobian is the transpose of the numeric one: is a factor of a product, "
             "such as w in dy @ w.T, transposed once too many or too few?"
@@ -128,23 +125,23 @@ def _transposed(block: Block) -> str:
     return ""
 
 
-def _same_for_every_output(block: Block) -> str:
-    a = block.analytic
-    if len(a) > 1 and alike(block, a, numpy.broadcast_to(a[:1], a.shape)):
+def _same_for_every_output(pair: JacobianPair) -> str:
+    a = pair.analytic
+    if len(a) > 1 and pair.close(a, numpy.broadcast_to(a[:1], a.shape)):
         return (
             "the analytic gradient is the same for every output entry: is dy summed or averaged before use?"
         )
     return ""
 
 
-def _one_of_a_broadcast(block: Block) -> str:
-    """Say where only one index of an axis counts along which the input was stretched."""
-    inner, outer = block.input_shape, block.output_shape
+def _one_of_a_broadcast(pair: JacobianPair) -> str:
+    """Return the axis along which the input is broadcast and only one index of dy is used, or ""."""
+    inner, outer = pair.input_shape, pair.output_shape
     padded = (1,) * (len(outer) - len(inner)) + inner
     if len(padded) != len(outer) or any(i not in (1, o) for i, o in zip(padded, outer, strict=True)):
         return ""
-    counts = numpy.asarray(block.analytic.any(axis=1))
-    if not alike(block, block.analytic, numpy.where(counts[:, None], block.n, 0.0)):
+    counts = numpy.asarray(pair.analytic.any(axis=1))
+    if not pair.close(pair.analytic, numpy.where(counts[:, None], pair.n, 0.0)):
         return ""
     for axis, (i, o) in enumerate(zip(padded, outer, strict=True)):
         if i == 1 and o > 1:
@@ -153,26 +150,26 @@ def _one_of_a_broadcast(block: Block) -> str:
             if there.sum() == 1:
                 return (
                     f"the analytic gradient is right at index {int(there.argmax())} of the output's axis "
-                    f"{axis} and 0 at the others: the input is stretched along it, so sum dy over it"
+                    f"{axis} and 0 at the others: the input is broadcast along it, so sum dy over it"
                 )
     return ""
 
 
-def _only_the_diagonal(block: Block) -> str:
-    size = len(block.n)
-    if block.input_shape == block.output_shape and alike(block, block.analytic, block.n * numpy.eye(size)):
+def _only_the_diagonal(pair: JacobianPair) -> str:
+    size = len(pair.n)
+    if pair.input_shape == pair.output_shape and pair.close(pair.analytic, pair.n * numpy.eye(size)):
         return (
-            "only the diagonal is right, all else is 0: the paths from an input entry to the output entries "
-            "at other places are missing"
+            "only the diagonal is right, all other entries are 0: the paths from an input entry to the other "
+            "output entries are missing"
         )
     return ""
 
 
-def _misplaced(block: Block) -> str:
-    a, n = numpy.sort(block.analytic), numpy.sort(block.n)
-    if n.shape[1] > 1 and (abs(a - n) <= ALIKE * block.largest.max(1, keepdims=True)).all():
+def _misplaced(pair: JacobianPair) -> str:
+    a, n = numpy.sort(pair.analytic), numpy.sort(pair.n)
+    if n.shape[1] > 1 and (abs(a - n) <= CLOSE * pair.largest.max(1, keepdims=True)).all():
         return (
-            "for every output entry the analytic gradient has the right numbers, at wrong places: "
-            "a wrong axis, index or order?"
+            "for every output entry the analytic gradient has the right numbers in the wrong places: "
+            "is an axis, an index or an order wrong?"
         )
     return ""

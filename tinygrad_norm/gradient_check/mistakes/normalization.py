@@ -5,28 +5,23 @@ Along the axes of a pool of n entries,
     numeric    n_i = r·(g_i - mean(g) - x̂_i·mean(g·x̂))       Σ n = 0  and  Σ n·x̂ = 0 (nearly: eps)
                straight  through the mean  through the variance
 
-The two sums are 0 because shifting x and scaling x change nothing. Where the numeric gradient has them,
+The two sums are 0 because shifting x and scaling x change nothing. If both are 0 for the numeric gradient,
 and analytic - numeric is a constant, a multiple of x̂, or a sum of both, the mistake is in those paths.
-The dy of one output entry is 0 at all others: there no straight path is, and how much of the other two the
-analytic gradient has can be read off.
+The dy of one output entry is 0 at all others. At those entries there is no straight path, so they show how
+much of the other two paths the analytic gradient has.
 """
-
-from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy
 
-from ..likeness import TINY, alike, count_name
+from ..closeness import CLOSE_SUM, count_name
+from ..jacobian import JacobianPair
 from ..probing import Index, label
-
-if TYPE_CHECKING:
-    from ..jacobian import Block
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,17 @@ def _pools(shape: Index) -> Iterator[_Pool]:
 
 
 class _Lines:
-    """Both gradients in lines of a pool, with what finite differences say of shifting and scaling x."""
+    """Both gradients in lines of a pool, and whether func changes if x is shifted or scaled."""
 
-    def __init__(self, block: Block, pool: _Pool) -> None:
-        self.block, self.pool = block, pool
-        real = abs(block.n) > block.numeric.floor
-        self.n, self.a = pool.lines(numpy.where(real, block.n, 0.0)), pool.lines(block.analytic)
-        self.tiny = TINY * pool.lines(block.largest).max(1, keepdims=True)
+    def __init__(self, pair: JacobianPair, pool: _Pool) -> None:
+        self.pair, self.pool = pair, pool
+        real = abs(pair.n) > pair.numeric.floor
+        self.n, self.a = pool.lines(numpy.where(real, pair.n, 0.0)), pool.lines(pair.analytic)
+        self.tiny = CLOSE_SUM * pool.lines(pair.largest).max(1, keepdims=True)
         self.shifts = bool((abs(self.n.sum(1, keepdims=True)) <= pool.size * self.tiny).all())
-        x = pool.lines(block.x)
+        x = pool.lines(pair.x)
         x = x - x.mean(1, keepdims=True) if self.shifts else x
-        self.x = numpy.tile(x, (len(block.n), 1))  # centred where shifting changes nothing
+        self.x = numpy.tile(x, (len(pair.n), 1))  # centred where shifting changes nothing
 
     @cached_property
     def scales(self) -> bool:
@@ -93,7 +88,7 @@ class _Lines:
         return bool((abs(self.n) > 100 * self.tiny).any())
 
     def paths(self) -> tuple[bool, bool] | None:
-        """Say whether the mean's and the variance's path are wrong; None where more than these are."""
+        """Return whether the mean's and the variance's path are wrong; None if the mistake is elsewhere."""
         d, squares = self.a - self.n, (self.x * self.x).sum(1, keepdims=True)
         mean = d.mean(1, keepdims=True) if self.shifts else numpy.zeros((len(d), 1))
         slope = (d * self.x).sum(1, keepdims=True) / numpy.where(squares == 0, 1.0, squares)
@@ -105,20 +100,20 @@ class _Lines:
         return (in_mean, in_slope) if (in_mean or in_slope) else None
 
     def constant(self) -> bool:
-        """Say whether analytic - numeric is the same number along every line, and not 0 along all."""
+        """Return whether analytic - numeric is constant along every line, and not 0 along all."""
         d = self.a - self.n
         mean = d.mean(1, keepdims=True)
         return bool((abs(d - mean) <= self.tiny).all() and (abs(mean) > 100 * self.tiny).any())
 
     def shares(self) -> list[float | None]:
-        """Return how much of the path through the mean, and of the other, the analytic gradient has.
+        """Return the share of the path through the mean, and of the other, that the analytic gradient has.
 
-        Read off the entries of a pool that dy itself does not reach; None where they do not tell.
+        Measured at the entries of a pool where dy itself is 0; None if these do not determine it.
         """
         unknown: list[float | None] = [None, None]
-        if self.block.input_shape != self.block.output_shape or self.pool.size < 3 + self.shifts:
+        if self.pair.input_shape != self.pair.output_shape or self.pool.size < 3 + self.shifts:
             return unknown
-        own = self.pool.lines(numpy.eye(len(self.block.n))) > 0
+        own = self.pool.lines(numpy.eye(len(self.pair.n))) > 0
         found = []
         for line in numpy.flatnonzero(own.any(1)):
             off = ~own[line]
@@ -134,16 +129,16 @@ class _Lines:
         return [float(share) if sure else None for share, sure in zip(shares, constant, strict=True)]
 
 
-def wrong_paths(block: Block) -> str:
-    """Say what is wrong with the paths through the statistics of a normalization."""
-    for pool in _pools(block.input_shape):
-        lines = _Lines(block, pool)
+def wrong_paths(pair: JacobianPair) -> str:
+    """Return what is wrong with the paths through the statistics of a normalization, or ""."""
+    for pool in _pools(pair.input_shape):
+        lines = _Lines(pair, pool)
         if not lines.moves or not (lines.shifts or lines.scales):
             continue
         if not lines.shifts and lines.constant():
             return (
-                f"analytic - numeric is the same number at every entry {pool}: is there a path through a "
-                "mean that func does not subtract, or is that through a sum missing?"
+                f"analytic - numeric is the same number at every entry {pool}: does backward have a path "
+                "through a mean that func does not subtract, or does it miss the path through a sum?"
             )
         wrong = lines.paths()
         if wrong is None or (all(wrong) and pool.size < 4):
@@ -174,65 +169,65 @@ def _share(share: float | None, size: int) -> str:
     return f"is {share:.5g} × what it should be" + (f" ({name})" if name else "")
 
 
-def row_factors(block: Block) -> str:
-    """Say where every output entry's gradient is off by a factor of its own, and on what that depends."""
-    a, n = block.analytic, block.n
+def row_factors(pair: JacobianPair) -> str:
+    """Return by which factor of its own every output entry's gradient is wrong, or ""."""
+    a, n = pair.analytic, pair.n
     squares = (n * n).sum(1)
     factors = (a * n).sum(1) / numpy.where(squares == 0, 1.0, squares)
     several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2
-    if not (squares > 0).all() or not alike(block, a, factors[:, None] * n):
+    if not (squares > 0).all() or not pair.close(a, factors[:, None] * n):
         return ""
-    argument = _argument(block, factors)
+    argument = _argument(pair, factors)
     if not argument and not several.all():
         return ""
-    words = (
+    found = (
         f"the gradient of every output entry is off by a factor of its own, from {factors.min():.7g} to "
         f"{factors.max():.7g}"
     )
-    known = argument or _statistic(block, factors)
+    known = argument or _statistic(pair, factors)
     if known:
-        return f"{words}: {known}"
-    cube, close = factors.reshape(block.output_shape), 1e-7 * abs(factors).max()
+        return f"{found}: {known}"
+    cube, close = factors.reshape(pair.output_shape), 1e-7 * abs(factors).max()
     axes = [str(k) for k in range(cube.ndim) if (numpy.ptp(cube, axis=k) > close).any()]
     if len(axes) < sum(length > 1 for length in cube.shape):
-        words += f", which depends on its index along axis {' and '.join(axes)} alone"
-    return f"{words}: a factor too many or too few?"
+        found += f", which depends on its index along axis {' and '.join(axes)} alone"
+    return f"{found}: a factor too many or too few?"
 
 
-def _argument(block: Block, factors: numpy.ndarray) -> str:
-    """Return which argument of func the factors are, or are one over, or ""."""
+def _argument(pair: JacobianPair, factors: numpy.ndarray) -> str:
+    """Return which argument of func equals the factors, or one over them, or ""."""
     sizes = abs(factors)
     if numpy.ptp(sizes) < 0.01 * sizes.max():
         return ""
-    for key, array in block.arguments.items():
-        for value in _stretched(array, block.output_shape):
-            if (abs(factors * value - 1) <= TINY).all():
+    for key, array in pair.arguments.items():
+        for value in _broadcast(array, pair.output_shape):
+            if (abs(factors * value - 1) <= CLOSE_SUM).all():
                 return f"it is 1 / {label(key)}: is a multiplication by it missing, or a division too many?"
-            if (abs(factors - value) <= TINY * abs(value)).all():
+            if (abs(factors - value) <= CLOSE_SUM * abs(value)).all():
                 return f"it is {label(key)}: is a division by it missing, or a multiplication too many?"
     return ""
 
 
-def _stretched(array: numpy.ndarray, shape: Index) -> Iterator[numpy.ndarray]:
-    """Yield the array stretched to a shape, its axes standing for any of the shape's that are neighbours."""
+def _broadcast(array: numpy.ndarray, shape: Index) -> Iterator[numpy.ndarray]:
+    """Yield the array broadcast to a shape in every way: its axes may be any that are neighbours there."""
     for after in range(len(shape) - array.ndim + 1 if array.dtype.kind == "f" else 0):
         view: Index = array.shape + (1,) * after
         if all(i in (1, o) for i, o in zip(reversed(view), reversed(shape), strict=False)):
             yield numpy.broadcast_to(array.reshape(view), shape).reshape(-1)
 
 
-def _statistic(block: Block, factors: numpy.ndarray) -> str:
-    """Return which statistic of x the factors are, or are one over, or ""."""
-    if block.input_shape != block.output_shape or numpy.ptp(factors) < 0.01 * abs(factors).max():
+def _statistic(pair: JacobianPair, factors: numpy.ndarray) -> str:
+    """Return which statistic of x equals the factors, or one over them, or ""."""
+    if pair.input_shape != pair.output_shape or numpy.ptp(factors) < 0.01 * abs(factors).max():
         return ""
-    for pool in _pools(block.input_shape):
-        x = block.x.reshape(pool.shape)
+    for pool in _pools(pair.input_shape):
+        x = pair.x.reshape(pool.shape)
         mean = x.mean(pool.axes, keepdims=True)
         for name, centred in (("standard deviation", x - mean), ("root mean square", x)):
-            spread = numpy.sqrt((centred * centred).mean(pool.axes, keepdims=True))
-            spread = numpy.broadcast_to(spread, pool.shape).reshape(-1)
-            if (abs(factors - spread) <= 1e-3 * spread).all():
+            size = numpy.sqrt((centred * centred).mean(pool.axes, keepdims=True))
+            size = numpy.broadcast_to(size, pool.shape).reshape(-1)
+            if (abs(factors - size) <= 1e-3 * size).all():
                 return f"the {name} of x {pool} (within 0.1 %); is a division by it missing?"
-            if (abs(factors * spread - 1) <= 1e-3).all():
+            if (abs(factors * size - 1) <= 1e-3).all():
                 return f"1 / the {name} of x {pool} (within 0.1 %); is there one division by it too many?"
     return ""

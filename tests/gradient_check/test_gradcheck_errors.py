@@ -1,4 +1,4 @@
-"""What gradcheck refuses: what cannot be checked, and a backward that goes wrong while it runs."""
+"""What gradcheck raises: for arguments that it cannot check, and for a backward that fails while it runs."""
 
 import numpy as np
 import pytest
@@ -14,19 +14,19 @@ from tinygrad_norm.gradient_check.error import GradcheckError
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_coarse_inputs_are_refused(dtype):
+def test_coarse_inputs_raise(dtype):
     coarse = Tensor(np.ones(3, dtype), requires_grad=True)
     with pytest.raises(ValueError, match=r"input 1 .*\.double\(\)"):
         gradcheck(lambda a, b: a * b, (leaf(3), coarse))
     assert gradcheck(lambda a, b: a * b, (leaf(3), Tensor(np.ones(3, dtype))))
 
 
-def test_coarse_parameters_are_refused_by_name():
+def test_coarse_parameters_raise_by_name():
     with pytest.raises(ValueError, match=r"parameter weight requires grad in float32.*\.double\(\) on the"):
         gradcheck(tn.nn.LayerNorm(4), (leaf(3, 4),))
 
 
-def test_coarse_outputs_are_refused():
+def test_coarse_outputs_raise():
     with pytest.raises(ValueError, match="output 0 is float32"):
         gradcheck(lambda x: x.float(), leaf(3))
 
@@ -64,7 +64,7 @@ def test_an_output_cut_from_the_graph_must_not_depend_on_the_input():
 
 
 @pytest.mark.parametrize("fast_mode", [False, True])
-def test_random_functions_are_refused(fast_mode):
+def test_random_functions_raise(fast_mode):
     rng = np.random.default_rng(0)
 
     def noisy(x):
@@ -85,7 +85,7 @@ def test_nondet_tol_allows_some_noise():
     assert gradcheck(noisy, leaf(3), nondet_tol=1e-11)
 
 
-def test_functions_that_change_an_input_are_refused():
+def test_functions_that_change_an_input_raise():
     def counting(x, calls):
         calls.array += 1
         return x * x
@@ -94,7 +94,7 @@ def test_functions_that_change_an_input_are_refused():
         gradcheck(counting, (leaf(3), Tensor(np.zeros(1))))
 
 
-def test_a_backward_that_does_not_repeat_itself_is_refused():
+def test_a_backward_that_does_not_repeat_itself_raises():
     class Consuming(WrongSquare):
         def backward(self, dy):
             (x, *_) = self.saved
@@ -106,7 +106,7 @@ def test_a_backward_that_does_not_repeat_itself_is_refused():
         gradcheck(lambda x: Consuming.apply(x * 1.0), at([1.5]))
 
 
-def test_gradients_that_are_not_finite_are_refused():
+def test_gradients_that_are_not_finite_raise():
     class Undefined(WrongSquare):
         def backward(self, dy):
             return dy * np.nan
@@ -115,7 +115,7 @@ def test_gradients_that_are_not_finite_are_refused():
         gradcheck(Undefined.apply, leaf(3))
 
 
-def test_gradients_narrower_than_their_input_are_refused():
+def test_gradients_narrower_than_their_input_raise():
     class Narrow(WrongSquare):
         def backward(self, dy):
             return super().backward(dy).astype(np.float32)
