@@ -492,7 +492,7 @@ def test_pictures_of_what_was_measured(fair, drawn, tmp_path, words):
         pytest.importorskip(module)
     result = run(*words, "--plot", tmp_path / "p.png")
     assert result.exit_code == 0, result.output
-    assert f"picture in {tmp_path / 'p.png'}" in result.output
+    assert f"plot in {tmp_path / 'p.png'}" in result.output
     assert ("below 1 is faster" in result.output) == (words[0] == "ops")
     assert f"numpy {np.__version__}" in drawn[0].get_suptitle()
     assert len(drawn[0].axes[0].patches) == len(printed(result.output))
@@ -556,7 +556,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
     monkeypatch.setattr(cli_bench, "_fairly", None)  # to call it would raise
     (tmp_path / "folder.svg").mkdir()
     (tmp_path / "file").write_text("precious")
-    wrong = {"missing/b.svg": "make", "folder.svg": "is a folder", "file/b.svg": "is in no folder"}
+    wrong = {"missing/b.svg": "create", "folder.svg": "is a folder", "file/b.svg": "is not a folder"}
     if option == "--plot":
         wrong["b.xyz"] = "must end in .png or .svg"
     for path, message in wrong.items():

@@ -279,7 +279,7 @@ def test_wrong_calls(fair, monkeypatch):
 
     monkeypatch.setattr(command, "use_backend", none)
     for words, message in (
-        (["ops", "exp", "--backend", "cupy"], "no kernel is timed for 'exp'"),
+        (["ops", "exp", "--backend", "cupy"], "there is no GPU benchmark for 'exp'"),
         (["--backend", "cupy", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["--backend", "emulator"], "unknown backend 'emulator'"),
         (["--dtype", "bfloat16"], "NumPy has no bfloat16"),

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tinygrad_norm.bench import timing
 from tinygrad_norm.cli import app
-from tinygrad_norm.cli.tables import figures
+from tinygrad_norm.cli.tables import figures_table
 
 WORDS = "op", "inputs"
 NUMBERS = "µs", "to PyTorch", "default malloc", "to composed", "of a copy"
@@ -21,7 +21,7 @@ ROWS = [
 def shown(width, rows, terminal=True):
     file = io.StringIO()
     console = Console(width=width, force_terminal=terminal, color_system=None, file=file)
-    console.print(figures(console, WORDS, NUMBERS, rows))
+    console.print(figures_table(console, WORDS, NUMBERS, rows))
     return file.getvalue()
 
 

@@ -45,7 +45,7 @@ def test_the_command_draws_the_form_asked_for(folder, form, frames):
 def test_the_command_says_what_to_install(folder, without_dot):
     result = run("mul", "-o", "mul.png")
     assert result.exit_code == 1
-    assert "is drawn" not in result.output
+    assert "drawn to" not in result.output
     assert "apt install graphviz" in result.output
     assert "mul.dot" in result.output
     assert (folder / "mul.dot").read_text().startswith("digraph")
@@ -60,7 +60,7 @@ def test_the_command_says_what_to_install(folder, without_dot):
         (["mul", "--form", "composed"], "primitive"),
         (["mul", "--out", "mul.jpg"], ".svg, .png, .pdf, .dot"),
         (["mul", "--form", "fused"], "composed"),
-        (["mul", "--out", "missing/mul.svg"], "make missing first"),
+        (["mul", "--out", "missing/mul.svg"], "missing is not a folder: create it first"),
         (["mul", "--out", "."], "is a folder"),
     ],
 )

@@ -32,7 +32,7 @@ def test_launches_bytes_and_agreement():
     # forward: x, weight, bias, y, mean, rstd; backward: dy, x, weight, mean, rstd, dx and a row of both
     # vectors' sums for its one block, which column_sums read and write again
     forward, backward, sums = 2 * 32 + 2 * 8 + 2 * 4, 3 * 32 + 8 + 2 * 4 + 2 * 8, 2 * 2 * 8
-    assert f" times the {4 * (forward + backward + sums):,}\nof reading and writing" in result.output
+    assert f" times the {4 * (forward + backward + sums):,}\nneeded to read and write" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
     difference, verdict = result.output.strip().split("\n")[-2:]
     assert 0 < float(difference.rsplit(" ", 1)[1]) < 1e-5
@@ -85,11 +85,13 @@ def test_a_gradient_that_is_0_is_judged_by_the_size_of_the_inputs():
 def test_integers_count_with_their_own_size_and_a_composite_with_its_kernels_arrays():
     # forward: x, losses, p, and indices of 8 bytes; backward: dy, p, indices, dx
     assert (
-        f"the {4 * (2 * 640 + 64) + 8 * 64 + 4 * 2 * 640 + 8 * 64 + 4:,}\nof"
+        f"the {4 * (2 * 640 + 64) + 8 * 64 + 4 * 2 * 640 + 8 * 64 + 4:,}\nneeded"
         in kernel("cross_entropy").output
     )
     for op in ("cross_entropy", "transformer_encoder_layer"):
-        (line,) = (line for line in kernel(op).output.split("\n") if line.startswith("threads ask for"))
+        (line,) = (
+            line for line in kernel(op).output.split("\n") if line.startswith("threads read and write")
+        )
         assert float(line.split(" bytes: ")[1].split(" times")[0]) >= 1
 
 

@@ -44,7 +44,7 @@ def test_a_path_for_a_dataset_is_answered_with_the_option_that_takes_it(tmp_path
     for path, meant in ((text, f"text --file {text}"), (tmp_path, f"idx --data-dir {tmp_path}")):
         result = invoke(path)
         assert result.exit_code == 2
-        assert f"{path} is no dataset: did you mean {meant}?" in result.output
+        assert f"{path} is not a dataset: did you mean {meant}?" in result.output
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -217,7 +217,7 @@ def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy
         (["cifar"], "unknown dataset 'cifar': choose one of digits, idx"),
         (["idx"], "folder"),
         (["digits", "--backend", "tpu"], "unknown backend"),
-        (["--resume", "nowhere"], "nowhere holds no run"),
+        (["--resume", "nowhere"], "nowhere has no config.json"),
         (["digits", "--batch-size", "1"], "more than one sample per batch"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -302,9 +302,12 @@ def test_resume_takes_the_options_of_the_run_and_says_that_it_is_finished(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "3"], "with --epochs 1 and cannot continue with 3, as its learning rate falls to 0"),
-        (["--lr", "0.1"], "leave out --lr, or begin a new run"),
-        (["idx"], "begun with the dataset digits"),
+        (
+            ["--epochs", "3"],
+            "with --epochs 1 and cannot continue with 3, because its learning rate decays to 0",
+        ),
+        (["--lr", "0.1"], "leave out --lr, or start a new run"),
+        (["idx"], "started with the dataset digits"),
         (["--out", "elsewhere"], "leave out --out"),
     ],
 )
@@ -319,7 +322,7 @@ def test_a_file_and_a_checkpoint_that_may_not_be_read_are_not_resumed(tmp_path, 
     Run(Config(epochs=1), tmp_path / "run").train()
     result = invoke("--resume", tmp_path / "run" / "config.json")
     assert result.exit_code == 2
-    assert "is a file: --resume names the folder" in " ".join(result.output.split())
+    assert "is a file: pass the folder of a run to --resume" in " ".join(result.output.split())
     original = Path.open
 
     def refuse(path, *arguments, **options):

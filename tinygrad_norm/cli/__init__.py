@@ -1,4 +1,4 @@
-"""The command `tinygrad-norm`: one file a command, which is the function (or group) named like its file."""
+"""The command `tinygrad-norm`: one file per command; the function (or group) has the name of its file."""
 
 from importlib.metadata import version
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from . import bench, draw, gradcheck, kernel, train
 
 app = typer.Typer(
-    help="Normalization in deep learning, from scratch: train it, check its gradients, look inside.",
+    help="Normalization layers from scratch: train models, check gradients, draw graphs, measure speed.",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,4 @@
-"""`tinygrad-norm bench`: how fast it is, against PyTorch where that is installed."""
+"""`tinygrad-norm bench`: measure speed, compared with PyTorch if it is installed."""
 
 import dataclasses
 import json
@@ -19,8 +19,8 @@ from ..bench import network_baselines
 from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .op_names import Load
-from .paths import new_file, new_picture
-from .tables import NOTHING, figures, say
+from .paths import new_file, new_plot
+from .tables import NOTHING, figures_table, print_line
 
 if TYPE_CHECKING:
     from ..bench.cpu_ops import Row as OpRow
@@ -28,39 +28,42 @@ if TYPE_CHECKING:
 
 
 class _AllByDefault(TyperGroup):
-    """Without a command it is `all`."""
+    """A group that runs `all` if no command is given."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        named = args and (not args[0].startswith("-") or args[0] in self.get_help_option_names(ctx))
-        return super().parse_args(ctx, args if named else ["all", *args])
+        has_command = args and (not args[0].startswith("-") or args[0] in self.get_help_option_names(ctx))
+        return super().parse_args(ctx, args if has_command else ["all", *args])
 
 
 bench = typer.Typer(cls=_AllByDefault)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
-Backend = Annotated[str, typer.Option(help="numpy, or cupy for the kernels on a GPU.")]
-Dtype = Annotated[str, typer.Option(help=f"Of the ops: one of {', '.join(DTYPES)} (on a GPU).")]
-Seconds = Annotated[float, typer.Option(help="How long to measure each.", min=0)]
-Threads = Annotated[int, typer.Option(help="For us, BLAS and PyTorch each.", min=1)]
+Backend = Annotated[str, typer.Option(help="numpy, or cupy to time the kernels on a GPU.")]
+Dtype = Annotated[
+    str, typer.Option(help=f"Dtype of the ops: one of {', '.join(DTYPES)} (bfloat16 only on a GPU).")
+]
+Seconds = Annotated[float, typer.Option(help="Seconds to measure each comparison.", min=0)]
+Threads = Annotated[int, typer.Option(help="Threads for tinygrad_norm, BLAS and PyTorch, each.", min=1)]
 Json = Annotated[
-    Path | None, typer.Option("--json", help="Write the figures to this file too.", callback=new_file)
+    Path | None, typer.Option("--json", help="Also write the figures to this file.", callback=new_file)
 ]
 Plot = Annotated[
-    Path | None, typer.Option("--plot", help="Draw them to this file (PNG or SVG).", callback=new_picture)
+    Path | None,
+    typer.Option("--plot", help="Plot the figures to this file (PNG or SVG).", callback=new_plot),
 ]
 
 
 @bench.callback()
 def _bench() -> None:
-    """Measure speed: the same work, interleaved, in one run.
+    """Measure speed: all programs do the same work, taking turns in one run.
 
-    Without a command it is all: bench --backend cupy times all kernels on a GPU. In a file, the tables are
-    Markdown.
+    Without a command, runs `all`; so `bench --backend cupy` times all kernels on a GPU. If the output goes
+    to a file or a pipe, the tables are Markdown.
     """
 
 
 def _fairly(threads: int = 1) -> None:
-    if not is_fair(threads):  # BLAS and malloc read the environment once, so a new process does the work
+    if not is_fair(threads):  # BLAS and malloc read the environment only at start: use a new process
         command = [sys.executable, *sys.orig_argv[1:]]
         environment = {**os.environ, **settings(threads)}
         raise typer.Exit(subprocess.run(command, env=environment, check=False).returncode)
@@ -76,9 +79,9 @@ def everything(
     plot: Plot = None,
     load: Load = None,
 ) -> None:
-    """Time all ops, as ops does, then a training step and the tape, as step does with ten times the seconds.
+    """Time all ops, a training step, and the overhead of autograd: `ops` and `step` in one run.
 
-    The picture is that of ops.
+    The training step takes ten times --seconds. The plot shows the ops.
     """
     if backend == "cupy":
         ops(None, backend, dtype, seconds, threads, json, plot)
@@ -95,7 +98,10 @@ def everything(
 
 @bench.command()
 def ops(
-    names: Annotated[list[str] | None, typer.Argument(help="Registered ops.", show_default="all")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Registered ops, such as layer_norm.", show_default="all"),
+    ] = None,
     backend: Backend = "numpy",
     dtype: Dtype = "float32",
     seconds: Seconds = 0.5,
@@ -106,14 +112,14 @@ def ops(
 ) -> None:
     """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
 
-    On the CPU, ratios below 1 say that ours is faster. "default malloc" is the ratio to PyTorch where freed
-    memory goes back to the system, for inputs from 1 MB on. "of a copy" is the time of a copy of as many
-    bytes as the op must move, in units of our time. On a GPU, ratios above 1 say that ours is faster, and
-    GB/s count the bytes that any implementation must move.
+    On the CPU, ratios are our time / theirs: below 1, ours is faster. "default malloc" is the ratio to
+    PyTorch if freed memory returns to the system, for inputs of 1 MB or more. "of a copy" is the time to
+    copy the bytes that the op must move / our time. On a GPU, ratios are their time / ours: above 1, ours
+    is faster. GB/s counts the bytes that any implementation must move.
     """
     _check_choices(backend, dtype)
     if backend == "cupy" and threads > 1:
-        raise typer.BadParameter("--threads is for the CPU: leave it out with --backend cupy")
+        raise typer.BadParameter("--threads applies only to the CPU: leave it out with --backend cupy")
     _fairly(threads)
     if backend == "cupy":
         _kernels(names or (), dtype, seconds, json, plot)
@@ -127,7 +133,7 @@ def ops(
 def _time_ops(
     console: Console, names: Sequence[str], dtype: str, seconds: float
 ) -> tuple[list["OpRow"], float]:
-    """Return the rows and a copy's bytes per second; print the rows."""
+    """Print and return the rows; also return the bytes per second of a copy."""
     from ..bench.cpu_ops import benchmark_cases, copy_bandwidth, measure_all
 
     try:
@@ -142,12 +148,12 @@ def _time_ops(
     for row in rows:
         ratios = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
         cells.append((row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, ratios)))
-    console.print(figures(console, ("op", "inputs"), numbers, cells))
+    console.print(figures_table(console, ("op", "inputs"), numbers, cells))
     compared = ["to PyTorch"] * any(row.to_torch is not None for row in rows)
     compared += ["to composed"] * any(row.to_composed is not None for row in rows)
     if compared:
-        say(console, f"{', '.join(compared)}: our time / theirs, below 1 is faster")
-    say(console, "of a copy: a copy's time / ours")
+        print_line(console, f"{', '.join(compared)}: our time / theirs, below 1 is faster")
+    print_line(console, "of a copy: time to copy the same bytes / our time")
     return rows, copy_rate
 
 
@@ -185,7 +191,7 @@ def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None
 
 @bench.command()
 def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: Plot = None) -> None:
-    """Time a whole training step: MLP 64-128-128-10, BatchNorm, batch 64, Adam."""
+    """Time a training step (MLP 64-128-128-10, BatchNorm, batch 64, Adam) and the overhead of autograd."""
     _fairly(threads)
     from ..bench.charts import bars
 
@@ -198,7 +204,7 @@ def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: 
 
 
 def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[str, float]]:
-    """Return the rows and the seconds that the tape takes per op; print both."""
+    """Print and return the rows, and the seconds that the tape takes per op."""
     from ..bench.training_step import measure, tape_times
 
     with console.status("measuring"):
@@ -209,21 +215,21 @@ def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[
     for row in rows:
         ratios = map(_ratio, (row.to_eager, row.to_eager_default_malloc))
         cells.append((row.program, f"{row.seconds * 1e6:.0f}", *ratios, f"{row.first_loss:.6f}"))
-    console.print(figures(console, ("program",), numbers, cells))
+    console.print(figures_table(console, ("program",), numbers, cells))
     per_op = ", ".join(f"{name} {time * 1e6:.2f} µs" for name, time in tape.items())
     _print_left_out(console)
-    say(console, f"the tape alone, per op forward and backward: {per_op}")
+    print_line(console, f"the tape alone (autograd's overhead), per op forward and backward: {per_op}")
     return rows, tape
 
 
 @bench.command()
 def train(
-    epochs: Annotated[int, typer.Option(help="Passes through the 1257 samples.", min=1)] = 20,
+    epochs: Annotated[int, typer.Option(help="Passes over the 1257 samples.", min=1)] = 20,
     threads: Threads = 1,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
-    """Time training on scikit-learn's digits, with the network of `step`."""
+    """Time training on scikit-learn's digits, with the network of `bench step`."""
     _fairly(threads)
     from ..bench.charts import bars
     from ..bench.training_epochs import train as train_all
@@ -240,17 +246,21 @@ def train(
     for run in runs:
         losses = (f"{loss:.6f}" for loss in (run.losses[0], run.losses[-1]))
         cells.append((run.program, f"{run.seconds * 1e3:.1f}", _ratio(run.to_eager), *losses))
-    console.print(figures(console, ("program",), numbers, cells))
+    console.print(figures_table(console, ("program",), numbers, cells))
     _print_left_out(console)
     facts = _finish(console, json, runs, more_facts=network_baselines.facts(), epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
     title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
-    _draw(plot, lambda path: bars(path, milli, "ms per epoch, the best", title, facts))
+    _draw(plot, lambda path: bars(path, milli, "ms of the best epoch", title, facts))
 
 
 @bench.command()
 def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> None:
-    """Measure how time and memory grow with batch, width, depth and sequence: closed form and composed."""
+    """Measure how time and memory grow with batch, width, depth and sequence length, in both forms.
+
+    The closed form computes a layer with a hand-derived gradient; the composed form is built from
+    primitives. "peak" is the maximum of memory in use, "kept" is the memory kept for backward.
+    """
     _fairly()
     from ..bench.charts import curves
     from ..bench.growth import FORMS, Point, measure
@@ -266,9 +276,9 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
     numbers = [f"{unit} {form}" for unit in units for form in FORMS]
     cells = []
     for pair in zip(points[::2], points[1::2], strict=True):
-        told = (_three_digits(value(p)) for value in units.values() for p in pair)
-        cells.append((pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *told))
-    console.print(figures(console, ("experiment", "size"), numbers, cells))
+        values = (_three_digits(value(p)) for value in units.values() for p in pair)
+        cells.append((pair[0].experiment, f"{pair[0].variable} = {pair[0].size}", *values))
+    console.print(figures_table(console, ("experiment", "size"), numbers, cells))
     facts = _finish(console, json, points, seconds=seconds)
     panels: dict[tuple[str, str, str], dict[tuple[str, bool], list[tuple[float, float]]]] = {}
     for p in points:
@@ -276,14 +286,14 @@ def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> Non
             label = unit if unit == "µs" else "MB: peak, kept (dashed)"
             lines = panels.setdefault((p.experiment, p.variable, label), {})
             lines.setdefault((p.form, unit == "kept MB"), []).append((p.size, value(p)))
-    title = "forward and backward as sizes grow: time, memory at its peak, memory kept for backward"
+    title = "forward and backward as sizes grow: time, peak memory, memory kept for backward"
     _draw(plot, lambda path: curves(path, panels, 2, title, facts))
 
 
 def _print_left_out(console: Console) -> None:
     missing = ", ".join(f"{name} ({reason})" for name, reason in network_baselines.left_out().items())
     if missing:
-        say(console, f"left out: {missing}")
+        print_line(console, f"left out: {missing}")
 
 
 def _ratio(value: float | None) -> str:
@@ -297,7 +307,7 @@ def _three_digits(value: float) -> str:
 def _console() -> Console:
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 240)  # a file has room for the whole table
+        console.width = max(console.width, 240)  # a file can hold the whole table
     return console
 
 
@@ -309,11 +319,11 @@ def _finish(
     more_facts: Mapping[str, str] = MappingProxyType({}),
     **more: Any,
 ) -> dict[str, str]:
-    """Print what a reader needs to compare the figures; write them, with that, to `path` if given."""
+    """Print the environment (versions, threads, processor); write it with the figures to `path` if given."""
     facts = {**environment(), **more_facts, "dtype": dtype}
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
-    say(console, ", ".join(f"{key} {value}" for key, value in facts.items()))
+    print_line(console, ", ".join(f"{key} {value}" for key, value in facts.items()))
     _write(path, facts, rows, **more)
     return facts
 
@@ -335,4 +345,4 @@ def _plain(row: Any) -> dict[str, Any]:
 def _draw(path: Path | None, draw: Callable[[Path], None]) -> None:
     if path is not None:
         draw(path)
-        typer.echo(f"picture in {path}")
+        typer.echo(f"plot in {path}")

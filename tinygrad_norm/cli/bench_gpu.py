@@ -1,4 +1,4 @@
-"""`tinygrad-norm bench --backend cupy`: the handwritten kernels on a GPU, as a table."""
+"""`tinygrad-norm bench --backend cupy`: time the handwritten kernels on a GPU."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from ..backends import use_backend
 from ..bench.gpu_ops import SUBJECTS
 from ..bench.gpu_timing import Bench, Row, cells, prepare, storage
 from ..suggestions import did_you_mean
-from .tables import figures, say
+from .tables import figures_table, print_line
 
 
 def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) -> tuple[Bench, list[Row]]:
@@ -17,7 +17,7 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
     for name in names:
         if name not in SUBJECTS:
             raise typer.BadParameter(
-                f"no kernel is timed for {name!r} on a GPU: choose of {', '.join(SUBJECTS)}"
+                f"there is no GPU benchmark for {name!r}: choose one of {', '.join(SUBJECTS)}"
                 f"{did_you_mean(name, SUBJECTS)}"
             )
     try:
@@ -28,8 +28,8 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
     except (RuntimeError, MemoryError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None
-    ratios = (f"{rival} / ours" for rival in bench.against)
-    table = figures(
+    ratios = (f"{baseline} / ours" for baseline in bench.against)
+    table = figures_table(
         console,
         ("kernels", "inputs", "direction"),
         ("µs", "GB/s", "of a copy", *ratios),
@@ -37,8 +37,8 @@ def measure(console: Console, names: Sequence[str], dtype: str, seconds: float) 
     )
     table.title = dtype
     console.print(table)
-    say(console, f"a copy reads and writes {bench.clock.copy_rate / 1e9:.0f} GB/s")
+    print_line(console, f"a copy reads and writes {bench.clock.copy_rate / 1e9:.0f} GB/s")
     if not bench.against:
-        say(console, "PyTorch is not installed with CUDA, so there is nothing to compare with.")
-    say(console, ", ".join(f"{key} {value}" for key, value in bench.environment.items()))
+        print_line(console, "PyTorch is not installed with CUDA, so there is nothing to compare with.")
+    print_line(console, ", ".join(f"{key} {value}" for key, value in bench.environment.items()))
     return bench, rows

@@ -1,4 +1,4 @@
-"""tinygrad-norm draw NAME: a registered op as a picture, composed form beside closed form."""
+"""`tinygrad-norm draw NAME`: draw a registered op, composed form beside closed form."""
 
 import warnings
 from enum import StrEnum
@@ -13,7 +13,7 @@ from .paths import new_file
 
 
 class Form(StrEnum):
-    """Which ways to compute the op are drawn."""
+    """The forms of an op that can be drawn."""
 
     composed = "composed"
     closed = "closed"
@@ -21,27 +21,28 @@ class Form(StrEnum):
 
 
 def draw(
-    name: Annotated[str, typer.Argument(help="A registered op, such as layer_norm.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered op, such as layer_norm.")],
     form: Annotated[
-        Form, typer.Option(help="From primitives, the fused closed form, or side by side.")
+        Form,
+        typer.Option(help="composed: built from primitives; closed: one fused function; both: side by side."),
     ] = Form.both,
-    case: Annotated[int, typer.Option(help="Which of the op's registered cases, counted from 0.")] = 0,
+    case: Annotated[int, typer.Option(help="Index of the op's registered case, from 0.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to write: .svg, .png, .pdf or .dot.", show_default="NAME.svg"),
     ] = None,
     before: Annotated[
-        bool, typer.Option("--before", help="Draw it before backward, without gradients.")
+        bool, typer.Option("--before", help="Draw the graph before backward, without gradients.")
     ] = False,
     load: Load = None,
 ) -> None:
-    """Draw an op with its shapes, values and gradients: composed form beside closed form.
+    """Draw the graph of an op with shapes, values and gradients: composed form beside closed form.
 
-    Where Graphviz's program dot is missing or fails, saves the DOT text instead, and exits with status 1.
+    If Graphviz's program dot is missing or fails, saves the DOT text instead and exits with status 1.
     """
     op = find_op(name)
     if not 0 <= case < len(op.cases):
-        listed = "; ".join(f"{i}: {one}" for i, one in enumerate(op.cases))
+        listed = "; ".join(f"{i}: {known}" for i, known in enumerate(op.cases))
         raise typer.BadParameter(f"{name} has no case {case}. Its cases are {listed}", param_hint="--case")
     out = out or Path(f"{name}.svg")
     new_file(out)
@@ -57,4 +58,4 @@ def draw(
         typer.echo(warning.message, err=True)
     if path != out:
         raise typer.Exit(1)
-    typer.echo(f"{name} (case {case}: {op.cases[case]}) is drawn in {path}")
+    typer.echo(f"{name} (case {case}: {op.cases[case]}) drawn to {path}")

@@ -1,4 +1,4 @@
-"""`tinygrad-norm gradcheck`: every registered gradient against finite differences, as a table."""
+"""`tinygrad-norm gradcheck`: check registered ops' gradients against finite differences."""
 
 import json
 import math
@@ -25,17 +25,20 @@ def gradcheck(
         typer.Argument(metavar="NAME", help="Registered ops, such as layer_norm.", show_default="all"),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the results to FILE too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help="numpy, cupy or emulator.", show_default="TINYGRAD_NORM_BACKEND, else numpy"),
+        typer.Option(
+            help="numpy, cupy (a GPU) or emulator (CUDA kernels on the CPU).",
+            show_default="TINYGRAD_NORM_BACKEND, else numpy",
+        ),
     ] = None,
     load: Load = None,
 ) -> None:
-    """Check every gradient: closed form against composed, and both against finite differences.
+    """Check gradients: closed form against composed form, and both against finite differences.
 
-    Exits with status 1 where any check fails, and prints what is wrong.
+    If a check fails, prints what is wrong and exits with status 1.
     """
     ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY)]
     if backend is not None:
@@ -62,9 +65,9 @@ def gradcheck(
         for errors in ((v.numeric_error for v in verdicts), (v.composed_error for v in verdicts))
     )
     for line in (
-        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all right. Worst relative errors:",
+        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct. Worst relative errors:",
         f"  {numeric} against finite differences (allowed {NUMERIC_TOLERANCE:.0e})",
-        f"  {composed} of the closed against the composed form (allowed {COMPOSED_TOLERANCE:.0e})",
+        f"  {composed} closed form against composed form (allowed {COMPOSED_TOLERANCE:.0e})",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -106,7 +109,7 @@ def _table(verdicts: list[Verdict]) -> Table:
 
 
 def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
-    """Print the first failure of every op in full, a line for each of the others."""
+    """Print the first failure of every op in full, and one line for each further failure."""
     for verdict in verdicts:
         for failure in verdict.failures[:1]:
             console.print(failure.text, markup=False, highlight=False, soft_wrap=True)
@@ -137,12 +140,12 @@ def _plain(number: float | None) -> float | None:
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:
-    told: dict[str, Any] = {"case": failure.case, "form": failure.form or None, "message": failure.message}
-    told["relative_error"] = _plain(failure.relative_error)
+    fields: dict[str, Any] = {"case": failure.case, "form": failure.form or None, "message": failure.message}
+    fields["relative_error"] = _plain(failure.relative_error)
     entry = failure.entry
     if entry is None:
-        return told
-    return told | {
+        return fields
+    return fields | {
         "input": entry.input,
         "index": entry.input_index,
         "output": entry.output,

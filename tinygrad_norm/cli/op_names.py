@@ -1,4 +1,4 @@
-"""Ops by the names given on the command line, those in a file of the user's included."""
+"""Find ops by the names given on the command line, including ops from a user's file."""
 
 import difflib
 from collections.abc import Collection
@@ -25,20 +25,20 @@ Load = Annotated[
         "--load",
         metavar="FILE.py",
         callback=_load,
-        help="Import a file of yours first: the ops it registers are then known. May be repeated.",
+        help="Import this file first, to use the ops that it registers. May be repeated.",
         show_default=False,
     ),
 ]
 
 
 def find_op(name: str, known: Collection[str] = REGISTRY) -> Op:
-    """Return the registered op called `name`; `known` are those that a misspelt name may mean.
+    """Return the registered op called `name`; for an unknown name, suggest similar ones from `known`.
 
     Raises:
-        typer.BadParameter: for an unknown name, with those of `known` that look like it.
+        typer.BadParameter: if no registered op has this name.
     """
     if name in REGISTRY:
         return REGISTRY[name]
-    close = difflib.get_close_matches(name, known, n=5) or [one for one in known if name in one]
-    hint = f"Did you mean {', '.join(close)}?" if close else f"There are: {', '.join(sorted(known))}"
+    close = difflib.get_close_matches(name, known, n=5) or [other for other in known if name in other]
+    hint = f"Did you mean {', '.join(close)}?" if close else f"Choose one of {', '.join(sorted(known))}"
     raise typer.BadParameter(f"no registered op is called {name!r}. {hint}", param_hint="NAME")

@@ -1,4 +1,4 @@
-"""Files named on the command line: what cannot be written is refused before the work, not behind it."""
+"""Check output files named on the command line, before the work starts."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,38 +7,38 @@ import typer
 
 from ..files import check_folder
 
-PICTURES = (".png", ".svg")
+PLOT_SUFFIXES = (".png", ".svg")
 
 
 def new_file(path: Path | None) -> Path | None:
     """Return `path` if a file can be written there; its folder must exist.
 
     Raises:
-        typer.BadParameter: for a folder, and for a file in a folder that is missing or takes none.
+        typer.BadParameter: if `path` is a folder, or its folder does not exist or is not writable.
     """
     if path is None:
         return None
     try:
         if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder: name a file")
+            raise typer.BadParameter(f"{path} is a folder: pass the path of a file")
         if not path.parent.is_dir():
-            raise typer.BadParameter(f"{path} is in no folder: make {path.parent} first, or name another")
+            raise typer.BadParameter(f"{path.parent} is not a folder: create it first, or choose another")
         check_folder(path.parent)
     except OSError as error:
         raise typer.BadParameter(str(error)) from None
     return path
 
 
-def new_picture(path: Path | None) -> Path | None:
-    """Return `path` if a PNG or SVG can be written there, and drawn.
+def new_plot(path: Path | None) -> Path | None:
+    """Return `path` if a PNG or SVG can be plotted and written there.
 
     Raises:
-        typer.BadParameter: as `new_file`, for another suffix, and without matplotlib.
+        typer.BadParameter: as in `new_file`; if the suffix is another; if matplotlib is not installed.
     """
     if path is None:
         return None
-    if path.suffix.lower() not in PICTURES:
-        raise typer.BadParameter(f"{path} must end in {' or '.join(PICTURES)}")
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise typer.BadParameter(f"{path} must end in {' or '.join(PLOT_SUFFIXES)}")
     if find_spec("matplotlib") is None:
-        raise typer.BadParameter("pictures need matplotlib: pip install 'tinygrad_norm[plot]'")
+        raise typer.BadParameter("plots need matplotlib: pip install 'tinygrad_norm[plot]'")
     return new_file(path)

@@ -1,4 +1,4 @@
-"""Tables of figures: words fold at spaces, numbers never; in a file they are Markdown."""
+"""Tables of figures. In a terminal, words fold at spaces and numbers never do; else they are Markdown."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from rich.table import Table
 NOTHING = "–"
 
 
-def figures(
+def figures_table(
     console: Console, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> Table:
-    """Return a table of `rows`, whose first cells are words, without the numbers that no row has.
+    """Return a table of `rows`: columns `words`, then columns `numbers` without those that are empty.
 
-    In a terminal the words of a row share a column, so that 80 characters are enough.
+    In a terminal the words of a row share one column, so that the table fits 80 characters.
     """
     shown = [k for k in range(len(numbers)) if any(row[len(words) + k] != NOTHING for row in rows)]
     if console.is_terminal:
@@ -28,11 +28,11 @@ def figures(
         heading = numbers[k].replace(" ", "\n") if console.is_terminal else numbers[k]
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        told = [" ".join(row[: len(words)])] if console.is_terminal else row[: len(words)]
-        table.add_row(*told, *(row[len(words) + k] for k in shown))
+        names = [" ".join(row[: len(words)])] if console.is_terminal else row[: len(words)]
+        table.add_row(*names, *(row[len(words) + k] for k in shown))
     return table
 
 
-def say(console: Console, line: str) -> None:
-    """Print a line as it is; in a terminal it folds at spaces."""
+def print_line(console: Console, line: str) -> None:
+    """Print a line without markup; in a terminal it folds at spaces."""
     console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)

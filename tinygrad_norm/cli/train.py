@@ -1,4 +1,4 @@
-"""`tinygrad-norm train`: a small model on real data, from the weights' first draw to what it has learned."""
+"""`tinygrad-norm train`: train a small model on real data, with progress, results and Ctrl-C."""
 
 import dataclasses
 import sys
@@ -22,7 +22,7 @@ DEFAULTS = "\n\n".join(
     ["Defaults on images:", *recipes.describe(recipes.IMAGES), "on text:", *recipes.describe(recipes.TEXT)]
 )
 PLAIN_INTERVAL = 10.0
-"""Seconds from one line to the next where no bar can be drawn."""
+"""Seconds between progress lines if the output is not a terminal."""
 
 
 def train(
@@ -30,14 +30,15 @@ def train(
     dataset: Annotated[
         str,
         typer.Argument(
-            help="digits (scikit-learn's), idx (MNIST's file format, with --data-dir), or text (with --file)."
+            metavar="[DATASET]",
+            help="digits (scikit-learn's), idx (MNIST's file format, with --data-dir) or text (with --file).",
         ),
     ] = "digits",
     model: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(IMAGE_MODELS)}; for text {' or '.join(TEXT_MODELS)} "
-            "(default: mlp, for text transformer). The sequence models read an image row by row."
+            help=f"One of {', '.join(IMAGE_MODELS)}; for text, {' or '.join(TEXT_MODELS)} "
+            "(default: mlp; for text, transformer). Sequence models read an image row by row."
         ),
     ] = None,
     norm: Annotated[str | None, typer.Option(help=f"One of {', '.join(NORMS)} {RECIPE}.")] = None,
@@ -45,37 +46,42 @@ def train(
         bool | None,
         typer.Option(
             "--norm-first/--no-norm-first",
-            help="In a transformer, normalize before each step (pre-LN) or behind it (post-LN) "
-            "(default: before).",
+            help="In a transformer, normalize before (pre-LN, the default) or after each sublayer (post-LN).",
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training set {RECIPE}.")] = None,
     lr: Annotated[
-        float | None, typer.Option(help=f"Highest learning rate; a cosine takes it to 0 {RECIPE}.")
+        float | None, typer.Option(help=f"Highest learning rate; it decays to 0 along a cosine {RECIPE}.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help=f"Samples per step, for text windows {RECIPE}.")
+        int | None, typer.Option(help=f"Samples per step; for text, windows per step {RECIPE}.")
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help=f"One of {', '.join(OPTIMIZERS)} {RECIPE}.")] = None,
-    seed: Annotated[int, typer.Option(help="Of weights, batches, split and sample.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed for weights, batches, split and text sample.")] = 0,
     data_dir: Annotated[str | None, typer.Option(help="Folder of IDX files, for the dataset idx.")] = None,
     file: Annotated[
         str | None,
-        typer.Option(help="A text in UTF-8, for the dataset text (default: Python's pydoc_data.topics)."),
+        typer.Option(help="UTF-8 text file, for the dataset text (default: Python's pydoc_data.topics)."),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="numpy, cupy or emulator (default: TINYGRAD_NORM_BACKEND, else numpy).")
+        str | None,
+        typer.Option(
+            help="numpy, cupy (a GPU) or emulator (CUDA kernels on the CPU) "
+            "(default: TINYGRAD_NORM_BACKEND, else numpy)."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for the results (default: a new one below runs/)."),
+        typer.Option("--out", "-o", help="Folder for the results (default: a new folder in runs/)."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Continue the run in this folder.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Continue the run in this folder, with its settings.")
+    ] = None,
 ) -> None:
-    """Train a model on DATASET; print its test accuracy, or its bits per character and a sample of text.
+    """Train a model on DATASET. Print its test accuracy; for text, bits per character and a sample.
 
-    Writes metrics.csv, curves.png, model.safetensors, config.json and a checkpoint to the folder.
-    Ctrl-C saves and stops; --resume continues with the numbers of a run that was never stopped.
+    Writes metrics.csv, curves.png, model.safetensors, config.json and a checkpoint to the output folder.
+    Ctrl-C saves and stops. --resume continues, with the same results as a run that was not stopped.
     """
     console = Console()
     try:
@@ -84,7 +90,7 @@ def train(
         if resume is not None:
             run = Run(_config_of(context, resume), resume, resume=True)
         else:
-            _refuse_a_path(dataset)
+            _check_is_no_path(dataset)
             config = Config(
                 dataset,
                 model,
@@ -100,30 +106,30 @@ def train(
             )
             run = Run(config, _new_folder(config, out))
     except OSError as error:
-        _stop(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
+        _exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
-        _stop(str(error))
+        _exit_with(str(error))
     _describe(console, run)
     started = time.perf_counter()
-    with _told_when_stopped(console, run):
+    with _exit_on_ctrl_c(console, run):
         try:
             _train_with_progress(console, run)
         except OSError as error:
-            written = f"the results cannot be written in {run.out}: {error.strerror}"
-            _stop(written if error.strerror else str(error))
+            message = f"cannot write the results to {run.out}: {error.strerror}"
+            _exit_with(message if error.strerror else str(error))
         except (ValueError, RuntimeError) as error:
-            _stop(str(error))
+            _exit_with(str(error))
         _report(console, run, time.perf_counter() - started)
 
 
 @contextmanager
-def _told_when_stopped(console: Console, run: Run) -> Iterator[None]:
-    """After Ctrl-C, say what is saved, and exit."""
+def _exit_on_ctrl_c(console: Console, run: Run) -> Iterator[None]:
+    """After Ctrl-C, print what is saved, and exit."""
     try:
         yield
     except Interrupted:
         saved = "everything is saved"
-    except KeyboardInterrupt:  # a second one, or one behind the last epoch
+    except KeyboardInterrupt:  # a second Ctrl-C, or one after the last epoch
         epochs = run.config.epochs
         done = f"all {epochs}" if run.saved_epochs == epochs else f"{run.saved_epochs} of {epochs}"
         saved = f"{done} epochs are saved"
@@ -138,40 +144,44 @@ def _told_when_stopped(console: Console, run: Run) -> Iterator[None]:
 
 
 def _config_of(context: typer.Context, folder: Path) -> Config:
-    """Return the config of the run in `folder`, from which no option that was given may differ."""
+    """Return the config of the run in `folder`; raise ValueError if a given option differs from it."""
     if folder.is_file():
-        raise ValueError(f"{folder} is a file: --resume names the folder of a run")
+        raise ValueError(f"{folder} is a file: pass the folder of a run to --resume")
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no run: nothing to resume")
+        raise ValueError(f"{folder} has no config.json: there is no run to resume")
     config = Config.load(folder / "config.json")
-    begun = dataclasses.asdict(config) | {"out": folder}
+    original = dataclasses.asdict(config) | {"out": folder}
     for name, value in context.params.items():
         source = context.get_parameter_source(name)
-        given = name in begun and source is not None and source.name == "COMMANDLINE"
-        if given and value != begun[name]:
+        given = name in original and source is not None and source.name == "COMMANDLINE"
+        if given and value != original[name]:
             what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
-            why = "its learning rate falls to 0 over all epochs" if name == "epochs" else "it is another run"
+            why = (
+                "because its learning rate decays to 0 over all epochs"
+                if name == "epochs"
+                else "because that is another run"
+            )
             raise ValueError(
-                f"{folder} was begun with {what} {begun[name]} and cannot continue with {value}, as {why}: "
-                f"leave out {what}, or begin a new run without --resume"
+                f"{folder} was started with {what} {original[name]} and cannot continue with {value}, {why}: "
+                f"leave out {what}, or start a new run without --resume"
             )
     return config
 
 
-def _refuse_a_path(dataset: str) -> None:
+def _check_is_no_path(dataset: str) -> None:
     path = Path(dataset)
     if dataset not in recipes.DATASETS and path.exists():
-        meant = f"idx --data-dir {path}" if path.is_dir() else f"text --file {path}"
-        raise ValueError(f"{path} is no dataset: did you mean {meant}?")
+        suggestion = f"idx --data-dir {path}" if path.is_dir() else f"text --file {path}"
+        raise ValueError(f"{path} is not a dataset: did you mean {suggestion}?")
 
 
 def _new_folder(config: Config, out: Path | None) -> Path:
     if out is not None:
         if out.exists() and not out.is_dir():
-            raise ValueError(f"{out} is a file: --out names a folder for the results")
+            raise ValueError(f"{out} is a file: pass a folder to --out")
         if (out / "checkpoint.safetensors").exists():
             raise ValueError(
-                f"{out} holds a run already: continue it with --resume {out}, or name another --out"
+                f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
         return out
     base = Path("runs") / f"{config.dataset}-{config.model}-{config.norm}"
@@ -186,7 +196,7 @@ def _describe(console: Console, run: Run) -> None:
     config = run.config
     norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
     if config.norm_first is not None:
-        norm += " before each step" if config.norm_first else " behind each step"
+        norm += " before each sublayer" if config.norm_first else " after each sublayer"
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
@@ -198,7 +208,7 @@ def _describe(console: Console, run: Run) -> None:
     if run.finished:
         console.print(
             f"already finished ({run.progress.epoch} of {config.epochs} epochs):\n"
-            "the learning rate has fallen to 0, and for more epochs a new run must begin",
+            "the learning rate has decayed to 0; for more epochs, start a new run",
             soft_wrap=True,
         )
     elif run.progress.epoch or run.progress.step:
@@ -217,34 +227,34 @@ def _train_with_progress(console: Console, run: Run) -> None:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         done = run.progress.epoch * steps + run.progress.step
         task = bar.add_task("training", total=run.config.epochs * steps, completed=done, numbers="")
-        told = time.monotonic()
+        last_print = time.monotonic()
 
         def on_step(run: Run) -> None:
-            nonlocal told
-            numbers, epoch = _told(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
+            nonlocal last_print
+            numbers, epoch = _text(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
             bar.update(task, advance=1, description=epoch, numbers=numbers)
-            if bar.disable and time.monotonic() - told >= PLAIN_INTERVAL:
+            if bar.disable and time.monotonic() - last_print >= PLAIN_INTERVAL:
                 console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)
-                told = time.monotonic()
+                last_print = time.monotonic()
 
         def on_epoch(run: Run) -> None:
-            nonlocal told
-            console.print(_told_epoch(run), soft_wrap=True)
-            told = time.monotonic()
+            nonlocal last_print
+            console.print(_epoch_text(run), soft_wrap=True)
+            last_print = time.monotonic()
 
         run.train(on_step, on_epoch)
 
 
-def _told(figures: Figures) -> str:
+def _text(figures: Figures) -> str:
     return "  ".join(
         f"accuracy {value:.1%}" if name == "accuracy" else f"{name.replace('_', ' ')} {value:.4f}"
         for name, value in figures.items()
     )
 
 
-def _told_epoch(run: Run) -> str:
+def _epoch_text(run: Run) -> str:
     row, (cost, accuracy) = run.progress.history[-1], run.task.figure_names
-    train = _told({name: row[f"train_{name}"] for name in (cost, accuracy)})
+    train = _text({name: row[f"train_{name}"] for name in (cost, accuracy)})
     validation = f"{row[f'validation_{cost}']:.4f}  {row[f'validation_{accuracy}']:.1%}"
     epochs = str(run.config.epochs)
     return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
@@ -263,7 +273,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _stop(message: str) -> NoReturn:
+def _exit_with(message: str) -> NoReturn:
     Console(stderr=True).print(
         f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
     )
