@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
+from gradients import leaf
 
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function, GradcheckError
 from tinygrad_norm.gradient_check import gradcheck
-
-
-def leaf(*shape):
-    return Tensor(np.random.default_rng(0).normal(size=shape), requires_grad=True)
 
 
 def sum_returning(returned):

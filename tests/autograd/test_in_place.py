@@ -1,7 +1,8 @@
-"""Changing an array between forward and backward: it is noticed, or the gradient is right all the same."""
+"""Changing an array between forward and backward: it raises, or the gradient is right all the same."""
 
 import numpy as np
 import pytest
+from gradients import leaf
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd.function import Function
@@ -205,3 +206,75 @@ def test_none_among_the_outputs_raises_by_name():
 
     with pytest.raises(TypeError, match=r"Two.forward returned a NoneType"):
         Two.apply(tn.Tensor(np.ones(2), requires_grad=True))
+
+
+# -- saved arrays and outputs
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda x: x.data.__setitem__(0, 5.0),
+        lambda x: x.numpy().__setitem__(0, 5.0),
+        lambda x: x.detach().data.fill(3.0),
+        lambda x: x.detach().copy_(np.zeros(3)),
+        lambda x: x.reshape(3, 1).data.fill(7.0),
+    ],
+    ids=["data[0]=", "numpy()[0]=", "detach().data", "detach().copy_", "view.data"],
+)
+def test_in_place_change_of_a_saved_array_is_detected(write):
+    x = leaf(3)
+    y = (x * x).sum()
+    write(x)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_replacing_data_leaves_the_saved_array_and_its_gradient_right():
+    x = leaf(3)
+    old = x.array
+    y = (x * x).sum()
+    x.data = np.zeros(3)
+    y.backward()
+    np.testing.assert_allclose(x.grad.array, 2 * old)
+
+
+def test_augmented_assignment_to_data_is_detected():
+    x = leaf(3)
+    y = (x * x).sum()
+    x.data += 1.0
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+def test_in_place_change_of_a_saved_output_is_detected():
+    y = leaf(3).exp()
+    y.data[0] = 0.0
+    with pytest.raises(RuntimeError, match="output of Exp was changed"):
+        y.sum().backward()
+
+
+def test_reading_data_and_changing_what_is_not_saved_are_fine():
+    x = leaf(3)
+    y = (x + 1.0).sum()
+    x.data[0] = 5.0  # an addition saves only shapes
+    y.backward()
+    x.grad = None
+    z = (x * x).sum()
+    assert x.data[0] == 5.0
+    assert x.numpy().sum() == x.array.sum()
+    z.backward()
+    np.testing.assert_allclose(x.grad.array, 2 * x.array)
+
+
+def test_a_write_before_the_forward_is_fine_even_while_the_array_is_held():
+    x = leaf(3)
+    held = x.data
+    held[0] = 9.0
+    y = (x * x).sum()
+    y.backward()
+    np.testing.assert_allclose(x.grad.array, 2 * x.array)
+    y = (x * x).sum()
+    held[1] = 8.0
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()

@@ -117,9 +117,11 @@ class Function(guards.PyTorchHabits):
         self.backward_ran = True
         if not retain:
             self.saved = None
-        if type(dxs) is not tuple and dxs is not None:
+        if type(dxs) is not tuple:
+            if dxs is None:
+                raise guards.missing_return(self)
             dxs = (dxs,)
-        if dxs is None or len(dxs) != len(self.inputs):
+        if len(dxs) != len(self.inputs):
             raise guards.wrong_count(self, dxs)
         return dxs
 

@@ -64,14 +64,17 @@ def already_freed(node: Node) -> RuntimeError:
     )
 
 
-def wrong_count(node: Node, dxs: tuple[Any, ...] | None) -> RuntimeError:
+def missing_return(node: Node) -> RuntimeError:
+    """Return the error for a backward that returns None."""
+    return RuntimeError(
+        f"{node.name}.backward returned None: did you forget to return the gradient? If the only input has no "
+        "gradient, return (None,)"
+    )
+
+
+def wrong_count(node: Node, dxs: tuple[Any, ...]) -> RuntimeError:
     """Return the error for a backward that does not return one gradient per input."""
     name, n = f"{node.name}.backward", len(node.inputs)
-    if dxs is None:
-        return RuntimeError(
-            f"{name} returned None: did you forget to return the gradient? If the only input has no "
-            "gradient, return (None,)"
-        )
     if len(dxs) == 1 and type(dxs[0]) is list:
         return RuntimeError(f"{name} returned a list for {n} inputs: return a tuple, one gradient each")
     return RuntimeError(
