@@ -4,6 +4,7 @@ import ast
 import importlib
 import itertools
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 
@@ -73,6 +74,23 @@ def test_imports_go_one_way(path):
             other = other if other in RANK else "__init__"
             allowed = other == own or RANK[other] < RANK[own]
             assert allowed, f"{path.name}:{line}: {own} imports from {other}, which stands above or beside it"
+
+
+# backends/__init__ is the switch that cuda/capture.py asks too
+PACKAGES = sorted({layer_of(path) for path in FILES if path.parent != PACKAGE} - {"backends"})
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_imports_go_in_a_circle(package):
+    """Nor do those inside functions, or for type checking only."""
+    paths = [path for path in FILES if layer_of(path) == package]
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in paths}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {}
+    for name, path in names.items():
+        found = [[n for n in names if f"{other}.".startswith(f"{n}.")] for other, _ in imported(path)]
+        graph[name] = {max(candidates, key=len) for candidates in found if candidates} - {name}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("path", files())

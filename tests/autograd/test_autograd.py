@@ -10,6 +10,7 @@ from gradients import leaf
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
 from tinygrad_norm.autograd import Function, grad
+from tinygrad_norm.autograd.sweep import gradients
 
 
 def test_a_chain_of_100_000_nodes_runs_backward_and_is_freed():
@@ -178,6 +179,20 @@ def test_an_error_in_backward_leaves_the_graph_usable():
     Fails.fail = False
     y.backward()
     np.testing.assert_array_equal(x.grad.array, [2, 2])
+
+
+def test_an_observer_sees_what_goes_into_every_backward_and_what_comes_out():
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    seen = []
+
+    def observer(node, dys):
+        dxs = node.backward(*dys)
+        seen.append((node.name, dys[0].tolist(), np.asarray(dxs).tolist()))
+        return dxs
+
+    (dx,) = gradients([(x * x).sum()], [x], [None], retain=False, observer=observer)
+    assert dx.tolist() == [2, 4]
+    assert seen == [("Sum", 1.0, [1, 1]), ("Mul", [1, 1], [[1, 2], [1, 2]])]
 
 
 def test_gradients_take_the_dtype_of_their_tensor():

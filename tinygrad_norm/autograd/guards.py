@@ -67,8 +67,8 @@ def already_freed(node: Node) -> RuntimeError:
 def missing_return(node: Node) -> RuntimeError:
     """Return the error for a backward that returns None."""
     return RuntimeError(
-        f"{node.name}.backward returned None: did you forget to return the gradient? If the only input has no "
-        "gradient, return (None,)"
+        f"{node.name}.backward returned None: did you forget to return the gradient? If the only input has "
+        "no gradient, return (None,)"
     )
 
 
