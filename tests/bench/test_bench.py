@@ -315,7 +315,7 @@ def test_jax_is_as_limited_as_it_can_be(fair):
     pytest.importorskip("jax")
     result = run("step", "--seconds", 0)
     assert "JAX, jit" in {row["program"] for row in printed(result.output)}
-    assert "jax threads 1 to compute, those of its runtime not limited" in result.output
+    assert "jax threads 1 to compute, its runtime threads not limited" in result.output
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch, from within

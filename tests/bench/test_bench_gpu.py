@@ -210,7 +210,7 @@ def test_other_errors_of_a_contestant_are_not_hidden():
 def test_memory_is_given_back_to_the_gpu():
     freed = []
     pool = SimpleNamespace(free_all_blocks=lambda: freed.append("CuPy"))
-    gpu_timing.give_back(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
+    gpu_timing.free_memory(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
     assert freed == ["CuPy"]
 
 
@@ -308,7 +308,7 @@ def test_a_cupy_without_bfloat16_is_named(monkeypatch):
 
     old = SimpleNamespace(namespace=SimpleNamespace(zeros=lambda *_: Old))
     monkeypatch.setattr(gpu_timing, "current_backend", lambda: old)
-    with pytest.raises(RuntimeError, match=r"no bfloat16: pip install a newer one \(Unsupported type"):
+    with pytest.raises(RuntimeError, match=r"no bfloat16: pip install a newer version \(Unsupported type"):
         gpu_timing.storage("bfloat16")
 
 

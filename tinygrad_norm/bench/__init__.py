@@ -1,1 +1,1 @@
-"""Benchmarks: the same work by several programs, interleaved in one run, best of many rounds."""
+"""Benchmarks: several programs do the same work, taking turns in one run; the best of many rounds counts."""

@@ -1,6 +1,7 @@
-"""The network that the benchmarks of a step and of training share, and a step of it in our program.
+"""The network used by `bench step` and `bench train`, and its training step in tinygrad_norm.
 
-An MLP 64-128-128-10 with batch normalization, cross entropy and Adam. All begin with the same weights.
+An MLP 64-128-128-10 with batch normalization, cross entropy and Adam. All programs start from the same
+weights.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from ..nn import functional as F
 
 @dataclass(frozen=True)
 class Program:
-    """A library's way to do it: `tensor` from an array, and one Adam `step` on tensors of images (N, 64) and
-    labels (N,), which returns the loss before it.
+    """The training step of one library.
+
+    tensor   converts an array
+    step     makes one Adam step on tensors of images (N, 64) and labels (N,); returns the loss before it
     """
 
     tensor: Callable[[numpy.ndarray], Any]
@@ -28,7 +31,7 @@ LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 
 
 def mlp(nn: Any) -> Any:
-    """Build the network from our `nn` or from PyTorch's."""
+    """Build the network from tinygrad_norm's `nn` or PyTorch's."""
     return nn.Sequential(
         nn.Linear(64, 128),
         nn.BatchNorm1d(128),
@@ -41,7 +44,7 @@ def mlp(nn: Any) -> Any:
 
 
 def ours(model: nn.Module) -> Program:
-    """Return our program."""
+    """Return the program of tinygrad_norm."""
     optimizer = optim.Adam(model.parameters(), lr=LR)
 
     def step(images: Tensor, labels: Tensor) -> float:

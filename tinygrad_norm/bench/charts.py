@@ -1,6 +1,6 @@
-"""The benchmarks as pictures, PNG or SVG by the file's name. Under the title stands where it was measured.
+"""Plot benchmarks as PNG or SVG, chosen by the file's suffix. The environment is printed under the title.
 
-All functions raise ImportError where matplotlib is not installed.
+All functions raise ImportError if matplotlib is not installed.
 """
 
 import textwrap
@@ -30,7 +30,7 @@ def bars(path: Path, values: Mapping[str, float], unit: str, title: str, facts: 
 def ratios(
     path: Path, values: Mapping[str, float], unit: str, title: str, facts: Facts, sides: tuple[str, str]
 ) -> None:
-    """Draw a bar from 1 to each ratio on a logarithmic axis; `sides` say what below 1 and above mean."""
+    """Draw a bar from 1 to each ratio on a log axis; `sides` are the legends for below and above 1."""
     from matplotlib.patches import Patch
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
@@ -63,9 +63,10 @@ def curves(
     title: str,
     facts: Facts,
 ) -> None:
-    """Draw panels of curves, `columns` in a row, on logarithmic axes.
+    """Draw panels of curves on log axes, `columns` panels per row.
 
-    A panel's key is (title, x label, y label), a curve's (name, whether dashed); a name has one color.
+    The key of a panel is (title, x label, y label), that of a curve (name, whether dashed). Curves of one
+    name have one color.
     """
     from matplotlib.ticker import NullLocator
 

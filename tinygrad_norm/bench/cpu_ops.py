@@ -1,4 +1,4 @@
-"""Every registered op at its benchmark sizes: forward and backward, ours against composed and PyTorch's."""
+"""Time registered ops at their benchmark sizes, forward and backward: closed form, composed, PyTorch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..registry import REGISTRY, Case, Input, Op
 from ..suggestions import did_you_mean
 from .timing import best_times, clock_of_calls, torch_if_installed, with_default_malloc
 
-LARGE = 1 << 20  # bytes: of smaller arrays, any malloc keeps the memory
+LARGE = 1 << 20  # bytes: any malloc keeps the freed memory of smaller arrays
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured case: best times in seconds for one forward and backward, None where there is none.
+    """One measured case: best times in seconds for one forward and backward; None if a form is missing.
 
-    `floor` is the time in which a copy moves as many bytes as the op must: the inputs and dy read, y
-    and the gradients written, once each. `to_torch_default_malloc` is what `to_torch` becomes where freed
-    memory goes back to the system; None where PyTorch has no such op, or the arrays are small.
+    `floor` is the time a copy needs for the bytes that the op must move: inputs and dy read, y and the
+    gradients written, once each. `to_torch_default_malloc` is `to_torch` measured with a malloc that returns
+    freed memory to the system; None if PyTorch has no such op, or the arrays are small.
     """
 
     op: str
@@ -37,17 +37,17 @@ class Row:
 
     @property
     def to_torch(self) -> float | None:
-        """Our time in units of PyTorch's."""
+        """Our time divided by PyTorch's."""
         return None if self.torch is None else self.ours / self.torch
 
     @property
     def to_composed(self) -> float | None:
-        """The time of our closed form in units of that of our own composed form."""
+        """The time of our closed form divided by that of our composed form."""
         return None if self.composed is None else self.ours / self.composed
 
     @property
     def bandwidth(self) -> float:
-        """The fraction of a copy's bandwidth that is reached; above 1 is possible within the caches."""
+        """The achieved fraction of a copy's bandwidth; it can exceed 1 if the arrays fit in the caches."""
         return self.floor / self.ours
 
 
@@ -55,18 +55,18 @@ def benchmark_cases(names: Sequence[str] = ()) -> list[tuple[Op, Case]]:
     """Return (op, case) for every benchmark size of the named ops, or of all.
 
     Raises:
-        ValueError: for a name that is not registered, or has no benchmark sizes.
+        ValueError: if a name is not registered, or has no benchmark sizes.
     """
     timed = [name for name, op in REGISTRY.items() if op.bench]
     for name in names:
         if name not in timed:
             hint = did_you_mean(name, timed)
-            raise ValueError(f"no op {name!r} with benchmark sizes: choose of {', '.join(timed)}{hint}")
+            raise ValueError(f"no op {name!r} with benchmark sizes: choose one of {', '.join(timed)}{hint}")
     return [(op, case) for op in map(REGISTRY.get, names or timed) if op is not None for case in op.bench]
 
 
 def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "float32") -> Row:
-    """Time one case, all contestants in turn; `copy_rate` in bytes per second."""
+    """Time one case, contestants taking turns; `copy_rate` is in bytes per second."""
     drawn = [None if pair is None else (_typed(pair[0], dtype), pair[1]) for pair in case.draw()]
     ours = _our_run(op, case, drawn, op.function)
     contestants: dict[str, Callable[[], Any]] = {"ours": ours}
@@ -83,7 +83,7 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "
 
 
 def measure_all(names: Sequence[str], seconds: float, dtype: str, copy_rate: float) -> Iterator[Row]:
-    """Yield a row per benchmark case, `seconds` each; a large one again with the default malloc."""
+    """Yield a row per benchmark case, `seconds` each; large cases are timed again with the default malloc."""
     for op, case in benchmark_cases(names):
         row = measure(op, case, seconds, copy_rate, dtype)
         if row.torch is not None and _is_large(case, dtype):
@@ -93,7 +93,7 @@ def measure_all(names: Sequence[str], seconds: float, dtype: str, copy_rate: flo
 
 
 def ratio_to_torch(name: str, index: int, seconds: float, dtype: str) -> float | None:
-    """Return our time in units of PyTorch's for the benchmark case number `index` of the op."""
+    """Return our time divided by PyTorch's for benchmark case `index` of the op."""
     op = replace(REGISTRY[name], composed=None)
     return measure(op, op.bench[index], seconds, 1.0, dtype).to_torch
 
@@ -106,7 +106,7 @@ def _is_large(case: Case, dtype: str) -> bool:
 
 
 def copy_bandwidth(nbytes: int = 1 << 28) -> float:
-    """Return how many bytes per second a copy of a large array reads and writes, best of ten."""
+    """Return the bytes per second that a copy of a large array reads and writes; best of ten."""
     clock = clock_of_calls()
     source, target = numpy.ones(nbytes // 4, numpy.float32), numpy.empty(nbytes // 4, numpy.float32)
     best = float("inf")
@@ -135,7 +135,7 @@ def _our_run(op: Op, case: Case, drawn: list[Any], function: Callable[..., Any])
 
 
 def _varying(result: Any) -> list[Any]:
-    """Return the outputs, however nested, that have a gradient."""
+    """Return the outputs that have a gradient, from any nesting, as a flat list."""
     if isinstance(result, tuple | list):
         return [y for part in result for y in _varying(part)]
     return [result] if result is not None and result.requires_grad else []

@@ -1,7 +1,7 @@
-"""What is timed on a GPU: every pair of array functions with handwritten kernels, and the optimizers.
+"""The ops timed on a GPU: every pair of array functions with handwritten kernels, and the optimizers.
 
-Array functions are what kernels stand for: no tape and no checks, which the GPU does not see anyway, and
-storage types that a Tensor does not have (bfloat16). PyTorch's function of the same arrays stands beside.
+Timing array functions, not Tensors, leaves out the tape and the checks, which do not run on the GPU, and
+allows dtypes that a Tensor does not support (bfloat16). Each has PyTorch's function as its baseline.
 """
 
 from __future__ import annotations
@@ -50,20 +50,20 @@ LR, BETAS, MOMENTUM, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 0.9, 1e-2
 
 Call = Callable[[], Any]
 Calls = Mapping[str, Sequence[Call]]
-"""By direction, the calls to time: one for each of the buffers that they rotate through."""
+"""By direction, the calls to time: one for each buffer in the rotation."""
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What bounds the passes: bytes of shared memory a block can have, and of the GPU's L2 cache."""
+    """What limits the number of passes: bytes of shared memory per block, and of the GPU's L2 cache."""
 
     shared: int
     cache: int
 
 
 def typed(case: Case, dtype: Any) -> list[tuple[numpy.ndarray, bool]]:
-    """Return a case's inputs, floating-point numbers in `dtype`, and whether each wants a gradient."""
+    """Return a case's inputs, floating-point ones in `dtype`, and whether each needs a gradient."""
     return [
         (values.astype(dtype) if values.dtype.kind == "f" else values, wanted)
         for values, wanted in (pair for pair in case.draw() if pair is not None)
@@ -77,13 +77,13 @@ def drawn_dy(shape: Shape, output: int = 0) -> numpy.ndarray:
 
 @dataclass(frozen=True)
 class Op:
-    """One op at the sizes worth timing; the first input of a case is x.
+    """One op at large sizes; the first input of a case is x.
 
-    forward   from the inputs to (ys, saved)
-    backward  from (*dys, *saved) to the gradients
-    torch     from `torch.nn.functional` and the same inputs to y, or ys
-    passes    from the shape of x, its itemsize and the memory to how many arrays of that size forward
-              and backward must at least read and write; weights, statistics and targets are small
+    forward   maps the inputs to (ys, saved)
+    backward  maps (*dys, *saved) to the gradients
+    torch     maps `torch.nn.functional` and the same inputs to y, or ys
+    passes    maps the shape of x, its itemsize and the memory to the minimum number of arrays of that size
+              that forward and backward read and write; weights, statistics and targets are small
     """
 
     cases: tuple[Case, ...]
@@ -93,7 +93,7 @@ class Op:
     passes: Callable[[Shape, int, Memory], tuple[int, int]] = lambda shape, itemsize, memory: (2, 3)
 
     def floors(self, case: Case, dtype: numpy.dtype, memory: Memory) -> dict[str, int]:
-        """Return the bytes that each direction must at least read and write."""
+        """Return the minimum of bytes that each direction must read and write."""
         shape: Any = case.inputs[0]
         forward, backward = self.passes(shape, dtype.itemsize, memory)
         whole = math.prod(shape) * dtype.itemsize
@@ -117,11 +117,12 @@ class Op:
 class Optimizer:
     """One update of a flat buffer of parameters; the only input of a case is the parameters.
 
-    There is one buffer: no cache could hold it, and an optimizer that PyTorch compiles takes seconds.
+    There is only one buffer: it is too large for any cache, and compiling an optimizer in PyTorch takes
+    seconds.
 
-    step     from param, grad, moments, and scratch in the type of the moments
-    torch    from `torch.optim`, the parameters in a list, and options to PyTorch's optimizer
-    moments  how many arrays the optimizer keeps
+    step     updates in place, given param, grad, moments, and scratch in the dtype of the moments
+    torch    maps `torch.optim`, the parameters in a list, and options to PyTorch's optimizer
+    moments  number of arrays that the optimizer keeps
     """
 
     step: Callable[..., None]
@@ -337,4 +338,4 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         moments=2,
     ),
 }
-"""What is timed, by name."""
+"""The ops and optimizers to time, by name."""

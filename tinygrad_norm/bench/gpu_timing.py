@@ -1,14 +1,14 @@
-"""Handwritten kernels on a GPU: time, bytes per second, and PyTorch and Triton on the same device.
+"""Time handwritten kernels on a GPU, and PyTorch and Triton on the same device.
 
-An op whose kernels do nothing needless is bound by memory, so the measure is how close it comes to a copy:
+An efficient op is bound by memory bandwidth, so the measure is how close it comes to a copy:
 
     rate = floor / time        floor: the bytes that any implementation must read and write
     fraction = rate / C        C: bytes per second that a copy reads and writes, measured in the same run
 
-Times are those of the GPU, between two events, the median of all. Three things would spoil them: a host
-that is slower than the GPU, so the GPU is given copies to do first, and the host runs ahead; data left in
-the cache by the call before, so calls rotate through buffers of 1 GB and more in all; a device that is
-slower for a while, so contestants take turns.
+Times are GPU times between two events; the median is reported. Three measures make them reliable. If the
+host is slower than the GPU, the GPU would wait: it is given copies to do first, so that the host runs
+ahead. The previous call leaves data in the cache: calls rotate through buffers of at least 1 GB in total.
+The device may be slower for a while: contestants take turns.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Row:
-    """One direction of one op at one size: bytes at least, and seconds by contestant, "ours" first.
+    """One direction of one op at one size: the minimum bytes, and seconds by contestant, "ours" first.
 
-    A contestant that the GPU's memory is too small for is left out; without "ours" all are.
+    Contestants that do not fit in the GPU's memory are left out; if "ours" does not fit, all are.
     """
 
     op: str
@@ -53,11 +53,11 @@ class Row:
 
     @property
     def rate(self) -> float | None:
-        """Bytes per second, counting those that must be moved; None where nothing was timed."""
+        """Bytes per second, counting only the minimum; None if nothing was timed."""
         return self.floor / self.seconds["ours"] if self.seconds else None
 
     def ratio(self, baseline: str) -> float | None:
-        """Return how many times as long the baseline takes; None where it was not timed."""
+        """Return how many times as long the baseline takes; None if it was not timed."""
         return self.seconds[baseline] / self.seconds["ours"] if baseline in self.seconds else None
 
 
@@ -78,7 +78,7 @@ def cells(row: Row, copy_rate: float, baselines: Sequence[str]) -> list[str]:
 
 
 class Clock:
-    """Times calls on the GPU of `cuda`, which is `cupy.cuda`, on its current stream."""
+    """Time calls on a GPU, on its current stream; `cuda` is `cupy.cuda`."""
 
     def __init__(self, cuda: Any, scratch: Array) -> None:
         self.cuda, self._source, self._target = cuda, scratch, scratch.copy()
@@ -89,16 +89,16 @@ class Clock:
         namespace(self._source).copyto(self._target, self._source)
 
     def _copy_seconds(self) -> float:
-        def back() -> None:
+        def copy_back() -> None:
             namespace(self._source).copyto(self._source, self._target)
 
         self.copy_seconds = 0.0
-        return statistics.median(self.times({"copy": [self._copy, back]})["copy"])
+        return statistics.median(self.times({"copy": [self._copy, copy_back]})["copy"])
 
     def times(self, contestants: Mapping[str, Sequence[Call]], least: float = 0.0) -> dict[str, list[float]]:
-        """Return the seconds of every call after a first round: each contestant's calls in turn.
+        """Return the seconds of every call after a first round; contestants take turns.
 
-        At least ROUNDS calls of the one that has most, and for at least `least` seconds.
+        Runs for at least `least` seconds, and ROUNDS calls of the contestant with the most buffers.
         """
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
         for calls in contestants.values():
@@ -130,21 +130,21 @@ class Clock:
 
 
 def copies_of(case: Case, itemsize: int, rotated: int) -> int:
-    """Return how many buffers of the case's first input are at least `rotated` bytes; two at least."""
+    """Return how many copies of the case's first input make `rotated` bytes; at least two."""
     shape: Any = case.inputs[0]
     return max(2, -(-rotated // (itemsize * math.prod(shape))))
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A GPU that is ready to be measured: its clock, its memory, its rivals, and what a reader must know."""
+    """A GPU ready for measurements: its clock, its memory, the baselines, and the environment to report."""
 
     clock: Clock
     memory: Memory
     against: Mapping[str, Maker]
     environment: Mapping[str, str]
     rotated: int = ROTATED
-    give_back: Callable[[], None] = lambda: None  # frees the memory that the pools of all contestants hold
+    free_memory: Callable[[], None] = lambda: None  # empties the memory pools of all contestants
 
     def rows(self, names: Sequence[str], dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
         """Yield a row for every direction and size of the named subjects, or of all."""
@@ -154,7 +154,7 @@ class Bench:
 
     def measure(self, name: str, case: Case, dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
         """Yield a row for every direction of one case, with the medians of all contestants that fit."""
-        self.give_back()
+        self.free_memory()
         subject, copies = SUBJECTS[name], copies_of(case, dtype.itemsize, self.rotated)
         given = name, case, dtype, copies
         makers = {baseline: functools.partial(make, *given) for baseline, make in self.against.items()}
@@ -171,38 +171,38 @@ class Bench:
             yield Row(name, str(case), dtype.name, direction, floor, medians)
 
     def _within_memory(self, act: Callable[[], T]) -> T | None:
-        """Return what `act` returns, or None where the GPU's memory is too small for it."""
+        """Return the result of `act`, or None if it needs more memory than the GPU has."""
         try:
             return act()
         except Exception as error:
-            # CuPy's is a MemoryError, PyTorch's a RuntimeError.
+            # CuPy's OutOfMemoryError is a MemoryError, PyTorch's is a RuntimeError.
             if type(error).__name__ != "OutOfMemoryError":
                 raise
-        self.give_back()
+        self.free_memory()
         return None
 
 
 def storage(name: str) -> numpy.dtype:
-    """Return the dtype of that name, on which the current backend can compute.
+    """Return the dtype called `name`, after checking that the current backend supports it.
 
     Raises:
-        RuntimeError: for bfloat16 where ml_dtypes is missing, or CuPy is too old for it.
+        RuntimeError: for bfloat16, if ml_dtypes is not installed or CuPy is too old.
     """
     if name != "bfloat16":
         return numpy.dtype(name)
     try:
         dtype = numpy.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ImportError:
-        raise RuntimeError("NumPy has bfloat16 from a package: pip install ml_dtypes") from None
+        raise RuntimeError("bfloat16 needs a package: pip install ml_dtypes") from None
     try:
         current_backend().namespace.zeros(1, "float32").astype(dtype)
     except (TypeError, ValueError, KeyError) as error:
-        raise RuntimeError(f"this CuPy has no bfloat16: pip install a newer one ({error})") from None
+        raise RuntimeError(f"this CuPy has no bfloat16: pip install a newer version ({error})") from None
     return dtype
 
 
-def give_back(xp: Any, against: Mapping[str, Maker]) -> None:
-    """Free what the memory pools of CuPy, which is `xp`, and PyTorch hold: neither can use the other's."""
+def free_memory(xp: Any, against: Mapping[str, Maker]) -> None:
+    """Empty the memory pools of CuPy (`xp`) and PyTorch: neither can use the memory of the other."""
     gc.collect()
     xp.get_default_memory_pool().free_all_blocks()
     if against:
@@ -210,7 +210,7 @@ def give_back(xp: Any, against: Mapping[str, Maker]) -> None:
 
 
 def prepare() -> Bench:
-    """Return what measures the GPU of the current backend."""
+    """Return a Bench for the GPU of the current backend."""
     xp: Any = current_backend().namespace
     scratch = xp.ones(ROTATED // 4, "float32")
     device = xp.cuda.Device()
@@ -225,5 +225,5 @@ def prepare() -> Bench:
         Memory(machine.machine_of(scratch).shared_memory, device.attributes["L2CacheSize"]),
         against,
         {"device": properties["name"].decode(), **versions},
-        give_back=functools.partial(give_back, xp, against),
+        free_memory=functools.partial(free_memory, xp, against),
     )

@@ -1,7 +1,7 @@
-"""How time and memory grow with the batch, the width, the depth and the sequence; closed form and composed.
+"""Measure how time and memory grow with batch, width, depth and sequence length, in both forms of an op.
 
-What the tape keeps until backward is the memory of training: a closed form keeps its inputs and a few
-statistics, where a composed form keeps the result of every step on the way.
+Training memory is what the tape keeps until backward: a closed form keeps its inputs and a few statistics,
+a composed form keeps every intermediate result.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .timing import best_times
 
 FORMS = ("closed form", "composed")
 Build = Callable[[int, bool], Callable[[], Tensor]]
-"""From a size, and whether composed, to a function that computes a result with a gradient."""
+"""From a size, and whether to use the composed form, to a function that computes a differentiable result."""
 
 
 @dataclass(frozen=True)
 class Point:
     """One size of one experiment, which varies `variable`: seconds of forward and backward, and bytes.
 
-    `peak` is the most that arrays and Python's objects, which are few, held at a time beyond the inputs;
-    `kept` is what arrays kept for backward.
+    `peak` is the maximum memory of arrays and Python objects (few) beyond the inputs; `kept` is the memory
+    of the arrays kept for backward.
     """
 
     experiment: str
@@ -80,7 +80,7 @@ EXPERIMENTS: dict[str, tuple[str, Build, tuple[int, ...]]] = {
 
 
 def measure(seconds: float) -> Iterator[Point]:
-    """Yield the points of every experiment, about `seconds` for each size; the closed form comes first."""
+    """Yield the points of every experiment, closed form first; each size takes about `seconds`."""
     for name, (variable, build, sizes) in EXPERIMENTS.items():
         for size in sizes:
             runs = {form: build(size, form == "composed") for form in FORMS}
@@ -96,7 +96,7 @@ def _with_backward(run: Callable[[], Tensor]) -> Callable[[], None]:
 
 
 def peak_bytes(function: Callable[[], Any]) -> int:
-    """Return how much more memory `function` held at its peak than before: in arrays and Python's objects."""
+    """Return the peak memory that `function` allocates, in bytes of arrays and Python objects."""
     function()
     started = not tracemalloc.is_tracing()
     if started:

@@ -1,4 +1,4 @@
-"""PyTorch and Triton on the same arrays, as contestants of the GPU benchmark."""
+"""The baselines of the GPU benchmark: PyTorch and Triton on the same arrays."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..registry import Case
 from .gpu_ops import SUBJECTS, Call, Calls, Op, Optimizer, drawn_dy, typed
 
 Maker = Callable[[str, Case, numpy.dtype, int], Calls | None]
-"""From name, case, dtype and number of buffers to the calls to time; None for what it has not."""
+"""From name, case, dtype and number of buffers to the calls to time; None if there is no such op."""
 
 
 def baselines() -> dict[str, Maker]:
-    """Return who can be compared with: PyTorch where it sees a GPU, and what Triton makes where that is."""
+    """Return the available baselines: PyTorch if it sees a GPU, and with Triton the compiled ones."""
     try:
         import torch
     except ImportError:
@@ -38,9 +38,9 @@ def torch_calls(
     from torch._functorch import config
 
     subject = SUBJECTS[name]
-    # Else what was compiled before would count: after eight sizes or ops PyTorch gives up, silently.
+    # PyTorch silently stops compiling after eight sizes or ops: reset the count.
     torch.compiler.reset()
-    # A buffer that is donated cannot be used again, and backward is called more than once.
+    # Backward is called more than once, which donated buffers do not allow.
     with config.patch(donated_buffer=False):
         if isinstance(subject, Op):
             return _torch_op(subject, case, dtype, copies, compiled, device)
@@ -50,7 +50,7 @@ def torch_calls(
 def triton_calls(
     name: str, case: Case, dtype: numpy.dtype, copies: int, device: str = "cuda"
 ) -> Calls | None:
-    """Return the calls of our own Triton kernels for the subject `name`, where there are some."""
+    """Return the calls of the Triton kernels for the subject `name`, if there are any."""
     from .triton_kernels import FUNCTIONS
 
     if name not in FUNCTIONS:
@@ -96,7 +96,7 @@ def _torch_optimizer(
     ((values, _),) = typed(case, numpy.float64)
     param = _tensor(values, dtype, device).requires_grad_()
     param.grad = _tensor(drawn_dy(values.shape), dtype, device)
-    # Eager, PyTorch's fused kernel is its fastest; what is compiled, the compiler fuses.
+    # In eager mode PyTorch's fused kernel is the fastest; in compiled mode the compiler fuses.
     made = optimizer.torch(torch.optim, [param], **({} if compiled else {"fused": True}))
     step = torch.compile(made.step) if compiled else made.step
     step()

@@ -1,6 +1,6 @@
-"""The same network in every program that is installed beside ours: PyTorch, JAX, HIPS autograd.
+"""The benchmark network in other libraries: PyTorch, JAX, HIPS autograd.
 
-Those without modules keep no running statistics, and their Adam is written out; the numbers are the same.
+The versions without modules keep no running statistics and implement Adam here; their results are equal.
 """
 
 import logging
@@ -23,7 +23,7 @@ Weights = Mapping[str, numpy.ndarray]
 
 
 def programs() -> dict[str, Program]:
-    """Return every program that is there, ours first, all with the same weights."""
+    """Return the programs of all installed libraries, ours first, all with the same weights."""
     model = mlp(nn)
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     missing = left_out()
@@ -32,7 +32,7 @@ def programs() -> dict[str, Program]:
 
 
 def left_out() -> dict[str, str]:
-    """Return what each program lacks that cannot run here."""
+    """Return the reason for each program that cannot run here."""
     missing = {
         name: f"{module} is not installed" for name, module in MODULES.items() if find_spec(module) is None
     }
@@ -42,15 +42,15 @@ def left_out() -> dict[str, str]:
 
 
 def to_eager(times: Mapping[str, float]) -> dict[str, float]:
-    """Return the programs' times in units of PyTorch's in eager mode; nothing without PyTorch."""
+    """Return the programs' times divided by that of PyTorch eager; empty without PyTorch."""
     return {name: time / times[EAGER] for name, time in times.items()} if EAGER in times else {}
 
 
 def facts() -> dict[str, str]:
-    """Return what a reader must know beside `timing.environment`: others' versions, and threads."""
+    """Return the versions and threads of JAX and autograd, to report beside `timing.environment`."""
     found = {module: version(module) for module in ("jax", "autograd") if find_spec(module) is not None}
     if "jax" in found:
-        found["jax threads"] = f"{thread_count()} to compute, those of its runtime not limited"
+        found["jax threads"] = f"{thread_count()} to compute, its runtime threads not limited"
     return found
 
 
@@ -65,7 +65,7 @@ def _torchs(weights: Weights, fused: bool = False, compiled: bool = False) -> Pr
 
     compute, update = loss_of, optimizer.step
     if compiled:
-        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns of a hook that does nothing
+        logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns about a harmless hook
         compute, update = (torch.compile(function, dynamic=False) for function in (compute, update))
 
     def step(images: Any, labels: Any) -> float:
@@ -104,15 +104,15 @@ def _hips(weights: Weights) -> Program:
 
     parameters = _parameters(weights)
     m, v = ([numpy.zeros_like(p) for p in parameters] for _ in range(2))
-    taken = 0
+    steps = 0
     with_gradients = value_and_grad(partial(_loss_of, anp))
 
     def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
-        nonlocal taken
-        taken += 1
+        nonlocal steps
+        steps += 1
         loss, gradients = with_gradients(parameters, images, labels)
-        rate = LR * (1 - BETA2**taken) ** 0.5 / (1 - BETA1**taken)
-        eps = EPS * (1 - BETA2**taken) ** 0.5
+        rate = LR * (1 - BETA2**steps) ** 0.5 / (1 - BETA1**steps)
+        eps = EPS * (1 - BETA2**steps) ** 0.5
         for p, g, mean, square in zip(parameters, gradients, m, v, strict=True):
             mean *= BETA1
             mean += (1 - BETA1) * g
@@ -128,18 +128,18 @@ def _jax(weights: Weights) -> Program:
     import jax
     import jax.numpy as jnp
 
-    def update(taken: Any, p: Any, g: Any, mean: Any, square: Any) -> Any:
+    def update(steps: Any, p: Any, g: Any, mean: Any, square: Any) -> Any:
         mean, square = BETA1 * mean + (1 - BETA1) * g, BETA2 * square + (1 - BETA2) * g * g
-        root = jnp.sqrt(square / (1 - BETA2**taken))
-        return p - LR / (1 - BETA1**taken) * mean / (root + EPS), mean, square
+        root = jnp.sqrt(square / (1 - BETA2**steps))
+        return p - LR / (1 - BETA1**steps) * mean / (root + EPS), mean, square
 
     @partial(jax.jit, donate_argnums=0)
     def compiled(state: Any, images: Any, labels: Any) -> Any:
-        taken, parameters, m, v = state
-        taken = taken + 1
+        steps, parameters, m, v = state
+        steps = steps + 1
         loss, gradients = jax.value_and_grad(partial(_loss_of, jnp))(parameters, images, labels)
-        new = map(partial(update, taken), parameters, gradients, m, v)
-        return (taken, *map(list, zip(*new, strict=True))), loss
+        new = map(partial(update, steps), parameters, gradients, m, v)
+        return (steps, *map(list, zip(*new, strict=True))), loss
 
     parameters = [jnp.asarray(p) for p in _parameters(weights)]
     m, v = ([jnp.zeros_like(p) for p in parameters] for _ in range(2))

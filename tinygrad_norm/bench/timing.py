@@ -1,8 +1,8 @@
-"""Timing: contestants take turns, so that a slow second of the machine is slow for all of them.
+"""Timing: contestants take turns, so that a slow moment of the machine slows all of them equally.
 
-What is taken is processor time, which other programs on the machine disturb least: with one thread each,
-nobody waits, so on an idle machine it is the time on the wall. Of several threads it would be the sum, so
-with those it is the wall's time that is taken.
+With one thread, CPU time is measured, since other programs disturb it least; on an idle machine it equals
+wall time, because one thread never waits. With several threads, CPU time would be their sum, so wall time
+is measured.
 """
 
 import multiprocessing
@@ -23,9 +23,9 @@ Contestants = Mapping[str, Callable[[], Any]]
 def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, float]:
     """Return each contestant's best time in seconds for one call.
 
-    They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one call that brings back
-    into the caches what the others drove out, then as many timed ones as take about ten milliseconds:
-    a training step of 0.5 ms needs ten of them to be as fast as it is in training.
+    They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one untimed call, which
+    reloads the caches, then about ten milliseconds of timed calls: a training step of 0.5 ms reaches the
+    speed of real training only after ten calls.
     """
     clock = clock_of_calls()
     calls = {name: _calls_per_round(function, clock) for name, function in contestants.items()}
@@ -44,7 +44,7 @@ def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, floa
 
 
 def clock_of_calls() -> Callable[[], float]:
-    """Return the clock to take: processor time of one thread, the wall's time of several."""
+    """Return the clock to use: CPU time with one thread, wall time with several."""
     return time.process_time if thread_count() == 1 else time.perf_counter
 
 
@@ -56,11 +56,11 @@ def _calls_per_round(function: Callable[[], Any], clock: Callable[[], float], ta
 
 
 KEEPING = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
-"""Has glibc keep freed memory, so that nobody is charged for page faults that a training loop has once."""
+"""Make glibc keep freed memory, so that page faults that occur once in a training loop are not measured."""
 
 
 def settings(threads: int = 1) -> dict[str, str]:
-    """Return the environment of a fair comparison; libraries read it when they are loaded."""
+    """Return the environment variables of a fair comparison; libraries read them when they are loaded."""
     names = ("TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     xla = {"NPROC": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
     return {**dict.fromkeys(names, str(threads)), **xla, **KEEPING}
@@ -72,7 +72,7 @@ def is_fair(threads: int = 1) -> bool:
 
 
 def thread_count() -> int:
-    """Return how many threads this process was given: ours, and PyTorch's too."""
+    """Return the number of threads of this process, for tinygrad_norm and for PyTorch."""
     return int(os.environ.get("TINYGRAD_NORM_THREADS", "1"))
 
 
@@ -80,7 +80,7 @@ T = TypeVar("T")
 
 
 def with_default_malloc(function: Callable[..., T], *arguments: Any) -> T:
-    """Return function(*arguments), computed in a new process whose malloc gives freed memory back."""
+    """Return function(*arguments), computed in a new process whose malloc returns freed memory."""
     kept = {name: os.environ.pop(name) for name in KEEPING if name in os.environ}
     try:
         spawn = multiprocessing.get_context("spawn")
@@ -91,7 +91,7 @@ def with_default_malloc(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def torch_if_installed() -> Any:
-    """Return PyTorch, on as many threads as we have, or None."""
+    """Return PyTorch, limited to `thread_count()` threads, or None if it is not installed."""
     try:
         import torch
     except ImportError:
@@ -101,7 +101,7 @@ def torch_if_installed() -> Any:
 
 
 def environment() -> dict[str, str]:
-    """Return what a reader needs to compare figures: versions, everyone's threads, processor, clock."""
+    """Return what is needed to compare figures: versions, threads, processor, clock."""
     torch = torch_if_installed()
     return {
         "processor": _processor(),

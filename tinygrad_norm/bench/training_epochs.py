@@ -1,4 +1,4 @@
-"""Training on scikit-learn's digits: whole epochs with shuffling, the last batch smaller than the others."""
+"""Time training on scikit-learn's digits: whole epochs with shuffling and a smaller last batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Run:
-    """A program's best epoch in seconds, also in units of PyTorch's, and the mean loss of each epoch."""
+    """A program's best epoch in seconds, its ratio to PyTorch eager, and the mean loss of each epoch."""
 
     program: str
     seconds: float
@@ -26,10 +26,10 @@ class Run:
 
 
 def train(epochs: int) -> list[Run]:
-    """Train all programs for some epochs, in turn, on the same batches.
+    """Train all programs for `epochs` epochs, taking turns, on the same batches.
 
     Raises:
-        RuntimeError: where scikit-learn is not installed.
+        RuntimeError: if scikit-learn is not installed.
     """
     split = load_digits().train
     images, labels = split.images.reshape(len(split), 64) / numpy.float32(split.images.max()), split.labels

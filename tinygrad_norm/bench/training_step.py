@@ -1,4 +1,4 @@
-"""A whole training step of a small network: forward, loss, backward, optimizer; and the tape alone."""
+"""Time a training step of a small network (forward, loss, backward, optimizer), and the tape alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Row:
-    """A program's best time in seconds for a step, and the loss before its first.
+    """A program's best time in seconds for a step, and the loss before the first step.
 
-    `to_eager` is that time in units of PyTorch's in eager mode, None without PyTorch;
-    `to_eager_default_malloc` the same where freed memory goes back to the system.
+    `to_eager` is that time divided by PyTorch eager's, None without PyTorch; `to_eager_default_malloc` is
+    the same with a malloc that returns freed memory to the system.
     """
 
     program: str
@@ -31,7 +31,7 @@ class Row:
 
 
 def measure(seconds: float) -> list[Row]:
-    """Time a step of every program, `seconds` for all, and as long with the default malloc."""
+    """Time a step of every program, `seconds` in total, and as long again with the default malloc."""
     steps = contestants()
     first = {name: function() for name, function in steps.items()}
     times = best_times(steps, seconds)
@@ -43,7 +43,7 @@ def measure(seconds: float) -> list[Row]:
 
 
 def ratios_to_eager(seconds: float) -> dict[str, float]:
-    """Return each program's time for a step in units of PyTorch's in eager mode."""
+    """Return each program's time for a step divided by PyTorch eager's."""
     return to_eager(best_times(contestants(), seconds))
 
 
@@ -68,9 +68,10 @@ class Nothing(Function):
 
 
 def tape_times(seconds: float, length: int = 100) -> dict[str, float]:
-    """Return the seconds that a recorded op costs beside its arithmetic, forward and backward.
+    """Return the seconds that recording an op costs beyond its arithmetic, forward and backward.
 
-    Ours is that of a chain of ops which do nothing; PyTorch's that of views, which do next to nothing.
+    For tinygrad_norm, it is measured on a chain of ops that do nothing; for PyTorch, on a chain of views,
+    which do almost nothing.
     """
     x = Tensor(numpy.ones((), numpy.float32), requires_grad=True)
 

@@ -1,7 +1,8 @@
-"""Layer normalization and softmax in Triton: the rival that is written in fewer lines.
+"""Layer normalization and softmax in Triton, a baseline written in fewer lines.
 
-A program has a row, or (backward of layer normalization) every P-th row; a row is one block, whose size
-is the next power of two. Statistics as in layernorm.cu: in two passes over what was read once.
+A program processes one row, or (backward of layer normalization) every P-th row. A row is one block, whose
+size is the next power of two. Statistics are computed as in layernorm.cu: the row is read once, then two
+passes run over the registers.
 """
 
 from collections.abc import Callable
@@ -74,7 +75,7 @@ def _layer_norm_backward(  # type: ignore[no-untyped-def]
 
 
 def softmax_forward(x: Any) -> tuple[Any, Any]:
-    """Return y, and what backward needs: y."""
+    """Return y, and y again: it is all that backward needs."""
     y = torch.empty_like(x)
     _softmax_forward[(len(x),)](x, y, x.shape[1], **_constants(x))
     return y, y
