@@ -1,11 +1,11 @@
-"""A convolutional network reads handwritten digits: model, training and test written out.
+"""A convolutional network learns handwritten digits: model, training loop and test in full.
 
 Two convolutions with BatchNorm and ReLU, a Linear, and Adam, on scikit-learn's 8×8 digits. Ten epochs
 take a few seconds on one core.
 
     python examples/cnn.py [--epochs 10]
 
-The last lines are, with small differences between machines,
+The output ends like this, with small differences between machines:
 
     epoch 10  loss 0.0052  validation accuracy 98.1%
     test accuracy 98.1%
@@ -23,7 +23,7 @@ def make_cnn():
         nn.Conv2d(1, 16, kernel_size=3, padding=1),
         nn.BatchNorm2d(16),
         nn.ReLU(),
-        nn.MaxPool2d(2),  # 8×8 pixels become 4×4
+        nn.MaxPool2d(2),  # 8×8 to 4×4 pixels
         nn.Conv2d(16, 32, kernel_size=3, padding=1),
         nn.BatchNorm2d(32),
         nn.ReLU(),
@@ -74,9 +74,9 @@ def main(arguments=None):
         print(
             f"epoch {epoch:2}  loss {mean:.4f}  validation accuracy {accuracy(model, digits.validation):.1%}"
         )
-    tested = accuracy(model, digits.test)
-    print(f"test accuracy {tested:.1%}")
-    return tested
+    test_accuracy = accuracy(model, digits.test)
+    print(f"test accuracy {test_accuracy:.1%}")
+    return test_accuracy
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Why networks are normalized: at learning rate 1.0 the one with BatchNorm learns, the one without does not.
+"""Why to normalize: at learning rate 1.0, a network with BatchNorm learns and one without does not.
 
-A 6-layer MLP on scikit-learn's digits, plain SGD, the same initial weights and batches. Ten epochs
-take about a second on one core. Prints a table and draws the curves to high_learning_rate.png.
+A 6-layer MLP on scikit-learn's digits with plain SGD; both networks have the same initial weights and
+batches. Ten epochs take about a second on one core. Prints a table and plots the learning curves to
+high_learning_rate.png.
 
     python examples/high_learning_rate.py [--epochs 10] [--lr 1.0] [--out high_learning_rate.png]
 """
@@ -26,7 +27,7 @@ def make_mlp(norm):
 
 
 def train(model, digits, epochs, lr):
-    """Return the training loss after every epoch, and the accuracy on the test part."""
+    """Return the mean training loss of every epoch, and the test accuracy."""
     optimizer = optim.SGD(model.parameters(), lr)
     loader = data.DataLoader(digits.train, 64, shuffle=True)
     losses = []
@@ -75,7 +76,7 @@ def positive_number(text):
 def picture(text):
     path = Path(text)
     if path.suffix not in (".png", ".svg") or path.is_dir() or not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"must be a .png or .svg in a folder that exists, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a .png or .svg file in an existing folder, got {text!r}")
     return path
 
 
@@ -86,11 +87,14 @@ def main(arguments=None):
     )
     parser.add_argument("--lr", type=positive_number, default=1.0, help="learning rate (default: 1.0)")
     parser.add_argument(
-        "--out", type=picture, default="high_learning_rate.png", help="a .png or .svg (default: %(default)s)"
+        "--out",
+        type=picture,
+        default="high_learning_rate.png",
+        help="plot file, .png or .svg (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     if find_spec("matplotlib") is None:
-        parser.error("the curves need matplotlib: pip install 'tinygrad_norm[plot]'")
+        parser.error("the plot needs matplotlib: pip install 'tinygrad_norm[plot]'")
 
     try:
         digits = data.load("digits")
@@ -104,7 +108,7 @@ def main(arguments=None):
         curves[name], accuracies[name] = train(make_mlp(norm), digits, options.epochs, options.lr)
         print(f"{name:20} {curves[name][0]:10.4f} {curves[name][-1]:10.4f} {accuracies[name]:14.1%}")
     draw(curves, options.lr, options.out)
-    print(f"curves in {options.out}")
+    print(f"plot in {options.out}")
     return curves, accuracies
 
 

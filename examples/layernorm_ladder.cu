@@ -1,13 +1,13 @@
-// Layer normalization forward, four times, each a step faster than the last. All read x (N, D), weight and
+// Layer normalization forward in four versions, each faster than the previous. All read x (N, D), weight and
 // bias (D,) and write y (N, D), in float; D is a multiple of 4.
 //
-// naive       a thread has a row. Neighbouring threads read addresses D apart, so of every 32 bytes that
-//             memory delivers, 4 are used; and the row is read three times.
-// shared      a block has a row and keeps it in shared memory: read once, by neighbouring threads from
-//             neighbouring addresses. Sums go through shared memory too, with a barrier at every halving.
-// shuffled    a warp has a row. Lanes hand sums to each other directly: no shared memory, no barrier.
-// vectorized  as before, but a lane reads 16 bytes at a time and keeps them in registers, so the row is read
-//             once, and a quarter of the load instructions bring it.
+// naive       one row per thread. Neighbouring threads read addresses D apart, so only 4 of every 32 bytes
+//             loaded from memory are used; and the row is read three times.
+// shared      one row per block, kept in shared memory: it is read once, neighbouring threads from
+//             neighbouring addresses. Sums use shared memory too, with a barrier after every halving.
+// shuffled    one row per warp. Lanes exchange sums directly: no shared memory, no barriers.
+// vectorized  the same, but a lane reads 16 bytes at a time and keeps them in registers, so the row is read
+//             once, with a quarter of the load instructions.
 
 __global__ void naive(const float* x, const float* weight, const float* bias, float* y, long long N,
                                  long long D, float eps) {
@@ -21,7 +21,7 @@ __global__ void naive(const float* x, const float* weight, const float* bias, fl
   for (long long i = 0; i < D; i++) y[n * D + i] = (x[n * D + i] - mean) * rstd * weight[i] + bias[i];
 }
 
-// The sum over a block of 128 threads: half of them add what the other half has, again and again.
+// The sum over a block of 128 threads: in each round, the first half adds the values of the second half.
 __device__ float sum_of_block(float value, float* scratch) {
   scratch[threadIdx.x] = value;
   __syncthreads();
@@ -30,7 +30,7 @@ __device__ float sum_of_block(float value, float* scratch) {
     __syncthreads();
   }
   const float sum = scratch[0];
-  __syncthreads();  // scratch is used again
+  __syncthreads();  // scratch will be reused
   return sum;
 }
 
@@ -48,7 +48,7 @@ __global__ void shared(const float* x, const float* weight, const float* bias, f
   for (long long i = threadIdx.x; i < D; i += 128) y[n * D + i] = (row[i] - mean) * rstd * weight[i] + bias[i];
 }
 
-// The sum over a warp: every lane adds what the lane 16, 8, 4, 2, 1 away has, and all end with the same.
+// The sum over a warp: every lane adds the values of the lanes 16, 8, 4, 2, 1 away; all get the same sum.
 __device__ float sum_of_warp(float value) {
   for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
   return value;
@@ -58,7 +58,7 @@ __global__ void shuffled(const float* x, const float* weight, const float* bias,
                                     long long D, float eps) {
   const int lane = threadIdx.x % 32;
   const long long n = (long long)blockIdx.x * 4 + threadIdx.x / 32;
-  if (n >= N) return;  // whole warps leave, so that no lane waits for one that has gone
+  if (n >= N) return;  // whole warps return, so no lane waits for one that has returned
   float sum = 0, square = 0;
   for (long long i = lane; i < D; i += 32) sum += x[n * D + i];
   const float mean = sum_of_warp(sum) / D;
@@ -67,7 +67,7 @@ __global__ void shuffled(const float* x, const float* weight, const float* bias,
   for (long long i = lane; i < D; i += 32) y[n * D + i] = (x[n * D + i] - mean) * rstd * weight[i] + bias[i];
 }
 
-// KEPT float4 in the registers of a lane: rows of up to 128·KEPT values.
+// A lane keeps KEPT float4 in registers: rows of up to 128·KEPT values.
 template <int KEPT>
 __global__ void vectorized(const float4* x, const float4* weight, const float4* bias, float4* y, long long N,
                            long long D, float eps) {

@@ -1,7 +1,7 @@
-"""Layer normalization in CUDA, in four steps from naive to fast: layernorm_ladder.cu, run and checked.
+"""Layer normalization in CUDA, in four steps from naive to fast: runs and checks layernorm_ladder.cu.
 
-Without a GPU the kernels run on the CPU emulator: their results are checked, and the bytes that their
-threads ask for are counted. With one they are timed instead.
+Without a GPU, the kernels run on the CPU emulator, which counts the bytes that their threads read and
+write. With a GPU, they are timed. Results are checked in both cases.
 
     python examples/layernorm_ladder.py [--rows 64] [--features 512]
 """
@@ -21,9 +21,14 @@ NAMES = ("naive", "shared", "shuffled", f"vectorized<{KEPT}>")
 
 
 def steps(N, D):
-    """The kernels with the blocks, threads and shared memory of each."""
-    one_a_thread, one_a_block, one_a_warp = -(-N // 128), N, -(-N // 4)
-    launches = (one_a_thread, 128, 0), (one_a_block, 128, 4 * D), (one_a_warp, 128, 0), (one_a_warp, 128, 0)
+    """Return the number of blocks and threads, and the bytes of shared memory, of each kernel."""
+    row_per_thread, row_per_block, row_per_warp = -(-N // 128), N, -(-N // 4)
+    launches = (
+        (row_per_thread, 128, 0),
+        (row_per_block, 128, 4 * D),
+        (row_per_warp, 128, 0),
+        (row_per_warp, 128, 0),
+    )
     return dict(zip(NAMES, launches, strict=True))
 
 
@@ -43,14 +48,14 @@ def positive_int(text):
 
 
 def main(arguments=None):
-    """Run every step; return the worst error and the KiB asked for (on a GPU: the µs taken) of each."""
+    """Run every kernel; return the largest error and the KiB read and written (on a GPU: the µs) of each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=positive_int, default=64, help="of x (default: 64)")
+    parser.add_argument("--rows", type=positive_int, default=64, help="rows of x (default: 64)")
     parser.add_argument(
         "--features",
         type=positive_int,
         default=512,
-        help=f"of a row, a multiple of 4 up to {128 * KEPT} (default: 512)",
+        help=f"values per row, a multiple of 4 up to {128 * KEPT} (default: 512)",
     )
     options = parser.parse_args(arguments)
     N, D = options.rows, options.features
@@ -59,8 +64,8 @@ def main(arguments=None):
     try:
         cupy = load_cupy()
     except RuntimeError as error:
-        print(f"on the emulator, as {error}\n")
-        return ladder(emulator, emulator.asarray, emulator.asnumpy, count, "KiB asked for", N, D)
+        print(f"on the emulator, because {error}\n")
+        return ladder(emulator, emulator.asarray, emulator.asnumpy, count, "KiB moved", N, D)
     return ladder(cupy, cupy.asarray, cupy.asnumpy, lambda call: microseconds(cupy, call), "µs", N, D)
 
 
@@ -69,7 +74,7 @@ def ladder(machine, asarray, asnumpy, measure, unit, N, D):
     x, (weight, bias) = rng.normal(1, 2, (N, D)), rng.normal(size=(2, D))
     expected = layer_norm_forward(x, weight, bias, EPS)[0]
     on = [asarray(array.astype(np.float32)) for array in (x, weight, bias)]
-    module, found = compile_ladder(machine), {}
+    module, results = compile_ladder(machine), {}
     print(f"{'kernel':14} {'blocks':>7} {'threads':>8} {unit:>14} {'largest error':>14}")
     for name, (blocks, threads, shared) in steps(N, D).items():
         kernel, y = module.get_function(name), asarray(np.zeros((N, D), np.float32))
@@ -80,13 +85,13 @@ def ladder(machine, asarray, asnumpy, measure, unit, N, D):
 
         figure = measure(call)
         error = float(abs(asnumpy(y) - expected).max())
-        found[name] = error, figure
+        results[name] = error, figure
         print(f"{name:14} {blocks:7,} {threads:8} {figure:14,.1f} {error:14.1e}")
-    return found
+    return results
 
 
 def count(call):
-    """How many KiB all threads of a launch on the emulator ask for together, read and written."""
+    """Return the KiB that all threads of a launch on the emulator read and write."""
     with emulator.schedule(checked=True), emulator.record() as launches:
         call()
     traffic = launches[0].traffic
@@ -94,7 +99,7 @@ def count(call):
 
 
 def microseconds(cupy, call):
-    """How many µs a launch on the GPU takes: the median of 100, after 10 to warm up."""
+    """Return the µs that a launch takes on the GPU: the median of 100, after 10 for warm-up."""
     times = cupy.cuda.Event(), cupy.cuda.Event()
     taken = []
     for _ in range(110):

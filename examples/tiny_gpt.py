@@ -1,18 +1,18 @@
-"""A tiny GPT: the transformer that writes text, with its normalizations in the two places they can have.
+"""A tiny GPT: a transformer that predicts text, with the two usual places for its normalizations.
 
-Pre-LN normalizes what goes into attention and network, post-LN what comes out of the sum behind them.
-The model is the same otherwise, and so are the weights it starts from, the batches and the learning rate.
+Pre-LN normalizes the inputs of attention and feed-forward network, post-LN the sums after them. Otherwise
+the models are the same, and so are their initial weights, the batches and the learning rate.
 
     python examples/tiny_gpt.py [--steps 600] [--file TEXT]
 
-The defaults take less than a minute on one core, and print, with small differences between machines,
+The defaults take less than a minute on one core. The output, with small differences between machines:
 
                pre-LN  post-LN   (bits per character)
     step  100     3.87     3.90
     …
     step  600     2.77     2.65
 
-At this depth and learning rate both learn well. `tinygrad-norm train text` trains a larger one for longer.
+At this depth and learning rate both learn well. `tinygrad-norm train text` trains a larger model.
 """
 
 import argparse
@@ -29,9 +29,9 @@ CONTEXT = 64
 class TinyGPT(nn.Module):
     """Embedding, positions, causal transformer layers, LayerNorm, Linear."""
 
-    def __init__(self, letters, norm_first, features=64, heads=4, depth=3):
+    def __init__(self, characters, norm_first, features=64, heads=4, depth=3):
         super().__init__()
-        self.embedding = nn.Embedding(letters, features)
+        self.embedding = nn.Embedding(characters, features)
         self.positions = nn.LearnedPositions(CONTEXT, features, batch_first=True)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
@@ -40,10 +40,10 @@ class TinyGPT(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(features)
-        self.head = nn.Linear(features, letters)
+        self.head = nn.Linear(features, characters)
 
     def forward(self, codes):
-        """Return the logits (N, T, letters) of the next character."""
+        """Return the logits (N, T, characters) of the next character."""
         future = nn.Transformer.generate_square_subsequent_mask(codes.shape[1])
         x = self.positions(self.embedding(codes))
         for layer in self.layers:
@@ -52,7 +52,7 @@ class TinyGPT(nn.Module):
 
 
 def bits(model, codes, targets):
-    """Return the loss: bits per character, where `targets` counts."""
+    """Return the loss in bits per character; ignored targets do not count."""
     return F.cross_entropy(model(codes).flatten(0, 1), targets.flatten()) / math.log(2)
 
 
@@ -83,8 +83,8 @@ def positive_int(text):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=positive_int, default=600, help="of training (default: 600)")
-    parser.add_argument("--file", help="a text in UTF-8 (default: Python's pydoc_data.topics)")
+    parser.add_argument("--steps", type=positive_int, default=600, help="training steps (default: 600)")
+    parser.add_argument("--file", help="UTF-8 text file (default: Python's pydoc_data.topics)")
     options = parser.parse_args(arguments)
 
     try:
@@ -92,11 +92,11 @@ def main(arguments=None):
     except (ValueError, RuntimeError) as error:
         parser.error(str(error))
     every = min(100, options.steps)
-    before, behind = (train(text, norm_first, options.steps, every) for norm_first in (True, False))
+    pre_ln, post_ln = (train(text, norm_first, options.steps, every) for norm_first in (True, False))
     print("           pre-LN  post-LN   (bits per character)")
-    for step in before:
-        print(f"step {step:4} {before[step]:8.2f} {behind[step]:8.2f}")
-    return before, behind
+    for step in pre_ln:
+        print(f"step {step:4} {pre_ln[step]:8.2f} {post_ln[step]:8.2f}")
+    return pre_ln, post_ln
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     assert max(error for error, _ in found.values()) < 1e-5
     assert found["vectorized<16>"][1] < found["shuffled"][1]
     heading, *lines = capsys.readouterr().out.splitlines()[-5:]
-    assert heading.split(maxsplit=3) == ["kernel", "blocks", "threads", "KiB asked for  largest error"]
+    assert heading.split(maxsplit=3) == ["kernel", "blocks", "threads", "KiB moved  largest error"]
     assert lines[0].split()[:4] == ["naive", "1", "128", "30.5"]
     assert max(map(len, lines)) < 80
 
@@ -68,8 +68,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("high_learning_rate", [], "pip install 'tinygrad_norm[data]'"),
         ("high_learning_rate", ["--lr", "-1"], "argument --lr: must be a positive number, got '-1'"),
         ("high_learning_rate", ["--lr", "nan"], "argument --lr: must be a positive number, got 'nan'"),
-        ("high_learning_rate", ["--out", "/nope/x.png"], "in a folder that exists, got '/nope/x.png'"),
-        ("high_learning_rate", ["--out", "curves.foo"], "must be a .png or .svg in a folder"),
+        ("high_learning_rate", ["--out", "/nope/x.png"], "in an existing folder, got '/nope/x.png'"),
+        ("high_learning_rate", ["--out", "curves.foo"], "must be a .png or .svg file in an existing folder"),
         ("layernorm_ladder", ["--features", "0"], "must be an integer of at least 1, got '0'"),
         ("layernorm_ladder", ["--features", "6"], "must be a multiple of 4 up to 2048, got 6"),
         ("layernorm_ladder", ["--rows", "-1"], "argument --rows: must be an integer of at least 1, got '-1'"),
