@@ -33,7 +33,7 @@ def overwrite(x):
 
 
 @pytest.mark.parametrize("op", [pytest.param(op, id=op.name) for op in REGISTRY.values()])
-def test_no_op_is_fooled_by_a_changed_input_or_output(op):
+def test_every_op_detects_a_changed_input_or_output(op):
     for case in op.cases[:2]:
         inputs, outputs = run(op, case)
         if not any(y.requires_grad for y in outputs):
@@ -173,7 +173,7 @@ def test_data_is_replaced_by_a_view_of_itself():
 
 
 @pytest.mark.parametrize("shape", [(), (3,)])
-def test_saved_arrays_that_are_no_tuple_raise_where_a_write_may_follow(shape):
+def test_saved_arrays_that_are_not_in_a_tuple_raise_if_a_write_may_follow(shape):
     class Exp(Function):
         def forward(self, x):
             self.saved = np.exp(x)
@@ -199,7 +199,7 @@ def test_a_parameter_shares_its_memory_with_the_tensor_it_was_made_of():
         y.backward()
 
 
-def test_none_among_the_outputs_raises_by_name():
+def test_none_among_the_outputs_raises():
     class Two(Function):
         def forward(self, x):
             return x * 2, None

@@ -1,8 +1,8 @@
-"""A primitive's backward is written with what a Tensor also has: given Tensors, it is recorded like any code.
+"""A primitive's backward uses only operations that a Tensor has too: run on Tensors, it is recorded.
 
-Second derivatives rest on that, though nothing asks for them yet. `dxs_as_tensors` runs a backward as they
-would: dy is a Tensor, and what forward saved are the Tensors it was saved from. Then dx is a function of
-x and of dy, and its gradient with respect to both must be what finite differences find.
+Second derivatives will need that; no code uses them yet. `dxs_as_tensors` runs a backward as they would: dy
+is a Tensor, and each saved array is replaced by the Tensor it belongs to. Then dx is a function of x and of
+dy, and its gradient with respect to both must agree with finite differences.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ from tinygrad_norm.registry import REGISTRY
 
 WITHOUT_A_GRAPH = {"Sign": "its gradient is 0, whatever dy is"}
 
-ROUNDING = 1e-13  # a Tensor's cumsum, for one, adds in another order
+ROUNDING = 1e-13  # a Tensor's cumsum adds in another order
 
-UNCALLED = [  # by any case: what only backwards call, and a cast to what x is already
+UNCALLED = [  # by any case: Functions that only backwards call, and a cast to the dtype of x
     (Cast, {"dtype": np.float64}, (3, 4)),
     (Scatter, {"shape": (3, 4), "key": (slice(1, 3), 2)}, (2,)),
     (Scatter, {"shape": (3, 4), "key": (np.array([2, 0, 2]),)}, (3, 4)),
@@ -64,7 +64,7 @@ def run(function, inputs, options):
 
 
 def gradients(node, ys, dys):
-    """Return what backward gives for `dys`, which are those of the outputs that have a gradient."""
+    """Return the gradients from backward for `dys`, one for each output that has a gradient."""
     dys = iter(dys)
     dxs = node.backward(*[next(dys) if y.requires_grad else None for y in ys])
     dxs = dxs if isinstance(dxs, tuple) else (dxs,)
@@ -73,14 +73,14 @@ def gradients(node, ys, dys):
 
 def dxs_as_tensors(function, inputs, options, dys):
     ys, _ = run(function, inputs, options)
-    again, node = run(function, inputs, options)  # its own: the first one is needed as it is
+    again, node = run(function, inputs, options)  # a second node: the first must keep its saved arrays
     tensors = [x for x in inputs if isinstance(x, tn.Tensor)]
     node.saved = tuple(tensor_of(part, (*tensors, *again), (*tensors, *ys)) for part in node.saved)
     return gradients(node, ys, dys)
 
 
 def tensor_of(saved, owners, tensors):
-    """Return of `tensors` the one at whose place in `owners` is the array `saved`; itself, if no float."""
+    """Return the tensor in the place of the owner that holds `saved`; `saved` if it has no floats."""
     if not isinstance(saved, np.ndarray | np.floating) or saved.dtype.kind != "f":
         return saved
     scalar = isinstance(saved, np.floating)  # NumPy's result of 0-d arrays
@@ -121,7 +121,7 @@ def test_a_backward_on_tensors_has_a_gradient_itself(op, case):
 
 
 @pytest.mark.parametrize(("function", "options", "shape"), UNCALLED)
-def test_one_that_no_case_calls_has_one_too(function, options, shape):
+def test_a_primitive_that_no_case_calls_has_a_gradient_too(function, options, shape):
     check(function, [tn.randn(shape, dtype=tn.float64, requires_grad=True)], options)
 
 
@@ -131,13 +131,13 @@ def test_no_primitive_is_left_out():
 
 
 def primitives(function):
-    for one in function.__subclasses__():
-        if one.__module__.startswith("tinygrad_norm.ops."):
-            yield one
-        yield from primitives(one)
+    for subclass in function.__subclasses__():
+        if subclass.__module__.startswith("tinygrad_norm.ops."):
+            yield subclass
+        yield from primitives(subclass)
 
 
-# -- what would not be noticed by a first derivative
+# -- mistakes that a first derivative does not show
 
 
 class RollsTheArray(Roll):

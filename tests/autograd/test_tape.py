@@ -1,4 +1,4 @@
-"""What a recorded step costs beside its arithmetic: allocations, copies, and arrays that stay."""
+"""The cost of a recorded step beside its arithmetic: allocations, copies, and arrays that are kept."""
 
 import tracemalloc
 
@@ -31,7 +31,7 @@ def training():
 
 
 class Traced:
-    """Traces allocations: `arrays` counts those of NumPy that are large and alive, `peak` since `mark`."""
+    """Traces allocations: `arrays` counts the large NumPy arrays that are alive; `peak` is since `mark`."""
 
     def __enter__(self):
         tracemalloc.start()

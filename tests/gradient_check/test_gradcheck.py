@@ -1,7 +1,7 @@
-"""gradcheck itself: what it accepts, and what it says.
+"""gradcheck itself: the arguments it accepts, and its messages.
 
-That it finds wrong gradients is shown in test_planted_mistakes.py, how small ones in
-test_gradcheck_precision.py, what it raises in test_gradcheck_errors.py.
+test_planted_mistakes.py shows that it finds wrong gradients, test_gradcheck_precision.py how small an error
+it finds, test_gradcheck_errors.py what it raises.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from tinygrad_norm import Tensor
 from tinygrad_norm.gradient_check.check import gradcheck, jacobians
 from tinygrad_norm.gradient_check.error import GradcheckError
 
-# -- what it accepts
+# -- arguments
 
 
 def test_outputs_may_be_several_and_of_every_kind():
@@ -132,7 +132,7 @@ def test_parameters_alone_are_enough_and_frozen_ones_are_left_out():
     assert {pair.input for pair in jacobians(module, (module.weight,))} == {0}
 
 
-# -- what it says
+# -- messages
 
 
 def test_the_message_names_the_place_the_values_and_the_step():

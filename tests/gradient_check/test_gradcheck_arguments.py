@@ -1,4 +1,4 @@
-"""The hints of gradcheck that name another argument: the factor that is missing, or whose gradient it is."""
+"""The hints of gradcheck that name another argument: a missing factor, or a swapped gradient."""
 
 import numpy as np
 import pytest

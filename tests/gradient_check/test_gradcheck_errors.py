@@ -1,4 +1,4 @@
-"""What gradcheck raises: for arguments that it cannot check, and for a backward that fails while it runs."""
+"""Errors of gradcheck: arguments that it cannot check, and a backward that fails while it runs."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tinygrad_norm.autograd import Function
 from tinygrad_norm.gradient_check.check import gradcheck
 from tinygrad_norm.gradient_check.error import GradcheckError
 
-# -- what cannot be checked
+# -- arguments
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -124,7 +124,7 @@ def test_gradients_narrower_than_their_input_raise():
         gradcheck(lambda x: Narrow.apply(x, factor=2.0), leaf(3))
 
 
-# -- what a backward raises
+# -- a backward that raises
 
 
 def square(backward, forward=None):
@@ -159,7 +159,7 @@ def unpack(self, dy):
         (square(lambda self: 1), TypeError, "takes 1 positional argument but 2 were given"),
     ],
 )
-def test_what_a_backward_raises_names_the_function_and_keeps_the_cause(func, cause, words):
+def test_an_error_in_backward_names_the_function_and_keeps_the_cause(func, cause, words):
     with pytest.raises(GradcheckError, match=r"^Mine\.backward, called with dy of ") as caught:
         gradcheck(func, leaf(3, 4))
     assert words in str(caught.value)
@@ -181,14 +181,14 @@ def test_a_backward_must_leave_dy_as_it_is():
         gradcheck(Doubling.apply, leaf(4))
 
 
-def test_a_cause_is_only_named_where_backward_reads_what_is_not_there():
+def test_a_cause_is_named_only_if_backward_reads_what_is_missing():
     with pytest.raises(GradcheckError) as caught:
         gradcheck(square(lambda self, dy: dy / None, kept_nothing), leaf(3))
     assert "hint" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("returned", "kind"), [(1.0, "float"), ([np.ones(3)], "list")])
-def test_a_backward_that_returns_no_array(returned, kind):
+def test_a_backward_that_does_not_return_an_array(returned, kind):
     with pytest.raises(GradcheckError, match=rf"Mine\.backward returned a {kind} for its input 0.*\(3,\)"):
         gradcheck(square(lambda self, dy: returned), leaf(3))
 
@@ -201,7 +201,7 @@ def test_a_backward_that_returns_no_array(returned, kind):
         (lambda self, x: Tensor(x), "Tensor"),
     ],
 )
-def test_a_forward_that_returns_no_array(forward, kind):
+def test_a_forward_that_does_not_return_an_array(forward, kind):
     with pytest.raises(TypeError, match=rf"^Mine\.forward returned a {kind}: return an array"):
         gradcheck(square(unpack, forward), leaf(3))
     with pytest.raises(TypeError, match=rf"^forward returned a {kind}"):

@@ -1,4 +1,4 @@
-"""The hints of gradcheck: the mistake is named where it is measured, and nothing is named where it is not."""
+"""The hints of gradcheck: a mistake is named if every entry agrees with it, and only then."""
 
 import numpy as np
 import pytest

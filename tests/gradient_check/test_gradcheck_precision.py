@@ -1,4 +1,4 @@
-"""How much gradcheck sees: no size, neighbour, rounding or border hides a mistake, or makes one up."""
+"""The precision of gradcheck: no size, neighbour, rounding or border hides a mistake, or looks like one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The derivative of a black box: right, with an honest estimate of its error, and kinks and rounding seen."""
+"""The derivative of a black box: its value, the estimate of its error, and kinks and rounding detected."""
 
 import numpy as np
 import pytest

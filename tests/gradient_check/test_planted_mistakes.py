@@ -1,6 +1,6 @@
-"""gradcheck finds wrong gradients: every mistake here was planted, and must be found where it is.
+"""gradcheck finds wrong gradients: every planted mistake must be found in the right place.
 
-The right backward stands beside each mistake and must pass, so no check can be strict by accident.
+The right backward of each must pass, so that no check is too strict.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from tinygrad_norm.ops.broadcast import unbroadcast
 
 
 class LayerNorm(Function):
-    """y = w·x̂ + b over the last axis, every piece of its backward replaceable"""
+    """y = w·x̂ + b over the last axis, every part of its backward can be replaced"""
 
     eps = 1e-5
 
@@ -134,7 +134,7 @@ class SwappedGradients(MatMul):
 
 
 class Mul(Function):
-    """y = a·b · da = dy·b, db = dy·a, summed over the stretched axes"""
+    """y = a·b · da = dy·b, db = dy·a, summed over the broadcast axes"""
 
     def forward(self, a, b):
         self.saved = a, b
@@ -245,7 +245,7 @@ class SecondOutputIgnored(MeanAndMax):
 
 @dataclass(frozen=True)
 class Planted:
-    """A mistake, the function it was planted in, and what the message must say."""
+    """A mistake, the right function, and words that the message must contain."""
 
     mistake: type[Function]
     right: type[Function]

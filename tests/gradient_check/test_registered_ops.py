@@ -1,4 +1,4 @@
-"""Every registered op, on every case: whatever registers itself is tested here without a line of its own.
+"""Every registered op, on every case: registering an op is enough to have it tested here.
 
 closed form == composed == finite differences, in every dtype and on every backend, as PyTorch, and bad
 calls raise. The loss is Σ y·dy with a random dy (gradient_check/registered.py): y.sum() would see nothing.
@@ -104,7 +104,7 @@ def test_equals_pytorch(op, case, torch):
         None if drawn is None else torch.tensor(drawn[0], requires_grad=drawn[1]) for drawn in case.draw()
     ]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of statistics over nothing, for one
+        warnings.simplefilter("ignore")  # such as those of statistics over nothing
         result = op.call(inputs, case.options, function)
     ys = list(result) if isinstance(result, tuple) else [result]
     reached = [y for y in ys if y.requires_grad]
