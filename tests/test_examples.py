@@ -112,7 +112,7 @@ def test_an_lstm_learns_letters_and_writes(tmp_path, capsys):
     assert set(sample) <= set(path.read_text())
 
 
-def test_a_tiny_gpt_learns_before_and_behind(tmp_path, capsys):
+def test_a_tiny_gpt_learns_with_pre_and_post_ln(tmp_path, capsys):
     path = tmp_path / "text.txt"
     path.write_text("The quick brown fox jumps over the lazy dog.\n" * 80)
     tiny_gpt = load("tiny_gpt")

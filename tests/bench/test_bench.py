@@ -1,4 +1,4 @@
-"""`tinygrad-norm bench`: its commands with tiny budgets, and what they are made of."""
+"""`tinygrad-norm bench`: its commands with tiny budgets, and their parts."""
 
 import dataclasses
 import itertools
@@ -27,7 +27,7 @@ from tinygrad_norm.registry import REGISTRY
 
 @pytest.fixture
 def fair(monkeypatch):
-    """A process with the environment of a comparison, which computes itself what a new one would."""
+    """A process that already has the environment of a fair comparison, so that it starts no other."""
     for name, value in timing.settings().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CXX", "no-compiler")  # torch.compile takes seconds
@@ -175,7 +175,7 @@ def test_the_clock_counts_waiting_only_with_several_threads(monkeypatch):
         assert (best["sleeper"] >= 2e-3) is waits
 
 
-def test_no_threads_are_refused_and_a_gpu_takes_none(fair):
+def test_0_threads_and_threads_on_a_gpu_are_errors(fair):
     assert run("ops", "--threads", 0).exit_code == 2
     assert run("step", "--threads", 0).exit_code == 2
     result = run("ops", "--backend", "cupy", "--threads", 2)
@@ -234,7 +234,7 @@ def test_the_floor_counts_what_must_be_moved():
     assert row.floor == inputs + inputs + 2 * y  # inputs and dy read, gradients and y written
 
 
-def test_an_op_without_benchmark_sizes_is_refused(fair):
+def test_an_op_without_benchmark_sizes_raises(fair):
     for name in ("nonsense", "neg"):
         result = run("ops", name)
         assert result.exit_code == 2
@@ -268,7 +268,7 @@ def test_step(fair, tmp_path):
     assert saved["environment"]["numpy"] in result.output
 
 
-def test_step_without_others_says_so(fair, monkeypatch):
+def test_step_without_other_libraries_says_so(fair, monkeypatch):
     hide(monkeypatch, "torch", "jax", "autograd")
     result = run("step", "--seconds", 0)
     assert result.exit_code == 0, result.output
@@ -516,7 +516,7 @@ def test_contestants_take_turns():
     assert len(turns) >= 30
 
 
-def test_the_unfair_start_themselves_anew(monkeypatch):
+def test_an_unfair_process_starts_a_fair_one(monkeypatch):
     started = {}
 
     def record(command, env, check):
@@ -534,7 +534,7 @@ def test_the_unfair_start_themselves_anew(monkeypatch):
     assert {"TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"} <= set(timing.settings())
 
 
-def test_a_package_of_this_name_in_the_current_folder_is_not_what_is_started_anew(tmp_path):
+def test_a_package_of_this_name_in_the_current_folder_is_not_started(tmp_path):
     (tmp_path / "tinygrad_norm").mkdir()
     (tmp_path / "tinygrad_norm" / "__main__.py").write_text("print('another package')")
     environment = {name: value for name, value in os.environ.items() if name not in timing.settings()}
@@ -548,12 +548,12 @@ def test_a_package_of_this_name_in_the_current_folder_is_not_what_is_started_ane
 
 @pytest.mark.parametrize("option", ["--plot", "--json"])
 @pytest.mark.parametrize("command", ["ops", "step", "train", "scaling"])
-def test_a_file_that_cannot_be_written_is_refused_before_measuring(
+def test_a_file_that_cannot_be_written_is_an_error_before_measuring(
     fair, monkeypatch, tmp_path, command, option
 ):
     if option == "--plot":
         pytest.importorskip("matplotlib")
-    monkeypatch.setattr(cli_bench, "_fairly", None)  # to call it would raise
+    monkeypatch.setattr(cli_bench, "_fairly", None)  # calling it raises
     (tmp_path / "folder.svg").mkdir()
     (tmp_path / "file").write_text("precious")
     wrong = {"missing/b.svg": "create", "folder.svg": "is a folder", "file/b.svg": "is not a folder"}
@@ -568,7 +568,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_measuring(
 
 
 @pytest.mark.parametrize("words", [("ops", "softmax"), ("step",), ("train",)])
-def test_two_threads_are_started_anew(fair, monkeypatch, words):
+def test_two_threads_start_a_new_process(fair, monkeypatch, words):
     started = {}
 
     def record(command, env, check):

@@ -1,4 +1,4 @@
-"""The GPU benchmark without a GPU: its floors, its clock, its table, and what it says where there is none."""
+"""The GPU benchmark without a GPU: its floors, its clock, its table, and its errors."""
 
 import dataclasses
 import functools
@@ -189,7 +189,7 @@ def fitting(*_):
 
 
 @needs_compiler
-def test_who_does_not_fit_into_memory_is_left_out(monkeypatch):
+def test_contestants_that_do_not_fit_in_memory_are_left_out(monkeypatch):
     """Memory is given back before a case, and after every failure."""
     assert measured(fitting) == (2 * [{"ours", "rival"}], 1)
     assert measured(FULL) == (2 * [{"ours"}], 2)
@@ -207,7 +207,7 @@ def test_other_errors_of_a_contestant_are_not_hidden():
         measured(raising(ValueError("a mistake")))
 
 
-def test_memory_is_given_back_to_the_gpu():
+def test_free_memory_empties_the_pools():
     freed = []
     pool = SimpleNamespace(free_all_blocks=lambda: freed.append("CuPy"))
     gpu_timing.free_memory(SimpleNamespace(get_default_memory_pool=lambda: pool), {})
@@ -312,7 +312,7 @@ def test_a_cupy_without_bfloat16_is_named(monkeypatch):
         gpu_timing.storage("bfloat16")
 
 
-@pytest.mark.cuda  # not run on a GPU so far: there was none where this was written
+@pytest.mark.cuda  # not yet run on a GPU
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_measuring_on_a_gpu(name):
     with tn.use_backend("cupy"):

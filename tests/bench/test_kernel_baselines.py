@@ -95,7 +95,7 @@ np.savez(path, y, *(dxs if isinstance(dxs, tuple) else (dxs,)))
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-7), ("float32", 1e-5), ("float16", 4e-3)])
 @pytest.mark.parametrize("name", ["layer_norm", "softmax"])
 def test_triton_computes_the_same(name, dtype, tolerance, torch, tmp_path):
-    """By Triton's own interpreter, on the CPU: what must be known before Triton is imported."""
+    """Run in Triton's interpreter, on the CPU; it must be chosen before Triton is imported."""
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     command = [sys.executable, "-c", INTERPRETED, name, dtype, str(tmp_path / "results.npz")]
     subprocess.run(command, env=environment, cwd=Path(__file__).parents[1], check=True)
@@ -104,6 +104,6 @@ def test_triton_computes_the_same(name, dtype, tolerance, torch, tmp_path):
     agree([[y], dxs], ours(name), tolerance)
 
 
-def test_nobody_to_compare_with(monkeypatch):
+def test_without_baselines(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert kernel_baselines.baselines() == {}

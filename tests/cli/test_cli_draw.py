@@ -1,4 +1,4 @@
-"""`tinygrad-norm draw`: what it draws, and how it answers wrong calls."""
+"""`tinygrad-norm draw`: its pictures and its errors."""
 
 import re
 import shutil
@@ -64,7 +64,7 @@ def test_the_command_says_what_to_install(folder, without_dot):
         (["mul", "--out", "."], "is a folder"),
     ],
 )
-def test_the_command_answers_wrong_calls(folder, arguments, answer):
+def test_wrong_calls_print_an_error(folder, arguments, answer):
     result = run(*arguments)
     assert result.exit_code == 2
     assert answer in re.sub(r"[\s│]+", " ", result.output)

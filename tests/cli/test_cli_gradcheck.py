@@ -60,7 +60,7 @@ def test_a_table_with_one_row_per_op():
     assert float(time) >= 0
     assert row(result, "add")[-1] == "ok"
     assert "2 ops" in result.output
-    assert "\x1b" not in result.output  # no colours, no cursor movements where nobody is watching
+    assert "\x1b" not in result.output  # no colours, no cursor movements if the output is not a terminal
 
 
 def test_all_is_within_80_columns():
@@ -88,7 +88,7 @@ def test_an_op_without_gradient_has_no_error_to_show(monkeypatch):
 
 
 @pytest.mark.usefixtures("planted")
-def test_a_failure_is_told_and_sets_the_exit_status():
+def test_a_failure_is_printed_and_sets_the_exit_status():
     result = run("wrong_gradient", "neg")
     assert result.exit_code == 1
     assert row(result, "wrong_gradient")[-1] == "FAILED"
@@ -98,7 +98,7 @@ def test_a_failure_is_told_and_sets_the_exit_status():
     assert "1 of 2 ops failed: wrong_gradient" in result.output
 
 
-def test_the_first_failing_case_is_told_in_full_the_others_in_a_line_each(monkeypatch):
+def test_the_first_failing_case_is_printed_in_full_the_others_in_one_line(monkeypatch):
     cases = (Case(((2, 3),)), Case(((),)), Case(((4,),)))
     monkeypatch.setitem(REGISTRY, "wrong", Op("wrong", WrongSquare.apply, None, cases))
     told = [line for line in run("wrong").output.splitlines() if line.startswith(("wrong, case", "  "))]
@@ -132,7 +132,7 @@ def test_an_op_that_raises_is_a_failure_and_the_others_still_run():
 
 
 @pytest.mark.usefixtures("planted")
-def test_json_of_what_is_no_gradient(tmp_path):
+def test_json_of_values_that_are_not_gradients(tmp_path):
     path = tmp_path / "results.json"
     run("wrong_form", "raises", "--json", str(path))
     differing, raising = json.loads(path.read_text())["ops"]
@@ -176,7 +176,7 @@ def test_json(tmp_path):
     assert [path.name for path in path.parent.iterdir()] == ["results.json"]
 
 
-def test_an_unknown_name_is_answered_with_close_ones():
+def test_an_unknown_name_prints_similar_ones():
     result = run("add", "layernorm")
     assert result.exit_code == 2
     assert "layernorm" in result.output
@@ -184,7 +184,7 @@ def test_an_unknown_name_is_answered_with_close_ones():
     assert "rms_norm" in run("rms").output
 
 
-def test_an_unknown_backend_is_refused():
+def test_an_unknown_backend_raises():
     result = run("add", "--backend", "abacus")
     assert result.exit_code == 2
     assert "abacus" in result.output

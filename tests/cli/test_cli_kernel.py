@@ -1,4 +1,4 @@
-"""`tinygrad-norm kernel`: what it prints, and what it refuses."""
+"""`tinygrad-norm kernel`: its output and its errors."""
 
 import io
 import shutil

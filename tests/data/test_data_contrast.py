@@ -83,7 +83,7 @@ def test_brightness_and_contrast_make_no_difference(scaler, x):
 
 
 @pytest.mark.parametrize("scaler", BOTH, ids=lambda s: type(s).__name__)
-def test_every_image_stands_alone(scaler, x, monkeypatch):
+def test_every_image_is_scaled_independently(scaler, x, monkeypatch):
     expected = scaler.transform(x)
     assert numpy.allclose(scaler.transform(x[2:3]), expected[2:3], rtol=0, atol=1e-14)
     monkeypatch.setattr(scaler_module, "BLOCK", 1)
@@ -111,7 +111,7 @@ def test_any_finite_data_gives_finite_numbers(x, scaler):
 
 
 @pytest.mark.parametrize("scaler", BOTH, ids=lambda s: type(s).__name__)
-def test_there_is_no_way_back(scaler):
+def test_there_is_no_inverse(scaler):
     assert not hasattr(scaler, "inverse_transform")
 
 
@@ -122,7 +122,7 @@ def test_empty_stays_empty(scaler, shape):
 
 
 @pytest.mark.parametrize("scaler", BOTH, ids=lambda s: type(s).__name__)
-def test_what_is_no_image_is_refused(scaler):
+def test_invalid_images_raise(scaler):
     with pytest.raises(ValueError, match=r"expected images .*got shape \(5,\)"):
         scaler.transform(numpy.ones(5))
     with pytest.raises(ValueError, match="nan at index"):
@@ -142,7 +142,7 @@ def test_parameters_must_be_positive(value):
 
 
 @pytest.mark.parametrize("value", ["a", None])
-def test_parameters_that_are_no_numbers_are_named(value):
+def test_parameters_that_are_not_numbers_raise(value):
     with pytest.raises(TypeError, match=f"eps must be a number, got {value!r}"):
         GlobalContrastScaler(value)
     with pytest.raises(TypeError, match=f"sigma must be a number, got {value!r}"):

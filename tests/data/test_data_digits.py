@@ -1,4 +1,4 @@
-"""The digits and their split, `load`, and what a dataset does."""
+"""The digits and their split, `load`, and Dataset."""
 
 import hashlib
 import sys
@@ -56,13 +56,13 @@ def test_the_split_is_fixed_whatever_the_global_generator(digits):
 
 
 @pytest.mark.parametrize("seed", [None, "a", 1.5])
-def test_a_seed_that_is_no_integer_is_named(seed):
+def test_a_seed_that_is_not_an_integer_raises(seed):
     for call in (load_digits, lambda seed: load("digits", seed=seed)):
         with pytest.raises(TypeError, match=f"seed must be an int, got {seed!r}"):
             call(seed)
 
 
-def test_a_name_that_is_no_text_is_an_unknown_one():
+def test_a_name_that_is_not_text_is_unknown():
     with pytest.raises(ValueError, match="unknown dataset '3'"):
         load(3)
 

@@ -94,7 +94,7 @@ def test_gzip_is_recognized_by_content(tmp_path):
         "damaged gz",
     ],
 )
-def test_a_broken_file_is_refused(tmp_path, content, match):
+def test_a_broken_file_raises(tmp_path, content, match):
     path = tmp_path / "some-file"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"some-file.*{match}"):
@@ -182,6 +182,6 @@ def test_a_folder_without_data_lists_what_was_looked_for(tmp_path, parts):
     ],
     ids=["counts", "sizes", "axes", "type", "no test", "no validation"],
 )
-def test_files_that_do_not_fit_each_other_are_refused(tmp_path, parts, change, match):
+def test_files_that_do_not_match_raise(tmp_path, parts, change, match):
     with pytest.raises(ValueError, match=match):
         load_idx(write(tmp_path, parts | change))

@@ -67,7 +67,7 @@ def test_max_value_is_the_white_of_the_recording():
     assert ImageScaler((-1, 1), max_value=16).transform(digits).ravel().tolist() == [-1, 0, 1]
 
 
-def test_scaling_twice_is_noticed(x):
+def test_scaling_twice_raises(x):
     scaled = ImageScaler().transform(x)
     with pytest.raises(ValueError, match="look already scaled"):
         ImageScaler().transform(scaled)
@@ -77,7 +77,7 @@ def test_scaling_twice_is_noticed(x):
         ImageScaler().transform(ImageScaler(mean=IMAGENET_MEAN, std=IMAGENET_STD).transform(x))
 
 
-def test_dark_images_are_no_reason_to_refuse():
+def test_dark_images_are_accepted():
     assert (ImageScaler().transform(numpy.ones((1, 1, 2, 2), numpy.uint8)) == numpy.float32(1 / 255)).all()
     assert (ImageScaler().transform(numpy.zeros((1, 1, 2, 2), numpy.float32)) == 0).all()
     assert ImageScaler().transform(numpy.zeros((0, 3, 2, 2), numpy.float32)).shape == (0, 3, 2, 2)
@@ -95,12 +95,12 @@ def test_dark_images_are_no_reason_to_refuse():
     ],
     ids=["too large", "negative", "nan", "bool", "complex", "2-d"],
 )
-def test_what_is_no_image_is_refused(images, error, match):
+def test_invalid_images_raise(images, error, match):
     with pytest.raises(error, match=match):
         ImageScaler().transform(images)
 
 
-def test_the_wrong_layout_is_noticed(x):
+def test_the_wrong_layout_raises(x):
     scaler = ImageScaler(mean=IMAGENET_MEAN, std=IMAGENET_STD)
     with pytest.raises(ValueError, match=r"3 channels.*has 5: is channels_last=False right"):
         scaler.transform(x.transpose(0, 2, 3, 1))
@@ -123,7 +123,7 @@ def test_the_wrong_layout_is_noticed(x):
         ({"max_value": 1}, "max_value must be above 1"),
     ],
 )
-def test_what_cannot_be_a_scaling_is_refused(options, match):
+def test_invalid_options_raise(options, match):
     with pytest.raises(ValueError, match=match):
         ImageScaler(**options)
 
@@ -137,6 +137,6 @@ def test_what_cannot_be_a_scaling_is_refused(options, match):
         ({"mean": (0.5,), "std": (None,)}, "std must be a number, got None"),
     ],
 )
-def test_what_is_no_number_is_named(options, match):
+def test_an_option_that_is_not_a_number_raises(options, match):
     with pytest.raises(TypeError, match=match):
         ImageScaler(**options)

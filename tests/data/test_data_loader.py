@@ -105,7 +105,7 @@ def test_writing_to_a_batch_leaves_the_dataset_alone(split):
         ({"batch_size": 11, "drop_last": True}, "10 samples are too few for a batch of 11 with drop_last"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(split, options, match):
+def test_invalid_options_raise(split, options, match):
     with pytest.raises(ValueError, match=match):
         DataLoader(split, **options)
 
@@ -115,7 +115,7 @@ def test_options_that_make_no_sense_are_refused(split, options, match):
     [{"batch_size": 2.5}, {"batch_size": "a"}, {"seed": None}, {"seed": 1.5}, {"seed": "a"}],
     ids=str,
 )
-def test_options_that_are_no_integers_are_named(split, options):
+def test_options_that_are_not_integers_raise(split, options):
     ((name, value),) = options.items()
     with pytest.raises(TypeError, match=f"{name} must be an int, got {value!r}"):
         DataLoader(split, **options)
@@ -140,7 +140,7 @@ def test_options_that_are_no_integers_are_named(split, options):
         *("samples", "samples of one shape", "samples in lists", "none", "strings"),
     ],
 )
-def test_what_is_no_dataset_is_refused(dataset, error, match):
+def test_invalid_datasets_raise(dataset, error, match):
     with pytest.raises(error, match=match):
         DataLoader(dataset)
 

@@ -31,7 +31,7 @@ def matrices(dtype=numpy.float64, limit=None):
 
 
 def without_subnormals(x):
-    """Small numbers as 0, so that no difference of two has fewer digits than a float64 should."""
+    """Replace tiny numbers by 0, so that differences keep the full precision of float64."""
     return numpy.where(numpy.abs(x) < 1e-290, 0, x)
 
 
@@ -236,7 +236,7 @@ def test_before_fit_it_says_to_fit(scaler, method):
 
 
 @pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler])
-def test_other_features_than_fitted_are_refused(scaler, x):
+def test_other_features_than_fitted_raise(scaler, x):
     fitted = scaler().fit(x)
     for call in (fitted.transform, fitted.inverse_transform, fitted.partial_fit):
         with pytest.raises(ValueError, match=r"fitted on data of shape \(N, 4\), got \(50, 3\)"):
@@ -247,7 +247,7 @@ def test_other_features_than_fitted_are_refused(scaler, x):
         fitted.transform(1.0)
 
 
-def test_a_refused_fit_leaves_the_scaler_as_it_was(x):
+def test_a_failed_fit_leaves_the_scaler_as_it_was(x):
     scaler = StandardScaler().fit(x)
     expected = scaler.transform(x)
     with pytest.raises(ValueError):
@@ -270,19 +270,19 @@ def test_a_refused_fit_leaves_the_scaler_as_it_was(x):
     ids=["1-d", "no samples", "no features", "nan", "inf", "complex", "text", "long double"],
 )
 @pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler])
-def test_what_cannot_be_learned_from_is_refused(scaler, data, error, match):
+def test_invalid_training_data_raise(scaler, data, error, match):
     with pytest.raises(error, match=match):
         scaler().fit(data)
 
 
-def test_nan_is_refused_after_fit_too(x):
+def test_nan_raises_after_fit_too(x):
     x_bad = x.copy()
     x_bad[3, 1] = numpy.nan
     with pytest.raises(ValueError, match=r"nan at index \(3, 1\)"):
         StandardScaler().fit(x).transform(x_bad)
 
 
-def test_a_result_too_large_for_its_type_is_refused():
+def test_a_result_too_large_for_its_type_raises():
     scaler = MinMaxScaler().fit([[0.0], [1e-300]])
     with pytest.raises(ValueError, match="do not fit float64"):
         scaler.transform([[1e300]])
@@ -299,7 +299,7 @@ def test_a_range_must_ascend(feature_range):
 
 
 @pytest.mark.parametrize("feature_range", [(0, "a"), (None, 1), ([0], [1])])
-def test_limits_that_are_no_numbers_are_named(feature_range):
+def test_limits_that_are_not_numbers_raise(feature_range):
     with pytest.raises((TypeError, ValueError), match="feature_range must be"):
         MinMaxScaler(feature_range)
 

@@ -37,14 +37,14 @@ def test_every_order_comes_up_equally_often():
 
 
 @pytest.mark.parametrize("seed", [None, "a", 1.5])
-def test_a_seed_that_is_no_integer_is_named(seed):
+def test_a_seed_that_is_not_an_integer_raises(seed):
     with pytest.raises(TypeError, match=f"seed must be an int, got {seed!r}"):
         permutation(3, seed)
     with pytest.raises(TypeError, match="n must be an int"):
         permutation(seed, 0)
 
 
-def test_a_negative_seed_is_refused():
+def test_a_negative_seed_raises():
     with pytest.raises(ValueError, match="at least 0, got -1"):
         permutation(5, -1)
 

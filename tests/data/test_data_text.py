@@ -58,7 +58,7 @@ def test_a_byte_order_mark_and_foreign_line_ends_are_no_text(tmp_path):
     ],
     ids=["empty", "short", "picture", "binary", "utf-16"],
 )
-def test_what_is_no_text_is_refused(tmp_path, content, message):
+def test_a_file_that_is_not_text_raises(tmp_path, content, message):
     path = tmp_path / "a.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
@@ -110,7 +110,7 @@ def test_a_text_shorter_than_a_window():
         TextLoader(np.arange(8), 8, 2)
 
 
-def test_a_loader_refuses_sizes_when_it_is_made():
+def test_invalid_sizes_raise_when_the_loader_is_created():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         TextLoader(np.arange(8), 2, 0)
     with pytest.raises(ValueError, match="context must be at least 1, got 0"):

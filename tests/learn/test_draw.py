@@ -1,4 +1,4 @@
-"""draw: what stands in the picture, when a gradient stands in it, and what happens without Graphviz."""
+"""draw: the contents of a picture, when it shows gradients, and drawing without Graphviz."""
 
 import re
 import shutil
@@ -149,7 +149,7 @@ def test_a_function_shows_the_options_that_its_formula_names(compute, shown):
     assert all(f"{line}<" in label for line in shown)
 
 
-def test_options_are_shown_behind_a_backward_that_freed_what_was_saved():
+def test_options_are_shown_after_a_backward_that_freed_what_was_saved():
     y = tn.ones(2, 3, requires_grad=True).mean(1).sum()
     y.backward()
     assert "axes = (1,)" in nodes(tn.draw(y))["f0"]
@@ -172,7 +172,7 @@ def test_several_outputs_of_one_function():
     assert 'f0 -> t3 [label=" output 0 "]' in drawing.dot
 
 
-def test_statistics_that_have_no_gradient_are_no_outputs_to_tell_apart():
+def test_statistics_without_gradient_are_not_numbered_as_outputs():
     x = tn.tensor([[1.0], [2.0]], requires_grad=True)
     assert "output 0" not in tn.draw(BatchNorm1d(1)(x)).dot
 
@@ -196,7 +196,7 @@ def test_a_picture_shows_the_moment_it_was_drawn(example):
     assert "data: 0&#160;&#160;0&#160;&#160;0" in tn.draw(y).dot
 
 
-def test_what_was_not_recorded_is_a_lone_tensor(example):
+def test_a_result_that_was_not_recorded_is_a_single_tensor(example):
     with tn.no_grad():
         y = example[0] * 2
     assert list(nodes(tn.draw(y))) == ["t0"]
@@ -231,7 +231,7 @@ def test_a_retained_gradient_is_shown(example):
     assert "grad: 1.000&#160;&#160;1.000&#160;&#160;1.000" in tensor_nodes(tn.draw(y))["t2"]
 
 
-def test_a_gradient_that_is_zero_is_told_from_none():
+def test_a_zero_gradient_differs_from_a_missing_one():
     x = tn.tensor([1.0], requires_grad=True)
     y = x * 0.0
     assert "grad: not computed" in nodes(tn.draw(y))["t0"]
@@ -247,7 +247,7 @@ def test_a_backward_elsewhere_computes_nothing_here():
     assert "grad: not computed" in nodes(tn.draw(here))["t1"]
 
 
-def test_a_backward_that_was_refused_leaves_gradients_not_computed(example):
+def test_a_failed_backward_leaves_gradients_not_computed(example):
     *_, h, _ = example
     with pytest.raises(RuntimeError, match="gradient"):
         h.backward()
@@ -331,7 +331,7 @@ def test_only_tensors_are_drawn(wrong):
         tn.draw(wrong)
 
 
-def test_wrong_calls_are_answered(example):
+def test_wrong_calls_raise(example):
     y = example[-1]
     with pytest.raises(ValueError, match="at least one tensor"):
         tn.draw([])
@@ -371,7 +371,7 @@ def test_no_more_nodes_than_asked_for(max_nodes):
 
 @pytest.mark.parametrize(("size", "count"), [(4, 0), (40, 1)])
 @pytest.mark.parametrize("title", ["", "Title\nbelow"])
-def test_what_stands_for_many_values_is_explained_once(size, count, title):
+def test_the_summary_of_large_arrays_is_explained_once(size, count, title):
     x = Tensor(numpy.linspace(0, 1, size), requires_grad=True)
     text = build([Panel(find_subgraph([x.exp()], 10), {})], title).source
     assert text.count("large arrays: mean ± standard deviation, smallest … largest") == count
@@ -402,7 +402,7 @@ def test_graphviz_reads_the_text(example, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["y.jpg", "y", "y.svg.gz"])
-def test_another_suffix_is_refused(example, tmp_path, name):
+def test_another_suffix_raises(example, tmp_path, name):
     with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, \.dot"):
         tn.draw(example[-1]).save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -51,7 +51,7 @@ def test_a_mean_that_only_rounding_keeps_from_zero_is_zero():
     )
 )
 @hypothesis.example(numpy.full((2, 3, 1), numpy.inf, numpy.float16))
-def test_a_summary_is_short_and_never_shows_a_zero_that_is_none(x):
+def test_a_summary_is_short_and_shows_no_nonzero_value_as_zero(x):
     lines = summarize(x)
     assert len(lines) <= 4
     assert max(map(len, lines)) <= 72

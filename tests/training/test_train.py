@@ -1,4 +1,4 @@
-"""`tinygrad-norm train`: what it writes, resuming, interrupting, and answers to wrong calls."""
+"""`tinygrad-norm train`: its files, resuming, interrupting, and errors."""
 
 import json
 import re
@@ -38,7 +38,7 @@ def test_writes_metrics_curves_weights_and_config(tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_path_for_a_dataset_is_answered_with_the_option_that_takes_it(tmp_path):
+def test_a_path_for_a_dataset_prints_the_option_to_use(tmp_path):
     text = tmp_path / "h.txt"
     text.write_text("a text")
     for path, meant in ((text, f"text --file {text}"), (tmp_path, f"idx --data-dir {tmp_path}")):
@@ -98,7 +98,7 @@ def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monk
 
 @pytest.fixture(autouse=True)
 def _sigint_interrupts():
-    """Also where the tests run in the background of a shell, which has it ignored."""
+    """Make SIGINT interrupt even in the background of a shell, where it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -114,7 +114,7 @@ def interrupted(out, epochs=2):
     return " ".join(result.output.split())
 
 
-def test_ctrl_c_behind_the_last_step_saves_and_says_so(tmp_path, monkeypatch):
+def test_ctrl_c_after_the_last_step_saves_and_says_so(tmp_path, monkeypatch):
     original = Run._save
     monkeypatch.setattr(Run, "_save", lambda run: (original(run), run.finished and interrupt()))
     output = interrupted(tmp_path / "run")
@@ -165,7 +165,7 @@ def test_a_second_ctrl_c_stops_at_once_and_says_what_is_saved(tmp_path, monkeypa
     assert f"Stopped by Ctrl-C{'' if 'before' in message else ';'} {message}" in interrupted(tmp_path / "run")
 
 
-def test_resume_of_a_finished_run_writes_again_what_is_gone(tmp_path):
+def test_resume_of_a_finished_run_writes_missing_files_again(tmp_path):
     Run(Config(epochs=1), tmp_path / "run").train()
     files = ("metrics.csv", "model.safetensors", "curves.png")
     before = {name: (tmp_path / "run" / name).read_bytes() for name in files}
@@ -222,7 +222,7 @@ def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_call_gets_an_answer(tmp_path, monkeypatch, arguments, message):
+def test_a_wrong_call_prints_an_error(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     result = invoke(*arguments)
     assert result.exit_code == 2
@@ -264,7 +264,7 @@ def test_matplotlib_that_is_not_installed_costs_only_the_picture(tmp_path, monke
     assert not (tmp_path / "run" / "curves.png").exists()
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+def test_a_checkpoint_of_another_architecture_raises(tmp_path):
     Run(Config(epochs=1), tmp_path / "run").train()
     text = (tmp_path / "run" / "config.json").read_text()
     (tmp_path / "run" / "config.json").write_text(text.replace('"mlp"', '"cnn"'))
@@ -273,7 +273,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     assert "another architecture" in " ".join(result.output.split())
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path):
+def test_a_damaged_checkpoint_raises(tmp_path):
     Run(Config(epochs=1), tmp_path / "run").train()
     path = tmp_path / "run" / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:100])
@@ -318,7 +318,7 @@ def test_resume_takes_no_other_option(tmp_path, arguments, message):
     assert message in " ".join(result.output.split())
 
 
-def test_a_file_and_a_checkpoint_that_may_not_be_read_are_not_resumed(tmp_path, monkeypatch):
+def test_a_file_and_an_unreadable_checkpoint_are_not_resumed(tmp_path, monkeypatch):
     Run(Config(epochs=1), tmp_path / "run").train()
     result = invoke("--resume", tmp_path / "run" / "config.json")
     assert result.exit_code == 2
@@ -344,17 +344,17 @@ def test_a_file_and_a_checkpoint_that_may_not_be_read_are_not_resumed(tmp_path, 
         ("/proc/self", "no file can be written in /proc/self"),
     ],
 )
-def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path, monkeypatch, out, message):
+def test_a_folder_that_cannot_be_written_is_an_error_before_training(tmp_path, monkeypatch, out, message):
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Run, "_step", None)  # to call it would raise
+    monkeypatch.setattr(Run, "_step", None)  # calling it raises
     result = invoke("digits", "--out", out)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
     assert "Errno" not in result.output
 
 
-def test_the_defaults_are_told_in_the_help_and_when_a_run_begins(tmp_path):
+def test_the_defaults_are_in_the_help_and_printed_at_the_start(tmp_path):
     told = " ".join(re.sub("│", "", invoke("--help").output).split())
     for model in ("mlp, cnn", "rnn, lstm, gru"):
         assert f"{model}: " in told
@@ -377,7 +377,7 @@ def test_a_loss_that_explodes_is_an_error_not_a_nan(tmp_path):
     assert "smaller --lr" in " ".join(result.output.split())
 
 
-def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error_before_training(tmp_path):
     (tmp_path / "file").write_text("precious")
     result = invoke("digits", "--out", tmp_path / "file")
     assert result.exit_code == 2
@@ -386,7 +386,7 @@ def test_a_file_in_place_of_the_folder_is_refused_before_training(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"epochs": "many"}', "[]", "{"])
-def test_a_config_that_was_edited_badly_is_refused(tmp_path, text):
+def test_a_config_that_was_edited_badly_raises(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     result = invoke("--resume", tmp_path)
     assert result.exit_code == 2

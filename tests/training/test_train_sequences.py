@@ -1,4 +1,4 @@
-"""`tinygrad-norm train` with models of sequences, on rows of digits: what they learn, and how they refuse."""
+"""`tinygrad-norm train` with sequence models on rows of digits: results and errors."""
 
 import numpy as np
 import pytest

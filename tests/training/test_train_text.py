@@ -1,4 +1,4 @@
-"""`tinygrad-norm train text`: bits per character, the sample, resuming, and files that are no text."""
+"""`tinygrad-norm train text`: bits per character, the sample, resuming, and files that are not text."""
 
 import math
 import signal
@@ -16,7 +16,7 @@ from tinygrad_norm.training.language_modelling import sample_codes
 
 @pytest.fixture
 def file(tmp_path):
-    """A text of 3000 characters that repeats itself: two characters foretell the next."""
+    """A text of 3000 characters that repeats itself: two characters determine the next."""
     path = tmp_path / "text.txt"
     path.write_text("the quick brown fox jumps over the lazy dog;\n" * 67)
     return path
@@ -71,7 +71,7 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, file):
     assert_same_numbers(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_a_text_that_changed_since_is_refused(tmp_path, file):
+def test_a_text_that_changed_since_raises(tmp_path, file):
     Run(Config("text", file=str(file), epochs=1, batch_size=32), tmp_path / "run").train()
     file.write_text(file.read_text().replace("quick", "thick"))
     result = invoke("--resume", tmp_path / "run")
@@ -99,7 +99,7 @@ def test_bits_per_character_of_a_model_that_knows_nothing(tmp_path, file):
     assert figures["bits_per_character"] == pytest.approx(math.log2(len(run.task.text.alphabet)))
 
 
-def test_characters_that_only_validation_has_are_counted_and_told(tmp_path, file):
+def test_characters_only_in_validation_are_counted_and_reported(tmp_path, file):
     file.write_text(file.read_text() + "ÄÖÜ")
     run = Run(Config("text", file=str(file), epochs=1, batch_size=32), tmp_path)
     assert ", 3 of them never seen in training" in run.task.describe()
@@ -118,11 +118,11 @@ class Predictor(tn.nn.Module):
         return tn.tensor(logits)
 
 
-def test_what_is_written_follows_the_model_and_is_never_unknown():
+def test_samples_follow_the_model_and_are_never_unknown():
     np.testing.assert_array_equal(sample_codes(Predictor(), np.array([1, 2]), 6, seed=0), [3, 4, 1, 2, 3, 4])
 
 
-def test_what_is_written_depends_on_the_seed_and_on_nothing_else(tmp_path, file):
+def test_samples_depend_only_on_the_seed(tmp_path, file):
     task = Run(Config("text", "lstm", file=str(file)), tmp_path).task
     samples = [sample_codes(task.model, task.text.train[-20:], 20, seed).tolist() for seed in (1, 1, 2)]
     assert samples[0] == samples[1] != samples[2]
@@ -155,7 +155,7 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_wrong_call_gets_an_answer(tmp_path, monkeypatch, arguments, message):
+def test_a_wrong_call_prints_an_error(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "short.txt").write_text("a few words, and no more")

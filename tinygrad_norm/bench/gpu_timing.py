@@ -165,9 +165,9 @@ class Bench:
             if theirs is not None:
                 calls[baseline] = theirs
         for direction, floor in subject.floors(case, dtype, self.memory).items():
-            chosen = {who: made[direction] for who, made in calls.items()}
+            chosen = {contestant: made[direction] for contestant, made in calls.items()}
             times = self._within_memory(functools.partial(self.clock.times, chosen, seconds)) if calls else {}
-            medians = {who: statistics.median(taken) for who, taken in (times or {}).items()}
+            medians = {contestant: statistics.median(taken) for contestant, taken in (times or {}).items()}
             yield Row(name, str(case), dtype.name, direction, floor, medians)
 
     def _within_memory(self, act: Callable[[], T]) -> T | None:

@@ -100,7 +100,7 @@ def everything(
 def ops(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Registered ops, such as layer_norm.", show_default="all"),
+        typer.Argument(metavar="NAME", help="Registered ops, such as layer_norm.", show_default="all"),
     ] = None,
     backend: Backend = "numpy",
     dtype: Dtype = "float32",

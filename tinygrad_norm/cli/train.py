@@ -19,7 +19,12 @@ from ..training.task import Figures
 
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
-    ["Defaults on images:", *recipes.describe(recipes.IMAGES), "on text:", *recipes.describe(recipes.TEXT)]
+    [
+        "Defaults for images:",
+        *recipes.describe(recipes.IMAGES),
+        "Defaults for text:",
+        *recipes.describe(recipes.TEXT),
+    ]
 )
 PLAIN_INTERVAL = 10.0
 """Seconds between progress lines if the output is not a terminal."""
@@ -30,7 +35,7 @@ def train(
     dataset: Annotated[
         str,
         typer.Argument(
-            metavar="[DATASET]",
+            metavar="DATASET",
             help="digits (scikit-learn's), idx (MNIST's file format, with --data-dir) or text (with --file).",
         ),
     ] = "digits",
