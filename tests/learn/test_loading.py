@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -26,17 +27,17 @@ register(
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays(monkeypatch):
-    """What a test loads is forgotten after it."""
-    before = dict(REGISTRY), set(sys.modules)
+def _forget_loaded_files(monkeypatch, tmp_path):
+    """Remove the ops and modules of the test's files; other modules stay, since PyTorch loads only once."""
+    before = dict(REGISTRY)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
     REGISTRY.clear()
-    REGISTRY.update(before[0])
+    REGISTRY.update(before)
     LOADED.clear()
-    for name in set(sys.modules) - before[1]:
-        if not name.startswith(("tinygrad_norm", "numpy")):
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and str(tmp_path) in str(getattr(module, "__file__", "")):
             del sys.modules[name]
 
 
