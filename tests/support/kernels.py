@@ -8,13 +8,14 @@ from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, P
 from tinygrad_norm.nn.activation import softmax
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.normalization.batch import batchnorm
+from tinygrad_norm.normalization.core import strips
 from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
 from tinygrad_norm.optim import adam, sgd
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
-STRIPS = batchnorm._PIECES[:-1]
-COLUMNS = (batchnorm._COLUMNS.team, batchnorm._COLUMNS.kept)
+STRIPS = strips.STRIP_SHAPES[:-1]
+COLUMNS = (strips._COLUMNS.team, strips._COLUMNS.kept)
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Kernel:
             return [()]
         packs = (PACK // ITEMSIZE[storage], 1)
         chosen = [(vector, *shape) for shape in self.shapes for vector in packs]
-        return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels else chosen
+        return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels.source else chosen
 
     def instances(self, storage):
         """The name expressions of all instances."""
@@ -56,11 +57,11 @@ KERNELS = [
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
     Kernel("group_norm_backward", groupnorm._kernels, ((32,), (256,))),
-    Kernel("strip_moments", batchnorm._kernels, STRIPS),
-    Kernel("batch_norm_moments", batchnorm._kernels, STRIPS, loads=False),
-    Kernel("fixed_norm_forward", batchnorm._kernels, STRIPS),
-    Kernel("strip_sums", batchnorm._kernels, STRIPS),
-    Kernel("batch_norm_backward", batchnorm._kernels, STRIPS),
+    Kernel("strip_moments", batchnorm._kernels.source, STRIPS),
+    Kernel("batch_norm_moments", batchnorm._kernels.source, STRIPS, loads=False),
+    Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),
+    Kernel("strip_sums", batchnorm._kernels.source, STRIPS),
+    Kernel("batch_norm_backward", batchnorm._kernels.source, STRIPS),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),
     Kernel("log_softmax_forward", softmax._kernels, FORWARD_SHAPES),

@@ -151,7 +151,7 @@ class Optimizer:
 
 def _layer_norm(x: Array, weight: Array, bias: Array) -> Any:
     y, *statistics = layer_norm_forward(x, weight, bias, EPS)
-    return (y,), (x, weight, bias, *statistics)
+    return (y,), (x, weight, *statistics)
 
 
 def _rms_norm(x: Array, weight: Array) -> Any:
@@ -161,7 +161,7 @@ def _rms_norm(x: Array, weight: Array) -> Any:
 
 def _add_layer_norm(x: Array, z: Array, weight: Array, bias: Array) -> Any:
     y, s, *statistics = add_layer_norm_forward(x, z, weight, bias, EPS)
-    return (y, s), (s, weight, bias, *statistics)
+    return (y, s), (s, weight, *statistics)
 
 
 def _add_rms_norm(x: Array, z: Array, weight: Array) -> Any:
@@ -170,33 +170,32 @@ def _add_rms_norm(x: Array, z: Array, weight: Array) -> Any:
 
 
 def _by_channel(x: Array, *vectors: Array) -> list[Array]:
-    return [x.reshape(*x.shape[:2], -1), *(vector.reshape(-1, 1) for vector in vectors)]
+    return [x.reshape(*x.shape[:2], -1), *(vector.reshape(1, -1, 1) for vector in vectors)]
 
 
 def _batch_norm(*given: Array) -> Any:
     x, weight, bias = _by_channel(*given)
     y, mean, _, rstd = batch_norm_forward(x, weight, bias, EPS)
-    return (y,), (x, weight, bias, mean, rstd)
+    return (y,), (x, weight, mean, rstd)
 
 
 def _batch_norm_eval(*given: Array) -> Any:
     x, weight, bias, mean, var = _by_channel(*given)
     y, rstd = batch_norm_eval_forward(x, weight, bias, mean, var, EPS)
-    return (y,), (x, weight, bias, mean, rstd)
+    return (y,), (x, weight, mean, rstd)
 
 
 def _instance_norm(*given: Array) -> Any:
-    x, *affine = _by_channel(*given)
-    weight, bias = (vector[None] for vector in affine)
+    x, weight, bias = _by_channel(*given)
     y, mean, _, rstd = instance_norm_forward(x, weight, bias, EPS)
-    return (y,), (x, weight, bias, mean, rstd)
+    return (y,), (x, weight, mean, rstd)
 
 
 def _group_norm(x: Array, *vectors: Array) -> Any:
     pools = x.reshape(len(x), GROUPS, x.shape[1] // GROUPS, -1)
     weight, bias = (vector.reshape(1, GROUPS, -1, 1) for vector in vectors)
     y, *statistics = group_norm_forward(pools, weight, bias, EPS)
-    return (y,), (pools, weight, bias, *statistics)
+    return (y,), (pools, weight, *statistics)
 
 
 def _normalize(x: Array) -> Any:

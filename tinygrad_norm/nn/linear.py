@@ -34,8 +34,8 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
-from ..backends.cpu.blocks import column_sums
 from ..backends.cpu.half import downcast, is_half, upcast
+from ..backends.cpu.sums import column_sums
 from ..module import Module, Parameter
 from ..ops import ones
 from ..ops.arguments import as_size

@@ -8,6 +8,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends.cpu.half import is_half
 from . import dims
+from .arguments import as_number
 
 Shape = dims.Shape
 
@@ -113,3 +114,9 @@ def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
     if any(n < 1 for n in shape):
         raise ValueError(f"normalized_shape must have positive sizes, got {shape}")
     return shape
+
+
+def check_eps(eps: float) -> None:
+    """Raise TypeError unless eps is a number, ValueError if it is negative."""
+    if not as_number(eps, "eps") >= 0:
+        raise ValueError(f"eps must be a number of at least 0, got {eps}")

@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 import numpy
 
 from ..backends import Array, kernel, namespace
-from ..backends.cpu.blocks import number
+from ..backends.cpu.sums import scalar
 from ..backends.cuda.launch import CudaSource, packs, wide_empty
 from .flat_buffers import flat_blocks
 from .optimizer import Optimizer, StepInfo
@@ -75,11 +75,11 @@ def adam_step(
         elif weight_decay:
             xp.multiply(theta, weight_decay, out=s)
             g = xp.add(g, s, out=t)
-        m *= number(beta1, m)
-        m += xp.multiply(g, number(1 - beta1, m), out=s)
+        m *= scalar(beta1, m)
+        m += xp.multiply(g, scalar(1 - beta1, m), out=s)
         xp.multiply(g, g, out=s)
-        s *= number(1 - beta2, v)
-        v *= number(beta2, v)
+        s *= scalar(1 - beta2, v)
+        v *= scalar(beta2, v)
         v += s
         xp.sqrt(v if largest is None else xp.maximum(largest, v, out=largest), out=s)
         s += e

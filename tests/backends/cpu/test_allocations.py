@@ -103,8 +103,9 @@ def step():
     return make
 
 
-FORWARD = 2 * (1 + 2 + 1) * HIDDEN + 2  # two of Linear, BatchNorm (y, squares) and ReLU; logits and their p
-BACKWARD = 1 + 2 * (1 + 2 + 2) * HIDDEN  # dlogits; two of Linear's dx, ReLU (dx, mask), BatchNorm (dx, x - μ)
+# BatchNorm: x - m, its square, w·r·(x - m) and y; backward x - m, x̂, dy·x̂, and three at once for dx
+FORWARD = 2 * (1 + 4 + 1) * HIDDEN + 2  # two of Linear, BatchNorm and ReLU; logits and their p
+BACKWARD = 1 + 2 * (1 + 2 + 6) * HIDDEN  # dlogits; two of Linear's dx, ReLU (dx, mask), BatchNorm
 OPTIMIZERS = {
     "SGD": lambda parameters: optim.SGD(parameters, lr=0.01),
     "SGD with all": lambda parameters: optim.SGD(

@@ -15,7 +15,7 @@ import numpy
 from .. import Array, namespace
 from .machine import Machine, machine_of
 from .signature import STORAGE, Parameter, accumulator, name_expression, parameters_of
-from .teams import FORWARD_SHAPES, PACK, Teams, aligned, teams_for
+from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, aligned, teams_for
 
 OPTIONS = ("-std=c++17",)
 MOST_THREADS = 1024
@@ -92,6 +92,77 @@ class CudaSource:
             function.max_dynamic_shared_size_bytes = shared_memory
         function((int(blocks),), (int(threads),), values, shared_mem=int(shared_memory))
 
+    def forward_rows(
+        self,
+        kernel: str,
+        rows: Sequence[Array],
+        vectors: Sequence[Array | None],
+        statistics: int,
+        *numbers: float,
+    ) -> tuple[Array, ...]:
+        """Launch a forward pass over rows (N, D); return a result for each of `rows`, then columns (N, 1).
+
+        The kernel takes: rows, vectors (D,), results, `statistics` columns, N, D, `numbers`, and whether a
+        row that registers cannot hold is kept in shared memory.
+        """
+        rows = contiguous(*rows)
+        x, (N, D), vectors = rows[0], rows[0].shape, wide(rows[0], *vectors)
+        results = [namespace(x).empty_like(x) for _ in rows]
+        columns = [wide_empty(x, N, 1) for _ in range(statistics)]
+        shape = teams(D, *rows, *results, *vectors)
+        shared = kept_bytes(shape, D, x)
+        args = *rows, *vectors, *results, *columns, N, D, *numbers, shared > 0
+        self.launch(kernel, x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+        return *results, *columns
+
+    def forward_pools(
+        self,
+        kernel: str,
+        x: Array,
+        vectors: Sequence[Array | None],
+        statistics: int,
+        sizes: Sequence[int],
+        eps: float,
+        run: int = 0,
+    ) -> tuple[Array, ...]:
+        """Launch a forward pass over pools, the first two axes of x; return y, then statistics.
+
+        The kernel takes: x, vectors, y, `statistics` arrays, the number of pools, `sizes`, 1/n for pools of n
+        values, eps, and whether a pool that registers cannot hold is kept in shared memory. `run` is that of
+        `teams`.
+        """
+        (x,), vectors, pools = contiguous(x), wide(x, *vectors), x.shape[0] * x.shape[1]
+        n, y = x.size // pools, namespace(x).empty_like(x)
+        columns = [wide_empty(x, *x.shape[:2], *(1,) * (x.ndim - 2)) for _ in range(statistics)]
+        shape = teams(n, x, y, run=run)
+        shared = kept_bytes(shape, n, x)
+        args = x, *vectors, y, *columns, pools, *sizes, 1 / n, eps, shared > 0
+        self.launch(kernel, x.dtype, shape.template, shape.blocks(pools), shape.block, args, shared)
+        return y, *columns
+
+    def backward_rows(
+        self,
+        kernel: str,
+        rows: Sequence[Array],
+        statistics: Sequence[Array],
+        weight: Array | None,
+        vectors: int,
+    ) -> tuple[Array, ...]:
+        """Launch a backward pass over rows (N, D), x last; return dx and `vectors` gradients (D,).
+
+        The kernel takes: rows, the weight (D,), statistics (N, 1), dx, one array (blocks, D) of partial sums
+        for each vector, N, D and 1/D. A second kernel adds up the partial sums of each.
+        """
+        rows = contiguous(*rows)
+        x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
+        shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
+        blocks = persistent_blocks(shape, N, x)
+        dx, partials = namespace(x).empty_like(x), [wide_empty(x, blocks, D) for _ in range(vectors)]
+        shared = D * partials[0].itemsize if shape.per_block > 1 else 0
+        args = *rows, weight, *statistics, dx, *partials, N, D, 1 / D
+        self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
+        return dx, *map(self.sum_columns, partials)
+
     def sum_columns(self, partials: Array) -> Array:
         """Return Σ over the rows of `partials` (P, D), added in their order, as (D,)."""
         P, D = partials.shape
@@ -159,13 +230,15 @@ def _bind_number(kernel: str, parameter: Parameter, value: Any) -> numpy.generic
     where = f"{kernel}: argument {parameter.name}"
     if not isinstance(value, expected) or (isinstance(value, bool) and parameter.dtype != "bool"):
         raise TypeError(f"{where}: received {_described(value)}, expected a number for {parameter}")
-    number = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
+    number: Any = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
     dtype = numpy.dtype(parameter.dtype)
     try:
         with numpy.errstate(over="raise"):
             return dtype.type(number)
     except (OverflowError, FloatingPointError):
-        raise ValueError(f"{where}: received {value}, which {parameter} cannot hold") from None
+        endless = isinstance(number, int) and number.bit_length() > 128
+        size = f"an integer of {number.bit_length()} bits" if endless else value
+        raise ValueError(f"{where}: received {size}, which {parameter} cannot hold") from None
 
 
 def _described(value: Any) -> str:
@@ -194,6 +267,11 @@ def wide(like: Array, *arrays: Array | None) -> list[Array | None]:
     """Return the arrays, or None, contiguous and in the type that kernels accumulate `like` in."""
     dtype = accumulator(like.dtype.name)
     return [None if x is None else contiguous(x.astype(dtype, copy=False))[0] for x in arrays]
+
+
+def accumulator_dtype(x: Array) -> numpy.dtype:
+    """Return the dtype that kernels accumulate the values of x in."""
+    return numpy.dtype(accumulator(x.dtype.name))
 
 
 def wide_empty(like: Array, *shape: int) -> Array:

@@ -1,41 +1,48 @@
 """Softmax: positive numbers that sum to 1, in the ratio of their exponentials.
 
-    x (..., D, ...), along one axis   m = max x   e = exp(x - m)   y = e/Σe
+    x (..., D, ...), along one axis   e = exp(x)   y = e/Σe
 
-m cancels out; it is there so that the largest exponential is 1 and nothing overflows. Its logarithm and
-the softmax of -x are
+A constant added to a row of x cancels out in y. So m = max x may be subtracted: the largest exponential is
+then 1, and nothing overflows. The guard `exact_for_any_offset` runs the body again on x - m if Σe is too
+large or too small. That is rare, so it is cheaper than finding every m first. The logarithm of the softmax,
+and the softmax of -x, are
 
-    log_softmax(x) = x - m - log Σ exp(x - m)      softmin(x) = softmax(-x)
+    log_softmax(x) = z - log Σ exp(z),  z = x - m      softmin(x) = softmax(-x)
 
 Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
 
-Backward, for one row, from dy = dL/dy; m is constant, as y does not depend on it:
+Backward, for one row, from dy = dL/dy. x_k reaches every y_i of its row: y_k through its own exponential, and
+all of them through the sum. By the chain rule these contributions add up, dx_k = Σ_i dy_i·∂y_i/∂x_k. y does
+not depend on m, so m counts as a constant:
 
-    softmax       ∂y_i/∂x_k = y_i·(1[i = k] - y_k)      dx_k = y_k·(dy_k - Σ dy·y)
-    log_softmax   ∂y_i/∂x_k = 1[i = k] - exp(y_k)       dx_k = dy_k - exp(y_k)·Σ dy
+    softmax       ∂y_i/∂x_k = y_i·(1[i = k] - y_k)      dx_k = y_k·(dy_k - Σ_i dy_i·y_i)
+    log_softmax   ∂y_i/∂x_k = 1[i = k] - exp(y_k)       dx_k = dy_k - exp(y_k)·Σ_i dy_i
+
+so that, with sums over each row,
+
+    softmax       dx = y·(dy - Σ dy·y)
+    log_softmax   dx = dy - exp(y)·Σ dy
 
 Insight: Σ dx = 0 in both: adding a constant to a row changes nothing, so no gradient points there.
 
-A row of nothing but -∞ has no largest entry: its softmax is NaN, as PyTorch's is. Attention, which
-masks with -∞, takes care of such rows itself.
+A row with only -∞ has no finite maximum: its softmax is NaN, as in PyTorch. Attention, which masks with -∞,
+handles such rows itself.
 """
 
-import math
 from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import largest, row_dots, row_maxima, row_sums, run, smallest
-from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cuda.launch import CudaSource, kept_bytes, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_input
 from ...ops.dims import normalize_dim, with_numpy_names
-from ...ops.reduction import largest_or_0
 from ...registry import Case, ErrorCase, register, uniform
+from .softmax_axis import as_rows, axis_maxima, axis_sums, exact_for_any_offset, from_rows, lay_out
 
 _kernels = CudaSource(__file__)
 
@@ -59,50 +66,14 @@ def softmin_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return softmax_composed(-input, dim, dtype=dtype)
 
 
-def lay_out(x: Array, dim: int) -> Array:
-    """Return x (..., D, ...) with D on axis `dim` as (N, D), or as (N, D, S) where axes follow."""
-    if x.ndim == 2 and dim == 1:
-        return x
-    N, D, S = math.prod(x.shape[:dim]), x.shape[dim] if x.ndim else 1, math.prod(x.shape[dim + 1 :])
-    return x.reshape(N, D) if S == 1 else x.reshape(N, D, S)
-
-
-def total(x: Array) -> Array:
-    """Return Σ x over axis 1, which stays with size 1."""
-    return row_sums(x) if x.ndim == 2 else x.sum(1, keepdims=True)
-
-
-def inner(a: Array, b: Array) -> Array:
-    """Return Σ a·b over axis 1, which stays with size 1."""
-    return row_dots(a, b) if a.ndim == 2 else (a * b).sum(1, keepdims=True)
-
-
-def maxima(x: Array) -> Array:
-    """Return max x over axis 1, which stays with size 1; 0 where that axis is empty."""
-    return row_maxima(x) if x.ndim == 2 and x.size else largest_or_0(x, (1,), True)
-
-
-_HARMLESS = 1e-10, 1e30  # sums of exponentials that neither overflowed nor lost a part that counts
-
-
 @kernel
-def softmax_forward(x: Array) -> Array:
-    """Return y: x and y (N, D) or (N, D, S), softmax over axis 1.
-
-    First without m: that the sums are neither huge nor tiny is found out faster than every row's maximum.
-    """
-    return downcast(run(_softmax_rows, (upcast(x),))[0], x)
-
-
-def _softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
-    xp, (least, most) = namespace(x), _HARMLESS
-    y = xp.exp(x, out=out)
-    sums = total(y)
-    if x.size and not (least < smallest(sums) and largest(sums) < most):
-        y = xp.exp(xp.subtract(x, maxima(x), out=y), out=y)
-        sums = total(y)
-    y *= xp.reciprocal(sums)
-    return (y,)
+@in_blocks("x")
+@exact_for_any_offset
+def softmax_forward(x: Array) -> tuple[Array, Array]:
+    """Return y: x and y (N, D) or (N, D, S), softmax over axis 1. The guard needs Σe as well."""
+    e = namespace(x).exp(x)
+    sums = axis_sums(e)
+    return e / sums, sums
 
 
 @softmax_forward.cuda
@@ -112,15 +83,10 @@ def softmax_forward_cuda(x: Array) -> Array:
 
 
 @kernel
+@in_blocks("dy", "y")
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_softmax_rows_backward, (upcast(dy), upcast(y)))[0]
-
-
-def _softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
-    dx = namespace(dy).subtract(dy, inner(dy, y), out=out)
-    dx *= y
-    return (dx,)
+    return y * (dy - axis_sums(dy * y))
 
 
 @softmax_backward.cuda
@@ -130,16 +96,12 @@ def softmax_backward_cuda(dy: Array, y: Array) -> Array:
 
 
 @kernel
+@in_blocks("x")
 def log_softmax_forward(x: Array) -> Array:
     """Return y: x and y (N, D) or (N, D, S), log-softmax over axis 1."""
-    return downcast(run(_log_softmax_rows, (upcast(x),))[0], x)
-
-
-def _log_softmax_rows(x: Array, out: Array | None) -> tuple[Array]:
     xp = namespace(x)
-    y = xp.subtract(x, maxima(x), out=out)
-    y -= xp.log(total(xp.exp(y)))
-    return (y,)
+    z = x - axis_maxima(x)
+    return z - xp.log(axis_sums(xp.exp(z)))
 
 
 @log_softmax_forward.cuda
@@ -149,36 +111,16 @@ def log_softmax_forward_cuda(x: Array) -> Array:
 
 
 @kernel
+@in_blocks("dy", "y")
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
-    return run(_log_softmax_rows_backward, (upcast(dy), upcast(y)))[0]
-
-
-def _log_softmax_rows_backward(dy: Array, y: Array, out: Array | None) -> tuple[Array]:
-    xp = namespace(dy)
-    dx = xp.exp(y, out=out)
-    dx *= total(dy)
-    return (xp.subtract(dy, dx, out=dx),)
+    return dy - namespace(dy).exp(y) * axis_sums(dy)
 
 
 @log_softmax_backward.cuda
 def log_softmax_backward_cuda(dy: Array, y: Array) -> Array:
     """One kernel: dy and y are read once, dx is written once."""
     return _backward("log_softmax_backward", dy, y)
-
-
-def as_rows(x: Array) -> Array:
-    """Return x (N, D) or (N, D, S) as contiguous rows (N·S, D)."""
-    rows = x if x.ndim == 2 else x.swapaxes(1, 2).reshape(-1, x.shape[1])
-    return contiguous(rows)[0]
-
-
-def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
-    """Return what `as_rows` made of an array of that shape in its old shape, contiguous."""
-    if len(shape) == 2:
-        return rows
-    N, D, S = shape
-    return contiguous(rows.reshape(N, S, D).swapaxes(1, 2))[0]
 
 
 def _forward(name: str, x: Array) -> Array:
@@ -227,12 +169,12 @@ class LogSoftmaxFunction(Function):
 
 @with_numpy_names
 def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Return exp(input)/Σ exp(input) along axis `dim`; a row of nothing but -∞ gives NaN.
+    """Return exp(input)/Σ exp(input) along axis `dim`; a row with only -∞ gives NaN.
 
     Args:
         input: any shape.
         dim: the axis along which the result sums to 1.
-        dtype: the dtype to convert the input to first.
+        dtype: the dtype to which the input is converted first.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or dim is not an int.
@@ -246,12 +188,12 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 @with_numpy_names
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Return the logarithm of softmax(input, dim), without ever taking the logarithm of 0.
+    """Return the logarithm of softmax(input, dim), without taking the logarithm of 0.
 
     Args:
         input: any shape.
         dim: the axis along which the exponentials of the result sum to 1.
-        dtype: the dtype to convert the input to first.
+        dtype: the dtype to which the input is converted first.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or dim is not an int.
@@ -262,12 +204,12 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 
 def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """Return softmax(-input, dim): the smallest entry gets the most.
+    """Return softmax(-input, dim): the smallest entry gets the largest result.
 
     Args:
         input: any shape.
         dim: the axis along which the result sums to 1.
-        dtype: the dtype to convert the input to first.
+        dtype: the dtype to which the input is converted first.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or dim is not an int.
@@ -295,21 +237,21 @@ class _AlongDim(Module):
 
 
 class Softmax(_AlongDim):
-    """softmax as a layer."""
+    """softmax as a layer: y = exp(x)/Σ exp(x) along axis `dim`, of x's shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return softmax(input, self.dim)
 
 
 class LogSoftmax(_AlongDim):
-    """log_softmax as a layer."""
+    """log_softmax as a layer: y = x - log Σ exp(x) along axis `dim`, of x's shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return log_softmax(input, self.dim)
 
 
 class Softmin(_AlongDim):
-    """softmin as a layer."""
+    """softmin as a layer: y = exp(-x)/Σ exp(-x) along axis `dim`, of x's shape."""
 
     def forward(self, input: Tensor) -> Tensor:
         return softmin(input, self.dim)
@@ -329,7 +271,7 @@ _BENCH = tuple(Case((shape,), {"dim": -1}) for shape in ((64, 64), (512, 768), (
 
 
 def _register(function: Any, composed: Any) -> None:
-    """Register one of the three, which are checked on the same cases."""
+    """Register softmax, log_softmax or softmin, which share their cases."""
     register(
         name=function.__name__,
         function=function,

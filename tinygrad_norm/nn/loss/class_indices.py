@@ -6,11 +6,11 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.blocks import largest, row_starts
 from ...backends.cpu.half import upcast
+from ...backends.cpu.sums import largest, row_starts
 from ...backends.cuda.capture import current_graph
 from ...ops.checks import check_input
-from ..activation.softmax import lay_out
+from ..activation.softmax_axis import lay_out
 
 
 class TargetEntries(NamedTuple):

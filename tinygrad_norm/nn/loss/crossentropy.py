@@ -41,7 +41,8 @@ from ...ops import arange, ones
 from ...ops.arguments import as_number, as_size
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, Input, fixed, integers, positive, register
-from ..activation.softmax import as_rows, from_rows, log_softmax_forward, maxima, total
+from ..activation.softmax import log_softmax_forward
+from ..activation.softmax_axis import as_rows, axis_maxima, axis_sums, from_rows
 from .class_indices import by_class, check_class_weight, check_classes, locate_targets
 from .loss_reduction import check_reduction, reduce_losses, reduce_losses_backward
 
@@ -79,10 +80,10 @@ def cross_entropy_composed(
 def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
     """Return -log p of the targets and p: x and p (N, C) or (N, C, S), index (N,) or (N, S) into flat x."""
     xp = namespace(x)
-    z = x - maxima(x)
+    z = x - axis_maxima(x)
     true = z.reshape(-1)[index]
     p = xp.exp(z, out=z)
-    sums = total(p)
+    sums = axis_sums(p)
     p /= sums
     return xp.log(sums).reshape(index.shape) - true, p
 
@@ -137,7 +138,7 @@ def soft_cross_entropy_backward(
 ) -> tuple[Array | None, Array | None]:
     """Return dx and dq, or None where `needs` is False: dlosses has the losses' shape, or is 0-d."""
     dlosses = dlosses[:, None] if dlosses.ndim else dlosses
-    dx = dlosses * (namespace(q).exp(log_p) * total(q) - q) if needs[0] else None
+    dx = dlosses * (namespace(q).exp(log_p) * axis_sums(q) - q) if needs[0] else None
     return dx, -dlosses * log_p if needs[1] else None
 
 

@@ -58,7 +58,7 @@ def _scale_and_shift(layer: Module, bn: Module, channels: int) -> tuple[Array, A
         raise RuntimeError(
             "fusion needs running statistics: this layer was made with track_running_stats=False"
         )
-    mean, a = bn.running_mean.array, rsqrt(bn.running_var.array, bn.eps)
+    mean, a = bn.running_mean.array, rsqrt(bn.running_var.array + bn.eps)
     if mean.shape != (channels,):
         raise ValueError(
             f"{type(layer).__name__} has {channels} outputs, "

@@ -1,63 +1,72 @@
 """Batch normalization: every channel gets mean 0 and variance 1 over the batch.
 
     x (N, C, ...)   pool = all samples and positions of one channel, n = x.size / C values
-    m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+    m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b = w·r·(x - m) + b
 
 m, v, r, w and b are (C,). In evaluation m and v are constants: the running statistics
 
     running_mean ← (1 - momentum)·running_mean + momentum·m
     running_var  ← (1 - momentum)·running_var  + momentum·v·n/(n - 1)
 
-which were gathered in training. y is made with the biased variance v, the running one is unbiased;
+which were updated in training. y is made with the biased variance v, the running one is unbiased;
 momentum weighs the new value; momentum=None gives every batch the same weight (1/number of batches).
 
-In the code: m mean, v var, r rstd, x̂ x_hat, w weight, b bias.
+In the code: m mean, v var, r rstd, x̂ x_hat, w weight, b bias; x is (N, C, S) with S positions.
 
 Ioffe, Szegedy 2015, arXiv:1502.03167.
 
-Backward in training, for one channel, from dy = dL/dy:
+Backward in training, for one channel, from dy = dL/dy. The affine part is elementwise, and the whole pool
+shares its parameters:
 
     db = Σ dy      dw = Σ dy·x̂      g := dL/dx̂ = w·dy
 
-    straight   r·g
-    through m  Σg·(-r)·(1/n)                      = -r·mean(g)
-    through r  Σ(g·(x-m)) · (-r³/2) · (2/n)·(x-m) = -r·x̂·mean(g·x̂)
+Every x_i moves every x̂_j of its pool, so by the chain rule dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i. With x̂_j = (x_j -
+m)·r there are three paths from x_i to x̂_j, and their contributions add up:
+
+    straight     ∂x_j/∂x_i = 1 if i = j                     r·g_i
+    through m    ∂m/∂x_i = 1/n, ∂x̂_j/∂m = -r                -r·mean(g)
+    through r    ∂v/∂x_i = (2/n)·(x_i - m), ∂r/∂v = -r³/2    -r·x̂_i·mean(g·x̂)
+
+    (m also enters v, but Σ_j (x_j - m) = 0, so r does not move with m.)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
 
-Backward in evaluation: nothing flows through constants, dx = r·g.
+w is one number per pool, so mean(g) = w·mean(dy) = w·db/n and mean(g·x̂) = w·dw/n:
 
-Insight: w is one number per pool, so mean(g) = w·db/n and mean(g·x̂) = w·dw/n: the two parameter
-gradients are exactly what dx needs. And mean(dx) = 0: a bias right before the layer learns nothing.
+    dx = r·w·(dy - db/n - x̂·dw/n)
+
+Backward in evaluation: m and r are constants, and only the straight path is left, dx = r·w·dy.
+
+Insight: the two parameter gradients are exactly what dx needs. And mean(dx) = 0: a bias right before the
+layer learns nothing.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
-from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
-from ...backends.cuda.teams import Teams
-from ...ops.checks import check_channels, check_pool, check_vectors
-from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.moments import (
-    check_eps,
-    fixed_norm_backward,
-    fixed_norm_forward,
-    pool_norm_backward,
-    pool_norm_forward,
-    rsqrt,
+from ...backends import Array, kernel
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import (
+    channel_mean_products,
+    channel_means,
+    channel_sum_products,
+    channel_sums,
+    repeat_vectors,
 )
-from ..core.running_stats import Gather, RunningNorm, update_running
+from ...backends.cuda.launch import CudaSource
+from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
+from ...registry import Case, ErrorCase, Input, positive, register
+from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.moments import affine, rsqrt, standardized
+from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
+from ..core.strips import ChannelKernels
 
-_kernels = CudaSource(__file__, "../core/moments.cuh")
-_COLUMNS = Teams(vector=1, team=1, kept=16)
-_PIECES = ((8, 4), (32, 8), (256, 8), (256, 0))
+_kernels = ChannelKernels(CudaSource(__file__, "../core/moments.cuh"))
+POOL = (0, 2)  # of x (N, C, S): the samples and the positions of one channel
 
 
 def batch_norm_composed(
@@ -70,211 +79,141 @@ def batch_norm_composed(
     eps: float = 1e-5,
 ) -> Tensor:
     """Batch normalization from primitives (without the running update): autograd finds the gradient."""
-    axes = (0, *range(2, input.ndim))
     per_channel = (-1, *(1,) * (input.ndim - 2))
     if training or running_mean is None or running_var is None:
-        centered = input - input.mean(axes, keepdim=True)
-        var = (centered * centered).mean(axes, keepdim=True)
+        x_hat = standardized(input, (0, *range(2, input.ndim)), eps)
     else:
-        centered = input - running_mean.reshape(per_channel)
-        var = running_var.reshape(per_channel)
-    y = centered * (var + eps) ** -0.5
-    y = y if weight is None else y * weight.reshape(per_channel)
-    return y if bias is None else y + bias.reshape(per_channel)
-
-
-_AXES = {2: (0,), 3: (0, 2)}
+        mean, var = running_mean.reshape(per_channel), running_var.reshape(per_channel)
+        x_hat = (input - mean) * (var + eps) ** -0.5
+    return affine(x_hat, weight, bias, per_channel)
 
 
 @kernel
+@in_blocks("x", "weight", "bias", axis=1, weight=1.0, bias=0.0)
+@exact_for_any_scale(POOL, "mean", "var", "rstd")
+@repeat_vectors
 def batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd: x (N, C, S), weight, bias and the statistics (C, 1); or (N, C), (C,)."""
-    return pool_norm_forward(x, weight, bias, _AXES[x.ndim], eps)
-
-
-def _with_positions(twin: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
-    """Let a twin that was made for x (N, C, S) and vectors (C, 1) take and return (N, C) and (C,) too."""
-
-    @functools.wraps(twin)
-    def call(x: Array, *others: Any) -> tuple[Any, ...]:
-        if x.ndim == 3:
-            return twin(x, *others)
-        given = (a[..., None] if isinstance(a, type(x)) else a for a in (x, *others))
-        return tuple([None if a is None else a[..., 0] for a in twin(*given)])
-
-    return call
+    """Return y (N, C, S), mean, var and rstd (1, C, 1); weight and bias are (1, C, 1)."""
+    mean = channel_means(x)
+    centered = x - mean
+    var = channel_mean_products(centered, centered)
+    rstd = rsqrt(var + eps)
+    return weight * rstd * centered + bias, mean, var, rstd
 
 
 @batch_norm_forward.cuda
-@_with_positions
 def batch_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """Three kernels: the moments of strips, those of channels, and y."""
-    check_eps(eps)
-    (N, C, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
-    y, each = namespace(x).empty_like(x), C / x.size
-    shape, outer, inner = _strips(x, y)
-    means, spreads = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
-    mean, var, rstd = (wide_empty(x, C, 1) for _ in range(3))
-    launch = functools.partial(_kernels.launch, storage=x.dtype, numbers=shape.template)
-    blocks, block, sizes = shape.blocks(means.size), shape.block, (N, C, S)
-    launch("strip_moments", blocks=blocks, threads=block, args=(x, means, spreads, *sizes, means.size, each))
-    strips = means, spreads, mean, var, rstd, *sizes, outer, inner, each, eps
-    launch("batch_norm_moments", blocks=C, threads=256, args=strips)
-    normal = x, weight, bias, mean, rstd, y, *sizes
-    launch("fixed_norm_forward", blocks=blocks, threads=block, args=normal)
-    return y, mean, var, rstd
-
-
-def _strips(x: Array, *others: Array) -> tuple[Teams, int, int]:
-    """Return how threads share the strips of x (N, C, S), and how many there are, as (O, C, I)."""
-    N, _, S = x.shape
-    if S < 8:
-        return _COLUMNS, -(-N // _COLUMNS.kept), S
-    shape = teams(S, x, *others, shapes=_PIECES)
-    shape = Teams(shape.vector, shape.team, shape.kept or _PIECES[-2][1])
-    return shape, N, -(-S // (shape.vector * shape.team * shape.kept))
+    mean, var, rstd = _kernels.statistics(x, eps)
+    return _kernels.normalized(x, weight, bias, mean, rstd), mean, var, rstd
 
 
 @kernel
+@in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
+@exact_near_the_limits(POOL)
+@repeat_vectors
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (C, 1), None where no weight or bias is; or (N, C), (C,)."""
-    return pool_norm_backward(dy, x, weight, bias, mean, rstd, _AXES[x.ndim], _AXES[x.ndim])
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
+    x_hat = (x - mean) * rstd
+    dweight, dbias = channel_sum_products(dy, x_hat), channel_sums(dy)
+    n = x.shape[0] * x.shape[2]
+    dx = rstd * weight * (dy - dbias / n - x_hat * (dweight / n))
+    return dx, dweight, dbias
 
 
 @batch_norm_backward.cuda
-@_with_positions
 def batch_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
     """Three kernels: the sums of strips, those of channels, and dx."""
-    dy, x = contiguous(dy, x)
-    dweight, dbias = _channel_sums(dy, x, mean, rstd)
-    dx = _dx(dy, x, weight, mean, rstd, dweight, dbias)
-    return dx, None if weight is None else dweight, None if bias is None else dbias
-
-
-def _channel_sums(dy: Array, x: Array, mean: Array, rstd: Array) -> list[Array]:
-    """Return Σ dy·x̂ and Σ dy of every channel, as (C, 1)."""
-    N, C, S = x.shape
-    shape, outer, inner = _strips(x, dy)
-    sums = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
-    blocks, args = shape.blocks(sums[0].size), (dy, x, mean, rstd, *sums, N, C, S, sums[0].size)
-    _kernels.launch("strip_sums", x.dtype, shape.template, blocks, shape.block, args)
-    of_columns = (_kernels.sum_columns(part.reshape(outer, C * inner)) for part in sums)
-    return [part.reshape(C, inner).sum(1, keepdims=True) for part in of_columns]
-
-
-def _dx(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    mean: Array,
-    rstd: Array,
-    dweight: Array | None,
-    dbias: Array | None,
-) -> Array:
-    """Return dx; where dweight and dbias are None, the statistics are constants."""
-    (N, C, S), (weight,), dx = x.shape, wide(x, weight), namespace(x).empty_like(x)
-    shape, outer, inner = _strips(x, dy)
-    args = dy, x, weight, mean, rstd, dweight, dbias, dx, N, C, S, C / x.size
-    blocks = shape.blocks(outer * C * inner)
-    _kernels.launch("batch_norm_backward", x.dtype, shape.template, blocks, shape.block, args)
-    return dx
+    dweight, dbias = _kernels.sums(dy, x, mean, rstd)
+    return _kernels.gradient(dy, x, weight, mean, rstd, dweight, dbias), dweight, dbias
 
 
 @kernel
+@in_blocks("x", "weight", "bias", "mean", "var", axis=1, weight=1.0, bias=0.0)
+@repeat_vectors
 def batch_norm_eval_forward(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
-    """Return y and rstd: x (N, C, S), all others (C, 1); or (N, C), (C,)."""
-    check_eps(eps)
-    rstd = rsqrt(var, eps)
-    return fixed_norm_forward(x, weight, bias, mean, rstd), rstd
+    """Return y (N, C, S) and rstd (1, C, 1); weight, bias, mean and var are (1, C, 1)."""
+    rstd = rsqrt(var + eps)
+    return weight * rstd * (x - mean) + bias, rstd
 
 
 @batch_norm_eval_forward.cuda
-@_with_positions
 def batch_norm_eval_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
 ) -> tuple[Array, Array]:
     """One kernel: every entry is read once and written once."""
-    check_eps(eps)
-    (N, C, S), (x,), rstd = x.shape, contiguous(x), rsqrt(var, eps)
-    y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
-    shape, outer, inner = _strips(x, y)
-    blocks, args = shape.blocks(outer * C * inner), (x, *vectors, y, N, C, S)
-    _kernels.launch("fixed_norm_forward", x.dtype, shape.template, blocks, shape.block, args)
-    return y, rstd
+    rstd = rsqrt(var + eps)
+    return _kernels.normalized(x, weight, bias, mean, rstd), rstd
 
 
 @kernel
+@in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
+@repeat_vectors
 def batch_norm_eval_backward(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (C, 1), None where no weight or bias is; or (N, C), (C,)."""
-    return fixed_norm_backward(dy, x, weight, bias, mean, rstd)
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
+    x_hat = (x - mean) * rstd
+    return rstd * weight * dy, channel_sum_products(dy, x_hat), channel_sums(dy)
 
 
 @batch_norm_eval_backward.cuda
-@_with_positions
 def batch_norm_eval_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """One kernel for dx; with weight or bias two more, for the sums of strips and of channels."""
-    (dy, x), (mean, rstd) = contiguous(dy, x), wide(x, mean, rstd)
-    dx = _dx(dy, x, weight, mean, rstd, None, None)
-    if weight is None and bias is None:
-        return dx, None, None
-    dweight, dbias = _channel_sums(dy, x, mean, rstd)
-    return (
-        dx,
-        None if weight is None else dweight.reshape(weight.shape),
-        None if bias is None else dbias.reshape(bias.shape),
-    )
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """One kernel for dx, and two for the sums of strips and of channels."""
+    dweight, dbias = _kernels.sums(dy, x, mean, rstd)
+    return _kernels.gradient(dy, x, weight, mean, rstd, None, None), dweight, dbias
 
 
 class _PerChannel(Function):
-    """What training and evaluation share: x (N, C, ...) as (N, C, S) with vectors (C, 1), and back.
+    """What training and evaluation share: the layouts of the input, of its vectors, and of the gradients."""
 
-    x (N, C) and its vectors (C,) stay as they are.
-    """
+    def lay_out(self, x: Array, *vectors: Array | None) -> list[Any]:
+        """Return x (N, C, ...) as (N, C, S), and vectors (C,) as (1, C, 1)."""
+        N, C, *space = x.shape
+        return [
+            x.reshape(N, C, math.prod(space)),
+            *[None if v is None else v.reshape(1, C, 1) for v in vectors],
+        ]
 
-    def lay_out(self, x: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
-        self.shape = x.shape
-        if x.ndim == 2:
-            return x, *vectors
-        pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        return pools, *[None if v is None else v.reshape(-1, 1) for v in vectors]
-
-    def restore(self, dx: Array, *vectors: Array | None) -> tuple[Array | None, ...]:
-        if dx.ndim == 2:
-            return dx, *vectors
-        return dx.reshape(self.shape), *[None if v is None else v.reshape(-1) for v in vectors]
+    def restore(self, shape: tuple[int, ...], dx: Array, dweight: Array, dbias: Array) -> Gradients:
+        return dx.reshape(shape), dweight.reshape(-1), dbias.reshape(-1)
 
 
 class BatchNormFunction(_PerChannel):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each channel
 
-    `gather` is called with the batch's mean and biased variance, (C,) or (C, 1).
+    `update_statistics` is called with the batch's mean and biased variance (1, C, 1).
     """
 
     def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, gather: Gather
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        *,
+        eps: float,
+        update_statistics: UpdateStatistics,
     ) -> Array:
         pools, weight, bias = self.lay_out(x, weight, bias)
         y, mean, var, rstd = batch_norm_forward(pools, weight, bias, eps)
-        gather(mean, var)
-        self.saved = pools, weight, bias, mean, rstd
-        return self.restore(y)[0]
+        update_statistics(mean, var)
+        self.saved = pools, weight, mean, rstd
+        return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        return self.restore(*batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
+        return self.restore(dy.shape, *batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
 
 
 class BatchNormEvalFunction(_PerChannel):
@@ -285,11 +224,11 @@ class BatchNormEvalFunction(_PerChannel):
     ) -> Array:
         pools, weight, bias, mean, var = self.lay_out(x, weight, bias, mean, var)
         y, rstd = batch_norm_eval_forward(pools, weight, bias, mean, var, eps)
-        self.saved = pools, weight, bias, mean, rstd
-        return self.restore(y)[0]
+        self.saved = pools, weight, mean, rstd
+        return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        return self.restore(*batch_norm_eval_backward(dy.reshape(self.saved[0].shape), *self.saved))
+        return self.restore(dy.shape, *batch_norm_eval_backward(dy.reshape(self.saved[0].shape), *self.saved))
 
 
 def batch_norm(
@@ -315,14 +254,15 @@ def batch_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for vectors that are not (C,), for evaluation without running statistics, and for
-            training with one value per channel, whose variance is always 0.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if a vector is not (C,), in evaluation without running statistics, in training with one
+            value per channel, whose variance is always 0, or if eps is negative.
 
     Source: Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
     C = check_channels(input, "batch_norm")
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_eps(eps)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")
@@ -332,12 +272,12 @@ def batch_norm(
     n = len(input) * math.prod(input.shape[2:])
     check_pool(input, n, "batch_norm", "use a larger batch, or call eval()")
 
-    def gather(mean: Array, var: Array) -> None:
+    def update_statistics(mean: Array, var: Array) -> None:
         if n:
             update_running(running_mean, mean, momentum)
             update_running(running_var, var, momentum, n)
 
-    return BatchNormFunction.apply(input, weight, bias, eps=eps, gather=gather)
+    return BatchNormFunction.apply(input, weight, bias, eps=eps, update_statistics=update_statistics)
 
 
 class _BatchNorm(RunningNorm):

@@ -34,12 +34,10 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.blocks import in_blocks
 from ...module import Module
-from ...ops.checks import check_channels, check_pool, check_vectors
-from ...ops.ieee import silent
+from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.moments import check_eps
 from .batchnorm import _BatchNorm, batch_norm_composed
 
 Shards = tuple[int, ...]
@@ -57,32 +55,34 @@ def sync_batch_norm_composed(
 
 
 @kernel
+@in_blocks("x", "weight", "bias", axis=1, weight=1.0, bias=0.0)
 def sync_batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, shards: Shards, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Return y, mean and rstd: x (N, C, S), weight, bias and the statistics (C, 1)."""
-    xp, parts = namespace(x), _parts(upcast(x), shards)
-    sent = xp.stack([_moments(part) for part in parts])
+    """Return y (N, C, S), mean and rstd (1, C, 1); weight and bias are (1, C, 1)."""
+    sent = namespace(x).stack([_moments(shard) for shard in _split(x, shards)])
     mean, rstd = _joint_moments(sent, eps)
-    y = xp.concatenate([_normalize(part, weight, bias, mean, rstd) for part in parts])
-    return downcast(y, x), mean, rstd
+    x_hat = (x - mean) * rstd
+    return weight * x_hat + bias, mean, rstd
 
 
 @kernel
+@in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
 def sync_batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, shards: Shards
 ) -> tuple[Array, Array, Array]:
-    """Return dx (N, C, S), dweight and dbias (C, 1)."""
-    xp, n = namespace(x), x.size // x.shape[1]
-    parts = list(zip(_parts(upcast(dy), shards), _parts((upcast(x) - mean) * rstd, shards), strict=True))
-    sent = xp.stack([_sums(*part) for part in parts])
+    """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
+    x_hat = (x - mean) * rstd
+    sent = namespace(x).stack(
+        [_sums(*shard) for shard in zip(_split(dy, shards), _split(x_hat, shards), strict=True)]
+    )
     dbias, dweight = sent.sum(0)
-    scale = rstd if weight is None else rstd * weight
-    dx = xp.concatenate([scale * (dy - dbias / n - x_hat * (dweight / n)) for dy, x_hat in parts])
+    n = x.shape[0] * x.shape[2]
+    dx = rstd * weight * (dy - dbias / n - x_hat * (dweight / n))
     return dx, dweight, dbias
 
 
-def _parts(x: Array, shards: Shards) -> list[Array]:
+def _split(x: Array, shards: Shards) -> list[Array]:
     return namespace(x).split(x, numpy.cumsum(shards)[:-1].tolist())
 
 
@@ -97,14 +97,14 @@ def _moments(x: Array) -> Array:
 
 
 def _joint_moments(sent: Array, eps: float) -> tuple[Array, Array]:
-    """Return mean and rstd (C, 1) of everything, from the buffers (R, 3, C, 1) of R shards."""
+    """Return mean and rstd (1, C, 1) of everything, from the buffers (R, 3, C, 1) of R shards."""
     xp = namespace(sent)
     n, mean_of_shard, spread = sent[:, 0], sent[:, 1], sent[:, 2]
     share = n / n.sum(0)
-    mean = (share * mean_of_shard).sum(0)
+    mean = (share * mean_of_shard).sum(0)[None]
     deviation = xp.stack([spread / xp.sqrt(n.sum(0)), xp.sqrt(share) * (mean_of_shard - mean)])
     std = xp.hypot(_length(deviation, (0, 1))[0, 0], math.sqrt(eps))
-    return mean, xp.where(std > 0, 1 / xp.where(std > 0, std, 1), 0)
+    return mean, xp.where(std == 0, 0, 1 / xp.where(std == 0, 1, std))[None]
 
 
 def _length(x: Array, axes: tuple[int, ...]) -> Array:
@@ -114,15 +114,9 @@ def _length(x: Array, axes: tuple[int, ...]) -> Array:
     return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))
 
 
-def _normalize(x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array) -> Array:
-    y = (x - mean) * rstd
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
-
-
 def _sums(dy: Array, x_hat: Array) -> Array:
-    """Return the buffer (Σ dy, Σ dy·x̂) of one shard, as (2, C, 1)."""
-    return namespace(dy).stack([dy.sum((0, 2)), (dy * x_hat).sum((0, 2))])[:, :, None]
+    """Return the buffer (Σ dy, Σ dy·x̂) of one shard, as (2, 1, C, 1)."""
+    return namespace(dy).stack([dy.sum((0, 2), keepdims=True), (dy * x_hat).sum((0, 2), keepdims=True)])
 
 
 class SyncBatchNormFunction(Function):
@@ -132,14 +126,14 @@ class SyncBatchNormFunction(Function):
         self, x: Array, weight: Array | None, bias: Array | None, *, shards: Shards, eps: float
     ) -> Array:
         pools = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        weight, bias = (None if v is None else upcast(v)[:, None] for v in (weight, bias))
-        y, mean, rstd = silent.run(sync_batch_norm_forward, pools, weight, bias, shards, eps)
+        weight, bias = (None if v is None else v.reshape(1, -1, 1) for v in (weight, bias))
+        y, mean, rstd = sync_batch_norm_forward(pools, weight, bias, shards, eps)
         self.saved = pools, weight, mean, rstd, shards
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
         dx, dweight, dbias = sync_batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
-        return dx.reshape(dy.shape), dweight[:, 0], dbias[:, 0]
+        return dx.reshape(dy.shape), dweight.reshape(-1), dbias.reshape(-1)
 
 
 def sync_batch_norm(
@@ -162,8 +156,9 @@ def sync_batch_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for shards that are not the batch, vectors that are not (C,), or one value per channel.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the shards do not add up to the batch, if a vector is not (C,), or if there is only one
+            value per channel.
 
     Source: Peng et al. 2017, arXiv:1711.07240.
     """
@@ -187,7 +182,7 @@ class SyncBatchNorm(_BatchNorm):
     would exchange is sync_batch_norm. Source: Peng et al. 2017, arXiv:1711.07240.
 
     Raises:
-        ValueError: for a process_group.
+        ValueError: if a process_group is given.
     """
 
     def __init__(
@@ -219,7 +214,7 @@ class SyncBatchNorm(_BatchNorm):
         The new layers have the parameters and buffers of the old ones, not copies.
 
         Raises:
-            ValueError: for a process_group.
+            ValueError: if a process_group is given.
         """
         converted = module
         if isinstance(module, _BatchNorm):

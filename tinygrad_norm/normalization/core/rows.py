@@ -1,19 +1,15 @@
-"""Layout: what is normalized over its last axes, as the rows that the array functions know."""
+"""Rows: what is normalized over its last axes, as the matrix (N, D) that bodies and kernels work on."""
 
 import math
+from typing import Any
 
 from ...backends import Array
-from ...ops.checks import Shape
+from ...ops.dims import Shape
 
 
-def as_rows(x: Array, normalized_shape: Shape) -> Array:
-    """Return x (..., *normalized_shape) as (N, D)."""
-    if x.ndim == 2 and len(normalized_shape) == 1:
-        return x
+def as_rows(normalized_shape: Shape, x: Array, *vectors: Array | None) -> Any:
+    """Return x (..., *normalized_shape) as (N, D), and vectors of `normalized_shape`, or None, as (D,)."""
+    if len(normalized_shape) == 1:
+        return (x if x.ndim == 2 else x.reshape(-1, normalized_shape[0])), *vectors
     D = math.prod(normalized_shape)
-    return x.reshape(x.size // D, D)
-
-
-def as_vector(weight: Array | None) -> Array | None:
-    """Return a weight or bias of normalized_shape as (D,)."""
-    return weight if weight is None or weight.ndim == 1 else weight.reshape(-1)
+    return x.reshape(-1, D), *[None if v is None else v.reshape(D) for v in vectors]

@@ -11,13 +11,13 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, to_numpy
-from ...backends.cpu.blocks import count_up, number
+from ...backends.cpu.sums import increment, scalar
 from ...module import Module, Parameter
 from ...ops.arguments import as_number, as_size
-from .moments import check_eps
+from ...ops.checks import check_eps
 
-Gather = Callable[[Array, Array], None]
-"""Takes the mean and the biased variance of a training batch."""
+UpdateStatistics = Callable[[Array, Array], None]
+"""Called with the mean and the biased variance of a training batch."""
 
 
 def update_running(running: Tensor | None, value: Array, momentum: float, n: int = 0) -> None:
@@ -27,8 +27,8 @@ def update_running(running: Tensor | None, value: Array, momentum: float, n: int
     """
     if running is not None:
         array, momentum = running.array, as_number(momentum, "momentum")
-        array *= number(1 - momentum, array)
-        array += value.reshape(array.shape) * number(momentum * n / (n - 1) if n > 1 else momentum, value)
+        array *= scalar(1 - momentum, array)
+        array += value.reshape(array.shape) * scalar(momentum * n / (n - 1) if n > 1 else momentum, value)
         running.mark_written()
 
 
@@ -76,7 +76,7 @@ class RunningNorm(Module):
         """Count one more training batch; return the weight of its statistics in the running average."""
         if not (self.training and self.track_running_stats):
             return 0.0
-        count_up(self.num_batches_tracked.array)
+        increment(self.num_batches_tracked.array)
         if self.momentum is not None:
             return self.momentum
         return 1 / float(to_numpy(self.num_batches_tracked.array))

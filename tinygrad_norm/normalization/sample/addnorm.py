@@ -30,23 +30,12 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
+from ...backends import Array, kernel
 from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.launch import (
-    CudaSource,
-    contiguous,
-    kept_bytes,
-    persistent_blocks,
-    teams,
-    wide,
-    wide_empty,
-)
-from ...backends.cuda.teams import BACKWARD_SHAPES
-from ...ops.checks import Shape, check_normalized_shape, check_vector, check_vectors
-from ...ops.ieee import silent
+from ...backends.cuda.launch import CudaSource
+from ...ops.checks import Shape, check_eps, check_normalized_shape, check_vector, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.moments import check_eps
-from ..core.rows import as_rows, as_vector
+from ..core.rows import as_rows
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
 from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
 
@@ -91,55 +80,26 @@ def add_layer_norm_forward(
 @add_layer_norm_forward.cuda
 def add_layer_norm_forward_cuda(
     x: Array, z: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """One kernel: x and z are read once, s and y are written once."""
-    check_eps(eps)
-    (N, D), (x, z), (weight, bias) = x.shape, contiguous(x, z), wide(x, weight, bias)
-    y, s = namespace(x).empty_like(x), namespace(x).empty_like(x)
-    mean, rstd = wide_empty(x, N, 1), wide_empty(x, N, 1)
-    shape = teams(D, x, z, s, y, weight, bias)
-    shared = kept_bytes(shape, D, x)
-    args = x, z, weight, bias, y, s, mean, rstd, N, D, 1 / D, eps, shared > 0
-    blocks = shape.blocks(N)
-    _kernels.launch("add_layer_norm_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
-    return y, s, mean, rstd
+    return _kernels.forward_rows("add_layer_norm_forward", (x, z), (weight, bias), 2, 1 / x.shape[1], eps)
 
 
 @kernel
 def add_layer_norm_backward(
-    dy: Array,
-    ds: Array,
-    s: Array,
-    weight: Array | None,
-    bias: Array | None,
-    mean: Array,
-    rstd: Array,
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, D), dweight and dbias (D,), None where there is no weight or bias."""
-    dx, dweight, dbias = layer_norm_backward(dy, s, weight, bias, mean, rstd)
-    return silent.run(_add, dx, ds), dweight, dbias
+    dy: Array, ds: Array, s: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, D), dweight and dbias (D,)."""
+    dx, dweight, dbias = layer_norm_backward(dy, s, weight, mean, rstd)
+    return ds + dx, dweight, dbias
 
 
 @add_layer_norm_backward.cuda
 def add_layer_norm_backward_cuda(
-    dy: Array,
-    ds: Array,
-    s: Array,
-    weight: Array | None,
-    bias: Array | None,
-    mean: Array,
-    rstd: Array,
-) -> tuple[Array, Array | None, Array | None]:
+    dy: Array, ds: Array, s: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight and dbias; a second one adds the blocks up."""
-    (N, D), (dy, ds, s), (weight,) = s.shape, contiguous(dy, ds, s), wide(s, weight)
-    shape = teams(D, s, dy, ds, weight, shapes=BACKWARD_SHAPES)
-    blocks = persistent_blocks(shape, N, s)
-    dx, dweights, dbiases = namespace(s).empty_like(s), wide_empty(s, blocks, D), wide_empty(s, blocks, D)
-    shared = D * dweights.itemsize if shape.per_block > 1 else 0
-    args = dy, ds, s, weight, mean, rstd, dx, dweights, dbiases, N, D, 1 / D
-    _kernels.launch("add_layer_norm_backward", s.dtype, shape.template, blocks, shape.block, args, shared)
-    dweight = None if weight is None else _kernels.sum_columns(dweights)
-    return dx, dweight, None if bias is None else _kernels.sum_columns(dbiases)
+    return _kernels.backward_rows("add_layer_norm_backward", (dy, ds, s), (mean, rstd), weight, 2)
 
 
 @kernel
@@ -151,53 +111,30 @@ def add_rms_norm_forward(x: Array, z: Array, weight: Array | None, eps: float) -
 
 
 @add_rms_norm_forward.cuda
-def add_rms_norm_forward_cuda(
-    x: Array, z: Array, weight: Array | None, eps: float
-) -> tuple[Array, Array, Array]:
+def add_rms_norm_forward_cuda(x: Array, z: Array, weight: Array | None, eps: float) -> tuple[Array, ...]:
     """One kernel: x and z are read once, s and y are written once."""
-    check_eps(eps)
-    (N, D), (x, z), (weight,) = x.shape, contiguous(x, z), wide(x, weight)
-    y, s, rstd = namespace(x).empty_like(x), namespace(x).empty_like(x), wide_empty(x, N, 1)
-    shape = teams(D, x, z, s, y, weight)
-    shared = kept_bytes(shape, D, x)
-    args = x, z, weight, y, s, rstd, N, D, 1 / D, eps, shared > 0
-    _kernels.launch(
-        "add_rms_norm_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared
-    )
-    return y, s, rstd
+    return _kernels.forward_rows("add_rms_norm_forward", (x, z), (weight,), 1, 1 / x.shape[1], eps)
 
 
 @kernel
 def add_rms_norm_backward(
     dy: Array, ds: Array, s: Array, weight: Array | None, rstd: Array
-) -> tuple[Array, Array | None]:
-    """Return dx (N, D) and dweight (D,), None without weight."""
+) -> tuple[Array, Array]:
+    """Return dx (N, D) and dweight (D,)."""
     dx, dweight = rms_norm_backward(dy, s, weight, rstd)
-    return silent.run(_add, dx, ds), dweight
+    return ds + dx, dweight
 
 
 @add_rms_norm_backward.cuda
 def add_rms_norm_backward_cuda(
     dy: Array, ds: Array, s: Array, weight: Array | None, rstd: Array
-) -> tuple[Array, Array | None]:
+) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
-    (N, D), (dy, ds, s), (weight,) = s.shape, contiguous(dy, ds, s), wide(s, weight)
-    shape = teams(D, s, dy, ds, weight, shapes=BACKWARD_SHAPES)
-    blocks = persistent_blocks(shape, N, s)
-    dx, dweights = namespace(s).empty_like(s), wide_empty(s, blocks, D)
-    shared = D * dweights.itemsize if shape.per_block > 1 else 0
-    args = dy, ds, s, weight, rstd, dx, dweights, N, D, 1 / D
-    _kernels.launch("add_rms_norm_backward", s.dtype, shape.template, blocks, shape.block, args, shared)
-    return dx, None if weight is None else _kernels.sum_columns(dweights)
+    return _kernels.backward_rows("add_rms_norm_backward", (dy, ds, s), (rstd,), weight, 1)
 
 
 def _sum(x: Array, z: Array) -> Array:
-    return downcast(silent.run(namespace(x).add, upcast(x), upcast(z)), x)
-
-
-def _add(dx: Array, ds: Array) -> Array:
-    dx += ds
-    return dx
+    return downcast(upcast(x) + upcast(z), x)
 
 
 class AddLayerNormFunction(Function):
@@ -213,19 +150,17 @@ class AddLayerNormFunction(Function):
         normalized_shape: Shape,
         eps: float,
     ) -> tuple[Array, Array]:
-        weight, bias = as_vector(weight), as_vector(bias)
-        rows = as_rows(x, normalized_shape), as_rows(z, normalized_shape)
-        y, s, mean, rstd = add_layer_norm_forward(*rows, weight, bias, eps)
-        y, s = y.reshape(x.shape), s.reshape(x.shape)
-        self.saved = s, weight, bias, mean, rstd, normalized_shape
-        return y, s
+        rows, weight, bias = as_rows(normalized_shape, x, weight, bias)
+        y, s, mean, rstd = add_layer_norm_forward(rows, z.reshape(rows.shape), weight, bias, eps)
+        self.normalized_shape = normalized_shape
+        self.saved = s, weight, mean, rstd
+        return y.reshape(x.shape), s.reshape(x.shape)
 
     def backward(self, dy: Array, ds: Array) -> Gradients:
-        s, *rest, normalized_shape = self.saved
-        rows = [as_rows(a, normalized_shape) for a in (dy, ds, s)]
-        dx, *affine = add_layer_norm_backward(*rows, *rest)
-        dx = dx.reshape(s.shape)
-        return dx, dx, *(None if d is None else d.reshape(normalized_shape) for d in affine)
+        shape = self.saved[0].shape
+        dx, *affine = add_layer_norm_backward(dy.reshape(shape), ds.reshape(shape), *self.saved)
+        dx = dx.reshape(dy.shape)
+        return dx, dx, *[d.reshape(self.normalized_shape) for d in affine]
 
 
 class AddRMSNormFunction(Function):
@@ -234,19 +169,17 @@ class AddRMSNormFunction(Function):
     def forward(
         self, x: Array, z: Array, weight: Array | None, *, normalized_shape: Shape, eps: float
     ) -> tuple[Array, Array]:
-        weight = as_vector(weight)
-        rows = as_rows(x, normalized_shape), as_rows(z, normalized_shape)
-        y, s, rstd = add_rms_norm_forward(*rows, weight, eps)
-        y, s = y.reshape(x.shape), s.reshape(x.shape)
-        self.saved = s, weight, rstd, normalized_shape
-        return y, s
+        rows, weight = as_rows(normalized_shape, x, weight)
+        y, s, rstd = add_rms_norm_forward(rows, z.reshape(rows.shape), weight, eps)
+        self.normalized_shape = normalized_shape
+        self.saved = s, weight, rstd
+        return y.reshape(x.shape), s.reshape(x.shape)
 
     def backward(self, dy: Array, ds: Array) -> Gradients:
-        s, weight, rstd, normalized_shape = self.saved
-        rows = [as_rows(a, normalized_shape) for a in (dy, ds, s)]
-        dx, dweight = add_rms_norm_backward(*rows, weight, rstd)
-        dx = dx.reshape(s.shape)
-        return dx, dx, None if dweight is None else dweight.reshape(normalized_shape)
+        shape = self.saved[0].shape
+        dx, dweight = add_rms_norm_backward(dy.reshape(shape), ds.reshape(shape), *self.saved)
+        dx = dx.reshape(dy.shape)
+        return dx, dx, dweight.reshape(self.normalized_shape)
 
 
 def add_layer_norm(
@@ -268,14 +201,16 @@ def add_layer_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a residual of another dtype.
-        ValueError: where the last sizes of the input, or the shape of residual, weight or bias, differ.
+        TypeError: if the input is not a floating-point tensor, or the residual has another dtype.
+        ValueError: if the last sizes of the input are not `normalized_shape`, or the shape of residual,
+            weight or bias does not fit, or if eps is negative.
 
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450; the place of it: Xiong et al. 2020, arXiv:2002.04745.
     """
     shape = check_normalized_shape(input, normalized_shape, "add_layer_norm")
     _check_residual(input, residual)
     check_vectors(input, shape, weight=weight, bias=bias)
+    check_eps(eps)
     return AddLayerNormFunction.apply(input, residual, weight, bias, normalized_shape=shape, eps=eps)
 
 
@@ -296,8 +231,9 @@ def add_rms_norm(
         eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a residual of another dtype.
-        ValueError: where the last sizes of the input, or the shape of residual or weight, differ.
+        TypeError: if the input is not a floating-point tensor, or the residual has another dtype.
+        ValueError: if the last sizes of the input are not `normalized_shape`, or the shape of residual or
+            weight does not fit, or if eps is negative.
 
     Source: Zhang, Sennrich 2019, arXiv:1910.07467; the place of it: Xiong et al. 2020, arXiv:2002.04745.
     """
@@ -305,6 +241,7 @@ def add_rms_norm(
     _check_residual(input, residual)
     check_vectors(input, shape, weight=weight)
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    check_eps(eps)
     return AddRMSNormFunction.apply(input, residual, weight, normalized_shape=shape, eps=eps)
 
 

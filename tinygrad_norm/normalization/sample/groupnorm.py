@@ -1,26 +1,34 @@
 """Group normalization: the channels of a sample are normalized in groups.
 
     x (N, C, ...)   pool = the C/G channels of one group and all positions of one sample
-    m = mean(x)   r = 1/√(mean((x - m)²) + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+    m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b = w·r·(x - m) + b
 
-m and r are (N, G): one number per sample and group. w and b are (C,): per channel, not per group.
+m, v and r are (N, G): one number per sample and group. w and b are (C,): per channel, not per group.
 
-In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
+In the code: m mean, r rstd, x̂ x_hat, w weight, b bias; x is (N, G, C/G, S) with S positions.
 
 Wu, He 2018, arXiv:1803.08494.
 
-Backward, for one pool, from dy = dL/dy:
+Backward, from dy = dL/dy. The affine part is elementwise, and samples and positions share its parameters:
 
     db = Σ dy      dw = Σ dy·x̂      over samples and positions      g := dL/dx̂ = w·dy
 
-    straight   r·g
-    through m  -r·mean(g)
-    through r  -r·x̂·mean(g·x̂)
+Every x_i moves every x̂_j of its pool of n values, so dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i, along three paths that
+add up (each is derived in core/moments.py):
+
+    straight     r·g
+    through m    -r·mean(g)
+    through r    -r·x̂·mean(g·x̂)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
 
-The paths are derived in moments.py. w differs between the channels of one pool, so mean(g) cannot be
-had from db, as in batch normalization: it has to be taken over w·dy.
+w is one number for all positions of a channel, so the means over a pool are sums over its channels:
+
+    mean(g) = Σ_c w·(Σ_s dy)/n      mean(g·x̂) = Σ_c w·(Σ_s dy·x̂)/n
+
+and the inner sums, added up over the samples, are db and dw. With r multiplied out,
+
+    dx = r·w·dy - r·mean(g) - r·mean(g·x̂)·x̂
 
 Insight: G = 1 pools like LayerNorm over (C, H, W), but with an affine per channel; G = C is
 InstanceNorm. The paper's default is 32 groups, not 32 channels per group.
@@ -33,14 +41,19 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams, wide, wide_empty
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import mean_products, means, sum_products, sums
+from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...module import Module, Parameter
 from ...ops.arguments import as_size
-from ...ops.checks import check_channels, check_vectors
+from ...ops.checks import check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.moments import check_eps, pool_norm_backward, pool_norm_forward
+from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.moments import affine, rsqrt, standardized
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
+POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
+SAMPLES, CHANNELS, POSITIONS = (0,), (2,), (3,)
 
 
 def group_norm_composed(
@@ -53,60 +66,63 @@ def group_norm_composed(
     """Group normalization from primitives: autograd finds the gradient."""
     N, C = input.shape[:2]
     x = input.reshape(N, num_groups, input.numel() // max(N * num_groups, 1))
-    centered = x - x.mean(-1, keepdim=True)
-    y = (centered * ((centered * centered).mean(-1, keepdim=True) + eps) ** -0.5).reshape(input.shape)
-    per_channel = (C, *(1,) * (input.ndim - 2))
-    y = y if weight is None else y * weight.reshape(per_channel)
-    return y if bias is None else y + bias.reshape(per_channel)
+    x_hat = standardized(x, (-1,), eps).reshape(input.shape)
+    return affine(x_hat, weight, bias, (C, *(1,) * (input.ndim - 2)))
 
 
 @kernel
+@in_blocks("x", weight=1.0, bias=0.0)
+@exact_for_any_scale(POOL, "mean", "rstd")
 def group_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Return y, mean and rstd: x (N, G, C/G, S), weight and bias (1, G, C/G, 1), the others (N, G, 1, 1)."""
-    y, mean, _, rstd = pool_norm_forward(x, weight, bias, (2, 3), eps)
-    return y, mean, rstd
+    """Return y (N, G, C/G, S), mean and rstd (N, G, 1, 1); weight and bias are (1, G, C/G, 1)."""
+    mean = means(x, POOL)
+    centered = x - mean
+    rstd = rsqrt(mean_products(centered, centered, POOL) + eps)
+    return weight * rstd * centered + bias, mean, rstd
 
 
 @group_norm_forward.cuda
 def group_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, ...]:
     """One kernel: every pool is read once and written once."""
-    check_eps(eps)
-    (N, G, channels, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
-    D, y = channels * S, namespace(x).empty_like(x)
-    mean, rstd = wide_empty(x, N, G, 1, 1), wide_empty(x, N, G, 1, 1)
-    shape = teams(D, x, y, run=S)
-    shared = kept_bytes(shape, D, x)
-    args = x, weight, bias, y, mean, rstd, N * G, G, channels, S, 1 / D, eps, shared > 0
-    blocks = shape.blocks(N * G)
-    _kernels.launch("group_norm_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
-    return y, mean, rstd
+    return _kernels.forward_pools(
+        "group_norm_forward", x, (weight, bias), 2, x.shape[1:], eps, run=x.shape[3]
+    )
 
 
 @kernel
+@in_blocks("dy", "x", "mean", "rstd", add=True, weight=1.0)
+@exact_near_the_limits(POOL)
 def group_norm_backward(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, G, C/G, S), dweight and dbias (1, G, C/G, 1), or None."""
-    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2, 3), (3,))
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, G, C/G, S), dweight and dbias (1, G, C/G, 1)."""
+    x_hat = (x - mean) * rstd
+    sum_dy, sum_dy_x_hat = sums(dy, POSITIONS), sum_products(dy, x_hat, POSITIONS)
+    n = x.shape[2] * x.shape[3]
+    mean_g, mean_g_x_hat = sums(weight * sum_dy, CHANNELS) / n, sums(weight * sum_dy_x_hat, CHANNELS) / n
+    dx = rstd * weight * dy - rstd * mean_g - rstd * mean_g_x_hat * x_hat
+    return dx, sums(sum_dy_x_hat, SAMPLES), sums(sum_dy, SAMPLES)
 
 
 @group_norm_backward.cuda
 def group_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
     """One kernel for dx and for the sums of every channel; a second one adds them up over the samples."""
-    (N, G, channels, S), (dy, x), (wide_weight,) = x.shape, contiguous(dy, x), wide(x, weight)
-    dx = namespace(x).empty_like(x)
-    sums_dy_x_hat, sums_dy = wide_empty(x, N, G * channels), wide_empty(x, N, G * channels)
+    (N, G, channels, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    dx, sums_dy_x_hat, sums_dy = (
+        namespace(x).empty_like(x),
+        *(wide_empty(x, N, G * channels) for _ in range(2)),
+    )
     vector, team = teams(S, x, dy).vector, 256 if channels < 8 and S >= 256 else 32
-    args = dy, x, wide_weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, G, channels, S, 1 / (channels * S)
+    args = dy, x, weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, G, channels, S, 1 / (channels * S)
     _kernels.launch("group_norm_backward", x.dtype, (vector, team), N * G, 256, args)
-    dweight = None if weight is None else _kernels.sum_columns(sums_dy_x_hat).reshape(weight.shape)
-    return dx, dweight, None if bias is None else _kernels.sum_columns(sums_dy).reshape(bias.shape)
+    dweight, dbias = map(_kernels.sum_columns, (sums_dy_x_hat, sums_dy))
+    return dx, dweight.reshape(1, G, channels, 1), dbias.reshape(1, G, channels, 1)
 
 
 class GroupNormFunction(Function):
@@ -115,19 +131,16 @@ class GroupNormFunction(Function):
     def forward(
         self, x: Array, weight: Array | None, bias: Array | None, *, num_groups: int, eps: float
     ) -> Array:
-        N, C, *space = self.shape = x.shape
-        affine = 1, num_groups, C // num_groups, 1
+        N, C, *space = x.shape
         pools = x.reshape(N, num_groups, C // num_groups, math.prod(space))
-        weight, bias = (None if w is None else w.reshape(affine) for w in (weight, bias))
+        weight, bias = (None if w is None else w.reshape(1, *pools.shape[1:3], 1) for w in (weight, bias))
         y, mean, rstd = group_norm_forward(pools, weight, bias, eps)
-        self.saved = pools, weight, bias, mean, rstd
+        self.saved = pools, weight, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        pools = self.saved[0]
-        dx, *affine = group_norm_backward(dy.reshape(pools.shape), *self.saved)
-        dweight, dbias = (None if d is None else d.reshape(self.shape[1]) for d in affine)
-        return dx.reshape(self.shape), dweight, dbias
+        dx, dweight, dbias = group_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return dx.reshape(dy.shape), dweight.reshape(-1), dbias.reshape(-1)
 
 
 def group_norm(
@@ -147,19 +160,20 @@ def group_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: where G does not divide C, or weight or bias is not (C,).
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if G does not divide C, if weight or bias is not (C,), or if eps is negative.
 
     Source: Wu, He 2018, arXiv:1803.08494.
     """
     C = check_channels(input, "group_norm")
     check_groups(num_groups, C)
     check_vectors(input, (C,), weight=weight, bias=bias)
+    check_eps(eps)
     return GroupNormFunction.apply(input, weight, bias, num_groups=num_groups, eps=eps)
 
 
 def check_groups(num_groups: int, num_channels: int) -> None:
-    """Refuse a number of groups that does not divide the number of channels."""
+    """Raise ValueError unless the number of groups divides the number of channels."""
     if as_size(num_channels, "num_channels", 0) % as_size(num_groups, "num_groups"):
         raise ValueError(f"num_groups ({num_groups}) must divide the number of channels ({num_channels})")
 

@@ -1,26 +1,31 @@
 """Instance normalization: every channel of every sample gets mean 0 and variance 1 over its positions.
 
     x (N, C, ...)   pool = the S positions of one channel of one sample
-    m = mean(x)   r = 1/√(mean((x - m)²) + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+    m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b = w·r·(x - m) + b
 
-m and r are (N, C); w and b are (C,). With `track_running_stats`, the means over the batch of m and of
-the unbiased variance are remembered, and evaluation uses those as BatchNorm does.
+m, v and r are (N, C); w and b are (C,). With `track_running_stats`, running averages of m and of the unbiased
+variance, each averaged over the batch, are kept; evaluation uses them as BatchNorm does.
 
-In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
+In the code: m mean, v var, r rstd, x̂ x_hat, w weight, b bias; x is (N, C, S).
 
 Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
 
-Backward, for one pool, from dy = dL/dy:
+Backward, from dy = dL/dy. The affine part is elementwise, and samples and positions share its parameters:
 
     db = Σ dy      dw = Σ dy·x̂      over samples and positions      g := dL/dx̂ = w·dy
 
-    straight   r·g
-    through m  -r·mean(g)
-    through r  -r·x̂·mean(g·x̂)
+Every x_i moves every x̂_j of its pool, so dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i, along three paths that add up (each is
+derived in core/moments.py):
+
+    straight     r·g
+    through m    -r·mean(g)
+    through r    -r·x̂·mean(g·x̂)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
 
-The paths are derived in moments.py.
+w is one number in each pool, so it goes in front: g = w·dy, and with the means of a pool
+
+    dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂))
 
 Insight: it erases the contrast and brightness of a channel, sample by sample, which is why style
 transfer wants it; it is GroupNorm with one channel per group.
@@ -33,15 +38,20 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams, wide, wide_empty
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import mean_products, means, sums
+from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
-from ...ops.checks import check_channels, check_pool, check_vectors
+from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
 from ..batch.batchnorm import batch_norm, batch_norm_composed
-from ..core.moments import check_eps, pool_norm_backward, pool_norm_forward
-from ..core.running_stats import Gather, RunningNorm, update_running
+from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.moments import affine, rsqrt, standardized
+from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
+POOL = (2,)  # of x (N, C, S): the positions of one channel of one sample
+SAMPLES = (0,)  # which share weight and bias (1, C, 1)
 
 
 def instance_norm_composed(
@@ -57,82 +67,86 @@ def instance_norm_composed(
     if not use_input_stats:
         return batch_norm_composed(input, running_mean, running_var, weight, bias, False, eps)
     axes = tuple(range(2, input.ndim))
-    centered = input - input.mean(axes, keepdim=True)
-    y = centered * ((centered * centered).mean(axes, keepdim=True) + eps) ** -0.5
     per_channel = (-1, *(1,) * len(axes))
-    y = y if weight is None else y * weight.reshape(per_channel)
-    return y if bias is None else y + bias.reshape(per_channel)
+    return affine(standardized(input, axes, eps), weight, bias, per_channel)
 
 
 @kernel
+@in_blocks("x", weight=1.0, bias=0.0)
+@exact_for_any_scale(POOL, "mean", "var", "rstd")
 def instance_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array, Array]:
-    """Return y, mean, var and rstd: x (N, C, S), weight and bias (1, C, 1), the statistics (N, C, 1)."""
-    return pool_norm_forward(x, weight, bias, (2,), eps)
+    """Return y (N, C, S), mean, var and rstd (N, C, 1); weight and bias are (1, C, 1)."""
+    mean = means(x, POOL)
+    centered = x - mean
+    var = mean_products(centered, centered, POOL)
+    rstd = rsqrt(var + eps)
+    return weight * rstd * centered + bias, mean, var, rstd
 
 
 @instance_norm_forward.cuda
 def instance_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """One kernel: every pool is read once and written once."""
-    check_eps(eps)
-    (N, C, S), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
-    y = namespace(x).empty_like(x)
-    mean, var, rstd = (wide_empty(x, N, C, 1) for _ in range(3))
-    shape = teams(S, x, y)
-    shared = kept_bytes(shape, S, x)
-    args = x, weight, bias, y, mean, var, rstd, N * C, C, S, 1 / S, eps, shared > 0
-    blocks = shape.blocks(N * C)
-    _kernels.launch("instance_norm_forward", x.dtype, shape.template, blocks, shape.block, args, shared)
-    return y, mean, var, rstd
+    return _kernels.forward_pools("instance_norm_forward", x, (weight, bias), 3, x.shape[1:], eps)
 
 
 @kernel
+@in_blocks("dy", "x", "mean", "rstd", add=True, weight=1.0)
+@exact_near_the_limits(POOL)
 def instance_norm_backward(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, C, S), dweight and dbias (1, C, 1), None where there is no weight or bias."""
-    return pool_norm_backward(dy, x, weight, bias, mean, rstd, (2,), (2,))
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
+    x_hat = (x - mean) * rstd
+    mean_dy, mean_dy_x_hat = means(dy, POOL), mean_products(dy, x_hat, POOL)
+    dx = rstd * weight * (dy - mean_dy - x_hat * mean_dy_x_hat)
+    S = x.shape[2]
+    return dx, S * sums(mean_dy_x_hat, SAMPLES), S * sums(mean_dy, SAMPLES)
 
 
 @instance_norm_backward.cuda
 def instance_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
     """One kernel for dx and for the sums of every pool; a second one adds them up over the samples."""
-    (N, C, S), (dy, x), (wide_weight,) = x.shape, contiguous(dy, x), wide(x, weight)
+    (N, C, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
     shape = teams(S, x, dy, shapes=BACKWARD_SHAPES)
     dx, sums_dy_x_hat, sums_dy = namespace(x).empty_like(x), wide_empty(x, N, C), wide_empty(x, N, C)
-    args = dy, x, wide_weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, N * C, C, S, 1 / S
-    blocks = shape.blocks(N * C)
-    _kernels.launch("instance_norm_backward", x.dtype, shape.template, blocks, shape.block, args)
-    dweight = None if weight is None else _kernels.sum_columns(sums_dy_x_hat).reshape(weight.shape)
-    return dx, dweight, None if bias is None else _kernels.sum_columns(sums_dy).reshape(bias.shape)
+    args = dy, x, weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, N * C, C, S, 1 / S
+    _kernels.launch("instance_norm_backward", x.dtype, shape.template, shape.blocks(N * C), shape.block, args)
+    dweight, dbias = map(_kernels.sum_columns, (sums_dy_x_hat, sums_dy))
+    return dx, dweight.reshape(1, C, 1), dbias.reshape(1, C, 1)
 
 
 class InstanceNormFunction(Function):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over positions
 
-    `gather` is called with the mean and biased variance (N, C, 1) of each pool.
+    `update_statistics` is called with the mean and biased variance (N, C, 1) of each pool.
     """
 
     def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, eps: float, gather: Gather
+        self,
+        x: Array,
+        weight: Array | None,
+        bias: Array | None,
+        *,
+        eps: float,
+        update_statistics: UpdateStatistics,
     ) -> Array:
-        N, C, *space = self.shape = x.shape
+        N, C, *space = x.shape
         pools = x.reshape(N, C, math.prod(space))
         weight, bias = (None if w is None else w.reshape(1, C, 1) for w in (weight, bias))
         y, mean, var, rstd = instance_norm_forward(pools, weight, bias, eps)
-        gather(mean, var)
-        self.saved = pools, weight, bias, mean, rstd
+        update_statistics(mean, var)
+        self.saved = pools, weight, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        pools = self.saved[0]
-        dx, *affine = instance_norm_backward(dy.reshape(pools.shape), *self.saved)
-        return dx.reshape(self.shape), *(None if d is None else d.reshape(-1) for d in affine)
+        dx, dweight, dbias = instance_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return dx.reshape(dy.shape), dweight.reshape(-1), dbias.reshape(-1)
 
 
 def instance_norm(
@@ -158,9 +172,9 @@ def instance_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: for vectors that are not (C,), for an input without positions or with only one, and
-            for use_input_stats=False without running statistics.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if a vector is not (C,), if the input has no positions or only one, if
+            use_input_stats=False is given without running statistics, or if eps is negative.
 
     Source: Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
     """
@@ -170,15 +184,16 @@ def instance_norm(
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    check_eps(eps)
     S = math.prod(input.shape[2:])
     check_pool(input, S, "instance_norm", "a channel needs more than one position")
 
-    def gather(mean: Array, var: Array) -> None:
+    def update_statistics(mean: Array, var: Array) -> None:
         if input.array.size and (running_mean is not None or running_var is not None):
             update_running(running_mean, mean.mean(0), momentum)
             update_running(running_var, var.mean(0), momentum, S)
 
-    return InstanceNormFunction.apply(input, weight, bias, eps=eps, gather=gather)
+    return InstanceNormFunction.apply(input, weight, bias, eps=eps, update_statistics=update_statistics)
 
 
 class _InstanceNorm(RunningNorm):
@@ -216,8 +231,9 @@ class InstanceNorm1d(_InstanceNorm):
     """Instance normalization of (N, C, L) or (C, L); without affine and running statistics by default.
 
     `momentum` is the weight of the new value in the running statistics, a fraction per step; None
-    weighs all batches alike. Another number of channels than `num_features` is refused, where PyTorch
-    only warns as long as nothing is learned. Source: Ulyanov, Vedaldi, Lempitsky 2016, arXiv:1607.08022.
+    weighs all batches alike. Raises ValueError if the input does not have `num_features` channels, where
+    PyTorch only warns as long as there are no parameters. Source: Ulyanov, Vedaldi, Lempitsky 2016,
+    arXiv:1607.08022.
     """
 
     input_ndims = (2, 3)

@@ -1,27 +1,28 @@
 """Layer normalization: every sample gets mean 0 and variance 1 over its own last axes.
 
-    x (..., D)   m = mean(x)   r = 1/√(mean((x - m)²) + eps)   x̂ = (x - m)·r   y = w·x̂ + b
+    x (..., D)   m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b
 
-m and r are one number per row; w and b are (D,). D stands for all of `normalized_shape`: an image
-(N, C, H, W) normalized over (C, H, W) is N rows of D = C·H·W.
+m, v and r are one number per row; w and b are (D,). D stands for all of `normalized_shape`: an image
+(N, C, H, W) normalized over (C, H, W) is N rows of D = C·H·W values.
 
 In the code: m mean, r rstd, x̂ x_hat, w weight, b bias.
 
 Ba, Kiros, Hinton 2016, arXiv:1607.06450.
 
-Backward, for one row, from dy = dL/dy:
+Backward, for one row, from dy = dL/dy. The affine part is elementwise, and all rows share its parameters:
 
     db = Σrows dy      dw = Σrows dy·x̂      g := dL/dx̂ = w·dy
 
-    straight   r·g
-    through m  Σg·(-r)·(1/D)                      = -r·mean(g)          (r does not move with m: Σ(x-m) = 0)
-    through r  Σ(g·(x-m)) · (-r³/2) · (2/D)·(x-m) = -r·x̂·mean(g·x̂)    (dr/dv = -r³/2, dv/dx = (2/D)·(x-m))
+Every x_i moves every x̂_j of its row, so by the chain rule dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i. With x̂_j = (x_j - m)·r
+there are three paths from x_i to x̂_j, and their contributions add up:
+
+    straight     ∂x_j/∂x_i = 1 if i = j                     r·g_i
+    through m    ∂m/∂x_i = 1/D, ∂x̂_j/∂m = -r                -r·mean(g)
+    through r    ∂v/∂x_i = (2/D)·(x_i - m), ∂r/∂v = -r³/2    -r·x̂_i·mean(g·x̂)
+
+    (m also enters v, but Σ_j (x_j - m) = 0, so r does not move with m.)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
-
-and, in sums over x - m, as the code has it (`centered`), so that x̂ need not be made:
-
-    dx = r·(g - Σg/D - (x-m)·r²·Σ(g·(x-m))/D)      dw = Σrows r·dy·(x-m)
 
 Insight: a row keeps its statistics to itself, so training and evaluation are one function and a batch
 of one is as good as any other; the price is that no feature is ever compared across samples.
@@ -33,26 +34,19 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import column_sums, number, row_sums, run
-from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.launch import (
-    CudaSource,
-    contiguous,
-    kept_bytes,
-    persistent_blocks,
-    teams,
-    wide,
-    wide_empty,
-)
-from ...backends.cuda.teams import BACKWARD_SHAPES
+from ...backends import Array, kernel
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import column_sums, row_mean_products, row_means
+from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
-from ...ops.checks import Shape, as_shape, check_normalized_shape, check_vectors
+from ...ops.checks import Shape, as_shape, check_eps, check_normalized_shape, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.moments import center, check_eps, is_extreme
-from ..core.rows import as_rows, as_vector
+from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.moments import affine, rsqrt, standardized
+from ..core.rows import as_rows
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
+POOL = (1,)  # each row of x (N, D)
 
 
 def layer_norm_composed(
@@ -64,99 +58,50 @@ def layer_norm_composed(
 ) -> Tensor:
     """Layer normalization from primitives: autograd finds the gradient."""
     axes = tuple(range(-len(as_shape(normalized_shape)), 0))
-    centered = input - input.mean(axes, keepdim=True)
-    y = centered * ((centered * centered).mean(axes, keepdim=True) + eps) ** -0.5
-    y = y if weight is None else y * weight
-    return y if bias is None else y + bias
+    return affine(standardized(input, axes, eps), weight, bias)
 
 
 @kernel
+@in_blocks("x", weight=1.0, bias=0.0)
+@exact_for_any_scale(POOL, "mean", "rstd")
 def layer_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Return y, mean and rstd: x (N, D), weight and bias (D,), mean and rstd (N, 1)."""
-    y, mean, rstd = run(_forward_rows, (upcast(x),), (weight, bias, eps))
-    return downcast(y, x), mean, rstd
-
-
-def _forward_rows(
-    x: Array, weight: Array | None, bias: Array | None, eps: float, out: Array | None
-) -> tuple[Array, Array, Array]:
-    y, factor, mean, _, rstd = center(x, (1,), eps, out)
-    y *= factor
-    if weight is not None:
-        y *= weight
-    if bias is not None:
-        y += bias
-    return y, mean, rstd
+    """Return y (N, D), mean and rstd (N, 1), for x (N, D), weight and bias (D,)."""
+    mean = row_means(x)
+    centered = x - mean
+    rstd = rsqrt(row_mean_products(centered, centered) + eps)
+    x_hat = centered * rstd
+    return weight * x_hat + bias, mean, rstd
 
 
 @layer_norm_forward.cuda
 def layer_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, ...]:
     """One kernel: every row is read once and written once."""
-    check_eps(eps)
-    (N, D), (x,), (weight, bias) = x.shape, contiguous(x), wide(x, weight, bias)
-    y, mean, rstd = namespace(x).empty_like(x), wide_empty(x, N, 1), wide_empty(x, N, 1)
-    shape = teams(D, x, y, weight, bias)
-    shared = kept_bytes(shape, D, x)
-    args = x, weight, bias, y, mean, rstd, N, D, 1 / D, eps, shared > 0
-    _kernels.launch("layer_norm_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
-    return y, mean, rstd
+    return _kernels.forward_rows("layer_norm_forward", (x,), (weight, bias), 2, 1 / x.shape[1], eps)
 
 
 @kernel
+@in_blocks("dy", "x", "mean", "rstd", add=True, weight=1.0)
+@exact_near_the_limits(POOL)
 def layer_norm_backward(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
-    """Return dx (N, D), dweight and dbias (D,), None where there is no weight or bias."""
-    return run(_backward_rows, (upcast(dy), upcast(x), mean, rstd), (weight, bias), add=True)
-
-
-def _backward_rows(
-    dy: Array,
-    x: Array,
-    mean: Array,
-    rstd: Array,
-    weight: Array | None,
-    bias: Array | None,
-    out: Array | None,
-) -> tuple[Array, Array | None, Array | None]:
-    xp, D = namespace(x), x.shape[1]
-    if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
-        x_hat, ones = x * rstd - mean * rstd, xp.ones_like(rstd)
-        dx, *affine = _backward_rows(dy, x_hat, 0 * ones, ones, weight, bias, out)
-        dx *= rstd
-        return dx, *affine
-    centered = x - mean
-    dy_centered = xp.multiply(dy, centered, out=out)
-    dweight = None if weight is None else column_sums(dy_centered, rstd)
-    dbias = None if bias is None else column_sums(dy)
-    sum_g, sum_g_centered = row_sums(dy, weight), row_sums(dy_centered, weight)
-    minus_each = number(-1 / D, x)
-    centered *= sum_g_centered * (rstd * rstd * minus_each)
-    centered += sum_g * minus_each
-    g = dy if weight is None else xp.multiply(dy, weight, out=dy_centered)
-    dx = xp.add(g, centered, out=dy_centered)
-    dx *= rstd
-    return dx, dweight, dbias
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, Array, Array]:
+    """Return dx (N, D), dweight and dbias (D,)."""
+    x_hat = (x - mean) * rstd
+    g = weight * dy
+    dx = rstd * (g - row_means(g) - x_hat * row_mean_products(g, x_hat))
+    return dx, column_sums(dy * x_hat), column_sums(dy)
 
 
 @layer_norm_backward.cuda
 def layer_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array | None, Array | None]:
+    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight and dbias; a second one adds the blocks up."""
-    (N, D), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
-    shape = teams(D, x, dy, weight, shapes=BACKWARD_SHAPES)
-    blocks = persistent_blocks(shape, N, x)
-    dx, dweights, dbiases = namespace(x).empty_like(x), wide_empty(x, blocks, D), wide_empty(x, blocks, D)
-    shared = D * dweights.itemsize if shape.per_block > 1 else 0
-    args = dy, x, weight, mean, rstd, dx, dweights, dbiases, N, D, 1 / D
-    _kernels.launch("layer_norm_backward", x.dtype, shape.template, blocks, shape.block, args, shared)
-    dweight = None if weight is None else _kernels.sum_columns(dweights)
-    return dx, dweight, None if bias is None else _kernels.sum_columns(dbiases)
+    return _kernels.backward_rows("layer_norm_backward", (dy, x), (mean, rstd), weight, 2)
 
 
 class LayerNormFunction(Function):
@@ -165,19 +110,16 @@ class LayerNormFunction(Function):
     def forward(
         self, x: Array, weight: Array | None, bias: Array | None, *, normalized_shape: Shape, eps: float
     ) -> Array:
-        self.shapes = x.shape, normalized_shape
-        rows, weight, bias = as_rows(x, normalized_shape), as_vector(weight), as_vector(bias)
+        self.normalized_shape = normalized_shape
+        rows, weight, bias = as_rows(normalized_shape, x, weight, bias)
         y, mean, rstd = layer_norm_forward(rows, weight, bias, eps)
-        self.saved = rows, weight, bias, mean, rstd
-        return y if rows is x else y.reshape(x.shape)
+        self.saved = rows, weight, mean, rstd
+        return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        x_shape, normalized_shape = self.shapes
-        rows = as_rows(dy, normalized_shape)
-        dx, *affine = layer_norm_backward(rows, *self.saved)
-        if rows is dy:
-            return dx, *affine
-        return dx.reshape(x_shape), *[None if d is None else d.reshape(normalized_shape) for d in affine]
+        dx, dweight, dbias = layer_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        shape = self.normalized_shape
+        return dx.reshape(dy.shape), dweight.reshape(shape), dbias.reshape(shape)
 
 
 def layer_norm(
@@ -197,13 +139,15 @@ def layer_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: where the last sizes of the input, or the shape of weight or bias, differ.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the last sizes of the input, or the shape of weight or bias, are not
+            `normalized_shape`, or if eps is negative.
 
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
     shape = check_normalized_shape(input, normalized_shape, "layer_norm")
     check_vectors(input, shape, weight=weight, bias=bias)
+    check_eps(eps)
     return LayerNormFunction.apply(input, weight, bias, normalized_shape=shape, eps=eps)
 
 

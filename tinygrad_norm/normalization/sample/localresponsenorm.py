@@ -36,13 +36,12 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import largest, run, smallest
-from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import largest, smallest
 from ...module import Module
 from ...ops import cat, zeros
 from ...ops.arguments import as_number, as_size
 from ...ops.checks import check_input
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, register
 
 
@@ -60,88 +59,57 @@ def local_response_norm_composed(
 
 
 @kernel
+@in_blocks("x")
 def local_response_norm_forward(
     x: Array, size: int, alpha: float, beta: float, k: float
 ) -> tuple[Array, Array, Array]:
     """Return y, scale and root, all (N, C, S) as x."""
-    y, scale, root = run(_forward, (upcast(x),), (size, alpha, beta, k))
-    return downcast(y, x), scale, root
-
-
-def _forward(
-    x: Array, size: int, alpha: float, beta: float, k: float, out: Array | None
-) -> tuple[Array, Array, Array]:
-    xp = namespace(x)
-    y = xp.empty_like(x) if out is None else out
-    if not x.size:
-        return y, x.copy(), x.copy()
-    z = xp.multiply(x, math.sqrt(alpha / size), out=y)
-    z *= z
-    root = xp.full_like(x, k)
-    for own, other in _windows(x.shape[1], size):
-        root[:, own] += z[:, other]
-    xp.sqrt(root, out=root)
+    root = (k + (alpha / size) * _window_sums(x**2, size)) ** 0.5
     if not _is_ordinary(root, beta):
-        return _extreme_forward(x, size, alpha, beta, k, y)
+        return _extreme_forward(x, size, alpha, beta, k)
     scale = root ** (-2 * beta)
-    return xp.multiply(x, scale, out=y), scale, root
+    return x * scale, scale, root
 
 
-def _extreme_forward(
-    x: Array, size: int, alpha: float, beta: float, k: float, out: Array
-) -> tuple[Array, Array, Array]:
+def _window_sums(z: Array, size: int, mirrored: bool = False) -> Array:
+    """Return Σ z over the window of every channel, or over the mirrored window; z (N, C, S)."""
+    total = namespace(z).zeros_like(z)
+    for own, other in _windows(z.shape[1], size):
+        own, other = (other, own) if mirrored else (own, other)
+        total[:, own] += z[:, other]
+    return total
+
+
+def _extreme_forward(x: Array, size: int, alpha: float, beta: float, k: float) -> tuple[Array, Array, Array]:
     """Do without squares and high powers, which may leave the range of the dtype."""
     xp = namespace(x)
     z = x * math.sqrt(alpha / size)
     root = xp.full_like(x, math.sqrt(k))
     for own, other in _windows(x.shape[1], size):
         root[:, own] = xp.hypot(root[:, own], z[:, other])
-    out[...] = _product(_ratio(x, root), _power(root, 1 - 2 * beta))
-    return out, _power(root, -2 * beta), root
+    return _product(_ratio(x, root), _power(root, 1 - 2 * beta)), _power(root, -2 * beta), root
 
 
 @kernel
+@in_blocks("dy", "x", "scale", "root")
 def local_response_norm_backward(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
     """Return dx (N, C, S)."""
-    return run(_backward, (upcast(dy), upcast(x), scale, root), (size, alpha, beta))[0]
-
-
-def _backward(
-    dy: Array,
-    x: Array,
-    scale: Array,
-    root: Array,
-    size: int,
-    alpha: float,
-    beta: float,
-    out: Array | None,
-) -> tuple[Array]:
-    xp = namespace(x)
     if not _is_ordinary(root, beta):
-        return (_extreme_backward(dy, x, scale, root, size, alpha, beta),)
-    dx = xp.multiply(dy, scale, out=out)
-    each = dx * x
-    each /= root
-    each /= root
-    through = xp.zeros_like(x)
-    for own, other in _windows(x.shape[1], size):
-        through[:, other] += each[:, own]
-    through *= x
-    through *= 2 * alpha * beta / size
-    dx -= through
-    return (dx,)
+        return _extreme_backward(dy, x, scale, root, size, alpha, beta)
+    y, d = x * scale, root**2
+    return scale * dy - (2 * alpha * beta / size) * x * _window_sums(dy * y / d, size, mirrored=True)
 
 
 def _extreme_backward(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
     """Take scale out of the sum, which leaves powers of ratios."""
-    each, through = dy * _ratio(x, root), namespace(x).zeros_like(x)
+    share, through = dy * _ratio(x, root), namespace(x).zeros_like(x)
     for own, other in _windows(x.shape[1], size):
         relative_scale = _power(_ratio(root[:, own], root[:, other]), -2 * beta)
-        through[:, other] += _product(each[:, own] * _ratio(x[:, other], root[:, own]), relative_scale)
+        through[:, other] += _product(share[:, own] * _ratio(x[:, other], root[:, own]), relative_scale)
     return _product(dy - through * (2 * alpha * beta / size), scale)
 
 
@@ -184,7 +152,7 @@ class LocalResponseNormFunction(Function):
 
     def forward(self, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
         pixels = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-        y, scale, root = silent.run(local_response_norm_forward, pixels, size, alpha, beta, k)
+        y, scale, root = local_response_norm_forward(pixels, size, alpha, beta, k)
         self.saved = pixels, scale, root, size, alpha, beta
         return y.reshape(x.shape)
 

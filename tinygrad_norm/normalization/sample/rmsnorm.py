@@ -8,18 +8,17 @@ In the code: r rstd, x̂ x_hat, w weight.
 
 Zhang, Sennrich 2019, arXiv:1910.07467.
 
-Backward, for one row, from dy = dL/dy:
+Backward, for one row, from dy = dL/dy. All rows share the weight:
 
     dw = Σrows dy·x̂      g := dL/dx̂ = w·dy
 
-    straight   r·g
-    through r  Σ(g·x) · (-r³/2) · (2/D)·x = -r·x̂·mean(g·x̂)
+Every x_i moves every x̂_j of its row, so by the chain rule dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i. With x̂_j = x_j·r
+there are two paths from x_i to x̂_j, and their contributions add up:
+
+    straight     ∂x_j/∂x_i = 1 if i = j                                   r·g_i
+    through r    with a = mean(x²): ∂a/∂x_i = (2/D)·x_i, ∂r/∂a = -r³/2    -r·x̂_i·mean(g·x̂)
 
     dx = r·(g - x̂·mean(g·x̂))
-
-and, in sums over x, as the code has it, so that x̂ need not be made:
-
-    dx = r·(g - x·r²·Σ(g·x)/D)      dw = Σrows r·dy·x
 
 Insight: it is LayerNorm without the path through the mean, so only the direction x̂ is removed from
 the gradient. At eps = 0 a row is √D times its L2 normalization.
@@ -31,26 +30,19 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import column_sums, number, row_sums, run
-from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.launch import (
-    CudaSource,
-    contiguous,
-    kept_bytes,
-    persistent_blocks,
-    teams,
-    wide,
-    wide_empty,
-)
-from ...backends.cuda.teams import BACKWARD_SHAPES
+from ...backends import Array, kernel
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import column_sums, row_mean_products
+from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
-from ...ops.checks import Shape, as_shape, check_normalized_shape, check_vectors
+from ...ops.checks import Shape, as_shape, check_eps, check_normalized_shape, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.moments import check_eps, is_extreme, mean_square_rsqrt
-from ..core.rows import as_rows, as_vector
+from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.moments import affine, rsqrt
+from ..core.rows import as_rows
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
+POOL = (1,)  # each row of x (N, D)
 
 
 def rms_norm_composed(
@@ -62,93 +54,55 @@ def rms_norm_composed(
     """RMS normalization from primitives: autograd finds the gradient."""
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
     axes = tuple(range(-len(as_shape(normalized_shape)), 0))
-    y = input * ((input * input).mean(axes, keepdim=True) + eps) ** -0.5
-    return y if weight is None else y * weight
+    return affine(input * ((input * input).mean(axes, keepdim=True) + eps) ** -0.5, weight, None)
 
 
 @kernel
+@in_blocks("x", weight=1.0)
+@exact_for_any_scale(POOL, "rstd")
 def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
-    """Return y and rstd: x (N, D), weight (D,), rstd (N, 1)."""
-    y, rstd = run(_forward_rows, (upcast(x),), (weight, eps))
-    return downcast(y, x), rstd
-
-
-def _forward_rows(x: Array, weight: Array | None, eps: float, out: Array | None) -> tuple[Array, Array]:
-    rstd = mean_square_rsqrt(x, (1,), eps)
-    y = namespace(x).multiply(x, rstd, out=out)
-    if weight is not None:
-        y *= weight
-    return y, rstd
+    """Return y (N, D) and rstd (N, 1), for x (N, D) and weight (D,)."""
+    rstd = rsqrt(row_mean_products(x, x) + eps)
+    x_hat = x * rstd
+    return weight * x_hat, rstd
 
 
 @rms_norm_forward.cuda
-def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[Array, ...]:
     """One kernel: every row is read once and written once."""
-    check_eps(eps)
-    (N, D), (x,), (weight,) = x.shape, contiguous(x), wide(x, weight)
-    y, rstd = namespace(x).empty_like(x), wide_empty(x, N, 1)
-    shape = teams(D, x, y, weight)
-    shared = kept_bytes(shape, D, x)
-    args = x, weight, y, rstd, N, D, 1 / D, eps, shared > 0
-    _kernels.launch("rms_norm_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
-    return y, rstd
+    return _kernels.forward_rows("rms_norm_forward", (x,), (weight,), 1, 1 / x.shape[1], eps)
 
 
 @kernel
-def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array | None]:
-    """Return dx (N, D) and dweight (D,), None without weight."""
-    return run(_backward_rows, (upcast(dy), upcast(x), rstd), (weight,), add=True)
-
-
-def _backward_rows(
-    dy: Array, x: Array, rstd: Array, weight: Array | None, out: Array | None
-) -> tuple[Array, Array | None]:
-    xp, D = namespace(x), x.shape[1]
-    if is_extreme(rstd):  # its cube leaves the range of the dtype: normalize first
-        dx, dweight = _backward_rows(dy, x * rstd, xp.ones_like(rstd), weight, out)
-        dx *= rstd
-        return dx, dweight
-    dy_x = xp.multiply(dy, x, out=out)
-    dweight = None if weight is None else column_sums(dy_x, rstd)
-    along_x = x * (row_sums(dy_x, weight) * (rstd * rstd * number(-1 / D, x)))
-    g = dy if weight is None else xp.multiply(dy, weight, out=dy_x)
-    dx = xp.add(g, along_x, out=dy_x)
-    dx *= rstd
-    return dx, dweight
+@in_blocks("dy", "x", "rstd", add=True, weight=1.0)
+@exact_near_the_limits(POOL)
+def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array]:
+    """Return dx (N, D) and dweight (D,)."""
+    x_hat = x * rstd
+    g = weight * dy
+    dx = rstd * (g - x_hat * row_mean_products(g, x_hat))
+    return dx, column_sums(dy * x_hat)
 
 
 @rms_norm_backward.cuda
-def rms_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, rstd: Array
-) -> tuple[Array, Array | None]:
+def rms_norm_backward_cuda(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
-    (N, D), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
-    shape = teams(D, x, dy, weight, shapes=BACKWARD_SHAPES)
-    blocks = persistent_blocks(shape, N, x)
-    dx, dweights = namespace(x).empty_like(x), wide_empty(x, blocks, D)
-    shared = D * dweights.itemsize if shape.per_block > 1 else 0
-    args = dy, x, weight, rstd, dx, dweights, N, D, 1 / D
-    _kernels.launch("rms_norm_backward", x.dtype, shape.template, blocks, shape.block, args, shared)
-    return dx, None if weight is None else _kernels.sum_columns(dweights)
+    return _kernels.backward_rows("rms_norm_backward", (dy, x), (rstd,), weight, 1)
 
 
 class RMSNormFunction(Function):
     """y = w·x·r · dx = r·(g - x̂·mean(g·x̂)) with g = w·dy, means over each row"""
 
     def forward(self, x: Array, weight: Array | None, *, normalized_shape: Shape, eps: float) -> Array:
-        self.shapes = x.shape, normalized_shape
-        rows, weight = as_rows(x, normalized_shape), as_vector(weight)
+        self.normalized_shape = normalized_shape
+        rows, weight = as_rows(normalized_shape, x, weight)
         y, rstd = rms_norm_forward(rows, weight, eps)
         self.saved = rows, weight, rstd
-        return y if rows is x else y.reshape(x.shape)
+        return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        x_shape, normalized_shape = self.shapes
-        rows = as_rows(dy, normalized_shape)
-        dx, dweight = rms_norm_backward(rows, *self.saved)
-        if rows is dy:
-            return dx, dweight
-        return dx.reshape(x_shape), None if dweight is None else dweight.reshape(normalized_shape)
+        dx, dweight = rms_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return dx.reshape(dy.shape), dweight.reshape(self.normalized_shape)
 
 
 def rms_norm(
@@ -166,14 +120,16 @@ def rms_norm(
         eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor.
-        ValueError: where the last sizes of the input, or the shape of weight, differ.
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if the last sizes of the input, or the shape of weight, are not `normalized_shape`, or if
+            eps is negative.
 
     Source: Zhang, Sennrich 2019, arXiv:1910.07467.
     """
     shape = check_normalized_shape(input, normalized_shape, "rms_norm")
     check_vectors(input, shape, weight=weight)
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    check_eps(eps)
     return RMSNormFunction.apply(input, weight, normalized_shape=shape, eps=eps)
 
 

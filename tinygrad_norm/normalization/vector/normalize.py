@@ -24,23 +24,22 @@ Insight: y and r say everything. |y| is at most 1, so no power in the backward c
 makes Σ dx·x = 0: stretching x changes nothing, so no gradient points along x.
 """
 
-import functools
 import math
-from typing import Any
 
 import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import largest, row_dots, run, smallest
+from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams, wide_empty
+from ...backends.cpu.sums import row_sum_products
+from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
-from ...ops.checks import check_input
+from ...ops.checks import check_eps, check_input
 from ...ops.dims import normalize_dim
 from ...registry import Case, ErrorCase, distinct, register, uniform
-from ..core.moments import check_eps
+from ..core.lengths import exact_lengths, lengths, limits, slope
 
 _kernels = CudaSource(__file__)
 
@@ -51,80 +50,29 @@ def normalize_composed(input: Tensor, p: float = 2.0, dim: int = 1, eps: float =
 
 
 @kernel
-def normalize_forward(x: Array, p: float, eps: float) -> tuple[Array, Array]:
-    """Return y and rnorm: x (N, D), rnorm (N, 1)."""
-    y, rnorm = run(normalize_rows, (upcast(x),), (p, eps))
-    return downcast(y, x), rnorm
-
-
-def normalize_rows(x: Array, p: float, eps: float, out: Array | None = None) -> tuple[Array, Array]:
-    """Return y, in `out` if that is given, and rnorm: the body of `normalize_forward`, for others too."""
-    xp = namespace(x)
-    if not x.size:
-        return x.copy(), xp.zeros((len(x), 1), x.dtype)
-    eps, at_eps, most = _limits(x.dtype, eps)
-    if p == 2:
-        norm, smallest_exact = xp.sqrt(row_dots(x, x)), _smallest_exact(x.dtype)
-        if largest(norm) < math.inf and max(smallest(norm), eps) > smallest_exact:
-            rnorm = xp.reciprocal(xp.maximum(norm, eps))
-            return xp.multiply(x, rnorm, out=out), rnorm
-    size = xp.abs(x)
-    scale = xp.maximum(size.max(1, keepdims=True), eps)
-    scale = xp.where(scale == 0, 1, scale)
-    size /= scale
-    norm = size.max(1, keepdims=True) if p == math.inf else (size**p).sum(1, keepdims=True) ** (1 / p)
-    floor = eps / scale
-    n = xp.maximum(norm, floor)
-    n = xp.where(n == 0, 1, n)
-    y = xp.divide(x, scale, out=out)
-    y /= n
-    return y, xp.where(norm <= floor, at_eps, xp.minimum(1 / n / scale, most))
+@in_blocks("x")
+@exact_lengths
+def normalize_forward(x: Array, p: float, eps: Array) -> tuple[Array, Array]:
+    """Return y (N, D) and rnorm (N, 1)."""
+    n = namespace(x).maximum(lengths(x, p), eps)
+    return x / n, 1 / n
 
 
 @normalize_forward.cuda
-def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, Array]:
+def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, ...]:
     """For p = 2, one kernel: every row is read once and written once."""
     if p != 2:
         return normalize_forward.numpy_version(x, p, eps)
-    (N, D), (x,) = x.shape, contiguous(x)
-    y, rnorm = namespace(x).empty_like(x), wide_empty(x, N, 1)
-    shape = teams(D, x, y)
-    shared = kept_bytes(shape, D, x)
-    args = x, y, rnorm, N, D, *_limits(rnorm.dtype, eps), shared > 0
-    _kernels.launch("normalize_forward", x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
-    return y, rnorm
+    return _kernels.forward_rows("normalize_forward", (x,), (), 1, *limits(accumulator_dtype(x), eps))
 
 
 @kernel
+@in_blocks("dy", "y", "rnorm")
 def normalize_backward(dy: Array, y: Array, rnorm: Array, p: float, eps: float) -> Array:
     """Return dx (N, D)."""
-    return run(_backward_rows, (upcast(dy), upcast(y), rnorm), (p, eps))[0]
-
-
-def _backward_rows(
-    dy: Array, y: Array, rnorm: Array, p: float, eps: float, out: Array | None
-) -> tuple[Array]:
-    xp = namespace(dy)
-    _, at_eps, _ = _limits(rnorm.dtype, eps)
-    along = xp.multiply(_slope(y, p), xp.where(rnorm == at_eps, 0, row_dots(dy, y)), out=out)
-    dx = xp.subtract(dy, along, out=along)
-    dx *= rnorm
-    return (dx,)
-
-
-def _slope(y: Array, p: float) -> Array:
-    """Return ∂n/∂x from y = x/n."""
-    if p == 2:
-        return y
-    xp = namespace(y)
-    sign = xp.sign(y)
-    if p == 1:
-        return sign
-    size = xp.abs(y)
-    if p == math.inf:
-        top = size == 1
-        return sign * (top / xp.maximum(top.sum(1, keepdims=True), 1)).astype(y.dtype)
-    return sign * xp.where(size > 0, size, 1) ** (p - 1)
+    xp, (_, at_eps, _) = namespace(y), limits(rnorm.dtype, eps)
+    along = xp.where(rnorm == at_eps, 0, row_sum_products(dy, y))
+    return rnorm * (dy - slope(y, p) * along)
 
 
 @normalize_backward.cuda
@@ -133,31 +81,11 @@ def normalize_backward_cuda(dy: Array, y: Array, rnorm: Array, p: float, eps: fl
     if p != 2:
         return normalize_backward.numpy_version(dy, y, rnorm, p, eps)
     (N, D), (dy, y) = y.shape, contiguous(dy, y)
-    dx = namespace(y).empty_like(y)
+    dx, (_, at_eps, _) = namespace(y).empty_like(y), limits(rnorm.dtype, eps)
     shape = teams(D, y, dy, shapes=BACKWARD_SHAPES)
-    _, at_eps, _ = _limits(rnorm.dtype, eps)
     args = dy, y, rnorm, dx, N, D, at_eps
     _kernels.launch("normalize_backward", y.dtype, shape.template, shape.blocks(N), shape.block, args)
     return dx
-
-
-@functools.cache
-def _limits(dtype: numpy.dtype, eps: float) -> tuple[Any, Any, Any]:
-    """Return eps, the rnorm where it stands in for n, and the largest rnorm, as numbers of `dtype`.
-
-    At eps = 0 the zero vector has rnorm 0: it gives 0, and its gradient is 0.
-    """
-    most = numpy.finfo(dtype).max
-    eps = dtype.type(min(eps, float(most)))
-    at_eps = 1 / float(eps) if eps > 0 else 0.0
-    return eps, dtype.type(min(at_eps, float(most))), most
-
-
-@functools.cache
-def _smallest_exact(dtype: numpy.dtype) -> float:
-    """Return the length from which on a sum of squares has lost nothing to underflow."""
-    info = numpy.finfo(dtype)
-    return math.sqrt(float(info.tiny) / float(info.eps))
 
 
 class NormalizeFunction(Function):
@@ -199,9 +127,9 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
         eps: the smallest number that a vector is divided by, in units of input.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or a dim that is no int.
-        ValueError: for a p that is not above 0, or an eps below 0.
-        IndexError: for an axis that does not exist.
+        TypeError: if the input is not a floating-point tensor, or dim is not an int.
+        ValueError: if p is not above 0, or eps is negative.
+        IndexError: if the axis does not exist.
 
     Source: Wang, Xiang, Cheng, Yuille 2017, arXiv:1704.06369.
     """

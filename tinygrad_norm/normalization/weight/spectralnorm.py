@@ -37,14 +37,13 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.silence import silent
 from ...backends.random import generator
 from ...module import Module
 from ...ops.arguments import as_size
-from ...ops.checks import check_input, check_vector
+from ...ops.checks import check_eps, check_input, check_vector
 from ...ops.dims import Shape, normalize_dim
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, Input, fixed, register
-from ..core.moments import check_eps
 from ..vector.normalize import normalize, normalize_forward
 
 STEPS_AT_FIRST = 15  # of the power method, from random vectors
@@ -93,7 +92,7 @@ class SpectralNormFunction(Function):
     """y = W/σ, σ = uᵀ·W·v · dW = (dy - Σ(dy∘y)·u·vᵀ)/σ: u and v are constants"""
 
     def forward(self, weight: Array, *, u: Array, v: Array, dim: int) -> Array:
-        y, sigma = silent.run(spectral_norm_forward, _matrix(weight, dim), u, v)
+        y, sigma = spectral_norm_forward(_matrix(weight, dim), u, v)
         self.saved = y, u, v, sigma, dim
         return _back(y, weight.shape, dim)
 
@@ -154,9 +153,10 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
     """
     matrix = upcast(_matrix(weight.array, dim))
     new_u, new_v = upcast(u.array), upcast(v.array)
-    for _ in range(steps):
-        new_u = silent.run(_direction, matrix, new_v, new_u, eps)
-        new_v = silent.run(_direction, matrix.T, new_u, new_v, eps)
+    with silent():
+        for _ in range(steps):
+            new_u = _direction(matrix, new_v, new_u, eps)
+            new_v = _direction(matrix.T, new_u, new_v, eps)
     u.copy_(downcast(new_u, u.array))
     v.copy_(downcast(new_v, v.array))
 

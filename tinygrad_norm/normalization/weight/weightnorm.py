@@ -31,16 +31,14 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cpu.blocks import row_dots, run
-from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import row_sum_products
 from ...module import Module
 from ...ops import norm, where
 from ...ops.checks import check_input
 from ...ops.dims import Shape, normalize_dim
-from ...ops.ieee import silent
 from ...registry import Case, ErrorCase, fixed, register
-from ..core.moments import is_extreme
-from ..vector.normalize import normalize_rows
+from ..core.lengths import directions
 
 
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
@@ -50,33 +48,20 @@ def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
 
 
 @kernel
+@in_blocks("v", "g")
 def weight_norm_forward(v: Array, g: Array) -> tuple[Array, Array]:
     """Return w and rnorm: v (K, D), g and rnorm (K, 1)."""
-    w, rnorm = run(_forward_rows, (upcast(v), upcast(g)))
-    return downcast(w, v), rnorm
-
-
-def _forward_rows(v: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
-    w, rnorm = normalize_rows(v, 2.0, 0.0, out)
-    w *= g
-    return w, rnorm
+    direction, rnorm = directions(v, 2.0, 0.0)
+    return g * direction, rnorm
 
 
 @kernel
+@in_blocks("dw", "v", "rnorm", "g")
 def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
     """Return dv (K, D) and dg (K, 1)."""
-    return run(_backward_rows, (upcast(dw), upcast(v), rnorm, upcast(g)))
-
-
-def _backward_rows(dw: Array, v: Array, rnorm: Array, g: Array, out: Array | None) -> tuple[Array, Array]:
-    # An rnorm that overflowed, or is that of zeros, is not 1/n.
-    direction = normalize_rows(v, 2.0, 0.0)[0] if is_extreme(rnorm) else v * rnorm
-    dg = row_dots(dw, direction)
-    direction *= dg
-    dv = namespace(v).subtract(dw, direction, out=out)
-    dv *= g
-    dv *= rnorm
-    return dv, dg
+    direction, _ = directions(v, 2.0, 0.0)
+    dg = row_sum_products(dw, direction)
+    return g * (rnorm * (dw - dg * direction)), dg
 
 
 class WeightNormFunction(Function):
@@ -85,7 +70,7 @@ class WeightNormFunction(Function):
     def forward(self, v: Array, g: Array, *, dim: int | None) -> Array:
         rows = _rows(v, dim)
         g_rows = g.reshape(len(rows), 1)
-        w, rnorm = silent.run(weight_norm_forward, rows, g_rows)
+        w, rnorm = weight_norm_forward(rows, g_rows)
         self.saved = rows, rnorm, g_rows
         self.layout = g.shape, dim
         return _back(w, v.shape, dim)

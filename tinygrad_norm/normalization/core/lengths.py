@@ -1,0 +1,87 @@
+"""Lengths ‖x‖p = (Σ |x|ᵖ)^(1/p) of rows, their slopes, and a guard that keeps them exact."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from ...backends import Array, namespace
+from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
+
+
+def lengths(x: Array, p: float) -> Array:
+    """Return ‖x‖p of each row of x (N, D), as (N, 1); p = ∞ is the largest |x|."""
+    if p == 2:
+        return row_sum_products(x, x) ** 0.5
+    if p == math.inf:
+        return abs(x).max(1, keepdims=True)
+    return row_sums(abs(x) ** p) ** (1 / p)
+
+
+def slope(y: Array, p: float) -> Array:
+    """Return s = ∂‖x‖p/∂x = sign(y)·|y|ᵖ⁻¹, from y = x/‖x‖p (N, D); for p = ∞, ties share it."""
+    if p == 2:
+        return y
+    xp = namespace(y)
+    sign = xp.sign(y)
+    if p == 1:
+        return sign
+    size = abs(y)
+    if p == math.inf:
+        top = size == 1
+        return sign * (top / xp.maximum(top.sum(1, keepdims=True), 1)).astype(y.dtype)
+    return sign * xp.where(size > 0, size, 1) ** (p - 1)
+
+
+def exact_lengths(body: Callable[..., Any]) -> Callable[..., Any]:
+    """Guard a forward body (x, p, eps) that returns y = x·rnorm and rnorm = 1/max(‖x‖p, eps) of each row.
+
+    If a power overflowed or vanished, the body runs again on x/scale and eps/scale, with the largest |x| or
+    eps as the scale: y is the same, and rnorm is divided by it. Where eps stands in for the length, rnorm is
+    `at_eps` of `limits`: with eps = 0, a row of zeros has y = 0 and rnorm = 0.
+    """
+
+    @functools.wraps(body)
+    def guarded(x: Array, p: float, eps: float) -> tuple[Array, Array]:
+        xp = namespace(x)
+        if not x.size:
+            return x.copy(), xp.zeros((len(x), 1), x.dtype)
+        eps, at_eps, most = limits(x.dtype, eps)
+        y, rnorm = body(x, p, eps)
+        if smallest(rnorm) > 0 and largest(rnorm) < _highest_exact(x.dtype, p):
+            return y, rnorm
+        scale = xp.maximum(abs(x).max(1, keepdims=True), eps)
+        scale = xp.where((scale > 0) & (scale < math.inf), scale, x.dtype.type(1))
+        floor = eps / scale
+        nothing = floor == 0
+        y, rnorm = body(x / scale, p, xp.where(nothing, numpy.finfo(x.dtype).tiny, floor))
+        stands_in = rnorm >= xp.where(nothing, 1 / numpy.finfo(x.dtype).tiny, 1 / floor)
+        return y, xp.where(stands_in, at_eps, xp.minimum(rnorm / scale, most))
+
+    return guarded
+
+
+@exact_lengths
+def directions(x: Array, p: float, eps: Any) -> tuple[Array, Array]:
+    """Return y = x·rnorm (N, D) and rnorm = 1/max(‖x‖p, eps) (N, 1)."""
+    n = namespace(x).maximum(lengths(x, p), eps)
+    return x / n, 1 / n
+
+
+@functools.cache
+def limits(dtype: numpy.dtype, eps: float) -> tuple[Any, Any, Any]:
+    """Return eps, the rnorm where eps stands in for the length, and the largest rnorm."""
+    most = numpy.finfo(dtype).max
+    eps = dtype.type(min(eps, float(most)))
+    at_eps = dtype.type(1) / eps if eps > 1 / most else dtype.type(0 if eps == 0 else most)
+    return eps, at_eps, most
+
+
+@functools.cache
+def _highest_exact(dtype: numpy.dtype, p: float) -> float:
+    """Return 1/length for the least length whose |x|ᵖ did not vanish."""
+    info = numpy.finfo(dtype)
+    least_power = math.log(float(info.tiny) / float(info.eps))  # p·log(length)
+    return math.exp(min(-least_power / p, math.log(float(info.max)))) if p < math.inf else float(info.max)
