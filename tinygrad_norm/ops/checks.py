@@ -96,6 +96,31 @@ def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:
         )
 
 
+def check_rows(
+    x: Tensor, normalized_shape: int | Sequence[int], eps: float, name: str, **vectors: Tensor | None
+) -> Shape:
+    """Return `normalized_shape` as a tuple, the last sizes of x; check eps, and vectors of that shape too.
+
+    What is right is accepted without a further call: small layers are bound by their checks.
+    """
+    shape: Any = normalized_shape
+    if not (
+        isinstance(x, Tensor)
+        and x.array.dtype.kind == "f"
+        and type(shape) is tuple
+        and shape
+        and x.array.shape[-len(shape) :] == shape
+        and 0 not in shape
+    ):
+        shape = check_normalized_shape(x, normalized_shape, name)
+    for vector in vectors.values():
+        if vector is not None and (vector.array.shape != shape or vector.array.dtype is not x.array.dtype):
+            check_vectors(x, shape, **vectors)
+    if not (type(eps) is float and eps >= 0):
+        check_eps(eps)
+    return shape
+
+
 def check_normalized_shape(x: Tensor, normalized_shape: int | Sequence[int], name: str) -> Shape:
     """Return `normalized_shape` as a tuple; it must be the last sizes of x."""
     check_input(x, name)

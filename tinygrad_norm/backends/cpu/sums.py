@@ -122,12 +122,17 @@ def row_sum_products(x: Array, y: Array) -> Array:
 
 def row_means(x: Array) -> Array:
     """Return the mean of each row of x (N, D), as (N, 1)."""
-    return row_sums(x) / scalar(x.shape[1] or 1, x)
+    if type(x) is not numpy.ndarray:
+        return x.sum(1, keepdims=True) / max(x.shape[1], 1)
+    D, dtype = x.shape[1], x.dtype
+    return (numpy.dot(x, _ones(D, dtype)) / _scalar(D or 1, dtype))[:, None]
 
 
 def row_mean_products(x: Array, y: Array) -> Array:
     """Return the mean of x·y over each row of x and y (N, D), as (N, 1)."""
-    return row_sum_products(x, y) / scalar(x.shape[1] or 1, x)
+    if type(x) is not numpy.ndarray:
+        return (x * y).sum(1, keepdims=True) / max(x.shape[1], 1)
+    return (numpy.vecdot(x, y) / _scalar(x.shape[1] or 1, x.dtype))[:, None]
 
 
 def column_sums(x: Array) -> Array:

@@ -99,7 +99,7 @@ def batch_norm_forward(
     mean = channel_means(x)
     centered = x - mean
     var = channel_mean_products(centered, centered)
-    rstd = rsqrt(var + eps)
+    rstd = (var + eps) ** -0.5
     return weight * rstd * centered + bias, mean, var, rstd
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
-from ...backends.cpu.sums import Axes, largest, means, scalar, smallest
+from ...backends.cpu.sums import Axes, means, scalar
 
 MEAN_LIMIT = 64
 """|mean|/std up to which the rounding error of the mean, times 1/std, is 64 units in the last place of 1."""
@@ -40,7 +40,7 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
         def guarded(x: Array, *parameters: Any) -> Any:
             results = body(x, *parameters)
             rstd, mean = results[rstd_at], results[mean_at] if mean_at else None
-            if not rstd.size or not x.size or _is_exact(rstd, mean):
+            if _are_within(0, rstd, _highest_exact(rstd.dtype), mean) or not x.size:
                 return results
             *others, eps = parameters
             return _rescaled(body, x, others, eps, pool, statistics)
@@ -50,9 +50,12 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
     return decorate
 
 
-def _is_exact(rstd: Array, mean: Array | None) -> bool:
-    """Return whether no square overflowed, none that counts vanished, and no mean is large beside its std."""
-    return smallest(rstd) > 0 and largest(rstd) < _highest_exact(rstd.dtype) and _is_small(mean, rstd)
+def _are_within(low: float, rstd: Array, high: float, mean: Array | None) -> bool:
+    """Return whether every rstd is within two limits, and no mean is large beside its std; a NaN is not."""
+    within = (rstd > low) & (rstd < high)
+    if mean is not None:
+        within &= abs(mean * rstd) < MEAN_LIMIT
+    return bool(within.all())
 
 
 @functools.cache
@@ -105,7 +108,7 @@ def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
         @functools.wraps(body)
         def guarded(*args: Any) -> Any:
             x, rstd, mean = args[x_at], args[rstd_at], args[mean_at] if mean_at >= 0 else None
-            if not x.size or (_lowest_safe(rstd.dtype) < smallest(rstd) and _is_small(mean, rstd)):
+            if _are_within(_lowest_safe(rstd.dtype), rstd, math.inf, mean) or not x.size:
                 return body(*args)
             scale = namespace(x).where(rstd < 1, rstd.dtype.type(4), rstd.dtype.type(1))
             given = list(args)
@@ -127,11 +130,6 @@ def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
 def _lowest_safe(dtype: numpy.dtype) -> float:
     """Return the 1/std from which on x - mean, and 1/std itself, are normal numbers."""
     return 8 * float(numpy.finfo(dtype).tiny)
-
-
-def _is_small(mean: Array | None, rstd: Array) -> bool:
-    """Return whether the mean is small beside the standard deviation."""
-    return mean is None or largest(abs(mean * rstd)) < MEAN_LIMIT
 
 
 def _first(x: Array, pool: Axes) -> tuple[slice, ...]:

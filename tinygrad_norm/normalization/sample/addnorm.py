@@ -33,7 +33,8 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import CudaSource
-from ...ops.checks import Shape, check_eps, check_normalized_shape, check_vector, check_vectors
+from ...ops.checks import check_rows, check_vector
+from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
 from ..core.rows import as_rows
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
@@ -207,10 +208,8 @@ def add_layer_norm(
 
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450; the place of it: Xiong et al. 2020, arXiv:2002.04745.
     """
-    shape = check_normalized_shape(input, normalized_shape, "add_layer_norm")
+    shape = check_rows(input, normalized_shape, eps, "add_layer_norm", weight=weight, bias=bias)
     _check_residual(input, residual)
-    check_vectors(input, shape, weight=weight, bias=bias)
-    check_eps(eps)
     return AddLayerNormFunction.apply(input, residual, weight, bias, normalized_shape=shape, eps=eps)
 
 
@@ -237,11 +236,9 @@ def add_rms_norm(
 
     Source: Zhang, Sennrich 2019, arXiv:1910.07467; the place of it: Xiong et al. 2020, arXiv:2002.04745.
     """
-    shape = check_normalized_shape(input, normalized_shape, "add_rms_norm")
+    shape = check_rows(input, normalized_shape, eps or 0.0, "add_rms_norm", weight=weight)
     _check_residual(input, residual)
-    check_vectors(input, shape, weight=weight)
     eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
-    check_eps(eps)
     return AddRMSNormFunction.apply(input, residual, weight, normalized_shape=shape, eps=eps)
 
 

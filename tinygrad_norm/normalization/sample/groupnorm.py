@@ -49,7 +49,7 @@ from ...ops.arguments import as_size
 from ...ops.checks import check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
-from ..core.moments import affine, rsqrt, standardized
+from ..core.moments import affine, standardized
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
@@ -79,7 +79,7 @@ def group_norm_forward(
     """Return y (N, G, C/G, S), mean and rstd (N, G, 1, 1); weight and bias are (1, G, C/G, 1)."""
     mean = means(x, POOL)
     centered = x - mean
-    rstd = rsqrt(mean_products(centered, centered, POOL) + eps)
+    rstd = (mean_products(centered, centered, POOL) + eps) ** -0.5
     return weight * rstd * centered + bias, mean, rstd
 
 

@@ -46,7 +46,7 @@ from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
 from ..batch.batchnorm import batch_norm, batch_norm_composed
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
-from ..core.moments import affine, rsqrt, standardized
+from ..core.moments import affine, standardized
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
@@ -81,7 +81,7 @@ def instance_norm_forward(
     mean = means(x, POOL)
     centered = x - mean
     var = mean_products(centered, centered, POOL)
-    rstd = rsqrt(var + eps)
+    rstd = (var + eps) ** -0.5
     return weight * rstd * centered + bias, mean, var, rstd
 
 

@@ -39,10 +39,10 @@ from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
-from ...ops.checks import Shape, as_shape, check_eps, check_normalized_shape, check_vectors
+from ...ops.checks import Shape, as_shape, check_eps, check_rows
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
-from ..core.moments import affine, rsqrt, standardized
+from ..core.moments import affine, standardized
 from ..core.rows import as_rows
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
@@ -70,7 +70,7 @@ def layer_norm_forward(
     """Return y (N, D), mean and rstd (N, 1), for x (N, D), weight and bias (D,)."""
     mean = row_means(x)
     centered = x - mean
-    rstd = rsqrt(row_mean_products(centered, centered) + eps)
+    rstd = (row_mean_products(centered, centered) + eps) ** -0.5
     x_hat = centered * rstd
     return weight * x_hat + bias, mean, rstd
 
@@ -145,9 +145,7 @@ def layer_norm(
 
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
-    shape = check_normalized_shape(input, normalized_shape, "layer_norm")
-    check_vectors(input, shape, weight=weight, bias=bias)
-    check_eps(eps)
+    shape = check_rows(input, normalized_shape, eps, "layer_norm", weight=weight, bias=bias)
     return LayerNormFunction.apply(input, weight, bias, normalized_shape=shape, eps=eps)
 
 
