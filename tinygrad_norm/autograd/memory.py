@@ -92,7 +92,7 @@ def owner(array: Array) -> Array:
 class _Exposed:
     __slots__ = ("array", "checksum", "holder")
 
-    def __init__(self, array: numpy.ndarray, holder: weakref.ref) -> None:
+    def __init__(self, array: numpy.ndarray, holder: weakref.ref[Any]) -> None:
         self.array, self.holder, self.checksum = array, holder, _checksum(array)
 
     def was_written(self) -> bool:

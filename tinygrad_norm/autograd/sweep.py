@@ -212,8 +212,9 @@ def _fill_missing(node: Node, dys: list[Array | None]) -> None:
 
 def _run_hooks(node: Node, dys: list[Array | None]) -> None:
     for index, hooks in (node.hooks or {}).items():
-        if dys[index] is not None:
-            dys[index] = run_hooks(hooks, dys[index])
+        dy = dys[index]
+        if dy is not None:
+            dys[index] = run_hooks(hooks, dy)
 
 
 def reachable(creators: Iterable[Node]) -> list[Function]:

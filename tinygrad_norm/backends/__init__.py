@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy
 
-Array = Any
-"""An array of the current backend: `numpy.ndarray`, or `cupy.ndarray` if CuPy is chosen."""
+from .array_types import Array, Channels, Column, PerChannel, Rows, Vector
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Backend:
     namespace: ModuleType
     array_type: type
     from_numpy: Callable[[numpy.ndarray], Array]
-    to_numpy: Callable[[Array], numpy.ndarray]
+    to_numpy: Callable[[Any], numpy.ndarray]
     kernels: str
 
 

@@ -86,7 +86,7 @@ def _checked_backward(node: Function, dys: list[Any]) -> Any:
             f"{error}{_cause(node, error)}"
         ) from error
     for dy, old in zip(dys, before, strict=True):
-        if dy is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
+        if dy is not None and old is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
             raise GradcheckError(
                 f"{node.name}.backward changed dy (shape {dy.shape}) in place, which other functions "
                 "read too: work on a copy"

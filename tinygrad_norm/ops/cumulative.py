@@ -81,7 +81,7 @@ class Cumsum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved
-        if type(dy) is Tensor:
+        if isinstance(dy, Tensor):
             return flip(cumsum(flip(dy, dim), dim), dim)
         xp = namespace(dy)
         return xp.flip(running_sums(xp.flip(upcast(dy), dim), dim), dim)

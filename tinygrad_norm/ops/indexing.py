@@ -33,7 +33,7 @@ class Slice(Function):
 
     def backward(self, dy: Array) -> Gradients:
         shape, key = self.saved
-        if type(dy) is Tensor:
+        if isinstance(dy, Tensor):
             return scatter_add(shape, key if type(key) is tuple else (key,), dy)
         dx = namespace(dy).zeros(shape, dy.dtype)
         dx[key] = dy
@@ -72,7 +72,7 @@ def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     NumPy's `add.at` is several times faster with one index into the flat array than with a key of several
     parts. The flat index is computed from the coordinate on each axis at `key`.
     """
-    if type(dy) is Tensor:
+    if isinstance(dy, Tensor):
         return Scatter.apply(dy, shape=shape, key=key)
     xp = namespace(dy)
     dy = upcast(dy)

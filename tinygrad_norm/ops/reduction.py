@@ -107,7 +107,7 @@ class Prod(Function):
     @staticmethod
     def _others(x: Array) -> Array:
         """Return, for every element of a row, the product of the others."""
-        if type(x) is Tensor:
+        if isinstance(x, Tensor):
             itself = Tensor(numpy.eye(x.shape[-1], dtype=bool))
             return where(itself, 1, unsqueeze(x, -2)).prod(-1)
         xp = namespace(x)

@@ -126,7 +126,7 @@ class FlatBuffer:
     def _new_gradients(self) -> None:
         self.gradients = _zeros(self.values, self.values.size, self.values.dtype)
         for place in self.places:
-            place.memory, place.gradient = self.gradients.base, place.view(self.gradients)
+            place.memory, place.gradient = owner(self.gradients), place.view(self.gradients)
         for place in self.places:
             place.unshared_references = place.references()
 

@@ -19,7 +19,7 @@ _silent.run(numpy.seterr, all="ignore")
 ((_settings, _ignore),) = _silent.items()
 
 
-def enter_silence() -> contextvars.Token:
+def enter_silence() -> contextvars.Token[Any]:
     """Turn NumPy's warnings off; pass the result to `leave_silence`, in a `finally`."""
     return _settings.set(_ignore)
 

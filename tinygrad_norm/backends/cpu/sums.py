@@ -100,7 +100,7 @@ def _has_short_rows(x: Array) -> bool:
     return 1 < x.shape[-1] < LONG_ROW and x.shape[0] > 1 and type(x) is numpy.ndarray
 
 
-def _repeated(v: numpy.ndarray, S: int) -> numpy.ndarray:
+def _repeated(v: Array, S: int) -> numpy.ndarray:
     wide = numpy.empty((*v.shape[:-1], S), v.dtype)
     wide[...] = v
     return wide
@@ -117,7 +117,10 @@ def row_sum_products(x: Array, y: Array) -> Array:
     """Return Σ x·y over each row of x and y (N, D), as (N, 1)."""
     if type(x) is not numpy.ndarray:
         return (x * y).sum(1, keepdims=True)
-    return numpy.vecdot(x, y)[:, None]
+    return _row_dots(x, y)[:, None]
+
+
+_row_dots: Any = numpy.vecdot  # NumPy's annotations know no other array than its own
 
 
 def row_means(x: Array) -> Array:
@@ -132,7 +135,7 @@ def row_mean_products(x: Array, y: Array) -> Array:
     """Return the mean of x·y over each row of x and y (N, D), as (N, 1)."""
     if type(x) is not numpy.ndarray:
         return (x * y).sum(1, keepdims=True) / max(x.shape[1], 1)
-    return (numpy.vecdot(x, y) / _scalar(x.shape[1] or 1, x.dtype))[:, None]
+    return (_row_dots(x, y) / _scalar(x.shape[1] or 1, x.dtype))[:, None]
 
 
 def column_sums(x: Array) -> Array:
@@ -204,10 +207,10 @@ class _Plan:
             self.rows_first = self.after >= LONG_ROW or self.before == 1 < self.after
             self.ones_before, self.ones_after = _ones(self.before, dtype), _ones(self.after, dtype)
 
-    def sum_products(self, x: numpy.ndarray, y: numpy.ndarray) -> numpy.ndarray:
+    def sum_products(self, x: numpy.ndarray, y: Array) -> numpy.ndarray:
         if not (self.by_product and self.rows_first):
             return self.sums(x * y)
-        s = numpy.vecdot(x.reshape(self.rows), y.reshape(self.rows))
+        s = _row_dots(x.reshape(self.rows), y.reshape(self.rows))
         return (s if self.before == 1 else self.ones_before @ s).reshape(self.result)
 
     def sums(self, x: numpy.ndarray) -> numpy.ndarray:

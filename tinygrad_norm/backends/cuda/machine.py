@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import Array, backend_of
+from .. import backend_of
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,12 @@ class Machine:
     """
 
     raw_module: Callable[..., Any]
-    address: Callable[[Array], int]
+    address: Callable[[Any], int]
     multiprocessors: int
     shared_memory: int
 
 
-def machine_of(x: Array) -> Machine:
+def machine_of(x: Any) -> Machine:
     """Return the machine on which the array `x` lives.
 
     Raises:

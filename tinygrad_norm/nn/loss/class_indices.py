@@ -22,7 +22,7 @@ class TargetEntries(NamedTuple):
     valid    1, or 0 if the target is ignored; None if no target is
     """
 
-    index: Array
+    index: Array  # type: ignore[assignment]  # not the method of a tuple
     scale: Array | None
     divisor: Array | int
     valid: Array | None

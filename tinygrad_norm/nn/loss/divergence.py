@@ -151,7 +151,7 @@ def kl_div_composed(
     """Kullback-Leibler divergence from primitives: autograd finds the gradient."""
     if log_target:
         return reduced(target.exp() * (target - input), reduction)
-    zero = target == 0
+    zero = target.eq(0)
     return reduced(target * (target.masked_fill(zero, 1.0).log() - input.masked_fill(zero, 0.0)), reduction)
 
 

@@ -27,7 +27,7 @@ class ElementwiseLossFunction(Function):
         raise NotImplementedError(f"{type(self).__name__} must define slopes")
 
     def forward(
-        self, x: Array, t: Array, *, reduction: str, divisor: Array | None = None, **options: Any
+        self, x: Array, t: Array, *, reduction: str, divisor: Array | int | None = None, **options: Any
     ) -> Array:
         if divisor is None:
             divisor = max(len(x) if reduction == "batchmean" and x.ndim else x.size, 1)

@@ -32,7 +32,7 @@ def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | N
         return None, None
     if isinstance(weight, Tensor) and weight.shape != input.shape:
         raise ValueError(f"weight of {name} has the input's shape {input.shape}, got {weight.shape}")
-    array = constant(weight, "weight", input)
+    array: Any = constant(weight, "weight", input)
     total = upcast(array).sum()
     return array, total + (total == 0)
 

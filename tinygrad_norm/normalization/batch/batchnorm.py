@@ -48,7 +48,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel
+from ...backends import Array, Channels, PerChannel, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import (
     channel_mean_products,
@@ -93,8 +93,8 @@ def batch_norm_composed(
 @exact_for_any_scale(POOL, "mean", "var", "rstd")
 @repeat_vectors
 def batch_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array, Array]:
+    x: Channels, weight: PerChannel | None, bias: PerChannel | None, eps: float
+) -> tuple[Channels, PerChannel, PerChannel, PerChannel]:
     """Return y (N, C, S), mean, var and rstd (1, C, 1); weight and bias are (1, C, 1)."""
     mean = channel_means(x)
     centered = x - mean
@@ -105,7 +105,7 @@ def batch_norm_forward(
 
 @batch_norm_forward.cuda
 def batch_norm_forward_cuda(
-    x: Array, weight: Array | None, bias: Array | None, eps: float
+    x: Channels, weight: PerChannel | None, bias: PerChannel | None, eps: float
 ) -> tuple[Array, ...]:
     """Three kernels: the moments of strips, those of channels, and y."""
     mean, var, rstd = _kernels.statistics(x, eps)
@@ -117,8 +117,8 @@ def batch_norm_forward_cuda(
 @exact_near_the_limits(POOL)
 @repeat_vectors
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
+) -> tuple[Channels, PerChannel, PerChannel]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
     x_hat = (x - mean) * rstd
     dweight, dbias = channel_sum_products(dy, x_hat), channel_sums(dy)
@@ -129,8 +129,8 @@ def batch_norm_backward(
 
 @batch_norm_backward.cuda
 def batch_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
+) -> tuple[Channels, PerChannel, PerChannel]:
     """Three kernels: the sums of strips, those of channels, and dx."""
     dweight, dbias = _kernels.sums(dy, x, mean, rstd)
     return _kernels.gradient(dy, x, weight, mean, rstd, dweight, dbias), dweight, dbias
@@ -140,8 +140,13 @@ def batch_norm_backward_cuda(
 @in_blocks("x", "weight", "bias", "mean", "var", axis=1, weight=1.0, bias=0.0)
 @repeat_vectors
 def batch_norm_eval_forward(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
-) -> tuple[Array, Array]:
+    x: Channels,
+    weight: PerChannel | None,
+    bias: PerChannel | None,
+    mean: PerChannel,
+    var: PerChannel,
+    eps: float,
+) -> tuple[Channels, PerChannel]:
     """Return y (N, C, S) and rstd (1, C, 1); weight, bias, mean and var are (1, C, 1)."""
     rstd = rsqrt(var + eps)
     return weight * rstd * (x - mean) + bias, rstd
@@ -149,7 +154,12 @@ def batch_norm_eval_forward(
 
 @batch_norm_eval_forward.cuda
 def batch_norm_eval_forward_cuda(
-    x: Array, weight: Array | None, bias: Array | None, mean: Array, var: Array, eps: float
+    x: Channels,
+    weight: PerChannel | None,
+    bias: PerChannel | None,
+    mean: PerChannel,
+    var: PerChannel,
+    eps: float,
 ) -> tuple[Array, Array]:
     """One kernel: every entry is read once and written once."""
     rstd = rsqrt(var + eps)
@@ -160,8 +170,8 @@ def batch_norm_eval_forward_cuda(
 @in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
 @repeat_vectors
 def batch_norm_eval_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
+) -> tuple[Channels, PerChannel, PerChannel]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
     x_hat = (x - mean) * rstd
     return rstd * weight * dy, channel_sum_products(dy, x_hat), channel_sums(dy)
@@ -169,8 +179,8 @@ def batch_norm_eval_backward(
 
 @batch_norm_eval_backward.cuda
 def batch_norm_eval_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
+) -> tuple[Channels, PerChannel, PerChannel]:
     """One kernel for dx, and two for the sums of strips and of channels."""
     dweight, dbias = _kernels.sums(dy, x, mean, rstd)
     return _kernels.gradient(dy, x, weight, mean, rstd, None, None), dweight, dbias

@@ -33,7 +33,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
+from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...module import Module
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
@@ -57,7 +57,7 @@ def sync_batch_norm_composed(
 @kernel
 @in_blocks("x", "weight", "bias", axis=1, weight=1.0, bias=0.0)
 def sync_batch_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, shards: Shards, eps: float
+    x: Channels, weight: PerChannel | None, bias: PerChannel | None, shards: Shards, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return y (N, C, S), mean and rstd (1, C, 1); weight and bias are (1, C, 1)."""
     sent = namespace(x).stack([_moments(shard) for shard in _split(x, shards)])
@@ -69,7 +69,7 @@ def sync_batch_norm_forward(
 @kernel
 @in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
 def sync_batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, shards: Shards
+    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel, shards: Shards
 ) -> tuple[Array, Array, Array]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
     x_hat = (x - mean) * rstd

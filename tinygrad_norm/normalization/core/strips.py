@@ -44,10 +44,10 @@ class ChannelKernels:
 
     def sums(self, dy: Array, x: Array, mean: Array, rstd: Array) -> list[Array]:
         """Return Σ dy·x̂ and Σ dy of every channel, by one kernel for strips and one for channels."""
-        (N, C, S), (dy, x), (mean, rstd) = x.shape, contiguous(dy, x), wide(x, mean, rstd)
+        (N, C, S), (dy, x), vectors = x.shape, contiguous(dy, x), wide(x, mean, rstd)
         shape, outer, inner = _strips(x, dy)
         parts, n = (wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)), outer * C * inner
-        self._launch("strip_sums", x, shape, n, dy, x, mean, rstd, *parts, N, C, S, n)
+        self._launch("strip_sums", x, shape, n, dy, x, *vectors, *parts, N, C, S, n)
         of_columns = (self.source.sum_columns(part.reshape(outer, C * inner)) for part in parts)
         return [part.reshape(1, C, inner).sum(2, keepdims=True) for part in of_columns]
 

@@ -30,7 +30,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel
+from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cuda.launch import CudaSource
 from ...ops.checks import check_rows, check_vector
@@ -70,8 +70,8 @@ def add_rms_norm_composed(
 
 @kernel
 def add_layer_norm_forward(
-    x: Array, z: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array, Array]:
+    x: Rows, z: Rows, weight: Vector | None, bias: Vector | None, eps: float
+) -> tuple[Rows, Rows, Column, Column]:
     """Return y, s, mean and rstd: x and z (N, D), weight and bias (D,), mean and rstd (N, 1)."""
     s = _sum(x, z)
     y, mean, rstd = layer_norm_forward(s, weight, bias, eps)
@@ -80,7 +80,7 @@ def add_layer_norm_forward(
 
 @add_layer_norm_forward.cuda
 def add_layer_norm_forward_cuda(
-    x: Array, z: Array, weight: Array | None, bias: Array | None, eps: float
+    x: Rows, z: Rows, weight: Vector | None, bias: Vector | None, eps: float
 ) -> tuple[Array, ...]:
     """One kernel: x and z are read once, s and y are written once."""
     return _kernels.forward_rows("add_layer_norm_forward", (x, z), (weight, bias), 2, 1 / x.shape[1], eps)
@@ -88,8 +88,8 @@ def add_layer_norm_forward_cuda(
 
 @kernel
 def add_layer_norm_backward(
-    dy: Array, ds: Array, s: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, mean: Column, rstd: Column
+) -> tuple[Rows, Vector, Vector]:
     """Return dx (N, D), dweight and dbias (D,)."""
     dx, dweight, dbias = layer_norm_backward(dy, s, weight, mean, rstd)
     return ds + dx, dweight, dbias
@@ -97,14 +97,14 @@ def add_layer_norm_backward(
 
 @add_layer_norm_backward.cuda
 def add_layer_norm_backward_cuda(
-    dy: Array, ds: Array, s: Array, weight: Array | None, mean: Array, rstd: Array
+    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, mean: Column, rstd: Column
 ) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight and dbias; a second one adds the blocks up."""
     return _kernels.backward_rows("add_layer_norm_backward", (dy, ds, s), (mean, rstd), weight, 2)
 
 
 @kernel
-def add_rms_norm_forward(x: Array, z: Array, weight: Array | None, eps: float) -> tuple[Array, Array, Array]:
+def add_rms_norm_forward(x: Rows, z: Rows, weight: Vector | None, eps: float) -> tuple[Rows, Rows, Column]:
     """Return y, s and rstd: x and z (N, D), weight (D,), rstd (N, 1)."""
     s = _sum(x, z)
     y, rstd = rms_norm_forward(s, weight, eps)
@@ -112,15 +112,15 @@ def add_rms_norm_forward(x: Array, z: Array, weight: Array | None, eps: float) -
 
 
 @add_rms_norm_forward.cuda
-def add_rms_norm_forward_cuda(x: Array, z: Array, weight: Array | None, eps: float) -> tuple[Array, ...]:
+def add_rms_norm_forward_cuda(x: Rows, z: Rows, weight: Vector | None, eps: float) -> tuple[Array, ...]:
     """One kernel: x and z are read once, s and y are written once."""
     return _kernels.forward_rows("add_rms_norm_forward", (x, z), (weight,), 1, 1 / x.shape[1], eps)
 
 
 @kernel
 def add_rms_norm_backward(
-    dy: Array, ds: Array, s: Array, weight: Array | None, rstd: Array
-) -> tuple[Array, Array]:
+    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, rstd: Column
+) -> tuple[Rows, Vector]:
     """Return dx (N, D) and dweight (D,)."""
     dx, dweight = rms_norm_backward(dy, s, weight, rstd)
     return ds + dx, dweight
@@ -128,7 +128,7 @@ def add_rms_norm_backward(
 
 @add_rms_norm_backward.cuda
 def add_rms_norm_backward_cuda(
-    dy: Array, ds: Array, s: Array, weight: Array | None, rstd: Array
+    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, rstd: Column
 ) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
     return _kernels.backward_rows("add_rms_norm_backward", (dy, ds, s), (rstd,), weight, 1)

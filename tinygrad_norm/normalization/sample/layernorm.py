@@ -34,7 +34,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel
+from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import CudaSource
@@ -65,8 +65,8 @@ def layer_norm_composed(
 @in_blocks("x", weight=1.0, bias=0.0)
 @exact_for_any_scale(POOL, "mean", "rstd")
 def layer_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, eps: float
-) -> tuple[Array, Array, Array]:
+    x: Rows, weight: Vector | None, bias: Vector | None, eps: float
+) -> tuple[Rows, Column, Column]:
     """Return y (N, D), mean and rstd (N, 1), for x (N, D), weight and bias (D,)."""
     mean = row_means(x)
     centered = x - mean
@@ -77,7 +77,7 @@ def layer_norm_forward(
 
 @layer_norm_forward.cuda
 def layer_norm_forward_cuda(
-    x: Array, weight: Array | None, bias: Array | None, eps: float
+    x: Rows, weight: Vector | None, bias: Vector | None, eps: float
 ) -> tuple[Array, ...]:
     """One kernel: every row is read once and written once."""
     return _kernels.forward_rows("layer_norm_forward", (x,), (weight, bias), 2, 1 / x.shape[1], eps)
@@ -87,8 +87,8 @@ def layer_norm_forward_cuda(
 @in_blocks("dy", "x", "mean", "rstd", add=True, weight=1.0)
 @exact_near_the_limits(POOL)
 def layer_norm_backward(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+    dy: Rows, x: Rows, weight: Vector | None, mean: Column, rstd: Column
+) -> tuple[Rows, Vector, Vector]:
     """Return dx (N, D), dweight and dbias (D,)."""
     x_hat = (x - mean) * rstd
     g = weight * dy
@@ -98,7 +98,7 @@ def layer_norm_backward(
 
 @layer_norm_backward.cuda
 def layer_norm_backward_cuda(
-    dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
+    dy: Rows, x: Rows, weight: Vector | None, mean: Column, rstd: Column
 ) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight and dbias; a second one adds the blocks up."""
     return _kernels.backward_rows("layer_norm_backward", (dy, x), (mean, rstd), weight, 2)

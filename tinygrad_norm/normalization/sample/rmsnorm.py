@@ -30,7 +30,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel
+from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products
 from ...backends.cuda.launch import CudaSource
@@ -60,7 +60,7 @@ def rms_norm_composed(
 @kernel
 @in_blocks("x", weight=1.0)
 @exact_for_any_scale(POOL, "rstd")
-def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array, Array]:
+def rms_norm_forward(x: Rows, weight: Vector | None, eps: float) -> tuple[Rows, Column]:
     """Return y (N, D) and rstd (N, 1), for x (N, D) and weight (D,)."""
     rstd = (row_mean_products(x, x) + eps) ** -0.5
     x_hat = x * rstd
@@ -68,7 +68,7 @@ def rms_norm_forward(x: Array, weight: Array | None, eps: float) -> tuple[Array,
 
 
 @rms_norm_forward.cuda
-def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[Array, ...]:
+def rms_norm_forward_cuda(x: Rows, weight: Vector | None, eps: float) -> tuple[Array, ...]:
     """One kernel: every row is read once and written once."""
     return _kernels.forward_rows("rms_norm_forward", (x,), (weight,), 1, 1 / x.shape[1], eps)
 
@@ -76,7 +76,7 @@ def rms_norm_forward_cuda(x: Array, weight: Array | None, eps: float) -> tuple[A
 @kernel
 @in_blocks("dy", "x", "rstd", add=True, weight=1.0)
 @exact_near_the_limits(POOL)
-def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, Array]:
+def rms_norm_backward(dy: Rows, x: Rows, weight: Vector | None, rstd: Column) -> tuple[Rows, Vector]:
     """Return dx (N, D) and dweight (D,)."""
     x_hat = x * rstd
     g = weight * dy
@@ -85,7 +85,7 @@ def rms_norm_backward(dy: Array, x: Array, weight: Array | None, rstd: Array) ->
 
 
 @rms_norm_backward.cuda
-def rms_norm_backward_cuda(dy: Array, x: Array, weight: Array | None, rstd: Array) -> tuple[Array, ...]:
+def rms_norm_backward_cuda(dy: Rows, x: Rows, weight: Vector | None, rstd: Column) -> tuple[Array, ...]:
     """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
     return _kernels.backward_rows("rms_norm_backward", (dy, x), (rstd,), weight, 1)
 
