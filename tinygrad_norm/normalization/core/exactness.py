@@ -20,7 +20,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
-from ...backends.cpu.sums import Axes, means, scalar
+from ...backends.cpu.sums import Axes, largest, means, scalar, smallest
 
 MEAN_LIMIT = 64
 """|mean|/std up to which the rounding error of the mean, times 1/std, is 64 units in the last place of 1."""
@@ -40,7 +40,7 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
         def guarded(x: Array, *parameters: Any) -> Any:
             results = body(x, *parameters)
             rstd, mean = results[rstd_at], results[mean_at] if mean_at else None
-            if _are_within(0, rstd, _highest_exact(rstd.dtype), mean) or not x.size:
+            if not x.size or _are_within(0, rstd, _highest_exact(rstd.dtype), mean):
                 return results
             *others, eps = parameters
             return _rescaled(body, x, others, eps, pool, statistics)
@@ -52,10 +52,11 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
 
 def _are_within(low: float, rstd: Array, high: float, mean: Array | None) -> bool:
     """Return whether every rstd is within two limits, and no mean is large beside its std; a NaN is not."""
-    within = (rstd > low) & (rstd < high)
-    if mean is not None:
-        within &= abs(mean * rstd) < MEAN_LIMIT
-    return bool(within.all())
+    return (
+        low < smallest(rstd)
+        and largest(rstd) < high
+        and (mean is None or largest(abs(mean * rstd)) < MEAN_LIMIT)
+    )
 
 
 @functools.cache
@@ -108,7 +109,7 @@ def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
         @functools.wraps(body)
         def guarded(*args: Any) -> Any:
             x, rstd, mean = args[x_at], args[rstd_at], args[mean_at] if mean_at >= 0 else None
-            if _are_within(_lowest_safe(rstd.dtype), rstd, math.inf, mean) or not x.size:
+            if not x.size or _are_within(_lowest_safe(rstd.dtype), rstd, math.inf, mean):
                 return body(*args)
             scale = namespace(x).where(rstd < 1, rstd.dtype.type(4), rstd.dtype.type(1))
             given = list(args)
