@@ -1,6 +1,8 @@
 """What every test gets: a fixed seed, the backends that this machine has, and PyTorch where it is."""
 
 import os
+import sys
+from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy starts its threads: these arrays are small
 
@@ -8,6 +10,8 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm.backends.cuda.availability import load_cupy
+from tinygrad_norm.learn.loading import LOADED
+from tinygrad_norm.registry import REGISTRY
 
 
 def _missing_cuda():
@@ -44,6 +48,21 @@ def torch():
     torch = pytest.importorskip("torch", reason="comparison with PyTorch: pip install torch")
     torch.set_num_threads(1)
     return torch
+
+
+@pytest.fixture
+def forget_loaded(monkeypatch, tmp_path):
+    """Remove the ops and modules of the test's own files; PyTorch stays, which can be loaded only once."""
+    ops = dict(REGISTRY)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(ops)
+    LOADED.clear()
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and str(tmp_path) in str(getattr(module, "__file__", "")):
+            del sys.modules[name]
 
 
 @pytest.fixture

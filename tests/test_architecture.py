@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_norm import nn, normalization
 from tinygrad_norm.autograd.function import Function
+from tinygrad_norm.learn.skeleton import TEMPLATE
 from tinygrad_norm.normalization import functions
 from tinygrad_norm.registry import REGISTRY
 
@@ -167,7 +168,7 @@ def sections(path):
             yield "register"
 
 
-@pytest.mark.parametrize("path", NORMALIZATIONS)
+@pytest.mark.parametrize("path", [*NORMALIZATIONS, TEMPLATE])
 def test_a_normalization_has_its_sections_in_order(path):
     found = [section for section, _ in itertools.groupby(sections(path))]
     expected = [s for s in SECTIONS if s != "Module" or path.stem not in FUNCTIONS_ONLY]
@@ -190,7 +191,7 @@ def test_the_function_of_a_registered_normalization_is_exported():
     assert [name for name in vars(functions) if name[0] != "_" and not hasattr(nn.functional, name)] == []
 
 
-@pytest.mark.parametrize("path", NORMALIZATIONS)
+@pytest.mark.parametrize("path", [*NORMALIZATIONS, TEMPLATE])
 def test_a_normalization_opens_with_its_derivation(path):
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     parts = ["y = ", "arXiv:", "Backward", "dx = ", "Insight: "]

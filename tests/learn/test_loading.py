@@ -3,7 +3,6 @@
 import json
 import shutil
 import sys
-from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -26,19 +25,7 @@ register(
 """
 
 
-@pytest.fixture(autouse=True)
-def _forget_loaded_files(monkeypatch, tmp_path):
-    """Remove the ops and modules of the test's files; other modules stay, since PyTorch loads only once."""
-    before = dict(REGISTRY)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield
-    REGISTRY.clear()
-    REGISTRY.update(before)
-    LOADED.clear()
-    for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and str(tmp_path) in str(getattr(module, "__file__", "")):
-            del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("forget_loaded")
 
 
 @pytest.fixture

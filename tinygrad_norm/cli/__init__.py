@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, draw, gradcheck, kernel, train
+from . import bench, draw, gradcheck, kernel, new, train
 
 app = typer.Typer(
     help="Normalization layers from scratch: train models, check gradients, draw graphs, measure speed.",
@@ -35,3 +35,4 @@ app.command(epilog=train.DEFAULTS)(train.train)
 for command in (gradcheck.gradcheck, draw.draw, kernel.kernel):
     app.command()(command)
 app.add_typer(bench.bench, name="bench")
+app.add_typer(new.new, name="new")

@@ -1,0 +1,1 @@
+"""Files that `tinygrad-norm new` copies. They run, but nothing imports them."""
