@@ -39,7 +39,8 @@ def backward(
         RuntimeError: if no gradient is required; if this tensor has several elements and no gradient is
             given; a second time without `retain_graph`; if an array saved for backward was changed in place.
     """
-    _check_first_order(create_graph)
+    if create_graph:
+        raise _no_second_derivatives()
     leaves = sweep([root], [gradient], bool(retain_graph))
     accumulate(leaves.values())
 
@@ -61,7 +62,8 @@ def grad(
         NotImplementedError: if create_graph is True.
         RuntimeError: if an input was not used, unless `allow_unused` (its gradient is then None).
     """
-    _check_first_order(create_graph)
+    if create_graph:
+        raise _no_second_derivatives()
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
@@ -94,12 +96,11 @@ def gradients(
     return [leaves[id(x)][1] if id(x) in leaves else computed.get(id(x)) for x in inputs]
 
 
-def _check_first_order(create_graph: bool) -> None:
-    if create_graph:
-        raise NotImplementedError(
-            "create_graph=True: a backward runs on raw arrays and records nothing, so there are no second "
-            "derivatives yet. Compute first derivatives with create_graph=False, and take their differences"
-        )
+def _no_second_derivatives() -> NotImplementedError:
+    return NotImplementedError(
+        "create_graph=True: a backward runs on raw arrays and records nothing, so there are no second "
+        "derivatives yet. Compute first derivatives with create_graph=False, and take their differences"
+    )
 
 
 def _record_gradient(x: Tensor, found: dict[int, Array]) -> Any:
@@ -165,7 +166,7 @@ def _sweep(
 
 def _start(root: Tensor, gradient: Any) -> Array:
     """Return dL/droot as an array: the given gradient, or 1."""
-    if not root.requires_grad:
+    if not root._requires_grad:
         raise RuntimeError(
             "this tensor does not require grad and was not computed from one that does: "
             "set requires_grad=True on the inputs, and do not compute under no_grad"
@@ -177,10 +178,12 @@ def _start(root: Tensor, gradient: Any) -> Array:
                 "its own loss. Pass y.backward(dy) with dy of that shape, or reduce y to a number"
             )
         return namespace(root.array).ones(root.array.shape, root.array.dtype)
-    dy = gradient.array if isinstance(gradient, Tensor) else asarray(gradient)
-    if dy.shape != root.shape:
-        raise RuntimeError(f"gradient has shape {dy.shape}, but the tensor has shape {root.shape}")
-    return dy.astype(root.dtype, copy=False)
+    y, dy = root.array, gradient.array if isinstance(gradient, Tensor) else gradient
+    if type(dy) is not type(y):
+        dy = asarray(dy)
+    if dy.shape != y.shape:
+        raise RuntimeError(f"gradient has shape {dy.shape}, but the tensor has shape {y.shape}")
+    return dy.astype(y.dtype, copy=False)
 
 
 def _deliver(x: Tensor, dx: Array, leaves: Leaves, waiting: list[tuple[int, Node]]) -> None:

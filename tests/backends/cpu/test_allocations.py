@@ -4,6 +4,7 @@ tracemalloc knows the peak of memory, but forgets what came and went below it. S
 reset at every line of Python that the step runs, and what each line took is added up.
 """
 
+import functools
 import sys
 import threading
 import tracemalloc
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import nn, optim
-from tinygrad_norm.autograd import Tensor
+from tinygrad_norm.autograd import Tensor, accumulation, function
 from tinygrad_norm.backends.cpu import silence
 from tinygrad_norm.nn import functional as F
 
@@ -54,7 +55,9 @@ def measured(monkeypatch):
     It does so where NumPy's own buffers are small: in a thread, as each has contexts of its own.
     """
     before = silence._silent.run(np.setbufsize, 16)
-    monkeypatch.setattr(silence, "_ignore", silence._silent[silence._settings])
+    small = functools.partial(silence._settings.set, silence._silent[silence._settings])
+    for module in (silence, function, accumulation):
+        monkeypatch.setattr(module, "enter_silence", small)
 
     def measure(call):
         found = []

@@ -9,6 +9,7 @@ variable takes a tenth of the time.
 """
 
 import contextvars
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,8 @@ _silent.run(numpy.seterr, all="ignore")
 ((_settings, _ignore),) = _silent.items()
 
 
-def enter_silence() -> contextvars.Token[Any]:
-    """Turn NumPy's warnings off; pass the result to `leave_silence`, in a `finally`."""
-    return _settings.set(_ignore)
-
+enter_silence = functools.partial(_settings.set, _ignore)
+"""Turn NumPy's warnings off; pass the result to `leave_silence`, in a `finally`."""
 
 leave_silence = _settings.reset
 """Restore the settings from before the `enter_silence` that returned this token."""

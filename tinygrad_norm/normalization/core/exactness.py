@@ -39,24 +39,19 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
         @functools.wraps(body)
         def guarded(x: Array, *parameters: Any) -> Any:
             results = body(x, *parameters)
-            rstd, mean = results[rstd_at], results[mean_at] if mean_at else None
-            if not x.size or _are_within(0, rstd, _highest_exact(rstd.dtype), mean):
-                return results
+            rstd = results[rstd_at]
+            if not x.size or (
+                smallest(rstd) > 0  # no square overflowed
+                and largest(rstd) < _highest_exact(rstd.dtype)  # none that counts vanished
+                and (not mean_at or largest(abs(results[mean_at] * rstd)) < MEAN_LIMIT)
+            ):
+                return results  # a NaN is on neither side of a limit
             *others, eps = parameters
             return _rescaled(body, x, others, eps, pool, statistics)
 
         return guarded
 
     return decorate
-
-
-def _are_within(low: float, rstd: Array, high: float, mean: Array | None) -> bool:
-    """Return whether every rstd is within two limits, and no mean is large beside its std; a NaN is not."""
-    return (
-        low < smallest(rstd)
-        and largest(rstd) < high
-        and (mean is None or largest(abs(mean * rstd)) < MEAN_LIMIT)
-    )
 
 
 @functools.cache
@@ -108,8 +103,11 @@ def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
 
         @functools.wraps(body)
         def guarded(*args: Any) -> Any:
-            x, rstd, mean = args[x_at], args[rstd_at], args[mean_at] if mean_at >= 0 else None
-            if not x.size or _are_within(_lowest_safe(rstd.dtype), rstd, math.inf, mean):
+            x, rstd = args[x_at], args[rstd_at]
+            if not x.size or (
+                _lowest_safe(rstd.dtype) < smallest(rstd)
+                and (mean_at < 0 or largest(abs(args[mean_at] * rstd)) < MEAN_LIMIT)
+            ):
                 return body(*args)
             scale = namespace(x).where(rstd < 1, rstd.dtype.type(4), rstd.dtype.type(1))
             given = list(args)
