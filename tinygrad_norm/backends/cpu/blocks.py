@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,10 +140,12 @@ def _run_blocks(
         return results[1:]
 
     run_all = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
-    others = list(zip(*run_all(run_block, slices(n, step)), strict=True))
-    if not others:
-        return y
-    return y, *[functools.reduce(operator.add, a) if add else numpy.concatenate(a, axis) for a in others]
+    parts = run_all(run_block, slices(n, step))
+    if add:  # as they come: the sums of thousands of blocks would take memory
+        others = functools.reduce(lambda sums, part: [a + b for a, b in zip(sums, part, strict=True)], parts)
+    else:
+        others = [numpy.concatenate(results, axis) for results in zip(*parts, strict=True)]
+    return (y, *others) if others else y
 
 
 def slices(n: int, step: int) -> Iterator[slice]:
