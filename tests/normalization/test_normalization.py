@@ -423,3 +423,11 @@ def test_the_composed_form_takes_an_int_as_its_twin_does(name):
     y, z = op.function(*inputs, 4), op.composed(*inputs, 4)
     for a, b in zip(*(out if isinstance(out, tuple) else (out,) for out in (y, z)), strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("normalize", [F.rms_norm, lambda x, shape: F.add_rms_norm(x, 0 * x, shape)[0]])
+def test_without_eps_rms_norm_of_halves_takes_the_epsilon_of_float32(normalize):
+    """They are computed in float32; float16's own epsilon is 1000 times the mean square of such numbers."""
+    x = tn.tensor([[1e-3, 2e-3, -1e-3]])
+    np.testing.assert_allclose(normalize(x.half(), (3,)).numpy(), F.rms_norm(x, (3,)).numpy(), 2e-3)
+    np.testing.assert_allclose(nn.RMSNorm(3).half()(x.half()).numpy(), F.rms_norm(x, (3,)).numpy(), 2e-3)

@@ -3,7 +3,11 @@
 import math
 from typing import Any
 
+import numpy
+
+from ...autograd.tensor import Tensor
 from ...backends import Array
+from ...backends.cpu.half import is_half
 from ...ops.dims import Shape
 
 
@@ -13,3 +17,8 @@ def as_rows(normalized_shape: Shape, x: Array, *vectors: Array | None) -> Any:
         return (x if x.ndim == 2 else x.reshape(-1, normalized_shape[0])), *vectors
     D = math.prod(normalized_shape)
     return x.reshape(-1, D), *[None if v is None else v.reshape(D) for v in vectors]
+
+
+def machine_eps(x: Tensor) -> float:
+    """Return the machine epsilon of the dtype in which `x` is normalized: float32 for half types."""
+    return float(numpy.finfo(numpy.float32 if is_half(x.array) else x.dtype).eps)

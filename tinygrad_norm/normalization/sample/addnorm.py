@@ -36,7 +36,7 @@ from ...backends.cuda.launch import CudaSource
 from ...ops.checks import check_rows, check_vector
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
-from ..core.rows import as_rows
+from ..core.rows import as_rows, machine_eps
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
 from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
 
@@ -227,7 +227,8 @@ def add_rms_norm(
         residual: of the shape and dtype of input.
         normalized_shape: the sizes of the last axes, which share one root mean square.
         weight: of that shape, or None.
-        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype.
+        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype that is
+            computed in: float64, or float32, also for half types.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or the residual has another dtype.
@@ -238,7 +239,7 @@ def add_rms_norm(
     """
     shape = check_rows(input, normalized_shape, eps or 0.0, "add_rms_norm", weight=weight)
     _check_residual(input, residual)
-    eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    eps = machine_eps(input) if eps is None else eps
     return AddRMSNormFunction.apply(input, residual, weight, normalized_shape=shape, eps=eps)
 
 

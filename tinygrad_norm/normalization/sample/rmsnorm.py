@@ -39,7 +39,7 @@ from ...ops.checks import Shape, as_shape, check_eps, check_rows
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
 from ..core.moments import affine
-from ..core.rows import as_rows
+from ..core.rows import as_rows, machine_eps
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (1,)  # each row of x (N, D)
@@ -52,7 +52,7 @@ def rms_norm_composed(
     eps: float | None = None,
 ) -> Tensor:
     """RMS normalization from primitives: autograd finds the gradient."""
-    eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    eps = machine_eps(input) if eps is None else eps
     axes = tuple(range(-len(as_shape(normalized_shape)), 0))
     return affine(input * ((input * input).mean(axes, keepdim=True) + eps) ** -0.5, weight, None)
 
@@ -117,7 +117,8 @@ def rms_norm(
         input: (..., *normalized_shape).
         normalized_shape: the sizes of the last axes, which share one root mean square.
         weight: of that shape, or None.
-        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype.
+        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype that is
+            computed in: float64, or float32, also for half types.
 
     Raises:
         TypeError: if the input is not a floating-point tensor.
@@ -127,7 +128,7 @@ def rms_norm(
     Source: Zhang, Sennrich 2019, arXiv:1910.07467.
     """
     shape = check_rows(input, normalized_shape, eps or 0.0, "rms_norm", weight=weight)
-    eps = float(numpy.finfo(input.dtype).eps) if eps is None else eps
+    eps = machine_eps(input) if eps is None else eps
     return RMSNormFunction.apply(input, weight, normalized_shape=shape, eps=eps)
 
 
