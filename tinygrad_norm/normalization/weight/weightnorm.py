@@ -44,7 +44,7 @@ from ..core.lengths import directions
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     """Weight normalization from primitives: autograd finds the gradient."""
     length = norm_except_dim(v, dim)
-    return v * (g / where(length == 0, 1.0, length))
+    return v * (g / where(length <= 0, 1.0, length))
 
 
 @kernel
