@@ -16,6 +16,8 @@ def accumulate(leaves: Iterable[tuple[Tensor, Array]]) -> None:
     token = enter_silence()
     try:
         for leaf, dx in leaves:
+            if not leaf._requires_grad:
+                continue  # frozen after the forward
             if leaf._grad is not None:
                 namespace(dx).add(leaf._grad.array, dx, out=leaf._grad.array)
                 leaf._grad.mark_written()

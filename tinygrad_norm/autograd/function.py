@@ -77,6 +77,8 @@ class Function(guards.PyTorchHabits):
             out = node._wrap_outputs(y) if recorded else tuple([Tensor._wrap(part) for part in y])
         else:
             out = Tensor._wrap(y, node if recorded else None)
+            if recorded and out.array.dtype.kind != "f":
+                out = Tensor._wrap(out.array)
         if cls.is_view:
             memory = inputs[0]._shared_memory()
             for view in out if type(y) is tuple else (out,):

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -25,6 +26,20 @@ class _SetGrad(contextlib.ContextDecorator):
         if not callable(function):
             raise TypeError(f"{cls.__name__} takes a function to decorate, or nothing: got {function!r}")
         return cls()(function)
+
+    def __call__(self, function: Any) -> Any:
+        """Return `function` decorated.
+
+        Raises:
+            TypeError: if it is a generator function, which runs after the decorator has returned.
+        """
+        if inspect.isgeneratorfunction(function):
+            mode = type(self).__name__
+            raise TypeError(
+                f"{mode} cannot decorate {function.__qualname__}, a generator function: "
+                f"write `with {mode}():` inside of it"
+            )
+        return super().__call__(function)
 
     def __init__(self) -> None:
         self.previous: list[bool] = []  # a stack: one instance may decorate a recursive function

@@ -1,5 +1,6 @@
 """Hooks: functions that see, and may replace, a tensor's gradient when it is known."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,27 @@ class RemovableHandle:
 
     def __init__(self, hooks: list[Any], hook: Any) -> None:
         self.hooks, self.hook = hooks, hook
-        hooks.append(hook)
+        retained = hooks[-1:] if hooks and isinstance(hooks[-1], RetainedGradient) else []
+        hooks[len(hooks) - len(retained) :] = [hook, *retained]
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
         if self.hook in self.hooks:
             self.hooks.remove(self.hook)
+        self.hooks = []
+
+
+class RetainedGradient:
+    """The hook that keeps a computed tensor's `.grad`; it stays behind all others."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = weakref.ref(x)  # the tensor refers to its creator, which refers to this hook
+
+    def __call__(self, dy: Tensor) -> None:
+        x = self.x()
+        if x is not None:
+            with silent():
+                x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
 
 
 def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
@@ -34,24 +50,31 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         raise TypeError(f"a hook is a function of the gradient, got {hook!r}")
     if not x.requires_grad:
         raise RuntimeError("a hook needs a tensor that requires grad")
+    return RemovableHandle(_hooks_of(x), hook)
+
+
+def _hooks_of(x: Tensor) -> list[Any]:
     if x.creator is None:
         if x.hooks is None:
             x.hooks = []
-        return RemovableHandle(x.hooks, hook)
+        return x.hooks
     if x.creator.hooks is None:
         x.creator.hooks = {}
-    return RemovableHandle(x.creator.hooks.setdefault(x.index, []), hook)
+    return x.creator.hooks.setdefault(x.index, [])
 
 
 def retain_grad(x: Tensor) -> None:
-    """Keep `.grad` for this computed tensor too (a leaf's is always kept)."""
+    """Keep `.grad` for this computed tensor too (a leaf's is always kept), as it is after all hooks.
+
+    Raises:
+        RuntimeError: if the tensor does not require grad.
+    """
+    if not x.requires_grad:
+        raise RuntimeError("retain_grad needs a tensor that requires grad")
     if x.creator is not None:
-
-        def keep(dy: Tensor) -> None:
-            with silent():
-                x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
-
-        register_hook(x, keep)
+        hooks = _hooks_of(x)
+        if not hooks or not isinstance(hooks[-1], RetainedGradient):
+            hooks.append(RetainedGradient(x))
 
 
 def run_hooks(hooks: list[Any], dx: Array) -> Array:
@@ -62,5 +85,7 @@ def run_hooks(hooks: list[Any], dx: Array) -> Array:
             new = replaced.array if isinstance(replaced, Tensor) else asarray(replaced)
             if new.shape != dx.shape:
                 raise RuntimeError(f"a hook returned shape {new.shape} for a gradient of shape {dx.shape}")
+            if new.dtype != dx.dtype:
+                raise RuntimeError(f"a hook returned dtype {new.dtype} for a gradient of dtype {dx.dtype}")
             dx = new
     return dx

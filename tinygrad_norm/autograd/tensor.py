@@ -128,6 +128,8 @@ class Tensor:
         array = asarray(value.array if isinstance(value, Tensor) else value)
         if array.shape != self.shape:
             raise ValueError(f"data of shape {array.shape} assigned to a tensor of shape {self.shape}")
+        if self._requires_grad and array.dtype.kind != "f":
+            raise RuntimeError(f"data of {array.dtype} assigned to a tensor that requires grad: use .float()")
         if is_exposed(array, self.array):
             array = self.array  # `x.data += 1` assigns the view that `x.data` returned
         self.array = array
@@ -152,7 +154,9 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
         array = self.numpy()
-        return array.astype(dtype) if dtype is not None and dtype != array.dtype else array
+        if copy is False and dtype is not None and dtype != array.dtype:
+            raise ValueError(f"a tensor of {array.dtype} is an array of {dtype} only as a copy: allow it")
+        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
     def item(self) -> float | int | bool:
         """Return the single element as a Python number."""
@@ -176,7 +180,12 @@ class Tensor:
         self._shared_memory().mark_written()
 
     def copy_(self, source: Any) -> Tensor:
-        """Overwrite the values with those of `source`, broadcast to this shape. Not recorded."""
+        """Overwrite the values with those of `source`, broadcast to this shape. Not recorded.
+
+        Raises:
+            RuntimeError: if `source` was computed with a gradient, while operations are recorded.
+        """
+        self._check_unrecorded(source)
         self.array[...] = asarray(source.array if isinstance(source, Tensor) else source)
         self.mark_written()
         return self
@@ -220,6 +229,10 @@ class Tensor:
         if grad is not None:
             self._check_grad(grad)
         self._grad = grad
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
 
     def _check_grad(self, grad: Any) -> None:
         if not isinstance(grad, Tensor):
@@ -289,6 +302,14 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __index__(self) -> int:
+        if self.array.dtype.kind not in "iu" or self.array.size != 1:
+            raise TypeError(f"an index is an integer tensor of one element, got {self.dtype} of {self.shape}")
+        return int(self.array.item())
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
@@ -306,6 +327,13 @@ class Tensor:
         if result.dtype.kind != self.dtype.kind:
             raise RuntimeError(f"a result of {result.dtype} does not fit into a tensor of {self.dtype}")
         return self.copy_(result)
+
+    def _check_unrecorded(self, source: Any) -> None:
+        if isinstance(source, Tensor) and source.creator is not None and mode.enabled:
+            raise RuntimeError(
+                "writing a computed tensor into another is not recorded, and its gradient would be lost: "
+                "build the result with stack, cat or where, or write source.detach()"
+            )
 
     def __iadd__(self, other: Any) -> Tensor:
         """Change the values, for every tensor that shares them; a recorded `x += y` makes a new tensor."""
@@ -326,6 +354,7 @@ class Tensor:
                 "in-place assignment to a tensor that requires grad cannot be recorded: "
                 "build the result with where or cat, or assign under tn.no_grad()"
             )
+        self._check_unrecorded(value)
         key = tuple(k.array if isinstance(k, Tensor) else k for k in (key if type(key) is tuple else (key,)))
         self.array[key] = value.array if isinstance(value, Tensor) else value
         self.mark_written()

@@ -46,7 +46,8 @@ def _compute(
     outputs = [result] if isinstance(result, Tensor) else list(result)
     graph = find_subgraph(outputs, MAX_NODES)
     for x in graph.tensors if backward else ():
-        x.retain_grad()
+        if x.requires_grad:
+            x.retain_grad()
     differentiable = [y for y in outputs if y.requires_grad]
     for k, y in enumerate(differentiable if backward else ()):
         y.backward(cotangent(y.shape, k), retain_graph=True)

@@ -1,6 +1,6 @@
 """The differentiable functions of tensors, and the table that makes them methods and operators."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd.tensor import Tensor
@@ -80,6 +80,7 @@ from .kinks import abs, clamp, maximum, minimum, sign
 from .linalg import bmm, matmul, mm, outer
 from .masking import masked_fill, tril, triu, where
 from .norms import norm
+from .operands import is_operand
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
 from .shape import (
     broadcast_to,
@@ -110,16 +111,28 @@ def _taking_sizes(function: Method) -> Method:
     return method
 
 
+def _is_ours(other: Any) -> Any:
+    """Return whether an operator answers for `other`: a number or an array, or with an error a sequence."""
+    return is_operand(other) or isinstance(other, Sequence)
+
+
+def _operator(function: Method) -> Method:
+    def method(self: Tensor, other: Any) -> Tensor:
+        return function(self, other) if isinstance(other, Tensor) or _is_ours(other) else NotImplemented
+
+    return method
+
+
 def _reflected(function: Method) -> Method:
     def method(self: Tensor, other: Any) -> Tensor:
-        return function(other, self)
+        return function(other, self) if _is_ours(other) else NotImplemented
 
     return method
 
 
 def _comparing(function: Method) -> Method:
     def method(self: Tensor, other: Any) -> Any:
-        return NotImplemented if other is None or isinstance(other, str) else function(self, other)
+        return function(self, other) if is_operand(other) else NotImplemented
 
     return method
 
@@ -186,5 +199,5 @@ set_namespace(Tensor, tensor_namespace)
 for _name, _method in (METHODS | IN_PLACE).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():
-    setattr(Tensor, f"__{_name}__", _method)
+    setattr(Tensor, f"__{_name}__", _operator(_method))
     setattr(Tensor, f"__r{_name}__", _reflected(_method))

@@ -67,6 +67,13 @@ def as_operand(x: Any) -> Any:
     raise TypeError(f"unsupported operand {type(x).__name__}: wrap it with tn.tensor(...)")
 
 
+def is_operand(x: Any) -> bool:
+    """Return whether `as_operand` takes `x`."""
+    return isinstance(x, Tensor | int | float | numpy.generic) or (
+        hasattr(x, "dtype") and hasattr(x, "shape")
+    )
+
+
 def _as_dtype(x: Any, dtype: numpy.dtype) -> Any:
     return x.astype(dtype) if isinstance(x, Tensor) else dtype.type(x).item()
 
