@@ -321,8 +321,8 @@ class _BatchNorm(RunningNorm):
 class BatchNorm1d(_BatchNorm):
     """Batch normalization of (N, C) or (N, C, L) with learned weight (ones) and bias (zeros).
 
-    Training uses the batch's statistics and gathers running ones; evaluation uses those, or the
-    batch's again where `track_running_stats` is off. `momentum` is the weight of the new value, a
+    Training uses the batch's statistics and updates the running ones. Evaluation uses the running ones, or
+    the batch's if `track_running_stats` is False. `momentum` is the weight of the new value, a
     fraction per step; None weighs all batches alike. Source: Ioffe, Szegedy 2015, arXiv:1502.03167.
     """
 

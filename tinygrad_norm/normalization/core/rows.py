@@ -1,4 +1,4 @@
-"""Rows: what is normalized over its last axes, as the matrix (N, D) that bodies and kernels work on."""
+"""Rows: an input that is normalized over its last axes, as the matrix (N, D) of bodies and kernels."""
 
 import math
 from typing import Any

@@ -1,7 +1,6 @@
-"""Running statistics: what batch and instance normalization remember of training for evaluation.
+"""Running statistics: averages over the training batches, which evaluation uses.
 
-The functions stay pure: they return the statistics of their input, and what is here moves the running
-averages towards them.
+The functions stay pure: they return the statistics of their input. This module updates the running averages.
 """
 
 from collections.abc import Callable
@@ -82,7 +81,7 @@ class RunningNorm(Module):
         return 1 / float(to_numpy(self.num_batches_tracked.array))
 
     def check_ndim(self, input: Tensor) -> None:
-        """Refuse an input with another number of axes than this layer is made for."""
+        """Raise ValueError unless the input has a number of axes that this layer takes."""
         if isinstance(input, Tensor) and input.ndim not in self.input_ndims:
             expected = " or ".join(f"{n}-d" for n in self.input_ndims)
             raise ValueError(

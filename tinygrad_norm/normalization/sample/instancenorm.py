@@ -163,7 +163,7 @@ def instance_norm(
 
     Args:
         input: (N, C, ...) with at least one axis of positions.
-        running_mean: (C,), or None; moved towards the input's, or used where `use_input_stats` is off.
+        running_mean: (C,), or None; updated from the input's, or used if `use_input_stats` is False.
         running_var: the same for the (unbiased) variance.
         weight: (C,), or None.
         bias: (C,), or None.

@@ -121,7 +121,7 @@ def _windows(C: int, size: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _is_ordinary(root: Array, beta: float) -> bool:
-    """Say whether powers of root, as forward and backward need them, stay in the range of the dtype."""
+    """Return whether the powers of root in forward and backward stay in the range of the dtype."""
     high = _highest_ordinary(root.dtype, beta)
     return root.size == 0 or (1 / high < smallest(root) and largest(root) < high)
 
@@ -171,12 +171,12 @@ def local_response_norm(
         size: channels in a window, size//2 of them below the own one; may be more than there are.
         alpha: in units of 1/input².
         beta: the power.
-        k: what is divided by where the neighbours are 0.
+        k: the divisor, before the power, if all neighbours are 0.
 
     Raises:
-        TypeError: for an input that is no floating-point tensor, or arguments that are no numbers.
-        ValueError: for fewer than 3 axes, a size below 1, a negative alpha or k, both of them 0, or a
-            number that is not finite.
+        TypeError: if the input is not a floating-point tensor, or an argument is not a number.
+        ValueError: if the input has fewer than 3 axes, size is below 1, alpha or k is negative, both are 0,
+            or a number is not finite.
 
     Source: Krizhevsky, Sutskever, Hinton 2012.
     """

@@ -7,7 +7,7 @@ vectors, or nearly: every call in training moves them by a step of the power met
 
     u ← W·v/‖W·v‖      v ← Wᵀ·u/‖Wᵀ·u‖
 
-and they are remembered. As W changes little from call to call, one step is enough. A product of 0 has no
+and they are kept. As W changes little from call to call, one step is enough. A product of 0 has no
 direction, and leaves the vector as it was.
 
 In the code: W matrix, σ sigma.
@@ -123,10 +123,10 @@ def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
         dim: the axis of the outputs.
 
     Raises:
-        TypeError: for a weight that is no floating-point tensor.
-        ValueError: for fewer than 2 axes, or vectors of another shape.
-        IndexError: for an axis that does not exist.
-        RuntimeError: where σ is 0 but the weight is not.
+        TypeError: if the weight is not a floating-point tensor.
+        ValueError: if it has fewer than 2 axes, or a vector has another shape.
+        IndexError: if the axis does not exist.
+        RuntimeError: if σ is 0 but the weight is not.
 
     Source: Miyato, Kataoka, Koyama, Yoshida 2018, arXiv:1802.05957.
     """
@@ -146,7 +146,7 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
     Args:
         weight: at least 2 axes.
         u: (H,), changed.
-        v: (D,), changed; where the iteration starts.
+        v: (D,), changed; the start of the iteration.
         steps: of the power method.
         dim: the axis of the outputs.
         eps: the smallest number that a product is divided by, in units of weight.

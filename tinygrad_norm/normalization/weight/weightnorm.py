@@ -106,9 +106,9 @@ def weight_norm(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
         dim: the axis of the outputs. None, and as in PyTorch also -1, mean the whole of v.
 
     Raises:
-        TypeError: for tensors that are not floating-point, or of two dtypes.
-        ValueError: for a g of another shape.
-        IndexError: for an axis that does not exist.
+        TypeError: if the tensors are not floating-point, or have two dtypes.
+        ValueError: if g has another shape.
+        IndexError: if the axis does not exist.
 
     Source: Salimans, Kingma 2016, arXiv:1602.07868.
     """
