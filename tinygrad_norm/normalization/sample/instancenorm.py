@@ -14,12 +14,14 @@ Backward, from dy = dL/dy. The affine part is elementwise, and samples and posit
 
     db = Σ dy      dw = Σ dy·x̂      over samples and positions      g := dL/dx̂ = w·dy
 
-Every x_i moves every x̂_j of its pool, so dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i, along three paths that add up (each is
-derived in core/moments.py):
+Every x_i moves every x̂_j of its pool of S values, so by the chain rule dL/dx_i = Σ_j g_j·∂x̂_j/∂x_i. With
+x̂_j = (x_j - m)·r there are three paths from x_i to x̂_j, and their contributions add up:
 
-    straight     r·g
-    through m    -r·mean(g)
-    through r    -r·x̂·mean(g·x̂)
+    straight     ∂x_j/∂x_i = 1 if i = j                     r·g_i
+    through m    ∂m/∂x_i = 1/S, ∂x̂_j/∂m = -r                -r·mean(g)
+    through r    ∂v/∂x_i = (2/S)·(x_i - m), ∂r/∂v = -r³/2    -r·x̂_i·mean(g·x̂)
+
+    (m also enters v, but Σ_j (x_j - m) = 0, so r does not move with m.)
 
     dx = r·(g - mean(g) - x̂·mean(g·x̂))
 
