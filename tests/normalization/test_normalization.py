@@ -431,3 +431,13 @@ def test_without_eps_rms_norm_of_halves_takes_the_epsilon_of_float32(normalize):
     x = tn.tensor([[1e-3, 2e-3, -1e-3]])
     np.testing.assert_allclose(normalize(x.half(), (3,)).numpy(), F.rms_norm(x, (3,)).numpy(), 2e-3)
     np.testing.assert_allclose(nn.RMSNorm(3).half()(x.half()).numpy(), F.rms_norm(x, (3,)).numpy(), 2e-3)
+
+
+@pytest.mark.parametrize("value", [1e20, 1e30, 3e38])
+def test_a_constant_huge_row_has_the_gradient_of_variance_0(value):
+    """rstd is 1/√eps, as for any constant row: dx = (dy - mean(dy))/√eps."""
+    x = Tensor(np.full((1, 3), value, np.float32), requires_grad=True)
+    y = F.layer_norm(x, (3,))
+    y.backward(np.array([[1, 2, 3]], np.float32))
+    np.testing.assert_array_equal(y.numpy(), [[0, 0, 0]])
+    np.testing.assert_allclose(x.grad.numpy(), np.array([[-1, 0, 1]]) / np.sqrt(1e-5), rtol=1e-6)

@@ -1,6 +1,7 @@
 """Joining tensors, splitting them, and repeating, reversing or rolling their elements."""
 
 import itertools
+import operator
 from collections.abc import Sequence
 
 from ..autograd.function import Function, Gradients
@@ -142,8 +143,8 @@ def split(input: Tensor, split_size_or_sections: int | Sequence[int], dim: int =
     """
     x = as_tensor(input)
     axis, n = _splittable("split", x, dim)
-    if isinstance(split_size_or_sections, int):
-        size = split_size_or_sections
+    if hasattr(split_size_or_sections, "__index__"):
+        size = operator.index(split_size_or_sections)
         if size < 0 or (size == 0 and n):
             raise ValueError(f"split needs a positive size, got {size}")
         sizes = tuple([min(size, n - start) for start in range(0, n, size or 1)]) or (0,)

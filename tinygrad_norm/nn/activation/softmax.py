@@ -222,7 +222,7 @@ def softmin(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 
 def _axis(x: Tensor, dim: int, name: str) -> int:
     check_input(x, name)
-    if not isinstance(dim, int):
+    if not hasattr(dim, "__index__"):
         raise TypeError(f"{name} needs the axis along which it sums to 1: pass dim as an int, got {dim!r}")
     return normalize_dim(dim, x.ndim)
 
