@@ -157,9 +157,11 @@ def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
     lines = textwrap.wrap(call_of(node) or formula, _FORMULA_WIDTH)
     lines += textwrap.wrap(options_of(node), _FORMULA_WIDTH)
     below = "".join(f"<BR/>{_text(line)}" for line in lines)
+    if below:  # Graphviz takes no empty FONT
+        below = f'<FONT POINT-SIZE="9" COLOR="#d9e0e7">{below}</FONT>'
     picture.node(
         key,
-        f'<<FONT COLOR="white">{_bold(node.name)}</FONT><FONT POINT-SIZE="9" COLOR="#d9e0e7">{below}</FONT>>',
+        f'<<FONT COLOR="white">{_bold(node.name)}</FONT>{below}>',
         fillcolor=_FUNCTION,
         color=_FUNCTION,
         tooltip=_plain("\n".join(filter(None, (formula, derivative))) or node.name),
