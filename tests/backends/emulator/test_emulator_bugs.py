@@ -240,6 +240,12 @@ class TestEndings:
         assert "still running after 0.1 s" in message
         assert f"kernel.cu:{line('while', name)}" in message
 
+    def test_endless_wherever_it_is_interrupted(self, bugs):
+        # Two of a hundred interruptions fall between the kernel and the runtime, in code without lines.
+        for _ in range(150):
+            message = failure(bugs, "endless_loop", zeros(32, i4), timeout=0.001, checked=True)
+            assert f"kernel.cu:{line('while', 'endless_loop')}" in message
+
     def test_deep_recursion(self, bugs, mode):
         assert "more than 64 KiB of stack" in failure(bugs, "deep_recursion", zeros(4, i4))
 

@@ -84,6 +84,8 @@ class Explanation:
         line = self.library.line(place.pc)
         if line is None and place.file:
             line = f"{place.file.decode().rsplit('/', 1)[-1]}:{place.line}"
+        if line is None:  # interrupted within the runtime, or on the way into it
+            line = self.library.line(self.report.last_access)
         return f" at {line}" if line else ""
 
     def _waits(self, place: Place) -> str:

@@ -95,6 +95,7 @@ class Report(ctypes.Structure):
         ("size", ctypes.c_int64),
         ("extent", ctypes.c_int64),
         ("address", ctypes.c_uint64),
+        ("last_access", ctypes.c_uint64),
         ("kind", ctypes.c_int32),
         ("space", ctypes.c_int32),
         ("index", ctypes.c_int32),

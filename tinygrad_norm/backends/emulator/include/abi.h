@@ -72,6 +72,7 @@ struct Report {
   int64_t offset, size;  // of the access, in bytes from the start of its array or variable
   int64_t extent;        // the size of that array or variable
   uint64_t address;
+  uint64_t last_access;  // the code of the last checked access, relative to the image; 0 if there is none
   Kind kind;
   Space space;
   int32_t index;  // of the argument or the shared variable

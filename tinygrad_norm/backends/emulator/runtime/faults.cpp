@@ -46,9 +46,10 @@ void on_fault(int signal, siginfo_t* info, void* context) {
   const Config& config = *launch->config;
   uintptr_t pc = program_counter(context), address = reinterpret_cast<uintptr_t>(info->si_addr);
   auto in_kernel = [&](uintptr_t code) { return code >= config.image_begin && code < config.image_end; };
-  if (!in_kernel(pc) && launch->shadow) pc = launch->shadow->last_pc();
   report.here = place_of(*launch, *launch->running);
   if (in_kernel(pc)) report.here.pc = pc - config.image_begin;
+  uintptr_t last = launch->shadow ? launch->shadow->last_pc() : 0;
+  if (in_kernel(last)) report.last_access = last - config.image_begin;
   report.address = address;
   if (from_watchdog) {
     report.kind = kTimeout;
