@@ -17,7 +17,7 @@ def digits():
 
 def test_sizes_shapes_and_types(digits):
     assert [len(part) for part in (digits.train, digits.validation, digits.test)] == [1257, 270, 270]
-    assert (digits.name, digits.classes, digits.max_value) == ("digits", 10, 16)
+    assert (digits.name, digits.classes, digits.max_value) == ("digits", tuple("0123456789"), 16)
     for part in (digits.train, digits.validation, digits.test):
         assert part.images.shape == (len(part), 1, 8, 8)
         assert part.images.dtype == numpy.float32
@@ -102,7 +102,7 @@ def test_scaling_is_fitted_on_the_training_part_alone(digits):
         assert numpy.allclose(result.images, (part.images - mean) / std, rtol=1e-5, atol=1e-6)
         assert (result.labels == part.labels).all()
     assert scaled.test.images.dtype == numpy.float32
-    assert (scaled.name, scaled.classes) == ("digits", 10)
+    assert (scaled.name, scaled.classes) == ("digits", digits.classes)
 
 
 def test_scaling_leaves_the_original_alone(digits):
@@ -114,11 +114,11 @@ def test_scaling_leaves_the_original_alone(digits):
 
 
 def test_printed_they_are_a_line(digits):
-    parts = "1257 training, 270 validation, 270 test images (1, 8, 8)"
-    assert repr(digits) == f"<Dataset digits: {parts} of 10 classes>"
-    assert repr(digits.test) == "<Split of 270 images (1, 8, 8), float32>"
+    line = "1257 training images 1×8×8 of digits, 10 classes (270 validation, 270 test)"
+    assert (digits.describe(), repr(digits)) == (line, f"<Dataset: {line}>")
+    assert repr(digits.test) == "<Split of 270 images 1×8×8, float32>"
 
 
 def test_every_image_needs_a_label():
-    with pytest.raises(ValueError, match="3 images with 2 labels"):
+    with pytest.raises(ValueError, match="3 inputs with 2 targets"):
         Split(numpy.zeros((3, 1, 2, 2)), numpy.zeros(2))

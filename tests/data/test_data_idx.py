@@ -109,7 +109,7 @@ def test_a_folder_is_a_dataset(tmp_path, parts, dotted, packed):
 
     dataset = load_idx(write(tmp_path, parts, rename, gzip.compress if packed else bytes))
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 8)
-    assert (dataset.name, dataset.classes, dataset.max_value) == ("idx", 4, 255)
+    assert (dataset.name, dataset.classes, dataset.max_value) == ("idx", tuple("0123"), 255)
     for part in (dataset.train, dataset.validation, dataset.test):
         assert part.images.shape[1:] == (1, 5, 6)
         assert part.images.dtype == numpy.uint8

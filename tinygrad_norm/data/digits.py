@@ -38,6 +38,6 @@ def load_digits(seed: int = 0) -> Dataset:
         train=Split(images[train], labels[train]),
         validation=Split(images[validation], labels[validation]),
         test=Split(images[test], labels[test]),
-        classes=10,
+        classes=tuple(map(str, range(10))),
         max_value=16,
     )

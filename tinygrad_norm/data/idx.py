@@ -97,7 +97,7 @@ def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
         train=Split(train.images[rest], train.labels[rest]),
         validation=Split(train.images[validation], train.labels[validation]),
         test=test,
-        classes=int(max(train.labels.max(), test.labels.max())) + 1,
+        classes=tuple(map(str, range(int(max(train.labels.max(), test.labels.max())) + 1))),
         max_value=255,
     )
 

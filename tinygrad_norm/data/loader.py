@@ -21,7 +21,7 @@ class DataLoader:
     """Iterate over batches of a `Split`, or of a tuple of arrays of equal length, as tuples of tensors.
 
     Args:
-        dataset: a `Split` gives (images, labels); arrays (a, b, …) give (rows of a, rows of b, …).
+        dataset: a `Split` gives (inputs, targets); arrays (a, b, …) give (rows of a, rows of b, …).
         batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order in every epoch.
         drop_last: leave out the last batch if it is smaller.
@@ -46,7 +46,7 @@ class DataLoader:
         seed: int = 0,
     ) -> None:
         if isinstance(dataset, Split):
-            dataset = dataset.images, dataset.labels
+            dataset = dataset.inputs, dataset.targets
         if not isinstance(dataset, tuple | list) or not dataset:
             raise TypeError(
                 "a DataLoader takes a Split or a tuple of arrays such as (images, labels), got "

@@ -13,14 +13,16 @@ from .norm_choices import NORMS
 from .recipes import find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+SCALES = ("minmax", "standard", "image", "contrast", "none")
 
 
 @dataclass(frozen=True, init=False)
 class Config:
     """The model, the data and the training settings. Defaults come from the model's recipe (recipes.py).
 
-    dataset      "digits", "idx" (with `data_dir`) or "text"
-    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"
+    dataset      "digits", "idx" (with `data_dir`) or "text"; "own" if a script passes it to `Run`
+    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"; "own"
+                 if a script passes it to `Run`
     norm         "batch", "layer", "rms", "group", "instance" or "none"
     epochs       passes over the training set
     lr           highest learning rate; it decays to 0 along a cosine over all epochs, in transformers
@@ -32,6 +34,10 @@ class Config:
     file         text file, for "text"; default: the standard library's pydoc_data.topics
     norm_first   in transformers, whether normalization comes before each sublayer (pre-LN) or after the
                  residual sum (post-LN); None in other models
+    scale        how inputs are scaled, fitted on the training part: "minmax", "standard", "image", "contrast"
+                 or "none"; None means "image" for images and "standard" for other inputs
+    label        in a table, the column with the classes
+    target       in a table, the column with the values to predict (regression)
 
     Raises:
         ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
@@ -48,6 +54,9 @@ class Config:
     data_dir: str | None
     file: str | None
     norm_first: bool | None
+    scale: str | None
+    label: str | None
+    target: str | None
 
     def __init__(
         self,
@@ -62,6 +71,9 @@ class Config:
         data_dir: str | None = None,
         file: str | None = None,
         norm_first: bool | None = None,
+        scale: str | None = None,
+        label: str | None = None,
+        target: str | None = None,
     ) -> None:
         model, recipe = find_recipe(dataset, model)
         given: dict[str, Any] = {
@@ -74,6 +86,7 @@ class Config:
         }
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
+        settings |= {"scale": scale, "label": label, "target": target}
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         self._check(recipe.norm_first is not None)
@@ -89,6 +102,8 @@ class Config:
         for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS)):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
+        if self.scale is not None and self.scale not in SCALES:
+            raise ValueError(unknown("scale", self.scale, SCALES))
         if self.model == "mlp" and self.norm == "batch" and self.batch_size == 1:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "

@@ -22,9 +22,9 @@ class ImageTask(Task):
 
     def __init__(self, config: Config) -> None:
         dataset = data.load(config.dataset, config.data_dir, seed=config.seed)
-        self.dataset = dataset.scaled(data.ImageScaler(max_value=dataset.max_value))
+        self.dataset = dataset.scaled(data.ImageScaler(max_value=dataset.max_value or 255))
         training = self.dataset.train
-        self.model = build_image_model(config, training.images.shape[1:], self.dataset.classes)
+        self.model = build_image_model(config, dataset.shape, dataset.outputs)
         drop_last = _drop_last(len(training), config.batch_size)
         self.loader = data.DataLoader(training, config.batch_size, True, drop_last, config.seed)
 

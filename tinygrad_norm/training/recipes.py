@@ -7,6 +7,8 @@ from .. import data
 from ..suggestions import unknown
 
 DATASETS = (*data.SOURCES, "text")
+OWN = "own"
+"""The name, in a config, of a dataset or a model that a script passes to `Run`."""
 
 
 class Recipe(NamedTuple):
@@ -37,6 +39,7 @@ IMAGES = {
     "gru": _RECURRENT,
     "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", norm_first=True),
 }
+OWN_MODEL = Recipe("none", 30, 3e-3, 64)
 TEXT = {
     "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
@@ -56,7 +59,9 @@ def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
     Raises:
         ValueError: if the dataset is unknown, or the model is unknown or not for this dataset.
     """
-    if dataset not in DATASETS:
+    if model == OWN:
+        return OWN, OWN_MODEL
+    if dataset not in (*DATASETS, OWN):
         raise ValueError(unknown("dataset", dataset, DATASETS))
     recipes = TEXT if dataset == "text" else IMAGES
     model = next(iter(recipes)) if model is None else model
