@@ -1,6 +1,7 @@
 """The engine: the sweep, leaves, what is freed, grad, and Functions with several outputs."""
 
 import gc
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -64,6 +65,47 @@ def test_saved_arrays_are_freed_as_the_sweep_goes():
     assert node.saved is None
     with pytest.raises(RuntimeError, match="second time"):
         y.sum().backward()
+
+
+@pytest.mark.parametrize("add_first", [True, False])
+def test_a_result_that_lives_on_after_backward_keeps_no_activations(add_first):
+    x = leaf(100_000)
+    total = 0.0
+    tracemalloc.start()
+    for step in range(8):
+        loss = (x * 2.0 + 1.0).exp().mean()
+        total = total + loss if add_first else total
+        loss.backward()
+        total = total if add_first else total + loss
+        if not step:
+            kept = tracemalloc.get_traced_memory()[0]  # with x.grad
+    kept = tracemalloc.get_traced_memory()[0] - kept
+    tracemalloc.stop()
+    assert kept < x.array.nbytes / 4
+
+
+def test_backward_drops_inputs_and_hooks():
+    x = leaf(3)
+    h = x * 2.0
+    h.register_hook(lambda dy: None)
+    y = h.sum()
+    activation, node = weakref.ref(h), h.creator
+    del h
+    y.backward(retain_graph=True)
+    assert activation() is not None
+    y.backward()
+    assert activation() is None
+    assert (node.inputs, node.hooks, node.freed) == ((), None, True)
+
+
+def test_a_second_backward_names_the_first_that_freed_the_graph_also_if_nothing_was_saved():
+    x = leaf(3)
+    h = x + 1.0
+    y = h.sum()
+    y.backward()
+    for again in (y, h.sum()):
+        with pytest.raises(RuntimeError, match=r"the first freed the graph\. Pass retain_graph=True"):
+            again.backward()
 
 
 def test_retain_graph_allows_a_second_backward():

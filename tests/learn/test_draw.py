@@ -150,9 +150,9 @@ def test_a_function_shows_the_options_that_its_formula_names(compute, shown):
 
 
 def test_options_are_shown_after_a_backward_that_freed_what_was_saved():
-    y = tn.ones(2, 3, requires_grad=True).mean(1).sum()
-    y.backward()
-    assert "axes = (1,)" in nodes(tn.draw(y))["f0"]
+    y = tn.ones(2, 3, requires_grad=True).mean(1)
+    y.sum().backward()
+    assert "axes = (1,)" in nodes(tn.draw(y * 2.0))["f0"]
 
 
 def test_several_outputs_of_one_function():
@@ -190,7 +190,7 @@ def test_a_picture_shows_the_moment_it_was_drawn(example):
     x, _, _, y = example
     drawing = tn.draw(y)
     before = drawing.dot
-    y.backward()
+    y.backward(retain_graph=True)
     x.zero_()
     assert drawing.dot == before
     assert "data: 0&#160;&#160;0&#160;&#160;0" in tn.draw(y).dot
@@ -212,10 +212,9 @@ def test_before_backward_no_gradient_is_computed(example):
     assert all("grad: not computed" in label for label in labels)
 
 
-@pytest.mark.parametrize("retain_graph", [False, True])
-def test_after_backward_leaves_show_theirs_and_the_rest_was_not_kept(example, retain_graph):
+def test_after_backward_leaves_show_theirs_and_the_rest_was_not_kept(example):
     y = example[-1]
-    y.backward(retain_graph=retain_graph)
+    y.backward(retain_graph=True)
     x, weight, *computed = tensor_nodes(tn.draw(y)).values()
     assert "grad: 2.000&#160;&#160;3.000&#160;&#160;5.000" in x
     assert "grad: 1.000&#160;&#160;-2.000&#160;&#160;4.000" in weight
@@ -227,15 +226,27 @@ def test_a_retained_gradient_is_shown(example):
     *_, h, y = example
     h.retain_grad()
     assert "grad: not computed" in tensor_nodes(tn.draw(y))["t2"]
-    y.backward()
+    y.backward(retain_graph=True)
     assert "grad: 1.000&#160;&#160;1.000&#160;&#160;1.000" in tensor_nodes(tn.draw(y))["t2"]
+
+
+def test_a_graph_that_backward_has_freed_raises_or_is_marked():
+    x = tn.tensor([1.0], requires_grad=True)
+    loss = (x * 3.0).sum()
+    total = loss + 1.0
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        tn.draw(loss)
+    freed = nodes(tn.draw(total))
+    assert "inputs freed by backward" in freed["f0"]
+    assert "freed" not in freed["f1"]
 
 
 def test_a_zero_gradient_differs_from_a_missing_one():
     x = tn.tensor([1.0], requires_grad=True)
     y = x * 0.0
     assert "grad: not computed" in nodes(tn.draw(y))["t0"]
-    y.backward()
+    y.backward(retain_graph=True)
     assert "grad: 0<" in nodes(tn.draw(y))["t0"]
 
 

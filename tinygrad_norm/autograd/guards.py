@@ -57,9 +57,9 @@ def _parameters(method: Any) -> tuple[str, ...]:
 
 
 def already_freed(node: Node) -> RuntimeError:
-    """Return the error for a second backward through a node whose saved arrays are freed."""
+    """Return the error for a second backward through a node that is freed."""
     return RuntimeError(
-        f"backward through {node.name} a second time: its saved arrays were freed by the first. "
+        f"backward through {node.name} a second time: the first freed the graph. "
         "Pass retain_graph=True to the first backward to go through the graph again"
     )
 

@@ -12,7 +12,7 @@ class Node:
     A `Function` is a node with a forward and a backward.
     """
 
-    inputs: tuple[Any, ...]  # tensors, None and Python numbers
+    inputs: tuple[Any, ...]  # tensors, None and Python numbers; none once the graph is freed
     needs: list[bool]  # which inputs need a gradient
     created_at: int  # by the clock of memory.py: later than the calls that made the inputs
     saved: Any = ()  # the arrays that backward reads: a tuple; None once they are freed
@@ -22,6 +22,11 @@ class Node:
     hooks: dict[int, list[Any]] | None = None  # by output
     backward_ran: bool = False
     saved_outputs: tuple[Memory, ...] = ()  # the memory of outputs that backward reads and users may write
+
+    @property
+    def freed(self) -> bool:
+        """Whether a backward without retain_graph has run: what forward saved, and the inputs, are gone."""
+        return self.saved is None
 
     @property
     def name(self) -> str:

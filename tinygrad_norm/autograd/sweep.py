@@ -3,7 +3,8 @@
 A node was always created after the nodes that made its inputs, so descending time of creation is a
 topological order: of all nodes that a gradient has reached, the latest has its whole gradient and is next.
 They wait in a heap, and no recursion is needed: a chain of 100,000 nodes is no deeper than one. A node's
-gradient is dropped as soon as its backward has run, and so are its saved arrays unless the graph is retained.
+gradient is dropped as soon as its backward has run. Unless the graph is retained, so are its saved arrays,
+its inputs and its hooks: a result that lives on, such as a loss, keeps nothing else alive.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,7 +32,7 @@ def backward(
     Args:
         root: this tensor.
         gradient: dL/d(this tensor), of its shape; not needed if it has one element.
-        retain_graph: keep the saved arrays, so that backward can run again.
+        retain_graph: keep the graph, so that backward can run again, or `draw` can show it.
         create_graph: only False: there are no second derivatives yet.
 
     Raises:
@@ -150,7 +151,9 @@ def _sweep(
                     if type(dx) is Tensor or dx.shape != x.array.shape:
                         raise wrong_gradient(node, i, dx)
                     _deliver(x, dx, leaves, waiting)
-            dx = dxs = None
+            dx = dxs = x = None
+            if not retain:
+                node.inputs, node.hooks = (), None
     except AttributeError as error:
         if dx is not None and error.obj is dx and error.name == "shape":
             raise wrong_gradient(node, i, dx) from None

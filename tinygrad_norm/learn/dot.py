@@ -156,6 +156,7 @@ def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
     formula, derivative = formula_of(type(node))
     lines = textwrap.wrap(call_of(node) or formula, _FORMULA_WIDTH)
     lines += textwrap.wrap(options_of(node), _FORMULA_WIDTH)
+    lines += ["inputs freed by backward"] * node.freed
     below = "".join(f"<BR/>{_text(line)}" for line in lines)
     if below:  # Graphviz takes no empty FONT
         below = f'<FONT POINT-SIZE="9" COLOR="#d9e0e7">{below}</FONT>'

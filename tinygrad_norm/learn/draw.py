@@ -3,7 +3,7 @@
     x = tn.tensor([[1.0, 2.0, 4.0]], requires_grad=True)
     y = (x - x.mean()).square().sum()
     tn.draw(y)                  # a notebook shows the picture; every "grad" says: not computed
-    y.backward()
+    y.backward(retain_graph=True)
     tn.draw(y).save("y.svg")    # now the leaves have gradients
 
 dot.py describes what a node shows, subgraph.py which part of a large graph is drawn.
@@ -53,6 +53,7 @@ def draw(
     Raises:
         TypeError: if an output or a named value is not a Tensor.
         ValueError: if there is no output, or `max_nodes` is below 1.
+        RuntimeError: if a backward without retain_graph has freed the graph of an output.
     """
     roots: list[Any] = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
     if not roots:
@@ -72,6 +73,10 @@ def draw(
             raise TypeError(
                 f"draw needs Tensors, but {what} is a {type(x).__name__}: wrap it with tn.tensor(...)"
             )
+    if any(x.creator is not None and x.creator.freed for x in roots):
+        raise RuntimeError(
+            "backward has freed the graph: draw before it, or call backward(retain_graph=True)"
+        )
     if max_nodes < 1:
         raise ValueError(f"max_nodes must be at least 1, got {max_nodes}")
     return Drawing([Panel(find_subgraph(roots, max_nodes), {id(x): str(name) for name, x in names.items()})])
