@@ -25,6 +25,7 @@ LAYERS = [
     ["autograd"],
     ["registry"],
     ["ops"],
+    ["module_registry"],
     ["module"],
     ["normalization"],
     ["nn"],

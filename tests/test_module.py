@@ -146,7 +146,7 @@ def test_reassigning_another_kind_leaves_no_trace():
         ),
         (lambda m: m.add_module("x", 5), TypeError, "must be a Module or None, got int"),
         (lambda m: m.get_submodule("body.9"), AttributeError, "no submodule '9'"),
-        (lambda m: m.no_such_thing, AttributeError, "Net has no attribute 'no_such_thing'"),
+        (lambda m: m.no_such_thing, AttributeError, "'Net' object has no attribute 'no_such_thing'"),
         (lambda m: m.to(np.int64), TypeError, "floating-point"),
     ],
 )

@@ -5,14 +5,29 @@ State names, shapes and behaviour are PyTorch's, so a state dict can travel betw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy
 
 from .autograd.conversion import device_and_dtype
 from .autograd.tensor import Tensor
 from .backends import asarray, namespace, to_device
+from .module_registry import (
+    BUFFER,
+    MODULE,
+    NO_NAMES,
+    PARAMETER,
+    REGISTRIES,
+    UNSAVED_BUFFER,
+    Names,
+    RegistryAttribute,
+    SetByInit,
+    from_older_state,
+    kind_of,
+    with_name,
+    without_name,
+)
 
 
 class Parameter(Tensor):
@@ -46,19 +61,21 @@ class Module:
     that is saved but not trained (running statistics). Call `super().__init__()` first.
     """
 
-    training: bool
-
     def __init__(self) -> None:
-        # object.__setattr__, since __setattr__ below needs these three to exist.
-        for name in ("_parameters", "_buffers", "_modules"):
-            object.__setattr__(self, name, {})
-        object.__setattr__(self, "_not_persistent", set())
-        object.__setattr__(self, "training", True)
+        self.__dict__["_registered"] = NO_NAMES
+        self.__dict__["training"] = True
 
-    _parameters: dict[str, Parameter | None]
-    _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
-    _not_persistent: set[str]
+    if TYPE_CHECKING:
+        training: bool
+        _registered: Names
+        _parameters: MutableMapping[str, Parameter | None]
+        _buffers: MutableMapping[str, Tensor | None]
+        _modules: MutableMapping[str, Module | None]
+
+        def __getattr__(self, name: str) -> Any: ...
+    else:
+        _registered = SetByInit()
+        _parameters, _buffers, _modules = RegistryAttribute(), RegistryAttribute(), RegistryAttribute()
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the output. Every layer defines its own."""
@@ -70,98 +87,102 @@ class Module:
     # -- attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_parameters" not in self.__dict__:
-            raise AttributeError(
-                f"assigning {type(self).__name__}.{name} before Module.__init__: "
-                "call super().__init__() first"
-            )
-        registry: dict[str, Any] | None = None  # None for a plain attribute
-        if isinstance(value, Parameter):
-            registry = self._parameters
-        elif isinstance(value, Module):
-            registry = self._modules
+        registered: Names | None = self.__dict__.get("_registered")
+        kind: str | None
+        if isinstance(value, Parameter | Module):
+            if registered is None:
+                raise AttributeError(
+                    f"assigning {type(self).__name__}.{name} before Module.__init__: "
+                    "call super().__init__() first"
+                )
+            kind = PARAMETER if isinstance(value, Parameter) else MODULE
         else:
-            registry = next((other for other in self._registries() if name in other), None)
-            if value is not None and registry is not None:
-                self._check_replacement(registry, name, value)
-        for other in self._registries():
-            if other is not registry:
-                other.pop(name, None)
-        self._set(registry, name, value)
+            kind = kind_of(name, registered) if registered else None
+            if kind:
+                self._check_replacement(name, kind, value)
+        if not kind or isinstance(getattr(type(self), name, None), property):
+            object.__setattr__(self, name, value)
+        else:
+            self._set(name, kind, value)
 
-    def _check_replacement(self, registry: dict[str, Any], name: str, value: Any) -> None:
-        kinds = {"Parameter": self._parameters, "Tensor": self._buffers, "Module": self._modules}
-        expected = next(kind for kind, other in kinds.items() if other is registry)
-        if expected != "Tensor" or not isinstance(value, Tensor):
+    def _check_replacement(self, name: str, kind: str, value: Any) -> None:
+        if value is not None and not (kind in (BUFFER, UNSAVED_BUFFER) and isinstance(value, Tensor)):
+            expected = {PARAMETER: "Parameter", MODULE: "Module"}.get(kind, "Tensor")
             raise TypeError(
                 f"{type(self).__name__}.{name} is registered: assign a {expected} or None, got "
                 f"{type(value).__name__}"
-                + ("" if expected == "Module" else f"; to change its values, use {name}.copy_(...)")
+                + ("" if kind == MODULE else f"; to change its values, use {name}.copy_(...)")
             )
 
-    def _registries(self) -> tuple[dict[str, Any], ...]:
-        return self._parameters, self._buffers, self._modules
-
-    def _set(self, registry: dict[str, Any] | None, name: str, value: Any) -> None:
-        """Register `value`, and set it as a plain attribute too: reading it then costs no `__getattr__`."""
-        if registry is not None:
-            registry[name] = value
-        object.__setattr__(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        # Called only for names that are not plain attributes: the numbered children of containers.
-        children = self.__dict__.get("_modules", {})
-        if name in children:
-            return children[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    def _set(self, name: str, kind: str, value: Any) -> None:
+        """Set the attribute and register its name, under one kind only."""
+        registered = self._registered
+        if name not in registered[kind]:
+            known = kind_of(name, registered)
+            others = without_name(registered, name, known) if known else registered
+            self.__dict__["_registered"] = with_name(others, name, kind)
+        self.__dict__[name] = value
 
     def __delattr__(self, name: str) -> None:
-        registered = [registry.pop(name) for registry in self._registries() if name in registry]
-        if not registered or name in self.__dict__:
+        registered: Names = self.__dict__.get("_registered", NO_NAMES)
+        kind = kind_of(name, registered)
+        if kind:
+            del self.__dict__[name]
+            self.__dict__["_registered"] = without_name(registered, name, kind)
+        else:
             object.__delattr__(self, name)
 
     def register_parameter(self, name: str, parameter: Parameter | None) -> None:
         """Register `parameter` under `name`; None reserves the name (a layer without bias)."""
-        self._register(self._parameters, name, parameter, Parameter)
+        self._register(name, parameter, Parameter, PARAMETER)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register state that is not trained; it is part of `state_dict` if `persistent`."""
-        self._register(self._buffers, name, tensor, Tensor)
-        (self._not_persistent.discard if persistent else self._not_persistent.add)(name)
+        self._register(name, tensor, Tensor, BUFFER if persistent else UNSAVED_BUFFER)
 
     def register_module(self, name: str, module: Module | None) -> None:
         """Register a submodule under `name`, which may be any string without a dot."""
-        self._register(self._modules, name, module, Module)
+        self._register(name, module, Module, MODULE)
 
     add_module = register_module
 
-    def _register(self, registry: dict[str, Any], name: str, value: Any, kind: type) -> None:
-        """Register `value` in `registry`, where it may replace an entry of the same name.
+    def _register(self, name: str, value: Any, expected: type, kind: str) -> None:
+        """Register `value`, which may replace an entry of the same name and type.
 
         Raises:
-            TypeError: if the value is not of type `kind`, or the name is not a string.
+            TypeError: if the value is not of type `expected`, or the name is not a string.
             KeyError: if the name is empty, contains a dot, or is that of another attribute.
         """
         if not isinstance(name, str):
             raise TypeError(f"a registered name must be a str, got {name!r}")
         if not name or "." in name:
             raise KeyError(f"a registered name must be non-empty and without dots, got {name!r}")
-        if hasattr(self, name) and name not in registry:
+        known = kind_of(name, self._registered)
+        replaces = any(kind in kinds and known in kinds for kinds in REGISTRIES.values())
+        if hasattr(self, name) and not replaces:
             raise KeyError(
                 f"{type(self).__name__} has an attribute {name!r} already: choose another name for the "
-                f"{kind.__name__}, or assign it to the attribute if it is to take its place"
+                f"{expected.__name__}, or assign it to the attribute if it is to take its place"
             )
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"{name!r} must be a {kind.__name__} or None, got {type(value).__name__}")
-        self._set(registry, name, value)
+        if value is not None and not isinstance(value, expected):
+            raise TypeError(f"{name!r} must be a {expected.__name__} or None, got {type(value).__name__}")
+        self._set(name, kind, value)
+
+    def _entries(self, *kinds: str) -> Iterator[tuple[str, Any]]:
+        """Yield the names and values registered under `kinds`, without those that are None."""
+        registered, values = self._registered, self.__dict__
+        for kind in kinds:
+            for name in registered[kind]:
+                if values[name] is not None:
+                    yield name, values[name]
 
     # -- walking
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield (name, submodule) for the direct submodules, each of them once."""
         seen: set[int] = set()
-        for name, module in self._modules.items():
-            if module is not None and id(module) not in seen:
+        for name, module in self._entries(MODULE):
+            if id(module) not in seen:
                 seen.add(id(module))
                 yield name, module
 
@@ -176,9 +197,8 @@ class Module:
             return
         seen.add(id(self))
         yield prefix, self
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+        for name, module in self._entries(MODULE):
+            yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all below, each of them once."""
@@ -186,7 +206,7 @@ class Module:
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
         """Yield (dotted name, parameter), each parameter once even if modules share it."""
-        return self._named("_parameters", prefix, recurse, once=True)
+        return self._named(prefix, recurse, PARAMETER)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield the parameters, each of them once."""
@@ -194,20 +214,19 @@ class Module:
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
         """Yield (dotted name, buffer), each buffer once."""
-        return self._named("_buffers", prefix, recurse, once=True)
+        return self._named(prefix, recurse, BUFFER, UNSAVED_BUFFER)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Yield the buffers, each of them once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named(self, kind: str, prefix: str, recurse: bool, once: bool) -> Iterator[tuple[str, Any]]:
+    def _named(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
         for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
-            for name, entry in getattr(module, kind).items():
-                if entry is None or (once and id(entry) in seen):
-                    continue
-                seen.add(id(entry))
-                yield f"{path}.{name}" if path else name, entry
+            for name, entry in module._entries(*kinds):
+                if id(entry) not in seen:
+                    seen.add(id(entry))
+                    yield f"{path}.{name}" if path else name, entry
 
     def get_submodule(self, target: str) -> Module:
         """Return the submodule with the dotted name `target`."""
@@ -227,19 +246,14 @@ class Module:
         """Return every parameter and persistent buffer by dotted name, sharing memory with the module."""
         state: dict[str, Tensor] = {}
         for path, module in self._walk(prefix):
-            for name, parameter in module._parameters.items():
-                if parameter is not None:
-                    state[path + name] = parameter.detach()
-            for name, buffer in module._buffers.items():
-                if buffer is not None and name not in module._not_persistent:
-                    state[path + name] = buffer.detach()
+            for name, tensor in module._entries(PARAMETER, BUFFER):
+                state[path + name] = tensor.detach()
         return state
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
         yield prefix, self
-        for name, module in self._modules.items():
-            if module is not None:
-                yield from module._walk(f"{prefix}{name}.")
+        for name, module in self._entries(MODULE):
+            yield from module._walk(f"{prefix}{name}.")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """Copy the values of `state_dict` (tensors or arrays by dotted name) into this module.
@@ -380,8 +394,8 @@ class Module:
         body = "\n  ".join(([self.extra_repr()] if self.extra_repr() else []) + lines)
         return f"{type(self).__name__}(\n  {body}\n)"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.__dict__.update(from_older_state(state) if "_parameters" in state else state)
 
 
 def _is_optional(name: str) -> bool:

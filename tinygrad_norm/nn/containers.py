@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..module_registry import MODULE
 from ..ops.dims import as_shape
 from ..ops.shape import flatten, unflatten
 
@@ -18,7 +19,8 @@ class _ModuleSequence(Module):
         return len(self._modules)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._modules.values())
+        values = self.__dict__
+        return iter([values[name] for name in self._registered[MODULE]])
 
     def __contains__(self, module: object) -> bool:
         return any(module is entry for entry in self)
@@ -46,9 +48,7 @@ class _ModuleSequence(Module):
         self._renumber([module for name, module in self._modules.items() if name not in names])
 
     def _renumber(self, modules: Iterable[Module | None]) -> None:
-        modules = list(modules)
-        self._modules.clear()
-        self._modules.update((str(i), module) for i, module in enumerate(modules))
+        self._modules = {str(i): module for i, module in enumerate(modules)}
 
     def append(self, module: Module) -> Self:
         """Add a module at the end; return self."""
@@ -96,8 +96,8 @@ class Sequential(_ModuleSequence):
         return type(self)(OrderedDict(entries))
 
     def forward(self, input: Any) -> Any:
-        for module in self._modules.values():
-            input = module(input)  # type: ignore[misc]
+        for module in self:
+            input = module(input)
         return input
 
 

@@ -37,4 +37,4 @@ def _assign(module: Module, tensors: Mapping[str, Any]) -> None:
     for name, tensor in tensors.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
-        owner._set(owner._parameters, last, tensor)
+        owner._parameters[last] = tensor

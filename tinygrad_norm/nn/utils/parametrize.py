@@ -158,7 +158,7 @@ class _Parametrized(Module):
     def __getattr__(self, name: str) -> Any:
         known = _parametrizations(self).get(name)
         if known is None:
-            return super().__getattr__(name)
+            return object.__getattribute__(self, name)  # raises, with Python's message
         if _cache is None:
             return known()
         key = known, is_grad_enabled()
@@ -187,7 +187,7 @@ class _Parametrized(Module):
 
 def _parametrizations(module: Module) -> dict[str, Any]:
     found = module.__dict__.get("parametrizations")
-    return found._modules if isinstance(found, ModuleDict) else {}
+    return dict(found.items()) if isinstance(found, ModuleDict) else {}
 
 
 _classes: dict[type[Module], type[Module]] = {}
