@@ -14,7 +14,6 @@ import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
 from tinygrad_norm.training.curves import save_curves
 from tinygrad_norm.training.interrupt import stop_after_step
-from tinygrad_norm.training.task import Cost
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
@@ -29,6 +28,8 @@ def test_writes_metrics_curves_weights_and_config(tmp_path):
         "curves.png",
         "metrics.csv",
         "model.safetensors",
+        "results.json",
+        "scaler.safetensors",
     ]
     rows = metrics(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -55,7 +56,9 @@ def test_the_epochs_of_the_curves_are_integers(tmp_path, monkeypatch, epochs):
     names = (f"{part}_{name}" for part in ("train", "validation") for name in ("loss", "accuracy"))
     figures = dict.fromkeys(names, 0.5)
     history = [{"epoch": i + 1, **figures} for i in range(epochs)]
-    assert save_curves(tmp_path / "curves.png", history, Cost("loss", "loss (nats)", 1.0), "title")
+    assert save_curves(
+        tmp_path / "curves.png", history, {"loss": "loss (nats)", "accuracy": "accuracy"}, "title"
+    )
     for axes in drawn[0].axes:
         assert all(tick.is_integer() for tick in axes.get_xticks().tolist())
 

@@ -1,5 +1,6 @@
 """`tinygrad-norm train text`: bits per character, the sample, resuming, and files that are not text."""
 
+import json
 import math
 import signal
 
@@ -39,6 +40,7 @@ def test_writes_everything_and_prints_bits_and_a_sample(tmp_path, file, model):
         "curves.png",
         "metrics.csv",
         "model.safetensors",
+        "results.json",
     ]
     rows = metrics(tmp_path / "run")
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -51,7 +53,7 @@ def test_writes_everything_and_prints_bits_and_a_sample(tmp_path, file, model):
     sample = result.output.split("a sample:\n\n")[1].split("\n\nvalidation bits")[0]
     assert len(sample) == 30
     with safe_open(tmp_path / "run" / "model.safetensors", "np") as weights:
-        alphabet = weights.metadata()["alphabet"]
+        alphabet = json.loads(weights.metadata()["run"])["alphabet"]
         assert weights.get_tensor("0.weight").shape[0] == len(alphabet)
     assert set(sample) <= set(alphabet[1:])
 

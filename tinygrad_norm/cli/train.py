@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..backends import use_backend
 from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
-from ..training.task import Figures
+from ..training.task import Figures, format_figure
 
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
@@ -252,15 +252,14 @@ def _train_with_progress(console: Console, run: Run) -> None:
 
 def _text(figures: Figures) -> str:
     return "  ".join(
-        f"accuracy {value:.1%}" if name == "accuracy" else f"{name.replace('_', ' ')} {value:.4f}"
-        for name, value in figures.items()
+        f"{name.replace('_', ' ')} {format_figure(name, value, 1)}" for name, value in figures.items()
     )
 
 
 def _epoch_text(run: Run) -> str:
-    row, (cost, accuracy) = run.progress.history[-1], run.task.figure_names
-    train = _text({name: row[f"train_{name}"] for name in (cost, accuracy)})
-    validation = f"{row[f'validation_{cost}']:.4f}  {row[f'validation_{accuracy}']:.1%}"
+    row, names = run.progress.history[-1], run.task.figure_names
+    train = _text({name: row[f"train_{name}"] for name in names})
+    validation = "  ".join(format_figure(name, row[f"validation_{name}"], 1) for name in names)
     epochs = str(run.config.epochs)
     return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
 
@@ -269,8 +268,8 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     figures = run.figures()
     columns = [name.replace("_", " ") for name in run.task.figure_names]
     table = Table("", *columns, title=f"after epoch {run.progress.epoch} ({seconds:.1f} s)")
-    for part, (cost, accuracy) in ((part, values.values()) for part, values in figures.items()):
-        table.add_row(part, f"{cost:.4f}", f"{accuracy:.2%}")
+    for part, values in figures.items():
+        table.add_row(part, *(format_figure(name, value) for name, value in values.items()))
     console.print(table)
     console.out(run.task.conclude(figures), highlight=False)
     if not (run.out / "curves.png").exists():

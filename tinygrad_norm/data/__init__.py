@@ -7,7 +7,7 @@ Scalers are fitted on the training part only. Every shuffle depends only on its 
 """
 
 from .contrast import GlobalContrastScaler, LocalContrastScaler
-from .dataset import Dataset, Split
+from .dataset import PARTS, Dataset, Split
 from .digits import load_digits
 from .feature_scaling import MinMaxScaler, StandardScaler
 from .idx import load_idx, read_idx

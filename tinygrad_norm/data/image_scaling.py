@@ -56,12 +56,13 @@ class ImageScaler(Scaler):
             raise ValueError("mean and std belong together: give both or neither")
         if mean is not None and tuple(feature_range) != (0, 1):
             raise ValueError(f"mean and std are for images in [0, 1], not in {list(feature_range)}")
-        self.mean = _numbers("mean", [0.0] if mean is None else mean)
-        self.std = _numbers("std", [1.0] if std is None else std)
-        if self.mean.shape != self.std.shape:
+        self.mean, self.std = mean, std
+        self._mean = _numbers("mean", [0.0] if mean is None else mean)
+        self._std = _numbers("std", [1.0] if std is None else std)
+        if self._mean.shape != self._std.shape:
             raise ValueError(f"mean and std must each have one number per channel, got {mean} and {std}")
-        self.channels = None if mean is None else len(self.mean)
-        if not (numpy.isfinite([self.mean, self.std]).all() and (self.std > 0).all()):
+        self.channels = None if mean is None else len(mean)
+        if not (numpy.isfinite([self._mean, self._std]).all() and (self._std > 0).all()):
             raise ValueError(f"mean and std must be finite and std positive, got {mean} and {std}")
 
     def transform(self, x: Any) -> numpy.ndarray:
@@ -88,11 +89,11 @@ class ImageScaler(Scaler):
     def _forward(self, x: numpy.ndarray) -> numpy.ndarray:
         a, b = self.feature_range
         y = x / (self.max_value / (b - a)) + a
-        return (y - self._per_channel(self.mean)) / self._per_channel(self.std)
+        return (y - self._per_channel(self._mean)) / self._per_channel(self._std)
 
     def _inverse(self, y: numpy.ndarray) -> numpy.ndarray:
         a, b = self.feature_range
-        y = y * self._per_channel(self.std) + self._per_channel(self.mean)
+        y = y * self._per_channel(self._std) + self._per_channel(self._mean)
         return (y - a) * (self.max_value / (b - a))
 
     def _per_channel(self, values: numpy.ndarray) -> numpy.ndarray:

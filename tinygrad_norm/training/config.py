@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from ..suggestions import unknown
 from .norm_choices import NORMS
-from .recipes import find_recipe
+from .recipes import OWN, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
@@ -124,6 +125,17 @@ class Config:
     def to_json(self) -> str:
         """Return the config as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    def with_own(self, dataset: bool, model: bool) -> Config:
+        """Return the config of a run to which a script passes its own dataset or model."""
+        own = copy.copy(self)
+        for name, given in (("dataset", dataset), ("model", model)):
+            if given:
+                object.__setattr__(own, name, OWN)
+        if model:
+            object.__setattr__(own, "norm", "none")
+            object.__setattr__(own, "norm_first", None)
+        return own
 
     @classmethod
     def load(cls, path: Path) -> Config:

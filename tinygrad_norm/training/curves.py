@@ -1,34 +1,52 @@
-"""Plot the learning curves of a run."""
+"""Plot the learning curves of runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..files import replacing
-from .task import Cost
+
+History = Sequence[Mapping[str, float]]
+"""One row per epoch, with the columns epoch, train_… and validation_…."""
 
 
-def save_curves(path: Path, history: Sequence[dict[str, float]], cost: Cost, title: str) -> bool:
-    """Plot training and validation cost and accuracy over the epochs; write `path` (PNG or SVG).
+def save_curves(path: Path, history: History, labels: Mapping[str, str], title: str) -> bool:
+    """Plot figures of the training and the validation part over the epochs; write `path` (PNG or SVG).
 
-    Returns False, and writes nothing, if matplotlib is not installed.
+    `labels` has the label of the axis for each figure. Returns False, and writes nothing, if matplotlib is
+    not installed.
+    """
+    return save_comparison(path, {"": history}, labels, title)
+
+
+def save_comparison(path: Path, runs: Mapping[str, History], labels: Mapping[str, str], title: str) -> bool:
+    """Plot figures of several runs, by name, in one picture: validation solid, training dotted.
+
+    A single run has a colour for each part. Returns False, and writes nothing, if matplotlib is not
+    installed.
     """
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(9, 3.6), layout="constrained", dpi=120)
+    figure = Figure(figsize=(4.5 * max(2, len(labels)), 3.6), layout="constrained", dpi=120)
     figure.suptitle(title, fontsize=10, wrap=True)
-    figures = ((cost.name, cost.label), ("accuracy", "accuracy"))
-    for axes, (name, unit) in zip(figure.subplots(1, 2), figures, strict=True):
-        for part, label, colour in (
-            ("train", "training", "tab:blue"),
-            ("validation", "validation", "tab:orange"),
-        ):
-            values = [row[f"{part}_{name}"] for row in history]
-            axes.plot(epochs, values, color=colour, label=label, marker="." if len(epochs) < 40 else None)
+    plots = figure.subplots(1, len(labels), squeeze=False)[0]
+    for axes, (name, label) in zip(plots, labels.items(), strict=True):
+        for i, (run, history) in enumerate(runs.items()):
+            epochs = [row["epoch"] for row in history]
+            for part, style, colour in (("train", ":", "tab:blue"), ("validation", "-", "tab:orange")):
+                values = [row[f"{part}_{name}"] for row in history]
+                text = {"train": "training"}.get(part, part) if len(runs) == 1 else f"{run}, {part}"
+                axes.plot(
+                    epochs,
+                    values,
+                    "-" if len(runs) == 1 else style,
+                    color=colour if len(runs) == 1 else f"C{i}",
+                    label=text if len(runs) == 1 or part == "validation" else None,
+                    marker="." if len(epochs) < 40 else None,
+                )
         axes.set_xlabel("epoch")
-        axes.set_ylabel(unit)
+        axes.set_ylabel(label)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()

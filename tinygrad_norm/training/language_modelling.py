@@ -1,8 +1,10 @@
 """Language modelling: predict the next character, then sample."""
 
+import dataclasses
 import math
 import zlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy
 
@@ -13,7 +15,7 @@ from ..backends import to_numpy
 from ..module import Module
 from .config import Config
 from .models import build_text_model
-from .task import Batch, Cost, Figures, Task
+from .task import Batch, Cost, Figures, Sums, Task, classification_score
 
 CONTEXT = 128
 SAMPLE_LENGTH = 400
@@ -27,13 +29,14 @@ class TextTask(Task):
     """
 
     cost = Cost("bits_per_character", "bits per character", 1 / math.log(2))
+    figure_names = cost.name, "accuracy"
     parts = ("train", "validation")
 
     def __init__(self, config: Config) -> None:
         self.text = data.load_text(config.file)
         self.loader = data.TextLoader(self.text.train, CONTEXT, config.batch_size, config.seed)
         self.model = build_text_model(config, len(self.text.alphabet), CONTEXT)
-        self.seed = config.seed
+        self.config = config
 
     def batches(self, part: str) -> Iterable[Batch]:
         windows = data.overlapping_windows(getattr(self.text, part), CONTEXT)
@@ -42,8 +45,16 @@ class TextTask(Task):
     def fingerprint(self) -> int:
         return zlib.crc32(self.text.alphabet.encode(), zlib.crc32(self.text.train.tobytes()))
 
-    def metadata(self) -> dict[str, str]:
-        return {"alphabet": self.text.alphabet}
+    def metadata(self) -> dict[str, Any]:
+        return {"config": dataclasses.asdict(self.config), "alphabet": self.text.alphabet}
+
+    def score(self, batch: Batch) -> tuple[Tensor, Sums]:
+        inputs, targets = batch
+        return classification_score(self.model(inputs), targets)
+
+    def figures(self, sums: Sums) -> Figures:
+        values = sums.loss / sums.seen * self.cost.per_unit, sums.correct / sums.seen
+        return dict(zip(self.figure_names, values, strict=True))
 
     def describe(self) -> str:
         text = self.text
@@ -55,7 +66,7 @@ class TextTask(Task):
 
     def conclude(self, figures: Mapping[str, Figures]) -> str:
         bits = figures["validation"][self.cost.name]
-        codes = sample_codes(self.model, self.text.train[-CONTEXT:], SAMPLE_LENGTH, self.seed)
+        codes = sample_codes(self.model, self.text.train[-CONTEXT:], SAMPLE_LENGTH, self.config.seed)
         sample = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in self.text.decode(codes))
         return f"a sample:\n\n{sample}\n\nvalidation bits per character: {bits:.3f}"
 

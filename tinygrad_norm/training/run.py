@@ -4,36 +4,42 @@ The folder holds
 
     config.json               all settings of the run
     metrics.csv               one line per epoch
-    curves.png                training and validation cost and accuracy, written at the end
-    model.safetensors         the weights and running statistics
-    checkpoint.safetensors    the same, plus optimizer state, random generator state and progress
+    curves.png                the figures of both parts over the epochs, written when training ends or stops
+    results.json              the figures of every part after the last epoch
+    model.safetensors         the weights and running statistics; its metadata says what rebuilds the model
+    scaler.safetensors        the scaler of the inputs, and for regression that of the targets
+    checkpoint.safetensors    weights, optimizer state, random generator state and progress
 
-All but the curves are written after every epoch; a file is never left half-written. The checkpoint is
-one file, so that weights and progress always match: a resumed run gives the same numbers as a run that
-was not interrupted.
+Weights, metrics and checkpoint are written after every epoch; a file is never left half-written. The
+checkpoint is one file, so that weights and progress always match: a resumed run gives the same numbers as
+a run that was not interrupted. `load_run` reads the folder.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy
 
+from .. import data
 from ..backends import current_backend
 from ..backends.random import generator, manual_seed
 from ..files import check_folder, replacing
+from ..module import Module
 from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
 from .curves import save_curves
-from .image_classification import ImageTask
+from .dataset_task import DatasetTask, LossFunction, Metric
 from .interrupt import stop_after_step
 from .language_modelling import TextTask
 from .optimization import make_optimizer, make_schedule
+from .scaling import save_scalers
 from .task import Batch, Figures, Sums, Task
 
 
@@ -54,18 +60,47 @@ class Interrupted(Exception):
 class Run:
     """A training run in the folder `out`; with `resume`, continue the run in that folder.
 
+    Args:
+        config: the settings; what is passed below takes the place of `config.dataset` and `config.model`.
+        out: the folder of the run's files; it is made if it does not exist.
+        resume: continue from the checkpoint in `out`, with the same numbers as without interruption.
+        dataset: a `tn.data.Dataset` of one's own. It is scaled by `config.scale`, unless it already is.
+        model: a module of one's own, from inputs to logits (N, classes) or to target values.
+        loss: a function (outputs, targets) that returns the mean loss of the batch, a scalar tensor;
+            default: cross entropy, for regression the mean squared error.
+        metrics: functions (outputs, targets) by name, each the mean over the batch; they replace the
+            default, which is the accuracy, for regression R².
+
+    Initialize a model of one's own after `tn.manual_seed`, if its weights are to be the same in every run.
     `saved_epochs` is the number of epochs in the checkpoint, None before the first save.
 
     Raises:
-        ValueError: if the model cannot be built; with `resume`, also if the folder has no checkpoint, or
-            one of another architecture or of other data.
+        ValueError: if the model cannot be built or does not fit the data; with `resume`, also if the folder
+            has no checkpoint, or one of other settings, another architecture or other data.
         RuntimeError: if a package is not installed; the message says what to install.
     """
 
-    def __init__(self, config: Config, out: str | Path, resume: bool = False) -> None:
+    def __init__(
+        self,
+        config: Config,
+        out: str | Path,
+        resume: bool = False,
+        *,
+        dataset: data.Dataset | None = None,
+        model: Module | None = None,
+        loss: LossFunction | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+    ) -> None:
+        config = config.with_own(dataset=dataset is not None, model=model is not None)
         self.config, self.out = config, Path(out)
         manual_seed(config.seed)
-        self.task: Task = (TextTask if config.dataset == "text" else ImageTask)(config)
+        self.task: Task
+        if config.dataset == "text":
+            if (model, loss, metrics) != (None, None, None):
+                raise ValueError("a run on text takes no model, loss or metrics of one's own")
+            self.task = TextTask(config)
+        else:
+            self.task = DatasetTask(config, dataset, model, loss, metrics)
         self.fingerprint = self.task.fingerprint()
         self.model, self.loader = self.task.model, self.task.loader
         self.model.to(current_backend().device)
@@ -74,6 +109,7 @@ class Run:
         self.progress = Progress()
         self.saved_epochs: int | None = None
         if resume:
+            self._check_config()
             self._restore()
 
     def train(
@@ -83,7 +119,9 @@ class Run:
     ) -> None:
         """Train until the last epoch and save after each; call the callbacks after each step and epoch.
 
-        A finished run is not trained further; its missing files are written again.
+        The callbacks get the run. `run.progress` says how far it is, `run.progress.history` holds the figures
+        of the epochs, and `run.model`, `run.optimizer` and `run.schedule` are what is trained. A finished run
+        is not trained further; its missing files are written again.
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
@@ -104,12 +142,13 @@ class Run:
                     on_step(self)
                     if stopped():
                         self._save()
+                        self._draw()
                         raise Interrupted
                 self._end_epoch()
                 on_epoch(self)
+        self._draw()
         if stopped():  # during the end of the last epoch
             raise Interrupted
-        save_curves(self.out / "curves.png", self.progress.history, self.task.cost, self.config.title)
 
     @property
     def finished(self) -> bool:
@@ -117,7 +156,7 @@ class Run:
         return self.progress.epoch >= self.config.epochs
 
     def figures(self) -> dict[str, Figures]:
-        """Return the figures (cost and accuracy) after the last epoch, by part of the data and name.
+        """Return the figures after the last epoch, by part of the data and name; write them to results.json.
 
         Those of the training part are means over the epoch. The test part, if there is one, is evaluated
         only here.
@@ -125,7 +164,10 @@ class Run:
         last = self.progress.history[-1]
         names = self.task.figure_names
         known = {part: {name: last[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
-        return known | {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
+        figures = known | {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
+        with replacing(self.out / "results.json") as path:
+            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        return figures
 
     # -- one epoch
 
@@ -166,7 +208,7 @@ class Run:
 
     def _save(self) -> None:
         with replacing(self.out / "config.json") as path:
-            path.write_text(self.config.to_json())
+            path.write_text(self.config.to_json(), encoding="utf-8")
         with replacing(self.out / "metrics.csv") as path, path.open("w", newline="") as file:
             parts = ("train", "validation")
             columns = [f"{part}_{name}" for part in parts for name in self.task.figure_names]
@@ -174,7 +216,8 @@ class Run:
             writer.writeheader()
             writer.writerows(self.progress.history)
         weights = self.model.state_dict()
-        save_arrays(self.out / "model.safetensors", weights, self.task.metadata())
+        save_arrays(self.out / "model.safetensors", weights, {"run": json.dumps(self.task.metadata())})
+        save_scalers(self.out / "scaler.safetensors", self.task.scalers())
         save_tree(
             self.out / "checkpoint.safetensors",
             {
@@ -187,6 +230,26 @@ class Run:
             },
         )
         self.saved_epochs = self.progress.epoch
+
+    def _draw(self) -> None:
+        """Draw the curves, if an epoch is complete."""
+        if self.progress.history:
+            save_curves(self.out / "curves.png", self.progress.history, self.task.curves(), self.config.title)
+
+    def _check_config(self) -> None:
+        path = self.out / "config.json"
+        if not path.exists():
+            return  # the checkpoint is missing too, or was moved: _restore says what it lacks
+        saved, given = (dataclasses.asdict(config) for config in (Config.load(path), self.config))
+        differing = [name for name in saved if saved[name] != given[name]]
+        if differing:
+            started, now = (
+                ", ".join(f"{name} {config[name]!r}" for name in differing) for config in (saved, given)
+            )
+            raise ValueError(
+                f"{self.out} was started with {started}, and cannot continue with {now}: load its config "
+                "with Config.load, or start a new run in another folder"
+            )
 
     def _restore(self) -> None:
         path = self.out / "checkpoint.safetensors"

@@ -1,25 +1,27 @@
 """Task: the data, the model and the reported figures of a run.
 
-Every task is a classification: of an image, or of the next character. All share the loss, cross entropy;
-they differ in their batches and in the unit in which the loss is reported.
+Every task has a loss, which is the first of its figures, and further figures such as the accuracy. A figure
+is computed from sums over batches, so that it is exact for a part of any size.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
+from ..data import Scaler
 from ..module import Module
 from ..nn import functional as F
 
 Batch = tuple[Tensor, ...]
-"""Inputs, and target classes; negative targets are ignored."""
+"""Inputs and targets."""
 
 Figures = dict[str, float]
+"""Figures by name; the first is the cost."""
 
 
 class Loader(Protocol):
@@ -31,50 +33,63 @@ class Loader(Protocol):
 
 
 class Cost(NamedTuple):
-    """How cross entropy is reported: the name of its column, the label of its axis, units per nat."""
+    """How the loss is reported: the name of its column, the label of its axis, units per unit of loss."""
 
     name: str
     label: str
-    per_nat: float
+    per_unit: float = 1.0
 
 
 @dataclass
 class Sums:
-    """Sums over batches: cross entropy in nats, correct predictions, and targets seen."""
+    """Sums over batches: the loss times its targets, correct predictions, targets seen, others by name."""
 
     loss: float = 0.0
     correct: int = 0
     seen: int = 0
+    others: dict[str, Any] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.loss + other.loss, self.correct + other.correct, self.seen + other.seen)
+        names = self.others.keys() | other.others.keys()
+        others = {name: self.others.get(name, 0.0) + other.others.get(name, 0.0) for name in sorted(names)}
+        return Sums(self.loss + other.loss, self.correct + other.correct, self.seen + other.seen, others)
 
 
 class Task(ABC):
     """Data and a model for it.
 
-    cost      how the loss is reported
-    parts     the parts of the data for which figures are reported; the last one is the final result
-    model     maps inputs to logits (..., classes)
-    loader    the training batches
+    cost          how the loss is reported
+    figure_names  the names of the figures, the cost first
+    parts         the parts of the data for which figures are reported; the last one is the final result
+    model         maps inputs to outputs
+    loader        the training batches
     """
 
-    cost: ClassVar[Cost]
+    cost: Cost
+    figure_names: tuple[str, ...]
     parts: ClassVar[tuple[str, ...]]
     model: Module
     loader: Loader
 
     @abstractmethod
     def batches(self, part: str) -> Iterable[Batch]:
-        """Return the batches on which a part other than the training part is evaluated."""
+        """Return the batches on which a part is evaluated."""
 
     @abstractmethod
     def fingerprint(self) -> int:
         """Return a checksum of the data, to detect that they changed."""
 
-    def metadata(self) -> dict[str, str]:
-        """Return what is needed to use the weights, such as the alphabet; saved with them."""
+    @abstractmethod
+    def metadata(self) -> dict[str, Any]:
+        """Return what is needed to rebuild the model and to use it, as JSON values."""
+
+    def scalers(self) -> dict[str, Scaler | None]:
+        """Return the scalers of the inputs and targets, by name."""
         return {}
+
+    def curves(self) -> dict[str, str]:
+        """Return the figures to draw over the epochs: the label of the axis, by name."""
+        return {name: self.cost.label if name == self.cost.name else name for name in self.figure_names}
 
     @abstractmethod
     def describe(self) -> str:
@@ -84,28 +99,33 @@ class Task(ABC):
     def conclude(self, figures: Mapping[str, Figures]) -> str:
         """Return the final message about the trained model, given the figures of every part."""
 
+    @abstractmethod
     def score(self, batch: Batch) -> tuple[Tensor, Sums]:
         """Return the mean loss of a batch, with its graph, and the batch's sums."""
-        inputs, targets = batch
-        logits, classes = self.model(inputs), targets.reshape(-1)
-        logits = logits.reshape(-1, logits.shape[-1])
-        loss = F.cross_entropy(logits, classes)
-        seen = int((classes.array >= 0).sum())
-        correct = int((logits.array.argmax(1) == classes.array).sum())
-        return loss, Sums(float(loss.item()) * seen, correct, seen)
 
-    @property
-    def figure_names(self) -> tuple[str, str]:
-        """The names of the two figures: cost and accuracy."""
-        return self.cost.name, "accuracy"
-
+    @abstractmethod
     def figures(self, sums: Sums) -> Figures:
-        """Return the two figures, by name."""
-        values = sums.loss / sums.seen * self.cost.per_nat, sums.correct / sums.seen
-        return dict(zip(self.figure_names, values, strict=True))
+        """Return the figures, by name."""
 
     @no_grad()
     def evaluate(self, part: str) -> Figures:
         """Return the figures of the model on a part, in evaluation mode."""
         self.model.eval()
         return self.figures(sum((self.score(batch)[1] for batch in self.batches(part)), Sums()))
+
+
+def classification_score(logits: Tensor, classes: Tensor) -> tuple[Tensor, Sums]:
+    """Return the cross entropy of `logits` (..., C), and its sums; negative `classes` (...) are ignored."""
+    classes = classes.reshape(-1)
+    logits = logits.reshape(-1, logits.shape[-1])
+    loss = F.cross_entropy(logits, classes)
+    seen = int((classes.array >= 0).sum())
+    correct = int((logits.array.argmax(1) == classes.array).sum())
+    return loss, Sums(float(loss.item()) * seen, correct, seen)
+
+
+def format_figure(name: str, value: float, digits: int = 2) -> str:
+    """Return a figure as text: an accuracy as a percentage with `digits` decimals, others with four."""
+    if name == "accuracy":
+        return f"{value:.{digits}%}"
+    return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.4g}"
