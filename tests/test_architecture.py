@@ -25,7 +25,7 @@ LAYERS = [
     ["autograd"],
     ["registry"],
     ["ops"],
-    ["module_registry"],
+    ["module_registry", "parameter"],
     ["module"],
     ["normalization"],
     ["nn"],

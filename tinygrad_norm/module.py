@@ -12,7 +12,7 @@ import numpy
 
 from .autograd.conversion import device_and_dtype
 from .autograd.tensor import Tensor
-from .backends import asarray, namespace, to_device
+from .backends import asarray, to_device
 from .module_registry import (
     BUFFER,
     MODULE,
@@ -28,23 +28,7 @@ from .module_registry import (
     with_name,
     without_name,
 )
-
-
-class Parameter(Tensor):
-    """A leaf tensor that a Module registers and an optimizer updates.
-
-    Shares memory with `data`, unless that is not in C order.
-    """
-
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
-        super().__init__(data.array if isinstance(data, Tensor) else data, requires_grad)
-        if not self.array.flags.c_contiguous:  # safetensors writes the bytes of an array as they lie
-            self.array = namespace(self.array).ascontiguousarray(self.array)
-        elif isinstance(data, Tensor):
-            self.memory = data._shared_memory()
-
-    def __repr__(self) -> str:
-        return "Parameter containing:\n" + super().__repr__()
+from .parameter import Parameter
 
 
 class IncompatibleKeys(NamedTuple):

@@ -62,6 +62,9 @@ class Place:
         self.parameter, self.start, self.stop, self.values = parameter, start, stop, values
         self.updates = 0
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()  # a copy of a parameter belongs to no optimizer
+
     def view(self, flat: Array) -> Array:
         """Return this place in the array `flat`, as a view with the parameter's shape."""
         return flat[self.start : self.start + self.values.size].reshape(self.values.shape)
