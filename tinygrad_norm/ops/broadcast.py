@@ -7,6 +7,7 @@ import numpy
 
 from ..backends import Array, namespace
 from ..backends.cpu.half import upcast
+from ..backends.cpu.sums import total
 
 
 def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
@@ -17,7 +18,7 @@ def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
         return dy.reshape(shape)
     added = dy.ndim - len(shape)
     axes = (*range(added), *(added + i for i, n in enumerate(shape) if n == 1 and dy.shape[added + i] != 1))
-    return upcast(dy).sum(axes).reshape(shape)
+    return total(upcast(dy), axes).reshape(shape)
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

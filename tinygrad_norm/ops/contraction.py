@@ -17,6 +17,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, register
 from .broadcast import stretch
 from .indexing import scatter_add
@@ -44,7 +45,7 @@ def contract(arrays: Sequence[Array], names: Sequence[Names], out: Names) -> Arr
 
 def _sum_away(x: Array, names: Names, keep: set[str]) -> tuple[Array, Names]:
     axes = tuple([i for i, name in enumerate(names) if name not in keep])
-    return (x.sum(axes), tuple([name for name in names if name in keep])) if axes else (x, names)
+    return (total(x, axes), tuple([name for name in names if name in keep])) if axes else (x, names)
 
 
 def _contract_pair(a: Array, a_names: Names, b: Array, b_names: Names, keep: set[str]) -> tuple[Array, Names]:

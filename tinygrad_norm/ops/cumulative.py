@@ -1,10 +1,11 @@
 """Running sums along one axis: yᵢ = x₀ + … + xᵢ. Half-precision numbers are accumulated in float32.
 
-NumPy's cumsum adds the numbers one by one, each waiting for the last. Along the last axis a matrix product
-is faster, and rounds less: in chunks of 32, y = x @ u with u = 1 on and above the diagonal gives the sums
-within a chunk, to which the sum of all chunks before it is added. If that is infinite or NaN, then 0·∞ in
-the product would make earlier elements NaN, so NumPy's cumsum is used. Along another axis, whole rows are
-added.
+NumPy's cumsum adds the numbers one by one, each waiting for the last. Chunks of 32 are faster, and round
+less: to the running sums within a chunk, the sum of all chunks before it is added, found in float64. Along
+the last axis a matrix product gives the sums within the chunks, y = x @ u with u = 1 on and above the
+diagonal; along another axis, rows are added, all chunks at once. If a sum is infinite or NaN, then 0·∞ in
+the product would make earlier elements NaN, and a chunk may have overflowed where the sum of all before it
+does not: NumPy's cumsum is used.
 """
 
 import functools
@@ -30,8 +31,10 @@ _LONG_ROW, _MANY = 16, 256  # adding rows is faster for rows of at least 16 elem
 def running_sums(x: Array, dim: int) -> Array:
     """Return x₀ + … + xᵢ along axis `dim`, in float32 or float64."""
     before, n, after = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
-    if after == 1 and n >= 2 * _CHUNK:
-        return _by_product(x.reshape(before, n)).reshape(x.shape)
+    if n >= (2 if after == 1 else 8) * _CHUNK and x.size:
+        if 1 < after < _LONG_ROW:
+            return running_sums(numpy.ascontiguousarray(x.swapaxes(dim, -1)), x.ndim - 1).swapaxes(dim, -1)
+        return _in_chunks(x.reshape(before, n, after)).reshape(x.shape)
     if after >= _LONG_ROW and before * after >= _MANY:
         return _by_rows(x.reshape(before, n, after)).reshape(x.shape)
     return x.cumsum(dim)
@@ -43,16 +46,20 @@ def running_sums_cuda(x: Array, dim: int) -> Array:
     return x.cumsum(dim)
 
 
-def _by_product(x: Array) -> Array:
-    N, D = x.shape
-    whole = D // _CHUNK * _CHUNK
-    y = numpy.empty(x.shape, x.dtype)
-    chunks = (x[:, :whole].reshape(-1, _CHUNK) @ _upper_ones(x.dtype)).reshape(N, whole // _CHUNK, _CHUNK)
-    before = chunks[:, :, -1].cumsum(1)
+def _in_chunks(x: Array) -> Array:
+    """Return the running sums along axis 1 of x (N, D, S), in chunks."""
+    N, D, S = x.shape
+    m, whole = D // _CHUNK, D // _CHUNK * _CHUNK
+    if S == 1:
+        chunks = (x[:, :whole].reshape(-1, _CHUNK) @ _upper_ones(x.dtype)).reshape(N, m, _CHUNK, 1)
+    else:
+        chunks = _by_rows(x[:, :whole].reshape(N * m, _CHUNK, S)).reshape(N, m, _CHUNK, S)
+    before = chunks[:, :, -1].cumsum(1, numpy.float64).astype(x.dtype)
     if not numpy.isfinite(before[:, -1]).all():
         return x.cumsum(1)
     chunks[:, 1:] += before[:, :-1, None]
-    y[:, :whole] = chunks.reshape(N, whole)
+    y = numpy.empty(x.shape, x.dtype)
+    y[:, :whole] = chunks.reshape(N, whole, S)
     numpy.add(x[:, whole:].cumsum(1), before[:, -1:], out=y[:, whole:])
     return y
 

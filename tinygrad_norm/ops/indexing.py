@@ -19,6 +19,7 @@ from .dims import Shape, normalize_dim
 from .operands import as_tensor
 from .shape import expand, reshape
 
+_FEW = 1024  # elements that add.at adds as exactly
 _BASIC = (int, slice, type(None), EllipsisType)
 
 
@@ -70,7 +71,8 @@ def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     """Return zeros of `shape` with `dy` added at `key`, as often as the key names an element.
 
     NumPy's `add.at` is several times faster with one index into the flat array than with a key of several
-    parts. The flat index is computed from the coordinate on each axis at `key`.
+    parts. The flat index is computed from the coordinate on each axis at `key`. Where an element may be named
+    many times, `bincount` adds in float64.
     """
     if isinstance(dy, Tensor):
         return Scatter.apply(dy, shape=shape, key=key)
@@ -86,6 +88,8 @@ def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
         coordinates = xp.broadcast_to(_arange_along(xp, axis, shape), shape)[key]
         positions = positions + coordinates * stride
         stride *= shape[axis]
+    if positions.size > max(_FEW, stride // 4) and type(dy) is numpy.ndarray:
+        return numpy.bincount(positions.reshape(-1), dy.reshape(-1), stride).astype(dy.dtype).reshape(shape)
     dx = xp.zeros(stride, dy.dtype)
     xp.add.at(dx, positions.reshape(-1), dy.reshape(-1))
     return dx.reshape(shape)

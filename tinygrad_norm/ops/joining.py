@@ -8,6 +8,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.cpu.half import upcast
+from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, register
 from .creation import ones
 from .dims import Axes, Shape, as_shape, named_dims, normalize_dim, with_numpy_names
@@ -58,7 +59,7 @@ class Repeat(Function):
         shape, times = self.saved
         sizes = (1,) * (len(times) - len(shape)) + shape
         apart = [size for pair in zip(times, sizes, strict=True) for size in pair]
-        return upcast(dy).reshape(apart).sum(tuple(range(0, len(apart), 2))).reshape(shape)
+        return total(upcast(dy).reshape(apart), tuple(range(0, len(apart), 2))).reshape(shape)
 
 
 class Flip(Function):

@@ -19,6 +19,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, distinct, register
 from .dims import Axes, Dim, kept_shape, normalize_dims
 from .extremes import amax, amin
@@ -37,7 +38,7 @@ class Norm(Function):
         return y
 
     def _length(self, x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
-        y = namespace(x).sqrt((x * x).sum(axes, keepdims=keepdim))
+        y = namespace(x).sqrt(total(x * x, axes, keepdim))
         info = numpy.finfo(x.dtype)
         if y.size and not (y.min() > math.sqrt(info.tiny / info.eps) and y.max() < math.inf):
             return self._scaled(x, p, axes, keepdim)
@@ -50,7 +51,7 @@ class Norm(Function):
         largest = largest_or_0(magnitude, axes, keepdim)
         largest = xp.where((largest > 0) & (largest < math.inf), largest, 1)
         powers = (magnitude / largest.reshape(kept_shape(x.shape, axes))) ** p
-        return largest * powers.sum(axes, keepdims=keepdim) ** (1 / p)
+        return largest * total(powers, axes, keepdim) ** (1 / p)
 
     def backward(self, dy: Array) -> Gradients:
         x, y, p, axes = self.saved

@@ -13,6 +13,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, is_half, upcast
+from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_number
 from .broadcast import stretch
@@ -27,11 +28,6 @@ def _broadcast_back(dy: Any, shape: Shape, axes: Axes) -> Any:
     return stretch(dy.reshape(kept_shape(shape, axes)), shape)
 
 
-def _sum(x: Array, axes: Axes, keepdim: bool) -> Array:
-    """Return Σ x in the precision of accumulation; for small arrays twice as fast as x.sum()."""
-    return namespace(x).add.reduce(upcast(x), axis=axes, keepdims=keepdim)
-
-
 def largest_or_0(x: Array, axes: Axes, keepdim: bool) -> Array:
     """Return the largest elements over `axes`, 0 where there are none."""
     return x.max(axes, keepdims=keepdim) if count(x.shape, axes) else x.sum(axes, keepdims=keepdim)
@@ -44,7 +40,7 @@ class Sum(Function):
         self.saved, self.axes = (x.shape,), axes
         if x.dtype.kind != "f":
             return x.sum(axes, numpy.int64, keepdims=keepdim)
-        return downcast(_sum(x, axes, keepdim), x)
+        return downcast(total(upcast(x), axes, keepdim), x)
 
     def backward(self, dy: Array) -> Gradients:
         return _broadcast_back(dy, self.saved[0], self.axes)
@@ -56,7 +52,7 @@ class Mean(Function):
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         n = count(x.shape, axes)
         self.saved, self.axes = (x.shape, n), axes
-        return downcast(_sum(x, axes, keepdim) / n, x)
+        return downcast(total(upcast(x), axes, keepdim) / n, x)
 
     def backward(self, dy: Array) -> Gradients:
         shape, n = self.saved
@@ -74,11 +70,11 @@ class Var(Function):
         divisor = max(count(x.shape, axes) - correction, 0)
         self.saved, self.axes, self.correction = (x, divisor), axes, correction
         centered = self._center(upcast(x), axes)
-        return downcast(_sum(centered * centered, axes, keepdim) / divisor, x)
+        return downcast(total(centered * centered, axes, keepdim) / divisor, x)
 
     @staticmethod
     def _center(x: Array, axes: Axes) -> Array:
-        return x - x.sum(axes).reshape(kept_shape(x.shape, axes)) / count(x.shape, axes)
+        return x - total(x, axes).reshape(kept_shape(x.shape, axes)) / count(x.shape, axes)
 
     def backward(self, dy: Array) -> Gradients:
         x, divisor = self.saved
@@ -131,7 +127,7 @@ class LogSumExp(Function):
         largest = largest_or_0(x, axes, keepdim)
         largest = xp.where(xp.isfinite(largest), largest, 0)
         shifted = xp.exp(x - largest.reshape(kept_shape(x.shape, axes)))
-        return xp.log(shifted.sum(axes, keepdims=keepdim)) + largest
+        return xp.log(total(shifted, axes, keepdim)) + largest
 
     def backward(self, dy: Array) -> Gradients:
         x, y = self.saved

@@ -23,7 +23,7 @@ import numpy
 from .. import Array
 from .half import downcast, is_half, upcast
 from .silence import silent_context
-from .sums import LONG_ROW
+from .sums import LONG_ROW, total_of_parts
 
 FEW = 1 << 14  # up to so many elements nothing pays but a small number of calls
 MANY = 1 << 19  # from here on, threads pay
@@ -141,8 +141,9 @@ def _run_blocks(
 
     run_all = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
     parts = run_all(run_block, slices(n, step))
+    others: Sequence[Any]
     if add:  # as they come: the sums of thousands of blocks would take memory
-        others = functools.reduce(lambda sums, part: [a + b for a, b in zip(sums, part, strict=True)], parts)
+        others = total_of_parts(parts)
     else:
         others = [numpy.concatenate(results, axis) for results in zip(*parts, strict=True)]
     return (y, *others) if others else y

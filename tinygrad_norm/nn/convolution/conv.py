@@ -33,12 +33,14 @@ is the transposed matrix, which is why convtranspose.py has nothing left to deri
 """
 
 import math
+from collections.abc import Iterator
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import slices
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import total, total_of_parts
 from ...ops import ones as _ones
 from ...ops.arguments import as_size
 from ...ops.checks import check_same_dtype, check_vector
@@ -117,10 +119,14 @@ def conv_backward(
     layout = im2col_layout(x.shape, windows, groups, F)
     dy = dy.reshape(len(dy), groups, F // groups, math.prod(layout.count))
     dy_blocks = samples_last(dy, layout.n).transpose(0, 1, 3, 4, 2)
-    dW = xp.zeros((groups, CK + biased, F // groups), upcast(weight[:0]).dtype)
-    for block, part in layout.blocks(x, biased) if X is None else [(slice(None), X)]:
-        dyT = upcast(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
-        dW += xp.matmul(part, dyT).sum(0)  # faster than dy @ Xᵀ, whose result is wide and short
+
+    def block_gradients() -> Iterator[tuple[Array]]:
+        for block, part in layout.blocks(x, biased) if X is None else [(slice(None), X)]:
+            dyT = upcast(dy_blocks[block]).reshape(len(part), groups, part.shape[3], F // groups)
+            yield (total(xp.matmul(part, dyT), (0,)),)  # faster than dy @ Xᵀ, whose result is wide and short
+
+    shape = groups, CK + biased, F // groups
+    (dW,) = total_of_parts(block_gradients()) or (xp.zeros(shape, upcast(weight[:0]).dtype),)
     dW = downcast(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
     return dx, dW[:, :CK].reshape(weight.shape), dW[:, CK].copy() if biased else None
 

@@ -29,6 +29,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import total
 from ...ops import flip
 from ...ops import ones as _ones
 from ...ops.checks import check_vector
@@ -88,7 +89,7 @@ def conv_transpose_backward(
     dweight = conv_backward(x, dy, weight, None, windows, groups, False, (False, needs[1], False))[1]
     if not needs[2]:
         return dx, dweight, None
-    return dx, dweight, downcast(upcast(dy).sum((0, *range(2, dy.ndim))), dy)
+    return dx, dweight, downcast(total(upcast(dy), (0, *range(2, dy.ndim))), dy)
 
 
 class ConvTransposeFunction(Function):

@@ -35,6 +35,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import total
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
 from ...module import Module
 from ...ops import arange, ones
@@ -129,7 +130,7 @@ def soft_cross_entropy_forward(x: Array, q: Array) -> tuple[Array, Array]:
     """Return -Σ q·log p and log p: x, q and log p (N, C) or (N, C, S), the losses (N,) or (N, S)."""
     xp = namespace(x)
     log_p = log_softmax_forward(x)
-    return -xp.where(q == 0, 0, q * log_p).sum(1), log_p
+    return -total(xp.where(q == 0, 0, q * log_p), (1,)), log_p
 
 
 @kernel

@@ -18,6 +18,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import total
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import as_number
@@ -41,7 +42,7 @@ class CosineSimilarityFunction(Function):
         self.shapes = a.shape, b.shape
         u, length_a = _direction(upcast(a), dim, eps)
         v, length_b = _direction(upcast(b), dim, eps)
-        y = (u * v).sum(dim, keepdims=True)
+        y = total(u * v, (dim,), True)
         self.saved = u, v, y, length_a, length_b, dim, eps
         return downcast(y.squeeze(dim), a)
 
@@ -59,7 +60,7 @@ def _direction(x: Array, dim: int, eps: float) -> tuple[Array, Array]:
     xp = namespace(x)
     scale = xp.maximum(largest_or_0(abs(x), (dim,), True), 1)
     scaled = x / scale
-    length = xp.maximum(xp.sqrt((scaled * scaled).sum(dim, keepdims=True)), eps / scale)
+    length = xp.maximum(xp.sqrt(total(scaled * scaled, (dim,), True)), eps / scale)
     return scaled / length, length * scale
 
 

@@ -36,6 +36,7 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace, to_numpy
+from ...backends.cpu.sums import column_sums
 from ...ops import stack, where
 from ...ops.checks import Shape, check_input, check_same_dtype
 from ...registry import Input, uniform
@@ -123,8 +124,8 @@ def input_and_weight_gradients(
         (dp @ weight_ih).reshape(x.shape) if needs[0] else None,
         dp.T @ rows if needs[1] else None,
         dq.T @ states if needs[2] else None,
-        dp.sum(0) if needs[3] else None,
-        dq.sum(0) if needs[4] else None,
+        column_sums(dp) if needs[3] else None,
+        column_sums(dq) if needs[4] else None,
     )
 
 

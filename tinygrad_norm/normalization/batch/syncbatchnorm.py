@@ -35,6 +35,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.sums import total
 from ...module import Module
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
@@ -91,7 +92,7 @@ def _moments(x: Array) -> Array:
     xp, (N, C, S) = namespace(x), x.shape
     sent = xp.zeros((3, C, 1), x.dtype)
     if N:
-        mean = x.mean((0, 2), keepdims=True)[0]
+        mean = total(x, (0, 2), True)[0] / (N * S)
         sent[0], sent[1], sent[2] = N * S, mean, _length(x - mean, (0, 2))[0]
     return sent
 
@@ -111,12 +112,12 @@ def _length(x: Array, axes: tuple[int, ...]) -> Array:
     """Return √(Σ x²) over `axes`, which stay with size 1, without overflow."""
     xp = namespace(x)
     scale = xp.maximum(xp.abs(x).max(axes, keepdims=True), numpy.finfo(x.dtype).tiny)
-    return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))
+    return scale * xp.sqrt(total(xp.square(x / scale), axes, True))
 
 
 def _sums(dy: Array, x_hat: Array) -> Array:
     """Return the buffer (Σ dy, Σ dy·x̂) of one shard, as (2, 1, C, 1)."""
-    return namespace(dy).stack([dy.sum((0, 2), keepdims=True), (dy * x_hat).sum((0, 2), keepdims=True)])
+    return namespace(dy).stack([total(dy, (0, 2), True), total(dy * x_hat, (0, 2), True)])
 
 
 class SyncBatchNormFunction(Function):

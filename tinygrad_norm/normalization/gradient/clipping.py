@@ -20,6 +20,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, namespace
 from ...backends.cpu.half import upcast
 from ...backends.cpu.silence import silent
+from ...backends.cpu.sums import row_sum_products, total
 from ...module import Module
 from ...ops.arguments import as_number
 from ...ops.reduction import largest_or_0
@@ -74,9 +75,10 @@ def _norm(arrays: list[Array], p: float) -> Array:
     # No power of a finite gradient overflows. If one is infinite, the scale is 1, since ∞/∞ would be NaN.
     scale = xp.where(largest < math.inf, xp.maximum(largest, 1), 1)
     if p == 2:
-        powers = [xp.vdot(z, z) for z in (x / scale for x in arrays)]
+        rows = ((x / scale).reshape(1, -1) for x in arrays)
+        powers = [row_sum_products(row, row)[0, 0] for row in rows]
     else:
-        powers = [(abs(x / scale) ** p).sum() for x in arrays]
+        powers = [total(abs(x / scale) ** p, tuple(range(x.ndim))) for x in arrays]
     return xp.stack(powers).sum() ** (1 / p) * scale
 
 
@@ -174,4 +176,4 @@ def _unit_norms(x: Array) -> Array:
     axes = tuple(range(1 if x.ndim > 1 else 0, x.ndim))
     x = upcast(x)
     scale = xp.maximum(largest_or_0(abs(x), axes, True), 1)
-    return scale * xp.sqrt(xp.square(x / scale).sum(axes, keepdims=True))
+    return scale * xp.sqrt(total(xp.square(x / scale), axes, True))

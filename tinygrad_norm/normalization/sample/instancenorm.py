@@ -192,8 +192,8 @@ def instance_norm(
 
     def update_statistics(mean: Array, var: Array) -> None:
         if input.array.size and (running_mean is not None or running_var is not None):
-            update_running(running_mean, mean.mean(0), momentum)
-            update_running(running_var, var.mean(0), momentum, S)
+            update_running(running_mean, means(mean, SAMPLES)[0], momentum)
+            update_running(running_var, means(var, SAMPLES)[0], momentum, S)
 
     return InstanceNormFunction.apply(input, weight, bias, eps=eps, update_statistics=update_statistics)
 
