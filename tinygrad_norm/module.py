@@ -6,13 +6,13 @@ State names, shapes and behaviour are PyTorch's, so a state dict can travel betw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy
 
 from .autograd.conversion import device_and_dtype
 from .autograd.tensor import Tensor
-from .backends import asarray, to_device
+from .backends import to_device
 from .module_registry import (
     BUFFER,
     MODULE,
@@ -28,14 +28,8 @@ from .module_registry import (
     with_name,
     without_name,
 )
+from .module_state import IncompatibleKeys, load_state
 from .parameter import Parameter
-
-
-class IncompatibleKeys(NamedTuple):
-    """The names that `load_state_dict(strict=False)` missed, and those it did not expect."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 class Module:
@@ -247,40 +241,15 @@ class Module:
 
         Raises:
             TypeError: if `state_dict` is not a mapping.
-            RuntimeError: if names are missing or unexpected (unless `strict=False`), or shapes differ;
-                the message lists all of them.
+            RuntimeError: if names are missing or unexpected (unless `strict=False`), shapes differ, or
+                values are not numbers (text, dates); the message lists all of them.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 f"load_state_dict takes a mapping of names to tensors or arrays, got "
                 f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
             )
-        own = self.state_dict()
-        missing = [name for name in own if name not in state_dict and not _is_optional(name)]
-        unexpected = [name for name in state_dict if name not in own]
-        problems = []
-        if strict and missing:
-            problems.append(f"missing: {', '.join(missing)}")
-        if strict and unexpected:
-            problems.append(f"unexpected: {', '.join(unexpected)}")
-        arrays = {
-            name: asarray(value.array if isinstance(value, Tensor) else value)
-            for name, value in state_dict.items()
-            if name in own
-        }
-        problems += [
-            f"{name}: the state has shape {array.shape}, the module {own[name].shape}"
-            for name, array in arrays.items()
-            if array.shape != own[name].shape
-        ]
-        if problems:
-            raise RuntimeError(
-                f"the state does not fit {type(self).__name__}; was it saved from another architecture?\n  "
-                + "\n  ".join(problems)
-            )
-        for name, array in arrays.items():
-            own[name].copy_(array)
-        return IncompatibleKeys(missing, unexpected)
+        return load_state(self.state_dict(), state_dict, strict, type(self).__name__)
 
     # -- modes, dtypes and gradients
 
@@ -380,8 +349,3 @@ class Module:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(from_older_state(state) if "_parameters" in state else state)
-
-
-def _is_optional(name: str) -> bool:
-    """Return whether a state may lack the entry, as older files of a BatchNorm lack its count of batches."""
-    return name.rpartition(".")[2] == "num_batches_tracked"

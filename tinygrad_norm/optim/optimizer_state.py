@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy
-
 from ..autograd.tensor import Tensor
-from ..backends import Array, asarray
+from ..backends import Array
+from ..module_state import state_array
 
 
 def read_groups(
@@ -61,13 +60,15 @@ def read_entry(
     """Return the arrays saved for one parameter, by name; empty if nothing was saved.
 
     Raises:
-        ValueError: if arrays are missing or unknown, or do not have the parameter's shape.
+        ValueError: if arrays are missing or unknown, do not have the parameter's shape, or are not numbers.
     """
-    arrays = {
-        name: asarray(value.array if isinstance(value, Tensor) else numpy.asarray(value))
-        for name, value in entry.items()
-        if value is not None
-    }
+    arrays = {}
+    for name, value in entry.items():
+        if value is not None:
+            try:
+                arrays[name] = state_array(value)
+            except ValueError as error:
+                raise ValueError(f"parameter {number}: {name} has {error}") from error
     if not arrays:
         return arrays
     if not set(needed) <= arrays.keys() <= set(known):

@@ -1,0 +1,75 @@
+"""Reading the state of a module: everything is checked before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from .autograd.tensor import Tensor
+from .backends import Array, asarray
+from .backends.cpu.silence import silent
+
+
+class IncompatibleKeys(NamedTuple):
+    """The names that `load_state_dict(strict=False)` missed, and those it did not expect."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def state_array(value: Any) -> Array:
+    """Return a saved tensor, array or list as an array of numbers.
+
+    Raises:
+        ValueError: if it does not hold real numbers or bools: text, dates, lists of unequal lengths.
+    """
+    try:
+        array = asarray(value.array if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"a {type(value).__name__} that is no array of numbers ({error})") from error
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise ValueError(f"values of dtype {array.dtype}, which are not real numbers")
+    return array
+
+
+def load_state(
+    own: Mapping[str, Tensor], state: Mapping[str, Any], strict: bool, module: str
+) -> IncompatibleKeys:
+    """Copy `state` into the tensors `own`, if all of it fits; return the names that only one of them has.
+
+    Raises:
+        RuntimeError: see Module.load_state_dict.
+    """
+    missing = [name for name in own if name not in state and not _is_optional(name)]
+    unexpected = [name for name in state if name not in own]
+    problems = []
+    if strict and missing:
+        problems.append(f"missing: {', '.join(missing)}")
+    if strict and unexpected:
+        problems.append(f"unexpected: {', '.join(map(str, unexpected))}")
+    arrays = {}
+    for name, tensor in own.items():
+        if name in state:
+            try:
+                array = arrays[name] = state_array(state[name])
+            except ValueError as error:
+                problems.append(f"{name}: the state has {error}")
+                continue
+            if array.shape != tensor.shape:
+                problems.append(f"{name}: the state has shape {array.shape}, the module {tensor.shape}")
+            if not getattr(tensor.array.flags, "writeable", True):
+                problems.append(f"{name}: the module's array is read-only; make the parameter from a copy")
+    if problems:
+        raise RuntimeError(
+            f"the state does not fit {module}; was it saved from another architecture?\n  "
+            + "\n  ".join(problems)
+        )
+    with silent():
+        for name, array in arrays.items():
+            own[name].copy_(array)
+    return IncompatibleKeys(missing, unexpected)
+
+
+def _is_optional(name: str) -> bool:
+    """Return whether a state may lack the entry, as older files of a BatchNorm lack its count of batches."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
