@@ -144,6 +144,24 @@ def test_writing_a_recorded_tensor_into_a_constant_raises(write):
     assert out.item() == 2
 
 
+@pytest.mark.parametrize(
+    "write",
+    [lambda y: y.zero_(), lambda y: y.fill_(3), lambda y: y.copy_(np.ones(2)), lambda y: y.copy_(tn.ones(2))],
+    ids=["zero_", "fill_", "copy_ of an array", "copy_ of a constant"],
+)
+@pytest.mark.parametrize("of", [lambda y: y, lambda y: y[:2]], ids=["all", "view"])
+def test_overwriting_a_computed_tensor_raises(write, of):
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    with pytest.raises(RuntimeError, match="overwriting a computed tensor"):
+        write(of(y))
+    np.testing.assert_array_equal(y.detach().numpy(), [2, 4])
+    with tn.no_grad():
+        write(of(y))
+    write(y.detach())
+    assert y.detach().tolist() != [2, 4]
+
+
 def test_no_grad_does_not_decorate_a_generator_function():
     with pytest.raises(TypeError, match="generator"):
 

@@ -211,3 +211,55 @@ def test_many_repeats_add_up_exactly():
     dy = np.random.default_rng(1).normal(size=(1000, 2))
     x[index].backward(tn.tensor(dy))
     np.testing.assert_allclose(x.grad.numpy(), [dy[index == k].sum(0) for k in range(3)], rtol=1e-12)
+
+
+# -- assignment
+
+
+def draw_key(rng, shape):
+    """A key as users write it: ints, slices, None, Ellipsis, and distinct positions as a tensor."""
+    kinds = ["int", "negative", "all", "part", "tensor", "bools"]
+    key, arrays = [], int(rng.integers(1, 4))
+    for size in shape:
+        kind = rng.choice(kinds)
+        positions = rng.permutation(size)[: min(arrays, size)]
+        key.append(
+            {
+                "int": int(positions[0]),
+                "negative": -1,
+                "all": slice(None),
+                "part": slice(0, size - 1),
+                "tensor": positions if len(positions) == arrays else slice(None),
+                "bools": np.arange(size) < arrays if size >= arrays else slice(None),
+            }[kind]
+        )
+    start, stop = sorted(rng.integers(0, len(shape) + 1, 2))
+    if rng.random() < 0.5:
+        key[start:stop] = [...]
+    if rng.random() < 0.5:
+        key.insert(int(rng.integers(len(key) + 1)), None)
+    return tuple(tn.tensor(k) if isinstance(k, np.ndarray) else k for k in key)
+
+
+@pytest.mark.parametrize("seed", range(80))
+def test_assignment_takes_the_shape_that_reading_gives(seed):
+    rng = np.random.default_rng(seed)
+    x = tn.tensor(rng.normal(size=(3, 4, 2, 5)))
+    key = draw_key(rng, x.shape)
+    value = tn.tensor(rng.normal(size=x[key].shape))
+    x[key] = value
+    np.testing.assert_array_equal(x[key].numpy(), value.numpy())
+
+
+def test_assignment_beside_ints_is_pytorchs(torch):
+    x, reference = tn.zeros(2, 3, 4), torch.zeros(2, 3, 4)
+    value, index = np.arange(6.0, dtype=np.float32).reshape(3, 2), [3, 0]
+    x[1, :, tn.tensor(index)] = tn.tensor(value)
+    reference[1, :, torch.tensor(index)] = torch.tensor(value)
+    x[0, :, [1, 2]] = 7.0
+    reference[0, :, [1, 2]] = 7.0
+    np.testing.assert_array_equal(x.numpy(), reference.numpy())
+    with pytest.raises(TypeError, match="by integers or bools"):
+        x[tn.tensor([0.0])] = 1.0
+    with pytest.raises(IndexError, match="out of bounds"):
+        x[2, :, [0]] = 1.0

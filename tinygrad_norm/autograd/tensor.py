@@ -183,20 +183,37 @@ class Tensor:
         """Overwrite the values with those of `source`, broadcast to this shape. Not recorded.
 
         Raises:
-            RuntimeError: if `source` was computed with a gradient, while operations are recorded.
+            RuntimeError: if this tensor or `source` was computed with a gradient, while operations are
+                recorded.
         """
+        self._check_overwritten()
         self._check_unrecorded(source)
         self.array[...] = asarray(source.array if isinstance(source, Tensor) else source)
         self.mark_written()
         return self
 
     def fill_(self, value: float) -> Tensor:
-        """Overwrite every value with `value`. Not recorded."""
+        """Overwrite every value with `value`. Not recorded, so it raises as `copy_` does."""
         return self.copy_(numpy.asarray(value))
 
     def zero_(self) -> Tensor:
-        """Overwrite every value with zero. Not recorded."""
+        """Overwrite every value with zero. Not recorded, so it raises as `copy_` does."""
         return self.fill_(0)
+
+    def _check_overwritten(self) -> None:
+        if self.creator is not None and mode.enabled:
+            raise RuntimeError(
+                "overwriting a computed tensor that requires grad is not recorded, and its gradient would be "
+                "that of the old values: make a new tensor (zeros_like, full_like, where), or write to "
+                "x.detach()"
+            )
+
+    def _check_unrecorded(self, source: Any) -> None:
+        if isinstance(source, Tensor) and source.creator is not None and mode.enabled:
+            raise RuntimeError(
+                "writing a computed tensor into another is not recorded, and its gradient would be lost: "
+                "build the result with stack, cat or where, or write source.detach()"
+            )
 
     # -- gradients
 
@@ -313,52 +330,6 @@ class Tensor:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    # -- in place: a change is not recorded, so it raises if it would have to be
-
-    def _in_place(self, operation: Callable[[Any], Tensor], other: Any) -> Tensor:
-        if mode.enabled and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)):
-            if self.creator is None and self.requires_grad:
-                raise RuntimeError(
-                    "a leaf that requires grad cannot be changed in place while operations are recorded: "
-                    "do it under tn.no_grad()"
-                )
-            return operation(other)  # recorded, as a new tensor
-        result = operation(other)
-        if result.dtype.kind != self.dtype.kind:
-            raise RuntimeError(f"a result of {result.dtype} does not fit into a tensor of {self.dtype}")
-        return self.copy_(result)
-
-    def _check_unrecorded(self, source: Any) -> None:
-        if isinstance(source, Tensor) and source.creator is not None and mode.enabled:
-            raise RuntimeError(
-                "writing a computed tensor into another is not recorded, and its gradient would be lost: "
-                "build the result with stack, cat or where, or write source.detach()"
-            )
-
-    def __iadd__(self, other: Any) -> Tensor:
-        """Change the values, for every tensor that shares them; a recorded `x += y` makes a new tensor."""
-        return self._in_place(self.__add__, other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._in_place(self.__sub__, other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._in_place(self.__mul__, other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._in_place(self.__truediv__, other)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        if self.requires_grad and mode.enabled:
-            raise RuntimeError(
-                "in-place assignment to a tensor that requires grad cannot be recorded: "
-                "build the result with where or cat, or assign under tn.no_grad()"
-            )
-        self._check_unrecorded(value)
-        key = tuple(k.array if isinstance(k, Tensor) else k for k in (key if type(key) is tuple else (key,)))
-        self.array[key] = value.array if isinstance(value, Tensor) else value
-        self.mark_written()
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.creator is not None:
             raise RuntimeError("only leaves can be deep-copied: use detach() on a computed tensor")
@@ -386,6 +357,7 @@ class Tensor:
         def cuda(self) -> Tensor: ...
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, key: Any) -> Tensor: ...
+        def __setitem__(self, key: Any, value: Any) -> None: ...
         def __add__(self, other: Any) -> Tensor: ...
         def __sub__(self, other: Any) -> Tensor: ...
         def __mul__(self, other: Any) -> Tensor: ...

@@ -106,16 +106,24 @@ def getitem(input: Tensor, key: Any) -> Tensor:
         IndexError: if an index is out of range, or there are too many.
         TypeError: if an index is neither an integer nor a bool.
     """
+    basic, arrays = split_key(key)
+    if arrays is None:
+        return Slice.apply(input, key=basic)
+    return Index.apply(input if basic is None else Slice.apply(input, key=basic), key=arrays)
+
+
+def split_key(key: Any) -> tuple[Any, tuple[Any, ...] | None]:
+    """Split a key into what selects a view, and what then selects from the view by arrays; None for nothing.
+
+    Raises:
+        TypeError: if an index is neither an integer nor a bool.
+    """
     if type(key) in _BASIC:
-        return Slice.apply(input, key=key)
-    key = key if type(key) is tuple else (key,)
-    parts = tuple([k if type(k) in _BASIC else _as_index(k) for k in key])
+        return key, None
+    parts = tuple([k if type(k) in _BASIC else _as_index(k) for k in (key if type(key) is tuple else (key,))])
     if not any(hasattr(k, "dtype") for k in parts):
-        return Slice.apply(input, key=parts)
-    if any(type(k) is int for k in parts):
-        basic, parts = _ints_first(parts)
-        input = Slice.apply(input, key=basic)
-    return Index.apply(input, key=parts)
+        return parts, None
+    return _ints_first(parts) if any(type(k) is int for k in parts) else (None, parts)
 
 
 def _as_index(k: Any) -> Any:

@@ -1,11 +1,16 @@
-"""x.add_(y) and its like, which overwrite their tensor. They raise if they would have to be recorded."""
+"""Changes in place: x.add_(y) and its like, x += y, x[key] = y. They raise if they would have to be recorded.
+
+Only a recorded x += y makes a new tensor.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from ..autograd.grad_mode import mode
 from ..autograd.tensor import Tensor
+from ..backends import Array
 from .arithmetic import add, div, mul, sub
+from .indexing import split_key
 from .kinks import clamp
 
 
@@ -33,4 +38,57 @@ def _overwriting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return method
 
 
-IN_PLACE = {f"{function.__name__}_": _overwriting(function) for function in (add, sub, mul, div, clamp)}
+def _assigning(name: str) -> Callable[..., Tensor]:
+    operator = f"__{name}__"
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        operation = getattr(self, operator)
+        if mode.enabled and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad)):
+            if self.creator is None and self.requires_grad:
+                raise RuntimeError(
+                    "a leaf that requires grad cannot be changed in place while operations are recorded: "
+                    "do it under tn.no_grad()"
+                )
+            return operation(other)  # recorded, as a new tensor
+        result = operation(other)
+        if result.dtype.kind != self.dtype.kind:
+            raise RuntimeError(f"a result of {result.dtype} does not fit into a tensor of {self.dtype}")
+        return self.copy_(result)
+
+    method.__name__ = f"__i{name}__"
+    method.__doc__ = "Change the values, for every tensor that shares them; if recorded, make a new tensor."
+    return method
+
+
+def _setitem(self: Tensor, key: Any, value: Any) -> None:
+    """Overwrite self[key], which has the shape that reading it gives. Not recorded.
+
+    Raises:
+        RuntimeError: if this tensor requires grad, or `value` was computed with a gradient, while operations
+            are recorded.
+        IndexError, TypeError: as for reading.
+        ValueError: if the value does not broadcast to the shape of self[key].
+    """
+    if self.requires_grad and mode.enabled:
+        raise RuntimeError(
+            "in-place assignment to a tensor that requires grad cannot be recorded: "
+            "build the result with where or cat, or assign under tn.no_grad()"
+        )
+    self._check_unrecorded(value)
+    basic, arrays = split_key(key)
+    array: Array = self.array
+    if arrays is None:
+        array[basic] = _values(value)
+    else:
+        (array if basic is None else array[basic])[arrays] = _values(value)
+    self.mark_written()
+
+
+def _values(value: Any) -> Any:
+    return value.array if isinstance(value, Tensor) else value
+
+
+IN_PLACE: dict[str, Any] = {
+    f"{function.__name__}_": _overwriting(function) for function in (add, sub, mul, div, clamp)
+} | {f"__i{name}__": _assigning(name) for name in ("add", "sub", "mul", "truediv")}
+IN_PLACE["__setitem__"] = _setitem
