@@ -120,7 +120,7 @@ def test_the_wrong_layout_raises(x):
         ({"mean": (0.5,), "std": (numpy.inf,)}, "must be finite"),
         ({"feature_range": (-1, 1), "mean": (0.5,), "std": (0.5,)}, r"images in \[0, 1\], not in \[-1, 1\]"),
         ({"feature_range": (1, 0)}, "a < b"),
-        ({"max_value": 1}, "max_value must be above 1"),
+        ({"max_value": 0.5}, "max_value must be at least 1"),
     ],
 )
 def test_invalid_options_raise(options, match):

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from train_runs import assert_same_numbers, invoke, metrics, weights
 
+import tinygrad_norm as tn
 import tinygrad_norm.cli.train as cli_train
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
 from tinygrad_norm.training.curves import save_curves
 from tinygrad_norm.training.interrupt import stop_after_step
+from tinygrad_norm.training.models import build_image_model
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
@@ -195,6 +197,16 @@ def test_every_model_learns_with_every_norm(tmp_path, model, norm):
     before = run.task.evaluate("validation")["loss"]
     run.train()
     assert run.task.evaluate("validation")["loss"] < 0.9 * before
+
+
+def test_an_mlp_takes_inputs_of_any_shape_and_the_other_models_images():
+    for shape in ((5,), (3, 4), (2, 3, 4)):
+        model = build_image_model(Config(model="mlp"), shape, 7)
+        assert model(tn.randn(2, *shape)).shape == (2, 7)
+    for name in set(IMAGE_MODELS) - {"mlp"}:
+        message = rf"the {name} is for images \(C, H, W\), but the inputs of moons have shape \(2,\)"
+        with pytest.raises(ValueError, match=message):
+            build_image_model(Config("moons", name), (2,), 7)
 
 
 @pytest.mark.slow

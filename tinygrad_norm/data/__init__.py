@@ -2,10 +2,12 @@
 
     dataset = load("digits").scaled(StandardScaler())
     for images, labels in DataLoader(dataset.train, batch_size=64, shuffle=True): ...
+    own = from_arrays(inputs, targets)      # or load("table.csv"), load("data.npz"), load("mnist/")
 
 Scalers are fitted on the training part only. Every shuffle depends only on its seed.
 """
 
+from .arrays import from_arrays
 from .contrast import GlobalContrastScaler, LocalContrastScaler
 from .dataset import PARTS, Dataset, Split
 from .digits import load_digits
@@ -13,7 +15,10 @@ from .feature_scaling import MinMaxScaler, StandardScaler
 from .idx import load_idx, read_idx
 from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
 from .loader import DataLoader
+from .npz import load_npz
 from .scaler import Scaler
 from .shuffle import permutation, stratified_permutation
 from .sources import SOURCES, load
+from .table import load_csv
 from .text import Text, TextLoader, load_text, overlapping_windows
+from .toys import load_toy

@@ -64,7 +64,8 @@ def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
     The files are train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
     t10k-labels-idx1-ubyte. Names with .idx in place of -idx, and with .gz at the end, are found too.
     A stratified tenth of the training part becomes the validation part; it depends only on `seed`.
-    Images are (N, 1, H, W), uint8; labels are (N,), int64.
+    The files of images may be (N, H, W), or (N, H, W, 3) for RGB; their names can say idx4 then.
+    Images are (N, 1, H, W) or (N, 3, H, W), uint8; labels are (N,), int64.
 
     Raises:
         ValueError: if the folder or a file is missing, or a file is damaged or does not match the others.
@@ -83,8 +84,8 @@ def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
     train, test = _read_part(*paths[:2]), _read_part(*paths[2:])
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
-            f"{folder} has training images of {train.images.shape[2:]} pixels but test images of "
-            f"{test.images.shape[2:]}: do these files belong to one dataset?"
+            f"{folder} has training images of {_size(train)} but test images of "
+            f"{_size(test)}: do these files belong to one dataset?"
         )
     if len(train) < 2 or len(test) == 0:
         raise ValueError(
@@ -102,6 +103,11 @@ def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
     )
 
 
+def is_idx_folder(folder: Path) -> bool:
+    """Return whether `folder` holds at least one of the four files."""
+    return any(_find(folder, name) is not None for name in FILES)
+
+
 def _uncompressed(path: Path) -> bytes:
     content = path.read_bytes()
     if content[:2] != b"\x1f\x8b":
@@ -115,22 +121,33 @@ def _uncompressed(path: Path) -> bytes:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    dotted = name.replace("-idx", ".idx")
-    candidates = (folder / n for n in (name, f"{name}.gz", dotted, f"{dotted}.gz"))
+    names = dict.fromkeys((name, name.replace("idx3", "idx4")))
+    spellings = [spelling for n in names for spelling in (n, n.replace("-idx", ".idx"))]
+    candidates = (folder / f"{spelling}{suffix}" for spelling in spellings for suffix in ("", ".gz"))
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _read_part(images_path: Path, labels_path: Path) -> Split:
     images, labels = read_idx(images_path), read_idx(labels_path)
-    for path, array, ndim, meaning in (
-        (images_path, images, 3, "images (N, H, W)"),
-        (labels_path, labels, 1, "labels (N,)"),
+    for path, array, fits, meaning in (
+        (images_path, images, _holds_images(images), "images (N, H, W), or (N, H, W, 3) for RGB"),
+        (labels_path, labels, labels.ndim == 1, "labels (N,)"),
     ):
-        if array.ndim != ndim or array.dtype != numpy.uint8:
+        if not fits or array.dtype != numpy.uint8:
             raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}, expected uint8 {meaning}")
     if len(images) != len(labels):
         raise ValueError(
             f"{images_path} holds {len(images)} images but {labels_path} holds {len(labels)} labels: "
             "do these files belong to one dataset?"
         )
-    return Split(images[:, None], labels.astype(numpy.int64))
+    images = images[..., None] if images.ndim == 3 else images
+    return Split(numpy.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels.astype(numpy.int64))
+
+
+def _size(part: Split) -> str:
+    channels, height, width = part.images.shape[1:]
+    return f"({height}, {width}) pixels and {channels} channel{'s' if channels > 1 else ''}"
+
+
+def _holds_images(array: numpy.ndarray) -> bool:
+    return array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3))

@@ -26,17 +26,18 @@ class ImageScaler(Scaler):
     Args:
         feature_range: (0, 1) divides by 255; (−1, 1) divides by 127.5 and subtracts 1.
         mean, std: one number per channel, for images in [0, 1]; give both or neither.
-        max_value: the value of a white pixel: 255 for bytes, 16 for scikit-learn's digits.
+        max_value: the value of a white pixel: 255 for bytes, 16 for scikit-learn's digits, 1 for images that
+            are in [0, 1] already.
         channels_last: images are (N, H, W, C) instead of (N, C, H, W).
 
-    Integer images are always scaled. Floating-point images that look already scaled raise ValueError.
-    `fit` does nothing.
+    Integer images are always scaled. Floating-point images that look already scaled raise ValueError unless
+    max_value is 1. `fit` does nothing.
 
     Raises:
         TypeError: if a limit, mean, std or max_value is not a number.
         ValueError: if feature_range is not ascending; if only one of `mean` and `std` is given, or they
-            are given with a range other than (0, 1); if `std` is not positive or `max_value` is not
-            above 1.
+            are given with a range other than (0, 1); if `std` is not positive or `max_value` is
+            below 1.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class ImageScaler(Scaler):
     ) -> None:
         self.feature_range = ascending(feature_range)
         self.max_value, self.channels_last = max_value, channels_last
-        if not 1 < as_number(max_value, "max_value") < numpy.inf:
-            raise ValueError(f"max_value must be above 1 (255 for bytes), got {max_value}")
+        if not 1 <= as_number(max_value, "max_value") < numpy.inf:
+            raise ValueError(f"max_value must be at least 1 (255 for bytes), got {max_value}")
         if (mean is None) != (std is None):
             raise ValueError("mean and std belong together: give both or neither")
         if mean is not None and tuple(feature_range) != (0, 1):
@@ -118,10 +119,10 @@ class ImageScaler(Scaler):
                 f"pixels must lie in 0 … {self.max_value}, got {low} … {high}: "
                 f"{'are they already scaled?' if low < 0 else 'is max_value right?'}"
             )
-        if x.dtype.kind == "f" and 0 < high <= 1:
+        if x.dtype.kind == "f" and 0 < high <= 1 < self.max_value:
             raise ValueError(
                 f"these images look already scaled: the largest pixel is {high}, expected up to "
-                f"{self.max_value}. Scale only once, or pass integers, which are not checked for this"
+                f"{self.max_value}. Scale only once; for images recorded in [0, 1], pass max_value=1"
             )
 
 

@@ -1,5 +1,6 @@
 """The models of `tinygrad-norm train`, each with a choice of normalization."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,11 +13,13 @@ from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, Transform
 
 
 def mlp(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
-    """Return two hidden layers (Linear, norm, ReLU) of 128 features, and a Linear to the classes."""
-    channels, height, width = shape
+    """Return two hidden layers (Linear, norm, ReLU) of 128 features, and a Linear to the classes.
+
+    Inputs may have any shape.
+    """
     return nn.Sequential(
         nn.Flatten(),
-        nn.Linear(channels * height * width, 128),
+        nn.Linear(math.prod(shape), 128),
         norm((128,)),
         nn.ReLU(),
         nn.Linear(128, 128),
@@ -82,18 +85,24 @@ IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "gru": partial(recurrent_rows, kind="gru"),
     "transformer": transformer_rows,
 }
-"""Builders (shape, classes, norm), for transformers also norm_first: images (N, C, H, W) to logits."""
+"""Builders (shape, classes, norm), for transformers also norm_first: images (N, C, H, W), for the mlp any "
+"inputs, to logits."""
 
 TEXT_MODELS: dict[str, Callable[..., Module]] = {"lstm": lstm_text, "transformer": transformer_text}
 """Builders (characters, context, norm), for transformers also norm_first: (N, T) to logits (N, T, …)."""
 
 
 def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> Module:
-    """Return the model of `config` for images of `shape` (C, H, W).
+    """Return the model of `config` for inputs of `shape`: images (C, H, W), for the mlp also features (D,).
 
     Raises:
         ValueError: if model, normalization and shape do not fit together.
     """
+    if len(shape) != 3 and config.model != "mlp":
+        raise ValueError(
+            f"the {config.model} is for images (C, H, W), but the inputs of {config.dataset} have shape "
+            f"{shape}: use --model mlp"
+        )
     return IMAGE_MODELS[config.model](shape, classes, NORMS[config.norm], **_norm_order(config))
 
 
