@@ -75,6 +75,16 @@ def test_classes_get_indices_and_names(targets, classes, names):
             assert names[label] == expected or (classes and label == value)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("classes", [False, True])
+def test_data_made_with_the_seed_of_the_split_are_shuffled_all_the_same(seed, classes):
+    x = numpy.random.default_rng(seed).random((1000, 1))
+    dataset = from_arrays(x, numpy.arange(1000) % 2 if classes else x[:, 0], seed=seed)
+    for part in dataset.parts.values():
+        assert abs(part.inputs.mean() - 0.5) < 0.06
+        assert abs(part.inputs.std() - 0.289) < 0.03
+
+
 def test_a_given_split_is_kept_and_missing_parts_are_cut_from_training():
     split = numpy.array(["train"] * 60 + ["val"] * 20 + ["test"] * 20)
     y = numpy.arange(100) % 2

@@ -27,9 +27,19 @@ def test_a_toy_set_is_a_dataset_that_depends_only_on_its_seed(name):
     assert (dataset.train.inputs != other.train.inputs).any()
 
 
+@pytest.mark.parametrize("name", TOYS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_parts_are_alike(name, seed):
+    dataset = load(name, seed=seed)
+    scale = dataset.train.inputs.std(0)
+    for part in (dataset.validation, dataset.test):
+        assert (numpy.abs(part.inputs.mean(0) - dataset.train.inputs.mean(0)) < 0.3 * scale).all()
+        assert (numpy.abs(part.inputs.std(0) - scale) < 0.15 * scale).all()
+
+
 def test_the_numbers_are_these_on_every_machine():
-    assert load("spirals").test.inputs[0].tolist() == pytest.approx([0.0276, 0.0097])
-    assert load("sine").test.targets[0] == pytest.approx(0.1042)
+    assert load("spirals").test.inputs[0].tolist() == pytest.approx([-0.2808, -0.7109])
+    assert load("sine").test.targets[0] == pytest.approx(0.8103)
 
 
 def test_no_line_separates_the_spirals():

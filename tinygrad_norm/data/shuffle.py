@@ -21,13 +21,13 @@ def permutation(n: int, *seed: int) -> numpy.ndarray:
     return numpy.argsort(numpy.random.PCG64(numbers).random_raw(as_size(n, "n", 0)))
 
 
-def stratified_permutation(labels: numpy.ndarray, seed: int) -> numpy.ndarray:
+def stratified_permutation(labels: numpy.ndarray, *seed: int) -> numpy.ndarray:
     """Return a permutation of the indices of `labels` (N,) in which the classes are evenly spaced.
 
     Every contiguous part of it therefore holds each class in the same proportion as the whole, to within
     about one sample.
     """
-    order = permutation(len(labels), seed)
+    order = permutation(len(labels), *seed)
     shuffled = labels[order]
     place = numpy.empty(len(labels))
     for label in numpy.unique(labels):

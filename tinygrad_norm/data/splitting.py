@@ -12,6 +12,10 @@ import numpy
 from .shuffle import permutation, stratified_permutation
 
 SHARE = 0.15
+SALT = 15
+"""Makes the random numbers other ones than those of `numpy.random.default_rng(seed)`, of which the data may be
+made: samples sorted by their own random numbers would not be shuffled.
+"""
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """The part that each name stands for."""
 
@@ -31,12 +35,12 @@ def split_indices(
     pool = found["train"]
     if labels is None:
         _check_enough("the training part", len(pool), to_cut)
-        order, groups = pool[permutation(len(pool), seed)], numpy.zeros(len(pool), int)
+        order, groups = pool[permutation(len(pool), seed, SALT)], numpy.zeros(len(pool), int)
     else:
         for label, count in enumerate(numpy.bincount(labels[pool], minlength=len(classes)).tolist()):
             name = f"class {classes[label]!r}" + ("" if to_cut else ", in the training part,")
             _check_enough(name, count, to_cut)
-        order = pool[stratified_permutation(labels[pool], seed)]
+        order = pool[stratified_permutation(labels[pool], seed, SALT)]
         groups = labels[order]
     rest = numpy.ones(len(order), bool)
     shares = {}
