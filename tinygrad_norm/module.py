@@ -221,7 +221,10 @@ class Module:
     # -- state
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Return every parameter and persistent buffer by dotted name, sharing memory with the module."""
+        """Return every parameter and persistent buffer by dotted name, sharing memory with the module.
+
+        The tensors follow when an optimizer moves the parameters; arrays that `.numpy()` returned do not.
+        """
         state: dict[str, Tensor] = {}
         for path, module in self._walk(prefix):
             for name, tensor in module._entries(PARAMETER, BUFFER):

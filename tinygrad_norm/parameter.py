@@ -22,6 +22,7 @@ class Parameter(Tensor):
             self.array = namespace(self.array).ascontiguousarray(self.array)
         elif isinstance(data, Tensor):
             self.memory = data._shared_memory()
+            self.memory.share(data)
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + super().__repr__()

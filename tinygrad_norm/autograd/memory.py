@@ -8,6 +8,7 @@ for the raw array pays nothing.
 """
 
 import itertools
+import warnings
 import weakref
 import zlib
 from typing import Any
@@ -34,11 +35,12 @@ watched: "set[Memory]" = set()
 class Memory:
     """When a piece of memory was last written to; 0 means before the first recorded call."""
 
-    __slots__ = ("exposed", "written")
+    __slots__ = ("exposed", "sharing", "written")
 
     def __init__(self) -> None:
         self.written = 0
         self.exposed: dict[int, _Exposed] = {}
+        self.sharing: weakref.WeakSet[Any] | None = None  # the detached tensors of a leaf
 
     def mark_written(self) -> None:
         """Set the time of the last write to now."""
@@ -52,6 +54,27 @@ class Memory:
 
     def __reduce__(self) -> "tuple[type[Memory], tuple[()]]":
         return Memory, ()  # a copy is new memory
+
+    def share(self, tensor: Any) -> None:
+        """Let `tensor`, which has the array of a leaf, follow when that array moves."""
+        if self.sharing is None:
+            self.sharing = weakref.WeakSet()
+        self.sharing.add(tensor)
+
+    def move(self, old: Array, new: Array) -> None:
+        """Give the tensors that share the array `old` the array `new`, which has the same values.
+
+        An array cannot follow: if one returned by `expose` is still referenced, a warning says so.
+        """
+        for tensor in self.sharing or ():
+            if tensor.array is old:
+                tensor.array = new
+        if any(exposed.array is old for exposed in self.exposed.values()):
+            warnings.warn(
+                "an optimizer moves its parameters to memory of its own: the array of shape "
+                f"{new.shape} that .numpy() or .data returned before keeps its values: take it again",
+                stacklevel=2,
+            )
 
     def expose(self, array: Array) -> Array:
         """Return a view of `array` for users, watched while there is a reference to it or to a view of it.

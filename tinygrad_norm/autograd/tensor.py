@@ -281,6 +281,8 @@ class Tensor:
         """Return the same values, sharing memory, without the graph."""
         out = Tensor._wrap(self.array)
         out.memory = self._shared_memory()
+        if self.creator is None:
+            out.memory.share(out)
         return out
 
     # -- Python's protocols

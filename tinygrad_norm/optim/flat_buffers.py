@@ -8,9 +8,9 @@ An update is one formula for every element, so a step is a dozen array operation
 however many parameters there are and whatever their shapes. Each place begins at a multiple of ALIGN
 elements, which keeps vector loads aligned. The gaps hold zeros, and every update leaves zeros zero.
 
-When the buffer is made, the parameters are copied into it: tensors and arrays that shared memory with a
-parameter before keep the old values. An array assigned to `.data` or `.grad` later is copied to its place
-by the next step.
+When the buffer is made, the parameters are copied into it. Their detached tensors, as in a state_dict,
+follow. Arrays and views that shared memory with a parameter keep the old values; a warning names the
+arrays. An array assigned to `.data` or `.grad` later is copied to its place by the next step.
 
 The next backward writes a gradient to the same place, unless a tensor, an array or a view still refers to
 the last one. The new gradient then gets its own memory, so that a gradient that was kept keeps its values.
@@ -90,9 +90,10 @@ class Place:
 
     def adopt(self) -> None:
         """Copy the parameter's values to its place, and make the parameter a view of it."""
-        parameter = self.parameter
-        self.values[...] = parameter.array
+        parameter, old = self.parameter, self.parameter.array
+        self.values[...] = old
         parameter.array = self.values
+        parameter._shared_memory().move(old, self.values)
         parameter.grad_slot = self
         parameter.mark_written()
 
