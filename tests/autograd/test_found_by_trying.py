@@ -1,7 +1,9 @@
 """Faults of the engine that were found by trying, each with the value or the error that is right."""
 
+import copy
 import gc
 import operator
+import pickle
 
 import numpy as np
 import pytest
@@ -182,6 +184,39 @@ def test_numpy_array_copies():
     assert np.array(x, dtype=np.float64).dtype == np.float64
     with pytest.raises(ValueError, match="copy"):
         np.array(x, dtype=np.float64, copy=False)
+
+
+def test_a_pickled_tensor_is_its_values_as_a_leaf():
+    x = leaf(*range(10_000))
+    y = (x * 2).sum()
+    for _ in range(5_000):  # a graph deeper than Python's stack
+        y = y + 1
+    again = pickle.loads(pickle.dumps(y))
+    assert again.item() == y.item()
+    assert again.is_leaf
+    assert again.requires_grad
+    again.backward()
+    assert again.grad.item() == 1
+    for small in (y, x[3:5], (x * 2)[3:5], x.detach()[3]):
+        assert len(pickle.dumps(small)) < 500
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(small)).numpy(), small.detach().numpy())
+
+
+def test_a_pickled_tensor_keeps_what_is_its_own():
+    x = leaf(1.0, 2.0)
+    (x * 3).sum().backward()
+    raw = x.numpy()  # being watched for writes
+    again = pickle.loads(pickle.dumps(x))
+    assert again.requires_grad
+    np.testing.assert_array_equal(again.grad.numpy(), [3, 3])
+    raw[0] = 5
+    np.testing.assert_array_equal(again.numpy(), [1, 2])
+
+
+def test_a_shallow_copy_of_a_computed_tensor_keeps_its_graph():
+    x = leaf(1.0)
+    copy.copy(x * 3).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [3])
 
 
 def test_integer_tensors_are_indices():

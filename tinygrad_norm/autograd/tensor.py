@@ -28,6 +28,8 @@ _OUR_NAMES = {
 }
 """Our names of NumPy's functions, if they differ."""
 
+_OF_THE_GRAPH = ("creator", "index", "memory")
+
 NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
 _new = object.__new__
 
@@ -331,6 +333,17 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: a computed tensor becomes a leaf with its values, without its graph."""
+        return {name: value for name, value in vars(self).items() if name not in _OF_THE_GRAPH}
+
+    def __copy__(self) -> Tensor:
+        copy = _new(type(self))
+        vars(copy).update(vars(self))
+        if self.hooks:
+            copy.hooks = list(self.hooks)
+        return copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self.creator is not None:
