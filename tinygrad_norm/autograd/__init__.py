@@ -2,13 +2,13 @@
 
 Read in this order: tensor.py, function.py, sweep.py. Beside them are `node` (what the graph keeps of a call),
 `memory` and `guards` (writes in place, and what can go wrong in a Function), `accumulation` (into `.grad`),
-`hooks`, `conversion` and `grad_mode`.
+`hooks`, `conversion`, `numpy_protocol` and `grad_mode`.
 """
 
 from importlib import import_module
 from typing import Any
 
-from . import conversion, hooks, sweep
+from . import conversion, hooks, numpy_protocol, sweep
 from .function import Function
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .sweep import grad
@@ -22,6 +22,8 @@ for _file, _names in {
 }.items():
     for _name in _names:
         setattr(Tensor, _name, getattr(_file, _name))
+for _name in ("array", "array_ufunc", "array_function"):
+    setattr(Tensor, f"__{_name}__", getattr(numpy_protocol, _name))
 
 
 def __getattr__(name: str) -> Any:

@@ -12,22 +12,6 @@ from .grad_mode import mode
 from .memory import Memory, is_exposed
 from .node import Node
 
-_OUR_NAMES = {
-    "subtract": "sub",
-    "multiply": "mul",
-    "divide": "div",
-    "power": "pow",
-    "negative": "neg",
-    "absolute": "abs",
-    "equal": "eq",
-    "not_equal": "ne",
-    "less": "lt",
-    "less_equal": "le",
-    "greater": "gt",
-    "greater_equal": "ge",
-}
-"""Our names of NumPy's functions, if they differ."""
-
 _OF_THE_GRAPH = ("creator", "index", "memory")
 
 NumpyArray = numpy.ndarray  # in the class below, `numpy` is a method
@@ -140,25 +124,6 @@ class Tensor:
     def numpy(self) -> NumpyArray:
         """Return the values as a NumPy array: shared on the CPU, copied from a GPU."""
         return to_numpy(self.data)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """Call our function in place of NumPy's: ndarray * Tensor and numpy.exp(Tensor) are Tensors.
-
-        NumPy itself writes into an array (`p.data -= lr * p.grad`), with the values of the tensors.
-        """
-        if out is not None:
-            values = [x.array if isinstance(x, Tensor) else x for x in inputs]
-            return getattr(ufunc, method)(*values, out=out, **options)
-        ours = getattr(Tensor, _OUR_NAMES.get(ufunc.__name__, ufunc.__name__), None)
-        if method != "__call__" or options or ours is None:
-            raise TypeError(f"numpy.{ufunc.__name__} does not take a Tensor: give it x.numpy()")
-        return ours(*inputs)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
-        array = self.numpy()
-        if copy is False and dtype is not None and dtype != array.dtype:
-            raise ValueError(f"a tensor of {array.dtype} is an array of {dtype} only as a copy: allow it")
-        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
     def item(self) -> float | int | bool:
         """Return the single element as a Python number."""
@@ -370,6 +335,7 @@ class Tensor:
         def long(self) -> Tensor: ...
         def cpu(self) -> Tensor: ...
         def cuda(self) -> Tensor: ...
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray: ...
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, key: Any) -> Tensor: ...
         def __setitem__(self, key: Any, value: Any) -> None: ...

@@ -1,0 +1,119 @@
+"""NumPy's functions on tensors: the values, or an error where a gradient would be lost without a word."""
+
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+
+VALUES = np.array([[1.0, -2.0], [3.0, 4.0]], np.float32)
+LOSING = {
+    "sum": np.sum,
+    "sum of rows": lambda x: np.sum(x, axis=1, keepdims=True),
+    "mean": np.mean,
+    "var": np.var,
+    "max": np.max,
+    "prod": np.prod,
+    "transpose": np.transpose,
+    "ravel": np.ravel,
+    "norm": np.linalg.norm,
+    "concatenate": lambda x: np.concatenate([x, np.ones((1, 2))]),
+    "stack": lambda x: np.stack((x, x)),
+    "block": lambda x: np.block([[x, x], [x, x]]),
+    "where": lambda x: np.where(VALUES > 0, x, 0),
+    "clip": lambda x: np.clip(x, 0, 1),
+    "dot": lambda x: np.dot(VALUES, x),
+    "einsum": lambda x: np.einsum("ij->i", x),
+    "split": lambda x: np.split(x, 2),
+    "sort": np.sort,
+    "median": np.median,
+    "pad": lambda x: np.pad(x, 1),
+    "expand_dims": lambda x: np.expand_dims(x, 0),
+    "option": lambda x: np.clip(VALUES, a_min=x, a_max=None),
+}
+KEEPING = {
+    "argmax": np.argmax,
+    "all": np.all,
+    "shape": np.shape,
+    "size": np.size,
+    "allclose": lambda x: np.allclose(x, VALUES),
+    "isclose": lambda x: np.isclose(x, 1.0),
+    "argsort": np.argsort,
+    "zeros_like": np.zeros_like,
+    "copy": np.copy,
+    "array2string": np.array2string,
+    "asarray": np.asarray,
+}
+OURS = {
+    "reshape": lambda x: np.reshape(x, (4,)),
+    "reshape by name": lambda x: np.reshape(x, shape=(4,)),
+    "squeeze": lambda x: np.squeeze(x, axis=0),
+    "swapaxes": lambda x: np.swapaxes(x, 0, 1),
+    "flip": lambda x: np.flip(x, axis=0),
+    "matmul": lambda x: np.matmul(VALUES, x),
+}
+
+
+@pytest.mark.parametrize("function", (LOSING | KEEPING).values(), ids=(LOSING | KEEPING).keys())
+def test_a_constant_is_an_array(function):
+    found, right = function(tn.tensor(VALUES)), function(VALUES)
+    assert type(found) is type(right)
+    np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize("function", LOSING.values(), ids=LOSING.keys())
+def test_a_lost_gradient_raises(function):
+    x = tn.tensor(VALUES, requires_grad=True)
+    with pytest.raises(TypeError, match=r"numpy\..* without a gradient.*x\.detach\(\)"):
+        function(x)
+    np.testing.assert_array_equal(function(x.detach()), function(VALUES))
+    with tn.no_grad():
+        np.testing.assert_array_equal(function(x), function(VALUES))
+
+
+@pytest.mark.parametrize("function", KEEPING.values(), ids=KEEPING.keys())
+def test_what_has_no_gradient_is_computed(function):
+    np.testing.assert_array_equal(function(tn.tensor(VALUES, requires_grad=True)), function(VALUES))
+
+
+@pytest.mark.parametrize("function", OURS.values(), ids=OURS.keys())
+def test_functions_of_ours_are_recorded(function):
+    x = tn.tensor(VALUES, requires_grad=True)
+    y = function(x[:1] if function is OURS["squeeze"] else x)
+    assert isinstance(y, tn.Tensor)
+    assert y.requires_grad
+    np.testing.assert_array_equal(y.detach(), function(VALUES[:1] if function is OURS["squeeze"] else VALUES))
+
+
+@pytest.mark.parametrize(
+    ("function", "instead"),
+    [
+        (lambda x: np.concatenate([x, x]), "tn.cat"),
+        (np.linalg.norm, "x.norm"),
+        (np.sum, "x.sum"),
+        (lambda x: np.expand_dims(x, 0), "x.unsqueeze"),
+    ],
+)
+def test_the_error_names_what_to_call(function, instead):
+    with pytest.raises(TypeError, match=f"call {instead}, or numpy"):
+        function(tn.tensor(VALUES, requires_grad=True))
+
+
+def test_what_the_errors_name_exists():
+    from tinygrad_norm import nn
+    from tinygrad_norm.autograd.numpy_protocol import _INSTEAD
+
+    for text in _INSTEAD.values():
+        for name in text.split(" and "):
+            root, *path = name.split(".")
+            found = {"tn": tn, "x": tn.Tensor, "nn": nn}[root]
+            for part in path:
+                found = getattr(found, part)
+
+
+def test_numpy_writes_into_a_constant_where_backward_sees_it():
+    x, w = tn.tensor(VALUES), tn.tensor(VALUES, requires_grad=True)
+    y = (x * w).sum()
+    np.copyto(x, 0)
+    assert not x.any()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
