@@ -2,7 +2,7 @@
 
     dataset = load("digits").scaled(StandardScaler())
     for images, labels in DataLoader(dataset.train, batch_size=64, shuffle=True): ...
-    own = from_arrays(inputs, targets)      # or load("table.csv"), load("data.npz"), load("mnist/")
+    own = from_arrays(inputs, targets)      # or load("table.csv"), load("data.npz"), load("images/")
 
 Scalers are fitted on the training part only. Every shuffle depends only on its seed.
 """
@@ -13,6 +13,8 @@ from .dataset import PARTS, Dataset, Split
 from .digits import load_digits
 from .feature_scaling import MinMaxScaler, StandardScaler
 from .idx import load_idx, read_idx
+from .image_files import load_image
+from .image_folder import load_images
 from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
 from .loader import DataLoader
 from .npz import load_npz

@@ -10,6 +10,7 @@ from ..suggestions import unknown
 from .dataset import Dataset
 from .digits import load_digits
 from .idx import is_idx_folder, load_idx
+from .image_folder import is_image_folder, load_images
 from .npz import load_npz
 from .table import load_csv
 from .toys import TOYS, load_toy
@@ -33,17 +34,19 @@ def load(
     seed: int = 0,
     label: str | None = None,
     target: str | None = None,
+    size: int | None = None,
 ) -> Dataset:
     """Return the dataset called `source`, or in the file or folder `source`.
 
     Args:
-        source: a name in SOURCES, or the path of a folder of IDX files (`load_idx`), an .npz file
-            (`load_npz`) or a table, .csv or .tsv (`load_csv`). A name comes before a path: write ./digits
-            for a folder called digits.
+        source: a name in SOURCES, or the path of a folder of images (`load_images`) or of IDX files
+            (`load_idx`), of an .npz file (`load_npz`) or of a table, .csv or .tsv (`load_csv`). A name comes
+            before a path: write ./digits for a folder called digits.
         folder: the folder of IDX files, for "idx".
         seed: determines the split.
         label: in a table, the column with the classes.
         target: in a table, the column with the values to predict.
+        size: the height and width to which the images of a folder are scaled.
 
     Inputs are not scaled: scale them with `Dataset.scaled`.
 
@@ -61,6 +64,8 @@ def load(
         return load_csv(source, label=label, target=target, seed=seed)
     if kind == "npz":
         return load_npz(source, seed=seed)
+    if kind == "images":
+        return load_images(source, size=size, seed=seed)
     if kind == "idx":
         return replace(load_idx(source, seed), name=str(source))
     if kind == "text":
@@ -82,7 +87,7 @@ def is_path(source: str | Path) -> bool:
 
 
 def path_kind(source: str | Path) -> str:
-    """Return what the file or folder is: "idx", "npz", "table" or "text". No data are read.
+    """Return what the file or folder is: "idx", "images", "npz", "table" or "text". No data are read.
 
     Raises:
         ValueError: if there is no such file or folder, or it is none of these; if `source` cannot be a path,
@@ -94,8 +99,11 @@ def path_kind(source: str | Path) -> str:
     if path.is_dir():
         if is_idx_folder(path):
             return "idx"
+        if is_image_folder(path):
+            return "images"
         raise ValueError(
-            f"{source} is not a dataset: the folder holds no IDX files (such as train-images-idx3-ubyte)"
+            f"{source} is not a dataset: expected a folder of images by class (cat/1.png, dog/1.png, …), or "
+            "of IDX files (such as train-images-idx3-ubyte)"
         )
     if not path.exists():
         raise ValueError(f"there is no file or folder {source}")

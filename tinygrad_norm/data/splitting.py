@@ -13,8 +13,8 @@ from .shuffle import permutation, stratified_permutation
 
 SHARE = 0.15
 SALT = 15
-"""Makes the random numbers other ones than those of `numpy.random.default_rng(seed)`, of which the data may be
-made: samples sorted by their own random numbers would not be shuffled.
+"""Makes the random numbers differ from those of `numpy.random.default_rng(seed)`, which may have made the
+data: samples ordered by their own random numbers would not be shuffled.
 """
 NAMES = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """The part that each name stands for."""
