@@ -11,7 +11,7 @@ import pytest
 from train_runs import assert_same_numbers, invoke, metrics, weights
 
 import tinygrad_norm as tn
-import tinygrad_norm.cli.train as cli_train
+from tinygrad_norm.cli import progress
 from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
 from tinygrad_norm.training.curves import save_curves
 from tinygrad_norm.training.interrupt import stop_after_step
@@ -380,7 +380,7 @@ def test_the_defaults_are_in_the_help_and_printed_at_the_start(tmp_path):
 
 
 def test_a_pipe_gets_lines_within_an_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli_train, "PLAIN_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL", 0.0)
     result = invoke("digits", "--epochs", 1, "--out", tmp_path / "run")
     lines = re.findall(r"^epoch 1, step \d+/20  loss \d\.\d+  accuracy", result.output, re.MULTILINE)
     assert len(lines) == 20

@@ -10,12 +10,12 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..backends import use_backend
+from ..backends import current_backend, use_backend
 from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
-from ..training.task import Figures, format_figure
+from ..training.task import format_figure
+from .progress import train_with_progress
 
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
@@ -26,8 +26,6 @@ DEFAULTS = "\n\n".join(
         *recipes.describe(recipes.TEXT),
     ]
 )
-PLAIN_INTERVAL = 10.0
-"""Seconds between progress lines if the output is not a terminal."""
 
 
 def train(
@@ -75,6 +73,7 @@ def train(
             "(default: TINYGRAD_NORM_BACKEND, else numpy)."
         ),
     ] = None,
+    threads: Annotated[int, typer.Option(help="Threads for BLAS and large normalizations.", min=1)] = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for the results (default: a new folder in runs/)."),
@@ -93,7 +92,7 @@ def train(
         if backend is not None:
             use_backend(backend)
         if resume is not None:
-            run = Run(_config_of(context, resume), resume, resume=True)
+            run = Run(_config_of(context, resume), resume, resume=True, threads=threads)
         else:
             _check_is_no_path(dataset)
             config = Config(
@@ -109,7 +108,7 @@ def train(
                 file=file,
                 norm_first=norm_first,
             )
-            run = Run(config, _new_folder(config, out))
+            run = Run(config, _new_folder(config, out), threads=threads)
     except OSError as error:
         _exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
@@ -118,7 +117,7 @@ def train(
     started = time.perf_counter()
     with _exit_on_ctrl_c(console, run):
         try:
-            _train_with_progress(console, run)
+            train_with_progress(console, run)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
             _exit_with(message if error.strerror else str(error))
@@ -202,6 +201,8 @@ def _describe(console: Console, run: Run) -> None:
     norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
     if config.norm_first is not None:
         norm += " before each sublayer" if config.norm_first else " after each sublayer"
+    threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
+    console.print(f"backend {current_backend().name}, {threads}")
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
@@ -218,50 +219,6 @@ def _describe(console: Console, run: Run) -> None:
         )
     elif run.progress.epoch or run.progress.step:
         console.print(f"continuing after epoch {run.progress.epoch}, step {run.progress.step}")
-
-
-def _train_with_progress(console: Console, run: Run) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeRemainingColumn(),
-    )
-    steps = len(run.loader)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        done = run.progress.epoch * steps + run.progress.step
-        task = bar.add_task("training", total=run.config.epochs * steps, completed=done, numbers="")
-        last_print = time.monotonic()
-
-        def on_step(run: Run) -> None:
-            nonlocal last_print
-            numbers, epoch = _text(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
-            bar.update(task, advance=1, description=epoch, numbers=numbers)
-            if bar.disable and time.monotonic() - last_print >= PLAIN_INTERVAL:
-                console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)
-                last_print = time.monotonic()
-
-        def on_epoch(run: Run) -> None:
-            nonlocal last_print
-            console.print(_epoch_text(run), soft_wrap=True)
-            last_print = time.monotonic()
-
-        run.train(on_step, on_epoch)
-
-
-def _text(figures: Figures) -> str:
-    return "  ".join(
-        f"{name.replace('_', ' ')} {format_figure(name, value, 1)}" for name, value in figures.items()
-    )
-
-
-def _epoch_text(run: Run) -> str:
-    row, names = run.progress.history[-1], run.task.figure_names
-    train = _text({name: row[f"train_{name}"] for name in names})
-    validation = "  ".join(format_figure(name, row[f"validation_{name}"], 1) for name in names)
-    epochs = str(run.config.epochs)
-    return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
 
 
 def _report(console: Console, run: Run, seconds: float) -> None:

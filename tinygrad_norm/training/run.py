@@ -29,6 +29,7 @@ import numpy
 
 from .. import data
 from ..backends import current_backend
+from ..backends.cpu.threads import use_threads
 from ..backends.random import generator, manual_seed
 from ..files import check_folder, replacing
 from ..module import Module
@@ -70,6 +71,8 @@ class Run:
             default: cross entropy, for regression the mean squared error.
         metrics: functions (outputs, targets) by name, each the mean over the batch; they replace the
             default, which is the accuracy, for regression R².
+        threads: for BLAS and the block loop, while it trains and evaluates; those of the process are
+            restored afterwards. It is no setting of the run: other threads change at most the last digits.
 
     Initialize a model of one's own after `tn.manual_seed`, if its weights are to be the same in every run.
     `saved_epochs` is the number of epochs in the checkpoint, None before the first save.
@@ -90,9 +93,12 @@ class Run:
         model: Module | None = None,
         loss: LossFunction | None = None,
         metrics: Mapping[str, Metric] | None = None,
+        threads: int = 1,
     ) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
         config = config.with_own(dataset=dataset is not None, model=model is not None)
-        self.config, self.out = config, Path(out)
+        self.config, self.out, self.threads = config, Path(out), threads
         manual_seed(config.seed)
         self.task: Task
         if config.dataset == "text":
@@ -133,7 +139,7 @@ class Run:
         except OSError as error:
             raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
         check_folder(self.out)
-        with stop_after_step() as stopped:
+        with stop_after_step() as stopped, use_threads(self.threads):
             if self.finished:
                 self._save()
             while not self.finished:
@@ -164,7 +170,9 @@ class Run:
         last = self.progress.history[-1]
         names = self.task.figure_names
         known = {part: {name: last[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
-        figures = known | {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
+        with use_threads(self.threads):
+            unknown = {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
+        figures = known | unknown
         with replacing(self.out / "results.json") as path:
             path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         return figures

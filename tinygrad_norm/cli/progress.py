@@ -1,0 +1,87 @@
+"""The progress of a run: a bar on a terminal, otherwise lines; steps per second and the time to go."""
+
+import time
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ..training import Run
+from ..training.task import Figures, format_figure
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between progress lines if the output is not a terminal."""
+FIRST_STEPS = 5
+"""Steps after which the speed is known well enough to print it."""
+
+
+class Speed:
+    """The speed of a run since its first step, which is slower; validation and saving count too."""
+
+    def __init__(self, steps_to_go: int) -> None:
+        self.done, self.to_go = 0, steps_to_go
+
+    def step(self) -> None:
+        """Count a step, which is complete now."""
+        self.done, self.to_go = self.done + 1, self.to_go - 1
+        self.last = time.perf_counter()
+        if self.done == 1:
+            self.after_first = self.last
+
+    def __str__(self) -> str:
+        """Return steps per second and the time to go, or "" while there are too few steps."""
+        if self.done < FIRST_STEPS:
+            return ""
+        rate = (self.done - 1) / max(self.last - self.after_first, 1e-9)
+        return (
+            f"{rate:,.{0 if rate >= 10 else 2}f} steps/s, {timedelta(seconds=round(self.to_go / rate))} to go"
+        )
+
+
+def train_with_progress(console: Console, run: Run) -> None:
+    """Train; print the figures of each epoch, and show how far it is and how long it will take."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),  # what the texts leave
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+    )
+    steps = len(run.loader)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        done, total = run.progress.epoch * steps + run.progress.step, run.config.epochs * steps
+        task = bar.add_task("training", total=total, completed=done, numbers="")
+        speed, last_print = Speed(total - done), time.monotonic()
+
+        def on_step(run: Run) -> None:
+            nonlocal last_print
+            speed.step()
+            numbers, epoch = _text(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
+            bar.update(task, advance=1, description=epoch, numbers=f"{numbers}  {speed}")
+            if not bar.disable:
+                return
+            if speed.done == FIRST_STEPS or time.monotonic() - last_print >= PLAIN_INTERVAL:
+                console.print(
+                    f"{epoch}, step {run.progress.step}/{steps}  {numbers}  {speed}", soft_wrap=True
+                )
+                last_print = time.monotonic()
+
+        def on_epoch(run: Run) -> None:
+            nonlocal last_print
+            console.print(_epoch_text(run), soft_wrap=True)
+            last_print = time.monotonic()
+
+        run.train(on_step, on_epoch)
+
+
+def _text(figures: Figures) -> str:
+    return "  ".join(
+        f"{name.replace('_', ' ')} {format_figure(name, value, 1)}" for name, value in figures.items()
+    )
+
+
+def _epoch_text(run: Run) -> str:
+    row, names = run.progress.history[-1], run.task.figure_names
+    train = _text({name: row[f"train_{name}"] for name in names})
+    validation = "  ".join(format_figure(name, row[f"validation_{name}"], 1) for name in names)
+    epochs = str(run.config.epochs)
+    return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
