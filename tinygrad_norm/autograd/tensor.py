@@ -9,6 +9,7 @@ import numpy
 
 from ..backends import Array, asarray, backend_of, to_numpy
 from .grad_mode import mode
+from .integer_range import check_range
 from .memory import Memory, is_exposed
 from .node import Node
 
@@ -161,6 +162,7 @@ class Tensor:
 
     def fill_(self, value: float) -> Tensor:
         """Overwrite every value with `value`. Not recorded, so it raises as `copy_` does."""
+        check_range(value, self.dtype)
         return self.copy_(numpy.asarray(value))
 
     def zero_(self) -> Tensor:

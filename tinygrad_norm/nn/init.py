@@ -3,7 +3,7 @@
 A layer keeps the variance of its activations if Var(weight) = gain²/fan. The fan is the number of products
 that are summed into one output (fan_in, for the forward pass) or into one input's gradient (fan_out, for
 the backward pass). Numbers are drawn from the random stream that `tn.manual_seed` seeds, unless a generator
-is given.
+is given. Random numbers fill floating-point tensors only: others raise TypeError.
 """
 
 import math
@@ -62,13 +62,20 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return inputs * math.prod(kernel), outputs * math.prod(kernel)
 
 
+def _check_floating(name: str, tensor: Tensor) -> None:
+    if not tensor.is_floating_point():
+        raise TypeError(f"{name} fills with fractions, got a tensor of {tensor.dtype}: convert with .float()")
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with uniform numbers from [a, b)."""
+    _check_floating("uniform_", tensor)
     return tensor.copy_((generator or default_generator()).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator = None) -> Tensor:
     """Fill with normal numbers of this mean and standard deviation."""
+    _check_floating("normal_", tensor)
     return tensor.copy_((generator or default_generator()).normal(mean, std, tensor.shape))
 
 
@@ -85,6 +92,7 @@ def trunc_normal_(
     Raises:
         ValueError: if almost no normal number lies in the interval.
     """
+    _check_floating("trunc_normal_", tensor)
     low, high = (math.erf((bound - mean) / (std * math.sqrt(2))) for bound in (a, b))
     if high - low < 1e-3:
         raise ValueError(
@@ -154,6 +162,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Gener
     Raises:
         ValueError: if the tensor is not a matrix, or sparsity is outside [0, 1].
     """
+    _check_floating("sparse_", tensor)
     if tensor.ndim != 2:
         raise ValueError(f"sparse_ needs a matrix, got shape {tensor.shape}")
     if not 0 <= as_number(sparsity, "sparsity") <= 1:
@@ -226,6 +235,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator = None) 
     Raises:
         ValueError: if the tensor has fewer than 2 axes.
     """
+    _check_floating("orthogonal_", tensor)
     if tensor.ndim < 2:
         raise ValueError(f"orthogonal_ needs at least 2 axes, got shape {tensor.shape}")
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy
 
+from ..autograd.integer_range import check_range, from_python
 from ..autograd.tensor import Tensor
 from ..backends import asarray
 from ..backends.cpu.silence import silent
@@ -22,13 +23,18 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     Raises:
         ValueError: if nested sequences have unequal lengths.
         TypeError: if the values are not real numbers or bools.
+        OverflowError: if a number does not fit the integer dtype.
     """
     if isinstance(data, Tensor):
         array = data.array
     elif hasattr(data, "dtype") and hasattr(data, "shape"):
         array = asarray(data)
     else:
-        array = asarray(_from_sequences(data))
+        values = _from_sequences(data, dtype)
+        _check_kind(values)
+        if dtype is not None:
+            check_range(values, dtype)
+        array = asarray(values)
     _check_kind(array)
     dtype = array.dtype if dtype is None else numpy.dtype(dtype)
     with silent():
@@ -67,9 +73,9 @@ def _check_kind(array: Any) -> None:
         raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
 
 
-def _from_sequences(data: Any) -> numpy.ndarray:
+def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:
     try:
-        array = numpy.asarray(data)
+        array = from_python(data, dtype)
     except ValueError:
         raise ValueError(
             "nested sequences need equal lengths at every depth to become a tensor: pad the short ones"
@@ -112,12 +118,13 @@ def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of shape `size` filled with `fill_value`, in the dtype of that value."""
     dtype = _dtype_of(fill_value) if dtype is None else dtype
+    check_range(fill_value, dtype)
     with silent():
         return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
 
 
 def _dtype_of(*values: Any) -> numpy.dtype:
-    dtype = numpy.result_type(*(numpy.asarray(value).dtype for value in values))
+    dtype = numpy.result_type(*(from_python(value).dtype for value in values))
     return default_dtype if dtype.kind == "f" else dtype
 
 
@@ -186,6 +193,7 @@ def randint(
     low, high = as_size(low, "low", None), as_size(high, "high", None)
     if low >= high:
         raise ValueError(f"randint needs low below high, got low={low} and high={high}")
+    check_range(numpy.asarray([low, high - 1]), int64 if dtype is None else dtype)
     values = generator().integers(low, high, _shape((size,)))
     return _wrap(numpy.asarray(values, int64 if dtype is None else dtype), requires_grad)
 

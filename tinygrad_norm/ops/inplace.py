@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.grad_mode import mode
+from ..autograd.integer_range import check_range
 from ..autograd.tensor import Tensor
 from ..backends import Array
 from .arithmetic import add, div, mul, sub
@@ -68,6 +69,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
             are recorded.
         IndexError, TypeError: as for reading.
         ValueError: if the value does not broadcast to the shape of self[key].
+        OverflowError: if a number does not fit an integer dtype.
     """
     if self.requires_grad and mode.enabled:
         raise RuntimeError(
@@ -75,6 +77,8 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
             "build the result with where or cat, or assign under tn.no_grad()"
         )
     self._check_unrecorded(value)
+    if isinstance(value, int | float):
+        check_range(value, self.dtype)
     basic, arrays = split_key(key)
     array: Array = self.array
     if arrays is None:
