@@ -299,6 +299,26 @@ def test_group_norm_with_a_bias_only():
         np.testing.assert_allclose(a.array, b.array, rtol=1e-11)
 
 
+@pytest.mark.parametrize(
+    ("shape", "num_groups"),
+    [((1, 2), 2), ((1, 2, 1), 2), ((1, 1), 1), ((2, 2), 2), ((1, 2, 3), 2), ((0, 2), 2)],
+)
+def test_group_norm_takes_groups_of_one_value_as_pytorch_does(shape, num_groups):
+    """Not of one sample alone, whose result would be zeros whatever it is."""
+    torch = pytest.importorskip("torch")
+    x = normal(*shape)
+    try:
+        expected = torch.nn.functional.group_norm(torch.tensor(x), num_groups).numpy()
+    except ValueError:
+        for call in (lambda t: F.group_norm(t, num_groups), nn.GroupNorm(num_groups, shape[1]).double()):
+            with pytest.raises(
+                ValueError, match="group_norm in training needs more than one value per group"
+            ):
+                call(Tensor(x))
+    else:
+        np.testing.assert_allclose(F.group_norm(Tensor(x), num_groups).array, expected, atol=1e-12)
+
+
 def test_instance_norm_of_an_empty_batch():
     """Apart from the registered cases, because PyTorch refuses it; BatchNorm, GroupNorm it allows."""
     y, dx, dweight, dbias = forward_backward(

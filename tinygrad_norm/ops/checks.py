@@ -88,11 +88,11 @@ def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int 
     return shape[axis]
 
 
-def check_pool(x: Tensor, pool: int, name: str, advice: str) -> None:
+def check_pool(x: Tensor, pool: int, name: str, advice: str, owner: str = "channel") -> None:
     """Raise ValueError for pools of one value: their variance is 0, and y would not depend on x."""
     if pool == 1 and x.array.size:
         raise ValueError(
-            f"{name} in training needs more than one value per channel, got shape {x.shape}: {advice}"
+            f"{name} in training needs more than one value per {owner}, got shape {x.shape}: {advice}"
         )
 
 

@@ -145,6 +145,32 @@ def test_an_array_of_size_1_along_the_axis_goes_to_every_block():
         np.testing.assert_array_equal(body(x, weight), x * weight)
 
 
+def scaled_gradient(dy, x, weight):
+    """The backward of y = weight·x, for a weight (1, D) or, per sample, (N, D)."""
+    dweight = dy * x
+    return dy * weight, dweight.sum(0, keepdims=True) if len(weight) == 1 else dweight
+
+
+@pytest.mark.parametrize("block", [1, 4, 8, 1000])
+def test_the_gradient_of_a_weight_for_each_sample_is_joined(block):
+    dy, x, weight = RNG.normal(size=(3, 6, 4))
+    with settings(block=block):
+        dx, dweight = in_blocks("dy", "x", "weight")(scaled_gradient)(dy, x, weight)
+    np.testing.assert_array_equal(dx, dy * weight)
+    np.testing.assert_array_equal(dweight, dy * x)
+
+
+@pytest.mark.parametrize("block", [1, 4, 8])
+@pytest.mark.parametrize("names", [("dy", "x"), ("dy", "x", "weight")])
+def test_a_weight_for_each_sample_is_not_added_over_blocks(names, block):
+    dy, x, weight = RNG.normal(size=(3, 6, 4))
+    body = in_blocks(*names, add=True, weight=1.0)(scaled_gradient)
+    with settings(block=block), pytest.raises(ValueError, match=r"weight \(6, 4\) varies along axis 0"):
+        body(dy, x, weight)
+    with settings(block=block):
+        np.testing.assert_allclose(body(dy, x, weight[:1])[1], (dy * x).sum(0, keepdims=True))
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_half_types_are_upcast_and_missing_arguments_replaced(dtype):
     @in_blocks("x", weight=2.0)

@@ -77,6 +77,9 @@ def in_blocks(*names: str, axis: int = 0, add: bool = False, **missing: float) -
     it returns is joined along `axis`, or with `add` summed up over the blocks. An array of size 1 along
     `axis` is passed to every block unsplit.
 
+    Sums are not the gradient of an argument that varies along `axis`, such as a weight for each sample: then
+    do without `add`, and return its gradient with the axis.
+
     Half types are upcast for the body, and its first result is downcast. An argument that is None is
     replaced by its number in `missing`: `weight=1.0`, `bias=0.0`.
     """
@@ -85,6 +88,18 @@ def in_blocks(*names: str, axis: int = 0, add: bool = False, **missing: float) -
         parameters = list(inspect.signature(body).parameters)
         split = tuple([parameters.index(name) for name in names])
         replaced = tuple([(parameters.index(name), number) for name, number in missing.items()])
+        shared = [i for i in range(len(parameters)) if i not in split or (add and parameters[i] in missing)]
+
+        def check_shared(given: Sequence[Any], x: Any) -> None:
+            """Raise ValueError if an argument that the blocks share varies along their axis."""
+            n = x.shape[axis]
+            for place in shared:
+                shape = getattr(given[place], "shape", ())
+                if len(shape) == x.ndim and shape[axis] == n > 1:
+                    raise ValueError(
+                        f"{body.__name__}: {parameters[place]} {shape} varies along axis {axis} of "
+                        f"{names[0]} {x.shape}, cut into blocks there: name it in in_blocks, without add"
+                    )
 
         @functools.wraps(body)
         def call(*args: Any) -> Any:
@@ -101,6 +116,7 @@ def in_blocks(*names: str, axis: int = 0, add: bool = False, **missing: float) -
             elif x.size <= FEW and x.size <= _settings.block:
                 results = _contexts.short_rows.run(body, *given)
             else:
+                check_shared(given, x)
                 results = _run_blocks(body, given, split, axis, add)
             if not half:
                 return results

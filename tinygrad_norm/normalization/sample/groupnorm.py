@@ -48,7 +48,7 @@ from ...backends.cpu.sums import mean_products, means, sum_products, sums
 from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...module import Module, Parameter
 from ...ops.arguments import as_size
-from ...ops.checks import check_channels, check_eps, check_vectors
+from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
 from ..core.moments import affine, standardized
@@ -163,7 +163,8 @@ def group_norm(
 
     Raises:
         TypeError: if the input is not a floating-point tensor.
-        ValueError: if G does not divide C, if weight or bias is not (C,), or if eps is negative.
+        ValueError: if G does not divide C, if weight or bias is not (C,), if eps is negative, or if the only
+            sample has one value in each group.
 
     Source: Wu, He 2018, arXiv:1803.08494.
     """
@@ -171,6 +172,9 @@ def group_norm(
     check_groups(num_groups, C)
     check_vectors(input, (C,), weight=weight, bias=bias)
     check_eps(eps)
+    if input.array.size == num_groups:  # as PyTorch, which takes groups of one value in several samples
+        advice = "use fewer groups, or more samples or positions"
+        check_pool(input, 1, "group_norm", advice, "group")
     return GroupNormFunction.apply(input, weight, bias, num_groups=num_groups, eps=eps)
 
 
@@ -232,6 +236,11 @@ register(
             lambda: group_norm(Tensor(numpy.ones((2, 4))), 2, Tensor(numpy.ones(2))), ValueError, "weight"
         ),
         ErrorCase(lambda: GroupNorm(3, 4), ValueError, "divide"),
+        ErrorCase(
+            lambda: group_norm(Tensor(numpy.ones((1, 2, 1))), 2),
+            ValueError,
+            "more than one value per group",
+        ),
         ErrorCase(lambda: GroupNorm(2, 4)(Tensor(numpy.ones((2, 6)))), ValueError, "4 channels"),
     ),
     kind="normalization",
