@@ -22,7 +22,7 @@ from ..backends import Array, kernel, namespace
 from ..backends.cpu.half import upcast
 from ..module import Module, Parameter
 from ..ops import arange, ones
-from ..ops.arguments import as_size
+from ..ops.arguments import as_size, check_flags
 from ..ops.checks import check_input
 from ..registry import Case, ErrorCase, fixed, integers, register
 from . import init
@@ -132,6 +132,7 @@ class Embedding(Module):
         _freeze: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(_freeze=_freeze)
         self.num_embeddings = as_size(num_embeddings, "num_embeddings", 0)
         self.embedding_dim = as_size(embedding_dim, "embedding_dim", 0)
         check_padding(padding_idx, num_embeddings)

@@ -38,7 +38,7 @@ from ..backends.cpu.half import downcast, is_half, upcast
 from ..backends.cpu.sums import column_sums
 from ..module import Module, Parameter
 from ..ops import ones
-from ..ops.arguments import as_size
+from ..ops.arguments import as_size, check_flags
 from ..ops.checks import check_input, check_same_dtype, check_vector
 from ..registry import Case, ErrorCase, register
 from . import init
@@ -127,6 +127,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        check_flags(bias=bias)
         in_features, out_features = (
             as_size(in_features, "in_features", 0),
             as_size(out_features, "out_features", 0),
@@ -245,6 +246,7 @@ class Bilinear(Module):
 
     def __init__(self, in1_features: int, in2_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__()
+        check_flags(bias=bias)
         self.in1_features = as_size(in1_features, "in1_features")
         self.in2_features = as_size(in2_features, "in2_features", 0)
         self.out_features = as_size(out_features, "out_features", 0)

@@ -1,4 +1,4 @@
-"""Arguments that are single numbers: sizes and reals, checked by name before NumPy sees them."""
+"""Arguments that are single values: sizes, reals and flags, checked by name before NumPy sees them."""
 
 from typing import Any
 
@@ -35,3 +35,16 @@ def as_number(value: Any, name: str) -> float:
     except OverflowError:
         bits = int(value).bit_length()
         raise ValueError(f"{name} must be less than 1.8e308, got an integer of {bits} bits") from None
+
+
+def check_numbers(**values: Any) -> None:
+    """Raise TypeError unless every value is a real number."""
+    for name, value in values.items():
+        as_number(value, name)
+
+
+def check_flags(**values: Any) -> None:
+    """Raise TypeError unless every value is a bool: the text "False" would count as true."""
+    for name, value in values.items():
+        if not isinstance(value, bool | numpy.bool_):
+            raise TypeError(f"{name} must be True or False, got {value!r}")

@@ -31,6 +31,7 @@ import numpy
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.sums import scalar
 from ..backends.cuda.launch import CudaSource, packs, wide_empty
+from ..ops.arguments import check_flags
 from .flat_buffers import flat_blocks
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
@@ -177,6 +178,7 @@ class Adam(Optimizer):
 
     def _check(self, options: Mapping[str, Any]) -> None:
         check_non_negative(options, "lr", "eps", "weight_decay")
+        check_flags(amsgrad=options["amsgrad"], maximize=options["maximize"])
         betas = options["betas"]
         if not (isinstance(betas, tuple | list) and len(betas) == 2):
             raise TypeError(f"betas must be two numbers, got {betas!r}")

@@ -26,7 +26,7 @@ from typing import Any
 
 from ..backends import Array, kernel, namespace
 from ..backends.cuda.launch import CudaSource, packs
-from ..ops.arguments import as_number
+from ..ops.arguments import as_number, check_flags
 from .flat_buffers import flat_blocks
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
@@ -148,6 +148,7 @@ class SGD(Optimizer):
     def _check(self, options: Mapping[str, Any]) -> None:
         check_non_negative(options, "lr", "momentum", "weight_decay")
         as_number(options["dampening"], "dampening")
+        check_flags(nesterov=options["nesterov"], maximize=options["maximize"])
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):
             raise ValueError(
                 f"nesterov needs momentum above 0 and dampening 0, got momentum={options['momentum']}, "

@@ -10,7 +10,7 @@ import math
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...ops import ones
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
 from ...registry import ErrorCase
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
@@ -59,6 +59,7 @@ class ELU(InplaceModule):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
+        check_numbers(alpha=alpha)
         self.alpha = alpha
 
     def forward(self, input: Tensor) -> Tensor:
@@ -98,6 +99,7 @@ class CELU(InplaceModule):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
+        check_numbers(alpha=alpha)
         self.alpha = alpha
 
     def forward(self, input: Tensor) -> Tensor:

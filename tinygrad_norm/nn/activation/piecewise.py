@@ -10,7 +10,7 @@ The derivative has one formula per piece. At a kink there is none: there it is t
 from ...autograd.tensor import Tensor
 from ...backends import Array
 from ...ops import ones
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, distinct
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
@@ -56,6 +56,7 @@ class Hardtanh(InplaceModule):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__(inplace)
+        check_numbers(min_val=min_val, max_val=max_val)
         self.min_val, self.max_val = min_val, max_val
 
     def forward(self, input: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ...backends.cpu.blocks import elementwise
 from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones
+from ...ops.arguments import check_flags
 from ...registry import Case, ErrorCase, distinct, register, uniform
 
 
@@ -59,6 +60,7 @@ class InplaceModule(Module):
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
+        check_flags(inplace=inplace)
         self.inplace = inplace
 
     def extra_repr(self) -> str:

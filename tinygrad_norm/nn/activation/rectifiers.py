@@ -15,7 +15,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...module import Module, Parameter
 from ...ops import full, ones
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_number, as_size, check_numbers
 from ...ops.broadcast import unbroadcast
 from ...ops.checks import check_input, check_same_dtype
 from ...registry import Case, ErrorCase, distinct, register
@@ -101,6 +101,7 @@ class LeakyReLU(InplaceModule):
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__(inplace)
+        check_numbers(negative_slope=negative_slope)
         self.negative_slope = negative_slope
 
     def forward(self, input: Tensor) -> Tensor:
@@ -209,6 +210,7 @@ class Threshold(InplaceModule):
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__(inplace)
+        check_numbers(threshold=threshold, value=value)
         self.threshold, self.value = threshold, value
 
     def forward(self, input: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...module import Module
 from ...ops import ones, sigmoid, tanh
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
 from ...ops.elementwise import logistic
 from ...registry import ErrorCase
@@ -80,6 +80,7 @@ class Softplus(Module):
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
+        check_numbers(beta=beta, threshold=threshold)
         self.beta, self.threshold = beta, threshold
 
     def forward(self, input: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...module import Module, Parameter
 from ...ops import cat, ones, stack, zeros
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, fixed, register
 from .. import init
@@ -138,6 +138,7 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(bias=bias, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn, batch_first=batch_first)
         if as_size(embed_dim, "embed_dim") % as_size(num_heads, "num_heads"):
             raise ValueError(
                 "embed_dim must be a multiple of num_heads, since the features are divided among the heads: "

@@ -24,7 +24,7 @@ from ...autograd.tensor import Tensor
 from ...backends import asarray
 from ...module import Module, Parameter
 from ...ops import arange, ones, stack
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, register
 from .. import init
@@ -60,6 +60,7 @@ def sinusoids(length: int, features: int) -> numpy.ndarray:
 class _Positions(Module):
     def __init__(self, embedding_dim: int, batch_first: bool) -> None:
         super().__init__()
+        check_flags(batch_first=batch_first)
         self.embedding_dim, self.batch_first = as_size(embedding_dim, "embedding_dim"), batch_first
 
     def positions(self, x: Tensor, length: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy
 
 from ...module import Module, Parameter
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from .. import init
 from ..windows.sliding_view import Sizes, as_tuple, conv_windows
 
@@ -31,6 +31,7 @@ class ConvNd(Module):
         padding_mode: str,
     ) -> None:
         super().__init__()
+        check_flags(bias=bias)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if as_size(channels, name) % as_size(groups, "groups"):
                 raise ValueError(f"{name} ({channels}) must be a multiple of groups ({groups})")

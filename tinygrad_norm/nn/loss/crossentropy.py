@@ -39,7 +39,7 @@ from ...backends.cpu.sums import total
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, teams
 from ...module import Module
 from ...ops import arange, ones
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_number, as_size, check_numbers
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, Input, fixed, integers, positive, register
 from ..activation.softmax import log_softmax_forward
@@ -277,6 +277,7 @@ class CrossEntropyLoss(Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
+        check_numbers(label_smoothing=label_smoothing)
         check_reduction(reduction, type(self).__name__)
         self.register_buffer("weight", weight)
         self.ignore_index, self.reduction, self.label_smoothing = ignore_index, reduction, label_smoothing

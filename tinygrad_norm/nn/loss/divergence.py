@@ -14,6 +14,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...module import Module
 from ...ops import ones
+from ...ops.arguments import check_flags
 from ...ops.elementwise import logistic
 from ...registry import Case, ErrorCase, Input, fixed, positive, register, uniform
 from ..activation.sigmoids import log1p_exp
@@ -235,6 +236,7 @@ class KLDivLoss(Module):
 
     def __init__(self, *, reduction: str = "mean", log_target: bool = False) -> None:
         super().__init__()
+        check_flags(log_target=log_target)
         check_reduction(reduction, type(self).__name__, (*REDUCTIONS, "batchmean"))
         self.reduction, self.log_target = reduction, log_target
 

@@ -20,7 +20,7 @@ from ...backends import Array, namespace
 from ...backends.cpu.half import upcast
 from ...module import Module
 from ...ops import ones
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_numbers
 from ...registry import Case, ErrorCase, distinct, positive, register
 from .elementwise_loss import ElementwiseLossFunction, check_pair, constant, pair_errors, reduced, weigh
 from .loss_reduction import REDUCTIONS, check_reduction
@@ -245,6 +245,7 @@ class HuberLoss(Module):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__()
+        check_numbers(delta=delta)
         check_reduction(reduction, type(self).__name__)
         self.reduction, self.delta = reduction, delta
 
@@ -257,6 +258,7 @@ class SmoothL1Loss(Module):
 
     def __init__(self, *, reduction: str = "mean", beta: float = 1.0) -> None:
         super().__init__()
+        check_numbers(beta=beta)
         check_reduction(reduction, type(self).__name__)
         self.reduction, self.beta = reduction, beta
 

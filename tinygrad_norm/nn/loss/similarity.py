@@ -21,7 +21,7 @@ from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.sums import total
 from ...module import Module
 from ...ops import ones
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_numbers
 from ...ops.broadcast import unbroadcast
 from ...ops.checks import check_input
 from ...ops.dims import normalize_dim
@@ -99,6 +99,7 @@ class CosineSimilarity(Module):
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()
+        check_numbers(eps=eps)
         self.dim, self.eps = dim, eps
 
     def forward(self, x1: Tensor, x2: Tensor) -> Tensor:

@@ -34,6 +34,7 @@ from ...backends.cuda.capture import current_graph
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import stack
+from ...ops.arguments import check_flags
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, distinct, register
 from ..windows.sliding_view import as_batch, as_tuple
@@ -286,6 +287,7 @@ class _AdaptiveAvgPool(_AdaptivePool):
 class _AdaptiveMaxPool(_AdaptivePool):
     def __init__(self, output_size: Sizes, return_indices: bool = False) -> None:
         super().__init__(output_size)
+        check_flags(return_indices=return_indices)
         self.return_indices = return_indices
 
     def forward(self, input: Tensor) -> Any:

@@ -27,7 +27,7 @@ from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import ones_like
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
 from ..windows.folding import windows_composed
@@ -203,6 +203,7 @@ class _AvgPool(Module):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__()
+        check_flags(ceil_mode=ceil_mode, count_include_pad=count_include_pad)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.ceil_mode = padding, ceil_mode
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override

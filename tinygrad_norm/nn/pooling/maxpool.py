@@ -27,6 +27,7 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...module import Module
 from ...ops import ones as _ones
+from ...ops.arguments import check_flags
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, distinct, register
 from ..windows.folding import windows_composed
@@ -192,6 +193,7 @@ class _MaxPool(Module):
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
+        check_flags(return_indices=return_indices, ceil_mode=ceil_mode)
         self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
         self.padding, self.dilation = padding, dilation
         self.return_indices, self.ceil_mode = return_indices, ceil_mode

@@ -16,7 +16,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...module import Module, Parameter
 from ...ops import cat, stack
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from ...ops.checks import Shape, check_input
 from .. import init
 from ..dropout import check_probability, dropout
@@ -47,6 +47,7 @@ class Recurrent(Module):
         proj_size: int = 0,
     ) -> None:
         super().__init__()
+        check_flags(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         self.input_size = as_size(input_size, "input_size")
         self.hidden_size = as_size(hidden_size, "hidden_size")
         self.num_layers = as_size(num_layers, "num_layers")
@@ -160,6 +161,7 @@ class RecurrentCell(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__()
+        check_flags(bias=bias)
         self.input_size = as_size(input_size, "input_size")
         self.hidden_size = as_size(hidden_size, "hidden_size")
         self.bias = bias

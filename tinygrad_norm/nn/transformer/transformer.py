@@ -21,7 +21,7 @@ from typing import Any
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...ops import zeros
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from .. import init
 from ..activation.rectifiers import relu
 from ..attention.masks import causal_mask
@@ -60,6 +60,7 @@ class TransformerEncoder(_Stack):
         mask_check: bool = True,
     ) -> None:
         super().__init__(encoder_layer, num_layers, norm)
+        check_flags(enable_nested_tensor=enable_nested_tensor, mask_check=mask_check)
 
     def forward(
         self,
@@ -133,6 +134,7 @@ class Transformer(Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
+        check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
         options: tuple[Any, ...] = (
             d_model,

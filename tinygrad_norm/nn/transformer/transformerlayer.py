@@ -31,6 +31,7 @@ from ...module import Module
 from ...normalization import LayerNorm
 from ...normalization.sample.layernorm import layer_norm_composed
 from ...ops import ones
+from ...ops.arguments import check_flags
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, Input, register
 from ..activation.gated import gelu, gelu_composed
@@ -118,6 +119,7 @@ class TransformerLayer(Module):
         norm: Norm | None = None,
     ) -> None:
         super().__init__()
+        check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
         for name in self.attentions:
             setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))

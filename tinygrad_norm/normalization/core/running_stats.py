@@ -12,7 +12,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, to_numpy
 from ...backends.cpu.sums import increment, scalar
 from ...module import Module, Parameter
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_number, as_size, check_flags
 from ...ops.checks import check_eps
 
 UpdateStatistics = Callable[[Array, Array], None]
@@ -50,6 +50,7 @@ class RunningNorm(Module):
         bias: bool,
     ) -> None:
         super().__init__()
+        check_flags(affine=affine, track_running_stats=track_running_stats, bias=bias)
         num_features = as_size(num_features, "num_features")
         check_eps(eps)
         if momentum is not None and not 0 <= as_number(momentum, "momentum") <= 1:

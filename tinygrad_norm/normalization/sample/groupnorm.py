@@ -47,7 +47,7 @@ from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import mean_products, means, sum_products, sums
 from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...module import Module, Parameter
-from ...ops.arguments import as_size
+from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
@@ -200,6 +200,7 @@ class GroupNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_flags(affine=affine, bias=bias)
         check_groups(num_groups, num_channels)
         check_eps(eps)
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine

@@ -39,6 +39,7 @@ from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
+from ...ops.arguments import check_flags
 from ...ops.checks import Shape, as_shape, check_eps, check_rows
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
@@ -163,6 +164,7 @@ class LayerNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_flags(elementwise_affine=elementwise_affine, bias=bias)
         self.normalized_shape = as_shape(normalized_shape)
         check_eps(eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine

@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_flags, check_numbers
 from ..optimizer import Optimizer
 from .base import LRScheduler, check_optimizer, check_steps, is_new
 
@@ -75,6 +75,8 @@ class OneCycleLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         check_optimizer(optimizer)
+        check_flags(cycle_momentum=cycle_momentum, three_phase=three_phase)
+        check_numbers(div_factor=div_factor, final_div_factor=final_div_factor)
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("give the length of the cycle: total_steps, or epochs and steps_per_epoch")
