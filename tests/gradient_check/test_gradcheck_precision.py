@@ -1,5 +1,7 @@
 """The precision of gradcheck: no size, neighbour, rounding or border hides a mistake, or looks like one."""
 
+import warnings
+
 import numpy as np
 import pytest
 from gradients import WrongSquare, leaf
@@ -148,3 +150,69 @@ def test_a_gradient_beside_a_loss_that_only_rounds_is_wrong():
 
     with pytest.raises(GradcheckError, match="wrong gradient"):
         gradcheck(NotNothing.apply, leaf(3, 8))
+
+
+# -- where the first derivative is continuous, and the second jumps
+
+CURVES = {
+    "relu²": lambda x: F.relu(x) ** 2,
+    "x·|x|": lambda x: x * tn.abs(x),
+    "relu² and a slope": lambda x: F.relu(x) ** 2 + 3 * x,
+    "relu²·exp": lambda x: F.relu(x).square() * x.exp(),
+    "sin of relu²": lambda x: (5 * F.relu(x) ** 2).sin() + x.cos(),
+    "summed": lambda x: (F.relu(x) ** 2).sum(),
+}
+
+
+@pytest.mark.parametrize("fast_mode", [False, True])
+@pytest.mark.parametrize("curve", CURVES.values(), ids=CURVES.keys())
+def test_a_jump_of_the_second_derivative_is_no_mistake(curve, fast_mode):
+    x = tn.tensor(np.array([0.0, 1.5, -0.5, 0.0]), requires_grad=True)
+    assert gradcheck(curve, x, fast_mode=fast_mode)
+
+
+class WrongAtZero(Function):
+    """y = max(x, 0)² · dx = dy·(2·max(x, 0) + error)"""
+
+    def forward(self, x, *, error):
+        self.saved = x, error
+        return np.maximum(x, 0) ** 2
+
+    def backward(self, dy):
+        x, error = self.saved
+        return dy * (2 * np.maximum(x, 0) + error * (x == 0))
+
+
+@pytest.mark.parametrize("error", [1.0, -1e-3, 1e-6])
+def test_a_mistake_where_the_second_derivative_jumps_is_found(error):
+    x = tn.tensor(np.array([0.0, 1.5, -0.5, 0.0]), requires_grad=True)
+    assert not gradcheck(lambda x: WrongAtZero.apply(x, error=error), x, raise_exception=False)
+
+
+# -- values at the ends of the range
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_input_that_cannot_move_raises(value):
+    x = tn.tensor(np.array([[1.0, value]]), requires_grad=True)
+    with pytest.raises(ValueError, match=rf"input 0 is {value} at \(0, 1\)"):
+        gradcheck(lambda x: x * 2, x)
+
+
+def test_large_values_warn_of_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert gradcheck(tn.exp, tn.tensor(np.array([709.7]), requires_grad=True))
+
+
+# -- progress
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_long_check_reports_on_a_terminal(terminal, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    monkeypatch.setattr("tinygrad_norm.gradient_check.progress.QUIET", 0.0)
+    assert gradcheck(lambda x: x.sum(), leaf(5))
+    written = capsys.readouterr().err
+    assert ("gradcheck: input 0: 0 of 5 entries" in written) == terminal
+    assert written.endswith("\n") == terminal

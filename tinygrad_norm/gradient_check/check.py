@@ -28,6 +28,7 @@ from .probing import Key, Probes, label
 DOUBTFUL = 1e-8  # entries with a larger relative error are examined for rounding and kinks
 
 
+@numpy.errstate(all="ignore")
 def gradcheck(
     func: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -46,7 +47,8 @@ def gradcheck(
     and does not change its inputs; backward gives finite gradients, linear in dy, the same twice, and not in
     a narrower dtype than the input's. The defaults are stricter than PyTorch's (eps 1e-6, atol 1e-5,
     rtol 1e-3), because the differences are of sixth order. `func` is called many times at slightly moved
-    inputs: state that its forward changes, such as running statistics, is not restored.
+    inputs, six times or more for each entry of an input: state that its forward changes, such as running
+    statistics, is not restored.
 
     Args:
         func: from tensors to a tensor or a tuple of tensors, or a module; its randomness frozen.
@@ -61,8 +63,8 @@ def gradcheck(
 
     Raises:
         GradcheckError: if the check fails, with the worst entry and a hint at the cause.
-        ValueError: if inputs or outputs cannot be checked (none requires grad, or not float64), or if eps is
-            not positive.
+        ValueError: if inputs or outputs cannot be checked (none requires grad, not float64, an input that
+            requires grad is NaN or infinite), or if eps is not positive.
         TypeError: if an output is not a tensor, or func is a Function class.
     """
     try:
@@ -77,6 +79,7 @@ def gradcheck(
     return True
 
 
+@numpy.errstate(all="ignore")
 def jacobians(
     func: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -117,7 +120,7 @@ def jacobians(
         for i, x in xs.items():
             reach = numpy.array([abs(u / units[i]).max() for u in us[i]])
             # A power of two is added to most numbers without rounding.
-            moved_input = MovedInput(measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
+            moved_input = MovedInput(i, measure, x, us[i], numpy.exp2(numpy.round(numpy.log2(eps / reach))))
             numeric = moved_input.differentiate()
             compared = [
                 JacobianPair(i, o, at, y.shape, found[o][i], part, bounds[o], reach, fast_mode)
@@ -168,6 +171,13 @@ def _differentiable(func: Callable[..., Any], arguments: tuple[Any, ...]) -> dic
             raise ValueError(
                 f"gradcheck needs float64, but {label(i)} requires grad in {x.dtype}: finite differences "
                 f"of coarser numbers are mostly roundoff. {remedy}"
+            )
+        finite = numpy.isfinite(to_numpy(x.array))
+        if not finite.all():
+            place = tuple(map(int, numpy.argwhere(~finite)[0]))
+            raise ValueError(
+                f"gradcheck cannot move an input that is NaN or infinite, but {label(i)} is "
+                f"{to_numpy(x.array)[place]} at {place} (shape {x.shape}): choose finite values"
             )
     return xs
 

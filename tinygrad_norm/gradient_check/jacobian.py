@@ -114,7 +114,8 @@ class JacobianPair:
     def nonlinearity(self) -> numpy.ndarray:
         """|what backward gives for a mixed dy - the mixture of what it gives|, for every input entry."""
         _, mixed, weights = self.backward
-        return abs(mixed - weights @ self.analytic)
+        added = weights @ self.analytic
+        return numpy.where(mixed == added, 0.0, abs(mixed - added))  # both may overflow
 
     @cached_property
     def relative_nonlinearity(self) -> numpy.ndarray:
