@@ -41,15 +41,6 @@ def test_writes_metrics_curves_weights_and_config(tmp_path):
     assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_path_for_a_dataset_prints_the_option_to_use(tmp_path):
-    text = tmp_path / "h.txt"
-    text.write_text("a text")
-    for path, meant in ((text, f"text --file {text}"), (tmp_path, f"idx --data-dir {tmp_path}")):
-        result = invoke(path)
-        assert result.exit_code == 2
-        assert f"{path} is not a dataset: did you mean {meant}?" in result.output
-
-
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_the_epochs_of_the_curves_are_integers(tmp_path, monkeypatch, epochs):
     figure = pytest.importorskip("matplotlib.figure").Figure

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..backends import current_backend, use_backend
+from ..data.sources import locate
 from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
+from ..training.config import SCALES
 from ..training.task import format_figure
 from .progress import train_with_progress
 
@@ -34,7 +36,8 @@ def train(
         str,
         typer.Argument(
             metavar="DATASET",
-            help="digits (scikit-learn's), idx (MNIST's file format, with --data-dir) or text (with --file).",
+            help=f"{', '.join(recipes.DATASETS)}; or a path: a folder of images by class or of IDX files, "
+            "an .npz file, a .csv table, a .txt file.",
         ),
     ] = "digits",
     model: Annotated[
@@ -66,6 +69,19 @@ def train(
         str | None,
         typer.Option(help="UTF-8 text file, for the dataset text (default: Python's pydoc_data.topics)."),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help=f"How inputs are scaled: {', '.join(SCALES)} (default: image for images, else standard)."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="In a table, the column with the classes.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="In a table, the column with the numbers to predict.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Scale the images of a folder to this height and width.", min=1)
+    ] = None,
     backend: Annotated[
         str | None,
         typer.Option(
@@ -94,7 +110,6 @@ def train(
         if resume is not None:
             run = Run(_config_of(context, resume), resume, resume=True, threads=threads)
         else:
-            _check_is_no_path(dataset)
             config = Config(
                 dataset,
                 model,
@@ -107,6 +122,10 @@ def train(
                 data_dir=data_dir,
                 file=file,
                 norm_first=norm_first,
+                scale=scale,
+                label=label,
+                target=target,
+                size=size,
             )
             run = Run(config, _new_folder(config, out), threads=threads)
     except OSError as error:
@@ -155,10 +174,14 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
         raise ValueError(f"{folder} has no config.json: there is no run to resume")
     config = Config.load(folder / "config.json")
     original = dataclasses.asdict(config) | {"out": folder}
-    for name, value in context.params.items():
-        source = context.get_parameter_source(name)
-        given = name in original and source is not None and source.name == "COMMANDLINE"
-        if given and value != original[name]:
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    values = dict(context.params)
+    if "dataset" in given:
+        values["dataset"], values["file"] = locate(values["dataset"], values["file"])
+        given |= {"file"} if values["file"] is not None else set()
+    for name, value in values.items():
+        if name in given & set(original) and value != original[name]:
             what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
             why = (
                 "because its learning rate decays to 0 over all epochs"
@@ -172,13 +195,6 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
     return config
 
 
-def _check_is_no_path(dataset: str) -> None:
-    path = Path(dataset)
-    if dataset not in recipes.DATASETS and path.exists():
-        suggestion = f"idx --data-dir {path}" if path.is_dir() else f"text --file {path}"
-        raise ValueError(f"{path} is not a dataset: did you mean {suggestion}?")
-
-
 def _new_folder(config: Config, out: Path | None) -> Path:
     if out is not None:
         if out.exists() and not out.is_dir():
@@ -188,7 +204,7 @@ def _new_folder(config: Config, out: Path | None) -> Path:
                 f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
         return out
-    base = Path("runs") / f"{config.dataset}-{config.model}-{config.norm}"
+    base = Path("runs") / f"{config.data_name}-{config.model}-{config.norm}"
     folder, n = base, 1
     while folder.exists():
         n += 1

@@ -58,6 +58,8 @@ def load(
     kind = "name" if str(source) in SOURCES else path_kind(source)
     if (label is not None or target is not None) and kind != "table":
         raise ValueError(f"label and target are columns of a table (.csv), but the dataset is {source}")
+    if size is not None and kind != "images":
+        raise ValueError(f"size is for folders of images, but the dataset is {source}")
     if folder is not None and source != "idx":
         raise ValueError(f"{source} is not read from a folder: to read {folder}, use 'idx'")
     if kind == "table":
@@ -78,8 +80,8 @@ def load(
 
 
 def is_path(source: str | Path) -> bool:
-    """Return whether `source` is not one of SOURCES, but a path: by its spelling, or because it exists."""
-    if str(source) in SOURCES:
+    """Return whether `source` is a path, by its spelling or because it exists; names come first."""
+    if str(source) in (*SOURCES, "text"):
         return False
     text = str(source)
     spelled = os.sep in text or (os.altsep or os.sep) in text or Path(text).suffix.lower() in KINDS
@@ -114,3 +116,22 @@ def path_kind(source: str | Path) -> str:
             "folder"
         )
     return kind
+
+
+def locate(source: str | Path, file: str | None = None) -> tuple[str, str | None]:
+    """Return the dataset and the text file that a command names by `source`, which may be a path.
+
+    A .txt file is the dataset "text" with this file. The name of a folder gets a slash, so that it is a
+    path even where the folder does not exist.
+
+    Raises:
+        ValueError: if two text files are named.
+    """
+    name = str(source)
+    if not is_path(name):
+        return name, file
+    if Path(name).suffix.lower() == TEXT_SUFFIX:
+        if file is not None and file != name:
+            raise ValueError(f"the dataset is the text {name}, but file is {file}: give one of them")
+        return "text", name
+    return (f"{name}/" if Path(name).is_dir() and Path(name).name == name else name), file

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.sources import KINDS, locate
 from ..suggestions import unknown
 from .norm_choices import NORMS
-from .recipes import OWN, find_recipe
+from .recipes import DATASETS, OWN, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
@@ -21,7 +22,9 @@ SCALES = ("minmax", "standard", "image", "contrast", "none")
 class Config:
     """The model, the data and the training settings. Defaults come from the model's recipe (recipes.py).
 
-    dataset      "digits", "idx" (with `data_dir`) or "text"; "own" if a script passes it to `Run`
+    dataset      a name in DATASETS, such as "digits", "idx" (with `data_dir`) or "text"; the path of a file
+                 or folder that `tn.data.load` reads, or of a .txt file, which is "text" with this `file`;
+                 "own" if a script passes it to `Run`
     model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"; "own"
                  if a script passes it to `Run`
     norm         "batch", "layer", "rms", "group", "instance" or "none"
@@ -39,6 +42,7 @@ class Config:
                  or "none"; None means "image" for images and "standard" for other inputs
     label        in a table, the column with the classes
     target       in a table, the column with the values to predict (regression)
+    size         the height and width to which the images of a folder are scaled; None leaves them as they are
 
     Raises:
         ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
@@ -58,6 +62,7 @@ class Config:
     scale: str | None
     label: str | None
     target: str | None
+    size: int | None
 
     def __init__(
         self,
@@ -75,7 +80,9 @@ class Config:
         scale: str | None = None,
         label: str | None = None,
         target: str | None = None,
+        size: int | None = None,
     ) -> None:
+        dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model)
         given: dict[str, Any] = {
             "norm": norm,
@@ -87,7 +94,7 @@ class Config:
         }
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
-        settings |= {"scale": scale, "label": label, "target": target}
+        settings |= {"scale": scale, "label": label, "target": target, "size": size}
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         self._check(recipe.norm_first is not None)
@@ -121,6 +128,9 @@ class Config:
                 raise ValueError(
                     f"{name} is only for the dataset {dataset!r}, but the dataset is {self.dataset!r}"
                 )
+        for name in ("scale", "label", "target", "size"):
+            if getattr(self, name) is not None and self.dataset == "text":
+                raise ValueError(f"{name} is not for text: leave it out")
 
     def to_json(self) -> str:
         """Return the config as JSON text."""
@@ -161,6 +171,16 @@ class Config:
             ) from error
 
     @property
+    def data_name(self) -> str:
+        """The name of the dataset, or that of its file or folder without the ending."""
+        source = self.dataset if self.file is None else self.file
+        if source in DATASETS or source == OWN:
+            return source
+        path = Path(source)
+        name = path.stem if path.suffix.lower() in KINDS else path.name
+        return name or path.resolve().name
+
+    @property
     def title(self) -> str:
         """A short description of the run, for plots."""
-        return f"{self.model} on {self.dataset}, {self.norm} normalization"
+        return f"{self.model} on {self.data_name}, {self.norm} normalization"

@@ -69,7 +69,14 @@ class DatasetTask(Task):
                     f"Run(config, out, resume=True, {name}=...)"
                 )
         if dataset is None:
-            dataset = data.load(config.dataset, config.data_dir, seed=config.seed)
+            dataset = data.load(
+                config.dataset,
+                config.data_dir,
+                seed=config.seed,
+                label=config.label,
+                target=config.target,
+                size=config.size,
+            )
         if dataset.scaler is None and (scaler := make_scaler(config.scale, dataset)) is not None:
             dataset = dataset.scaled(scaler)
         self.dataset, self.config, self.loss, self.metrics = dataset, config, loss, metrics
@@ -140,7 +147,10 @@ class DatasetTask(Task):
         if self.target_scaler is not None:
             scaled = self.target_scaler.transform(targets.reshape(len(targets), -1).astype(numpy.float64))
             targets = scaled.reshape(targets.shape).astype(numpy.float32)
-        return split.inputs, targets
+        inputs = split.inputs
+        if self.config.model != OWN:  # as the weights of this package's models
+            inputs = inputs.astype(numpy.float32, copy=False)
+        return inputs, targets
 
     def _score_classes(self, outputs: Tensor, classes: Tensor) -> tuple[Tensor, Sums]:
         if self.loss is None or self.metrics is None:

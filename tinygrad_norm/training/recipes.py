@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from .. import data
+from ..data.sources import is_path
 from ..suggestions import unknown
 
 DATASETS = (*data.SOURCES, "text")
@@ -54,15 +55,15 @@ def describe(recipes: dict[str, Recipe]) -> Iterator[str]:
 
 
 def find_recipe(dataset: str, model: str | None) -> tuple[str, Recipe]:
-    """Return the model's name (by default, the first for `dataset`) and its recipe.
+    """Return the model's name (by default, the first for `dataset`) and its recipe. Paths are not read.
 
     Raises:
         ValueError: if the dataset is unknown, or the model is unknown or not for this dataset.
     """
     if model == OWN:
         return OWN, OWN_MODEL
-    if dataset not in (*DATASETS, OWN):
-        raise ValueError(unknown("dataset", dataset, DATASETS))
+    if dataset not in (*DATASETS, OWN) and not is_path(dataset):
+        raise ValueError(unknown("dataset", dataset, DATASETS) + ", or the path of a file or folder")
     recipes = TEXT if dataset == "text" else IMAGES
     model = next(iter(recipes)) if model is None else model
     if model in recipes:
