@@ -49,3 +49,8 @@ from .module import Module, Parameter
 
 # Drawing of graphs.
 from .learn.draw import draw
+
+# What PyTorch has and this package lacks: the AttributeError names the replacement.
+from .not_here import answer as _answer
+
+_answer(__name__)

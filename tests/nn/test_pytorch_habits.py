@@ -1,9 +1,5 @@
 """What a PyTorch user types out of habit: new tensors, dtypes, in-place methods, grad modes."""
 
-import operator
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -249,20 +245,6 @@ def test_a_write_behind_the_tape_is_detected():
 
 
 # -- what docs/pytorch.md says is not here
-
-PAGE = (Path(__file__).parents[2] / "docs" / "pytorch.md").read_text()
-MISSING = [
-    name
-    for line in PAGE.split("## Not here")[1].split("\n\n")[1].splitlines()[2:]
-    for name in re.findall(r"`([\w.]+)`", line.split("|")[1])
-]
-
-
-@pytest.mark.parametrize("name", MISSING)
-def test_what_is_said_to_be_missing_is_in_pytorch_and_not_here(name, torch):
-    assert operator.attrgetter(name)(torch)
-    with pytest.raises(AttributeError):
-        operator.attrgetter(name)(tn)
 
 
 def test_what_stands_in_for_it_works(tmp_path):

@@ -1,0 +1,227 @@
+"""PyTorch's names that are not here: the table is that of docs/pytorch.md, and every name answers."""
+
+import copy
+import inspect
+import math
+import operator
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.nn import functional as F
+from tinygrad_norm.not_here import ROWS
+
+PAGE = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
+ROW_OF = {name: row for row in ROWS for name in row.names.split()}
+METHODS = [name for name, row in ROW_OF.items() if row.methods and "." not in name]
+MODULES = ["", "nn", "nn.functional", "nn.utils", "optim", "optim.lr_scheduler", "autograd"]
+
+
+def get(name, library=tn):
+    return operator.attrgetter(name)(library) if name else library
+
+
+def test_the_page_shows_the_table():
+    rows = PAGE.split("## Not here")[1].split("| --- | --- |\n")[1].split("\n\n")[0].splitlines()
+    shown = [f"| {', '.join(f'`{name}`' for name in row.names.split())} | {row.instead} |" for row in ROWS]
+    assert rows == shown
+
+
+def test_no_name_stands_there_twice():
+    names = [name for row in ROWS for name in row.names.split()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", [*ROW_OF, *(f"Tensor.{name}" for name in METHODS)])
+def test_it_is_in_pytorch_and_not_here(name, torch):
+    assert get(name, torch)
+    instead = ROW_OF[name.removeprefix("Tensor.") if name not in ROW_OF else name].instead
+    with pytest.raises(AttributeError) as caught:
+        get(name)
+    assert str(caught.value).endswith("nothing replaces it" if instead == "–" else instead)
+
+
+def test_methods_are_those_of_pytorch_that_are_not_here(torch):
+    for name, row in ROW_OF.items():
+        if "." not in name and name not in ("device", "numel"):  # which Tensor has
+            assert row.methods == hasattr(torch.Tensor, name), name
+
+
+def test_the_errors_say_what_was_asked_for():
+    for ask, message in (
+        (lambda: tn.clip, "module 'tinygrad_norm' has no attribute 'clip'; instead: `tn.clamp`"),
+        (lambda: tn.ones(2).t, "'Tensor' object has no attribute 't'; instead: `x.T`"),
+        (lambda: tn.Tensor.t, "type object 'Tensor' has no attribute 't'; instead: `x.T`"),
+        (
+            lambda: tn.optim.RMSprop,
+            "module 'tinygrad_norm.optim' has no attribute 'RMSprop'; instead: `optim.Ad",
+        ),
+        (
+            lambda: tn.nn.Linear(1, 1).register_forward_hook,
+            "'Linear' object has no attribute 'register_forward_hook'",
+        ),
+        (lambda: tn.jit.script, "module 'tinygrad_norm' has no attribute 'jit'; nothing replaces it"),
+    ):
+        with pytest.raises(AttributeError) as caught:
+            ask()
+        assert str(caught.value).startswith(message)
+
+
+# -- what else asks for attributes works as before
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_other_names_are_absent_as_in_every_module(name):
+    module = get(name)
+    with pytest.raises(AttributeError, match=f"^module '{module.__name__}' has no attribute 'absent'$"):
+        _ = module.absent
+    assert not hasattr(module, "__all__")
+    assert getattr(module, "absent", 3) == 3
+
+
+def test_a_misspelt_name_gets_pythons_suggestion():
+    code = "import tinygrad_norm as tn; tn.zerros"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "Did you mean: 'zeros'?" in done.stderr
+
+
+@pytest.mark.parametrize("name", ROW_OF)
+def test_hasattr_getattr_and_dir(name):
+    owner, _, last = name.rpartition(".")
+    try:
+        owner = get(owner)
+    except AttributeError:
+        return  # the owner itself is not here
+    owner = tn.ones(2) if owner is tn.Tensor else owner() if isinstance(owner, type) else owner
+    assert not hasattr(owner, last)
+    assert getattr(owner, last, None) is None
+    assert last not in dir(owner)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports(name):
+    module = get(name).__name__
+    names = {}
+    exec(f"from {module} import *", names)
+    assert {n for n in vars(get(name)) if not n.startswith("_")} <= set(names)
+    with pytest.raises(ImportError, match="cannot import name 'absent'"):
+        exec(f"from {module} import absent")
+    for absent in ("clip", "save"):
+        with pytest.raises(ImportError):
+            exec(f"from tinygrad_norm import {absent}")
+
+
+def test_dir_of_a_tensor_and_of_a_module_lists_what_they_have():
+    for thing in (tn.ones(2, 3), tn.nn.Linear(2, 3), tn.nn.Sequential()):
+        listed = dir(thing)
+        assert [name for name in listed if not hasattr(thing, name)] == []
+        assert {"T", "sum"} <= set(listed) or {"weight", "parameters"} <= set(listed) or len(thing) == 0
+        inspect.getmembers(thing)
+
+
+def test_pickles_and_copies_are_as_before():
+    layer, x = tn.nn.Linear(2, 3), tn.ones(2, requires_grad=True)
+    for made in (pickle.loads(pickle.dumps(layer)), copy.deepcopy(layer), copy.copy(layer)):
+        assert (made.weight == layer.weight).all()
+    for made in (pickle.loads(pickle.dumps(x)), copy.deepcopy(x), copy.copy(x)):
+        assert made.tolist() == [1, 1]
+
+
+def test_a_class_of_ones_own_may_have_such_a_name():
+    class Own(tn.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.type = "own"
+
+        def get_parameter(self, name):
+            return name
+
+    class Delegating(tn.nn.Module):
+        def __getattr__(self, name):
+            return f"delegated {name}"
+
+    assert (Own().type, Own().get_parameter("a")) == ("own", "a")
+    assert {"type", "get_parameter"} <= set(dir(Own()))
+    assert Delegating().get_buffer == "delegated get_buffer"
+
+
+# -- the replacements are true
+
+A = np.array([[0.5, 2.0, 1.5], [3.0, 0.25, 1.0], [0.75, 1.25, 4.0]])
+B = np.array([[1.0, -2.0, 0.5], [-0.5, 1.5, 3.0], [2.0, 1.0, -1.0]])
+
+REPLACEMENTS = {
+    "exp2": (lambda x, y: 2**x, lambda t, x, y: t.exp2(x)),
+    "log2": (lambda x, y: x.log() / math.log(2), lambda t, x, y: t.log2(x)),
+    "log10": (lambda x, y: x.log() / math.log(10), lambda t, x, y: t.log10(x)),
+    "tan": (lambda x, y: x.sin() / x.cos(), lambda t, x, y: t.tan(x)),
+    "sinh": (lambda x, y: (x.exp() - (-x).exp()) / 2, lambda t, x, y: t.sinh(x)),
+    "cosh": (lambda x, y: (x.exp() + (-x).exp()) / 2, lambda t, x, y: t.cosh(x)),
+    "hypot": (lambda x, y: (x * x + y * y).sqrt(), lambda t, x, y: t.hypot(x, y)),
+    "copysign": (lambda x, y: tn.where(y < 0, -x.abs(), x.abs()), lambda t, x, y: t.copysign(x, y)),
+    "logaddexp": (lambda x, y: tn.stack([x, y]).logsumexp(0), lambda t, x, y: t.logaddexp(x, y)),
+    "erfc": (lambda x, y: 1 - x.erf(), lambda t, x, y: t.erfc(x)),
+    "lerp": (lambda x, y: x + 0.3 * (y - x), lambda t, x, y: t.lerp(x, y, 0.3)),
+    "addcmul": (lambda x, y: x + x * y, lambda t, x, y: t.addcmul(x, x, y)),
+    "cumprod": (lambda x, y: x.log().cumsum(1).exp(), lambda t, x, y: t.cumprod(x, 1)),
+    "logcumsumexp": (
+        lambda x, y: (m := y.amax(1, True)) + (y - m).exp().cumsum(1).log(),
+        lambda t, x, y: t.logcumsumexp(y, 1),
+    ),
+    "sort": (
+        lambda x, y: y.take_along_dim(tn.tensor(y.numpy().argsort(-1)), -1),
+        lambda t, x, y: t.sort(y).values,
+    ),
+    "diff": (lambda x, y: x[..., 1:] - x[..., :-1], lambda t, x, y: t.diff(x)),
+    "diagonal": (lambda x, y: tn.einsum("ii->i", x), lambda t, x, y: t.diagonal(x)),
+    "trace": (lambda x, y: tn.einsum("ii", x), lambda t, x, y: t.trace(x)),
+    "masked_select": (lambda x, y: x[y > 0], lambda t, x, y: t.masked_select(x, y > 0)),
+    "repeat_interleave": (
+        lambda x, y: x[np.repeat(np.arange(len(x)), 2)],
+        lambda t, x, y: t.repeat_interleave(x, 2, 0),
+    ),
+    "index_add": (
+        lambda x, y: x + F.one_hot(tn.tensor([2, 0, 2]), len(x)).to(y.dtype).T @ y,
+        lambda t, x, y: t.index_add(x, 0, t.tensor([2, 0, 2]), y),
+    ),
+    "tensor_split": (lambda x, y: x.split([1, 2], 1)[1], lambda t, x, y: t.tensor_split(x, [1, 3], 1)[1]),
+    "addmm": (lambda x, y: x + x @ y, lambda t, x, y: t.addmm(x, x, y)),
+    "kron": (
+        lambda x, y: tn.einsum("ab,cd->acbd", x, y).flatten(2).flatten(0, 1),
+        lambda t, x, y: t.kron(x, y),
+    ),
+    "cross": (
+        lambda x, y: x.roll(-1, -1) * y.roll(-2, -1) - x.roll(-2, -1) * y.roll(-1, -1),
+        lambda t, x, y: t.cross(x, y, dim=-1),
+    ),
+    "nn.LPPool2d": (
+        lambda x, y: (9 * F.avg_pool2d(x[None, None] ** 2, 3)) ** (1 / 2),
+        lambda t, x, y: t.nn.LPPool2d(2, 3)(x[None, None]),
+    ),
+    "nn.utils.parameters_to_vector": (
+        lambda x, y: tn.cat([p.flatten() for p in (x, y)]),
+        lambda t, x, y: t.nn.utils.parameters_to_vector([x, y]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPLACEMENTS)
+def test_the_replacement_computes_what_pytorch_does_with_its_gradient(name, torch):
+    assert name in ROW_OF
+    ours, theirs = REPLACEMENTS[name]
+    x, y = (tn.tensor(array, requires_grad=True) for array in (A, B))
+    p, q = (torch.tensor(array, requires_grad=True) for array in (A, B))
+    result, expected = ours(x, y), theirs(torch, p, q)
+    np.testing.assert_allclose(result.detach().numpy(), expected.detach().numpy(), rtol=1e-12, atol=1e-12)
+    dy = np.random.default_rng(0).normal(size=expected.shape)
+    result.backward(tn.tensor(dy))
+    expected.backward(torch.tensor(dy))
+    for mine, other in ((x, p), (y, q)):
+        assert (mine.grad is None) <= (other.grad is None or not other.grad.any())
+        if mine.grad is not None and other.grad is not None:
+            np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=1e-10, atol=1e-12)

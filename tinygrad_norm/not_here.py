@@ -1,0 +1,294 @@
+"""PyTorch's names that this package lacks, and what to use instead.
+
+`answer` gives the modules and classes an AttributeError that names the replacement. `hasattr` is still
+False, and what exists costs nothing more. docs/pytorch.md shows the same table; a test compares them.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+NOTHING = "–"
+
+
+class Row(NamedTuple):
+    """PyTorch's names, separated by blanks, and the replacement of them all, as Markdown."""
+
+    names: str
+    instead: str
+    methods: bool = False  # names without a dot are methods of Tensor too
+
+
+ROWS = (
+    Row(
+        "save load",
+        "`safetensors.numpy.save_file({name: x.numpy() for name, x in module.state_dict().items()}, path)`, "
+        "`load_file`",
+    ),
+    Row(
+        "utils.data.TensorDataset utils.data.DataLoader",
+        "`data.DataLoader((inputs, labels), batch_size=64, shuffle=True)`: a tuple of arrays, not a list of "
+        "samples",
+    ),
+    Row(
+        "device cuda.is_available",
+        '`tn.use_backend("cupy")` before the model is made; it raises an error if there is no GPU',
+    ),
+    Row("inference_mode", "`tn.no_grad()`"),
+    Row("autograd.backward", "`x.backward()`"),
+    Row("Tensor.grad_fn", "`x.creator`"),
+    Row("compile jit autocast", NOTHING),
+    # Tensors
+    Row("empty empty_like", "`tn.zeros`, `tn.zeros_like`"),
+    Row("asarray", "`tn.as_tensor`"),
+    Row("is_tensor", "`isinstance(x, tn.Tensor)`"),
+    Row("numel", "`x.numel()`"),
+    Row(
+        "Tensor.new_zeros Tensor.new_ones Tensor.new_full Tensor.new_tensor",
+        "`tn.zeros(size, dtype=x.dtype)`, `tn.ones`, `tn.full`, `tn.tensor`",
+    ),
+    Row("logspace", "`10 ** tn.linspace(a, b, steps)`"),
+    Row("meshgrid", '`numpy.meshgrid(a, b, indexing="ij")`; axes of size 1 are broadcast without it'),
+    Row(
+        "Tensor.int Tensor.bool Tensor.type Tensor.type_as",
+        "`x.to(tn.int32)`, `x.to(tn.bool)`, `x.to(y.dtype)`",
+    ),
+    Row("bfloat16", "`tn.float16`; only the CUDA kernels support bfloat16, see docs/gpu.md", methods=True),
+    Row("Tensor.nelement", "`x.numel()`"),
+    Row("Tensor.is_contiguous Tensor.stride", "`x.numpy().flags`, `x.numpy().strides`, in bytes"),
+    # Arithmetic
+    Row(
+        "subtract multiply divide true_divide negative absolute positive",
+        "`-`, `*`, `/`, `tn.abs`",
+        methods=True,
+    ),
+    Row(
+        "fmod remainder floor_divide",
+        "`x - n * y`, with `n = tn.tensor(numpy.trunc(x.numpy() / y.numpy()))`; for `remainder`, "
+        "`numpy.floor`",
+        methods=True,
+    ),
+    Row("clip", "`tn.clamp`", methods=True),
+    Row("exp2 log2 log10", "`2**x`, `x.log() / math.log(2)`, `x.log() / math.log(10)`", methods=True),
+    Row(
+        "tan sinh cosh",
+        "`x.sin() / x.cos()`, `(x.exp() - (-x).exp()) / 2`, `(x.exp() + (-x).exp()) / 2`",
+        methods=True,
+    ),
+    Row(
+        "asin acos atan atan2 asinh acosh atanh",
+        "a Function with NumPy's `arcsin`, ... and their derivatives, as the README shows",
+        methods=True,
+    ),
+    Row("hypot", "`(x * x + y * y).sqrt()`", methods=True),
+    Row("copysign", "`tn.where(y < 0, -x.abs(), x.abs())`", methods=True),
+    Row("nan_to_num", "`x.masked_fill(x.isnan(), 0)`", methods=True),
+    Row("logaddexp", "`tn.stack([x, y]).logsumexp(0)`", methods=True),
+    Row("erfc", "`1 - x.erf()`", methods=True),
+    Row("lerp addcmul addcdiv", "`x + weight * (y - x)`, `x + a * b`, `x + a / b`", methods=True),
+    Row(
+        "floor ceil round trunc frac",
+        "NumPy's functions on `x.numpy()`: their gradient is 0, that of `frac` 1",
+        methods=True,
+    ),
+    Row("bernoulli multinomial", "`tn.rand_like(x) < x`, `numpy.random.Generator.choice`", methods=True),
+    # Over axes
+    Row(
+        "sort argsort topk",
+        "`order = tn.tensor(x.numpy().argsort(-1))`, then `x.take_along_dim(order, -1)`, which has a "
+        "gradient",
+        methods=True,
+    ),
+    Row("median quantile", "`numpy.median(x.numpy())`, `numpy.quantile`, without a gradient", methods=True),
+    Row("nonzero argwhere unique bincount", "NumPy's functions on `x.numpy()`", methods=True),
+    Row("std_mean", "`x.std(dim), x.mean(dim)`"),
+    Row("aminmax", "`x.amin(dim), x.amax(dim)`", methods=True),
+    Row("cumprod", "`x.log().cumsum(dim).exp()`, for positive numbers", methods=True),
+    Row("logcumsumexp", "`m + (x - m).exp().cumsum(dim).log()`, with `m = x.amax(dim, True)`", methods=True),
+    Row(
+        "cummax cummin",
+        "`numpy.maximum.accumulate(x.numpy())`, `numpy.minimum`, without a gradient",
+        methods=True,
+    ),
+    Row("diff", "`x[..., 1:] - x[..., :-1]`", methods=True),
+    # Shapes, indexing, joining and splitting
+    Row("t", "`x.T`", methods=True),
+    Row("ravel", "`x.flatten()`", methods=True),
+    Row("swapdims", "`tn.swapaxes`", methods=True),
+    Row("Tensor.view_as Tensor.reshape_as Tensor.expand_as", "`x.view(y.shape)`, `x.reshape`, `x.expand`"),
+    Row("narrow select", "`x[:, start : start + length]`, `x[:, index]`", methods=True),
+    Row("diagonal diag trace", '`tn.einsum("ii->i", x)`, `tn.einsum("ii", x)`', methods=True),
+    Row("masked_select", "`x[mask]`", methods=True),
+    Row("repeat_interleave", "`x[numpy.repeat(numpy.arange(len(x)), repeats)]`", methods=True),
+    Row(
+        "index_add scatter_add scatter_reduce",
+        "`x + F.one_hot(index, len(x)).to(values.dtype).T @ values`, which has a gradient",
+        methods=True,
+    ),
+    Row(
+        "scatter index_put Tensor.scatter_ Tensor.masked_fill_",
+        "`x[index] = values`, without a gradient; with one, `tn.where(mask, values, x)`",
+        methods=True,
+    ),
+    Row("vstack hstack dstack column_stack", "`tn.cat`, `tn.stack`"),
+    Row("tensor_split", "`x.split([2, 2, 1], dim)`", methods=True),
+    Row("Tensor.unfold", "`F.unfold` of images; `tn.stack` of slices"),
+    Row(
+        "Tensor.uniform_ Tensor.normal_ Tensor.random_",
+        "`nn.init.uniform_(x)`, `nn.init.normal_(x)`, `x.copy_(tn.randint(low, high, x.shape))`",
+    ),
+    # Matrix products
+    Row("dot mv inner", "`x @ y`", methods=True),
+    Row("addmm addmv baddbmm", "`x + a @ b`", methods=True),
+    Row("kron", '`tn.einsum("ab,cd->acbd", x, y).flatten(2).flatten(0, 1)`', methods=True),
+    Row("tensordot", "`tn.einsum`"),
+    Row(
+        "cross",
+        "`x.roll(-1, -1) * y.roll(-2, -1) - x.roll(-2, -1) * y.roll(-1, -1)`",
+        methods=True,
+    ),
+    # Modules
+    Row(
+        "nn.Module.register_forward_hook nn.Module.register_forward_pre_hook "
+        "nn.Module.register_full_backward_hook nn.Module.register_full_backward_pre_hook",
+        "call the part of the model directly; `x.register_hook` for a gradient",
+    ),
+    Row(
+        "nn.Module.get_parameter nn.Module.get_buffer",
+        "`dict(module.named_parameters())[name]`, `dict(module.named_buffers())[name]`",
+    ),
+    Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
+    Row("nn.Module.compile", NOTHING),
+    Row("nn.Sequential.pop nn.ModuleList.pop", "`layer, layers = layers[-1], layers[:-1]`"),
+    Row(
+        "nn.ParameterList nn.ParameterDict",
+        "attributes: `self.a = nn.Parameter(...)`, or modules in a ModuleList",
+    ),
+    # Layers
+    Row(
+        "nn.LazyLinear nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyBatchNorm1d nn.LazyBatchNorm2d "
+        "nn.LazyBatchNorm3d",
+        "layers with all sizes given",
+    ),
+    Row(
+        "nn.ZeroPad1d nn.ZeroPad2d nn.ZeroPad3d nn.ConstantPad1d nn.ConstantPad2d nn.ConstantPad3d "
+        "nn.ReflectionPad1d nn.ReflectionPad2d nn.ReflectionPad3d "
+        "nn.ReplicationPad1d nn.ReplicationPad2d nn.ReplicationPad3d "
+        "nn.CircularPad1d nn.CircularPad2d nn.CircularPad3d",
+        "`F.pad`",
+    ),
+    Row("nn.Fold nn.Unfold", "`F.fold`, `F.unfold`"),
+    Row(
+        "nn.Upsample nn.PixelShuffle nn.functional.interpolate nn.functional.pixel_shuffle",
+        "`repeat`, `reshape` and `permute`",
+    ),
+    Row("nn.LPPool1d nn.LPPool2d", "`(k * k * F.avg_pool2d(x**p, k)) ** (1 / p)`"),
+    Row("nn.EmbeddingBag", "`nn.Embedding`, then `.mean(1)`"),
+    Row(
+        "nn.Dropout1d nn.Dropout2d nn.Dropout3d",
+        "`x * F.dropout(tn.ones(N, C, 1, 1), p, self.training)`, with `x` of (N, C, H, W)",
+    ),
+    Row("nn.AlphaDropout", "`nn.Dropout`; it does not keep the mean and variance of SELU"),
+    Row(
+        "nn.CTCLoss nn.TripletMarginLoss nn.MarginRankingLoss nn.CosineEmbeddingLoss nn.HingeEmbeddingLoss "
+        "nn.GaussianNLLLoss nn.PoissonNLLLoss",
+        "write them with tensor functions; autograd finds the gradient",
+    ),
+    Row(
+        "nn.utils.weight_norm nn.utils.spectral_norm",
+        "those of `nn.utils.parametrizations`; in old weights, rename `weight_g` to "
+        "`parametrizations.weight.original0` and `weight_v` to `parametrizations.weight.original1`",
+    ),
+    Row("nn.utils.parameters_to_vector", "`tn.cat([p.flatten() for p in module.parameters()])`"),
+    Row(
+        "nn.utils.vector_to_parameters",
+        "`p.copy_(part.view(p.shape))` for every part of `vector.split(sizes)`",
+    ),
+    # Optimizers
+    Row(
+        "optim.RMSprop optim.Adagrad optim.Adadelta optim.Adamax optim.NAdam optim.RAdam optim.LBFGS",
+        "`optim.Adam`, `optim.AdamW`, `optim.SGD`",
+    ),
+    Row(
+        "optim.swa_utils",
+        "under `no_grad`, `mean.mul_(0.99).add_(p, alpha=0.01)` for every parameter and its mean",
+    ),
+    Row(
+        "optim.lr_scheduler.ReduceLROnPlateau",
+        '`for group in optimizer.param_groups: group["lr"] *= 0.1`, when the loss no longer falls',
+    ),
+    Row(
+        "optim.lr_scheduler.MultiStepLR optim.lr_scheduler.ExponentialLR optim.lr_scheduler.ConstantLR "
+        "optim.lr_scheduler.PolynomialLR optim.lr_scheduler.MultiplicativeLR optim.lr_scheduler.CyclicLR "
+        "optim.lr_scheduler.CosineAnnealingWarmRestarts",
+        "`LambdaLR`",
+    ),
+    Row("optim.lr_scheduler.ChainedScheduler", "call `step()` of each schedule"),
+)
+
+
+class Absent:
+    """An attribute that a class lacks: reading it raises an AttributeError with the replacement."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name, self.instead = name, instead
+
+    def __get__(self, instance: Any, owner: type) -> NoReturn:
+        what = f"type object {owner.__name__!r}" if instance is None else f"{owner.__name__!r} object"
+        raise _error(what, self.name, self.instead)
+
+    def __repr__(self) -> str:
+        return f"not here; instead: {self.instead}"
+
+
+def answer(package: str) -> None:
+    """Make the modules and classes of `package` answer for the names that they lack."""
+    found: dict[ModuleType | type, dict[str, str]] = {}
+    for name, instead in _by_name():
+        owner: Any = sys.modules[package]
+        parts = name.split(".")
+        while len(parts) > 1 and hasattr(owner, parts[0]):
+            owner = getattr(owner, parts.pop(0))
+        found.setdefault(owner, {}).setdefault(parts[0], instead)
+    for owner, names in found.items():
+        if isinstance(owner, ModuleType):
+            _answer_of_module(owner, names)
+        else:
+            for name, instead in names.items():
+                setattr(owner, name, Absent(name, instead))
+            owner.__dir__ = _dir_without_absent(owner.__dir__)
+
+
+def _by_name() -> Iterator[tuple[str, str]]:
+    for row in ROWS:
+        for name in row.names.split():
+            yield name, row.instead
+            if row.methods and "." not in name:
+                yield f"Tensor.{name}", row.instead
+
+
+def _answer_of_module(module: ModuleType, names: dict[str, str]) -> None:
+    otherwise: Callable[[str], Any] | None = vars(module).get("__getattr__")
+
+    def getattr_(name: str) -> Any:
+        if name in names:
+            raise _error(f"module {module.__name__!r}", name, names[name])
+        if otherwise:
+            return otherwise(name)
+        raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}", name=name, obj=module)
+
+    vars(module)["__getattr__"] = getattr_
+
+
+def _error(what: str, name: str, instead: str) -> AttributeError:
+    instead = "nothing replaces it" if instead == NOTHING else f"instead: {instead}"
+    return AttributeError(f"{what} has no attribute {name!r}; {instead}", name=name)
+
+
+def _dir_without_absent(before: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+    def __dir__(self: Any) -> list[str]:
+        return [name for name in before(self) if type(inspect.getattr_static(self, name, None)) is not Absent]
+
+    return __dir__
