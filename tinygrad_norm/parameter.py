@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+import numpy
+
 from .autograd.tensor import Tensor
 from .backends import namespace
 
@@ -13,10 +15,11 @@ from .backends import namespace
 class Parameter(Tensor):
     """A leaf tensor that a Module registers and an optimizer updates.
 
-    Shares memory with `data`, unless that is not in C order.
+    Shares memory with `data`, unless that is not in C order. Without `data` it is empty, of shape (0,).
     """
 
-    def __init__(self, data: Any, requires_grad: bool = True) -> None:
+    def __init__(self, data: Any = None, requires_grad: bool = True) -> None:
+        data = numpy.empty(0, numpy.float32) if data is None else data
         super().__init__(data.array if isinstance(data, Tensor) else data, requires_grad)
         if not self.array.flags.c_contiguous:  # safetensors writes the bytes of an array as they lie
             self.array = namespace(self.array).ascontiguousarray(self.array)

@@ -95,6 +95,7 @@ def test_a_rate_changed_by_hand_stays_in_it_as_in_pytorch(torch):
             if step == 4:
                 ours.param_groups[0]["lr"] = theirs.param_groups[0]["lr"] = 0.3
             theirs.step()
+            ours.step()
             mine.step()
             reference.step()
             assert mine.get_last_lr()[0] == pytest.approx(reference.get_last_lr()[0], rel=1e-12)
@@ -175,6 +176,7 @@ def test_last_epoch_needs_a_schedule_to_go_on_with():
         lr_scheduler.StepLR(optimizer(), 3, last_epoch="a")
     o = optimizer()
     parts = [lr_scheduler.StepLR(o, 3), lr_scheduler.StepLR(o, 3)]
+    o.step()
     parts[1].step()
     with pytest.raises(ValueError, match="begin at their own step 0, number 1 is at 1"):
         lr_scheduler.SequentialLR(o, parts, [4])
@@ -182,6 +184,7 @@ def test_last_epoch_needs_a_schedule_to_go_on_with():
 
 def test_the_closed_forms():
     o = optimizer()
+    o.step()
     schedule, lrs = lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.01), []
     for _ in range(11):
         lrs.append(o.param_groups[0]["lr"])
@@ -189,6 +192,7 @@ def test_the_closed_forms():
     expected = [0.01 + 0.09 * (1 + math.cos(math.pi * t / 10)) / 2 for t in range(11)]
     numpy.testing.assert_allclose(lrs, expected, rtol=1e-12)
     o = optimizer()
+    o.step()
     schedule, lrs = lr_scheduler.LinearLR(o, 0.2, total_iters=4), []
     for _ in range(7):
         lrs.append(o.param_groups[0]["lr"])
@@ -267,6 +271,7 @@ def test_sequential_raises_for_other_optimizers_and_disorder():
 
 def test_a_cycle_ends():
     o = optimizer()
+    o.step()
     schedule = lr_scheduler.OneCycleLR(o, 0.1, 3)
     for _ in range(3):
         schedule.step()
@@ -278,6 +283,7 @@ def test_a_group_added_later_is_detected():
     o = optimizer()
     schedule = lr_scheduler.CosineAnnealingLR(o, 5)
     o.add_param_group({"params": [Parameter(numpy.zeros(2))]})
+    o.step()
     with pytest.raises(RuntimeError, match="made for 2 parameter groups, the optimizer has 3"):
         schedule.step()
     assert schedule.last_epoch == 0

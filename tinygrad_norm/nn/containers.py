@@ -65,8 +65,17 @@ class _ModuleSequence(Module):
         return self
 
     def insert(self, index: int, module: Module) -> None:
-        """Insert a module before position `index`; the modules after it are renumbered."""
+        """Insert a module before position `index`; the modules after it are renumbered.
+
+        Raises:
+            IndexError: if the index is below -len(self) or above len(self).
+        """
         modules = list(self)
+        if not -len(modules) <= operator.index(index) <= len(modules):
+            raise IndexError(
+                f"cannot insert at {index} in a {type(self).__name__} of {len(modules)} modules: use append "
+                "to add at the end"
+            )
         modules.insert(index, _check_module(module))
         self._renumber(modules)
 

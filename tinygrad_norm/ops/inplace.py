@@ -94,5 +94,5 @@ def _values(value: Any) -> Any:
 
 IN_PLACE: dict[str, Any] = {
     f"{function.__name__}_": _overwriting(function) for function in (add, sub, mul, div, clamp)
-} | {f"__i{name}__": _assigning(name) for name in ("add", "sub", "mul", "truediv")}
+} | {f"__i{name}__": _assigning(name) for name in ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor")}
 IN_PLACE["__setitem__"] = _setitem

@@ -56,6 +56,7 @@ class Optimizer:
             groups, parameters share memory, or an option is unknown or out of range.
     """
 
+    _stepped = False  # whether step() was called: schedules look at it
     state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" if updates are counted
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
@@ -104,6 +105,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        self._stepped = True
         self._update_layout()
         with silent():  # infinity and NaN are results, as in PyTorch
             for group, flat in zip(self.param_groups, self._layout, strict=True):

@@ -34,6 +34,11 @@ def as_groups(params: Any) -> list[dict[str, Any]]:
             f"an optimizer takes an iterable of tensors or of groups, got {_name(params)}: "
             "pass module.parameters(), or a list"
         )
+    if isinstance(params, set | frozenset):
+        raise TypeError(
+            "an optimizer takes parameters in order, and a set has none: its state could not be loaded in "
+            "another run. Pass a list"
+        )
     entries = list(params)
     if not entries:
         raise ValueError("no parameters to optimize: params is empty (a generator is empty the second time)")
@@ -49,7 +54,12 @@ def as_parameters(params: Any) -> list[Tensor]:
     """
     if isinstance(params, Tensor):
         params = [params]
-    if isinstance(params, set | frozenset | Mapping | Module) or not isinstance(params, Iterable):
+    if isinstance(params, set | frozenset):
+        raise TypeError(
+            "an optimizer takes parameters in order, and a set has none: its state could not be loaded in "
+            "another run. Pass a list"
+        )
+    if isinstance(params, Mapping | Module) or not isinstance(params, Iterable):
         raise TypeError(f'"params" of a group must be a tensor or a list of tensors, got {_name(params)}')
     distinct: dict[int, Tensor] = {}
     for i, parameter in enumerate(params):

@@ -12,7 +12,8 @@ relative change of a unit, whatever the scale of the loss; normalization layers 
 """
 
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 import numpy
 
@@ -60,6 +61,12 @@ def _listed(tensors: Tensors) -> list[Tensor]:
     if not isinstance(tensors, Iterable):
         raise TypeError(f"expected a tensor or several, got {type(tensors).__name__}")
     listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    if not listed and isinstance(tensors, Iterator):
+        warnings.warn(
+            "the generator of tensors is empty, so no gradient is clipped: it was used before; call "
+            "parameters() again",
+            stacklevel=4,
+        )
     for i, tensor in enumerate(listed):
         if not isinstance(tensor, Tensor):
             advice = ": pass parameters(), not named_parameters()" if isinstance(tensor, tuple) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,15 +70,43 @@ class LRScheduler:
             )
         return groups
 
-    def step(self) -> None:
-        """Set the learning rates of the next step.
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates of the next step: call it after the optimizer's first step.
+
+        Args:
+            epoch: the step to go to, whatever the current rates are. PyTorch advises against it.
 
         Raises:
             RuntimeError: if groups were added after this schedule was created.
+            TypeError, ValueError: if `epoch` is not an int of at least 0.
         """
+        self._check_order()
+        if epoch is None:
+            self.advance()
+        else:
+            self._groups()
+            self.last_epoch = as_size(epoch, "epoch", 0)
+            self._apply(self.lr_from_base())
+
+    def advance(self) -> None:
+        """Set the learning rates of the next step."""
         self._groups()
         self.last_epoch += 1
         self._apply(self.get_lr())
+
+    def lr_from_base(self) -> list[float]:
+        """Return the learning rate of every group at step `last_epoch`, computed from the initial ones."""
+        return self.get_lr()
+
+    def _check_order(self) -> None:
+        """Warn if the rates of step 0 are replaced before they were used."""
+        optimizer = self.optimizer
+        if self.last_epoch == 0 and not optimizer._stepped and type(optimizer).step is Optimizer.step:
+            warnings.warn(
+                "scheduler.step() was called before optimizer.step(): the first learning rate is never used. "
+                "Call optimizer.step() first",
+                stacklevel=3,
+            )
 
     def _apply(self, lrs: list[float]) -> None:
         self._last_lr = lrs

@@ -32,6 +32,9 @@ class StepLR(LRScheduler):
         drops = self.last_epoch > 0 and self.last_epoch % self.step_size == 0
         return [group["lr"] * (self.gamma if drops else 1) for group in self.optimizer.param_groups]
 
+    def lr_from_base(self) -> list[float]:
+        return [base * self.gamma ** (self.last_epoch // self.step_size) for base in self.base_lrs]
+
 
 class LinearLR(LRScheduler):
     """Go from `start_factor` to `end_factor` of the initial rate in `total_iters` steps, then stay: warm-up.
@@ -70,6 +73,10 @@ class LinearLR(LRScheduler):
             return self._times(1.0)
         return self._times((self.start_factor + rise * t) / (self.start_factor + rise * (t - 1)))
 
+    def lr_from_base(self) -> list[float]:
+        rise = (self.end_factor - self.start_factor) * min(self.last_epoch / self.total_iters, 1)
+        return [base * (self.start_factor + rise) for base in self.base_lrs]
+
     def _times(self, ratio: float) -> list[float]:
         return [group["lr"] * ratio for group in self.optimizer.param_groups]
 
@@ -100,6 +107,10 @@ class CosineAnnealingLR(LRScheduler):
             return [group["lr"] + height for group, height in zip(groups, heights, strict=True)]
         ratio = self._fraction(t) / self._fraction(t - 1)
         return [self.eta_min + (group["lr"] - self.eta_min) * ratio for group in groups]
+
+    def lr_from_base(self) -> list[float]:
+        fraction = self._fraction(self.last_epoch)
+        return [self.eta_min + (base - self.eta_min) * fraction for base in self.base_lrs]
 
     def _fraction(self, t: int) -> float:
         return (1 + math.cos(math.pi * t / self.T_max)) / 2

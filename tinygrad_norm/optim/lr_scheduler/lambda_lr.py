@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..optimizer import Optimizer
@@ -12,7 +13,8 @@ from .base import LRScheduler, check_optimizer
 class LambdaLR(LRScheduler):
     """Set the learning rate to the initial one times `lr_lambda(t)`; a list has one function per group.
 
-    Functions are not saved: create the schedule with the same functions before loading its state.
+    Functions are not saved: create the schedule with the same functions before loading its state. The
+    attributes of a callable object are saved and loaded.
 
     Raises:
         TypeError: if `optimizer` is not an Optimizer.
@@ -36,5 +38,29 @@ class LambdaLR(LRScheduler):
         return [base * f(self.last_epoch) for f, base in zip(self.lr_lambdas, self.base_lrs, strict=True)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the optimizer and the functions."""
-        return {name: value for name, value in super().state_dict().items() if name != "lr_lambdas"}
+        """Return everything but the optimizer and the functions; of callable objects, their attributes."""
+        return {**super().state_dict(), "lr_lambdas": [_attributes(f) for f in self.lr_lambdas]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken. Load the optimizer's state too: it holds the rates.
+
+        Raises:
+            TypeError, ValueError: see LRScheduler.load_state_dict.
+        """
+        functions = self.lr_lambdas
+        saved: Any = [None] * len(functions)  # what a state without this entry has
+        if isinstance(state_dict, Mapping):
+            saved = state_dict.get("lr_lambdas", saved)
+            state_dict = {**state_dict, "lr_lambdas": saved}
+        if len(saved) != len(functions):
+            raise ValueError(f"the state has {len(saved)} functions, this schedule {len(functions)}")
+        super().load_state_dict(state_dict)
+        self.lr_lambdas = functions
+        for function, attributes in zip(functions, saved, strict=True):
+            if attributes is not None:
+                function.__dict__.update(attributes)
+
+
+def _attributes(function: Any) -> dict[str, Any] | None:
+    """Return a copy of the attributes of a callable object; None for a function or method."""
+    return None if inspect.isroutine(function) else dict(getattr(function, "__dict__", {}))

@@ -50,10 +50,22 @@ class SequentialLR(LRScheduler):
         self._set([float(group["initial_lr"]) for group in self.optimizer.param_groups])
         self._follow(self._current().begin)
 
-    def step(self) -> None:
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates of the next step: call it after the optimizer's first step.
+
+        Raises:
+            RuntimeError: if groups were added after this schedule was created.
+            TypeError: if an epoch is given: a schedule in the row would not know its own.
+        """
+        if epoch is not None:
+            raise TypeError(f"SequentialLR steps one by one, got epoch={epoch!r}: call step() without it")
+        self._check_order()
+        self.advance()
+
+    def advance(self) -> None:
         self.last_epoch += 1
         scheduler = self._current()
-        self._follow(scheduler.restart if self.last_epoch in self._milestones else scheduler.step)
+        self._follow(scheduler.restart if self.last_epoch in self._milestones else scheduler.advance)
 
     def _current(self) -> LRScheduler:
         return self._schedulers[bisect_right(self._milestones, self.last_epoch)]
