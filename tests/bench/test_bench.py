@@ -25,11 +25,15 @@ from tinygrad_norm.cli import app
 from tinygrad_norm.registry import REGISTRY
 
 
+def limit_threads(monkeypatch, threads):
+    for name, value in timing.settings(threads).items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def fair(monkeypatch):
     """A process that already has the environment of a fair comparison, so that it starts no other."""
-    for name, value in timing.settings().items():
-        monkeypatch.setenv(name, value)
+    limit_threads(monkeypatch, 1)
     monkeypatch.setenv("CXX", "no-compiler")  # torch.compile takes seconds
     monkeypatch.setattr(cpu_ops, "copy_bandwidth", lambda: 1e10)
     for module in (cpu_ops, training_step):
@@ -137,7 +141,7 @@ def test_a_copy_is_measured_with_the_clock_of_the_calls(monkeypatch, threads):
     taken = []
     clock = timing.clock_of_calls
     monkeypatch.setattr(cpu_ops, "clock_of_calls", lambda: (taken.append(clock()), clock())[1])
-    monkeypatch.setenv("TINYGRAD_NORM_THREADS", str(threads))
+    limit_threads(monkeypatch, threads)
     assert cpu_ops.copy_bandwidth(1 << 12) > 1e6
     assert taken == [time.process_time if threads == 1 else time.perf_counter]
 
@@ -153,8 +157,7 @@ def test_the_environment_says_versions_processor_and_threads(fair, torch):
 @pytest.fixture
 def two_threads(monkeypatch, torch):
     before = torch.get_num_threads()
-    for name, value in timing.settings(2).items():
-        monkeypatch.setenv(name, value)
+    limit_threads(monkeypatch, 2)
     yield
     torch.set_num_threads(before)
 
@@ -169,8 +172,8 @@ def test_two_threads_are_reported_with_the_clock_of_the_wall(fair, two_threads, 
 
 
 def test_the_clock_counts_waiting_only_with_several_threads(monkeypatch):
-    for threads, waits in (("1", False), ("2", True)):
-        monkeypatch.setenv("TINYGRAD_NORM_THREADS", threads)
+    for threads, waits in ((1, False), (2, True)):
+        limit_threads(monkeypatch, threads)
         best = timing.best_times({"sleeper": lambda: time.sleep(2e-3)}, 0)
         assert (best["sleeper"] >= 2e-3) is waits
 

@@ -16,7 +16,7 @@ import numpy
 
 from .. import nn
 from .benchmark_network import BETA1, BETA2, EPS, LR, Program, mlp, ours
-from .timing import thread_count, torch_if_installed
+from .timing import thread_limit, torch_if_installed
 
 EAGER = "PyTorch eager"
 Weights = Mapping[str, numpy.ndarray]
@@ -50,7 +50,9 @@ def facts() -> dict[str, str]:
     """Return the versions and threads of JAX and autograd, to report beside `timing.environment`."""
     found = {module: version(module) for module in ("jax", "autograd") if find_spec(module) is not None}
     if "jax" in found:
-        found["jax threads"] = f"{thread_count()} to compute, its runtime threads not limited"
+        found["jax threads"] = (
+            f"{thread_limit() or 'not limited'} to compute, its runtime threads not limited"
+        )
     return found
 
 

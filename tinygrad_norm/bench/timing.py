@@ -2,7 +2,7 @@
 
 With one thread, CPU time is measured, since other programs disturb it least; on an idle machine it equals
 wall time, because one thread never waits. With several threads, CPU time would be their sum, so wall time
-is measured.
+is measured; so it is if each program has the threads that it takes by default.
 """
 
 import multiprocessing
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy
 
+from ..backends.cpu.threads import blas_threads
 from ..learn.loading import LOADED, load_all
 
 Contestants = Mapping[str, Callable[[], Any]]
@@ -44,8 +45,8 @@ def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, floa
 
 
 def clock_of_calls() -> Callable[[], float]:
-    """Return the clock to use: CPU time with one thread, wall time with several."""
-    return time.process_time if thread_count() == 1 else time.perf_counter
+    """Return the clock to use: CPU time with one thread, wall time with several or the default."""
+    return time.process_time if thread_limit() == 1 else time.perf_counter
 
 
 def _calls_per_round(function: Callable[[], Any], clock: Callable[[], float], target: float = 1e-2) -> int:
@@ -55,15 +56,15 @@ def _calls_per_round(function: Callable[[], Any], clock: Callable[[], float], ta
     return max(1, int(target / max(clock() - began, 1e-9)))
 
 
+LIMITS = ("TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 KEEPING = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(1 << 30))
 """Make glibc keep freed memory, so that page faults that occur once in a training loop are not measured."""
 
 
 def settings(threads: int = 1) -> dict[str, str]:
     """Return the environment variables of a fair comparison; libraries read them when they are loaded."""
-    names = ("TINYGRAD_NORM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     xla = {"NPROC": str(threads), "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}"}
-    return {**dict.fromkeys(names, str(threads)), **xla, **KEEPING}
+    return {**dict.fromkeys(LIMITS, str(threads)), **xla, **KEEPING}
 
 
 def is_fair(threads: int = 1) -> bool:
@@ -71,9 +72,11 @@ def is_fair(threads: int = 1) -> bool:
     return all(os.environ.get(name) == value for name, value in settings(threads).items())
 
 
-def thread_count() -> int:
-    """Return the number of threads of this process, for tinygrad_norm and for PyTorch."""
-    return int(os.environ.get("TINYGRAD_NORM_THREADS", "1"))
+def thread_limit() -> int | None:
+    """Return the number of threads of all programs, or None if each has its default."""
+    limits = {os.environ.get(name) for name in LIMITS}
+    limit = limits.pop()
+    return None if limits or limit is None else int(limit)
 
 
 T = TypeVar("T")
@@ -91,12 +94,14 @@ def with_default_malloc(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def torch_if_installed() -> Any:
-    """Return PyTorch, limited to `thread_count()` threads, or None if it is not installed."""
+    """Return PyTorch, limited to `thread_limit()` threads, or None if it is not installed."""
     try:
         import torch
     except ImportError:
         return None
-    torch.set_num_threads(thread_count())
+    limit = thread_limit()
+    if limit is not None:
+        torch.set_num_threads(limit)
     return torch
 
 
@@ -109,10 +114,10 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "torch": torch.__version__ if torch else "not installed",
-        "threads": str(thread_count()),
-        "BLAS threads": os.environ.get("OPENBLAS_NUM_THREADS", "not set"),
+        "threads": os.environ.get("TINYGRAD_NORM_THREADS", "1"),
+        "BLAS threads": str(thread_limit() or blas_threads()),
         **({"torch threads": str(torch.get_num_threads())} if torch else {}),
-        "clock": "processor time" if thread_count() == 1 else "wall",
+        "clock": "processor time" if thread_limit() == 1 else "wall",
     }
 
 

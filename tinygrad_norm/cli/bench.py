@@ -44,6 +44,13 @@ Dtype = Annotated[
 ]
 Seconds = Annotated[float, typer.Option(help="Seconds to measure each comparison.", min=0)]
 Threads = Annotated[int, typer.Option(help="Threads for tinygrad_norm, BLAS and PyTorch, each.", min=1)]
+AsIs = Annotated[
+    bool,
+    typer.Option(
+        "--as-is",
+        help="Measure what you get by default: leave the threads of all programs and malloc as they are.",
+    ),
+]
 Json = Annotated[
     Path | None, typer.Option("--json", help="Also write the figures to this file.", callback=new_file)
 ]
@@ -62,7 +69,11 @@ def _bench() -> None:
     """
 
 
-def _fairly(threads: int = 1) -> None:
+def _fairly(threads: int, as_is: bool) -> None:
+    if as_is and threads > 1:
+        raise typer.BadParameter("--as-is leaves the threads as they are: leave out --threads")
+    if as_is:
+        return
     if not is_fair(threads):  # BLAS and malloc read the environment only at start: use a new process
         command = [sys.executable, *sys.orig_argv[1:]]
         environment = {**os.environ, **settings(threads)}
@@ -75,6 +86,7 @@ def everything(
     dtype: Dtype = "float32",
     seconds: Seconds = 0.5,
     threads: Threads = 1,
+    as_is: AsIs = False,
     json: Json = None,
     plot: Plot = None,
     load: Load = None,
@@ -84,10 +96,10 @@ def everything(
     The training step takes ten times --seconds. The plot shows the ops.
     """
     if backend == "cupy":
-        ops(None, backend, dtype, seconds, threads, json, plot)
+        ops(None, backend, dtype, seconds, threads, as_is, json, plot)
         return
     _check_choices(backend, dtype)
-    _fairly(threads)
+    _fairly(threads, as_is)
     console = _console()
     rows, copy_rate = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, 10 * seconds)
@@ -106,6 +118,7 @@ def ops(
     dtype: Dtype = "float32",
     seconds: Seconds = 0.5,
     threads: Threads = 1,
+    as_is: AsIs = False,
     json: Json = None,
     plot: Plot = None,
     load: Load = None,
@@ -120,7 +133,7 @@ def ops(
     _check_choices(backend, dtype)
     if backend == "cupy" and threads > 1:
         raise typer.BadParameter("--threads applies only to the CPU: leave it out with --backend cupy")
-    _fairly(threads)
+    _fairly(threads, as_is)
     if backend == "cupy":
         _kernels(names or (), dtype, seconds, json, plot)
         return
@@ -190,9 +203,15 @@ def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None
 
 
 @bench.command()
-def step(seconds: Seconds = 5.0, threads: Threads = 1, json: Json = None, plot: Plot = None) -> None:
+def step(
+    seconds: Seconds = 5.0,
+    threads: Threads = 1,
+    as_is: AsIs = False,
+    json: Json = None,
+    plot: Plot = None,
+) -> None:
     """Time a training step (MLP 64-128-128-10, BatchNorm, batch 64, Adam) and the overhead of autograd."""
-    _fairly(threads)
+    _fairly(threads, as_is)
     from ..bench.charts import bars
 
     console = _console()
@@ -226,11 +245,12 @@ def _time_step(console: Console, seconds: float) -> tuple[list["StepRow"], dict[
 def train(
     epochs: Annotated[int, typer.Option(help="Passes over the 1257 samples.", min=1)] = 20,
     threads: Threads = 1,
+    as_is: AsIs = False,
     json: Json = None,
     plot: Plot = None,
 ) -> None:
     """Time training on scikit-learn's digits, with the network of `bench step`."""
-    _fairly(threads)
+    _fairly(threads, as_is)
     from ..bench.charts import bars
     from ..bench.training_epochs import train as train_all
 
@@ -255,13 +275,13 @@ def train(
 
 
 @bench.command()
-def scaling(seconds: Seconds = 0.2, json: Json = None, plot: Plot = None) -> None:
+def scaling(seconds: Seconds = 0.2, as_is: AsIs = False, json: Json = None, plot: Plot = None) -> None:
     """Measure how time and memory grow with batch, width, depth and sequence length, in both forms.
 
     The closed form computes a layer with a hand-derived gradient; the composed form is built from
     primitives. "peak" is the maximum of memory in use, "kept" is the memory kept for backward.
     """
-    _fairly()
+    _fairly(1, as_is)
     from ..bench.charts import curves
     from ..bench.growth import FORMS, Point, measure
 
