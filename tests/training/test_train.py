@@ -310,7 +310,7 @@ def test_resume_takes_the_options_of_the_run_and_says_that_it_is_finished(tmp_pa
     [
         (
             ["--epochs", "3"],
-            "with --epochs 1 and cannot continue with 3, because its learning rate decays to 0",
+            "with --epochs 1 and cannot continue with 3, because its learning rate depends on it",
         ),
         (["--lr", "0.1"], "leave out --lr, or start a new run"),
         (["idx"], "started with the dataset digits"),

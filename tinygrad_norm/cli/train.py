@@ -15,7 +15,7 @@ from rich.table import Table
 from ..backends import current_backend, use_backend
 from ..data.sources import locate
 from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
-from ..training.config import SCALES
+from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
 from ..training.task import format_figure
 from .progress import train_with_progress
 
@@ -56,13 +56,43 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training set {RECIPE}.")] = None,
-    lr: Annotated[
-        float | None, typer.Option(help=f"Highest learning rate; it decays to 0 along a cosine {RECIPE}.")
+    lr: Annotated[float | None, typer.Option(help=f"Highest learning rate {RECIPE}.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="How the learning rate goes on after the warm-up: cosine (default) or linear, down to 0; "
+            "step, a factor of 10 after each third of the steps; or constant."
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(help=f"Fraction of all steps over which the learning rate rises, as in 0.05 {RECIPE}."),
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help=f"Samples per step; for text, windows per step {RECIPE}.")
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help=f"One of {', '.join(OPTIMIZERS)} {RECIPE}.")] = None,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            help="How strongly weights decay; not biases or the weights of normalizations (default: 0.01 for "
+            "adamw, else 0)."
+        ),
+    ] = None,
+    augment: Annotated[
+        str,
+        typer.Option(
+            help=f"Random changes of the training inputs, separated by commas: {', '.join(AUGMENTATIONS)}. "
+            "shift (by up to 1/8 of the size) and flip (left to right) are for images."
+        ),
+    ] = "",
+    early_stop: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better validation cost, and keep the best weights "
+            "(default: train all epochs).",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for weights, batches, split and text sample.")] = 0,
     data_dir: Annotated[str | None, typer.Option(help="Folder of IDX files, for the dataset idx.")] = None,
     file: Annotated[
@@ -126,6 +156,11 @@ def train(
                 label=label,
                 target=target,
                 size=size,
+                schedule=schedule,
+                warmup=warmup,
+                weight_decay=weight_decay,
+                augment=augment,
+                early_stop=early_stop,
             )
             run = Run(config, _new_folder(config, out), threads=threads)
     except OSError as error:
@@ -176,7 +211,7 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
     original = dataclasses.asdict(config) | {"out": folder}
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    values = dict(context.params)
+    values = context.params | {"augment": as_augmentations(context.params["augment"])}
     if "dataset" in given:
         values["dataset"], values["file"] = locate(values["dataset"], values["file"])
         given |= {"file"} if values["file"] is not None else set()
@@ -184,7 +219,7 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
         if name in given & set(original) and value != original[name]:
             what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
             why = (
-                "because its learning rate decays to 0 over all epochs"
+                "because its learning rate depends on it"
                 if name == "epochs"
                 else "because that is another run"
             )
@@ -227,10 +262,16 @@ def _describe(console: Console, run: Run) -> None:
         f"epochs {config.epochs}, lr {config.lr:g}, batch size {config.batch_size}, {config.optimizer}, "
         f"seed {config.seed}"
     )
+    extras = [f"augment {', '.join(config.augment)}"] if config.augment else []
+    extras += [f"early stop {config.early_stop}"] if config.early_stop else []
+    console.print(
+        f"schedule {config.schedule}, warm-up {config.warmup:.0%}, weight decay {config.weight_decay:g}"
+        f"{''.join(f', {extra}' for extra in extras)}"
+    )
     if run.finished:
         console.print(
-            f"already finished ({run.progress.epoch} of {config.epochs} epochs):\n"
-            "the learning rate has decayed to 0; for more epochs, start a new run",
+            f"already finished ({run.progress.epoch} of {config.epochs} epochs): "
+            "for more epochs, start a new run",
             soft_wrap=True,
         )
     elif run.progress.epoch or run.progress.step:
@@ -240,7 +281,8 @@ def _describe(console: Console, run: Run) -> None:
 def _report(console: Console, run: Run, seconds: float) -> None:
     figures = run.figures()
     columns = [name.replace("_", " ") for name in run.task.figure_names]
-    table = Table("", *columns, title=f"after epoch {run.progress.epoch} ({seconds:.1f} s)")
+    best = f", the best of {run.progress.epoch}" if run.config.early_stop else ""
+    table = Table("", *columns, title=f"after epoch {run.kept_epoch}{best} ({seconds:.1f} s)")
     for part, values in figures.items():
         table.add_row(part, *(format_figure(name, value) for name, value in values.items()))
     console.print(table)

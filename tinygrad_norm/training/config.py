@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from .norm_choices import NORMS
 from .recipes import DATASETS, OWN, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "linear", "step", "constant")
+AUGMENTATIONS = ("shift", "flip", "noise")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
 
 
@@ -29,8 +32,7 @@ class Config:
                  if a script passes it to `Run`
     norm         "batch", "layer", "rms", "group", "instance" or "none"
     epochs       passes over the training set
-    lr           highest learning rate; it decays to 0 along a cosine over all epochs, in transformers
-                 after a warm-up
+    lr           highest learning rate
     batch_size   samples per step; for text, windows per step
     optimizer    "sgd" (momentum 0.9), "adam" or "adamw"
     seed         for the weights, the order of the batches and the split
@@ -43,6 +45,15 @@ class Config:
     label        in a table, the column with the classes
     target       in a table, the column with the values to predict (regression)
     size         the height and width to which the images of a folder are scaled; None leaves them as they are
+    schedule     how the learning rate goes on after the warm-up: down to 0 along a "cosine" or a "linear"
+                 line, by a factor of 10 after each third of the steps ("step"), or "constant"
+    warmup       fraction of all steps, 0 to below 1, over which the learning rate rises linearly
+    weight_decay how strongly weights decay; not biases or the weights of normalizations. Default: 0.01 for
+                 adamw, otherwise 0. It is decoupled in adamw; sgd and adam add it to the gradient (L2)
+    augment      random changes of the training inputs, any of "shift", "flip" (images) and "noise"
+                 (augmentation.py)
+    early_stop   stop after so many epochs without a better validation cost, and keep the best weights; None
+                 trains all epochs
 
     Raises:
         ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
@@ -63,6 +74,11 @@ class Config:
     label: str | None
     target: str | None
     size: int | None
+    schedule: str
+    warmup: float
+    weight_decay: float
+    augment: tuple[str, ...]
+    early_stop: int | None
 
     def __init__(
         self,
@@ -81,6 +97,11 @@ class Config:
         label: str | None = None,
         target: str | None = None,
         size: int | None = None,
+        schedule: str | None = None,
+        warmup: float | None = None,
+        weight_decay: float | None = None,
+        augment: str | Sequence[str] = (),
+        early_stop: int | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model)
@@ -91,10 +112,16 @@ class Config:
             "batch_size": batch_size,
             "optimizer": optimizer,
             "norm_first": norm_first,
+            "schedule": schedule,
+            "warmup": warmup,
+            "weight_decay": weight_decay,
         }
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
         settings |= {"scale": scale, "label": label, "target": target, "size": size}
+        settings |= {"augment": as_augmentations(augment), "early_stop": early_stop}
+        if settings["weight_decay"] is None:
+            settings["weight_decay"] = _default_decay(settings["optimizer"])
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         self._check(recipe.norm_first is not None)
@@ -107,7 +134,20 @@ class Config:
             raise ValueError(f"lr must be a positive number, got {self.lr}")
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, got {self.seed}")
-        for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS)):
+        if not 0 <= self.warmup < 1:
+            raise ValueError(
+                f"warmup is a fraction of all steps, 0 to below 1 (0.05: 5 %), got {self.warmup}"
+            )
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be a number of at least 0, got {self.weight_decay}")
+        if self.early_stop is not None and self.early_stop < 1:
+            raise ValueError(f"early_stop must be at least 1 epoch, got {self.early_stop}")
+        if self.augment and self.dataset == "text":
+            raise ValueError(
+                f"augment is for images and features, but the dataset is text: leave out {self.augment}"
+            )
+        choices: Collection[str]
+        for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:
@@ -149,7 +189,7 @@ class Config:
 
     @classmethod
     def load(cls, path: Path) -> Config:
-        """Read a config.json.
+        """Read a config.json; a setting that older versions did not have gets the value they used.
 
         Raises:
             ValueError: if the file is not a config of this version; the message names the wrong fields.
@@ -160,6 +200,7 @@ class Config:
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
         if not isinstance(fields, dict):
             raise ValueError(f"{path} is not a config: expected a JSON object, got {type(fields).__name__}")
+        fields = _old_settings(fields) | fields
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
@@ -184,3 +225,29 @@ class Config:
     def title(self) -> str:
         """A short description of the run, for plots."""
         return f"{self.model} on {self.data_name}, {self.norm} normalization"
+
+
+def as_augmentations(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return `names`, a sequence or separated by commas, in the order in which they are applied.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    given = [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+    for name in given:
+        if name not in AUGMENTATIONS:
+            raise ValueError(unknown("augmentation", str(name), AUGMENTATIONS))
+    return tuple(name for name in AUGMENTATIONS if name in given)
+
+
+def _default_decay(optimizer: str) -> float:
+    return 0.01 if optimizer == "adamw" else 0.0
+
+
+def _old_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the runs of versions that did not save them."""
+    return {
+        "schedule": "cosine",
+        "warmup": 0.0 if fields.get("norm_first") is None else 0.05,
+        "weight_decay": _default_decay(fields.get("optimizer", "")),
+    }

@@ -1,32 +1,46 @@
 """The optimizer and the learning rate schedule of a run."""
 
+from collections.abc import Callable
+
 from .. import optim
 from ..module import Module
 from ..optim import lr_scheduler
 from .config import Config
 
-WARM_UP = 0.05
-"""The fraction of the steps over which the learning rate of a transformer rises."""
+Decay = Callable[[optim.Optimizer, int], lr_scheduler.LRScheduler]
+"""Builds a schedule that starts at the full learning rate and lasts for a number of steps."""
+
+SCHEDULES: dict[str, Decay] = {
+    "cosine": lr_scheduler.CosineAnnealingLR,
+    "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps),
+    "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, -(-steps // 3)),
+    "constant": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 1.0, steps),
+}
+"""The builders of `config.SCHEDULES`: "step" divides the rate by 10 after each third of the steps."""
 
 
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
-    """Return the optimizer of `config` for the parameters of `model`."""
-    groups = (
-        optim.split_decay(model, weight_decay=0.01) if config.optimizer == "adamw" else model.parameters()
-    )
+    """Return the optimizer of `config` for the parameters of `model`.
+
+    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`).
+    """
+    split = config.optimizer == "adamw" or config.weight_decay
+    groups = optim.split_decay(model, config.weight_decay) if split else model.parameters()
     if config.optimizer == "sgd":
         return optim.SGD(groups, config.lr, momentum=0.9)
     return (optim.Adam if config.optimizer == "adam" else optim.AdamW)(groups, config.lr)
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
-    """Return a cosine decay from the full learning rate to 0 over `steps`, in transformers after a warm-up.
+    """Return the schedule of `config` over `steps`: a linear warm-up, if there is one, and then the decay.
 
-    Post-LN needs the warm-up: at the start its gradients are largest near the output (Xiong et al. 2020,
-    arXiv:2002.04745).
+    Insight: the first steps of Adam are about lr in every weight, whatever the gradient, and of one sign in
+    the weights of an output. So an output of n inputs may move by n·lr: the wider a layer, the more it needs
+    small first steps. Post-LN needs them too, as its gradients are largest near the output (Xiong et al.
+    2020, arXiv:2002.04745).
     """
-    rising = 0 if config.norm_first is None else int(WARM_UP * steps)
-    falling = lr_scheduler.CosineAnnealingLR(optimizer, steps - rising)
+    rising = int(config.warmup * steps)
+    falling = SCHEDULES[config.schedule](optimizer, steps - rising)
     if not rising:
         return falling
     warm_up = lr_scheduler.LinearLR(optimizer, start_factor=1 / (rising + 1), total_iters=rising)

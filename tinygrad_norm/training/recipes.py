@@ -21,26 +21,29 @@ class Recipe(NamedTuple):
     batch_size: int
     optimizer: str = "adam"
     norm_first: bool | None = None
+    schedule: str = "cosine"
+    warmup: float = 0.05
+    weight_decay: float | None = None
 
     def __str__(self) -> str:
         order = " before each sublayer" if self.norm_first else ""
         return (
             f"{self.norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
-            f"batch size {self.batch_size}, {self.optimizer}"
+            f"batch size {self.batch_size}, {self.optimizer}, warm-up {self.warmup:.0%}"
         )
 
 
 _RECURRENT = Recipe("layer", 30, 5e-3, 64)
 
 IMAGES = {
-    "mlp": Recipe("batch", 30, 3e-3, 64),
-    "cnn": Recipe("batch", 30, 3e-3, 64),
+    "mlp": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
+    "cnn": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
     "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", norm_first=True),
 }
-OWN_MODEL = Recipe("none", 30, 3e-3, 64)
+OWN_MODEL = Recipe("none", 30, 3e-3, 64, warmup=0.1)
 TEXT = {
     "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),

@@ -33,10 +33,12 @@ from ..backends.cpu.threads import use_threads
 from ..backends.random import generator, manual_seed
 from ..files import check_folder, replacing
 from ..module import Module
+from .augmentation import AugmentedLoader, check_augmentation
 from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
 from .curves import save_curves
 from .dataset_task import DatasetTask, LossFunction, Metric
+from .early_stopping import EarlyStopping
 from .interrupt import stop_after_step
 from .language_modelling import TextTask
 from .optimization import make_optimizer, make_schedule
@@ -106,12 +108,17 @@ class Run:
                 raise ValueError("a run on text takes no model, loss or metrics of one's own")
             self.task = TextTask(config)
         else:
-            self.task = DatasetTask(config, dataset, model, loss, metrics)
+            task = DatasetTask(config, dataset, model, loss, metrics)
+            check_augmentation(config.augment, task.dataset.shape)
+            self.task = task
         self.fingerprint = self.task.fingerprint()
         self.model, self.loader = self.task.model, self.task.loader
+        if config.augment:
+            self.loader = AugmentedLoader(self.loader, config.augment, config.seed)
         self.model.to(current_backend().device)
         self.optimizer = make_optimizer(config, self.model)
         self.schedule = make_schedule(config, self.optimizer, config.epochs * len(self.loader))
+        self.early_stopping = EarlyStopping(config.early_stop, f"validation_{self.task.cost.name}")
         self.progress = Progress()
         self.saved_epochs: int | None = None
         if resume:
@@ -123,11 +130,12 @@ class Run:
         on_step: Callable[[Run], Any] = lambda run: None,
         on_epoch: Callable[[Run], Any] = lambda run: None,
     ) -> None:
-        """Train until the last epoch and save after each; call the callbacks after each step and epoch.
+        """Train until the last epoch, or until it is stopped early; save after each epoch.
 
-        The callbacks get the run. `run.progress` says how far it is, `run.progress.history` holds the figures
-        of the epochs, and `run.model`, `run.optimizer` and `run.schedule` are what is trained. A finished run
-        is not trained further; its missing files are written again.
+        The callbacks are called after each step and epoch and get the run: `run.progress` says how far it is,
+        `run.progress.history` holds the figures of the epochs, and `run.model`, `run.optimizer` and
+        `run.schedule` are what is trained. A finished run is not trained further; its missing files are
+        written again.
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
@@ -158,18 +166,24 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
-        return self.progress.epoch >= self.config.epochs
+        """Whether all epochs are done, or the run was stopped early."""
+        done = self.progress
+        return done.epoch >= self.config.epochs or self.early_stopping.stops(done.history)
+
+    @property
+    def kept_epoch(self) -> int:
+        """The epoch, counted from 1, of the weights of a finished run: with early stopping the best one."""
+        return self.early_stopping.best_epoch(self.progress.history) + 1
 
     def figures(self) -> dict[str, Figures]:
-        """Return the figures after the last epoch, by part of the data and name; write them to results.json.
+        """Return the figures after `kept_epoch`, by part of the data and name; write them to results.json.
 
         Those of the training part are means over the epoch. The test part, if there is one, is evaluated
         only here.
         """
-        last = self.progress.history[-1]
+        row = self.progress.history[self.kept_epoch - 1]
         names = self.task.figure_names
-        known = {part: {name: last[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
+        known = {part: {name: row[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
         with use_threads(self.threads):
             unknown = {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
         figures = known | unknown
@@ -210,6 +224,9 @@ class Run:
         ):
             row |= {f"{part}_{name}": value for name, value in figures.items()}
         self.progress = Progress(epoch=done.epoch + 1, history=[*done.history, row])
+        self.early_stopping.keep(self.model, self.progress.history)
+        if self.finished:
+            self.early_stopping.restore(self.model)
         self._save()
 
     # -- files
@@ -235,6 +252,7 @@ class Run:
                 "progress": dataclasses.asdict(self.progress),
                 "random": generator().bit_generator.state,
                 "data": self.fingerprint,
+                "best": self.early_stopping.best,
             },
         )
         self.saved_epochs = self.progress.epoch
@@ -275,5 +293,6 @@ class Run:
         self.schedule.load_state_dict(tree["schedule"])
         progress = tree["progress"]
         self.progress = Progress(**progress | {"sums": Sums(**progress["sums"])})
+        self.early_stopping.best = tree.get("best", {})  # older checkpoints have none
         self.saved_epochs = self.progress.epoch
         generator().bit_generator.state = tree["random"]
