@@ -46,7 +46,7 @@ def test_a_name_comes_before_a_path_and_a_bare_name_that_exists_is_a_path(tmp_pa
     assert load("moons").name == "moons"
     with pytest.raises(ValueError, match=r"\./moons is not a dataset: expected a folder"):
         load("./moons")
-    with pytest.raises(ValueError, match="unknown dataset 'pets': .*, or the path of a file or folder"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'pets': .*, or the path of a file or folder"):
         load("pets")
     Path("pets").mkdir()
     with pytest.raises(ValueError, match="pets is not a dataset: expected a folder"):

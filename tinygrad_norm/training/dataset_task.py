@@ -108,6 +108,8 @@ class DatasetTask(Task):
             "input_shape": dataset.shape,
             "outputs": dataset.outputs,
             "classes": dataset.classes,
+            "target_shape": dataset.train.targets.shape[1:],
+            "scaler": None if dataset.scaler is None else type(dataset.scaler).__name__,
         }
 
     def scalers(self) -> dict[str, data.Scaler | None]:

@@ -1,0 +1,213 @@
+"""FinishedRun: the trained model of a run, with all that is needed to use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+from safetensors import SafetensorError, safe_open
+
+from .. import data
+from ..autograd.grad_mode import no_grad
+from ..autograd.tensor import Tensor
+from ..backends import to_numpy
+from ..module import Module
+from .config import Config
+from .dataset_task import DatasetTask
+from .language_modelling import CONTEXT, TextTask, sample_codes
+from .models import build_image_model, build_text_model
+from .recipes import OWN
+from .scaling import load_scalers
+
+BATCH = 512
+"""Samples per forward pass."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FinishedRun:
+    """A trained model and what it was trained with; `load_run` makes it.
+
+    folder          the folder of the run
+    config          the settings
+    model           the model in evaluation mode, with the saved weights
+    scaler          scales raw inputs as in training; None if they were not scaled
+    target_scaler   in regression, scales the targets that the model predicts; None if it predicts them as
+                    they are
+    classes         the names of the classes; None in regression and for text
+    input_shape     the shape of one input: (C, H, W) or (D,); None for text
+    target_shape    in regression, the shape of the target values of one sample: () or (K,)
+    alphabet        for text, the characters by code
+    metrics         one dict per epoch, as in metrics.csv
+    results         the figures of every part after the last epoch; {} if the run did not finish
+    """
+
+    folder: Path
+    config: Config
+    model: Module
+    scaler: data.Scaler | None
+    target_scaler: data.Scaler | None
+    classes: tuple[str, ...] | None
+    input_shape: tuple[int, ...] | None
+    target_shape: tuple[int, ...]
+    alphabet: str | None
+    metrics: list[dict[str, float]]
+    results: dict[str, dict[str, float]]
+
+    @no_grad()
+    def outputs(self, inputs: Any) -> numpy.ndarray:
+        """Return the model's outputs for raw `inputs` (N, …): logits, or target values in their units.
+
+        Raises:
+            TypeError: if the inputs are not numbers.
+            ValueError: if the run is on text, or the inputs have another shape than those of the training.
+        """
+        if self.alphabet is not None:
+            raise ValueError(f"{self.folder} is a run on text: use generate to continue a text")
+        x = numpy.asarray(inputs)
+        if self.input_shape is not None and (x.ndim == 0 or x.shape[1:] != self.input_shape):
+            expected = ", ".join(map(str, ("N", *self.input_shape)))
+            raise ValueError(
+                f"{self.folder} was trained on inputs of shape ({expected}), got {x.shape}"
+                + (": for one input, pass x[None]" if x.shape == self.input_shape else "")
+            )
+        x = x if self.scaler is None else self.scaler.transform(x)
+        if self.config.model != OWN:  # as the weights of this package's models
+            x = x.astype(numpy.float32)
+        self.model.eval()
+        parts = [to_numpy(self.model(Tensor(x[i : i + BATCH])).array) for i in range(0, len(x), BATCH)]
+        if not parts:
+            raise ValueError("there are no inputs: pass at least one")
+        outputs = numpy.concatenate(parts)
+        if self.target_scaler is not None and isinstance(self.target_scaler, data.StandardScaler):
+            outputs = self.target_scaler.inverse_transform(outputs.reshape(len(x), -1).astype(numpy.float64))
+        return outputs if self.classes is not None else outputs.reshape(len(x), *self.target_shape)
+
+    def predict(self, inputs: Any) -> numpy.ndarray:
+        """Return the predicted names of classes (N,), or target values, for raw `inputs` (N, …).
+
+        Raises:
+            TypeError, ValueError: as in `outputs`.
+        """
+        outputs = self.outputs(inputs)
+        return outputs if self.classes is None else numpy.array(self.classes)[outputs.argmax(1)]
+
+    def predict_proba(self, inputs: Any) -> numpy.ndarray:
+        """Return the probability of every class (N, classes), float64, for raw `inputs` (N, …).
+
+        Raises:
+            TypeError: if the inputs are not numbers.
+            ValueError: if the run has no classes, or the inputs have another shape than in training.
+        """
+        if self.classes is None:
+            raise ValueError(f"{self.folder} has no classes: use predict")
+        logits = self.outputs(inputs).astype(numpy.float64)
+        exponentials = numpy.exp(logits - logits.max(1, keepdims=True))
+        return exponentials / exponentials.sum(1, keepdims=True)
+
+    def generate(self, prompt: str, length: int = 400, seed: int = 0) -> str:
+        """Return `length` characters that continue `prompt`, sampled by a run on text.
+
+        Raises:
+            ValueError: if the run is not on text, or the prompt is empty.
+        """
+        if self.alphabet is None:
+            raise ValueError(f"{self.folder} is not a run on text: use predict")
+        if not prompt:
+            raise ValueError("the prompt must have at least one character")
+        codes = numpy.array([max(0, self.alphabet.find(character)) for character in prompt[-CONTEXT:]])
+        sample = sample_codes(self.model, codes, length, seed)
+        return "".join(self.alphabet[code] for code in sample)
+
+    def __repr__(self) -> str:
+        done = len(self.metrics)
+        return f"<FinishedRun {self.folder}: {self.config.title}, {done} of {self.config.epochs} epochs>"
+
+
+def load_run(
+    folder: str | Path, *, model: Module | None = None, scaler: data.Scaler | None = None
+) -> FinishedRun:
+    """Return the trained model in the folder of a run, with all that is needed to use it.
+
+    model     for a run with a model of a script's own: that module, of the same architecture
+    scaler    for a run whose inputs a scaler of a script's own has scaled: that scaler, fitted
+
+    A run that was stopped by Ctrl-C can be loaded too.
+
+    Raises:
+        ValueError: if the folder has no run, a file is damaged, or `model` or `scaler` is missing.
+        RuntimeError: if a package is not installed that reads the data of a run of an older version.
+    """
+    folder = Path(folder).expanduser()
+    path = folder / "model.safetensors"
+    if not path.is_file() or not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} has no model.safetensors and config.json: it is not the folder of a run")
+    config = Config.load(folder / "config.json")
+    try:
+        with safe_open(path, "np") as file:
+            facts = _facts(config, file.metadata() or {})
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if model is None:
+        model = _build(config, facts, folder)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds the weights of another architecture: {error}") from error
+    scalers = load_scalers(folder / "scaler.safetensors") if (folder / "scaler.safetensors").exists() else {}
+    used = scaler or scalers.get("inputs") or facts.get("fitted_scaler")
+    if used is None and facts.get("scaler") is not None:
+        raise ValueError(
+            f"the inputs of {folder} were scaled by a {facts['scaler']} of a script's own: pass it as scaler="
+        )
+    classes, shape = facts.get("classes"), facts.get("input_shape")
+    return FinishedRun(
+        folder,
+        config,
+        model.eval(),
+        used,
+        scalers.get("targets"),
+        None if classes is None else tuple(classes),
+        None if shape is None else tuple(shape),
+        tuple(facts.get("target_shape", ())),
+        facts.get("alphabet"),
+        list(_metrics(folder)),
+        _results(folder),
+    )
+
+
+def _facts(config: Config, metadata: dict[str, str]) -> dict[str, Any]:
+    """Return what the metadata of model.safetensors say; for runs of older versions, what their data say."""
+    if "run" in metadata:
+        facts: dict[str, Any] = json.loads(metadata["run"])
+        return facts
+    task = TextTask(config) if config.dataset == "text" else DatasetTask(config)
+    return task.metadata() | {"fitted_scaler": task.scalers().get("inputs")}
+
+
+def _build(config: Config, facts: dict[str, Any], folder: Path) -> Module:
+    if config.model == OWN:
+        raise ValueError(
+            f"{folder} has a model of a script's own: pass one like it, load_run(..., model=...)"
+        )
+    if "alphabet" in facts:
+        return build_text_model(config, len(facts["alphabet"]), CONTEXT)
+    return build_image_model(config, tuple(facts["input_shape"]), facts["outputs"])
+
+
+def _metrics(folder: Path) -> Iterator[dict[str, float]]:
+    path = folder / "metrics.csv"
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                yield {name: int(text) if name == "epoch" else float(text) for name, text in row.items()}
+
+
+def _results(folder: Path) -> dict[str, dict[str, float]]:
+    path = folder / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
