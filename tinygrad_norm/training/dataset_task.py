@@ -148,11 +148,8 @@ class DatasetTask(Task):
         targets = split.targets
         if self.target_scaler is not None:
             scaled = self.target_scaler.transform(targets.reshape(len(targets), -1).astype(numpy.float64))
-            targets = scaled.reshape(targets.shape).astype(numpy.float32)
-        inputs = split.inputs
-        if self.config.model != OWN:  # as the weights of this package's models
-            inputs = inputs.astype(numpy.float32, copy=False)
-        return inputs, targets
+            targets = scaled.reshape(targets.shape)
+        return for_model(self.model, split.inputs, self.config), for_model(self.model, targets)
 
     def _score_classes(self, outputs: Tensor, classes: Tensor) -> tuple[Tensor, Sums]:
         if self.loss is None or self.metrics is None:
@@ -192,6 +189,17 @@ class DatasetTask(Task):
         total = in_units if self.loss is None else _scalar(loss) * seen
         others = {"errors": errors.sum(0), "targets": t.sum(0), "squares": (t * t).sum(0)}
         return loss, Sums(total, 0, seen, others)
+
+
+def for_model(model: Module, values: numpy.ndarray, config: Config | None = None) -> numpy.ndarray:
+    """Return floating-point `values` in the dtype of the model's weights; with a config of one of this
+    package's models, integers too.
+    """
+    if values.dtype.kind != "f" and (config is None or config.model == OWN):
+        return values
+    dtypes = (parameter.array.dtype for parameter in model.parameters())
+    dtype = next((dtype for dtype in dtypes if dtype.kind == "f"), values.dtype)
+    return values.astype(dtype, copy=False)
 
 
 def _r2(sums: Sums) -> float:

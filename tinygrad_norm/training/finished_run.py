@@ -18,7 +18,7 @@ from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..module import Module
 from .config import Config
-from .dataset_task import DatasetTask
+from .dataset_task import DatasetTask, for_model
 from .language_modelling import CONTEXT, TextTask, sample_codes
 from .models import build_image_model, build_text_model
 from .recipes import OWN
@@ -76,8 +76,7 @@ class FinishedRun:
                 + (": for one input, pass x[None]" if x.shape == self.input_shape else "")
             )
         x = x if self.scaler is None else self.scaler.transform(x)
-        if self.config.model != OWN:  # as the weights of this package's models
-            x = x.astype(numpy.float32)
+        x = for_model(self.model, x, self.config)
         self.model.eval()
         parts = [to_numpy(self.model(Tensor(x[i : i + BATCH])).array) for i in range(0, len(x), BATCH)]
         if not parts:
