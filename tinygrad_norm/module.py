@@ -289,8 +289,12 @@ class Module:
         function(self)
         return self
 
-    def to(self, *targets: Any, device: str | None = None, dtype: Any = None) -> Self:
+    def to(
+        self, *targets: Any, device: str | None = None, dtype: Any = None, non_blocking: bool = False
+    ) -> Self:
         """Move parameters and buffers to a device, convert the floating-point ones to a dtype, or both.
+
+        `non_blocking` has no effect.
 
         Raises:
             TypeError: if an argument is neither a device nor a floating-point dtype, or if two devices

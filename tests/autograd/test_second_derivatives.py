@@ -21,7 +21,10 @@ from tinygrad_norm.ops.joining import Roll
 from tinygrad_norm.ops.reduction import Sum
 from tinygrad_norm.registry import REGISTRY
 
-WITHOUT_A_GRAPH = {"Sign": "its gradient is 0, whatever dy is"}
+WITHOUT_A_GRAPH = {
+    "RoundedDiv": "its gradient is 0, whatever dy is",
+    "Sign": "its gradient is 0, whatever dy is",
+}
 
 ROUNDING = 1e-13  # a Tensor's cumsum adds in another order
 

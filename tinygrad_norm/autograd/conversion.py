@@ -11,8 +11,17 @@ NOT_A_DTYPE = (TypeError, ValueError, SyntaxError)
 """What numpy.dtype raises: ValueError for "5(", SyntaxError for ",,"."""
 
 
-def to(x: Tensor, *targets: Any, device: str | None = None, dtype: Any = None) -> Tensor:
+def to(
+    x: Tensor,
+    *targets: Any,
+    device: str | None = None,
+    dtype: Any = None,
+    non_blocking: bool = False,
+    copy: bool = False,
+) -> Tensor:
     """Return the tensor on another device ("cpu", "cuda"), as another dtype, or both.
+
+    With `copy`, the result has memory of its own also if nothing changes. `non_blocking` has no effect.
 
     Raises:
         TypeError: if a target is neither a device nor a dtype, or there are two of one kind.
@@ -20,6 +29,9 @@ def to(x: Tensor, *targets: Any, device: str | None = None, dtype: Any = None) -
         RuntimeError: if a computed tensor is to move to another device; this includes a leaf that requires
             grad and is converted to another dtype first.
     """
+    if copy:
+        moved = x.to(*targets, device=device, dtype=dtype)
+        return x.clone() if moved is x else moved
     device, dtype = device_and_dtype(targets, device, dtype)
     if dtype is not None and dtype != x.dtype:
         return x.astype(dtype).to(device=device)

@@ -66,6 +66,22 @@ class Div(Function):
         return unbroadcast(da, shape_of(a)) if self.needs[0] else None, db
 
 
+class RoundedDiv(Function):
+    """y = a / b, rounded down or towards 0 · da = db = 0"""
+
+    def forward(self, a: Array, b: Array, *, rounding_mode: str) -> Array:
+        self.saved = shape_of(a), shape_of(b)
+        xp = namespace(a if hasattr(a, "dtype") else b)
+        if rounding_mode == "trunc" and (a * b).dtype.kind == "f":
+            return xp.trunc(a / b)
+        y = xp.floor_divide(a, b)
+        return y if rounding_mode == "floor" else y + ((y < 0) & (y * b != a))
+
+    def backward(self, dy: Array) -> Gradients:
+        nothing = namespace(dy).zeros_like(dy)
+        return tuple([unbroadcast(nothing, shape) for shape in self.saved])
+
+
 class Neg(Function):
     """y = -x · dx = -dy"""
 
@@ -125,14 +141,34 @@ def mul(input: Any, other: Any) -> Tensor:
     return Mul.apply(*promote(input, other))
 
 
-def div(input: Any, other: Any) -> Tensor:
-    """Return input/other, element by element, broadcast; integers give fractions."""
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """Return input/other, element by element, broadcast; integers give fractions.
+
+    With the rounding mode "floor" the result is rounded down, with "trunc" towards 0; integers stay integers
+    then, and the gradient is 0.
+
+    Raises:
+        ValueError: if the rounding mode is unknown.
+        ZeroDivisionError: if an integer is divided by the integer 0 with a rounding mode.
+    """
     a, b = promote(input, other)
+    if rounding_mode is not None:
+        return _rounded(a, b, rounding_mode)
     if isinstance(a, Tensor) and a.array.dtype.kind != "f":
         a = as_float_tensor(a)
     if isinstance(b, Tensor) and b.array.dtype.kind != "f":
         b = as_float_tensor(b)
     return Div.apply(a, b)
+
+
+def _rounded(a: Any, b: Any, rounding_mode: str) -> Tensor:
+    if rounding_mode not in ("floor", "trunc"):
+        raise ValueError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
+    kinds = [x.array.dtype.kind if isinstance(x, Tensor) else "i" * isinstance(x, int) for x in (a, b)]
+    divisor = b.array if isinstance(b, Tensor) else numpy.asarray(b)
+    if all(kind in "iub" and kind for kind in kinds) and not divisor.all():
+        raise ZeroDivisionError(f"div with rounding_mode={rounding_mode!r} of integers by 0")
+    return RoundedDiv.apply(a, b, rounding_mode=rounding_mode)
 
 
 def neg(input: Tensor) -> Tensor:
@@ -162,6 +198,12 @@ _PAIRS = (Case(((3, 4), (3, 4))), Case(((2, 3, 4), (3, 1))), Case(((), (2, 3))),
 _DIVISORS = (Case(((3, 4), positive(3, 4))), Case(((2, 3, 4), positive(3, 1))), Case(((), positive(2, 3))))
 
 
+_ROUNDED = (
+    Case(((3, 4), positive(4)), {"rounding_mode": "floor"}),
+    Case(((3, 4), positive(3, 1)), {"rounding_mode": "trunc"}),
+)
+
+
 def _error_cases(function: Any) -> tuple[ErrorCase, ...]:
     return (
         ErrorCase(lambda: function(numpy.ones(2), "1"), TypeError, "unsupported operand str"),
@@ -169,7 +211,7 @@ def _error_cases(function: Any) -> tuple[ErrorCase, ...]:
     )
 
 
-for _function, _cases in ((add, _PAIRS), (sub, _PAIRS), (mul, _PAIRS), (div, _DIVISORS)):
+for _function, _cases in ((add, _PAIRS), (sub, _PAIRS), (mul, _PAIRS), (div, (*_DIVISORS, *_ROUNDED))):
     register(
         name=_function.__name__,
         function=_function,

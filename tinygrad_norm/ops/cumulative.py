@@ -10,6 +10,7 @@ does not: NumPy's cumsum is used.
 
 import functools
 import math
+from typing import Any
 
 import numpy
 
@@ -18,6 +19,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..registry import Case, ErrorCase, register
+from .casting import astype
 from .dims import normalize_dim, with_numpy_names
 from .joining import flip
 from .operands import as_tensor
@@ -95,8 +97,13 @@ class Cumsum(Function):
 
 
 @with_numpy_names
-def cumsum(input: Tensor, dim: int) -> Tensor:
-    """Return the running sums along axis `dim`; bools and integers give int64."""
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """Return the running sums along axis `dim`; bools and integers give int64.
+
+    With a `dtype`, the input is converted first, and the result has it.
+    """
+    if dtype is not None:
+        return astype(cumsum(astype(input, dtype), dim), dtype)
     x = as_tensor(input)
     axis = normalize_dim(dim, x.ndim)
     return Cumsum.apply(x, dim=axis) if x.ndim else sum(x)

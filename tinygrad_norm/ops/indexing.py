@@ -187,21 +187,32 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Return `gather` after broadcasting the other axes; of the flattened tensors if dim is None.
 
+    Negative indices count from the end.
+
     Raises:
         ValueError: if the other axes do not broadcast.
-        IndexError: if an index is not in 0 to size − 1.
+        IndexError: if an index is not in −size to size − 1.
     """
     x, i = as_tensor(input), as_tensor(indices, "indices")
     if dim is None:
-        return gather(reshape(x, x.numel()), 0, reshape(i, i.numel()))
+        return gather(reshape(x, x.numel()), 0, _from_the_end(reshape(i, i.numel()), x.numel()))
     if x.ndim != i.ndim:
         raise ValueError(f"take_along_dim needs the same number of axes in both, got {x.shape} and {i.shape}")
     axis = normalize_dim(dim, x.ndim)
+    i = _from_the_end(i, x.shape[axis] if x.ndim else 1)
     sizes = [
         -1 if d == axis else max(n, m) if min(n, m) else 0
         for d, (n, m) in enumerate(zip(x.shape, i.shape, strict=True))
     ]
     return gather(expand(x, sizes), axis, expand(i, sizes))
+
+
+def _from_the_end(index: Tensor, size: int) -> Tensor:
+    """Return `index` with `size` added to what is negative and in range."""
+    array = index.array
+    if array.dtype.kind != "i" or not array.size or array.min() >= 0 or array.min() < -size:
+        return index
+    return Tensor._wrap(array + size * (array < 0))
 
 
 def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
@@ -290,6 +301,7 @@ register(
         Case(((3, 4), fixed([[3, 0]])), {"dim": 1}),
         Case(((1, 4), integers(4, 3, 2)), {"dim": 1}),
         Case(((3, 4), integers(12, 5))),
+        Case(((3, 4), fixed([[-1, 0], [-4, 2], [3, -2]])), {"dim": 1}),
     ),
     errors=(
         ErrorCase(lambda: take_along_dim(ones(2), zeros(1, 1, dtype=int), 0), ValueError, "same number"),

@@ -17,6 +17,7 @@ from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_number
 from .broadcast import stretch
+from .casting import astype
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .elementwise import sqrt
 from .masking import where
@@ -138,20 +139,27 @@ class LogSumExp(Function):
 
 
 @with_numpy_names
-def sum(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
-    """Return the sum over `dim` (all axes if None); bools and integers sum to int64."""
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the sum over `dim` (all axes if None); bools and integers sum to int64.
+
+    With a `dtype`, the input is converted first, and the result has it.
+    """
+    if dtype is not None:
+        return astype(sum(astype(input, dtype), dim, keepdim), dtype)
     x = as_tensor(input)
     return Sum.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
 @with_numpy_names
-def mean(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """Return the mean over `dim` (all axes if None); NaN if there are no elements.
 
+    With a `dtype`, the input is converted first.
+
     Raises:
-        RuntimeError: if `input` is not a floating-point tensor.
+        RuntimeError: if `input`, or `dtype`, is not floating-point.
     """
-    x = _floating("mean", input)
+    x = _floating("mean", input if dtype is None else astype(input, dtype))
     return Mean.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
 
@@ -221,8 +229,13 @@ def _floating(name: str, input: Any) -> Tensor:
 
 
 @with_numpy_names
-def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Return the product along axis `dim` (of all elements if None); bools and integers give int64."""
+def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Return the product along axis `dim` (of all elements if None); bools and integers give int64.
+
+    With a `dtype`, the input is converted first, and the result has it.
+    """
+    if dtype is not None:
+        return astype(prod(astype(input, dtype), dim, keepdim), dtype)
     x = as_tensor(input)
     axis = None if dim is None else normalize_dim(dim, x.ndim)
     if axis is None or not x.ndim:

@@ -143,7 +143,9 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return Transpose.apply(x, dim0=dim0, dim1=dim1) if x.ndim else Reshape.apply(x, shape=())
 
 
-swapaxes = transpose
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
+    """Return the tensor with axes `axis0` and `axis1` exchanged: `transpose` by another name."""
+    return transpose(input, axis0, axis1)
 
 
 def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:

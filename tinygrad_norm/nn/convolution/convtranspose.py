@@ -285,6 +285,8 @@ class _ConvTranspose(ConvNd):
         )
 
     def _padding_for(self, input: Tensor, output_size: Sizes) -> Shape:
+        if isinstance(output_size, tuple | list) and len(output_size) == input.ndim > self.axes:
+            output_size = output_size[-self.axes :]  # the size of a whole result, as x.size() gives it
         sizes = as_tuple(output_size, self.axes, "output_size", 1)
         windows = conv_windows(self.kernel_size, self.stride, self.padding, self.dilation)
         least = _space(input.shape[-self.axes :], windows)
@@ -299,7 +301,8 @@ class ConvTranspose1d(_ConvTranspose):
     """Transposed convolution of (N, in_channels, L): weight (in_channels, out_channels/groups, K).
 
     Weight and bias (out_channels,) are initialized uniformly in ±1/√(out_channels/groups·K). With a stride,
-    pass `output_size` in the call to select one of the possible sizes. Source: see conv_transpose2d.
+    pass `output_size` in the call to select one of the possible sizes: (L,) or (N, out_channels, L), of which
+    only L counts. Source: see conv_transpose2d.
     """
 
     axes = 1

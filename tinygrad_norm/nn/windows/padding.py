@@ -85,9 +85,12 @@ def _sum_copies(dy: Array, axis: int, size: int, before: int, after: int, source
     xp = namespace(dy)
     dx = xp.zeros((*dy.shape[:axis], size, *dy.shape[axis + 1 :]), dy.dtype)
     copies, sums = xp.moveaxis(dy, axis, 0), xp.moveaxis(dx, axis, 0)
-    (inside,), (kept,) = overlap((size,), ((before, after),))
-    sums[kept] = copies[inside]
-    for j in (*range(inside.start), *range(inside.stop, len(copies))):
+    outside: Sequence[int] = range(len(copies))
+    if max(0, -before) + max(0, -after) < size:  # some of x is kept
+        (inside,), (kept,) = overlap((size,), ((before, after),))
+        sums[kept] = copies[inside]
+        outside = (*outside[: inside.start], *outside[inside.stop :])
+    for j in outside:
         sums[int(sources[j])] += copies[j]
     return dx
 
@@ -129,6 +132,8 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
         input: (..., S).
         pad: numbers of positions to add before and after the last axis, then the second to last, and so on.
         mode: "constant", "reflect" (fewer than S positions), "replicate", or "circular" (at most S).
+            The first two crop what they have padded: with (-4, 5), replicate gives 5 copies of the last entry
+            of 4.
         value: the number that "constant" fills in; None for 0.
 
     Raises:
@@ -140,14 +145,13 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     widths = pad_widths(x.shape, pad)
     if mode not in ("constant", "reflect", "replicate", "circular"):
         raise ValueError(f"mode must be 'constant', 'reflect', 'replicate' or 'circular', got {mode!r}")
-    if mode != "constant":
-        if value:
-            raise ValueError(
-                f"value={value} has no effect with mode={mode!r}: use mode='constant', or leave value out"
-            )
-        for axis, (before, after) in enumerate(widths):
-            if before or after:
-                _check_sources(mode, x.shape, axis, before, after)
+    if mode != "constant" and value:
+        raise ValueError(
+            f"value={value} has no effect with mode={mode!r}: use mode='constant', or leave value out"
+        )
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            _check_sources(mode, x.shape, axis, before, after)
     return PadFunction.apply(x, widths=widths, mode=mode, value=value or 0)
 
 
@@ -160,20 +164,27 @@ def pad_widths(shape: Shape, pad: Sequence[int]) -> Widths:
             f"shape {shape}: got {len(flat)}"
         )
     pairs = list(zip(flat[::2], flat[1::2], strict=True))
-    widths = ((0, 0),) * (len(shape) - len(pairs)) + tuple(reversed(pairs))
-    for axis, (S, (before, after)) in enumerate(zip(shape, widths, strict=True)):
-        if max(0, -before) + max(0, -after) > S:
-            raise ValueError(f"pad ({before}, {after}) crops more than the {S} positions of axis {axis}")
-    return widths
+    return ((0, 0),) * (len(shape) - len(pairs)) + tuple(reversed(pairs))
 
 
 def _check_sources(mode: str, shape: Shape, axis: int, before: int, after: int) -> None:
-    kept = shape[axis] - max(0, -before) - max(0, -after)
-    most = {"reflect": shape[axis] - 1, "replicate": max(before, after), "circular": kept}[mode]
-    if max(before, after) > most or kept < 1:
+    size = shape[axis]
+    kept = size - max(0, -before) - max(0, -after)
+    if mode == "constant":
+        if kept < 0:
+            raise ValueError(f"pad ({before}, {after}) crops more than the {size} positions of axis {axis}")
+        return
+    most = {"reflect": size - 1, "replicate": max(before, after), "circular": kept}[mode]
+    reason = ""
+    if size == 0 or (kept < 1 and mode == "circular"):
+        reason = "nothing would be left to copy from"
+    elif max(before, after) > most:
+        reason = f"it can add at most {most} at each end"
+    elif size + before + after < 1:
+        reason = "it crops all of them"
+    if reason:
         raise ValueError(
-            f"pad ({before}, {after}) with mode={mode!r} on axis {axis} of {shape[axis]} positions: "
-            + (f"it can add at most {most} at each end" if kept > 0 else "nothing would be left to copy from")
+            f"pad ({before}, {after}) with mode={mode!r} on axis {axis} of {size} positions: {reason}"
         )
 
 
@@ -191,6 +202,8 @@ register(
         Case(((2, 1, 3, 4),), {"pad": (2, 3, 1, 2), "mode": "reflect"}),
         Case(((3, 4),), {"pad": (2, 6), "mode": "replicate"}),
         Case(((2, 3, 4),), {"pad": (2, -1, -1, 1), "mode": "replicate"}),
+        Case(((2, 3, 4),), {"pad": (-4, 5, 3, -5), "mode": "replicate"}),
+        Case(((2, 1, 3, 4),), {"pad": (-4, 3, 2, -4), "mode": "reflect"}),
         Case(((3, 4),), {"pad": (4, 3), "mode": "circular"}),
         Case(((3, 4),), {"pad": (-1, 2), "mode": "circular"}),
         Case(((2, 1, 3, 2, 2),), {"pad": (1, 2, 0, 1, 2, -1), "mode": "circular"}),
@@ -204,6 +217,7 @@ register(
         ErrorCase(lambda: pad(_ones(2, 3), (3, 0), "reflect"), ValueError, "at most 2"),
         ErrorCase(lambda: pad(_ones(2, 3), (0, 4), "circular"), ValueError, "at most 3"),
         ErrorCase(lambda: pad(_ones(2, 0), (0, 1), "replicate"), ValueError, "nothing would be left"),
+        ErrorCase(lambda: pad(_ones(2, 3), (-3, 0), "replicate"), ValueError, "crops all"),
         ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "mirror"), ValueError, "mode must be"),
         ErrorCase(lambda: pad(_ones(2, 3), (1, 1), "reflect", 1.0), ValueError, "no effect"),
         ErrorCase(lambda: pad(_ones(2, 3), (1, 0.5)), TypeError, "pad"),  # type: ignore[arg-type]

@@ -37,14 +37,15 @@ from ...backends.cpu.sums import row_sum_products
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...ops.checks import check_eps, check_input
-from ...ops.dims import normalize_dim
+from ...ops.dims import Axes, Dim, normalize_dim, normalize_dims
+from ...ops.shape import permute, reshape
 from ...registry import Case, ErrorCase, distinct, register, uniform
 from ..core.lengths import exact_lengths, lengths, limits, slope
 
 _kernels = CudaSource(__file__)
 
 
-def normalize_composed(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+def normalize_composed(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -> Tensor:
     """Lp normalization from primitives: autograd finds the gradient."""
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
 
@@ -117,19 +118,19 @@ def _back(rows: Array, shape: tuple[int, ...], dim: int) -> Array:
     return contiguous(rows.reshape(moved).swapaxes(dim, -1))[0].reshape(shape)
 
 
-def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
-    """Divide each vector along axis `dim` by its length ‖x‖p = (Σ |x|ᵖ)^(1/p), or by eps if that is more.
+def normalize(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -> Tensor:
+    """Divide each vector along `dim` by its length ‖x‖p = (Σ |x|ᵖ)^(1/p), or by eps if that is more.
 
     Args:
         input: any shape.
         p: above 0; inf is the largest |x|.
-        dim: the axis along which the vectors lie.
+        dim: the axis along which the vectors lie, or several; None and () are all axes.
         eps: the smallest number that a vector is divided by, in units of input.
 
     Raises:
-        TypeError: if the input is not a floating-point tensor, or dim is not an int.
-        ValueError: if p is not above 0, or eps is negative.
-        IndexError: if the axis does not exist.
+        TypeError: if the input is not a floating-point tensor, or dim is not an int or a sequence of ints.
+        ValueError: if p is not above 0, eps is negative, or an axis is named twice.
+        IndexError: if an axis does not exist.
 
     Source: Wang, Xiang, Cheng, Yuille 2017, arXiv:1704.06369.
     """
@@ -137,7 +138,20 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
     check_eps(eps)
     if not p > 0:
         raise ValueError(f"p must be above 0, such as 1, 2 or inf, got {p!r}: other powers are no lengths")
+    if dim is None or isinstance(dim, tuple | list):
+        axes = normalize_dims(dim, input.ndim)
+        if len(axes) != 1:
+            return _over_axes(input, p, axes, eps)
+        dim = axes[0]
     return NormalizeFunction.apply(input, p=float(p), dim=normalize_dim(dim, input.ndim), eps=float(eps))
+
+
+def _over_axes(x: Tensor, p: float, axes: Axes, eps: float) -> Tensor:
+    """Return `normalize` over several axes: they are joined to one."""
+    order = [*(axis for axis in range(x.ndim) if axis not in axes), *axes]
+    moved = permute(x, order)
+    rows = reshape(moved, (*moved.shape[: x.ndim - len(axes)], math.prod(x.shape[axis] for axis in axes)))
+    return permute(reshape(normalize(rows, p, -1, eps), moved.shape), numpy.argsort(order).tolist())
 
 
 register(
@@ -156,6 +170,9 @@ register(
         Case((distinct(3, 5),), {"p": math.inf, "dim": -1}),
         Case((distinct(3, 5),), {"p": 3.0, "eps": 100.0}),
         Case(((5,),), {"dim": 0}),
+        Case(((2, 3, 4),), {"dim": (1, 2)}),
+        Case(((2, 3, 4),), {"dim": (-1, 0), "p": 3.0}),
+        Case(((2, 3),), {"dim": None}),
         Case(((3, 1),), {"eps": 1e-3}),
         Case(((0, 4),)),
         Case(((3, 0),)),
