@@ -23,12 +23,7 @@ needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="the emulator needs g++: apt install g++"
 )
 BACKENDS = ["numpy", pytest.param("emulator", marks=needs_compiler)]
-OPS = [
-    op.name
-    for op in REGISTRY.values()
-    # Windows overlap in local_response_norm, and have tests of their own; spectral_norm has one pool.
-    if op.kind == "normalization" and op.composed and op.name not in ("local_response_norm", "spectral_norm")
-]
+OPS = [op.name for op in REGISTRY.values() if op.kind == "normalization" and op.composed]
 ALSO = ["softmax", "log_softmax"]
 
 

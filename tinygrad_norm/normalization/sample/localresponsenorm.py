@@ -87,7 +87,8 @@ def _extreme_forward(x: Array, size: int, alpha: float, beta: float, k: float) -
     root = xp.full_like(x, math.sqrt(k))
     for own, other in _windows(x.shape[1], size):
         root[:, own] = xp.hypot(root[:, own], z[:, other])
-    return _product(_ratio(x, root), _power(root, 1 - 2 * beta)), _power(root, -2 * beta), root
+    y, scale = _product(_ratio(x, root), _power(root, 1 - 2 * beta)), _power(root, -2 * beta)
+    return xp.where(xp.isfinite(root), y, x * scale), scale, root
 
 
 @kernel
@@ -105,12 +106,20 @@ def local_response_norm_backward(
 def _extreme_backward(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
-    """Take scale out of the sum, which leaves powers of ratios."""
-    share, through = dy * _ratio(x, root), namespace(x).zeros_like(x)
+    """Take scale out of the sum, which leaves powers of ratios; where it is not finite, use the formula."""
+    xp = namespace(x)
+    share, through = dy * _ratio(x, root), xp.zeros_like(x)
     for own, other in _windows(x.shape[1], size):
         relative_scale = _power(_ratio(root[:, own], root[:, other]), -2 * beta)
         through[:, other] += _product(share[:, own] * _ratio(x[:, other], root[:, own]), relative_scale)
-    return _product(dy - through * (2 * alpha * beta / size), scale)
+    dx = _product(dy - through * (2 * alpha * beta / size), scale)
+    infinite = ~xp.isfinite(root)
+    if not infinite.any():
+        return dx
+    touched = _window_sums(infinite.astype(x.dtype), size, mirrored=True) > 0
+    share = dy * x * root ** (-2 * beta - 2) if beta else xp.zeros_like(x)
+    through = _window_sums(share, size, mirrored=True)
+    return xp.where(touched, scale * dy - (2 * alpha * beta / size) * x * through, dx)
 
 
 def _windows(C: int, size: int) -> Iterator[tuple[slice, slice]]:

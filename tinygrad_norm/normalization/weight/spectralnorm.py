@@ -63,8 +63,8 @@ def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Arr
     if sigma == 0:
         _refuse_unless_zero(wide)
         return matrix.copy(), sigma
-    if not xp.isfinite(sigma):
-        scale = xp.abs(wide).max()
+    scale = xp.abs(wide).max() if not xp.isfinite(sigma) else 0
+    if 0 < scale < math.inf:
         wide = wide / scale
         sigma = u @ (wide @ v)
         return downcast(wide / sigma, matrix), sigma * scale
