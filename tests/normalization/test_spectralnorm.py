@@ -137,3 +137,20 @@ def test_half_precision_is_only_stored():
         results.append((y.numpy(), dx.numpy()))
     for a, b in zip(*results, strict=True):
         np.testing.assert_allclose(a, b, rtol=5e-3, atol=5e-3 * abs(b).max())
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("sizes", [(1, 0), (0, 1), (0, 0), (3, 0), (0, 3)])
+@pytest.mark.parametrize("dim", [None, 0, 1])
+def test_weights_without_elements(sizes, dim, torch):
+    def made(library):
+        return library.nn.utils.parametrizations.spectral_norm(library.nn.Linear(*sizes), dim=dim)
+
+    ours, theirs = made(tn), made(torch)
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {
+        k: tuple(v.shape) for k, v in theirs.state_dict().items()
+    }
+    y = ours(tn.ones(2, sizes[0]))
+    y.sum().backward()
+    assert y.shape == (2, sizes[1])
+    assert ours.parametrizations.weight.original.grad.shape == sizes[::-1]

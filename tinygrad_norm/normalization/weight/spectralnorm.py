@@ -134,9 +134,8 @@ def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
     if weight.ndim < 2:
         raise ValueError(f"spectral_norm takes a weight with at least 2 axes, got shape {weight.shape}")
     dim = normalize_dim(dim, weight.ndim)
-    H = weight.shape[dim]
-    check_vector(u, "u", (H,))
-    check_vector(v, "v", (math.prod(weight.shape) // max(H, 1),))
+    check_vector(u, "u", (weight.shape[dim],))
+    check_vector(v, "v", (math.prod(weight.shape[:dim] + weight.shape[dim + 1 :]),))
     return SpectralNormFunction.apply(weight, u=u.array.copy(), v=v.array.copy(), dim=dim)
 
 
