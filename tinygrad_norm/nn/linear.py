@@ -97,7 +97,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Args:
         input: (..., D).
         weight: (K, D) for an output (..., K), or (D,) for an output (...).
-        bias: (K,), or () for a weight (D,), or None.
+        bias: (K,), or () for a weight (D,), or None. (1, K) too, if the input has at least 2 axes.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or its dtype differs from the weight's.
@@ -115,6 +115,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     check_same_dtype("linear", input, weight=weight, bias=bias)
     if bias is not None and bias.array.shape != w.shape[:1]:
+        if bias.array.shape == (1, w.shape[0]) and x.ndim > 1:
+            bias = bias.reshape(w.shape[0])
         check_vector(bias, "bias", w.shape[:1])
     return LinearFunction.apply(input, weight, bias)
 
