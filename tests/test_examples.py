@@ -5,7 +5,11 @@ import pathlib
 import shutil
 import sys
 
+import numpy
 import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.training import Config, Run
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
@@ -73,6 +77,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("layernorm_ladder", ["--features", "0"], "must be an integer of at least 1, got '0'"),
         ("layernorm_ladder", ["--features", "6"], "must be a multiple of 4 up to 2048, got 6"),
         ("layernorm_ladder", ["--rows", "-1"], "argument --rows: must be an integer of at least 1, got '-1'"),
+        ("textures", ["folder", "--images", "0"], "must be an integer of at least 1, got '0'"),
+        ("textures", [], "the following arguments are required: folder"),
         ("tiny_gpt", ["--steps", "many"], "argument --steps: must be an integer of at least 1, got 'many'"),
         ("tiny_gpt", ["--file", "/nope"], "there is no file /nope"),
     ],
@@ -99,6 +105,27 @@ def test_a_cnn_reads_digits(capsys):
     printed = capsys.readouterr().out
     assert "epoch  1" in printed
     assert "test accuracy" in printed
+
+
+def test_textures_are_a_folder_of_images_to_train_on(tmp_path, capsys):
+    pytest.importorskip("PIL", reason="images are written with Pillow")
+    textures = load("textures")
+    textures.main([str(tmp_path / "textures"), "--images", "40"])
+    dataset = tn.data.load(tmp_path / "textures")
+    assert (dataset.classes, dataset.shape) == (("blotches", "checks", "dots", "stripes"), (3, 32, 32))
+    assert sum(map(len, dataset.parts.values())) == 40
+    assert "40 images of 4 textures" in capsys.readouterr().out
+    first = textures.texture("dots", numpy.random.default_rng(0))
+    assert (first == textures.texture("dots", numpy.random.default_rng(0))).all()
+
+
+@pytest.mark.slow
+def test_a_cnn_reads_textures_from_one_command(tmp_path):
+    pytest.importorskip("PIL", reason="images are written with Pillow")
+    load("textures").main([str(tmp_path / "textures")])
+    run = Run(Config(f"{tmp_path / 'textures'}", "cnn", epochs=12), tmp_path / "run")
+    run.train()
+    assert run.figures()["test"]["accuracy"] >= 0.85
 
 
 def test_an_lstm_learns_letters_and_writes(tmp_path, capsys):
