@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from ..backends import DEVICES, to_device
+from ..backends import DEVICES, check_precision, to_device
 from .tensor import Tensor
 
 NOT_A_DTYPE = (TypeError, ValueError, SyntaxError)
@@ -114,8 +114,10 @@ def _as_device(device: Any) -> str:
 
 def _as_dtype(dtype: Any) -> numpy.dtype:
     try:
-        return numpy.dtype(dtype)
+        dtype = numpy.dtype(dtype)
     except NOT_A_DTYPE:
         raise TypeError(
             f"to() takes a device ({', '.join(DEVICES)}) or a dtype such as tn.float32, got {dtype!r}"
         ) from None
+    check_precision(dtype)
+    return dtype

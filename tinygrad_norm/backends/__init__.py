@@ -151,12 +151,28 @@ def set_namespace(array_type: type, functions: ModuleType) -> None:
 
 
 def asarray(data: Any, dtype: Any = None) -> Array:
-    """Return `data` as an array of the current backend, copied only if necessary."""
+    """Return `data` as an array of the current backend, copied only if necessary.
+
+    Raises:
+        TypeError: for floating-point numbers of more than 64 bits.
+    """
     backend = current_backend()
     if type(data) is not backend.array_type:
-        return backend.from_numpy(numpy.asarray(to_numpy(data), dtype=dtype))
-    array: Any = data
+        array: Any = numpy.asarray(to_numpy(data), dtype=dtype)
+        check_precision(array.dtype)
+        return backend.from_numpy(array)
+    array = data
+    if array.dtype.itemsize > 8:
+        check_precision(array.dtype)
     return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+
+
+def check_precision(dtype: numpy.dtype) -> None:
+    """Raise TypeError for floating-point numbers of more than 64 bits."""
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        raise TypeError(
+            f"numbers of {dtype} are not supported: convert them to float64, .astype(numpy.float64)"
+        )
 
 
 def to_numpy(x: Array) -> numpy.ndarray:

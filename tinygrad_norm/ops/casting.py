@@ -6,7 +6,7 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array
+from ..backends import Array, check_precision
 from ..backends.cpu.silence import silent
 from ..registry import Case, ErrorCase, register
 from .operands import as_tensor
@@ -30,12 +30,13 @@ def astype(input: Tensor, dtype: Any) -> Tensor:
     No gradient flows through integers and bools: such a result does not require grad.
 
     Raises:
-        TypeError: unless it is a dtype of real numbers or bools.
+        TypeError: unless it is a dtype of bools or of real numbers with up to 64 bits.
     """
     x = as_tensor(input)
     dtype = numpy.dtype(dtype)
     if dtype.kind not in "biuf":
         raise TypeError(f"a tensor holds real numbers or bools, not {dtype}")
+    check_precision(dtype)
     if x.array.dtype == dtype:
         return x
     if dtype.kind != "f":

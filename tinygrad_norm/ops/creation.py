@@ -6,7 +6,7 @@ import numpy
 
 from ..autograd.integer_range import check_range, from_python
 from ..autograd.tensor import Tensor
-from ..backends import asarray
+from ..backends import asarray, check_precision
 from ..backends.cpu.silence import silent
 from ..backends.random import generator
 from .arguments import as_size
@@ -22,7 +22,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
     Raises:
         ValueError: if nested sequences have unequal lengths.
-        TypeError: if the values are not real numbers or bools.
+        TypeError: if the values are not bools or real numbers with up to 64 bits.
         OverflowError: if a number does not fit the integer dtype.
     """
     if isinstance(data, Tensor):
@@ -37,6 +37,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = asarray(values)
     _check_kind(array)
     dtype = array.dtype if dtype is None else numpy.dtype(dtype)
+    check_precision(dtype)
     with silent():
         out = Tensor._wrap(array.astype(dtype))
     return out.requires_grad_() if requires_grad else out
@@ -71,6 +72,7 @@ def from_numpy(ndarray: numpy.ndarray) -> Tensor:
 def _check_kind(array: Any) -> None:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
+    check_precision(array.dtype)
 
 
 def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor, default_dtype
+from ..backends import check_precision
 from ..backends.cpu.silence import silent
 
 
@@ -61,6 +62,7 @@ def as_operand(x: Any) -> Any:
     if isinstance(x, Tensor | bool | int | float) and not isinstance(x, numpy.generic):
         return x
     if isinstance(x, numpy.generic):
+        check_precision(x.dtype)  # its item() is no Python number
         return x.item()
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return Tensor(x.copy())  # later writes to the array would not be detected
