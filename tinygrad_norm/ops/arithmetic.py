@@ -104,8 +104,9 @@ class Pow(Function):
         a, b, y = self.saved
         da = db = None
         if self.needs[0]:
-            zeroth = type(b) in (int, float) and b == 0  # a⁰ is 1 even where a or dy is NaN
-            da = namespace(dy).zeros_like(a) if zeroth else unbroadcast(dy * _slope(a, b, dy), a.shape)
+            da = unbroadcast(dy * _slope(a, b, dy), a.shape)
+            if type(b) in (int, float) and b == 0 and not isinstance(dy, Tensor):
+                da = namespace(dy).zeros_like(a)  # a⁰ is 1, even where a or dy is NaN
         if self.needs[1]:
             xp = namespace(dy)
             slope = xp.where((a == 0) & (b >= 0), 0, y * xp.log(xp.asarray(a, y.dtype)))
