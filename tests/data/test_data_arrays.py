@@ -19,7 +19,7 @@ def indices(dataset, d=3):
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-@pytest.mark.parametrize("counts", [(100,), (60, 40), (3, 3, 3), (200, 20, 3), (7, 11, 13, 17)])
+@pytest.mark.parametrize("counts", [(50, 50), (60, 40), (3, 3, 3), (200, 20, 3), (7, 11, 13, 17)])
 def test_every_part_holds_its_share_of_every_class(counts, seed):
     labels = numpy.repeat(numpy.arange(len(counts)), counts)
     dataset = from_arrays(features(len(labels)), labels, seed=seed)
@@ -58,10 +58,24 @@ def test_regression_is_split_by_seed():
         (["dog", "cat"] * 5, ["dog", "cat"], ("dog", "cat")),
         ([b"dog", b"cat"] * 5, None, ("cat", "dog")),
         (numpy.array(["dog", "cat"] * 5, object), None, ("cat", "dog")),
+        (numpy.array(["dog", "cat"] * 5, numpy.dtypes.StringDType()), None, ("cat", "dog")),
+        (numpy.array([0, 1] * 5, object), None, ("0", "1")),
         (numpy.array([0, 1] * 5, numpy.uint8), ["a", "b"], ("a", "b")),
         (tn.tensor([0, 1] * 5), None, ("0", "1")),
     ],
-    ids=["ints", "column", "bools", "strings", "ordered strings", "bytes", "objects", "uint8", "tensor"],
+    ids=[
+        "ints",
+        "column",
+        "bools",
+        "strings",
+        "ordered strings",
+        "bytes",
+        "objects",
+        "StringDType",
+        "int objects",
+        "uint8",
+        "tensor",
+    ],
 )
 def test_classes_get_indices_and_names(targets, classes, names):
     dataset = from_arrays(features(10), targets, classes=classes)
@@ -191,15 +205,32 @@ BAD = float("nan")
         ([[1.0, BAD]] * 9, [0, 1, 2] * 3, {}, ValueError, r"inputs: the data has nan at index \(0, 1\)"),
         ([[1.0, 2.0], [1.0]], [0, 1], {}, ValueError, "inputs differ in length"),
         ([["a"]] * 9, [0, 1, 2] * 3, {}, TypeError, "inputs: expected an array of integers or of float"),
+        (features(9), [[1, 2], [3]] * 4 + [[1, 2]], {}, ValueError, "targets differ in length"),
+        (features(9), numpy.array(["a", 1, "b"] * 3, object), {}, TypeError, "got int and str"),
+        (features(9), [None] * 9, {}, TypeError, "must all be of one type, got NoneType"),
+        (features(9), ["a"] * 9, {}, ValueError, "the class 'a': at least two classes"),
+        (features(9), [0] * 9, {}, ValueError, "the label 0: at least two classes"),
+        (features(9), [0] * 9, {"classes": ["a"]}, ValueError, "two classes are needed, got a"),
+        (numpy.ma.masked_equal(features(9), 5), [0, 1, 2] * 3, {}, ValueError, "inputs have masked values"),
+        (features(9), numpy.ma.masked_equal([0, 1, 2] * 3, 2), {}, ValueError, "targets have masked values"),
+        (features(9), [0, 1, 2] * 3, {"max_value": 255}, ValueError, "white pixel in images, .*got 255 for"),
+        (numpy.zeros((9, 2, 2)), [0, 1, 2] * 3, {"max_value": -1}, ValueError, "at least 1 .*, got -1"),
+        (numpy.zeros((9, 2, 2)), [0, 1, 2] * 3, {"max_value": "a"}, TypeError, "max_value must be a number"),
         (features(9), [1j] * 9, {}, TypeError, "targets must be integers or strings"),
         (numpy.arange(9), [0, 1, 2] * 3, {}, ValueError, r"single feature, pass x.reshape\(-1, 1\)"),
         (numpy.zeros((9, 0)), [0, 1, 2] * 3, {}, ValueError, r"not empty, got shape \(9, 0\)"),
         (numpy.zeros((0, 2)), [], {}, ValueError, r"not empty, got shape \(0, 2\)"),
         (features(2), [0.5, 0.5], {}, ValueError, "training part has 2 samples: at least 3"),
-        (features(3), [0] * 3, {"split": ["train"] * 2}, ValueError, r"split has shape \(2,\) for 3 samples"),
-        (features(3), [0] * 3, {"split": ["train"] * 2 + ["x"]}, ValueError, "split has 'x' at index 2"),
-        (features(3), [0] * 3, {"split": ["test"] * 3}, ValueError, "split has no 'train'"),
-        (features(3), [0] * 3, {"seed": -1}, ValueError, "seed must be at least 0"),
+        (
+            features(3),
+            [0.5] * 3,
+            {"split": ["train"] * 2},
+            ValueError,
+            r"split has shape \(2,\) for 3 samples",
+        ),
+        (features(3), [0.5] * 3, {"split": ["train"] * 2 + ["x"]}, ValueError, "split has 'x' at index 2"),
+        (features(3), [0.5] * 3, {"split": ["test"] * 3}, ValueError, "split has no 'train'"),
+        (features(3), [0.5] * 3, {"seed": -1}, ValueError, "seed must be at least 0"),
     ],
 )
 def test_what_does_not_fit_raises(inputs, targets, options, error, match):

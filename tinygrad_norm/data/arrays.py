@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..ops.arguments import as_number
 from .dataset import Dataset, Split
 from .scaler import real_numbers
 from .splitting import read_split, split_indices
@@ -37,19 +38,24 @@ def from_arrays(
             from the training part by `seed`: 15 %, of every class if there are classes. By default both
             the validation and the test part are cut.
         classes: the names of the classes. By default the sorted strings, or the integers themselves.
-        max_value: the value of a white pixel. By default 255 for images of uint8, and 1 for floating-point
-            images in [0, 1].
+        max_value: of images, the value of a white pixel, at least 1. By default 255 for images of uint8, and
+            1 for floating-point images in [0, 1].
         name: the name of the dataset.
         seed: determines the split.
 
     Raises:
         TypeError: if inputs or targets do not hold numbers (targets: or strings).
-        ValueError: if the sizes differ, a value is NaN or infinite, a class or a part has too few samples,
-            labels have gaps, or `split` or `classes` do not fit.
+        ValueError: if the sizes differ, a value is NaN, infinite or masked, there is only one class, a class
+            or a part has too few samples, labels have gaps, or `split`, `classes` or `max_value` do not fit.
     """
     x, y = _numbers("inputs", inputs), _targets(targets)
     if len(x) != len(y):
         raise ValueError(f"{len(x)} inputs with {len(y)} targets: the numbers must be equal")
+    if max_value is not None and (x.ndim == 2 or not 1 <= as_number(max_value, "max_value") < numpy.inf):
+        raise ValueError(
+            "max_value is the value of a white pixel in images, at least 1 (255 for bytes), got "
+            f"{max_value} for inputs of shape {x.shape}"
+        )
     x, max_value = _images(x, max_value) if x.ndim > 2 else (x, max_value)
     labels, names = None, None
     if y.dtype.kind != "f":
@@ -67,6 +73,7 @@ def from_arrays(
 
 def _numbers(what: str, values: Any) -> numpy.ndarray:
     """Return `values` as an array of finite numbers with samples and features."""
+    _check_unmasked(what, values)
     try:
         x = real_numbers(values)
     except ValueError as error:
@@ -85,9 +92,16 @@ def _numbers(what: str, values: Any) -> numpy.ndarray:
 
 
 def _targets(targets: Any) -> numpy.ndarray:
-    y = numpy.asarray(targets.detach().numpy() if isinstance(targets, Tensor) else targets)
-    if y.dtype.kind in "OT" and all(isinstance(value, str) for value in y.flat):
-        y = y.astype(str)
+    _check_unmasked("targets", targets)
+    try:
+        y = numpy.asarray(targets.detach().numpy() if isinstance(targets, Tensor) else targets)
+    except ValueError:
+        raise ValueError("targets differ in length: each sample has one class, or K target values") from None
+    if y.dtype.kind in "OT":
+        types = sorted({type(value).__name__ for value in y.flat})
+        if len(types) > 1 or types == ["NoneType"]:
+            raise TypeError(f"targets must all be of one type, got {' and '.join(types)}")
+        y = numpy.array(y.tolist())
     if y.dtype.kind == "S":
         y = numpy.char.decode(y, "utf-8", "replace")
     if y.dtype.kind not in "biufU":
@@ -115,12 +129,16 @@ def _labels(y: numpy.ndarray, classes: Sequence[str] | None) -> tuple[numpy.ndar
     names = None if classes is None else tuple(str(c) for c in classes)
     if names is not None and len(set(names)) < len(names):
         raise ValueError(f"classes must differ from each other, got {', '.join(names)}")
+    if names is not None and len(names) < 2:
+        raise ValueError(f"at least two classes are needed, got {', '.join(names) or 'none'}")
     if y.dtype.kind == "U":
         found = numpy.unique(y).tolist()
         names = tuple(found) if names is None else names
         for label in found:
             if label not in names:
                 raise ValueError(f"targets have the class {label!r}, which is not in {', '.join(names)}")
+        if len(names) < 2:
+            raise ValueError(f"all samples have the class {names[0]!r}: at least two classes are needed")
         place = numpy.array([names.index(label) for label in found], numpy.int64)
         return place[numpy.searchsorted(found, y)], names
     if y.dtype.kind == "b":
@@ -137,6 +155,8 @@ def _labels(y: numpy.ndarray, classes: Sequence[str] | None) -> tuple[numpy.ndar
             "classes 0 … K−1, or pass floating-point targets for regression"
         )
     y = y.astype(numpy.int64)
+    if k == 1:
+        raise ValueError("all samples have the label 0: at least two classes are needed")
     missing = numpy.flatnonzero(numpy.bincount(y, minlength=k) == 0).tolist()
     if missing:
         some = ", ".join(str(m) if names is None else f"{m} ({names[m]})" for m in missing[:5])
@@ -147,6 +167,11 @@ def _labels(y: numpy.ndarray, classes: Sequence[str] | None) -> tuple[numpy.ndar
             f"0 … {k - 1}, and each class needs samples.{hint} Or pass strings, which are numbered for you"
         )
     return y, tuple(map(str, range(k))) if names is None else names
+
+
+def _check_unmasked(what: str, values: Any) -> None:
+    if numpy.ma.is_masked(values):
+        raise ValueError(f"{what} have masked values: replace or drop such samples first")
 
 
 def _images(x: numpy.ndarray, max_value: float | None) -> tuple[numpy.ndarray, float | None]:

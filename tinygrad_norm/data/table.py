@@ -35,8 +35,6 @@ def load_csv(
     column, is_label = _choose(path, header, label, target)
     place = header.index(column)
     features = [i for i in range(len(header)) if i != place]
-    if not features:
-        raise ValueError(f"{path} has no column but {column!r}: features are missing")
     cells = list(zip(*rows, strict=True))
     x = numpy.column_stack([_numbers(path, header[i], cells[i], lines) for i in features])
     y, names = None, None
@@ -92,6 +90,11 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise ValueError(f"{path} has no name for column {i + 1} in the header")
         if (first := header.index(name)) < i:
             raise ValueError(f"{path} has two columns called {name!r}: columns {first + 1} and {i + 1}")
+    if len(header) == 1:
+        raise ValueError(
+            f"{path} has one column, {header[0]!r}: features and a column to predict are needed, separated "
+            "by commas, semicolons or tabs"
+        )
     if all(map(_is_number, header)):
         raise ValueError(
             f"{path} has no header: its first line holds only numbers. Add a line with the names of the "
@@ -151,18 +154,21 @@ def _classes(
 ) -> tuple[numpy.ndarray, tuple[str, ...]]:
     """Return the index of the class of each sample (N,), and the names of the classes, in order."""
     texts = [cell.strip() for cell in cells]
-    if "" in texts:
-        raise ValueError(f"{path} has an empty cell, in line {lines[texts.index('')]}, column {column!r}")
+    for i, text in enumerate(texts):
+        if text.lower() in ("", "nan"):
+            what = "nan" if text else "an empty cell"
+            raise ValueError(
+                f"{path} has {what}, in line {lines[i]}, column {column!r}: each sample needs a class"
+            )
     names = set(texts)
-    if len(names) > len(texts) / 3:
+    numeric = all(map(_is_number, names))
+    if numeric and len(names) > len(texts) / 3:
         raise ValueError(
             f"{path} has {len(names)} different values in {len(texts)} samples in column {column!r}: too "
             "many for "
             "classes, which need at least 3 samples each. For regression, name it as target (--target)"
         )
-    order = (
-        sorted(names, key=lambda name: (float(name), name)) if all(map(_is_number, names)) else sorted(names)
-    )
+    order = sorted(names, key=lambda name: (float(name), name)) if numeric else sorted(names)
     index = {name: i for i, name in enumerate(order)}
     return numpy.array([index[text] for text in texts]), tuple(order)
 
