@@ -31,7 +31,7 @@ def test_it_starts_no_other_process_and_sets_nothing(monkeypatch, words):
     def measure(*arguments, **options):
         raise Measured
 
-    for name in ("_console", "environment"):
+    for name in ("wide_console", "environment"):
         monkeypatch.setattr(cli_bench, name, measure)
     monkeypatch.setattr(cli_bench.subprocess, "run", None)
     before = dict(os.environ)

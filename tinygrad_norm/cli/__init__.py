@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, draw, gradcheck, kernel, new, train
+from . import bench, datasets, draw, gradcheck, kernel, models, new, norms, train
 
 app = typer.Typer(
     help="Normalization layers from scratch: train models, check gradients, draw graphs, measure speed.",
@@ -32,7 +32,7 @@ def _options(
 
 
 app.command(epilog=train.DEFAULTS)(train.train)
-for command in (gradcheck.gradcheck, draw.draw, kernel.kernel):
+for command in (datasets.datasets, models.models, norms.norms, gradcheck.gradcheck, draw.draw, kernel.kernel):
     app.command()(command)
 app.add_typer(bench.bench, name="bench")
 app.add_typer(new.new, name="new")

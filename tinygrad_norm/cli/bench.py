@@ -20,7 +20,7 @@ from ..bench.timing import environment, is_fair, settings
 from ..files import replacing
 from .op_names import Load
 from .paths import new_file, new_plot
-from .tables import NOTHING, figures_table, print_line
+from .tables import NOTHING, figures_table, print_line, wide_console
 
 if TYPE_CHECKING:
     from ..bench.cpu_ops import Row as OpRow
@@ -100,7 +100,7 @@ def everything(
         return
     _check_choices(backend, dtype)
     _fairly(threads, as_is)
-    console = _console()
+    console = wide_console()
     rows, copy_rate = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, 10 * seconds)
     more = {"copy_rate": copy_rate, "steps": list(map(_plain, steps)), "tape": tape}
@@ -137,7 +137,7 @@ def ops(
     if backend == "cupy":
         _kernels(names or (), dtype, seconds, json, plot)
         return
-    console = _console()
+    console = wide_console()
     rows, copy_rate = _time_ops(console, names or (), dtype, seconds)
     facts = _finish(console, json, rows, dtype, seconds=seconds, copy_rate=copy_rate)
     _draw_ops(plot, rows, facts)
@@ -192,7 +192,7 @@ def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None
     from ..bench.charts import ratios
     from .bench_gpu import measure
 
-    bench, rows = measure(_console(), names, dtype, seconds)
+    bench, rows = measure(wide_console(), names, dtype, seconds)
     facts = {**bench.environment, "dtype": dtype}
     _write(json, facts, rows, seconds=seconds, copy_rate=bench.clock.copy_rate)
     found = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
@@ -214,7 +214,7 @@ def step(
     _fairly(threads, as_is)
     from ..bench.charts import bars
 
-    console = _console()
+    console = wide_console()
     rows, tape = _time_step(console, seconds)
     facts = _finish(console, json, rows, more_facts=network_baselines.facts(), seconds=seconds, tape=tape)
     micro = {row.program: row.seconds * 1e6 for row in rows}
@@ -254,7 +254,7 @@ def train(
     from ..bench.charts import bars
     from ..bench.training_epochs import train as train_all
 
-    console = _console()
+    console = wide_console()
     try:
         with console.status("training"):
             runs = train_all(epochs)
@@ -285,7 +285,7 @@ def scaling(seconds: Seconds = 0.2, as_is: AsIs = False, json: Json = None, plot
     from ..bench.charts import curves
     from ..bench.growth import FORMS, Point, measure
 
-    console = _console()
+    console = wide_console()
     with console.status("measuring"):
         points = list(measure(seconds))
     units: dict[str, Callable[[Point], float]] = {
@@ -322,13 +322,6 @@ def _ratio(value: float | None) -> str:
 
 def _three_digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = max(console.width, 240)  # a file can hold the whole table
-    return console
 
 
 def _finish(

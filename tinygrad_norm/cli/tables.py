@@ -4,9 +4,18 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 NOTHING = "–"
+
+
+def wide_console() -> Console:
+    """Return a console; if its output is a file or a pipe, it is wide enough for a whole table."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 240)
+    return console
 
 
 def figures_table(
@@ -30,6 +39,16 @@ def figures_table(
     for row in rows:
         names = [" ".join(row[: len(words)])] if console.is_terminal else row[: len(words)]
         table.add_row(*names, *(row[len(words) + k] for k in shown))
+    return table
+
+
+def words_table(console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of words: the first column, of names, never folds; the others do at spaces."""
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == headings[0])
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
