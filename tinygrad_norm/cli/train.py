@@ -14,10 +14,21 @@ from rich.table import Table
 
 from ..backends import current_backend, use_backend
 from ..data.sources import locate
-from ..training import IMAGE_MODELS, NORMS, OPTIMIZERS, TEXT_MODELS, Config, Interrupted, Run, recipes
+from ..training import (
+    IMAGE_MODELS,
+    NORMS,
+    OPTIMIZERS,
+    TEXT_MODELS,
+    Config,
+    Interrupted,
+    NormGrid,
+    Run,
+    recipes,
+)
 from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
 from ..training.task import format_figure
 from .progress import train_with_progress
+from .train_norms import train_norms
 
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
@@ -47,7 +58,13 @@ def train(
             "(default: mlp; for text, transformer). Sequence models read an image row by row."
         ),
     ] = None,
-    norm: Annotated[str | None, typer.Option(help=f"One of {', '.join(NORMS)} {RECIPE}.")] = None,
+    norm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"One of {', '.join(NORMS)} {RECIPE}. Given more than once, all of them are trained and "
+            "compared in a table and a plot."
+        ),
+    ] = None,
     norm_first: Annotated[
         bool | None,
         typer.Option(
@@ -94,6 +111,10 @@ def train(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for weights, batches, split and text sample.")] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(help="Train with so many seeds, from --seed on, and print means and deviations.", min=1),
+    ] = 1,
     data_dir: Annotated[str | None, typer.Option(help="Folder of IDX files, for the dataset idx.")] = None,
     file: Annotated[
         str | None,
@@ -134,16 +155,20 @@ def train(
     Ctrl-C saves and stops. --resume continues, with the same results as a run that was not stopped.
     """
     console = Console()
+    grid: NormGrid | None = None
     try:
         if backend is not None:
             use_backend(backend)
-        if resume is not None:
+        if resume is not None and (resume / "grid.json").exists():
+            _check_no_settings(context, resume)
+            grid = NormGrid.load(resume, threads)
+        elif resume is not None:
             run = Run(_config_of(context, resume), resume, resume=True, threads=threads)
         else:
             config = Config(
                 dataset,
                 model,
-                norm,
+                norm[0] if norm else None,
                 epochs,
                 lr,
                 batch_size,
@@ -162,11 +187,19 @@ def train(
                 augment=augment,
                 early_stop=early_stop,
             )
-            run = Run(config, _new_folder(config, out), threads=threads)
+            norms = norm or [config.norm]
+            if len(norms) > 1 or seeds > 1:
+                folder = _new_folder(config, out, "norms" if len(norms) > 1 else f"{config.norm}-seeds")
+                grid = NormGrid(config, norms, seeds, folder, threads=threads)
+            else:
+                run = Run(config, _new_folder(config, out), threads=threads)
     except OSError as error:
         _exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
         _exit_with(str(error))
+    if grid is not None:
+        _train_grid(console, grid)
+        return
     _describe(console, run)
     started = time.perf_counter()
     with _exit_on_ctrl_c(console, run):
@@ -201,6 +234,34 @@ def _exit_on_ctrl_c(console: Console, run: Run) -> Iterator[None]:
     raise typer.Exit(130)
 
 
+def _train_grid(console: Console, grid: NormGrid) -> None:
+    try:
+        finished = train_norms(console, grid)
+    except OSError as error:
+        message = f"cannot write the results to {grid.out}: {error.strerror}"
+        _exit_with(message if error.strerror else str(error))
+    except (ValueError, RuntimeError) as error:
+        _exit_with(str(error))
+    if not finished:
+        raise typer.Exit(130)
+
+
+def _given(context: typer.Context) -> set[str]:
+    """Return the names of the options and arguments on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
+def _check_no_settings(context: typer.Context, folder: Path) -> None:
+    """Raise ValueError if an option was given that a grid in `folder` cannot take when it continues."""
+    for name in sorted(_given(context) - {"resume", "threads", "backend"}):
+        what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
+        raise ValueError(
+            f"{folder} holds several runs and continues with their settings: leave out {what}. To add norms "
+            f"or seeds, repeat the first command with --out {folder}"
+        )
+
+
 def _config_of(context: typer.Context, folder: Path) -> Config:
     """Return the config of the run in `folder`; raise ValueError if a given option differs from it."""
     if folder.is_file():
@@ -208,10 +269,10 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} has no config.json: there is no run to resume")
     config = Config.load(folder / "config.json")
-    original = dataclasses.asdict(config) | {"out": folder}
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    original = dataclasses.asdict(config) | {"out": folder, "seeds": 1}
+    given = _given(context)
     values = context.params | {"augment": as_augmentations(context.params["augment"])}
+    values["norm"] = ", ".join(values["norm"] or ())
     if "dataset" in given:
         values["dataset"], values["file"] = locate(values["dataset"], values["file"])
         given |= {"file"} if values["file"] is not None else set()
@@ -230,7 +291,7 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
     return config
 
 
-def _new_folder(config: Config, out: Path | None) -> Path:
+def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Path:
     if out is not None:
         if out.exists() and not out.is_dir():
             raise ValueError(f"{out} is a file: pass a folder to --out")
@@ -239,7 +300,7 @@ def _new_folder(config: Config, out: Path | None) -> Path:
                 f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
         return out
-    base = Path("runs") / f"{config.data_name}-{config.model}-{config.norm}"
+    base = Path("runs") / f"{config.data_name}-{config.model}-{kind or config.norm}"
     folder, n = base, 1
     while folder.exists():
         n += 1

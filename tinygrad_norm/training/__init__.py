@@ -12,5 +12,6 @@ from .config import OPTIMIZERS, Config
 from .finished_run import FinishedRun, load_run
 from .models import IMAGE_MODELS, TEXT_MODELS
 from .norm_choices import NORMS
+from .norm_grid import NormGrid
 from .recipes import DATASETS
-from .run import Interrupted, Run
+from .run import Diverged, Interrupted, Run

@@ -60,6 +60,10 @@ class Interrupted(Exception):
     """Raised when Ctrl-C stopped the run after a step; everything is saved."""
 
 
+class Diverged(RuntimeError):
+    """Raised when the loss is infinite or NaN."""
+
+
 class Run:
     """A training run in the folder `out`; with `resume`, continue the run in that folder.
 
@@ -139,7 +143,7 @@ class Run:
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
-            RuntimeError: if the loss is not finite.
+            Diverged: if the loss is not finite; a RuntimeError.
             OSError: if the folder cannot be created or written to.
         """
         try:  # before training, not after it
@@ -205,7 +209,7 @@ class Run:
         self.optimizer.zero_grad()
         loss, sums = self.task.score(batch)
         if not numpy.isfinite(sums.loss):
-            raise RuntimeError(
+            raise Diverged(
                 f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr or "
                 "another --norm"
             )
