@@ -61,12 +61,15 @@ def grad(
 
     Raises:
         NotImplementedError: if create_graph is True.
-        RuntimeError: if an input was not used, unless `allow_unused` (its gradient is then None).
+        RuntimeError: if there are no inputs, or an input was not used, unless `allow_unused` (its gradient
+            is then None).
     """
     if create_graph:
         raise _no_second_derivatives()
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    if not inputs:
+        raise RuntimeError("grad needs at least one input to differentiate with respect to, got none")
     if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
         grad_outputs = [grad_outputs] * len(outputs)
     dxs = gradients(outputs, inputs, grad_outputs, bool(retain_graph))

@@ -38,9 +38,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     `param` is the negative slope of leaky_relu (0.01 if None).
 
     Raises:
-        ValueError: if the nonlinearity is unknown.
+        ValueError: if the nonlinearity is unknown, or the negative slope is not a number.
     """
     if nonlinearity == "leaky_relu":
+        if isinstance(param, bool) or not isinstance(param, int | float | numpy.number | None):
+            raise ValueError(f"the negative slope of leaky_relu must be a number, got {param!r}")
         slope = 0.01 if param is None else param
         return math.sqrt(2 / (1 + slope * slope))
     if nonlinearity not in _GAINS:

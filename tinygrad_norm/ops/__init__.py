@@ -105,7 +105,7 @@ def _taking_sizes(function: Method) -> Method:
     def method(self: Tensor, *sizes: Any, **named: Any) -> Tensor:
         if len(sizes) == 1:
             return function(self, sizes[0])
-        return function(self, **named) if named else function(self, sizes)
+        return function(self, sizes) if sizes else function(self, **named)
 
     method.__name__, method.__doc__ = function.__name__, function.__doc__
     return method

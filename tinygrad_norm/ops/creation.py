@@ -135,17 +135,25 @@ def arange(
 ) -> Tensor:
     """Return start, start + step, ... before `end`; with one argument, 0, 1, ... before it.
 
-    Integers give int64, floats float32.
+    Integers give int64, floats float32. With an integer `dtype`, all three are truncated to integers first.
 
     Raises:
         ValueError: if `step` is 0 or leads away from `end`.
     """
     if end is None:
         start, end = 0, start
+    start, end, step = map(_as_python_number, (start, end, step))
+    if dtype is not None and numpy.dtype(dtype).kind in "iu":
+        start, end, step = int(start), int(end), int(step)
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange from {start} to {end} cannot go in steps of {step}")
     dtype = _dtype_of(start, end, step) if dtype is None else dtype
     return _wrap(numpy.arange(start, end, step).astype(dtype), requires_grad)
+
+
+def _as_python_number(x: Any) -> Any:
+    """Return a 0-d tensor or array as a Python number, which computes in float64."""
+    return x.item() if hasattr(x, "item") else x
 
 
 def linspace(
@@ -157,7 +165,7 @@ def linspace(
         TypeError: if `steps` is not an int.
         ValueError: if it is negative.
     """
-    values = numpy.linspace(start, end, as_size(steps, "steps", 0))
+    values = numpy.linspace(_as_python_number(start), _as_python_number(end), as_size(steps, "steps", 0))
     with silent():
         return _wrap(values.astype(_or_default(dtype)), requires_grad)
 

@@ -7,6 +7,8 @@ deviation that is 0 stay finite.
 from functools import partial
 from typing import Any
 
+import numpy
+
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
@@ -224,8 +226,9 @@ def reciprocal(input: Tensor) -> Tensor:
 
 
 def square(input: Tensor) -> Tensor:
-    """Return input²."""
-    return Square.apply(as_tensor(input))
+    """Return input²; bools give int64."""
+    x = as_tensor(input)
+    return Square.apply(x if x.array.dtype.kind != "b" else x.astype(numpy.int64))
 
 
 def sin(input: Tensor) -> Tensor:

@@ -217,14 +217,16 @@ def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] |
     """Return `input` shifted along the axes `dims`, wrapping around; as if flattened if dims is None.
 
     Raises:
-        ValueError: if `shifts` and `dims` differ in length.
+        ValueError: if `shifts` and `dims` differ in length, or there are no shifts.
     """
     x = as_tensor(input)
     amounts = as_shape(shifts, "shifts")
-    if dims is None and len(amounts) == 1:
+    if not amounts:
+        raise ValueError(f"roll needs at least one shift, got shifts {shifts}")
+    named = () if dims is None else as_shape(dims, "dims")
+    if not named and len(amounts) == 1:
         flat = Roll.apply(reshape(x, x.numel()), shifts=amounts, axes=(0,))
         return reshape(flat, x.shape)
-    named = () if dims is None else as_shape(dims, "dims")
     axes = tuple([normalize_dim(dim, x.ndim) for dim in named])
     if len(amounts) != len(axes):
         raise ValueError(f"roll needs one shift per axis, got shifts {shifts} and dims {dims}")

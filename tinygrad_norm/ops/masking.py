@@ -67,6 +67,8 @@ def _as_mask(x: Any, what: str) -> Tensor:
 def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Return `input` with `value` (a number or a 0-d tensor) where `mask` is True, broadcast.
 
+    The dtype stays: in a tensor of bools, `value` is True unless it is 0.
+
     Raises:
         TypeError: if `mask` is not a bool tensor, or `value` is a float and `input` a tensor of integers.
         ValueError: if `value` has axes.
@@ -76,7 +78,11 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
         raise ValueError(f"value must be a number or a 0-d tensor, got shape {fill.shape}: use where")
     if result_type(fill).kind == "f" and x.array.dtype.kind != "f":
         raise TypeError(f"value {value} does not fit a tensor of {x.dtype}: convert the tensor with .float()")
-    return Where.apply(_as_mask(mask, "mask"), fill.astype(x.dtype) if isinstance(fill, Tensor) else fill, x)
+    if isinstance(fill, Tensor):
+        fill = fill.astype(x.dtype)
+    elif x.array.dtype.kind == "b":
+        fill = bool(fill)
+    return Where.apply(_as_mask(mask, "mask"), fill, x)
 
 
 def tril(input: Tensor, diagonal: int = 0) -> Tensor:

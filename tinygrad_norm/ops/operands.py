@@ -50,6 +50,8 @@ def promote(a: Any, b: Any) -> tuple[Any, Any]:
         return a, b
     a, b = as_operand(a), as_operand(b)
     dtype = result_type(a, b)
+    if not isinstance(a, Tensor) and not isinstance(b, Tensor):
+        return Tensor(numpy.asarray(a, dtype)), Tensor(numpy.asarray(b, dtype))
     return _as_dtype(a, dtype), _as_dtype(b, dtype)
 
 

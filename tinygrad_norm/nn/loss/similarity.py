@@ -26,7 +26,7 @@ from ...ops.broadcast import unbroadcast
 from ...ops.checks import check_input
 from ...ops.dims import normalize_dim
 from ...ops.reduction import largest_or_0
-from ...registry import Case, ErrorCase, register
+from ...registry import Case, ErrorCase, positive, register
 
 
 def cosine_similarity_composed(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -68,7 +68,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     """Return the cosine of the angle between x1 and x2 along axis `dim`.
 
     Args:
-        x1: any shape with at least one axis.
+        x1: any shape; a number is a vector of one.
         x2: of a shape that broadcasts with x1.
         dim: the axis of the vectors, after broadcasting; the output does not have it.
         eps: the smallest length to divide by, in units of the inputs.
@@ -90,6 +90,8 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
             f"cosine_similarity takes shapes that broadcast together, got {x1.shape} and {x2.shape}"
         ) from None
     axis = normalize_dim(dim, len(shape))
+    if not shape:
+        return cosine_similarity(x1.reshape(1), x2.reshape(1), 0, eps).reshape(())
     a, b = (x if x.shape == shape else x.broadcast_to(shape) for x in (x1, x2))
     return CosineSimilarityFunction.apply(a, b, dim=axis, eps=eps)
 
@@ -116,6 +118,7 @@ register(
         Case(((2, 3, 4), (3, 1)), {"dim": -2}),
         Case(((4,), (4,)), {"dim": 0}),
         Case(((0, 4), (0, 4))),
+        Case((positive(), positive()), {"dim": 0}),
     ),
     errors=(
         ErrorCase(lambda: cosine_similarity(ones(2, 3), ones(2, 4)), ValueError, "broadcast"),
