@@ -5,7 +5,22 @@ from typing import Annotated
 
 import typer
 
-from . import bench, datasets, draw, gradcheck, kernel, models, new, norms, train
+from . import (
+    bench,
+    compare,
+    datasets,
+    draw,
+    evaluate,
+    export,
+    gradcheck,
+    kernel,
+    models,
+    new,
+    norms,
+    predict,
+    runs,
+    train,
+)
 
 app = typer.Typer(
     help="Normalization layers from scratch: train models, check gradients, draw graphs, measure speed.",
@@ -32,7 +47,19 @@ def _options(
 
 
 app.command(epilog=train.DEFAULTS)(train.train)
-for command in (datasets.datasets, models.models, norms.norms, gradcheck.gradcheck, draw.draw, kernel.kernel):
+for command in (
+    datasets.datasets,
+    models.models,
+    norms.norms,
+    predict.predict,
+    evaluate.evaluate,
+    runs.runs,
+    compare.compare,
+    export.export,
+    gradcheck.gradcheck,
+    draw.draw,
+    kernel.kernel,
+):
     app.command()(command)
 app.add_typer(bench.bench, name="bench")
 app.add_typer(new.new, name="new")

@@ -16,6 +16,7 @@ from .idx import load_idx, read_idx
 from .image_files import load_image
 from .image_folder import load_images
 from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
+from .inputs import load_inputs
 from .loader import DataLoader
 from .npz import load_npz
 from .scaler import Scaler

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy
@@ -46,6 +46,21 @@ def load_csv(
         return from_arrays(x, y, classes=names, name=str(path), seed=seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_features(path: str | Path, leave_out: Collection[str] = ()) -> numpy.ndarray:
+    """Return the numbers (N, D) in a CSV file, without the columns `leave_out`.
+
+    Raises:
+        ValueError: as in `load_csv`.
+    """
+    path = Path(path).expanduser()
+    header, rows, lines = _read(path)
+    cells = list(zip(*rows, strict=True))
+    features = [i for i, name in enumerate(header) if name.lower() not in {n.lower() for n in leave_out}]
+    if not features:
+        raise ValueError(f"{path} has no column of features: its columns are {', '.join(header)}")
+    return numpy.column_stack([_numbers(path, header[i], cells[i], lines) for i in features])
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:

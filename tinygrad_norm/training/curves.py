@@ -36,7 +36,7 @@ def save_comparison(path: Path, runs: Mapping[str, History], labels: Mapping[str
             epochs = [row["epoch"] for row in history]
             for part, style, colour in (("train", ":", "tab:blue"), ("validation", "-", "tab:orange")):
                 values = [row[f"{part}_{name}"] for row in history]
-                text = {"train": "training"}.get(part, part) if len(runs) == 1 else f"{run}, {part}"
+                text = {"train": "training"}.get(part, part) if len(runs) == 1 else run
                 axes.plot(
                     epochs,
                     values,

@@ -68,15 +68,7 @@ class DatasetTask(Task):
                     f"this run has a {name} of a script's own: continue it in the script, with "
                     f"Run(config, out, resume=True, {name}=...)"
                 )
-        if dataset is None:
-            dataset = data.load(
-                config.dataset,
-                config.data_dir,
-                seed=config.seed,
-                label=config.label,
-                target=config.target,
-                size=config.size,
-            )
+        dataset = load_dataset(config) if dataset is None else dataset
         if dataset.scaler is None and (scaler := make_scaler(config.scale, dataset)) is not None:
             dataset = dataset.scaled(scaler)
         self.dataset, self.config, self.loss, self.metrics = dataset, config, loss, metrics
@@ -189,6 +181,22 @@ class DatasetTask(Task):
         total = in_units if self.loss is None else _scalar(loss) * seen
         others = {"errors": errors.sum(0), "targets": t.sum(0), "squares": (t * t).sum(0)}
         return loss, Sums(total, 0, seen, others)
+
+
+def load_dataset(config: Config) -> data.Dataset:
+    """Return the dataset that `config` names, not scaled.
+
+    Raises:
+        ValueError, RuntimeError: as `tn.data.load` does.
+    """
+    return data.load(
+        config.dataset,
+        config.data_dir,
+        seed=config.seed,
+        label=config.label,
+        target=config.target,
+        size=config.size,
+    )
 
 
 def for_model(model: Module, values: numpy.ndarray, config: Config | None = None) -> numpy.ndarray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from .dataset_task import DatasetTask, for_model
 from .language_modelling import CONTEXT, TextTask, sample_codes
 from .models import build_image_model, build_text_model
 from .recipes import OWN
+from .run_record import read_record
 from .scaling import load_scalers
 
 BATCH = 512
@@ -128,7 +127,10 @@ class FinishedRun:
 
 
 def load_run(
-    folder: str | Path, *, model: Module | None = None, scaler: data.Scaler | None = None
+    folder: str | Path,
+    *,
+    model: Module | None = None,
+    scaler: data.Scaler | None = None,
 ) -> FinishedRun:
     """Return the trained model in the folder of a run, with all that is needed to use it.
 
@@ -142,10 +144,8 @@ def load_run(
         RuntimeError: if a package is not installed that reads the data of a run of an older version.
     """
     folder = Path(folder).expanduser()
-    path = folder / "model.safetensors"
-    if not path.is_file() or not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} has no model.safetensors and config.json: it is not the folder of a run")
-    config = Config.load(folder / "config.json")
+    record = read_record(folder)
+    path, config = folder / "model.safetensors", record.config
     try:
         with safe_open(path, "np") as file:
             facts = _facts(config, file.metadata() or {})
@@ -175,8 +175,8 @@ def load_run(
         None if shape is None else tuple(shape),
         tuple(facts.get("target_shape", ())),
         facts.get("alphabet"),
-        list(_metrics(folder)),
-        _results(folder),
+        record.metrics,
+        record.results,
     )
 
 
@@ -197,16 +197,3 @@ def _build(config: Config, facts: dict[str, Any], folder: Path) -> Module:
     if "alphabet" in facts:
         return build_text_model(config, len(facts["alphabet"]), CONTEXT)
     return build_image_model(config, tuple(facts["input_shape"]), facts["outputs"])
-
-
-def _metrics(folder: Path) -> Iterator[dict[str, float]]:
-    path = folder / "metrics.csv"
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                yield {name: int(text) if name == "epoch" else float(text) for name, text in row.items()}
-
-
-def _results(folder: Path) -> dict[str, dict[str, float]]:
-    path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -1,0 +1,28 @@
+"""Print an error of a command and exit."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from rich.console import Console
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print `message` as an error, and exit with status 2."""
+    Console(stderr=True).print(
+        f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
+    )
+    sys.exit(2)
+
+
+@contextmanager
+def errors_printed() -> Iterator[None]:
+    """Print what went wrong with files and values in the body, without a traceback, and exit."""
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        exit_with(f"{where}{error.strerror}" if error.strerror else str(error))
+    except (ValueError, TypeError, RuntimeError) as error:
+        exit_with(str(error))

@@ -1,0 +1,59 @@
+"""The lines that load the model of a finished run into PyTorch."""
+
+from __future__ import annotations
+
+from .. import nn
+from ..module import Module
+from .finished_run import FinishedRun
+
+PLAIN = (
+    nn.Linear,
+    nn.Conv2d,
+    nn.MaxPool2d,
+    nn.Flatten,
+    nn.ReLU,
+    nn.Identity,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+)
+"""Modules whose printed form builds the same module in PyTorch."""
+
+
+def pytorch_source(run: FinishedRun) -> str:
+    """Return Python source that builds the model of `run` in PyTorch and loads its weights.
+
+    Raises:
+        ValueError: if the model is not a Sequential of modules that PyTorch has under the same name.
+    """
+    if not isinstance(run.model, nn.Sequential):
+        raise ValueError(_message(run, run.model))
+    for module in run.model:
+        if type(module) not in PLAIN:
+            raise ValueError(_message(run, module))
+    layers = "".join(f"    nn.{module!r},\n" for module in run.model)
+    lines = [
+        "from safetensors.torch import load_file",
+        "from torch import nn",
+        "",
+        f"model = nn.Sequential(\n{layers})",
+        f"model.load_state_dict(load_file({str(run.folder / 'model.safetensors')!r}))",
+        "model.eval()",
+    ]
+    if run.scaler is not None:
+        lines.append(
+            f"# inputs as tn.training.load_run({str(run.folder)!r}).scaler.transform(inputs) returns them"
+        )
+    if run.target_scaler is not None:
+        lines.append("# outputs are scaled target values: target_scaler.inverse_transform(outputs)")
+    return "\n".join(lines)
+
+
+def _message(run: FinishedRun, module: Module) -> str:
+    return (
+        f"the model of {run.folder} has a {type(module).__name__}, which PyTorch has not under this name: "
+        "build the model there with layers of the same state names, and load model.safetensors into it"
+    )
