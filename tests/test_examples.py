@@ -34,6 +34,14 @@ def test_batch_norm_learns_at_a_learning_rate_where_nothing_else_does(tmp_path, 
     assert path.stat().st_size > 10_000
 
 
+def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
+    example = load("own_training")
+    assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
+    assert "(0.5, 0.5) is inside" in capsys.readouterr().out
+    assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
+    assert "epoch 1:" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_the_epochs_of_learning_curves_are_integers(tmp_path, monkeypatch, epochs):
     figure = pytest.importorskip("matplotlib.figure").Figure
