@@ -33,7 +33,7 @@ def steps(N, D):
 
 
 def compile_ladder(machine):
-    code = Path(__file__).with_suffix(".cu").read_text()
+    code = Path(__file__).with_suffix(".cu").read_text(encoding="utf-8")
     return machine.RawModule(
         code=code,
         options=("-std=c++17",),

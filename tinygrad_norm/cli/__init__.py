@@ -21,8 +21,9 @@ from . import (
     runs,
     train,
 )
+from .program import Program
 
-app = typer.Typer(
+app = Program(
     help="Normalization layers from scratch: train models, check gradients, draw graphs, measure speed.",
     no_args_is_help=True,
     add_completion=False,

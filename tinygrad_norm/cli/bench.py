@@ -346,7 +346,7 @@ def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **m
         date = datetime.now(UTC).isoformat(timespec="seconds")
         saved = {"date": date, "environment": facts, "rows": [_plain(row) for row in rows], **more}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(saved, indent=2) + "\n")
+            temporary.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
         typer.echo(f"figures in {path}")
 
 

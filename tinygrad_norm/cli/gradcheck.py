@@ -130,7 +130,7 @@ def _number(error: float | None) -> str:
 def _save(path: Path, verdicts: list[Verdict]) -> None:
     try:
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(_as_json(verdicts), indent=2) + "\n")
+            temporary.write_text(json.dumps(_as_json(verdicts), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--json") from None
 

@@ -195,7 +195,7 @@ class Config:
             ValueError: if the file is not a config of this version; the message names the wrong fields.
         """
         try:
-            fields: dict[str, Any] = json.loads(path.read_text())
+            fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
         if not isinstance(fields, dict):

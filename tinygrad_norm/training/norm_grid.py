@@ -217,7 +217,10 @@ class NormGrid:
             for norm in self.norms
             for name, state in self._finished(norm)
         ]
-        with replacing(self.out / "results.csv") as path, path.open("w", newline="") as file:
+        with (
+            replacing(self.out / "results.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, list(rows[0]) if rows else ["norm", "seed", "seconds"])
             writer.writeheader()
             writer.writerows(rows)
@@ -225,7 +228,7 @@ class NormGrid:
 
 def read_history(folder: Path) -> list[dict[str, float]]:
     """Return the rows of the metrics.csv of the run in `folder`."""
-    with (folder / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 

@@ -238,7 +238,10 @@ class Run:
     def _save(self) -> None:
         with replacing(self.out / "config.json") as path:
             path.write_text(self.config.to_json(), encoding="utf-8")
-        with replacing(self.out / "metrics.csv") as path, path.open("w", newline="") as file:
+        with (
+            replacing(self.out / "metrics.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
             parts = ("train", "validation")
             columns = [f"{part}_{name}" for part in parts for name in self.task.figure_names]
             writer = csv.DictWriter(file, ["epoch", *columns])

@@ -45,7 +45,7 @@ class CudaSource:
     @functools.cached_property
     def code(self) -> str:
         """The whole text, without the headers of the half types."""
-        return "\n".join(f'#line 1 "{part.name}"\n{part.read_text()}' for part in self.parts)
+        return "\n".join(f'#line 1 "{part.name}"\n{part.read_text("utf-8")}' for part in self.parts)
 
     def text(self, storage: str) -> str:
         """Return the text that is compiled for arrays of the dtype `storage`."""

@@ -123,7 +123,7 @@ def _native() -> tuple[str, ...]:
 def _predefined() -> str:
     """Return the compiler's macros, which depend on its version and on this processor's instructions."""
     command = [compiler(), *_native(), "-dM", "-E", "-x", "c++", os.devnull]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def _translate(options: Iterable[str]) -> list[str]:

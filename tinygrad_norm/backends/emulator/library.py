@@ -87,7 +87,9 @@ class Library:
         if tool is None or pc == 0:
             return None
         command = [tool, "-i", "-s", "-e", str(self.path), hex(pc - 1)]
-        for place in subprocess.run(command, capture_output=True, text=True).stdout.split("\n"):
+        for place in subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace"
+        ).stdout.split("\n"):
             found = re.match(r"([^:?]+):(\d+)", place)
             if found and found[1] not in _SHIM_FILES:
                 return f"{found[1]}:{found[2]}"
