@@ -146,6 +146,39 @@ def test_json_of_values_that_are_not_gradients(tmp_path):
     }
 
 
+def nan_of_negatives(x):
+    return tn.where(x > 0, x, float("nan"))
+
+
+def test_nan_is_never_ok_even_if_both_forms_have_it(monkeypatch, tmp_path):
+    cases = (Case((fixed([1.0, -1.0], differentiable=True),)),)
+    monkeypatch.setitem(REGISTRY, "nans", Op("nans", nan_of_negatives, nan_of_negatives, cases))
+    path = tmp_path / "results.json"
+    result = run("nans", "--json", str(path))
+    assert result.exit_code == 1
+    assert row(result, "nans")[-1] == "FAILED"
+    assert "output 0 of the closed form is NaN in 1 of 2 places" in result.output
+    assert json.loads(path.read_text())["ops"][0]["passed"] is False
+
+
+def test_nan_of_constants_is_never_ok(monkeypatch):
+    """Nothing is differentiated here, and both forms agree."""
+    constant = fixed([1.0, -1.0])
+    monkeypatch.setitem(
+        REGISTRY, "nans", Op("nans", nan_of_negatives, nan_of_negatives, (Case((constant,)),))
+    )
+    assert row(run("nans"), "nans")[-1] == "FAILED"
+
+
+def test_infinite_errors_are_infinite_in_json(monkeypatch, tmp_path):
+    cases = (Case((fixed([1.0, -1.0]),)),)
+    monkeypatch.setitem(REGISTRY, "nans", Op("nans", nan_of_negatives, lambda x: x * 1.0, cases))
+    path = tmp_path / "results.json"
+    run("nans", "--json", str(path))
+    (op,) = json.loads(path.read_text())["ops"]
+    assert op["composed_error"] == "inf"
+
+
 @pytest.mark.usefixtures("planted")
 def test_json(tmp_path):
     path = tmp_path / "new" / "results.json"

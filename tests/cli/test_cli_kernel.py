@@ -59,6 +59,22 @@ def test_a_result_that_is_not_numpys_is_named_and_ends_with_status_1(monkeypatch
 
 
 @needs_compiler
+def test_a_nan_that_numpy_has_too_is_not_ok(monkeypatch):
+    original = cli_kernel.evaluate
+
+    def evaluate(op, form, case, dtype=np.float64):
+        result = original(op, form, case, dtype)
+        result.values[0].flat[3] = np.nan
+        return result
+
+    monkeypatch.setattr(cli_kernel, "evaluate", evaluate)
+    result = kernel("layer_norm", "--case", "0")
+    assert result.exit_code == 1
+    assert "DISAGREES in output 0, NaN in 1 of 32 places" in result.output
+    assert "ok (" not in result.output
+
+
+@needs_compiler
 def test_the_smallest_result_is_judged_by_its_own_size(monkeypatch):
     original = cli_kernel.evaluate
 

@@ -135,8 +135,9 @@ def _save(path: Path, verdicts: list[Verdict]) -> None:
         raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--json") from None
 
 
-def _plain(number: float | None) -> float | None:
-    return number if number is not None and math.isfinite(number) else None
+def _plain(number: float | None) -> float | str | None:
+    """Return what JSON can hold: NaN and infinity as "nan" and "inf"; None is no number."""
+    return number if number is None or math.isfinite(number) else str(number)
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:

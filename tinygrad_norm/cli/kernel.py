@@ -10,7 +10,7 @@ from rich.table import Table
 
 from ..backends import KERNELS, use_backend
 from ..backends.emulator import KernelError, Launch, record, schedule
-from ..gradient_check.registered import Result, evaluate
+from ..gradient_check.registered import Result, evaluate, places_of_nan
 from ..learn.dot import argument_names
 from ..registry import REGISTRY, Case, Op
 from .op_names import Load, find_op
@@ -63,6 +63,7 @@ def kernel(
     moved, floor = (sum(map(count, launches)) for count in (_bytes, _floor))
     found = _differences(op, result, reference)
     wrong = [f"{name} by {value:.1e}" for name, value in found.items() if not value <= TOLERANCE]
+    wrong += [f"{name}, {places}" for name, places in places_of_nan(result).items()]
     for line in (
         f"{name} of {' '.join(str(chosen).split())}",
         f"threads read and write {moved:,} bytes: {moved / floor:.1f} times the {floor:,}",

@@ -150,6 +150,14 @@ def differences(result: Result, reference: Result) -> dict[str, float]:
     return found
 
 
+def places_of_nan(result: Result) -> dict[str, str]:
+    """Return where an output or a gradient is NaN, by name: "NaN in 2 of 12 places"."""
+    arrays = {f"output {k}": a for k, a in enumerate(result.values)}
+    arrays |= {f"gradient of input {i}": a for i, a in result.gradients.items()}
+    counts = {name: int(numpy.isnan(a).sum()) for name, a in arrays.items() if a.dtype.kind == "f"}
+    return {name: f"NaN in {n} of {arrays[name].size} places" for name, n in counts.items() if n}
+
+
 def forms(op: Op) -> dict[str, Form]:
     """Return the forms of an op, by name: the closed form, and the composed form if there is one."""
     return {"closed form": op.function} | ({} if op.composed is None else {"composed": op.composed})
@@ -177,7 +185,12 @@ def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
         failed, name = functools.partial(Failure, op.name, " ".join(str(case).split())), ""
         try:
             if op.composed is not None:
-                found = differences(evaluate(op, op.function, case), evaluate(op, op.composed, case))
+                result, reference = evaluate(op, op.function, case), evaluate(op, op.composed, case)
+                failures += [
+                    failed(name, f"{what} of the closed form is {places}")
+                    for what, places in places_of_nan(result).items()
+                ]
+                found = differences(result, reference)
                 composed_errors += found.values()
                 failures += [
                     failed(

@@ -62,7 +62,8 @@ def _statistics(values: numpy.ndarray) -> str:
     parts = []
     if finite.size:
         mean, std, low, high = _cells(_moments(finite))[0]
-        parts.append(f"{low} everywhere" if low == high else f"{mean} ± {std}  {low} … {high}")
+        place = "everywhere" if finite.size == values.size else "elsewhere"
+        parts.append(f"{low} {place}" if low == high else f"{mean} ± {std}  {low} … {high}")
     counts = {"NaN": numpy.isnan(values).sum(), "inf": numpy.isinf(values).sum()}
     return "  ".join(parts + [f"{count} {name}" for name, count in counts.items() if count])
 
