@@ -43,8 +43,8 @@ from .ops import logical_and, logical_not, logical_or, logical_xor
 # Activations that PyTorch also has at the top level; all others are in nn.functional.
 from .nn.functional import relu, prelu, softmax, log_softmax
 
-# Layers, training, data.
-from . import data, nn, normalization, optim
+# Layers, data, training.
+from . import data, nn, normalization, optim, training
 from .module import Module, Parameter
 
 # Drawing of graphs.
