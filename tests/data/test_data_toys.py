@@ -58,6 +58,13 @@ def test_the_features_of_the_blobs_differ_a_thousandfold():
     assert numpy.bincount(y).tolist() == [334, 333, 333]
 
 
+def test_features_are_counted():
+    line = "700 training samples of 2 features of moons, 2 classes (150 validation, 150 test)"
+    assert load("moons").describe() == line
+    assert repr(load("sine").test) == "<Split of 150 samples of 1 feature, float32>"
+    assert ", 1 target value (" in load("sine").describe()
+
+
 def test_the_sine_is_a_sine():
     x, y = whole(load("sine"))
     residue = y - numpy.sin(x[:, 0])

@@ -57,7 +57,12 @@ def text(folder):
         (images, ["--model", "cnn"], "pets-cnn-batch", "60 training images 3×6×6 of pets/, 3 classes"),
         (idx, [], "mnist-mlp-batch", "54 training images 3×6×6 of mnist/, 3 classes"),
         (npz, ["--scale", "none"], "data.v2-mlp-batch", "training images 3×6×6 of data.v2.npz"),
-        (table, ["--label", "kind"], "table-mlp-batch", "training samples 2 of table.csv, 3 classes"),
+        (
+            table,
+            ["--label", "kind"],
+            "table-mlp-batch",
+            "training samples of 2 features of table.csv, 3 classes",
+        ),
         (text, ["--model", "lstm"], "book-lstm-layer", "characters of book.txt"),
     ],
     ids=["images", "idx", "npz", "table", "text"],

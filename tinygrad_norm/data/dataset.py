@@ -162,4 +162,6 @@ class Dataset:
 
 
 def _samples(inputs: numpy.ndarray) -> str:
+    if inputs.ndim == 2:
+        return f"samples of {inputs.shape[1]} feature{'s' if inputs.shape[1] > 1 else ''}"
     return f"{'images' if inputs.ndim == 4 else 'samples'} {'×'.join(map(str, inputs.shape[1:]))}"
