@@ -21,7 +21,7 @@ from .ops.dtypes import half, float, double, int, long
 # Arithmetic and functions of single numbers.
 from .ops import add, sub, mul, div, neg, pow
 from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
-from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clone
+from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clip, clone
 
 # Over axes.
 from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
@@ -30,11 +30,11 @@ from .ops import max, min, amax, amin, argmax, argmin, all, any
 # Shapes, indexing, joining and splitting.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
 from .ops import squeeze, unsqueeze, expand, broadcast_to
-from .ops import where, masked_fill, gather, index_select, take_along_dim, tril, triu
+from .ops import narrow, select, diff, where, masked_fill, gather, index_select, take_along_dim, tril, triu
 from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
 
 # Matrix products.
-from .ops import matmul, mm, bmm, outer, einsum
+from .ops import matmul, mm, mv, bmm, dot, outer, einsum
 
 # Comparisons.
 from .ops import eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan

@@ -218,6 +218,22 @@ class Module:
             module = child
         return module
 
+    def get_parameter(self, target: str) -> Parameter:
+        """Return the parameter with the dotted name `target`."""
+        return self._get(target, "_parameters", "parameter")
+
+    def get_buffer(self, target: str) -> Tensor:
+        """Return the buffer with the dotted name `target`."""
+        return self._get(target, "_buffers", "buffer")
+
+    def _get(self, target: str, registry: str, what: str) -> Any:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        entry = getattr(module, registry).get(name)
+        if entry is None:
+            raise AttributeError(f"{type(module).__name__} has no {what} {name!r} (looking for {target!r})")
+        return entry
+
     # -- state
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:

@@ -45,19 +45,12 @@ ROWS = (
     Row("asarray", "`tn.as_tensor`"),
     Row("is_tensor", "`isinstance(x, tn.Tensor)`"),
     Row("numel", "`x.numel()`"),
-    Row(
-        "Tensor.new_zeros Tensor.new_ones Tensor.new_full Tensor.new_tensor",
-        "`tn.zeros(size, dtype=x.dtype)`, `tn.ones`, `tn.full`, `tn.tensor`",
-    ),
+    Row("Tensor.new_tensor", "`tn.tensor(data, dtype=x.dtype)`"),
     Row("logspace", "`10 ** tn.linspace(a, b, steps)`"),
     Row("meshgrid", '`numpy.meshgrid(a, b, indexing="ij")`; axes of size 1 are broadcast without it'),
-    Row(
-        "Tensor.int Tensor.bool Tensor.type Tensor.type_as",
-        "`x.to(tn.int32)`, `x.to(tn.bool)`, `x.to(y.dtype)`",
-    ),
+    Row("Tensor.int Tensor.bool Tensor.type", "`x.to(tn.int32)`, `x.to(tn.bool)`, `x.to(dtype)`"),
     Row("bfloat16", "`tn.float16`; only the CUDA kernels support bfloat16, see docs/gpu.md", methods=True),
-    Row("Tensor.nelement", "`x.numel()`"),
-    Row("Tensor.is_contiguous Tensor.stride", "`x.numpy().flags`, `x.numpy().strides`, in bytes"),
+    Row("Tensor.stride", "`x.numpy().strides`, in bytes"),
     # Arithmetic
     Row(
         "subtract multiply divide true_divide negative absolute positive",
@@ -70,7 +63,6 @@ ROWS = (
         "`numpy.floor`",
         methods=True,
     ),
-    Row("clip", "`tn.clamp`", methods=True),
     Row("exp2 log2 log10", "`2**x`, `x.log() / math.log(2)`, `x.log() / math.log(10)`", methods=True),
     Row(
         "tan sinh cosh",
@@ -112,13 +104,10 @@ ROWS = (
         "`numpy.maximum.accumulate(x.numpy())`, `numpy.minimum`, without a gradient",
         methods=True,
     ),
-    Row("diff", "`x[..., 1:] - x[..., :-1]`", methods=True),
     # Shapes, indexing, joining and splitting
     Row("t", "`x.T`", methods=True),
     Row("ravel", "`x.flatten()`", methods=True),
     Row("swapdims", "`tn.swapaxes`", methods=True),
-    Row("Tensor.view_as Tensor.reshape_as Tensor.expand_as", "`x.view(y.shape)`, `x.reshape`, `x.expand`"),
-    Row("narrow select", "`x[:, start : start + length]`, `x[:, index]`", methods=True),
     Row("diagonal diag trace", '`tn.einsum("ii->i", x)`, `tn.einsum("ii", x)`', methods=True),
     Row("masked_select", "`x[mask]`", methods=True),
     Row("repeat_interleave", "`x[numpy.repeat(numpy.arange(len(x)), repeats)]`", methods=True),
@@ -140,7 +129,7 @@ ROWS = (
         "`nn.init.uniform_(x)`, `nn.init.normal_(x)`, `x.copy_(tn.randint(low, high, x.shape))`",
     ),
     # Matrix products
-    Row("dot mv inner", "`x @ y`", methods=True),
+    Row("inner", "`x @ y`", methods=True),
     Row("addmm addmv baddbmm", "`x + a @ b`", methods=True),
     Row("kron", '`tn.einsum("ab,cd->acbd", x, y).flatten(2).flatten(0, 1)`', methods=True),
     Row("tensordot", "`tn.einsum`"),
@@ -154,10 +143,6 @@ ROWS = (
         "nn.Module.register_forward_hook nn.Module.register_forward_pre_hook "
         "nn.Module.register_full_backward_hook nn.Module.register_full_backward_pre_hook",
         "call the part of the model directly; `x.register_hook` for a gradient",
-    ),
-    Row(
-        "nn.Module.get_parameter nn.Module.get_buffer",
-        "`dict(module.named_parameters())[name]`, `dict(module.named_buffers())[name]`",
     ),
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),

@@ -97,6 +97,7 @@ from .shape import (
     unsqueeze,
     view,
 )
+from .shortcuts import SHORTCUTS, clip, diff, dot, mv, narrow, select
 
 Method = Callable[..., Any]
 
@@ -196,7 +197,7 @@ OPERATORS = {
 # fmt: on
 
 set_namespace(Tensor, tensor_namespace)
-for _name, _method in (METHODS | IN_PLACE).items():
+for _name, _method in (METHODS | IN_PLACE | SHORTCUTS).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operator(_method))
