@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 
-from ..backends import Array, asarray, backend_of, to_numpy
+from ..backends import Array, asarray, backend_of, is_array_like, to_numpy
 from .grad_mode import mode
 from .integer_range import check_range
 from .memory import Memory, is_exposed
@@ -41,7 +41,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = asarray(data)
-        if array.dtype == numpy.float64 and not hasattr(data, "dtype"):
+        if array.dtype == numpy.float64 and not is_array_like(data):
             array = array.astype(default_dtype)
         self.array = array
         self._requires_grad = False

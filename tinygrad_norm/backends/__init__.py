@@ -155,9 +155,11 @@ def asarray(data: Any, dtype: Any = None) -> Array:
 
     Raises:
         TypeError: for floating-point numbers of more than 64 bits.
+        ValueError: for a masked array with masked values.
     """
     backend = current_backend()
     if type(data) is not backend.array_type:
+        check_unmasked(data)
         array: Any = numpy.asarray(to_numpy(data), dtype=dtype)
         check_precision(array.dtype)
         return backend.from_numpy(array)
@@ -165,6 +167,20 @@ def asarray(data: Any, dtype: Any = None) -> Array:
     if array.dtype.itemsize > 8:
         check_precision(array.dtype)
     return array if dtype is None or array.dtype == dtype else array.astype(dtype)
+
+
+def check_unmasked(data: Any, what: str = "the array") -> None:
+    """Raise ValueError if `data` is a masked array with masked values: below the mask are any numbers."""
+    if isinstance(data, numpy.ma.MaskedArray) and numpy.ma.is_masked(data):
+        count = int(numpy.ma.getmaskarray(data).sum())
+        raise ValueError(
+            f"{what} has {count} masked values: replace them, x.filled(0), or drop their samples first"
+        )
+
+
+def is_array_like(data: Any) -> bool:
+    """Return whether `data` is an array with a dtype of its own, or converts itself to one: a DataFrame."""
+    return hasattr(data, "dtype") or hasattr(data, "__array__")
 
 
 def check_precision(dtype: numpy.dtype) -> None:

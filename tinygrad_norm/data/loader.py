@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..backends import check_unmasked
 from ..ops.arguments import as_size
 from .dataset import Split
 from .shuffle import permutation
@@ -86,6 +87,7 @@ class DataLoader:
 
 
 def _as_array(part: Any) -> numpy.ndarray:
+    check_unmasked(part, "an array of the DataLoader")
     if not isinstance(part, tuple):  # a tuple here is a sample (x, y), not an array of all x
         try:
             array = numpy.asarray(part)

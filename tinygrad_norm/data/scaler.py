@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy
 
 from ..autograd.tensor import Tensor
+from ..backends import check_unmasked
 from ..backends.cpu.blocks import slices
 from ..ops.arguments import as_number
 
@@ -44,13 +45,14 @@ def real_numbers(x: Any) -> numpy.ndarray:
 
     Raises:
         TypeError: if x does not hold real numbers, or is a Tensor that requires grad.
-        ValueError: if x holds NaN or infinity.
+        ValueError: if x holds NaN, infinity or masked values.
     """
     if isinstance(x, Tensor) and x.requires_grad:
         raise TypeError(
             "expected data, got a Tensor that requires grad: a scaler returns an array without gradient, "
             "so pass x.detach()"
         )
+    check_unmasked(x, "the data")
     x = numpy.asarray(x)
     if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:
         raise TypeError(f"expected an array of integers or of float16, float32, float64, got {x.dtype}")

@@ -6,7 +6,7 @@ import numpy
 
 from ..autograd.integer_range import check_range, from_python
 from ..autograd.tensor import Tensor
-from ..backends import asarray, check_precision
+from ..backends import asarray, check_precision, is_array_like
 from ..backends.cpu.silence import silent
 from ..backends.random import generator
 from .arguments import as_size
@@ -18,16 +18,17 @@ from .operands import default_dtype
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor with a copy of `data`: numbers, nested sequences, an array or a tensor.
 
-    An array keeps its dtype; Python floats become float32, ints int64, bools bool.
+    An array keeps its dtype, and a DataFrame the common one of its columns. Python floats become float32,
+    ints int64, bools bool.
 
     Raises:
-        ValueError: if nested sequences have unequal lengths.
+        ValueError: if nested sequences have unequal lengths, or an array has masked values.
         TypeError: if the values are not bools or real numbers with up to 64 bits.
         OverflowError: if a number does not fit the integer dtype.
     """
     if isinstance(data, Tensor):
         array = data.array
-    elif hasattr(data, "dtype") and hasattr(data, "shape"):
+    elif is_array_like(data):
         array = asarray(data)
     else:
         values = _from_sequences(data, dtype)
@@ -85,7 +86,7 @@ def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:
     first = data
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    if array.dtype == numpy.float64 and not hasattr(first, "dtype"):
+    if array.dtype == numpy.float64 and not is_array_like(first):
         with silent():
             return array.astype(default_dtype)
     return array
