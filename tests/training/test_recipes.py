@@ -125,3 +125,24 @@ def test_a_cnn_starts_at_the_loss_of_equal_probabilities_and_stays_there(tmp_pat
         losses.append((run.progress.sums.loss - before) / 32)
     assert losses[0] == pytest.approx(math.log(4), abs=0.3)
     assert max(losses) < math.log(4) + 0.5, losses
+
+
+@pytest.mark.parametrize(
+    ("dataset", "figure", "least"),
+    [
+        ("spirals", "accuracy", 0.95),
+        ("moons", "accuracy", 0.97),
+        ("blobs", "accuracy", 0.98),
+        ("sine", "r2", 0.97),
+    ],
+)
+def test_the_recipes_do_for_features_and_regression(tmp_path, dataset, figure, least):
+    run = Run(Config(dataset), tmp_path)
+    run.train()
+    assert run.figures()["test"][figure] >= least
+
+
+def test_regression_is_normalized_by_sample():
+    assert Config("sine").norm == Config("table.csv", target="price").norm == "layer"
+    assert Config("sine", norm="batch").norm == "batch"
+    assert Config("moons").norm == Config("table.csv", label="kind").norm == "batch"

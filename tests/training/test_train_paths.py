@@ -92,7 +92,7 @@ def test_a_column_of_numbers_is_regressed(tmp_path, monkeypatch):
     result = invoke(path, "--target", "large", "--epochs", 30)
     assert result.exit_code == 0, result.output
     assert "1 target value" in " ".join(result.output.split())
-    assert float(metrics(tmp_path / "runs/table-mlp-batch")[-1]["validation_r2"]) > 0.9
+    assert float(metrics(tmp_path / "runs/table-mlp-layer")[-1]["validation_r2"]) > 0.9
 
 
 def test_names_come_before_paths_and_the_config_of_a_run_needs_no_data(tmp_path, monkeypatch):

@@ -33,8 +33,9 @@ from .train_norms import train_norms
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
     [
-        "Defaults for images:",
+        "Defaults for images and tables:",
         *recipes.describe(recipes.IMAGES),
+        "For regression (sine, --target), mlp and cnn: layer normalization.",
         "Defaults for text:",
         *recipes.describe(recipes.TEXT),
     ]

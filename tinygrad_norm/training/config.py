@@ -104,7 +104,7 @@ class Config:
         early_stop: int | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
-        model, recipe = find_recipe(dataset, model)
+        model, recipe = find_recipe(dataset, model, regression=target is not None or dataset == "sine")
         given: dict[str, Any] = {
             "norm": norm,
             "epochs": epochs,
