@@ -19,7 +19,7 @@ from .ops import float16, float32, float64, int32, int64, bool
 from .ops.dtypes import half, float, double, int, long
 
 # Arithmetic and functions of single numbers.
-from .ops import add, sub, mul, div, neg, pow
+from .ops import add, sub, mul, div, neg, pow, floor_divide, remainder, fmod
 from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
 from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clip, clone
 

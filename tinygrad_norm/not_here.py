@@ -57,12 +57,6 @@ ROWS = (
         "`-`, `*`, `/`, `tn.abs`",
         methods=True,
     ),
-    Row(
-        "fmod remainder floor_divide",
-        "`x - n * y`, with `n = tn.tensor(numpy.trunc(x.numpy() / y.numpy()))`; for `remainder`, "
-        "`numpy.floor`",
-        methods=True,
-    ),
     Row("exp2 log2 log10", "`2**x`, `x.log() / math.log(2)`, `x.log() / math.log(10)`", methods=True),
     Row(
         "tan sinh cosh",

@@ -79,6 +79,7 @@ from .joining import cat, chunk, flip, repeat, roll, split, stack, tile, unbind
 from .kinks import abs, clamp, maximum, minimum, sign
 from .linalg import bmm, matmul, mm, outer
 from .masking import masked_fill, tril, triu, where
+from .modulo import floor_divide, fmod, remainder
 from .norms import norm
 from .operands import is_operand
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
@@ -172,7 +173,7 @@ def _matrices_transposed(self: Tensor) -> Tensor:
 
 # fmt: off
 METHODS: dict[str, Any] = {function.__name__: function for function in (
-    add, sub, mul, div, neg, pow, matmul, mm, bmm, outer,
+    add, sub, mul, div, neg, pow, floor_divide, remainder, fmod, matmul, mm, bmm, outer,
     exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign, sin, cos, tanh, sigmoid, erf,
     maximum, minimum, clamp, astype, clone, contiguous,
     sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm,
@@ -192,7 +193,7 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
 
 OPERATORS = {
     "add": add, "sub": sub, "mul": mul, "truediv": div, "pow": pow, "matmul": matmul,
-    "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
+    "floordiv": floor_divide, "mod": remainder, "and": bitwise_and, "or": bitwise_or, "xor": bitwise_xor,
 }
 # fmt: on
 
