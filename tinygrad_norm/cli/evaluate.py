@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import data
+from ..backends.cpu.threads import use_threads
 from ..training import load_run
 from ..training.evaluation import Evaluation, evaluate_run, save_confusion
 from ..training.task import format_figure
@@ -41,7 +42,7 @@ def evaluate(
     Also draws the confusion matrix, for regression the predicted against the true values.
     """
     console = Console()
-    with errors_printed():
+    with errors_printed(), use_threads(1):
         finished = load_run(run)
         dataset = None
         if source is not None:

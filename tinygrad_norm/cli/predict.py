@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ..backends.cpu.threads import use_threads
 from ..data import load_inputs
 from ..training import FinishedRun, load_run
 from .errors import errors_printed
@@ -30,7 +31,7 @@ def predict(
     ] = False,
 ) -> None:
     """Print what the model of RUN predicts for every image, array row or table row in FILES."""
-    with errors_printed():
+    with errors_printed(), use_threads(1):
         finished = load_run(run)
         rows = list(_rows(finished, files))
         if as_csv:
