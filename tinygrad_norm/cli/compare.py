@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ..training.curves import save_comparison
 from ..training.run_record import read_record
 from .errors import errors_printed
 from .paths import new_plot
 from .runs import runs_table
+from .tables import wide_console
 
 
 def compare(
@@ -20,7 +20,7 @@ def compare(
     ] = Path("comparison.png"),
 ) -> None:
     """Draw the curves of the RUNs in one picture, and print them side by side."""
-    console = Console()
+    console = wide_console()
     with errors_printed():
         if len(set(runs)) < 2:
             raise ValueError("pass the folders of two or more different runs")
@@ -33,7 +33,7 @@ def compare(
         names = [name for name in found[0].figure_names if f"validation_{name}" in shared]
         if not names:
             raise ValueError("the runs have no figure in common: compare runs of one task")
-        console.print(runs_table(found))
+        console.print(runs_table(console, found))
         histories = {str(run.folder): run.metrics for run in found}
         labels = {name: name.replace("_", " ").replace("r2", "R²") for name in names}
         save_comparison(out, histories, labels, "validation solid, training dotted")
