@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def load_csv(
     if is_label:
         y, names = _classes(path, column, cells[place], lines)
     else:
-        y = _numbers(path, column, cells[place], lines)
+        hint = f"for classes, pass the column as label (--label {shlex.quote(column)})"
+        y = _numbers(path, column, cells[place], lines, hint)
     try:
         return from_arrays(x, y, classes=names, name=str(path), seed=seed)
     except ValueError as error:
@@ -134,7 +136,8 @@ def _choose(path: Path, header: list[str], label: str | None, target: str | None
     problem = (
         f"the columns {' and '.join(found)} could each be"
         if found
-        else "no column is called label or target, as"
+        else f"no column is called {' or '.join(LABEL_NAMES)} (classes), or {' or '.join(TARGET_NAMES)} "
+        "(values), as"
     )
     raise ValueError(
         f"{path}: {problem} what is to be predicted. Name it: label (--label) for classes, target "
@@ -142,15 +145,23 @@ def _choose(path: Path, header: list[str], label: str | None, target: str | None
     )
 
 
-def _numbers(path: Path, column: str, cells: Sequence[str], lines: list[int]) -> numpy.ndarray:
-    """Return the numbers in a column (N,), float64."""
+def _numbers(
+    path: Path,
+    column: str,
+    cells: Sequence[str],
+    lines: list[int],
+    if_words: str = "convert categories to numbers, or leave the column out",
+) -> numpy.ndarray:
+    """Return the numbers in a column (N,), float64; the error of a cell with a word advises `if_words`."""
     try:
+        if any("_" in cell for cell in cells):
+            raise ValueError("an underscore, which float() would skip")
         values = numpy.array(cells, numpy.float64)
     except ValueError:
         i = next(i for i, cell in enumerate(cells) if not _is_number(cell))
         cell = cells[i].strip()
         what = f"{cell!r}, which is not a number" if cell else "an empty cell"
-        hint = "" if not cell else ": convert categories to numbers, or leave the column out"
+        hint = f": {if_words}" if cell else ""
         if _is_number(cell.replace(",", ".", 1)):
             hint = ": write a decimal point, not a comma"
         raise ValueError(f"{path} has {what}, in line {lines[i]}, column {column!r}{hint}") from None
@@ -193,4 +204,4 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # which float() would skip: 1_0 would be 10
