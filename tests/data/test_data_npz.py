@@ -75,6 +75,12 @@ def test_files_that_cannot_be_read_raise(tmp_path, save):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"broken.* is not a readable"):
             load_npz(path)
+    for content in (b"", b"x", b"text of several words\n", b"\x80\x04]\x94."):
+        path.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"is not a readable .npz file: it is no zip file, as numpy.savez"
+        ):
+            load_npz(path)
     with path.open("wb") as file:
         numpy.save(file, X)
     with pytest.raises(ValueError, match="one array without a name"):

@@ -116,7 +116,8 @@ def test_features_take_noise_only(tmp_path):
     ("arguments", "message"),
     [
         (["digits", "--augment", "turn"], "unknown augmentation 'turn': choose one of shift, flip, noise"),
-        (["text", "--augment", "noise"], "augment is for images and features, but the dataset is text"),
+        (["text", "--augment", "noise"], "but the dataset is text: leave out --augment noise"),
+        (["text", "--augment", "noise,shift"], "leave out --augment shift,noise"),
     ],
 )
 def test_a_wrong_call_prints_an_error(tmp_path, monkeypatch, arguments, message):

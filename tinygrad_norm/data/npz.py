@@ -13,6 +13,8 @@ from .dataset import Dataset
 
 INPUTS, TARGETS = ("inputs", "images"), ("labels", "targets")
 OPTIONAL = ("split", "classes")
+MAGIC = (b"PK\3\4", b"PK\5\6", numpy.lib.format.MAGIC_PREFIX)
+"""How .npz files, empty ones, and .npy files begin."""
 
 
 def load_npz(path: str | Path, *, seed: int = 0) -> Dataset:
@@ -65,6 +67,9 @@ def _read(path: Path) -> dict[str, numpy.ndarray]:
         raise ValueError(f"there is no file {path}")
     try:
         with path.open("rb") as opened:
+            if not opened.read(8).startswith(MAGIC):
+                raise ValueError("it is no zip file, as numpy.savez writes it")
+            opened.seek(0)
             file = numpy.load(opened, allow_pickle=False)
             if not isinstance(file, numpy.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name: write it with numpy.savez")

@@ -144,7 +144,8 @@ class Config:
             raise ValueError(f"early_stop must be at least 1 epoch, got {self.early_stop}")
         if self.augment and self.dataset == "text":
             raise ValueError(
-                f"augment is for images and features, but the dataset is text: leave out {self.augment}"
+                "augment is for images and features, but the dataset is text: leave out --augment "
+                f"{','.join(self.augment)}"
             )
         choices: Collection[str]
         for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
