@@ -1,6 +1,7 @@
 """Datasets of image files in folders, and every way in which a file is stored."""
 
 import sys
+import warnings
 
 import numpy
 import pytest
@@ -194,6 +195,23 @@ def test_what_is_wrong_is_named(tmp_path, change, match):
 
 def cut(path):
     path.write_bytes(path.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_images_in_formats_that_are_not_read_are_counted_in_one_warning(tmp_path, part):
+    fill(tmp_path / part)
+    for name in ("cat/a.tif", "cat/b.TIF", "dog/in/c.heic", "dog/.d.tif", "dog/notes.txt", "dog/Thumbs.db"):
+        (tmp_path / part / name).parent.mkdir(exist_ok=True)
+        (tmp_path / part / name).write_bytes(b"")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load(tmp_path)
+    assert [len(p) for p in dataset.parts.values()] == [8, 2, 2]
+    (warning,) = caught
+    assert warning.category is UserWarning
+    assert "has images that are not read: 3 (.heic, .tif). Convert them to one of .png, .jpg" in str(
+        warning.message
+    )
 
 
 def test_folders_that_hold_no_classes_raise(tmp_path):

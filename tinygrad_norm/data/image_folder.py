@@ -6,6 +6,8 @@ pets/train/cat/1.png, …, pets/val/cat/…, pets/test/cat/…       split by fo
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy
@@ -16,16 +18,19 @@ from .dataset import Dataset
 from .image_files import SUFFIXES, load_image
 from .splitting import NAMES
 
+NOT_READ = (".tif", ".tiff", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".svg")
+"""Endings of images that are not read; other files are taken for no images."""
+
 
 def load_images(folder: str | Path, *, size: int | None = None, seed: int = 0) -> Dataset:
     """Return the dataset of the images in `folder`, which has one folder per class, or train/, val/ and test/
     with one folder per class in each.
 
     Images are .png, .jpg, .jpeg, .bmp, .gif or .webp files, also in deeper folders; other files, and those
-    whose name starts with a dot, are ignored. val/ may be called validation/; if it or test/ is missing, it
-    is cut from the training part. Files are taken in the order of their names, so the split depends only on
-    `seed`. Images are (N, 1, H, W) if all are grey, else (N, 3, H, W), uint8. Transparent pixels are laid on
-    white, and the orientation that a camera notes is applied.
+    whose name starts with a dot, are ignored, images in other formats with a warning. val/ may be called
+    validation/; if it or test/ is missing, it is cut from the training part. Files are taken in the order of
+    their names, so the split depends only on `seed`. Images are (N, 1, H, W) if all are grey, else (N, 3, H,
+    W), uint8. Transparent pixels are laid on white, and the orientation that a camera notes is applied.
 
     With `size`, images are scaled to size × size, and what does not fit a square is cut off on both sides.
     Without it, all must have one size.
@@ -35,11 +40,21 @@ def load_images(folder: str | Path, *, size: int | None = None, seed: int = 0) -
             too few; if a file is damaged, or images differ in size.
         TypeError: if size or seed is not an int.
         RuntimeError: if Pillow is not installed.
+
+    Warns:
+        UserWarning: if the folders of classes hold images in formats that are not read, such as .tif.
     """
     path = Path(folder).expanduser()
     if size is not None:
         as_size(size, "size")
-    files, labels, split, classes = _find(path)
+    not_read: Counter[str] = Counter()
+    files, labels, split, classes = _find(path, not_read)
+    if not_read:
+        warnings.warn(
+            f"{folder} has images that are not read: {not_read.total()} ({', '.join(sorted(not_read))}). "
+            f"Convert them to one of {', '.join(SUFFIXES)}",
+            stacklevel=2,
+        )
     first = load_image(files[0], size=size)
     images = numpy.empty((len(files), 3, *first.shape[1:]), numpy.uint8)
     grey = True
@@ -67,8 +82,11 @@ def is_image_folder(folder: Path) -> bool:
     return bool(_folders(folder)) or any(_is_image(path) for path in folder.iterdir())
 
 
-def _find(folder: Path) -> tuple[list[Path], list[int], list[str] | None, list[str]]:
-    """Return the files, the label of each, the part of each if folders split them, and the classes."""
+def _find(folder: Path, not_read: Counter[str]) -> tuple[list[Path], list[int], list[str] | None, list[str]]:
+    """Return the files, the label of each, the part of each if folders split them, and the classes.
+
+    Counts in `not_read` the images in other formats, by ending.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     inner = _folders(folder)
@@ -78,7 +96,7 @@ def _find(folder: Path) -> tuple[list[Path], list[int], list[str] | None, list[s
         )
     names = {path.name.lower() for path in inner}
     if "train" not in names or not names <= set(NAMES):
-        files, labels, classes = _classes(folder, None)
+        files, labels, classes = _classes(folder, None, not_read)
         return files, labels, None, classes
     inner.sort(key=lambda path: path.name.lower() != "train")
     all_files: list[Path] = []
@@ -86,14 +104,16 @@ def _find(folder: Path) -> tuple[list[Path], list[int], list[str] | None, list[s
     split: list[str] = []
     known: list[str] | None = None
     for path in inner:
-        files, labels, known = _classes(path, known)
+        files, labels, known = _classes(path, known, not_read)
         all_files += files
         all_labels += labels
         split += [path.name.lower()] * len(files)
     return all_files, all_labels, split, known or []
 
 
-def _classes(folder: Path, known: list[str] | None) -> tuple[list[Path], list[int], list[str]]:
+def _classes(
+    folder: Path, known: list[str] | None, not_read: Counter[str]
+) -> tuple[list[Path], list[int], list[str]]:
     """Return the files in the class folders of `folder`, the label of each, and the classes."""
     inner = _folders(folder)
     if not inner:
@@ -104,7 +124,9 @@ def _classes(folder: Path, known: list[str] | None) -> tuple[list[Path], list[in
     for path in inner:
         if path.name not in classes:
             raise ValueError(f"{path} is a class without a folder in train/: there are {', '.join(classes)}")
-        found = sorted((p for p in path.rglob("*") if _is_image(p)), key=lambda p: p.relative_to(path).parts)
+        inside = list(path.rglob("*"))
+        found = sorted((p for p in inside if _is_image(p)), key=lambda p: p.relative_to(path).parts)
+        not_read.update(p.suffix.lower() for p in inside if _is_image(p, NOT_READ))
         if not found:
             raise ValueError(f"the class {path} has no images: expected files {', '.join(SUFFIXES)}")
         files += found
@@ -116,8 +138,8 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _is_image(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
+    return path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
 
 
 def _size(image: numpy.ndarray) -> str:
