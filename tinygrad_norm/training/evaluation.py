@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy
 
@@ -104,22 +106,30 @@ def save_confusion(path: Path, evaluation: Evaluation) -> bool:
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    figure = Figure(figsize=(6, 5.2), layout="constrained", dpi=120)
+    side = min(max(4.0, 0.45 * len(evaluation.classes)), 16)  # of the matrix, inches
+    figure = Figure(figsize=(side + 2.5, side + 1.5), layout="constrained", dpi=120)
     axes = figure.subplots()
-    axes.set_title(evaluation.name, fontsize=10, wrap=True)
+    axes.set_title(evaluation.name, fontsize=10, wrap=True, parse_math=False)
     if evaluation.classes:
         counts = evaluation.confusion()
         shares = counts / numpy.maximum(counts.sum(1, keepdims=True), 1)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        figure.colorbar(image, label="share of the true class")
-        places, names = range(len(counts)), evaluation.classes
-        axes.set_xticks(places, names, rotation=45 if max(map(len, names)) > 3 else 0)
-        axes.set_yticks(places, names)
+        bar = axes.inset_axes((1 + 0.15 / side, 0, 0.2 / side, 1))  # as high as the matrix
+        figure.colorbar(image, cax=bar, label="share of the true class")
+        cell = 72 * side / len(counts)  # points
+        names = [n if len(n) <= 16 else n[:15] + "…" for n in evaluation.classes]
+        places = range(0, len(names), ceil(12 / cell))
+        shown = [names[i] for i in places]
+        turned = 6 * max(map(len, shown)) > cell * places.step
+        axes.set_xticks(places, shown, fontsize=9, rotation=90 if turned else 0, parse_math=False)
+        axes.set_yticks(places, shown, fontsize=9, parse_math=False)
         axes.set(xlabel="predicted", ylabel="true")
-        if len(counts) <= 20:
+        if len(counts) <= 40:
+            size = min(12, 0.4 * cell, 1.15 * cell / len(str(counts.max())))
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "in_layout": False}
             for i, j in numpy.ndindex(counts.shape):
                 colour = "white" if shares[i, j] > 0.5 else "black"
-                axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=colour, fontsize=8)
+                axes.text(j, i, str(counts[i, j]), color=colour, **style)
     else:
         t, y = evaluation.targets.reshape(-1), evaluation.predictions.reshape(-1)
         axes.scatter(t, y, s=8, alpha=0.6)
@@ -129,7 +139,7 @@ def save_confusion(path: Path, evaluation: Evaluation) -> bool:
         axes.grid(alpha=0.3)
         axes.legend()
     with replacing(path) as temporary:
-        figure.savefig(temporary)
+        figure.savefig(temporary, bbox_inches="tight")
     return True
 
 
