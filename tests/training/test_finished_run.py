@@ -11,6 +11,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import data, nn
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.training import Config, Interrupted, Run, load_run
+from tinygrad_norm.training.evaluation import evaluate_run
 from tinygrad_norm.training.task import Sums
 
 
@@ -208,3 +209,66 @@ class TestLoadRun:
         path.write_bytes(path.read_bytes()[:50])
         with pytest.raises(ValueError, match="is damaged"):
             load_run(tmp_path / "run")
+
+
+class TestWhatARunRefuses:
+    def test_a_folder_that_has_another_run(self, tmp_path, points):
+        Run(Config(epochs=1), tmp_path, dataset=points).train()
+        before = (tmp_path / "checkpoint.safetensors").read_bytes()
+        with pytest.raises(ValueError, match="already has a run: continue it with resume=True"):
+            Run(Config(epochs=2), tmp_path, dataset=points).train()
+        assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"dataset": ([1], [2])}, r"must be a tn.data.Dataset, got tuple: tn.data.from_arrays"),
+            ({"dataset": "digits"}, r"belongs in Config\(dataset=...\)"),
+            ({"model": "mlp"}, r"belongs in Config\(model=...\)"),
+            ({"loss": "mse"}, "loss must be a function of outputs and targets, got 'mse'"),
+            ({"metrics": [F.l1_loss]}, "metrics must be functions of outputs and targets by name"),
+        ],
+    )
+    def test_what_is_no_dataset_model_loss_or_metric(self, tmp_path, given, message):
+        with pytest.raises(TypeError, match=message):
+            Run(Config("moons", epochs=1), tmp_path, **given)
+
+    def test_metrics_that_hide_the_loss_or_are_no_numbers(self, tmp_path):
+        config = Config("moons", epochs=1)
+        with pytest.raises(ValueError, match="cannot be called loss, which is the name of the loss"):
+            Run(config, tmp_path, metrics={"loss": F.cross_entropy})
+        with pytest.raises(ValueError, match="the metric 'rows' must be the mean over the batch, a number"):
+            Run(config, tmp_path, metrics={"rows": lambda y, t: y.numpy()}).train()
+
+    @pytest.mark.parametrize("given", [{"epochs": "3"}, {"lr": "0.1"}, {"seed": 1.5}, {"batch_size": True}])
+    def test_settings_of_another_type(self, given):
+        with pytest.raises(TypeError, match=f"{next(iter(given))} must be"):
+            Config(**given)
+
+
+def test_tables_are_read_by_the_names_of_their_columns(tmp_path):
+    """In another order, with further columns; a missing one is named."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 3)).round(4)
+    labels = np.where(rows[:, 0] > rows[:, 2], "more", "less")
+
+    def write(name, columns):
+        values = {"a": rows[:, 0], "b": rows[:, 1], "c": rows[:, 2], "label": labels, "note": rows[:, 1]}
+        lines = [",".join(columns), *(",".join(str(values[c][i]) for c in columns) for i in range(60))]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tmp_path / name
+
+    run = Run(Config(str(write("t.csv", ["a", "b", "c", "label"])), epochs=5), tmp_path / "run")
+    run.train()
+    loaded = load_run(tmp_path / "run")
+    assert loaded.features == ("a", "b", "c")
+    _, inputs = data.load_inputs(write("p.csv", ["c", "note", "a", "b"]), (3,), features=loaded.features)
+    np.testing.assert_array_equal(inputs, rows)
+    missing = write("m.csv", ["a", "c", "note"])
+    with pytest.raises(ValueError, match="has no column 'b', a feature in the training"):
+        data.load_inputs(missing, (3,), features=loaded.features)
+    accuracy = (loaded.predict(rows) == labels).mean()
+    other = data.load(write("o.csv", ["c", "label", "b", "a"]))
+    assert evaluate_run(loaded, other).figures["accuracy"] == pytest.approx(accuracy)
+    with pytest.raises(ValueError, match="has no column 'b', a feature in the training of"):
+        evaluate_run(loaded, data.load(write("w.csv", ["c", "label", "note", "a"])))

@@ -31,8 +31,8 @@ def compare(
         columns = [set(run.metrics[0]) for run in found]
         shared = set.intersection(*columns)
         names = [name for name in found[0].figure_names if f"validation_{name}" in shared]
-        if not names:
-            raise ValueError("the runs have no figure in common: compare runs of one task")
+        if any(run.figure_names[0] != found[0].figure_names[0] for run in found):
+            raise ValueError("the runs have different losses: compare runs of one task")
         console.print(runs_table(console, found))
         histories = {str(run.folder): run.metrics for run in found}
         labels = {name: name.replace("_", " ").replace("r2", "R²") for name in names}

@@ -57,9 +57,7 @@ def _rows(run: FinishedRun, files: list[Path]) -> Iterator[tuple[str, list[str |
             f"{run.folder} is a run on text: continue one with tn.training.load_run(...).generate"
         )
     for file in files:
-        names, inputs = load_inputs(
-            file, run.input_shape, size=run.config.size, leave_out=(run.config.label, run.config.target)
-        )
+        names, inputs = load_inputs(file, run.input_shape, size=run.config.size, features=run.features)
         if run.classes is None:
             for name, values in zip(names, run.predict(inputs).reshape(len(names), -1).tolist(), strict=True):
                 yield name, values, []

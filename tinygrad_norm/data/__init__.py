@@ -21,7 +21,7 @@ from .loader import DataLoader
 from .npz import load_npz
 from .scaler import Scaler
 from .shuffle import permutation, stratified_permutation
-from .sources import SOURCES, load
+from .sources import SOURCES, is_path, load
 from .table import load_csv
 from .text import Text, TextLoader, load_text, overlapping_windows
 from .toys import load_toy

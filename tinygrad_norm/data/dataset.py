@@ -60,6 +60,7 @@ class Dataset:
     max_value    the largest possible value of an unscaled pixel (16 for digits, 255 for bytes); None if the
                  inputs are not images
     scaler       the scaler that `scaled` has applied
+    features     the names of the features, if the dataset is a table
 
     Raises:
         ValueError: if the parts differ in shape, a part is empty, a target is not an index into `classes`,
@@ -73,6 +74,7 @@ class Dataset:
     classes: tuple[str, ...] | None
     max_value: float | None = None
     scaler: Scaler | None = None
+    features: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         shape, target_shape = self.shape, self.train.targets.shape[1:]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
 
 from .image_files import SUFFIXES, load_image
-from .table import LABEL_NAMES, TARGET_NAMES, read_features
+from .table import read_features
 
 
 def load_inputs(
@@ -16,7 +16,7 @@ def load_inputs(
     shape: tuple[int, ...],
     *,
     size: int | None = None,
-    leave_out: Collection[str | None] = (),
+    features: Sequence[str] | None = None,
 ) -> tuple[list[str], numpy.ndarray]:
     """Return a name for every input in a file or a folder of images, and the inputs (N, *shape).
 
@@ -25,7 +25,7 @@ def load_inputs(
             table, .csv or .tsv, of features.
         shape: the shape of one input, (C, H, W) or (D,); images are read with its channels.
         size: the height and width to which images are scaled.
-        leave_out: columns of a table that are not features; so are label, class, target and y.
+        features: the names of the columns of a table, in the order of the training.
 
     Raises:
         ValueError: if the file is missing, damaged or of another kind, or the inputs have another shape.
@@ -50,8 +50,11 @@ def load_inputs(
         elif inputs.ndim == 3 and len(shape) == 3 and shape[0] == 1:
             inputs = inputs[:, None]
     elif suffix in (".csv", ".tsv"):
-        known = {name for name in leave_out if name is not None}
-        inputs = read_features(path, known or {*LABEL_NAMES, *TARGET_NAMES})
+        if features is None:
+            raise ValueError(
+                f"{path} is a table, but the model was not trained on one: pass arrays or images"
+            )
+        inputs = read_features(path, features)
     else:
         raise ValueError(f"{path} is not a file of inputs: expected an image, .npy, .npz, .csv or .tsv")
     if inputs.shape[1:] != shape:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
@@ -45,24 +46,28 @@ def load_csv(
         hint = f"for classes, pass the column as label (--label {shlex.quote(column)})"
         y = _numbers(path, column, cells[place], lines, hint)
     try:
-        return from_arrays(x, y, classes=names, name=str(path), seed=seed)
+        dataset = from_arrays(x, y, classes=names, name=str(path), seed=seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return replace(dataset, features=tuple(header[i] for i in features))
 
 
-def read_features(path: str | Path, leave_out: Collection[str] = ()) -> numpy.ndarray:
-    """Return the numbers (N, D) in a CSV file, without the columns `leave_out`.
+def read_features(path: str | Path, features: Sequence[str]) -> numpy.ndarray:
+    """Return the numbers (N, D) in the columns `features` of a CSV file, in this order; others are ignored.
 
     Raises:
-        ValueError: as in `load_csv`.
+        ValueError: if a column is missing; otherwise as in `load_csv`.
     """
     path = Path(path).expanduser()
     header, rows, lines = _read(path)
+    if missing := [name for name in features if name not in header]:
+        raise ValueError(
+            f"{path} has no column {', '.join(map(repr, missing))}, a feature in the training: its columns "
+            f"are {', '.join(header)}"
+        )
     cells = list(zip(*rows, strict=True))
-    features = [i for i, name in enumerate(header) if name.lower() not in {n.lower() for n in leave_out}]
-    if not features:
-        raise ValueError(f"{path} has no column of features: its columns are {', '.join(header)}")
-    return numpy.column_stack([_numbers(path, header[i], cells[i], lines) for i in features])
+    places = [header.index(name) for name in features]
+    return numpy.column_stack([_numbers(path, header[i], cells[i], lines) for i in places])
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.sources import KINDS, locate
+from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
 from .norm_choices import NORMS
 from .recipes import DATASETS, OWN, find_recipe
@@ -127,6 +128,10 @@ class Config:
         self._check(recipe.norm_first is not None)
 
     def _check(self, is_transformer: bool) -> None:
+        for name in ("epochs", "batch_size", "seed"):
+            as_size(getattr(self, name), name, None)
+        for name in ("lr", "warmup", "weight_decay"):
+            as_number(getattr(self, name), name)
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -68,6 +69,7 @@ class DatasetTask(Task):
                     f"this run has a {name} of a script's own: continue it in the script, with "
                     f"Run(config, out, resume=True, {name}=...)"
                 )
+        _check_types(dataset, model, loss, metrics)
         dataset = load_dataset(config) if dataset is None else dataset
         if dataset.scaler is None and (scaler := make_scaler(config.scale, dataset)) is not None:
             dataset = dataset.scaled(scaler)
@@ -85,6 +87,10 @@ class DatasetTask(Task):
         self.cost = COSTS[dataset.task] if loss is None else Cost("loss", "loss")
         default = "r2" if dataset.task == "regression" else "accuracy"
         self.figure_names = (self.cost.name, *((default,) if metrics is None else metrics))
+        if self.cost.name in (metrics or {}):
+            raise ValueError(
+                f"a metric cannot be called {self.cost.name}, which is the name of the loss: rename it"
+            )
 
     def batches(self, part: str) -> Iterable[Batch]:
         return data.DataLoader(self._arrays(part), batch_size=512)
@@ -100,6 +106,7 @@ class DatasetTask(Task):
             "input_shape": dataset.shape,
             "outputs": dataset.outputs,
             "classes": dataset.classes,
+            "features": dataset.features,
             "target_shape": dataset.train.targets.shape[1:],
             "scaler": None if dataset.scaler is None else type(dataset.scaler).__name__,
         }
@@ -122,8 +129,7 @@ class DatasetTask(Task):
         else:
             loss, sums = self._score_values(outputs, targets)
         for name, metric in (self.metrics or {}).items():
-            value = metric(outputs, targets)
-            sums.others[name] = float(value.item() if isinstance(value, Tensor) else value) * sums.seen
+            sums.others[name] = _number(name, metric(outputs, targets)) * sums.seen
         return loss, sums
 
     def figures(self, sums: Sums) -> Figures:
@@ -189,14 +195,22 @@ def load_dataset(config: Config) -> data.Dataset:
     Raises:
         ValueError, RuntimeError: as `tn.data.load` does.
     """
-    return data.load(
-        config.dataset,
-        config.data_dir,
-        seed=config.seed,
-        label=config.label,
-        target=config.target,
-        size=config.size,
-    )
+    try:
+        return data.load(
+            config.dataset,
+            config.data_dir,
+            seed=config.seed,
+            label=config.label,
+            target=config.target,
+            size=config.size,
+        )
+    except ValueError as error:
+        path = Path(config.dataset)
+        if data.is_path(config.dataset) and not path.is_absolute() and not path.exists():
+            raise ValueError(
+                f"{error} in {Path.cwd()}: a run finds its data from the folder in which it was started"
+            ) from None
+        raise
 
 
 def for_model(model: Module, values: numpy.ndarray, config: Config | None = None) -> numpy.ndarray:
@@ -217,6 +231,32 @@ def _r2(sums: Sums) -> float:
     constant = total <= 1e-12 * squares
     r2 = 1 - errors / numpy.where(constant, 1.0, total)
     return float(numpy.where(constant, errors == 0, r2).mean())
+
+
+def _number(name: str, value: Any) -> float:
+    if (value.numel() if isinstance(value, Tensor) else numpy.size(value)) != 1:
+        raise ValueError(f"the metric {name!r} must be the mean over the batch, a number, got {value!r}")
+    return float(value.item() if isinstance(value, Tensor) else value)
+
+
+def _check_types(dataset: Any, model: Any, loss: Any, metrics: Any) -> None:
+    if dataset is not None and not isinstance(dataset, data.Dataset):
+        raise TypeError(
+            f"dataset must be a tn.data.Dataset, got {type(dataset).__name__}: tn.data.from_arrays(inputs, "
+            "targets) makes one of arrays; a name or a path belongs in Config(dataset=...)"
+        )
+    if model is not None and not isinstance(model, Module):
+        raise TypeError(
+            f"model must be a module of tinygrad_norm.nn, got {type(model).__module__}."
+            f"{type(model).__name__}: the name of a model belongs in Config(model=...)"
+        )
+    if loss is not None and not callable(loss):
+        raise TypeError(f"loss must be a function of outputs and targets, got {loss!r}")
+    if metrics is not None and not (isinstance(metrics, Mapping) and all(map(callable, metrics.values()))):
+        raise TypeError(
+            f"metrics must be functions of outputs and targets by name, as {{'mae': F.l1_loss}}, got "
+            f"{metrics!r}"
+        )
 
 
 def _scalar(loss: Tensor) -> float:

@@ -78,7 +78,7 @@ def evaluate_run(run: FinishedRun, dataset: data.Dataset | None = None, *, part:
         dataset = load_dataset(run.config)
         split, name = dataset.parts[part], f"the {part} part of {dataset.name}"
     else:
-        split, name = _together(dataset), dataset.name
+        split, name = _in_order_of(run, dataset), dataset.name
     if (dataset.classes is None) != (run.classes is None):
         kinds = ("target values", "classes")
         raise ValueError(
@@ -156,12 +156,18 @@ def _evaluate_text(run: FinishedRun, dataset: data.Dataset | None) -> Evaluation
     )
 
 
-def _together(dataset: data.Dataset) -> data.Split:
+def _in_order_of(run: FinishedRun, dataset: data.Dataset) -> data.Split:
+    """Return all samples of a dataset; the columns of a table are in the order of the training."""
     parts = dataset.parts.values()
-    return data.Split(
-        numpy.concatenate([part.inputs for part in parts]),
-        numpy.concatenate([part.targets for part in parts]),
-    )
+    inputs = numpy.concatenate([part.inputs for part in parts])
+    if run.features is not None and dataset.features is not None and run.features != dataset.features:
+        if missing := [name for name in run.features if name not in dataset.features]:
+            raise ValueError(
+                f"{dataset.name} has no column {', '.join(map(repr, missing))}, a feature in the training of "
+                f"{run.folder}"
+            )
+        inputs = inputs[:, [dataset.features.index(name) for name in run.features]]
+    return data.Split(inputs, numpy.concatenate([part.targets for part in parts]))
 
 
 def _as_classes_of(run: FinishedRun, classes: tuple[str, ...]) -> numpy.ndarray:

@@ -38,6 +38,7 @@ class FinishedRun:
     target_scaler   in regression, scales the targets that the model predicts; None if it predicts them as
                     they are
     classes         the names of the classes; None in regression and for text
+    features        the names of the features, if the run is on a table
     input_shape     the shape of one input: (C, H, W) or (D,); None for text
     target_shape    in regression, the shape of the target values of one sample: () or (K,)
     alphabet        for text, the characters by code
@@ -51,6 +52,7 @@ class FinishedRun:
     scaler: data.Scaler | None
     target_scaler: data.Scaler | None
     classes: tuple[str, ...] | None
+    features: tuple[str, ...] | None
     input_shape: tuple[int, ...] | None
     target_shape: tuple[int, ...]
     alphabet: str | None
@@ -164,7 +166,7 @@ def load_run(
         raise ValueError(
             f"the inputs of {folder} were scaled by a {facts['scaler']} of a script's own: pass it as scaler="
         )
-    classes, shape = facts.get("classes"), facts.get("input_shape")
+    classes, features, shape = (facts.get(name) for name in ("classes", "features", "input_shape"))
     return FinishedRun(
         folder,
         config,
@@ -172,6 +174,7 @@ def load_run(
         used,
         scalers.get("targets"),
         None if classes is None else tuple(classes),
+        None if features is None else tuple(features),
         None if shape is None else tuple(shape),
         tuple(facts.get("target_shape", ())),
         facts.get("alphabet"),

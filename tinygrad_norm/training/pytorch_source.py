@@ -7,6 +7,7 @@ from ..module import Module
 from .finished_run import FinishedRun
 
 PLAIN = (
+    nn.Embedding,
     nn.Linear,
     nn.Conv2d,
     nn.MaxPool2d,
@@ -45,10 +46,11 @@ def pytorch_source(run: FinishedRun) -> str:
     ]
     if run.scaler is not None:
         lines.append(
-            f"# inputs as tn.training.load_run({str(run.folder)!r}).scaler.transform(inputs) returns them"
+            "# scale inputs as in the training: tinygrad_norm.training.load_run("
+            f"{str(run.folder)!r}).scaler.transform(inputs)"
         )
     if run.target_scaler is not None:
-        lines.append("# outputs are scaled target values: target_scaler.inverse_transform(outputs)")
+        lines.append("# and the outputs back: load_run(...).target_scaler.inverse_transform(outputs)")
     return "\n".join(lines)
 
 

@@ -144,6 +144,7 @@ class Run:
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
             Diverged: if the loss is not finite; a RuntimeError.
+            ValueError: if the folder has another run, and this one does not resume it.
             OSError: if the folder cannot be created or written to.
         """
         try:  # before training, not after it
@@ -151,6 +152,10 @@ class Run:
         except OSError as error:
             raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
         check_folder(self.out)
+        if self.saved_epochs is None and (self.out / "checkpoint.safetensors").exists():
+            raise ValueError(
+                f"{self.out} already has a run: continue it with resume=True, or choose another folder"
+            )
         with stop_after_step() as stopped, use_threads(self.threads):
             if self.finished:
                 self._save()

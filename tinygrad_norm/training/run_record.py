@@ -62,6 +62,9 @@ def read_record(folder: str | Path) -> RunRecord:
     folder = Path(folder).expanduser()
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
+            if inner := find_runs(folder):
+                names = ", ".join(path.name for path in inner[:5]) + (", …" if len(inner) > 5 else "")
+                raise ValueError(f"{folder} holds several runs, {names}: pass the folder of one of them")
             raise ValueError(f"{folder} has no {name}: it is not the folder of a run")
     try:
         metrics, results = list(_metrics(folder)), _results(folder)
@@ -102,4 +105,6 @@ def _results(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "–"
     return f"{value:g}" if isinstance(value, float) else "–" if value is None else str(value)

@@ -89,7 +89,8 @@ class Task(ABC):
 
     def curves(self) -> dict[str, str]:
         """Return the figures to draw over the epochs: the label of the axis, by name."""
-        return {name: self.cost.label if name == self.cost.name else name for name in self.figure_names}
+        labels = {self.cost.name: self.cost.label, "r2": "R²"}
+        return {name: labels.get(name, name) for name in self.figure_names}
 
     @abstractmethod
     def describe(self) -> str:
