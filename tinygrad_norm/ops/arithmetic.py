@@ -128,19 +128,36 @@ def _slope(a: Array, b: Array, dy: Array) -> Array:
     return b * a ** (b - 1)
 
 
+def _apply(op: type[Function], input: Any, other: Any) -> Tensor:
+    """Apply `op` to promoted operands; a half tensor and a Python number compute in float32, as in PyTorch.
+
+    The number may lie outside the range of float16: 0.001·65536 does not.
+    """
+    a, b = promote(input, other)
+    if type(b) in _NUMBERS:
+        if a.array.dtype.char == "e":
+            return op.apply(a.astype(numpy.float32), b).astype(numpy.float16)
+    elif type(a) in _NUMBERS and b.array.dtype.char == "e":
+        return op.apply(a, b.astype(numpy.float32)).astype(numpy.float16)
+    return op.apply(a, b)
+
+
+_NUMBERS = (int, float)
+
+
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return input + alpha·other, broadcast."""
-    return Add.apply(*promote(input, other if alpha == 1 else mul(other, alpha)))
+    return _apply(Add, input, other if alpha == 1 else mul(other, alpha))
 
 
 def sub(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
     """Return input − alpha·other, broadcast."""
-    return Sub.apply(*promote(input, other if alpha == 1 else mul(other, alpha)))
+    return _apply(Sub, input, other if alpha == 1 else mul(other, alpha))
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """Return input·other, element by element, broadcast."""
-    return Mul.apply(*promote(input, other))
+    return _apply(Mul, input, other)
 
 
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
@@ -160,7 +177,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         a = as_float_tensor(a)
     if isinstance(b, Tensor) and b.array.dtype.kind != "f":
         b = as_float_tensor(b)
-    return Div.apply(a, b)
+    return _apply(Div, a, b)
 
 
 def _rounded(a: Any, b: Any, rounding_mode: str) -> Tensor:
@@ -187,7 +204,7 @@ def pow(input: Any, exponent: Any) -> Tensor:
         ValueError: if an integer is raised to a negative integer.
     """
     try:
-        return Pow.apply(*promote(input, exponent))
+        return _apply(Pow, input, exponent)
     except ValueError as error:
         if "negative integer powers" not in str(error):
             raise
