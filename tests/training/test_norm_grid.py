@@ -26,6 +26,7 @@ def _sigint_interrupts():
 def test_every_norm_and_seed_is_an_ordinary_run_and_the_table_has_their_means(tmp_path):
     result = invoke(*ARGUMENTS, "--out", tmp_path / "grid")
     assert result.exit_code == 0, result.output
+    assert result.output.startswith("backend numpy, 1 thread\nmlp on digits: 2 norms × 2 seeds = 4 runs")
     runs = ["batch-0", "batch-1", "layer-0", "layer-1"]
     assert sorted(path.name for path in (tmp_path / "grid").iterdir()) == [
         *runs[:2], "curves.png", "grid.json", *runs[2:], "results.csv",

@@ -6,6 +6,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ..backends import current_backend
 from ..training import Run
 from ..training.task import Figures, format_figure
 
@@ -13,6 +14,11 @@ PLAIN_INTERVAL = 10.0
 """Seconds between progress lines if the output is not a terminal."""
 FIRST_STEPS = 5
 """Steps after which the speed is known well enough to print it."""
+
+
+def backend_line(threads: int) -> str:
+    """Return the first line that a training prints: the backend and the number of threads."""
+    return f"backend {current_backend().name}, {threads} thread{'s' * (threads > 1)}"
 
 
 class Speed:

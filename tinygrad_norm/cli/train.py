@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ..backends import current_backend, use_backend
+from ..backends import use_backend
 from ..data.sources import locate
 from ..training import (
     IMAGE_MODELS,
@@ -27,7 +27,7 @@ from ..training import (
 )
 from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
 from ..training.task import format_figure
-from .progress import train_with_progress
+from .progress import backend_line, train_with_progress
 from .train_norms import train_norms
 
 RECIPE = "(default: see below)"
@@ -314,8 +314,7 @@ def _describe(console: Console, run: Run) -> None:
     norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
     if config.norm_first is not None:
         norm += " before each sublayer" if config.norm_first else " after each sublayer"
-    threads = "1 thread" if run.threads == 1 else f"{run.threads} threads"
-    console.print(f"backend {current_backend().name}, {threads}")
+    console.print(backend_line(run.threads))
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False

@@ -8,7 +8,7 @@ from rich.table import Table
 from ..training import Interrupted, NormGrid, Run
 from ..training.norm_grid import Spread, Summary
 from ..training.task import format_figure
-from .progress import train_with_progress
+from .progress import backend_line, train_with_progress
 
 
 def train_norms(console: Console, grid: NormGrid) -> bool:
@@ -17,8 +17,13 @@ def train_norms(console: Console, grid: NormGrid) -> bool:
     Returns False after Ctrl-C.
     """
     number = len(grid.configs)
+    console.print(backend_line(grid.threads))
+    norms, seeds = (
+        f"{count} {word}{'s' * (count > 1)}"
+        for count, word in ((len(grid.norms), "norm"), (grid.seeds, "seed"))
+    )
     console.print(
-        f"{grid.config.model} on {grid.config.data_name}: {len(grid.norms)} norms × {grid.seeds} seeds = "
+        f"{grid.config.model} on {grid.config.data_name}: {norms} × {seeds} = "
         f"{number} runs in {grid.out}, {number - len(grid.unfinished)} of them finished",
         markup=False,
         soft_wrap=True,
