@@ -45,12 +45,13 @@ KEEPING = {
 }
 OURS = {
     "reshape": lambda x: np.reshape(x, (4,)),
-    "reshape by name": lambda x: np.reshape(x, shape=(4,)),
     "squeeze": lambda x: np.squeeze(x, axis=0),
     "swapaxes": lambda x: np.swapaxes(x, 0, 1),
     "flip": lambda x: np.flip(x, axis=0),
     "matmul": lambda x: np.matmul(VALUES, x),
 }
+if np.lib.NumpyVersion(np.__version__) >= "2.1.0":  # before, the argument had another name
+    OURS["reshape by name"] = lambda x: np.reshape(x, shape=(4,))
 
 
 @pytest.mark.parametrize("function", (LOSING | KEEPING).values(), ids=(LOSING | KEEPING).keys())
