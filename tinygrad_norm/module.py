@@ -29,6 +29,7 @@ from .module_registry import (
     without_name,
 )
 from .module_state import IncompatibleKeys, load_state
+from .ops.arguments import check_flags
 from .parameter import Parameter
 
 
@@ -116,6 +117,7 @@ class Module:
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Register state that is not trained; it is part of `state_dict` if `persistent`."""
+        check_flags(persistent=persistent)
         self._register(name, tensor, Tensor, BUFFER if persistent else UNSAVED_BUFFER)
 
     def register_module(self, name: str, module: Module | None) -> None:
@@ -259,7 +261,7 @@ class Module:
         have it, fits too.
 
         Raises:
-            TypeError: if `state_dict` is not a mapping.
+            TypeError: if `state_dict` is not a mapping, or `strict` is not a bool.
             RuntimeError: if names are missing or unexpected (unless `strict=False`), shapes differ, or
                 values are not numbers (text, dates); the message lists all of them.
         """
@@ -268,16 +270,17 @@ class Module:
                 f"load_state_dict takes a mapping of names to tensors or arrays, got "
                 f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
             )
+        check_flags(strict=strict)
         return load_state(self.state_dict(), state_dict, strict, type(self).__name__)
 
     # -- modes, dtypes and gradients
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode (dropout drops, batch statistics are used) here and below; return self."""
-        if not isinstance(mode, bool):
+        if not isinstance(mode, bool | numpy.bool_):
             raise TypeError(f"training mode is True or False, got {mode!r}")
         for module in self.modules():
-            object.__setattr__(module, "training", mode)
+            object.__setattr__(module, "training", bool(mode))
         return self
 
     def eval(self) -> Self:
@@ -292,6 +295,7 @@ class Module:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every parameter's gradient to None, or fill it with zeros."""
+        check_flags(set_to_none=set_to_none)
         for parameter in self.parameters():
             if set_to_none:
                 parameter.grad = None

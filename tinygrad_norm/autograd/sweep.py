@@ -14,6 +14,7 @@ from typing import Any
 from ..backends import Array, asarray, namespace
 from ..backends.cpu.silence import silent
 from .accumulation import accumulate
+from .flags import check_flags
 from .function import Function, Observer
 from .guards import wrong_gradient
 from .hooks import register_hook, run_hooks
@@ -36,14 +37,20 @@ def backward(
         create_graph: only False: there are no second derivatives yet.
 
     Raises:
+        TypeError: if a flag is not a bool.
         NotImplementedError: if create_graph is True.
         RuntimeError: if no gradient is required; if this tensor has several elements and no gradient is
             given; a second time without `retain_graph`; if an array saved for backward was changed in place.
     """
-    if create_graph:
-        raise _no_second_derivatives()
+    _check(retain_graph, create_graph)
     leaves = sweep([root], [gradient], bool(retain_graph))
     accumulate(leaves.values())
+
+
+def _check(retain_graph: Any, create_graph: Any) -> None:
+    check_flags(retain_graph=False if retain_graph is None else retain_graph, create_graph=create_graph)
+    if create_graph:
+        raise _no_second_derivatives()
 
 
 def grad(
@@ -60,12 +67,13 @@ def grad(
     The gradients have no graph of their own: there are no second derivatives yet.
 
     Raises:
+        TypeError: if a flag is not a bool.
         NotImplementedError: if create_graph is True.
         RuntimeError: if there are no inputs, or an input was not used, unless `allow_unused` (its gradient
             is then None).
     """
-    if create_graph:
-        raise _no_second_derivatives()
+    _check(retain_graph, create_graph)
+    check_flags(allow_unused=allow_unused)
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     if not inputs:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy
 
 from ..backends import Array, asarray, backend_of, is_array_like, to_numpy
+from .flags import check_flags
 from .grad_mode import mode
 from .integer_range import check_range
 from .memory import Memory, is_exposed
@@ -45,8 +46,8 @@ class Tensor:
             array = array.astype(default_dtype)
         self.array = array
         self._requires_grad = False
-        if requires_grad:
-            self.requires_grad_()
+        if requires_grad is not False:
+            self.requires_grad_(requires_grad)
 
     @staticmethod
     def _wrap(array: Array, creator: Node | None = None, index: int = 0) -> Tensor:
@@ -237,13 +238,12 @@ class Tensor:
             TypeError: unless requires_grad is a bool.
             RuntimeError: if the tensor has integers or bools, or is the result of a recorded operation.
         """
-        if not isinstance(requires_grad, bool):
-            raise TypeError(f"requires_grad must be True or False, got {requires_grad!r}")
+        check_flags(requires_grad=requires_grad)
         if requires_grad and self.array.dtype.kind != "f":
             raise RuntimeError(f"only floating-point tensors can require grad, this one has {self.dtype}")
         if not requires_grad and self.creator is not None:
             raise RuntimeError("only leaves can stop requiring grad: use detach() on a computed tensor")
-        self._requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
         return self
 
     def detach(self) -> Tensor:

@@ -13,7 +13,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends import check_unmasked
-from ..ops.arguments import as_size
+from ..ops.arguments import as_size, check_flags
 from .dataset import Split
 from .shuffle import permutation
 
@@ -33,7 +33,7 @@ class DataLoader:
 
     Raises:
         TypeError: if the dataset is neither a `Split` nor a tuple of arrays (a list of samples, for
-            example), or the batch size or seed is not an int.
+            example), the batch size or seed is not an int, or a flag is not a bool.
         ValueError: if the arrays differ in length, the batch size is below 1, the seed is negative, or
             there would be no batch.
     """
@@ -57,6 +57,7 @@ class DataLoader:
         if any(array.ndim == 0 for array in self.arrays) or len({len(array) for array in self.arrays}) > 1:
             shapes = ", ".join(str(array.shape) for array in self.arrays)
             raise ValueError(f"the arrays must have the same number of samples (axis 0), got shapes {shapes}")
+        check_flags(shuffle=shuffle, drop_last=drop_last)
         self.batch_size, self.shuffle, self.drop_last = as_size(batch_size, "batch_size"), shuffle, drop_last
         self.seed, self.epoch = as_size(seed, "seed", 0), 0
         if len(self) == 0:

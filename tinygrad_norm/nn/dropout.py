@@ -18,7 +18,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, kernel
 from ..backends.random import generator
-from ..ops.arguments import as_number
+from ..ops.arguments import as_number, check_flags
 from ..ops.checks import Shape, check_input
 from ..registry import Case, ErrorCase, booleans, register
 from .activation.pointwise import InplaceModule
@@ -72,13 +72,15 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
-        TypeError: if the input is not a floating-point tensor.
+        TypeError: if the input is not a floating-point tensor, or `training` is not a bool.
         ValueError: if p is outside [0, 1].
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
     """
     check_probability(p)
     check_input(input, "dropout")
+    if training is not True and training is not False:
+        check_flags(training=training)
     if not training or p == 0:
         return input
     return DropoutFunction.apply(input, draw_kept(input.shape, p), p=p)

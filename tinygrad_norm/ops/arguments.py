@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy
 
+from ..autograd.flags import check_flags as check_flags
+
 
 def as_size(value: Any, name: str, least: int | None = 1) -> int:
     """Return `value` as an int of at least `least` (any int if that is None).
@@ -43,8 +45,11 @@ def check_numbers(**values: Any) -> None:
         as_number(value, name)
 
 
-def check_flags(**values: Any) -> None:
-    """Raise TypeError unless every value is a bool: the text "False" would count as true."""
-    for name, value in values.items():
-        if not isinstance(value, bool | numpy.bool_):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
+def as_flag(value: Any, name: str) -> bool:
+    """Return `value` as Python's bool: as `keepdims`, NumPy does not take its own.
+
+    Raises:
+        TypeError: unless it is a bool.
+    """
+    check_flags(**{name: value})
+    return bool(value)

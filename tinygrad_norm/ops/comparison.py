@@ -9,6 +9,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import namespace
 from ..backends.cpu.silence import enter_silence, leave_silence, silent
+from .arguments import as_flag
 from .dims import Dim, normalize_dims, with_numpy_names
 from .operands import as_tensor, promote
 
@@ -137,6 +138,8 @@ def equal(input: Tensor, other: Tensor) -> bool:
 @with_numpy_names
 def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return whether every element over `dim` is True, or not 0."""
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_tensor(input).array
     return Tensor._wrap(x.all(normalize_dims(dim, x.ndim), keepdims=keepdim))
 
@@ -144,6 +147,8 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
 @with_numpy_names
 def any(input: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Return whether some element over `dim` is True, or not 0."""
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_tensor(input).array
     return Tensor._wrap(x.any(normalize_dims(dim, x.ndim), keepdims=keepdim))
 

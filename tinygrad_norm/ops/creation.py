@@ -41,7 +41,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     check_precision(dtype)
     with silent():
         out = Tensor._wrap(array.astype(dtype))
-    return out.requires_grad_() if requires_grad else out
+    return out if requires_grad is False else out.requires_grad_(requires_grad)
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:
@@ -94,7 +94,7 @@ def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:
 
 def _wrap(array: numpy.ndarray, requires_grad: bool) -> Tensor:
     out = Tensor._wrap(asarray(array))
-    return out.requires_grad_() if requires_grad else out
+    return out if requires_grad is False else out.requires_grad_(requires_grad)
 
 
 def _shape(size: tuple[Any, ...]) -> Shape:

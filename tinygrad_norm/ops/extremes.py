@@ -13,6 +13,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, distinct, register
+from .arguments import as_flag
 from .dims import Axes, Dim, kept_shape, normalize_dim, normalize_dims, with_numpy_names
 from .kinks import maximum, minimum
 from .operands import as_tensor
@@ -101,6 +102,8 @@ def amax(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     Raises:
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_tensor(input)
     return Amax.apply(x, axes=_axes_with_elements("amax", x, dim), keepdim=keepdim)
 
@@ -112,6 +115,8 @@ def amin(input: Tensor, dim: Dim = (), keepdim: bool = False) -> Tensor:
     Raises:
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_tensor(input)
     return Amin.apply(x, axes=_axes_with_elements("amin", x, dim), keepdim=keepdim)
 
@@ -123,9 +128,11 @@ def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     In `max(x)`, equal elements share the gradient; in `max(x, dim)`, the first of them gets all of it.
 
     Raises:
-        TypeError: if keepdim is given without a dim.
+        TypeError: if keepdim is given without a dim, or is not a bool.
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     other = dim if isinstance(dim, Tensor) else other
     if other is None and dim is not None:
         return _along("max", MaxAlong, input, dim, keepdim)
@@ -141,9 +148,11 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
     In `min(x)`, equal elements share the gradient; in `min(x, dim)`, the first of them gets all of it.
 
     Raises:
-        TypeError: if keepdim is given without a dim.
+        TypeError: if keepdim is given without a dim, or is not a bool.
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     other = dim if isinstance(dim, Tensor) else other
     if other is None and dim is not None:
         return _along("min", MinAlong, input, dim, keepdim)
@@ -168,6 +177,8 @@ def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     Raises:
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x, axis = _one_axis("argmax", input, dim)
     return Tensor._wrap(x.array.argmax(axis, keepdims=keepdim))
 
@@ -179,6 +190,8 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tens
     Raises:
         ValueError: if there are no elements to choose from.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x, axis = _one_axis("argmin", input, dim)
     return Tensor._wrap(x.array.argmin(axis, keepdims=keepdim))
 

@@ -21,6 +21,7 @@ from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, distinct, register
+from .arguments import as_flag
 from .dims import Axes, Dim, kept_shape, normalize_dims
 from .extremes import amax, amin
 from .kinks import abs, sign
@@ -72,6 +73,8 @@ def norm(input: Tensor, p: Any = "fro", dim: Dim = None, keepdim: bool = False) 
         RuntimeError: if `input` is not a floating-point tensor.
         ValueError: for a matrix norm, or p = ±∞ of no elements.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_tensor(input)
     if x.array.dtype.kind != "f":
         raise RuntimeError(f"norm of a tensor of {x.dtype}: convert it first, with .float()")

@@ -15,7 +15,7 @@ from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, is_half, upcast
 from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, fixed, register, uniform
-from .arguments import as_number
+from .arguments import as_flag, as_number, check_flags
 from .broadcast import stretch
 from .casting import astype
 from .dims import Axes, Dim, Shape, count, kept_shape, normalize_dim, normalize_dims, with_numpy_names
@@ -144,6 +144,8 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
 
     With a `dtype`, the input is converted first, and the result has it.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     if dtype is not None:
         return astype(sum(astype(input, dtype), dim, keepdim), dtype)
     x = as_tensor(input)
@@ -159,6 +161,8 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     Raises:
         RuntimeError: if `input`, or `dtype`, is not floating-point.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = _floating("mean", input if dtype is None else astype(input, dtype))
     return Mean.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 
@@ -179,13 +183,18 @@ def var(
 
     Raises:
         RuntimeError: if `input` is not a floating-point tensor.
-        TypeError: if both `unbiased` and `correction` are given, or correction is not a number.
+        TypeError: if both `unbiased` and `correction` are given, correction is not a number, or a flag is
+            not a bool.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = _floating("var", input)
-    if isinstance(dim, bool):  # PyTorch's var(x, unbiased)
-        dim, unbiased = None, dim
+    if isinstance(dim, bool | numpy.bool_):  # PyTorch's var(x, unbiased)
+        dim, unbiased = None, bool(dim)
+    if unbiased is not None:
+        check_flags(unbiased=unbiased)
     if correction is None:
-        correction = 0 if unbiased is False else 1
+        correction = 1 if unbiased is None or unbiased else 0
     elif unbiased is not None:
         raise TypeError("give unbiased or correction, not both: unbiased=False is correction=0")
     axes = normalize_dims(dim, x.ndim)
@@ -217,7 +226,7 @@ def var_mean(
     correction: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return `var` and `mean`, with the arguments of `var`."""
-    mean_dim = None if isinstance(dim, bool) else dim
+    mean_dim = None if isinstance(dim, bool | numpy.bool_) else dim
     return var(input, dim, unbiased, keepdim, correction=correction), mean(input, mean_dim, keepdim)
 
 
@@ -234,6 +243,8 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 
     With a `dtype`, the input is converted first, and the result has it.
     """
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     if dtype is not None:
         return astype(prod(astype(input, dtype), dim, keepdim), dtype)
     x = as_tensor(input)
@@ -247,6 +258,8 @@ def prod(input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype:
 @with_numpy_names
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
     """Return log Σ exp(input) over `dim`, without overflow; −∞ where every element is −∞."""
+    if keepdim is not False and keepdim is not True:
+        keepdim = as_flag(keepdim, "keepdim")
     x = as_float_tensor(input)
     return LogSumExp.apply(x, axes=normalize_dims(dim, x.ndim), keepdim=keepdim)
 

@@ -19,6 +19,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
 from ..backends.cpu.silence import silent
 from ..backends.cuda.capture import Graph, current_graph
+from ..ops.arguments import check_flags
 from .flat_buffers import FlatBuffer, FlatGroup, Place, check_memory_not_shared
 from .optimizer_state import read_entry, read_groups
 from .parameter_groups import Parameters, as_groups, as_parameters, check_names
@@ -156,6 +157,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient to None, or fill it with zeros."""
+        check_flags(set_to_none=set_to_none)
         for parameter in self._parameters():
             if set_to_none:
                 parameter.grad = None

@@ -209,6 +209,7 @@ class MultiheadAttention(Module):
             ValueError: if the sizes do not fit.
             RuntimeError: if is_causal is given without attn_mask.
         """
+        check_flags(need_weights=need_weights, average_attn_weights=average_attn_weights, is_causal=is_causal)
         batched = self._check(query, key, value)
         if is_causal and attn_mask is None:
             raise RuntimeError(

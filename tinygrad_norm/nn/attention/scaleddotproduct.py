@@ -41,6 +41,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
+from ...ops.arguments import check_flags
 from ...ops.broadcast import stretch, unbroadcast
 from ...ops.checks import Shape, check_input, check_vector
 from ...registry import Case, ErrorCase, Input, booleans, fixed, positive, register, uniform
@@ -253,6 +254,7 @@ def scaled_dot_product_attention(
     """
     name = "scaled_dot_product_attention"
     check_probability(dropout_p)
+    check_flags(is_causal=is_causal, enable_gqa=enable_gqa)
     mask, shape = _check(query, key, value, attn_mask, name, enable_gqa)
     if is_causal:
         if mask is not None:

@@ -192,6 +192,7 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     """
     check_reduction(reduction, "kl_div", (*REDUCTIONS, "batchmean"))
     check_pair(input, target, "kl_div")
+    check_flags(log_target=log_target)
     if not log_target and target.array.size and target.array.min() < 0:
         raise ValueError(
             f"kl_div takes probabilities as targets, got {target.array.min()}: "

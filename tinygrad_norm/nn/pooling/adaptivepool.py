@@ -245,6 +245,7 @@ def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool 
 
 
 def _adaptive_max_pool(axes: int, input: Tensor, output_size: Sizes, return_indices: bool) -> Any:
+    check_flags(return_indices=return_indices)
     x, single, count = _checked(axes, input, output_size, f"adaptive_max_pool{axes}d")
     result = AdaptiveMaxPoolFunction.apply(x, count=count, indices=return_indices)
     if not single:

@@ -182,6 +182,7 @@ def _avg_pool(
     divisor_override: int | None,
 ) -> Tensor:
     name = f"avg_pool{axes}d"
+    check_flags(ceil_mode=ceil_mode, count_include_pad=count_include_pad)
     x, single = as_batch(input, axes, name)
     windows = pool_windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, name)
     if divisor_override is not None and as_size(divisor_override, "divisor_override", None) == 0:

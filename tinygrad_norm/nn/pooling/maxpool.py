@@ -172,6 +172,7 @@ def _max_pool(
     return_indices: bool,
 ) -> Any:
     name = f"max_pool{axes}d"
+    check_flags(ceil_mode=ceil_mode, return_indices=return_indices)
     x, single = as_batch(input, axes, name)
     windows = pool_windows(x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode, name)
     result = MaxPoolFunction.apply(x, windows=windows, indices=return_indices)

@@ -71,7 +71,10 @@ class TransformerEncoder(_Stack):
     ) -> Tensor:
         """Return the output, with src's shape; masks and is_causal as for `MultiheadAttention`."""
         return self._run(
-            src, src_mask=mask, src_key_padding_mask=src_key_padding_mask, is_causal=bool(is_causal)
+            src,
+            src_mask=mask,
+            src_key_padding_mask=src_key_padding_mask,
+            is_causal=False if is_causal is None else is_causal,
         )
 
 
@@ -103,7 +106,7 @@ class TransformerDecoder(_Stack):
             memory_mask=memory_mask,
             tgt_key_padding_mask=tgt_key_padding_mask,
             memory_key_padding_mask=memory_key_padding_mask,
-            tgt_is_causal=bool(tgt_is_causal),
+            tgt_is_causal=False if tgt_is_causal is None else tgt_is_causal,
             memory_is_causal=memory_is_causal,
         )
 

@@ -58,6 +58,7 @@ from ...backends.cpu.sums import (
     repeat_vectors,
 )
 from ...backends.cuda.launch import CudaSource
+from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
 from ..core.exactness import exact_for_any_scale, exact_near_the_limits
@@ -264,7 +265,7 @@ def batch_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: if the input is not a floating-point tensor.
+        TypeError: if the input is not a floating-point tensor, or `training` is not a bool.
         ValueError: if a vector is not (C,), in evaluation without running statistics, in training with one
             value per channel, whose variance is always 0, or if eps is negative.
 
@@ -273,6 +274,7 @@ def batch_norm(
     C = check_channels(input, "batch_norm")
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     check_eps(eps)
+    check_flags(training=training)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")

@@ -23,7 +23,7 @@ from ...backends.cpu.half import upcast
 from ...backends.cpu.silence import silent
 from ...backends.cpu.sums import row_sum_products, total
 from ...module import Module
-from ...ops.arguments import as_number
+from ...ops.arguments import as_number, check_flags
 from ...ops.reduction import largest_or_0
 
 Tensors = Tensor | Iterable[Tensor]
@@ -44,6 +44,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     """
     if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
+    check_flags(error_if_nonfinite=error_if_nonfinite)
     arrays = [upcast(x.array) for x in _listed(tensors) if x.array.size]
     with silent():
         total = _norm(arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))

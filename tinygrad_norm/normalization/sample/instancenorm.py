@@ -44,6 +44,7 @@ from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import mean_products, means, sums
 from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
+from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
 from ..batch.batchnorm import batch_norm, batch_norm_composed
@@ -174,7 +175,7 @@ def instance_norm(
         eps: added to the variance, in units of input².
 
     Raises:
-        TypeError: if the input is not a floating-point tensor.
+        TypeError: if the input is not a floating-point tensor, or `use_input_stats` is not a bool.
         ValueError: if a vector is not (C,), if the input has no positions or only one, if
             use_input_stats=False is given without running statistics, or if eps is negative.
 
@@ -184,6 +185,7 @@ def instance_norm(
     if input.ndim < 3:
         raise ValueError(f"instance_norm takes x (N, C, positions...), got shape {input.shape}")
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_flags(use_input_stats=use_input_stats)
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     check_eps(eps)
