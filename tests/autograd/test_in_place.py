@@ -199,6 +199,14 @@ def test_a_parameter_shares_its_memory_with_the_tensor_it_was_made_of():
         y.backward()
 
 
+def test_two_parameters_can_be_made_of_one_tensor():
+    a = tn.ones(3)
+    first, second = tn.nn.Parameter(a), tn.nn.Parameter(a)
+    with tn.no_grad():
+        second.add_(1)
+    assert first.tolist() == a.tolist() == [2, 2, 2]
+
+
 def test_none_among_the_outputs_raises():
     class Two(Function):
         def forward(self, x):

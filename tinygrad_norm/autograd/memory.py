@@ -40,7 +40,7 @@ class Memory:
     def __init__(self) -> None:
         self.written = 0
         self.exposed: dict[int, _Exposed] = {}
-        self.sharing: weakref.WeakSet[Any] | None = None  # the detached tensors of a leaf
+        self.sharing: weakref.WeakValueDictionary[int, Any] | None = None  # a leaf's detached tensors, by id
 
     def mark_written(self) -> None:
         """Set the time of the last write to now."""
@@ -58,15 +58,15 @@ class Memory:
     def share(self, tensor: Any) -> None:
         """Let `tensor`, which has the array of a leaf, follow when that array moves."""
         if self.sharing is None:
-            self.sharing = weakref.WeakSet()
-        self.sharing.add(tensor)
+            self.sharing = weakref.WeakValueDictionary()  # in a set, tensors would be compared with ==
+        self.sharing[id(tensor)] = tensor
 
     def move(self, old: Array, new: Array) -> None:
         """Give the tensors that share the array `old` the array `new`, which has the same values.
 
         An array cannot follow: if one returned by `expose` is still referenced, a warning says so.
         """
-        for tensor in self.sharing or ():
+        for tensor in list(self.sharing.values()) if self.sharing else ():
             if tensor.array is old:
                 tensor.array = new
         if any(exposed.array is old for exposed in self.exposed.values()):
