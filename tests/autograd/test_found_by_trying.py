@@ -132,12 +132,15 @@ def test_data_of_a_leaf_that_requires_grad_stays_floating_point():
     [
         lambda out, h: operator.setitem(out, slice(0, 1), h),
         lambda out, h: operator.setitem(out, slice(None), out + h),
+        lambda out, h: operator.setitem(out, slice(None), [h.sum()]),
         lambda out, h: out.copy_(h),
+        lambda out, h: out.fill_(h.sum()),
     ],
-    ids=["item", "slice", "copy_"],
+    ids=["item", "slice", "list", "copy_", "fill_"],
 )
-def test_writing_a_recorded_tensor_into_a_constant_raises(write):
-    out, h = tn.zeros(1, dtype=tn.float64), leaf(1.0) * 2
+@pytest.mark.parametrize("made", [lambda x: x * 1, lambda x: x], ids=["computed", "leaf"])
+def test_writing_a_tensor_that_requires_grad_into_a_constant_raises(write, made):
+    out, h = tn.zeros(1, dtype=tn.float64), made(leaf(2.0))
     with pytest.raises(RuntimeError, match="is not recorded"):
         write(out, h)
     np.testing.assert_array_equal(out.numpy(), [0])

@@ -282,7 +282,7 @@ def test_a_step_that_leaves_a_parameter_alone_is_no_change():
 
 def test_a_parameter_given_twice_counts_once():
     x, reference = parameters((3,), (3,))
-    reference.copy_(x)
+    reference.copy_(x.detach())
     optimizer, single = optim.SGD([x, x], lr=0.1), optim.SGD([reference], lr=0.1)
     assert len(optimizer.param_groups[0]["params"]) == 1
     give_gradients([x])

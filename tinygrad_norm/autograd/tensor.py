@@ -152,8 +152,8 @@ class Tensor:
         """Overwrite the values with those of `source`, broadcast to this shape. Not recorded.
 
         Raises:
-            RuntimeError: if this tensor or `source` was computed with a gradient, while operations are
-                recorded.
+            RuntimeError: if this tensor was computed with a gradient, or `source` requires grad, while
+                operations are recorded.
         """
         self._check_overwritten()
         self._check_unrecorded(source)
@@ -163,6 +163,7 @@ class Tensor:
 
     def fill_(self, value: float) -> Tensor:
         """Overwrite every value with `value`. Not recorded, so it raises as `copy_` does."""
+        self._check_unrecorded(value)
         check_range(value, self.dtype)
         return self.copy_(numpy.asarray(value))
 
@@ -179,10 +180,10 @@ class Tensor:
             )
 
     def _check_unrecorded(self, source: Any) -> None:
-        if isinstance(source, Tensor) and source.creator is not None and mode.enabled:
+        if mode.enabled and _requires_grad(source):
             raise RuntimeError(
-                "writing a computed tensor into another is not recorded, and its gradient would be lost: "
-                "build the result with stack, cat or where, or write source.detach()"
+                "writing a tensor that requires grad into another is not recorded, and its gradient would be "
+                "lost: build the result with stack, cat or where, or write source.detach()"
             )
 
     # -- gradients
@@ -374,6 +375,13 @@ class GradSlot(Protocol):
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, moved to where it is kept, unless that is in use."""
+
+
+def _requires_grad(source: Any) -> bool:
+    """Return whether it is a tensor that requires grad, or a list of such."""
+    if isinstance(source, Tensor):
+        return source.requires_grad
+    return isinstance(source, list | tuple) and any(map(_requires_grad, source))
 
 
 def _as_result(value: Any, creator: Node | None) -> Array:

@@ -65,8 +65,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     """Overwrite self[key], which has the shape that reading it gives. Not recorded.
 
     Raises:
-        RuntimeError: if this tensor requires grad, or `value` was computed with a gradient, while operations
-            are recorded.
+        RuntimeError: if this tensor or `value` requires grad, while operations are recorded.
         IndexError, TypeError: as for reading.
         ValueError: if the value does not broadcast to the shape of self[key].
         OverflowError: if a number does not fit an integer dtype.

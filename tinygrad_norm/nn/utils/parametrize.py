@@ -114,7 +114,7 @@ def _check_dtype(name: str, dtype: numpy.dtype, before: Tensor) -> None:
 def _write(original: Tensor, value: Tensor) -> None:
     """Set `original` to the values and the shape of `value`."""
     if value.shape == original.shape:
-        original.copy_(value)
+        original.copy_(value.array if value.is_leaf else value)
     else:
         original.array = value.array.copy()
         original.mark_written()
