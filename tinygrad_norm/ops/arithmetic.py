@@ -134,15 +134,13 @@ def _apply(op: type[Function], input: Any, other: Any) -> Tensor:
     The number may lie outside the range of float16: 0.001·65536 does not.
     """
     a, b = promote(input, other)
-    if type(b) in _NUMBERS:
-        if a.array.dtype.char == "e":
-            return op.apply(a.astype(numpy.float32), b).astype(numpy.float16)
-    elif type(a) in _NUMBERS and b.array.dtype.char == "e":
-        return op.apply(a, b.astype(numpy.float32)).astype(numpy.float16)
+    if type(a) is not type(b):  # most often both are tensors
+        if isinstance(b, int | float):
+            if a.array.dtype.char == "e":
+                return op.apply(a.astype(numpy.float32), b).astype(numpy.float16)
+        elif isinstance(a, int | float) and b.array.dtype.char == "e":
+            return op.apply(a, b.astype(numpy.float32)).astype(numpy.float16)
     return op.apply(a, b)
-
-
-_NUMBERS = (int, float)
 
 
 def add(input: Any, other: Any, *, alpha: float = 1) -> Tensor:
