@@ -163,7 +163,10 @@ REPLACEMENTS = {
     "sinh": (lambda x, y: (x.exp() - (-x).exp()) / 2, lambda t, x, y: t.sinh(x)),
     "cosh": (lambda x, y: (x.exp() + (-x).exp()) / 2, lambda t, x, y: t.cosh(x)),
     "hypot": (lambda x, y: (x * x + y * y).sqrt(), lambda t, x, y: t.hypot(x, y)),
-    "copysign": (lambda x, y: tn.where(y < 0, -x.abs(), x.abs()), lambda t, x, y: t.copysign(x, y)),
+    "copysign": (
+        lambda x, y: tn.where(tn.from_numpy(np.signbit(y.numpy())), -x.abs(), x.abs()),
+        lambda t, x, y: t.copysign(x, y),
+    ),
     "logaddexp": (lambda x, y: tn.stack([x, y]).logsumexp(0), lambda t, x, y: t.logaddexp(x, y)),
     "erfc": (lambda x, y: 1 - x.erf(), lambda t, x, y: t.erfc(x)),
     "lerp": (lambda x, y: x + 0.3 * (y - x), lambda t, x, y: t.lerp(x, y, 0.3)),

@@ -24,7 +24,7 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "save load",
-        "`safetensors.numpy.save_file({name: x.numpy() for name, x in module.state_dict().items()}, path)`, "
+        "`safetensors.numpy.save_file({name: x.numpy().copy() for name, x in module.state_dict().items()}, path)`, "
         "`load_file`",
     ),
     Row(
@@ -69,8 +69,8 @@ ROWS = (
         methods=True,
     ),
     Row("hypot", "`(x * x + y * y).sqrt()`", methods=True),
-    Row("copysign", "`tn.where(y < 0, -x.abs(), x.abs())`", methods=True),
-    Row("nan_to_num", "`x.masked_fill(x.isnan(), 0)`", methods=True),
+    Row("copysign", "`tn.where(tn.from_numpy(numpy.signbit(y.numpy())), -x.abs(), x.abs())`", methods=True),
+    Row("nan_to_num", "`x.masked_fill(x.isnan(), 0).clamp(-largest, largest)`", methods=True),
     Row("logaddexp", "`tn.stack([x, y]).logsumexp(0)`", methods=True),
     Row("erfc", "`1 - x.erf()`", methods=True),
     Row("lerp addcmul addcdiv", "`x + weight * (y - x)`, `x + a * b`, `x + a / b`", methods=True),

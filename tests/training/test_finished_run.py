@@ -233,6 +233,12 @@ class TestWhatARunRefuses:
         with pytest.raises(TypeError, match=message):
             Run(Config("moons", epochs=1), tmp_path, **given)
 
+    def test_figures_before_the_first_epoch_and_threads_of_another_type(self, tmp_path):
+        with pytest.raises(RuntimeError, match="before the first epoch is complete"):
+            Run(Config("moons"), tmp_path).figures()
+        with pytest.raises(TypeError, match="threads must be an int, got '2'"):
+            Run(Config("moons"), tmp_path, threads="2")
+
     def test_metrics_that_hide_the_loss_or_are_no_numbers(self, tmp_path):
         config = Config("moons", epochs=1)
         with pytest.raises(ValueError, match="cannot be called loss, which is the name of the loss"):

@@ -1,12 +1,11 @@
 """`tinygrad-norm train`: train a small model on real data, with progress, results and Ctrl-C."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -27,6 +26,7 @@ from ..training import (
 )
 from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
 from ..training.task import format_figure
+from .errors import exit_with
 from .progress import backend_line, train_with_progress
 from .train_norms import train_norms
 
@@ -195,9 +195,9 @@ def train(
             else:
                 run = Run(config, _new_folder(config, out), threads=threads)
     except OSError as error:
-        _exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
+        exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
-        _exit_with(str(error))
+        exit_with(str(error))
     if grid is not None:
         _train_grid(console, grid)
         return
@@ -208,9 +208,9 @@ def train(
             train_with_progress(console, run)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
-            _exit_with(message if error.strerror else str(error))
+            exit_with(message if error.strerror else str(error))
         except (ValueError, RuntimeError) as error:
-            _exit_with(str(error))
+            exit_with(str(error))
         _report(console, run, time.perf_counter() - started)
 
 
@@ -240,9 +240,9 @@ def _train_grid(console: Console, grid: NormGrid) -> None:
         finished = train_norms(console, grid)
     except OSError as error:
         message = f"cannot write the results to {grid.out}: {error.strerror}"
-        _exit_with(message if error.strerror else str(error))
+        exit_with(message if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
-        _exit_with(str(error))
+        exit_with(str(error))
     if not finished:
         raise typer.Exit(130)
 
@@ -351,10 +351,3 @@ def _report(console: Console, run: Run, seconds: float) -> None:
     if not (run.out / "curves.png").exists():
         console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _exit_with(message: str) -> NoReturn:
-    Console(stderr=True).print(
-        f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
-    )
-    sys.exit(2)

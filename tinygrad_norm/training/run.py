@@ -33,6 +33,7 @@ from ..backends.cpu.threads import use_threads
 from ..backends.random import generator, manual_seed
 from ..files import check_folder, replacing
 from ..module import Module
+from ..ops.arguments import as_size
 from .augmentation import AugmentedLoader, check_augmentation
 from .checkpoint import load_tree, save_arrays, save_tree
 from .config import Config
@@ -101,8 +102,7 @@ class Run:
         metrics: Mapping[str, Metric] | None = None,
         threads: int = 1,
     ) -> None:
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
+        threads = as_size(threads, "threads")
         config = config.with_own(dataset=dataset is not None, model=model is not None)
         self.config, self.out, self.threads = config, Path(out), threads
         manual_seed(config.seed)
@@ -189,7 +189,12 @@ class Run:
 
         Those of the training part are means over the epoch. The test part, if there is one, is evaluated
         only here.
+
+        Raises:
+            RuntimeError: if no epoch is complete.
         """
+        if not self.progress.history:
+            raise RuntimeError("there are no figures before the first epoch is complete: call train first")
         row = self.progress.history[self.kept_epoch - 1]
         names = self.task.figure_names
         known = {part: {name: row[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
