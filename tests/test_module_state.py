@@ -76,3 +76,18 @@ def test_numbers_of_every_type_fit():
         layer.load_state_dict({"weight": [[True, False]], "bias": np.array([1e30])})
     assert layer.weight.tolist() == [[1, 0]]
     assert layer.bias.tolist() == [np.inf]
+
+
+def test_the_recipe_of_the_docs_saves_transposes_as_they_are():
+    """safetensors writes the bytes as they lie; a NumPy copy lies in C order."""
+    from safetensors.numpy import load, save
+
+    w = np.arange(6.0).reshape(2, 3)
+    module = nn.Module()
+    module.p = nn.Parameter(tn.tensor(w))
+    module.p.data = tn.tensor(w.T)
+    module.register_buffer("a", tn.tensor(w).T)
+    module.register_buffer("b", tn.tensor(np.asfortranarray(w)))
+    stored = load(save({name: x.numpy().copy() for name, x in module.state_dict().items()}))
+    for name, expected in (("p", w.T), ("a", w.T), ("b", w)):
+        np.testing.assert_array_equal(stored[name], expected, err_msg=name)

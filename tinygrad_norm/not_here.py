@@ -24,8 +24,8 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "save load",
-        "`safetensors.numpy.save_file({name: x.numpy().copy() for name, x in module.state_dict().items()}, path)`, "
-        "`load_file`",
+        "`safetensors.numpy.save_file({name: x.numpy().copy() for name, x in "
+        "module.state_dict().items()}, path)`, `load_file`",
     ),
     Row(
         "utils.data.TensorDataset utils.data.DataLoader",
