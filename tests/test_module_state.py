@@ -84,7 +84,7 @@ def test_the_recipe_of_the_docs_saves_transposes_as_they_are():
 
     w = np.arange(6.0).reshape(2, 3)
     module = nn.Module()
-    module.p = nn.Parameter(tn.tensor(w))
+    module.p = nn.Parameter(tn.tensor(np.ones((3, 2))))
     module.p.data = tn.tensor(w.T)
     module.register_buffer("a", tn.tensor(w).T)
     module.register_buffer("b", tn.tensor(np.asfortranarray(w)))
