@@ -26,7 +26,7 @@ def state_array(value: Any) -> Array:
     try:
         array = asarray(value.array if isinstance(value, Tensor) else value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"a {type(value).__name__} that is no array of numbers ({error})") from error
+        raise ValueError(f"a {type(value).__name__}, which is not an array of numbers ({error})") from error
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise ValueError(f"values of dtype {array.dtype}, which are not real numbers")
     return array

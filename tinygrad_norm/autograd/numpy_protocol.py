@@ -76,7 +76,7 @@ def array_ufunc(x: Tensor, ufunc: Any, method: str, *inputs: Any, out: Any = Non
     NumPy itself writes into an array (`p.data -= lr * p.grad`), with the values of the tensors.
 
     Raises:
-        TypeError: if there is no function of ours.
+        TypeError: if this package has no such function.
     """
     if out is not None:
         values = [x.array if isinstance(x, Tensor) else x for x in inputs]

@@ -62,7 +62,7 @@ def load_npz(path: str | Path, *, seed: int = 0) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, numpy.ndarray]:
-    """Return the arrays of a file by name; those that are no part of a dataset are not read."""
+    """Return the arrays of a file by name; arrays that a dataset does not use are not read."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:

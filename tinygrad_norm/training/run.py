@@ -79,7 +79,7 @@ class Run:
         metrics: functions (outputs, targets) by name, each the mean over the batch; they replace the
             default, which is the accuracy, for regression R².
         threads: for BLAS and the block loop, while it trains and evaluates; those of the process are
-            restored afterwards. It is no setting of the run: other threads change at most the last digits.
+            restored afterwards. It is not part of the config: it changes at most the last digits.
 
     Initialize a model of one's own after `tn.manual_seed`, if its weights are to be the same in every run.
     `saved_epochs` is the number of epochs in the checkpoint, None before the first save.
