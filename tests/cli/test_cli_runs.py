@@ -2,6 +2,8 @@
 
 import csv
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -224,3 +226,16 @@ def test_text(tmp_path):
     assert "is a run on text" in printed("predict", tmp_path / "run", file, exit_code=2)
     file.write_text("another text, which the run has never seen: " * 67)
     assert "has changed since the run" in printed("evaluate", tmp_path / "run", exit_code=2)
+
+
+def test_a_closed_pipe_ends_without_a_word(runs, tmp_path):
+    np.save(tmp_path / "many.npy", np.zeros((5000, 2)))
+    arguments = ["predict", str(runs / "moons"), str(tmp_path / "many.npy"), "--csv"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_norm", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -7,6 +7,8 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from .program import WRITING
+
 
 def exit_with(message: str) -> NoReturn:
     """Print `message` as an error, and exit with status 2."""
@@ -22,6 +24,8 @@ def errors_printed() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in WRITING and error.filename is None:
+            raise  # stdout: the program around the commands says so
         where = f"{error.filename}: " if error.filename else ""
         exit_with(f"{where}{error.strerror}" if error.strerror else str(error))
     except (ValueError, TypeError, RuntimeError) as error:

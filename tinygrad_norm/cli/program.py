@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO)
+WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO)
+"""The errors of a full disk and of a closed pipe; without a file name they are those of stdout."""
 
 
 class Program(typer.Typer):
@@ -25,7 +26,7 @@ class Program(typer.Typer):
                 if sys.stdout is not None:
                     sys.stdout.flush()
         except OSError as error:
-            if error.errno not in _WRITING or error.filename is not None:
+            if error.errno not in WRITING or error.filename is not None:
                 raise
             if error.errno != errno.EPIPE:
                 print(f"cannot write the output: {error.strerror}", file=sys.stderr)
