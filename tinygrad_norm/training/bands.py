@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy
 
-from ..files import replacing
-from .curves import History
+from .curves import History, save_plots
 
 
 def save_bands(
@@ -17,16 +17,10 @@ def save_bands(
     `labels` has the label of the axis for each figure. A curve ends with the shortest run of its group.
     Returns False, and writes nothing, if matplotlib is not installed or there are no runs.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return False
     if not groups:
         return False
-    figure = Figure(figsize=(4.5 * max(2, len(labels)), 3.6), layout="constrained", dpi=120)
-    figure.suptitle(title, fontsize=10, wrap=True)
-    plots = figure.subplots(1, len(labels), squeeze=False)[0]
-    for axes, (name, label) in zip(plots, labels.items(), strict=True):
+
+    def draw(axes: Any, name: str) -> None:
         for group, runs in groups.items():
             length = min(len(history) for history in runs)
             curves = numpy.array(
@@ -37,11 +31,5 @@ def save_bands(
             if len(runs) > 1:
                 std = curves.std(0, ddof=1)
                 axes.fill_between(epochs, mean - std, mean + std, color=line.get_color(), alpha=0.2, lw=0)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"validation {label}")
-        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with replacing(path) as temporary:
-        figure.savefig(temporary)
-    return True
+
+    return save_plots(path, {name: f"validation {label}" for name, label in labels.items()}, title, draw)
