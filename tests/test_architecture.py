@@ -161,7 +161,7 @@ def sections(path):
                 yield "forward and backward"
             elif name.endswith("_rows"):  # a body that another normalization runs too
                 yield "forward and backward"
-            elif not name.endswith("_cuda"):
+            elif not name.endswith(("_cuda", "_loop")):
                 yield "function"
         elif isinstance(node, ast.ClassDef) and not name.startswith("_"):
             yield "Function" if name.endswith("Function") else "Module"

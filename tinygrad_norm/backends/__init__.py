@@ -16,6 +16,8 @@ from typing import Any
 import numpy
 
 from .array_types import Array, Channels, Column, PerChannel, Rows, Vector
+from .cpu.loop_mode import loop_mode, use_loops
+from .cpu.loops import NotCompiled
 
 
 @dataclass(frozen=True)
@@ -224,9 +226,17 @@ class Kernel:
         functools.update_wrapper(self, numpy_version)
         self.versions = {"numpy": numpy_version}
         self.numpy_version = numpy_version
+        self.cpu_version: Callable[..., Any] | None = None
 
     def __call__(self, x: Array, *args: Any, **options: Any) -> Any:
         if type(x) is numpy.ndarray:
+            if self.cpu_version is not None and loop_mode.on:
+                try:
+                    results = self.cpu_version(x, *args, **options)
+                except NotCompiled:
+                    results = NotImplemented
+                if results is not NotImplemented:
+                    return results
             return self.numpy_version(x, *args, **options)
         version = self.versions.get(backend_of(x).kernels, self.numpy_version)
         return (version if x.size else self.numpy_version)(x, *args, **options)
@@ -238,6 +248,30 @@ class Kernel:
         """
         self.versions["cuda"] = cuda_version
         return cuda_version
+
+    def cpu(self, cpu_version: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach the twin for the CPU: same arguments and results, computed by plain loops.
+
+        It returns NotImplemented for arguments that it leaves to the body.
+        """
+        self.versions["loops"] = self.cpu_version = cpu_version
+        return cpu_version
+
+    def loops(self, **shapes: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[..., Any]:
+        """Attach a plain loop as the twin for the CPU, to a body that is decorated with `in_blocks`.
+
+        The loop takes the arguments of the body, then arrays for its results: see cpu/pool_loops.py. Its
+        first result has the shape of its first argument; `shapes` are those of its other results, and of
+        the arguments that may be missing, by name.
+        """
+        from .cpu.pool_loops import PoolLoop
+
+        def attach(function: Callable[..., Any]) -> Callable[..., Any]:
+            body: Any = self.numpy_version
+            self.cpu(PoolLoop(body, function, shapes))
+            return function
+
+        return attach
 
 
 def kernel(numpy_version: Callable[..., Any]) -> Kernel:

@@ -83,86 +83,105 @@ def in_blocks(*names: str, axis: int = 0, add: bool = False, **missing: float) -
     Half types are upcast for the body, and its first result is downcast. An argument that is None is
     replaced by its number in `missing`: `weight=1.0`, `bias=0.0`.
     """
-
-    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = list(inspect.signature(body).parameters)
-        split = tuple([parameters.index(name) for name in names])
-        replaced = tuple([(parameters.index(name), number) for name, number in missing.items()])
-        shared = [i for i in range(len(parameters)) if i not in split or (add and parameters[i] in missing)]
-
-        def check_shared(given: Sequence[Any], x: Any) -> None:
-            """Raise ValueError if an argument that the blocks share varies along their axis."""
-            n = x.shape[axis]
-            for place in shared:
-                shape = getattr(given[place], "shape", ())
-                if len(shape) == x.ndim and shape[axis] == n > 1:
-                    raise ValueError(
-                        f"{body.__name__}: {parameters[place]} {shape} varies along axis {axis} of "
-                        f"{names[0]} {x.shape}, cut into blocks there: name it in in_blocks, without add"
-                    )
-
-        @functools.wraps(body)
-        def call(*args: Any) -> Any:
-            given = list(args)
-            for place, number in replaced:
-                if given[place] is None:
-                    given[place] = number
-            x: Any = given[split[0]]
-            half = is_half(x) if x.dtype.itemsize == 2 else False
-            if half:
-                given = [upcast(a) if hasattr(a, "dtype") else a for a in given]
-            if type(x) is not numpy.ndarray:
-                results = body(*given)
-            elif x.size <= FEW and x.size <= _settings.block:
-                results = _contexts.short_rows.run(body, *given)
-            else:
-                check_shared(given, x)
-                results = _run_blocks(body, given, split, axis, add)
-            if not half:
-                return results
-            if type(results) is not tuple:
-                return downcast(results, x)
-            return downcast(results[0], x), *results[1:]
-
-        return call
-
-    return decorate
+    return lambda body: InBlocks(body, names, axis, add, missing)
 
 
-def _run_blocks(
-    body: Callable[..., Any], given: Sequence[Any], split: Sequence[int], axis: int, add: bool
-) -> Any:
-    x = given[split[0]]
-    row = math.prod(x.shape[axis:]) if axis else x.shape[-1]  # along which NumPy's inner loop runs
-    context = "long_rows" if row >= LONG_ROW else "short_rows"
-    n = x.shape[axis]
-    step = max(1, _settings.block // (x.size // n))
-    if step >= n or x.size <= 2 * _settings.block:
-        return getattr(_contexts, context).run(body, *given)
-    whole = (slice(None),) * axis
-    y = numpy.empty(x.shape, x.dtype)
+class InBlocks:
+    """A body that runs block by block, as `in_blocks` describes.
 
-    def run_block(rows: slice) -> Sequence[Any]:
-        part = list(given)
-        for place in split:
-            a = given[place]
-            if hasattr(a, "shape") and a.shape[axis] != 1:
-                part[place] = a[(*whole, rows)]
-        results = getattr(_contexts, context).run(body, *part)
+    Attributes:
+        body: what runs on each block.
+        parameters: the names of its arguments.
+        split: the places of the arguments that are cut along `axis`.
+        missing: the places of those that may be None, each with the number that replaces it.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        names: Sequence[str],
+        axis: int,
+        add: bool,
+        missing: Mapping[str, float],
+    ) -> None:
+        functools.update_wrapper(self, body)
+        self.body, self.axis, self.add = body, axis, add
+        self.parameters = list(inspect.signature(body).parameters)
+        self.split = tuple([self.parameters.index(name) for name in names])
+        self.missing = tuple([(self.parameters.index(name), number) for name, number in missing.items()])
+        may_be_summed = [place for place, _ in self.missing if add]
+        self._shared = [i for i in range(len(self.parameters)) if i not in self.split or i in may_be_summed]
+
+    def __call__(self, *args: Any) -> Any:
+        given = list(args)
+        for place, number in self.missing:
+            if given[place] is None:
+                given[place] = number
+        x: Any = given[self.split[0]]
+        half = is_half(x) if x.dtype.itemsize == 2 else False
+        if half:
+            given = [upcast(a) if hasattr(a, "dtype") else a for a in given]
+        if type(x) is not numpy.ndarray:
+            results = self.body(*given)
+        elif x.size <= FEW and x.size <= _settings.block:
+            results = _contexts.short_rows.run(self.body, *given)
+        else:
+            self._check_shared(given, x)
+            results = self._run_blocks(given)
+        if not half:
+            return results
         if type(results) is not tuple:
-            y[(*whole, rows)] = results
-            return ()
-        y[(*whole, rows)] = results[0]
-        return results[1:]
+            return downcast(results, x)
+        return downcast(results[0], x), *results[1:]
 
-    run_all = map if _settings.threads == 1 or x.size < MANY else _pool(_settings.threads).map
-    parts = run_all(run_block, slices(n, step))
-    others: Sequence[Any]
-    if add:  # as they come: the sums of thousands of blocks would take memory
-        others = total_of_parts(parts)
-    else:
-        others = [numpy.concatenate(results, axis) for results in zip(*parts, strict=True)]
-    return (y, *others) if others else y
+    def _check_shared(self, given: Sequence[Any], x: Any) -> None:
+        """Raise ValueError if an argument that the blocks share varies along their axis."""
+        n = x.shape[self.axis]
+        for place in self._shared:
+            shape = getattr(given[place], "shape", ())
+            if len(shape) == x.ndim and shape[self.axis] == n > 1:
+                raise ValueError(
+                    f"{self.body.__name__}: {self.parameters[place]} {shape} varies along axis {self.axis} "
+                    f"of {self.parameters[self.split[0]]} {x.shape}, cut into blocks there: name it in "
+                    "in_blocks, without add"
+                )
+
+    def _run_blocks(self, given: Sequence[Any]) -> Any:
+        x, body, axis = given[self.split[0]], self.body, self.axis
+        row = math.prod(x.shape[axis:]) if axis else x.shape[-1]  # along which NumPy's inner loop runs
+        context = "long_rows" if row >= LONG_ROW else "short_rows"
+        n = x.shape[axis]
+        step = max(1, _settings.block // (x.size // n))
+        if step >= n or x.size <= 2 * _settings.block:
+            return getattr(_contexts, context).run(body, *given)
+        whole = (slice(None),) * axis
+        y = numpy.empty(x.shape, x.dtype)
+
+        def run_block(rows: slice) -> Sequence[Any]:
+            part = list(given)
+            for place in self.split:
+                a = given[place]
+                if hasattr(a, "shape") and a.shape[axis] != 1:
+                    part[place] = a[(*whole, rows)]
+            results = getattr(_contexts, context).run(body, *part)
+            if type(results) is not tuple:
+                y[(*whole, rows)] = results
+                return ()
+            y[(*whole, rows)] = results[0]
+            return results[1:]
+
+        parts = threads_for(x.size)(run_block, slices(n, step))
+        others: Sequence[Any]
+        if self.add:  # as they come: the sums of thousands of blocks would take memory
+            others = total_of_parts(parts)
+        else:
+            others = [numpy.concatenate(results, axis) for results in zip(*parts, strict=True)]
+        return (y, *others) if others else y
+
+
+def threads_for(size: int) -> Callable[..., Any]:
+    """Return `map`, or the map of a pool of threads if an array of `size` elements is worth them."""
+    return map if _settings.threads == 1 or size < MANY else _pool(_settings.threads).map
 
 
 def slices(n: int, step: int) -> Iterator[slice]:

@@ -9,6 +9,8 @@ numbers of a better scale, which have the same x̂:
 
 with the first entry of the pool, and c about the largest |x - first| or √eps if that is more. Pools with a
 NaN or an infinity keep c = 1, so that those come through as in the formula.
+
+A plain loop asks `loses_digits` or `is_near_the_limits` for each pool, and leaves those to the guarded body.
 """
 
 import functools
@@ -20,10 +22,27 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
+from ...backends.cpu.loops import helper
 from ...backends.cpu.sums import Axes, largest, means, scalar, smallest
 
 MEAN_LIMIT = 64
 """|mean|/std up to which the rounding error of the mean, times 1/std, is 64 units in the last place of 1."""
+
+
+FLOAT32_HIGHEST, FLOAT32_LOWEST = 1e15, 1e-36
+"""1/std between which loops need no guard: for float32, and so for float64."""
+
+
+@helper
+def loses_digits(mean: float, rstd: float) -> bool:
+    """Return whether a forward pass over a pool with these statistics needs its guard; without mean, 0."""
+    return not (0 < rstd < FLOAT32_HIGHEST and abs(mean * rstd) < MEAN_LIMIT)
+
+
+@helper
+def is_near_the_limits(mean: float, rstd: float) -> bool:
+    """Return whether a backward pass over a pool with these statistics needs its guard; without mean, 0."""
+    return not (rstd > FLOAT32_LOWEST and abs(mean * rstd) < MEAN_LIMIT)
 
 
 def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:

@@ -36,13 +36,19 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import COLUMN, VECTOR
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
 from ...ops.arguments import check_flags
 from ...ops.checks import Shape, as_shape, check_eps, check_rows
 from ...registry import Case, ErrorCase, register
-from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.exactness import (
+    exact_for_any_scale,
+    exact_near_the_limits,
+    is_near_the_limits,
+    loses_digits,
+)
 from ..core.moments import affine, standardized
 from ..core.rows import as_rows
 
@@ -76,6 +82,34 @@ def layer_norm_forward(
     return weight * x_hat + bias, mean, rstd
 
 
+@layer_norm_forward.loops(mean=COLUMN, rstd=COLUMN, weight=VECTOR, bias=VECTOR)
+def layer_norm_forward_loop(
+    x: Rows,
+    weight: Vector,
+    bias: Vector,
+    eps: float,
+    y: Rows,
+    mean: Column,
+    rstd: Column,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: twice to find m and r, once to write y."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        s = zero
+        for i in range(D):
+            s += x[n, i]
+        m = real(s / D)
+        s = zero
+        for i in range(D):
+            s += (x[n, i] - m) * (x[n, i] - m)
+        r = real(1 / numpy.sqrt(s / D + eps))
+        for i in range(D):
+            y[n, i] = weight[i] * ((x[n, i] - m) * r) + bias[i]
+        mean[n, 0], rstd[n, 0], left[n] = m, r, loses_digits(m, r)
+
+
 @layer_norm_forward.cuda
 def layer_norm_forward_cuda(
     x: Rows, weight: Vector | None, bias: Vector | None, eps: float
@@ -95,6 +129,39 @@ def layer_norm_backward(
     g = weight * dy
     dx = rstd * (g - row_means(g) - x_hat * row_mean_products(g, x_hat))
     return dx, column_sums(dy * x_hat), column_sums(dy)
+
+
+@layer_norm_backward.loops(dweight=VECTOR, dbias=VECTOR, weight=VECTOR)
+def layer_norm_backward_loop(
+    dy: Rows,
+    x: Rows,
+    weight: Vector,
+    mean: Column,
+    rstd: Column,
+    dx: Rows,
+    dweight: Vector,
+    dbias: Vector,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: once for all sums, once to write dx."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        m, r = mean[n, 0], rstd[n, 0]
+        left[n] = is_near_the_limits(m, r)
+        if left[n]:
+            continue
+        sum_g = sum_g_x_hat = zero
+        for i in range(D):
+            g, x_hat = weight[i] * dy[n, i], (x[n, i] - m) * r
+            sum_g += g
+            sum_g_x_hat += g * x_hat
+            dweight[i] += dy[n, i] * x_hat
+            dbias[i] += dy[n, i]
+        mean_g, mean_g_x_hat = real(sum_g / D), real(sum_g_x_hat / D)
+        for i in range(D):
+            g, x_hat = weight[i] * dy[n, i], (x[n, i] - m) * r
+            dx[n, i] = r * (g - mean_g - x_hat * mean_g_x_hat)
 
 
 @layer_norm_backward.cuda

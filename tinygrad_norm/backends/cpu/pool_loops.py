@@ -1,0 +1,186 @@
+"""Pool loops: what stands between a kernel whose body runs in blocks and its plain loop.
+
+A loop takes the arguments of the body, then the arrays for its results, and then what it asks for by name:
+
+    zero          0 in the precision of its sums: that of x, or float64 if x has long rows
+    left          (n,) bool, one for each pool: True for those that it leaves to the body
+    start, stop   the pools to work on; without them, the arrays are slices that hold only these pools
+
+Its arrays are contiguous and of one dtype, float32 or float64, and its numbers are of that dtype. Results
+that are sums over pools come filled with zeros. All else is left to the body: other dtypes, empty arrays,
+and every pool in which a guard of the body would act.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+
+from .blocks import MANY, InBlocks, slices, threads_for
+from .loops import Loop
+from .sums import total_of_parts
+
+F4, F8 = numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)
+
+LONG = 1 << 13
+"""Numbers in a row of float32 above which they are summed up in float64."""
+
+BLOCK = 1 << 18
+"""Elements in a block, of which each thread takes one at a time."""
+
+MOST_ROWS = 512
+"""Pools in a block if there are sums over pools: so many numbers are added one after another."""
+
+Shape = tuple[int, ...]
+ShapeOf = Callable[[Shape], Shape]
+
+
+def kept(*axes: int) -> ShapeOf:
+    """The shape of an array with these axes of the first argument; its other axes have size 1."""
+    return lambda shape: tuple([n if axis in axes else 1 for axis, n in enumerate(shape)])
+
+
+COLUMN = kept(0)
+"""(N, 1): one number for each row of x (N, D)."""
+
+
+def VECTOR(shape: Shape) -> Shape:
+    """(D,): one number for each column of x (N, D)."""
+    return shape[1:]
+
+
+class _Plan(NamedTuple):
+    """What follows from the shape and dtype of the first argument."""
+
+    missing: list[tuple[int, numpy.ndarray]]
+    results: list[Shape]
+    zero: Any
+    pools: int
+    step: int  # pools in a block
+
+
+class PoolLoop:
+    """The version of a kernel that runs a loop.
+
+    Args:
+        body: the NumPy version, decorated with `in_blocks`, whose names, axis and sums hold here too.
+        function: the loop.
+        shapes: by name, those of the results after the first, and of the arguments that may be missing.
+    """
+
+    def __init__(self, body: InBlocks, function: Callable[..., Any], shapes: dict[str, ShapeOf]) -> None:
+        self.loop, self.body = Loop(function), body
+        self.axis, self.add, self.split = body.axis, body.add, body.split
+        self.missing = [(*pair, shapes[body.parameters[pair[0]]]) for pair in body.missing]
+        self.results = [shape_of for name, shape_of in shapes.items() if name not in body.parameters]
+        inputs = len(body.parameters)
+        extras = self.loop.parameters[inputs + 1 + len(self.results) :]
+        self._check_parameters([name for name in shapes if name not in body.parameters], extras)
+        self.sliced, self.guarded = "start" not in extras, "left" in extras
+        self.extras = [_EXTRAS.index(name) for name in extras]
+        self.plan = functools.lru_cache(maxsize=256)(self._plan)
+
+    def _check_parameters(self, results: list[str], extras: list[str]) -> None:
+        inputs, taken = self.body.parameters, self.loop.parameters
+        first = taken[len(inputs) : len(inputs) + 1]
+        if taken != [*inputs, *first, *results, *extras] or not first or not set(extras) <= set(_EXTRAS):
+            raise TypeError(
+                f"{self.loop.function.__name__} must take {', '.join(inputs)}, its first result, "
+                f"{', '.join(results)}, and then any of {', '.join(_EXTRAS)}; it takes {', '.join(taken)}"
+            )
+
+    def _plan(self, shape: Shape, dtype: numpy.dtype) -> _Plan:
+        pools, size = shape[self.axis], math.prod(shape)
+        step = max(1, BLOCK * pools // size) if size >= MANY else pools
+        return _Plan(
+            [(place, numpy.full(shape_of(shape), number, dtype)) for place, number, shape_of in self.missing],
+            [shape, *[shape_of(shape) for shape_of in self.results]],
+            (F8 if shape[-1] > LONG else dtype).type(0),
+            pools,
+            min(step, MOST_ROWS) if self.add else step,
+        )
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the results of the body, or NotImplemented if the loop cannot work on `args`."""
+        x = args[0]
+        dtype = x.dtype
+        if not (dtype is F4 or dtype is F8) or not x.size:
+            return NotImplemented
+        missing, shapes, zero, pools, step = self.plan(x.shape, dtype)
+        given = list(args)
+        for place, vector in missing:
+            if given[place] is None:
+                given[place] = vector
+        for place, a in enumerate(given):
+            if type(a) is not numpy.ndarray:
+                given[place] = _number(a, dtype)
+            elif a.dtype is not dtype:
+                return NotImplemented
+            elif not a.flags.carray:  # Numba would compile the loop anew for strided and read-only arrays
+                given[place] = numpy.array(a, order="C")
+        new = numpy.zeros if self.add else numpy.empty
+        results = [numpy.empty(x.shape, dtype), *[new(shape, dtype) for shape in shapes[1:]]]
+        left = numpy.empty(pools, bool) if self.guarded else None
+        run_all = threads_for(x.size)
+        if step < pools and (self.add or run_all is not map):
+            self._run_blocks(run_all, given, results, left, zero, pools, step)
+        else:
+            extras = zero, left, 0, pools
+            self.loop(*given, *results, *[extras[i] for i in self.extras])
+        if left is not None and 1 in left.tobytes():
+            if left.all():
+                return NotImplemented
+            self._hand_over(args, results, left.nonzero()[0])
+        return tuple(results) if len(results) > 1 else results[0]
+
+    def _run_blocks(
+        self, run_all: Any, given: list[Any], results: list[Any], left: Any, zero: Any, pools: int, step: int
+    ) -> None:
+        """Run the loop on blocks of `step` pools; the results do not depend on who runs which."""
+        inputs = len(given)
+        cut = [*self.split, inputs] if self.sliced else []
+        if self.sliced and not self.add:
+            cut += range(inputs + 1, inputs + len(results))
+
+        def run_block(block: slice) -> Sequence[Any]:
+            part = [*given, *results]
+            for place in cut:
+                part[place] = part[place][block]
+            if self.add:
+                part[inputs + 1 :] = map(numpy.zeros_like, results[1:])
+            here = left[block] if self.sliced and left is not None else left
+            extras = zero, here, block.start, block.stop
+            self.loop(*part, *[extras[i] for i in self.extras])
+            return part[inputs + 1 :]
+
+        parts = run_all(run_block, slices(pools, step))
+        if self.add:
+            results[1:] = total_of_parts(parts)
+        else:
+            list(parts)
+
+    def _hand_over(self, args: Sequence[Any], results: list[Any], pools: numpy.ndarray) -> None:
+        """Let the body work on the pools that the loop left to it."""
+        at = (*(slice(None),) * self.axis, pools)
+        part = list(args)
+        for place in self.split:
+            if part[place] is not None and part[place].shape[self.axis] > 1:
+                part[place] = part[place][at]
+        found = self.body(*part)
+        first, *others = found if type(found) is tuple else (found,)
+        results[0][at] = first
+        for result, value in zip(results[1:], others, strict=True):
+            if self.add:
+                result += value
+            else:
+                result[at] = value
+
+
+_EXTRAS = ("zero", "left", "start", "stop")
+
+
+@functools.lru_cache(maxsize=256)
+def _number(value: float, dtype: numpy.dtype) -> Any:
+    return dtype.type(value)
