@@ -47,7 +47,8 @@ def run(op, arrays, options):
     reached = [y for y in ys if y.requires_grad]
     dys = [cotangent(y.shape, k).astype(to_numpy(y.array).dtype) for k, y in enumerate(reached)]
     xs = [x for x in inputs if x is not None and x.requires_grad]
-    return [*(y.array for y in ys), *(dx.array for dx in grad(reached, xs, dys))]
+    dxs = grad(reached, xs, dys, allow_unused=True) if xs else ()
+    return [*(y.array for y in ys), *(dx.array for dx in dxs if dx is not None)]
 
 
 def worst_error(op, case, dtype):
