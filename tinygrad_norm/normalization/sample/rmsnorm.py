@@ -32,13 +32,19 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import COLUMN, VECTOR
 from ...backends.cpu.sums import column_sums, row_mean_products
 from ...backends.cuda.launch import CudaSource
 from ...module import Module, Parameter
 from ...ops.arguments import check_flags
 from ...ops.checks import Shape, as_shape, check_eps, check_rows
 from ...registry import Case, ErrorCase, register
-from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.exactness import (
+    exact_for_any_scale,
+    exact_near_the_limits,
+    is_near_the_limits,
+    loses_digits,
+)
 from ..core.moments import affine
 from ..core.rows import as_rows, machine_eps
 
@@ -68,6 +74,22 @@ def rms_norm_forward(x: Rows, weight: Vector | None, eps: float) -> tuple[Rows, 
     return weight * x_hat, rstd
 
 
+@rms_norm_forward.loops(rstd=COLUMN, weight=VECTOR)
+def rms_norm_forward_loop(
+    x: Rows, weight: Vector, eps: float, y: Rows, rstd: Column, zero: float, left: Array
+) -> None:
+    """One row after the other: once to find r, once to write y."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        s = zero
+        for i in range(D):
+            s += x[n, i] * x[n, i]
+        r = real(1 / numpy.sqrt(s / D + eps))
+        for i in range(D):
+            y[n, i] = weight[i] * (x[n, i] * r)
+        rstd[n, 0], left[n] = r, loses_digits(0, r)
+
+
 @rms_norm_forward.cuda
 def rms_norm_forward_cuda(x: Rows, weight: Vector | None, eps: float) -> tuple[Array, ...]:
     """One kernel: every row is read once and written once."""
@@ -83,6 +105,34 @@ def rms_norm_backward(dy: Rows, x: Rows, weight: Vector | None, rstd: Column) ->
     g = weight * dy
     dx = rstd * (g - x_hat * row_mean_products(g, x_hat))
     return dx, column_sums(dy * x_hat)
+
+
+@rms_norm_backward.loops(dweight=VECTOR, weight=VECTOR)
+def rms_norm_backward_loop(
+    dy: Rows,
+    x: Rows,
+    weight: Vector,
+    rstd: Column,
+    dx: Rows,
+    dweight: Vector,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: once for all sums, once to write dx."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        r = rstd[n, 0]
+        left[n] = is_near_the_limits(0, r)
+        if left[n]:
+            continue
+        sum_g_x_hat = zero
+        for i in range(D):
+            x_hat = x[n, i] * r
+            sum_g_x_hat += weight[i] * dy[n, i] * x_hat
+            dweight[i] += dy[n, i] * x_hat
+        mean_g_x_hat = real(sum_g_x_hat / D)
+        for i in range(D):
+            dx[n, i] = r * (weight[i] * dy[n, i] - x[n, i] * r * mean_g_x_hat)
 
 
 @rms_norm_backward.cuda
