@@ -257,8 +257,15 @@ class Kernel:
         self.versions["loops"] = self.cpu_version = cpu_version
         return cpu_version
 
-    def loops(self, **shapes: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Callable[..., Any]:
+    def loops(
+        self,
+        blocks: Callable[..., Any] | None = None,
+        /,
+        **shapes: Callable[[tuple[int, ...]], tuple[int, ...]],
+    ) -> Callable[..., Any]:
         """Attach a plain loop as the twin for the CPU, to a body that is decorated with `in_blocks`.
+
+        If the body is not, because it calls other bodies that are, `blocks` is `in_blocks(...)`.
 
         The loop takes the arguments of the body, then arrays for its results: see cpu/pool_loops.py. Its
         first result has the shape of its first argument; `shapes` are those of its other results, and of
@@ -267,7 +274,7 @@ class Kernel:
         from .cpu.pool_loops import PoolLoop
 
         def attach(function: Callable[..., Any]) -> Callable[..., Any]:
-            body: Any = self.numpy_version
+            body: Any = self.numpy_version if blocks is None else blocks(self.numpy_version)
             self.cpu(PoolLoop(body, function, shapes))
             return function
 

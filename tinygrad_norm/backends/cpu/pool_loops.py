@@ -42,6 +42,9 @@ def kept(*axes: int) -> ShapeOf:
     return lambda shape: tuple([n if axis in axes else 1 for axis, n in enumerate(shape)])
 
 
+ROWS = kept(0, 1)
+"""(N, D): the shape of x (N, D)."""
+
 COLUMN = kept(0)
 """(N, 1): one number for each row of x (N, D)."""
 

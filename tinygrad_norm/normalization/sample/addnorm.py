@@ -31,11 +31,14 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Column, Rows, Vector, kernel
+from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.pool_loops import COLUMN, ROWS, VECTOR
 from ...backends.cuda.launch import CudaSource
 from ...ops.checks import check_rows, check_vector
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
+from ..core.exactness import is_near_the_limits, loses_digits
 from ..core.rows import as_rows, machine_eps
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
 from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
@@ -78,6 +81,39 @@ def add_layer_norm_forward(
     return y, s, mean, rstd
 
 
+@add_layer_norm_forward.loops(
+    in_blocks("x", "z", weight=1.0, bias=0.0), s=ROWS, mean=COLUMN, rstd=COLUMN, weight=VECTOR, bias=VECTOR
+)
+def add_layer_norm_forward_loop(
+    x: Rows,
+    z: Rows,
+    weight: Vector,
+    bias: Vector,
+    eps: float,
+    y: Rows,
+    s: Rows,
+    mean: Column,
+    rstd: Column,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: s is written while m is found, read again for r, and for y."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        sum_s = zero
+        for i in range(D):
+            s[n, i] = x[n, i] + z[n, i]
+            sum_s += x[n, i] + z[n, i]
+        m = real(sum_s / D)
+        sum_squares = zero
+        for i in range(D):
+            sum_squares += (s[n, i] - m) * (s[n, i] - m)
+        r = real(1 / numpy.sqrt(sum_squares / D + eps))
+        for i in range(D):
+            y[n, i] = weight[i] * ((s[n, i] - m) * r) + bias[i]
+        mean[n, 0], rstd[n, 0], left[n] = m, r, loses_digits(m, r)
+
+
 @add_layer_norm_forward.cuda
 def add_layer_norm_forward_cuda(
     x: Rows, z: Rows, weight: Vector | None, bias: Vector | None, eps: float
@@ -93,6 +129,45 @@ def add_layer_norm_backward(
     """Return dx (N, D), dweight and dbias (D,)."""
     dx, dweight, dbias = layer_norm_backward(dy, s, weight, mean, rstd)
     return ds + dx, dweight, dbias
+
+
+@add_layer_norm_backward.loops(
+    in_blocks("dy", "ds", "s", "mean", "rstd", add=True, weight=1.0),
+    dweight=VECTOR,
+    dbias=VECTOR,
+    weight=VECTOR,
+)
+def add_layer_norm_backward_loop(
+    dy: Rows,
+    ds: Rows,
+    s: Rows,
+    weight: Vector,
+    mean: Column,
+    rstd: Column,
+    dx: Rows,
+    dweight: Vector,
+    dbias: Vector,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: once for all sums, once to write dx, to which ds is added."""
+    (N, D), real = s.shape, s.dtype.type
+    for n in range(N):
+        m, r = mean[n, 0], rstd[n, 0]
+        left[n] = is_near_the_limits(m, r)
+        if left[n]:
+            continue
+        sum_g = sum_g_x_hat = zero
+        for i in range(D):
+            g, x_hat = weight[i] * dy[n, i], (s[n, i] - m) * r
+            sum_g += g
+            sum_g_x_hat += g * x_hat
+            dweight[i] += dy[n, i] * x_hat
+            dbias[i] += dy[n, i]
+        mean_g, mean_g_x_hat = real(sum_g / D), real(sum_g_x_hat / D)
+        for i in range(D):
+            g, x_hat = weight[i] * dy[n, i], (s[n, i] - m) * r
+            dx[n, i] = ds[n, i] + r * (g - mean_g - x_hat * mean_g_x_hat)
 
 
 @add_layer_norm_backward.cuda
@@ -111,6 +186,31 @@ def add_rms_norm_forward(x: Rows, z: Rows, weight: Vector | None, eps: float) ->
     return y, s, rstd
 
 
+@add_rms_norm_forward.loops(in_blocks("x", "z", weight=1.0), s=ROWS, rstd=COLUMN, weight=VECTOR)
+def add_rms_norm_forward_loop(
+    x: Rows,
+    z: Rows,
+    weight: Vector,
+    eps: float,
+    y: Rows,
+    s: Rows,
+    rstd: Column,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: s is written while r is found, and read again for y."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        sum_squares = zero
+        for i in range(D):
+            s[n, i] = x[n, i] + z[n, i]
+            sum_squares += (x[n, i] + z[n, i]) * (x[n, i] + z[n, i])
+        r = real(1 / numpy.sqrt(sum_squares / D + eps))
+        for i in range(D):
+            y[n, i] = weight[i] * (s[n, i] * r)
+        rstd[n, 0], left[n] = r, loses_digits(0, r)
+
+
 @add_rms_norm_forward.cuda
 def add_rms_norm_forward_cuda(x: Rows, z: Rows, weight: Vector | None, eps: float) -> tuple[Array, ...]:
     """One kernel: x and z are read once, s and y are written once."""
@@ -124,6 +224,37 @@ def add_rms_norm_backward(
     """Return dx (N, D) and dweight (D,)."""
     dx, dweight = rms_norm_backward(dy, s, weight, rstd)
     return ds + dx, dweight
+
+
+@add_rms_norm_backward.loops(
+    in_blocks("dy", "ds", "s", "rstd", add=True, weight=1.0), dweight=VECTOR, weight=VECTOR
+)
+def add_rms_norm_backward_loop(
+    dy: Rows,
+    ds: Rows,
+    s: Rows,
+    weight: Vector,
+    rstd: Column,
+    dx: Rows,
+    dweight: Vector,
+    zero: float,
+    left: Array,
+) -> None:
+    """One row after the other: once for all sums, once to write dx, to which ds is added."""
+    (N, D), real = s.shape, s.dtype.type
+    for n in range(N):
+        r = rstd[n, 0]
+        left[n] = is_near_the_limits(0, r)
+        if left[n]:
+            continue
+        sum_g_x_hat = zero
+        for i in range(D):
+            x_hat = s[n, i] * r
+            sum_g_x_hat += weight[i] * dy[n, i] * x_hat
+            dweight[i] += dy[n, i] * x_hat
+        mean_g_x_hat = real(sum_g_x_hat / D)
+        for i in range(D):
+            dx[n, i] = ds[n, i] + r * (weight[i] * dy[n, i] - s[n, i] * r * mean_g_x_hat)
 
 
 @add_rms_norm_backward.cuda
