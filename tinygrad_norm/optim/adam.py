@@ -29,10 +29,11 @@ from typing import Any, ClassVar
 import numpy
 
 from ..backends import Array, kernel, namespace
+from ..backends.cpu.loops import Loop
 from ..backends.cpu.sums import scalar
 from ..backends.cuda.launch import CudaSource, packs, wide_empty
 from ..ops.arguments import check_flags
-from .flat_buffers import flat_blocks
+from .flat_buffers import flat_blocks, run_flat
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
 
@@ -89,6 +90,75 @@ def adam_step(
         theta -= s
         if theta is not p:
             p[...] = theta
+
+
+def adam_step_loop(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    a: float,
+    e: float,
+    beta1: float,
+    beta2: float,
+    new1: float,
+    new2: float,
+    inside: float,
+    shrink: float,
+    maximize: bool,
+) -> None:
+    """All elements in one pass: λ is `inside` for Adam, and θ is multiplied by `shrink` for AdamW.
+
+    `new1` and `new2` are 1 - β₁ and 1 - β₂: if they were computed here, the compiler might reorder the sum
+    β₂·v + (1 - β₂)·g², and lose digits.
+    """
+    real, m, v = param.dtype.type, exp_avg, exp_avg_sq
+    step, least, decay, kept = real(a), real(e), real(inside), real(shrink)
+    b1, b2, c1, c2 = real(beta1), real(beta2), real(new1), real(new2)
+    for i in range(param.size):
+        theta, g = param[i], grad[i]
+        if maximize:
+            g = -g
+        if inside:
+            g += decay * theta
+        m[i] = b1 * m[i] + c1 * g
+        v[i] = b2 * v[i] + c2 * (g * g)
+        largest = v[i]
+        if max_exp_avg_sq is not None:
+            if largest > max_exp_avg_sq[i] or largest != largest:  # NaN is the largest, as in NumPy
+                max_exp_avg_sq[i] = largest
+            largest = max_exp_avg_sq[i]
+        param[i] = kept * theta - step * (m[i] / (numpy.sqrt(largest) + least))
+
+
+_loop = Loop(adam_step_loop)
+
+
+@adam_step.cpu
+def adam_step_cpu(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    max_exp_avg_sq: Array | None,
+    work: Array,
+    *,
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    maximize: bool,
+) -> Any:
+    """One loop: every array is read once and written once."""
+    beta1, beta2 = betas
+    root = math.sqrt(1 - beta2**step)
+    a, e = lr * root / (1 - beta1**step), max(eps * root, _smallest_normal(param.dtype))
+    inside, shrink = (0.0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
+    numbers = a, e, beta1, beta2, 1 - beta1, 1 - beta2, inside, shrink, maximize
+    return run_flat(_loop, (param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq), *numbers)
 
 
 @adam_step.cuda

@@ -29,7 +29,8 @@ import numpy
 from ..autograd.memory import owner
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, namespace, to_device
-from ..backends.cpu.blocks import slices
+from ..backends.cpu.blocks import slices, threads_for
+from ..backends.cpu.loops import Loop
 
 ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any type
 BLOCK = 1 << 17  # elements updated at a time: they stay in the cache
@@ -229,6 +230,28 @@ def flat_blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
         return
     for part in slices(size, BLOCK):
         yield [None if array is None else array[part] for array in arrays]
+
+
+def run_flat(loop: Loop, arrays: Sequence[Any], *numbers: float | bool) -> Any:
+    """Call `loop(*arrays, *numbers)`, an update of flat arrays (or None), on threads if that is faster.
+
+    Returns NotImplemented for arrays that are not contiguous, of float32 or of float64.
+    """
+    dtype, size = arrays[0].dtype, arrays[0].size
+    for array in arrays:
+        if array is not None and (array.dtype is not dtype or not array.flags.carray):
+            return NotImplemented
+    if dtype.char not in "fd":
+        return NotImplemented
+    run_all = threads_for(size)
+    if run_all is map:
+        return loop(*arrays, *numbers)
+
+    def run_block(part: slice) -> None:
+        loop(*[None if array is None else array[part] for array in arrays], *numbers)
+
+    list(run_all(run_block, slices(size, BLOCK)))
+    return None
 
 
 def _zeros(like: Array, size: int, dtype: numpy.dtype) -> Array:

@@ -25,9 +25,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends import Array, kernel, namespace
+from ..backends.cpu.loops import Loop
 from ..backends.cuda.launch import CudaSource, packs
 from ..ops.arguments import as_number, check_flags
-from .flat_buffers import flat_blocks
+from .flat_buffers import flat_blocks, run_flat
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
 
@@ -76,6 +77,57 @@ def sgd_step(
         theta -= xp.multiply(g, lr, out=s)
         if theta is not p:
             p[...] = theta
+
+
+def sgd_step_loop(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    lr: float,
+    momentum: float,
+    undamped: float,
+    weight_decay: float,
+    first: bool,
+    nesterov: bool,
+    maximize: bool,
+) -> None:
+    """All elements in one pass; `undamped` is 1 - d."""
+    real = param.dtype.type
+    rate, mu, gain, decay = real(lr), real(momentum), real(undamped), real(weight_decay)
+    for i in range(param.size):
+        theta, g = param[i], grad[i]
+        if maximize:
+            g = -g
+        if weight_decay:
+            g += decay * theta
+        if momentum_buffer is not None:
+            b = g if first else mu * momentum_buffer[i] + gain * g
+            momentum_buffer[i] = b
+            g = g + mu * b if nesterov else b
+        param[i] = theta - rate * g
+
+
+_loop = Loop(sgd_step_loop)
+
+
+@sgd_step.cpu
+def sgd_step_cpu(
+    param: Array,
+    grad: Array,
+    momentum_buffer: Array | None,
+    work: Array,
+    *,
+    first: bool,
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool,
+) -> Any:
+    """One loop: every array is read once and written once."""
+    numbers = lr, momentum, 1.0 - dampening, weight_decay, first, nesterov, maximize
+    return run_flat(_loop, (param, grad, momentum_buffer), *numbers)
 
 
 @sgd_step.cuda
