@@ -4,10 +4,12 @@ A loop is written as one would write it in C: one row, one number at a time. As 
 stepped through in a debugger; compiled, it reads memory once where NumPy makes a pass for every operation.
 
 The compiler may reorder sums, so that several numbers are added at once, but not assume that there is no NaN
-or infinity. Only in helpers may it fuse a product with a sum: a - b must be 0 if both are computed alike.
+or infinity. In helpers it keeps the order, but may fuse a product with a sum; in loops it may not: a - b must
+be 0 if both are computed alike.
 The compiled code is kept on disk.
 """
 
+import dis
 import functools
 import hashlib
 import inspect
@@ -19,20 +21,52 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from .loop_mode import loop_mode
 from .silence import silent
 
 OLDEST_NUMBA = (0, 61)
 REORDER = {"reassoc", "arcp", "nsz"}
-FUSE = {*REORDER, "contract"}
-
-_HELPERS: dict[types.FunctionType, Any] = {}
+FUSE = {"contract"}
 
 
-def helper(function: Any) -> Any:
-    """Mark a function of scalars that loops call; it is compiled into them."""
-    _HELPERS[function] = None
-    return function
+class helper:
+    """A function of scalars that loops call; it is compiled into them.
+
+    `single` attaches a version for a first argument of float32.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.versions = [function]
+
+    def single(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach the version for float32."""
+        self.versions.append(function)
+        return function
+
+    def __call__(self, *args: Any) -> Any:
+        return self.versions[-1 if type(args[0]) is numpy.float32 else 0](*args)
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """What stands for the helper in compiled code."""
+        if len(self.versions) == 1:
+            return _compile(self.versions[0], FUSE)
+        from numba import float32
+        from numba.extending import overload
+
+        double, single = (_with_helpers(version) for version in self.versions)
+
+        def chosen(*args: Any) -> Any:
+            raise NotImplementedError
+
+        @overload(chosen, jit_options={"fastmath": FUSE, "error_model": "numpy"}, strict=False)
+        def choose(*types: Any) -> Any:
+            return single if types[0] == float32 else double
+
+        return chosen
 
 
 class Loop:
@@ -95,19 +129,24 @@ def load_numba() -> Any:
 
 
 def _compile(function: Any, fastmath: set[str]) -> Any:
-    """Return the dispatcher of `function`, in which helpers are replaced by their own."""
-    scope = dict(function.__globals__)
-    for used in _helpers_of(function):
-        _HELPERS[used] = _HELPERS[used] or _compile(used, FUSE)
-        scope[used.__name__] = _HELPERS[used]
+    """Return the dispatcher of `function`."""
+    jit = load_numba().njit(fastmath=fastmath, error_model="numpy", nogil=True)
+    return jit(_with_helpers(function))
+
+
+def _with_helpers(function: Any) -> Any:
+    """Return a copy of `function` that calls compiled helpers."""
+    used = {name: helper.compiled for name, helper in _helpers_of(function).items()}
+    scope = {**function.__globals__, **used}
     copy = types.FunctionType(function.__code__, scope, function.__name__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
-    return load_numba().njit(fastmath=fastmath, error_model="numpy", nogil=True)(copy)
+    return copy
 
 
-def _helpers_of(function: Any) -> list[Any]:
-    used = [function.__globals__.get(name) for name in function.__code__.co_names]
-    return [f for f in used if isinstance(f, types.FunctionType) and f in _HELPERS]
+def _helpers_of(function: Any) -> dict[str, helper]:
+    names = [step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"]
+    used = {name: function.__globals__.get(name) for name in names}
+    return {name: value for name, value in used.items() if isinstance(value, helper)}
 
 
 def _with_cache(dispatcher: Any, function: Any) -> Any:
@@ -140,10 +179,11 @@ def _with_cache(dispatcher: Any, function: Any) -> Any:
 
 def _stamp(function: Any) -> str:
     """Return a hash of this file and those of the helpers that `function` calls, directly or not."""
-    helpers = _helpers_of(function)
-    for used in helpers:
-        helpers += [other for other in _helpers_of(used) if other not in helpers]
-    sources = sorted({__file__, *[inspect.getfile(used) for used in helpers]})
+    functions = [function]
+    for caller in functions:
+        for used in _helpers_of(caller).values():
+            functions += [version for version in used.versions if version not in functions]
+    sources = sorted({__file__, *[inspect.getfile(used) for used in functions[1:]]})
     return hashlib.sha256(b"".join([Path(source).read_bytes() for source in sources])).hexdigest()
 
 
