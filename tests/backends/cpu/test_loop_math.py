@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 import pytest
 
-from tinygrad_norm.backends.cpu.loop_math import exp, expm1, log, log1p, sigmoid, softplus, tanh
+from tinygrad_norm.backends.cpu.loop_math import exp, expm1, larger, log, log1p, sigmoid, softplus, tanh
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
 from tinygrad_norm.backends.cpu.loops import Loop
 
@@ -78,3 +78,26 @@ def test_the_type_of_the_number_chooses_the_version_in_plain_python() -> None:
     assert exp(numpy.float32(1)).dtype == numpy.float32
     assert exp(numpy.float64(1)).dtype == numpy.float64
     assert exp(1.0) == pytest.approx(math.e, rel=1e-15)
+
+
+def maxima(x: Any, y: Any) -> None:
+    for n in range(len(x)):
+        m = x[n, 0]
+        for i in range(1, x.shape[1]):
+            m = larger(m, x[n, i])
+        y[n] = m
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("mode", ["compiled", "python"])
+def test_larger_finds_the_maximum_of_a_row_and_every_nan(mode: str, dtype: Any) -> None:
+    if mode == "compiled":
+        pytest.importorskip("numba")
+    x = numpy.random.default_rng(0).normal(size=(80, 75)).astype(dtype)
+    x[range(75), range(75)] = numpy.nan
+    x[:40] *= -1  # the other NaN
+    x[75], x[76, 3], x[77, :70] = -numpy.inf, numpy.inf, -numpy.inf
+    y = numpy.empty(80, dtype)
+    with use_loops(mode):
+        Loop(maxima)(x, y)
+    numpy.testing.assert_array_equal(y, x.max(1))

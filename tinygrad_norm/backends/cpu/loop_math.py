@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy
 
-from .loops import helper
+from .loops import helper, instruction
 
 
 def _single(*numbers: float) -> Any:
@@ -59,6 +59,12 @@ _HALF, _ONE, _TWO = _single(0.5, 1, 2)
 _LOWEST, _HIGHEST = _single(-104, 89)  # exp is 0 below, infinite above
 _ZERO, _TEN, _TWENTY, _TINY, _TWO_25, _25_LOG2 = _single(0, 10, 20, 2.0**-126, 2.0**25, 25 * _LOG2)
 _INFINITY, _NAN = _single(math.inf, math.nan)
+
+
+@instruction("llvm.maximum")
+def larger(a: Any, b: Any) -> Any:
+    """Return the larger of two numbers, NaN if one is. The compiler vectorizes no other maximum of a row."""
+    return a if a > b or a != a else b
 
 
 @helper

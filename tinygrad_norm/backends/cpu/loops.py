@@ -69,6 +69,36 @@ class helper:
         return chosen
 
 
+def instruction(name: str) -> Callable[[Callable[..., Any]], helper]:
+    """Make a function of numbers of one type a helper that is one instruction, called `name` in LLVM."""
+    return lambda function: _Instruction(function, name)
+
+
+class _Instruction(helper):
+    def __init__(self, function: Callable[..., Any], name: str) -> None:
+        super().__init__(function)
+        self.instruction = name
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        load_numba()
+        from llvmlite import ir
+        from numba.extending import intrinsic
+
+        def write(context: Any, builder: Any, types: Any, args: Any) -> Any:
+            number = args[0].type
+            of_numbers = ir.FunctionType(number, [number] * len(args))
+            return builder.call(
+                builder.module.declare_intrinsic(self.instruction, [number], of_numbers), args
+            )
+
+        @intrinsic
+        def chosen(typing: Any, a: Any, b: Any) -> Any:
+            return a(a, b), write
+
+        return chosen
+
+
 class Loop:
     """A plain loop that writes its results into arrays which it is given. Calling it runs it.
 

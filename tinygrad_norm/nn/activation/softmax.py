@@ -35,6 +35,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.loop_math import exp, larger, log
 from ...backends.cuda.launch import CudaSource, kept_bytes, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...module import Module
@@ -42,7 +43,16 @@ from ...ops import ones
 from ...ops.checks import check_input
 from ...ops.dims import normalize_dim, with_numpy_names
 from ...registry import Case, ErrorCase, register, uniform
-from .softmax_axis import as_rows, axis_maxima, axis_sums, exact_for_any_offset, from_rows, lay_out
+from . import softmax_columns
+from .softmax_axis import (
+    as_rows,
+    axis_maxima,
+    axis_sums,
+    exact_for_any_offset,
+    from_rows,
+    lay_out,
+    log_share,
+)
 
 _kernels = CudaSource(__file__)
 
@@ -76,6 +86,27 @@ def softmax_forward(x: Array) -> tuple[Array, Array]:
     return e / sums, sums
 
 
+@softmax_forward.loops()
+def softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
+    """One row after the other: once to find m, once for e and Σe, once to divide."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        m = x[n, 0]
+        for i in range(1, D):
+            m = larger(m, x[n, i])
+        s = zero
+        for i in range(D):
+            e = exp(x[n, i] - m)
+            y[n, i] = e
+            s += e
+        share = real(1 / s)
+        for i in range(D):
+            y[n, i] *= share
+
+
+softmax_columns.attach(softmax_forward, softmax_columns.softmax_forward_loop)
+
+
 @softmax_forward.cuda
 def softmax_forward_cuda(x: Array) -> Array:
     """One kernel: every row is read once and written once."""
@@ -87,6 +118,22 @@ def softmax_forward_cuda(x: Array) -> Array:
 def softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
     return y * (dy - axis_sums(dy * y))
+
+
+@softmax_backward.loops()
+def softmax_backward_loop(dy: Array, y: Array, dx: Array, zero: float) -> None:
+    """One row after the other: once for Σ dy·y, once to write dx."""
+    (N, D), real = y.shape, y.dtype.type
+    for n in range(N):
+        s = zero
+        for i in range(D):
+            s += dy[n, i] * y[n, i]
+        sum_dy_y = real(s)
+        for i in range(D):
+            dx[n, i] = y[n, i] * (dy[n, i] - sum_dy_y)
+
+
+softmax_columns.attach(softmax_backward, softmax_columns.softmax_backward_loop)
 
 
 @softmax_backward.cuda
@@ -104,6 +151,25 @@ def log_softmax_forward(x: Array) -> Array:
     return z - xp.log(axis_sums(xp.exp(z)))
 
 
+@log_softmax_forward.loops()
+def log_softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
+    """One row after the other: once to find m, once for Σ exp(x - m), once to write y."""
+    (N, D), real = x.shape, x.dtype.type
+    for n in range(N):
+        m = x[n, 0]
+        for i in range(1, D):
+            m = larger(m, x[n, i])
+        s = zero
+        for i in range(D):
+            s += exp(x[n, i] - m)
+        log_s = log(real(s))
+        for i in range(D):
+            y[n, i] = log_share(x[n, i], m, log_s)
+
+
+softmax_columns.attach(log_softmax_forward, softmax_columns.log_softmax_forward_loop)
+
+
 @log_softmax_forward.cuda
 def log_softmax_forward_cuda(x: Array) -> Array:
     """One kernel: every row is read once and written once."""
@@ -115,6 +181,22 @@ def log_softmax_forward_cuda(x: Array) -> Array:
 def log_softmax_backward(dy: Array, y: Array) -> Array:
     """Return dx, of the shape of dy and y: (N, D) or (N, D, S)."""
     return dy - namespace(dy).exp(y) * axis_sums(dy)
+
+
+@log_softmax_backward.loops()
+def log_softmax_backward_loop(dy: Array, y: Array, dx: Array, zero: float) -> None:
+    """One row after the other: once for Σ dy, once to write dx."""
+    (N, D), real = y.shape, y.dtype.type
+    for n in range(N):
+        s = zero
+        for i in range(D):
+            s += dy[n, i]
+        sum_dy = real(s)
+        for i in range(D):
+            dx[n, i] = dy[n, i] - exp(y[n, i]) * sum_dy
+
+
+softmax_columns.attach(log_softmax_backward, softmax_columns.log_softmax_backward_loop)
 
 
 @log_softmax_backward.cuda

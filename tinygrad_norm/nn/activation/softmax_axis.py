@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 from ...backends import Array
+from ...backends.cpu.loops import helper
 from ...backends.cpu.sums import largest, row_maxima, row_sums, smallest, total
 from ...backends.cuda.launch import contiguous
 
@@ -66,3 +67,9 @@ def exact_for_any_offset(body: Callable[[Array], tuple[Array, Array]]) -> Callab
         return body(x - axis_maxima(x))[0]
 
     return guarded
+
+
+@helper
+def log_share(x: float, m: float, log_s: float) -> float:
+    """Return (x - m) - log_s: in a loop it could become x - (m + log_s), where a large m swallows log_s."""
+    return (x - m) - log_s
