@@ -6,6 +6,7 @@ All functions raise ImportError if matplotlib is not installed.
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..files import replacing
@@ -28,9 +29,20 @@ def bars(path: Path, values: Mapping[str, float], unit: str, title: str, facts: 
 
 
 def ratios(
-    path: Path, values: Mapping[str, float], unit: str, title: str, facts: Facts, sides: tuple[str, str]
+    path: Path,
+    values: Mapping[str, float],
+    unit: str,
+    title: str,
+    facts: Facts,
+    sides: tuple[str, str],
+    others: Mapping[str, float] = MappingProxyType({}),
+    others_are: str = "",
 ) -> None:
-    """Draw a bar from 1 to each ratio on a log axis; `sides` are the legends for below and above 1."""
+    """Draw a bar from 1 to each ratio on a log axis; `sides` are the legends for below and above 1.
+
+    `others` are more ratios for some of the bars, drawn as marks; `others_are` is their legend.
+    """
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
@@ -40,9 +52,11 @@ def ratios(
     colors = [above if value > 1 else below for value in values.values()]
     drawn = axes.barh(list(values), [value - 1 for value in values.values()], left=1, color=colors)
     axes.bar_label(drawn, [f"{value:.2f}" for value in values.values()], padding=3, fontsize=7)
+    mark: Any = {"color": "black", "marker": "|", "linestyle": "", "markersize": 9}
+    axes.plot(list(others.values()), list(others), **mark)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_ylim(len(values) - 0.4, -0.6)
-    shown = 0.5, 2.0, *values.values()
+    shown = 0.5, 2.0, *values.values(), *others.values()
     axes.set_xlim(min(shown) / 1.5, max(shown) * 1.5)
     axes.xaxis.set(
         major_locator=LogLocator(subs=(1, 2, 5)),
@@ -51,8 +65,11 @@ def ratios(
     )
     axes.tick_params(labelsize=8)
     axes.set_xlabel(unit)
-    patches = (Patch(color=color, label=side) for color, side in zip((below, above), sides, strict=True))
-    figure.legend(handles=list(patches), loc="outside lower center", ncols=2)
+    handles: list[Any] = [
+        Patch(color=color, label=side) for color, side in zip((below, above), sides, strict=True)
+    ]
+    handles += [Line2D([], [], label=others_are, **mark)] * bool(others)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     _save(figure, path)
 
 

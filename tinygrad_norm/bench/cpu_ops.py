@@ -1,8 +1,9 @@
-"""Time registered ops at their benchmark sizes, forward and backward: closed form, composed, PyTorch."""
+"""Time registered ops at their benchmark sizes, both ways: loops, NumPy bodies, composed, PyTorch."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from ..autograd import grad
 from ..autograd.tensor import Tensor
 from ..registry import REGISTRY, Case, Input, Op
 from ..suggestions import did_you_mean
+from .rungs import LOOPS, NUMPY, runs_a_loop
 from .timing import best_times, clock_of_calls, torch_if_installed, with_default_malloc
 
 LARGE = 1 << 20  # bytes: any malloc keeps the freed memory of smaller arrays
@@ -22,23 +24,40 @@ LARGE = 1 << 20  # bytes: any malloc keeps the freed memory of smaller arrays
 class Row:
     """One measured case: best times in seconds for one forward and backward; None if a form is missing.
 
-    `floor` is the time a copy needs for the bytes that the op must move: inputs and dy read, y and the
-    gradients written, once each. `to_torch_default_malloc` is `to_torch` measured with a malloc that returns
-    freed memory to the system; None if PyTorch has no such op, or the arrays are small.
+    `loops` is None if no loop runs in this case. `floor` is the time a copy needs for the bytes that the op
+    must move: inputs and dy read, y and the gradients written, once each. `to_torch_default_malloc` is
+    `to_torch` measured with a malloc that returns freed memory to the system; None if PyTorch has no such
+    op, or the arrays are small.
     """
 
     op: str
     case: str
-    ours: float
+    loops: float | None
+    numpy: float
     composed: float | None
     torch: float | None
     floor: float
     to_torch_default_malloc: float | None = None
 
     @property
+    def ours(self) -> float:
+        """The time of the rung that runs by default: that of the loops, if there are any."""
+        return self.numpy if self.loops is None else self.loops
+
+    @property
     def to_torch(self) -> float | None:
         """Our time divided by PyTorch's."""
         return None if self.torch is None else self.ours / self.torch
+
+    @property
+    def loops_to_torch(self) -> float | None:
+        """The time of the loops divided by PyTorch's."""
+        return None if self.loops is None else self.to_torch
+
+    @property
+    def numpy_to_torch(self) -> float | None:
+        """The time of the NumPy bodies divided by PyTorch's."""
+        return None if self.torch is None else self.numpy / self.torch
 
     @property
     def to_composed(self) -> float | None:
@@ -49,6 +68,17 @@ class Row:
     def bandwidth(self) -> float:
         """The achieved fraction of a copy's bandwidth; it can exceed 1 if the arrays fit in the caches."""
         return self.floor / self.ours
+
+
+def mean_ratios(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the geometric means to PyTorch over the rows that have a ratio: of our default, and in NumPy."""
+    compared = [row for row in rows if row.torch is not None]
+    if not compared:
+        return {}
+    ratios = {NUMPY: [row.numpy_to_torch or 0 for row in compared]}
+    if any(row.loops is not None for row in compared):
+        ratios = {LOOPS: [row.to_torch or 0 for row in compared], **ratios}
+    return {rung: statistics.geometric_mean(values) for rung, values in ratios.items()}
 
 
 def benchmark_cases(names: Sequence[str] = ()) -> list[tuple[Op, Case]]:
@@ -69,17 +99,19 @@ def measure(op: Op, case: Case, seconds: float, copy_rate: float, dtype: str = "
     """Time one case, contestants taking turns; `copy_rate` is in bytes per second."""
     drawn = [None if pair is None else (_typed(pair[0], dtype), pair[1]) for pair in case.draw()]
     ours = _our_run(op, case, drawn, op.function)
-    contestants: dict[str, Callable[[], Any]] = {"ours": ours}
+    contestants: dict[str, Callable[[], Any]] = {LOOPS: ours} if runs_a_loop(ours) else {}
+    contestants[NUMPY] = ours
     if op.composed is not None:
         contestants["composed"] = _our_run(op, case, drawn, op.composed)
     torch_run = _torch_run(op, case, drawn)
     if torch_run is not None:
         contestants["torch"] = torch_run
-    best = best_times(contestants, seconds)
+    best = best_times(contestants, seconds, {NUMPY: NUMPY})
     read = sum(pair[0].nbytes for pair in drawn if pair is not None)
     gradients = sum(pair[0].nbytes for pair in drawn if pair is not None and pair[1])
     moved = read + gradients + 2 * sum(y.nbytes for y in ours())
-    return Row(op.name, str(case), best["ours"], best.get("composed"), best.get("torch"), moved / copy_rate)
+    times = best.get(LOOPS), best[NUMPY], best.get("composed"), best.get("torch")
+    return Row(op.name, str(case), *times, moved / copy_rate)
 
 
 def measure_all(names: Sequence[str], seconds: float, dtype: str, copy_rate: float) -> Iterator[Row]:

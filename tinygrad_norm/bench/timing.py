@@ -11,35 +11,43 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy
 
 from ..backends.cpu.threads import blas_threads
 from ..learn.loading import LOADED, load_all
+from .rungs import LOOPS, loop_facts, on_rung
 
 Contestants = Mapping[str, Callable[[], Any]]
 
 
-def best_times(contestants: Contestants, seconds: float = 1.0) -> dict[str, float]:
-    """Return each contestant's best time in seconds for one call.
+def best_times(
+    contestants: Contestants, seconds: float = 1.0, rung: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, float]:
+    """Return each contestant's best time in seconds for one call; `rung` names those not on the default rung.
 
     They run A B C A B C ... for `seconds`, and at least ten rounds. A turn is one untimed call, which
     reloads the caches, then about ten milliseconds of timed calls: a training step of 0.5 ms reaches the
     speed of real training only after ten calls.
     """
     clock = clock_of_calls()
-    calls = {name: _calls_per_round(function, clock) for name, function in contestants.items()}
+    calls = {}
+    for name, function in contestants.items():
+        with on_rung(rung.get(name, LOOPS)):
+            calls[name] = _calls_per_round(function, clock)
     best = dict.fromkeys(contestants, float("inf"))
     start, rounds = time.perf_counter(), 0
     while rounds < 10 or time.perf_counter() - start < seconds:
         for name, function in contestants.items():
             n = calls[name]
-            function()
-            began = clock()
-            for _ in range(n):
+            with on_rung(rung.get(name, LOOPS)):
                 function()
-            best[name] = min(best[name], (clock() - began) / n)
+                began = clock()
+                for _ in range(n):
+                    function()
+                best[name] = min(best[name], (clock() - began) / n)
         rounds += 1
     return best
 
@@ -113,6 +121,7 @@ def environment() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
         "numpy": numpy.__version__,
+        **loop_facts(),
         "torch": torch.__version__ if torch else "not installed",
         "threads": os.environ.get("TINYGRAD_NORM_THREADS", "1"),
         "BLAS threads": str(thread_limit() or blas_threads()),

@@ -101,9 +101,9 @@ def everything(
     _check_choices(backend, dtype)
     _fairly(threads, as_is)
     console = wide_console()
-    rows, copy_rate = _time_ops(console, (), dtype, seconds)
+    rows, found = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, 10 * seconds)
-    more = {"copy_rate": copy_rate, "steps": list(map(_plain, steps)), "tape": tape}
+    more = {**found, "steps": list(map(_plain, steps)), "tape": tape}
     facts = _finish(console, json, rows, dtype, network_baselines.facts(), seconds=seconds, **more)
     _draw_ops(plot, rows, facts)
 
@@ -125,10 +125,12 @@ def ops(
 ) -> None:
     """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
 
-    On the CPU, ratios are our time / theirs: below 1, ours is faster. "default malloc" is the ratio to
-    PyTorch if freed memory returns to the system, for inputs of 1 MB or more. "of a copy" is the time to
-    copy the bytes that the op must move / our time. On a GPU, ratios are their time / ours: above 1, ours
-    is faster. GB/s counts the bytes that any implementation must move.
+    On the CPU, each op runs as loops, if Numba is installed and the op has them, and as NumPy bodies. Ratios
+    are our time / theirs: below 1, ours is faster. The columns after those two are about the loops if there
+    are any. "default malloc" is the ratio to PyTorch if freed memory returns to the system, for inputs of
+    1 MB or more. "of a copy" is the time to copy the bytes that the op must move / our time. On a GPU,
+    ratios are their time / ours: above 1, ours is faster. GB/s counts the bytes that any implementation
+    must move.
     """
     _check_choices(backend, dtype)
     if backend == "cupy" and threads > 1:
@@ -138,16 +140,16 @@ def ops(
         _kernels(names or (), dtype, seconds, json, plot)
         return
     console = wide_console()
-    rows, copy_rate = _time_ops(console, names or (), dtype, seconds)
-    facts = _finish(console, json, rows, dtype, seconds=seconds, copy_rate=copy_rate)
+    rows, found = _time_ops(console, names or (), dtype, seconds)
+    facts = _finish(console, json, rows, dtype, seconds=seconds, **found)
     _draw_ops(plot, rows, facts)
 
 
 def _time_ops(
     console: Console, names: Sequence[str], dtype: str, seconds: float
-) -> tuple[list["OpRow"], float]:
-    """Print and return the rows; also return the bytes per second of a copy."""
-    from ..bench.cpu_ops import benchmark_cases, copy_bandwidth, measure_all
+) -> tuple[list["OpRow"], dict[str, Any]]:
+    """Print and return the rows; also return their means, and the bytes per second of a copy."""
+    from ..bench.cpu_ops import benchmark_cases, copy_bandwidth, mean_ratios, measure_all
 
     try:
         benchmark_cases(names)
@@ -156,27 +158,40 @@ def _time_ops(
     with console.status("measuring"):
         copy_rate = copy_bandwidth()
         rows = list(measure_all(names, seconds, dtype, copy_rate))
-    numbers = "µs", "to PyTorch", "default malloc", "to composed", "of a copy"
+    numbers = ["loops µs", "loops to PyTorch", "NumPy µs", "NumPy to PyTorch"]
+    numbers += ["default malloc", "to composed", "of a copy"]
     cells = []
     for row in rows:
-        ratios = row.to_torch, row.to_torch_default_malloc, row.to_composed, row.bandwidth
-        cells.append((row.op, row.case, f"{row.ours * 1e6:.0f}", *map(_ratio, ratios)))
+        more = row.to_torch_default_malloc, row.to_composed, row.bandwidth
+        by_rung = (row.loops, row.loops_to_torch), (row.numpy, row.numpy_to_torch)
+        figures = [text for time, ratio in by_rung for text in (_micro(time), _ratio(ratio))]
+        cells.append((row.op, row.case, *figures, *map(_ratio, more)))
     console.print(figures_table(console, ("op", "inputs"), numbers, cells))
+    means = mean_ratios(rows)
+    if means:
+        shown = ", ".join(f"{rung} {mean:.2f}" for rung, mean in means.items())
+        print_line(console, f"geometric mean to PyTorch, all rows: {shown}")
     compared = ["to PyTorch"] * any(row.to_torch is not None for row in rows)
     compared += ["to composed"] * any(row.to_composed is not None for row in rows)
     if compared:
         print_line(console, f"{', '.join(compared)}: our time / theirs, below 1 is faster")
     print_line(console, "of a copy: time to copy the same bytes / our time")
-    return rows, copy_rate
+    return rows, {"copy_rate": copy_rate, "means": means}
 
 
 def _draw_ops(path: Path | None, rows: Sequence["OpRow"], facts: Mapping[str, str]) -> None:
     from ..bench.charts import ratios
 
-    compared = {f"{row.op} {row.case}": row.to_torch for row in rows if row.to_torch is not None}
+    found = {f"{row.op} {row.case}": row for row in rows}
+    compared = {name: row.to_torch for name, row in found.items() if row.to_torch is not None}
+    numpy = {
+        name: row.numpy_to_torch
+        for name, row in found.items()
+        if row.loops is not None and row.numpy_to_torch is not None
+    }
     unit, title = "our time / PyTorch's", "forward and backward"
     sides = "ours is faster", "PyTorch is faster"
-    _draw(path, lambda path: ratios(path, compared, unit, title, facts, sides))
+    _draw(path, lambda path: ratios(path, compared, unit, title, facts, sides, numpy, "our NumPy bodies"))
 
 
 def _check_choices(backend: str, dtype: str) -> None:
@@ -318,6 +333,10 @@ def _print_left_out(console: Console) -> None:
 
 def _ratio(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
+def _micro(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds * 1e6:.0f}"
 
 
 def _three_digits(value: float) -> str:
