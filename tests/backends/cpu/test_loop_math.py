@@ -6,7 +6,17 @@ from typing import Any
 import numpy
 import pytest
 
-from tinygrad_norm.backends.cpu.loop_math import exp, expm1, larger, log, log1p, sigmoid, softplus, tanh
+from tinygrad_norm.backends.cpu.loop_math import (
+    exp,
+    exp_of_negative,
+    expm1,
+    larger,
+    log,
+    log1p,
+    sigmoid,
+    softplus,
+    tanh,
+)
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
 from tinygrad_norm.backends.cpu.loops import Loop
 
@@ -101,3 +111,27 @@ def test_larger_finds_the_maximum_of_a_row_and_every_nan(mode: str, dtype: Any) 
     with use_loops(mode):
         Loop(maxima)(x, y)
     numpy.testing.assert_array_equal(y, x.max(1))
+
+
+def exponentials(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = exp_of_negative(x[i])
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("mode", ["compiled", "python"])
+def test_exp_of_negative_is_exp_without_subnormal_numbers(mode: str, dtype: Any) -> None:
+    if mode == "compiled":
+        pytest.importorskip("numba")
+    x = -abs(grid(dtype, 20_000 if mode == "compiled" else 20))
+    y = numpy.empty_like(x)
+    with use_loops(mode):
+        Loop(exponentials)(x, y)
+    with numpy.errstate(all="ignore"):
+        want = numpy.exp(x.astype(numpy.longdouble))
+    normal = ~(want < 1.1 * numpy.finfo(dtype).tiny)
+    assert numpy.isnan(y[numpy.isnan(x)]).all()
+    assert (y[x == 0] == 1).all()
+    assert (y[~normal] <= 1.1 * numpy.finfo(dtype).tiny).all()
+    assert (y[x < -800] == 0).all()
+    numpy.testing.assert_allclose(y[normal], want[normal].astype(dtype), rtol=1.5 * numpy.finfo(dtype).eps)

@@ -58,6 +58,8 @@ _PER_LOG2, _HIGH, _LOW = _single(1 / _LOG2, 0.693115234375, 3.19461849453094e-5)
 _HALF, _ONE, _TWO = _single(0.5, 1, 2)
 _LOWEST, _HIGHEST = _single(-104, 89)  # exp is 0 below, infinite above
 _ZERO, _TEN, _TWENTY, _TINY, _TWO_25, _25_LOG2 = _single(0, 10, 20, 2.0**-126, 2.0**25, 25 * _LOG2)
+_NORMAL = numpy.float32(-87.3)  # exp is subnormal below
+_SHIFT, _SHIFT_SINGLE = 1.5 * 2.0**52 + 1023, numpy.float32(1.5 * 2.0**23 + 127)  # with the exponent of 1
 _INFINITY, _NAN = _single(math.inf, math.nan)
 
 
@@ -114,6 +116,31 @@ def exp_single(x: Any) -> Any:
     r = (near - k * _HIGH) - k * _LOW
     y = times_power_of_2(_ONE + (r + r * r * polynomial(r, _E_SINGLE)), k)
     return y if x == x else x
+
+
+@helper
+def exp_of_negative(x: Any) -> Any:
+    """Return e to the power of x ≤ 0, but 0 for subnormal results: in half the time of `exp`.
+
+    Added to 1.5·2⁵², x/log 2 is rounded to an integer k, which the last bits of the sum hold.
+    """
+    shifted = x * (1 / _LOG2) + _SHIFT
+    k = shifted - _SHIFT
+    r = (x - k * _LOG2_HIGH) - k * _LOG2_LOW
+    power = numpy.int64(numpy.float64(shifted).view(numpy.int64) << 52).view(numpy.float64)
+    y = (1.0 + (r + r * r * polynomial(r, _E))) * power
+    return 0.0 if x < -708.3 else y
+
+
+@exp_of_negative.single
+def exp_of_negative_single(x: Any) -> Any:
+    """Return e to the power of x ≤ 0 in float32, with 1.5·2²³."""
+    shifted = x * _PER_LOG2 + _SHIFT_SINGLE
+    k = shifted - _SHIFT_SINGLE
+    r = (x - k * _HIGH) - k * _LOW
+    power = numpy.int32(numpy.float32(shifted).view(numpy.int32) << 23).view(numpy.float32)
+    y = (_ONE + (r + r * r * polynomial(r, _E_SINGLE))) * power
+    return _ZERO if x < _NORMAL else y
 
 
 @helper

@@ -35,7 +35,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.loop_math import exp, larger, log
+from ...backends.cpu.loop_math import exp_of_negative, larger, log
 from ...backends.cuda.launch import CudaSource, kept_bytes, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...module import Module
@@ -96,7 +96,7 @@ def softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
             m = larger(m, x[n, i])
         s = zero
         for i in range(D):
-            e = exp(x[n, i] - m)
+            e = exp_of_negative(x[n, i] - m)
             y[n, i] = e
             s += e
         share = real(1 / s)
@@ -161,7 +161,7 @@ def log_softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
             m = larger(m, x[n, i])
         s = zero
         for i in range(D):
-            s += exp(x[n, i] - m)
+            s += exp_of_negative(x[n, i] - m)
         log_s = log(real(s))
         for i in range(D):
             y[n, i] = log_share(x[n, i], m, log_s)
@@ -193,7 +193,7 @@ def log_softmax_backward_loop(dy: Array, y: Array, dx: Array, zero: float) -> No
             s += dy[n, i]
         sum_dy = real(s)
         for i in range(D):
-            dx[n, i] = dy[n, i] - exp(y[n, i]) * sum_dy
+            dx[n, i] = dy[n, i] - exp_of_negative(y[n, i]) * sum_dy
 
 
 softmax_columns.attach(log_softmax_backward, softmax_columns.log_softmax_backward_loop)

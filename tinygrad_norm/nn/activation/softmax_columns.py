@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, Kernel
-from ...backends.cpu.loop_math import exp, larger, log
+from ...backends.cpu.loop_math import exp_of_negative, larger, log
 from ...backends.cpu.pool_loops import PoolLoop
 from .softmax_axis import log_share
 
@@ -34,7 +34,7 @@ def softmax_forward_loop(x: Array, y: Array) -> None:
                 m[j] = larger(m[j], x[n, d, j])
         for d in range(D):
             for j in range(S):
-                e = exp(x[n, d, j] - m[j])
+                e = exp_of_negative(x[n, d, j] - m[j])
                 y[n, d, j] = e
                 s[j] += e
         for j in range(S):
@@ -71,7 +71,7 @@ def log_softmax_forward_loop(x: Array, y: Array) -> None:
                 m[j] = larger(m[j], x[n, d, j])
         for d in range(D):
             for j in range(S):
-                s[j] += exp(x[n, d, j] - m[j])
+                s[j] += exp_of_negative(x[n, d, j] - m[j])
         for j in range(S):
             log_s[j] = log(real(s[j]))
         for d in range(D):
@@ -92,4 +92,4 @@ def log_softmax_backward_loop(dy: Array, y: Array, dx: Array) -> None:
             sum_dy[j] = real(s[j])
         for d in range(D):
             for j in range(S):
-                dx[n, d, j] = dy[n, d, j] - exp(y[n, d, j]) * sum_dy[j]
+                dx[n, d, j] = dy[n, d, j] - exp_of_negative(y[n, d, j]) * sum_dy[j]
