@@ -14,13 +14,15 @@ Ridders 1982). Near a kink, or the border of f's domain, that is a step too smal
 
 An f that cancels, such as the sum over a normalized row, rounds relative to the terms it sums, and not to
 |f|, which is nearly 0. The size of f does not tell how much, but it can be measured: `rounding` is how far
-f scatters between neighbours in a row of moves too small to matter (up to two jumps among them are ignored),
+f scatters between neighbours in a row of moves too small to matter. Fourth differences Δ⁴ of that row leave
+nothing of a slope or a curve, and of rounding by u up to about 4u at its largest; a jump is in four of them,
+and up to two jumps are ignored:
 
-    rounding = third largest |f(k·s) - f((k-1)·s)|    s = 2⁻²⁴ first steps, k from -31 to 32
+    rounding = ninth largest |Δ⁴f(k·s)| / 4    s = 2⁻²⁴ first steps, k from -32 to 28
     floor    = 16 · rounding / h
 
-A function with slope f' moves by |f'|·s between neighbours, and no h is smaller than 2⁻¹⁸ first steps:
-a genuine slope is at least 4 times its floor, and anything below the floor is rounding alone.
+Anything below the floor is rounding alone. A slope beside it is that of the step at which rounding counts
+least.
 
 At a kink exactly at 0 the differences give the mean of the slopes on both sides, at every step, and no
 error. The even parts s_k = f(k·h) + f(-k·h) - 2·f(0) reveal it: they grow as k², but at a kink as k,
@@ -94,17 +96,19 @@ def derivative(f: Callable[[float], numpy.ndarray], step: float, rounding: Any =
 
 
 def above_rounding(f: Callable[[float], numpy.ndarray], step: float, found: Derivative) -> Derivative:
-    """Return `found`, the result of `derivative(f, step)`, with a floor where f does no more than round.
+    """Return `found`, the result of `derivative(f, step)`, with the rounding of f measured.
 
-    The value there is that of the step with the least rounding, and the floor is above it.
+    The value is that of the step with the least error; where f does no more than round, a floor is above it.
     """
     with numpy.errstate(all="ignore"):
         near = numpy.stack([f(k * NOISE_STEP * step) for k in range(-32, 33)])
-        scatter = numpy.sort(abs(numpy.diff(near, axis=0)), axis=0)[-3]
+        scatter = numpy.sort(abs(numpy.diff(near, 4, axis=0)), axis=0)[-9] / 4
         scatter = numpy.where(numpy.isfinite(scatter), scatter, 0.0)
     again = derivative(f, step, scatter)
     nothing = abs(again.value) <= again.floor
-    return Derivative(*(numpy.where(nothing, b, a) for a, b in zip(found, again, strict=True)))
+    again = again._replace(floor=numpy.where(nothing, again.floor, 0.0))
+    scatters = scatter > 0
+    return Derivative(*(numpy.where(scatters, b, a) for a, b in zip(found, again, strict=True)))
 
 
 def above_curve(f: Callable[[float], numpy.ndarray], step: float, found: Derivative) -> Derivative:
