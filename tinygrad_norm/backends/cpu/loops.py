@@ -34,30 +34,34 @@ FUSE = {"contract"}
 class helper:
     """A function of scalars that loops call; it is compiled into them.
 
-    `single` attaches a version for a first argument of float32.
+    If its first argument is float32, so are the floats written in it, as in NumPy. `single` attaches another
+    version for that case.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
-        self.versions = [function]
+        self.double = self.float32 = function
 
     def single(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Attach the version for float32."""
-        self.versions.append(function)
+        self.float32 = function
         return function
 
     def __call__(self, *args: Any) -> Any:
-        return self.versions[-1 if type(args[0]) is numpy.float32 else 0](*args)
+        return (self._plain_single if type(args[0]) is numpy.float32 else self.double)(*args)
+
+    @functools.cached_property
+    def _plain_single(self) -> Any:
+        return _copy(self.float32, {}, numpy.float32)
 
     @functools.cached_property
     def compiled(self) -> Any:
-        """What stands for the helper in compiled code."""
-        if len(self.versions) == 1:
-            return _compile(self.versions[0], FUSE)
+        """A function that Numba replaces by the version for its arguments."""
         from numba import float32
         from numba.extending import overload
 
-        double, single = (_with_helpers(version) for version in self.versions)
+        double = _copy(self.double, _compiled_helpers(self.double), float)
+        single = _copy(self.float32, _compiled_helpers(self.float32), numpy.float32)
 
         def chosen(*args: Any) -> Any:
             raise NotImplementedError
@@ -113,7 +117,7 @@ class Loop:
 
     @functools.cached_property
     def _compiled(self) -> Callable[..., Any]:
-        return _with_cache(_compile(self.function, REORDER), self.function)
+        return _with_cache(_compile(self.function), self.function)
 
     def __call__(self, *args: Any) -> Any:
         if not loop_mode.compiled:
@@ -158,19 +162,29 @@ def load_numba() -> Any:
     return numba
 
 
-def _compile(function: Any, fastmath: set[str]) -> Any:
+def _compile(function: Any) -> Any:
     """Return the dispatcher of `function`."""
-    jit = load_numba().njit(fastmath=fastmath, error_model="numpy", nogil=True)
-    return jit(_with_helpers(function))
+    jit = load_numba().njit(fastmath=REORDER, error_model="numpy", nogil=True)
+    return jit(_copy(function, _compiled_helpers(function), float))
 
 
-def _with_helpers(function: Any) -> Any:
-    """Return a copy of `function` that calls compiled helpers."""
-    used = {name: helper.compiled for name, helper in _helpers_of(function).items()}
-    scope = {**function.__globals__, **used}
-    copy = types.FunctionType(function.__code__, scope, function.__name__)
+def _copy(function: Any, scope: dict[str, Any], real: type) -> Any:
+    """Return a copy of `function` with other globals, and all its floats in the precision `real`."""
+
+    def convert(value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(map(convert, value))
+        return real(value) if type(value) is float else value
+
+    scope = {name: convert(value) for name, value in function.__globals__.items()} | scope
+    code = function.__code__.replace(co_consts=convert(function.__code__.co_consts))
+    copy = types.FunctionType(code, scope, function.__name__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
     return copy
+
+
+def _compiled_helpers(function: Any) -> dict[str, Any]:
+    return {name: value.compiled for name, value in _helpers_of(function).items()}
 
 
 def _helpers_of(function: Any) -> dict[str, helper]:
@@ -212,7 +226,7 @@ def _stamp(function: Any) -> str:
     functions = [function]
     for caller in functions:
         for used in _helpers_of(caller).values():
-            functions += [version for version in used.versions if version not in functions]
+            functions += [version for version in (used.double, used.float32) if version not in functions]
     sources = sorted({__file__, *[inspect.getfile(used) for used in functions[1:]]})
     return hashlib.sha256(b"".join([Path(source).read_bytes() for source in sources])).hexdigest()
 
