@@ -36,6 +36,21 @@ def test_the_python_blocks_print_what_they_show():
     assert not failures, "".join(printed)
 
 
+def test_the_page_of_loops_shows_the_code():
+    page, folder = PAGES["docs/loops.md"], ROOT / "tinygrad_norm/normalization/sample"
+    test = doctest.DocTestParser().get_doctest(page, {}, "loops.md", "loops.md", 0)
+    assert test.examples
+    assert not doctest.DocTestRunner(verbose=False).run(test).failed
+    for language, file in {"python": "layernorm.py", "cuda": "layernorm.cu"}.items():
+        lines = {line.strip() for line in (folder / file).read_text(encoding="utf-8").splitlines()}
+        shown = [
+            block for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) if ">>>" not in block
+        ]
+        assert len(shown) >= 3
+        for block in shown:
+            assert {line.strip() for line in block.splitlines()} <= lines
+
+
 def test_the_tables_of_systems_are_made_from_the_registry():
     assert replace_tables(README) == README, "run: python -m tinygrad_norm.learn.systems README.md"
 

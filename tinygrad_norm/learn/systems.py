@@ -42,10 +42,11 @@ def _families() -> dict[str, str]:
 def _table(ops: list[Op]) -> str:
     has_pool = any(op.pool for op in ops)
     pool = ("shares one statistic",) if has_pool else ()
-    header = ("system", *pool, "composed", "closed form", "CUDA kernel", "paper")
+    header = ("system", *pool, "composed", "closed form", "loop", "CUDA kernel", "paper")
     lines = [_row(header), _row("---" for _ in header)]
     for op in ops:
-        ways = ("✓" if way else "–" for way in (op.composed is not None, True, _has_kernel(op)))
+        forms = op.composed is not None, True, _has(op, "loops"), _has(op, "cuda")
+        ways = ("✓" if form else "–" for form in forms)
         pool = (op.pool or "–",) if has_pool else ()
         lines.append(_row((_name(op), *pool, *ways, op.paper or "–")))
     return "\n".join(lines)
@@ -55,9 +56,9 @@ def _name(op: Op) -> str:
     return op.title or f"`{op.name}`"
 
 
-def _has_kernel(op: Op) -> bool:
+def _has(op: Op, version: str) -> bool:
     forward = KERNELS.get(f"{op.name}_forward")
-    return forward is not None and "cuda" in forward.versions
+    return forward is not None and version in forward.versions
 
 
 def _row(cells: Iterable[str]) -> str:
