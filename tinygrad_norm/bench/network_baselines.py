@@ -1,4 +1,4 @@
-"""The benchmark network in other libraries: PyTorch, JAX, HIPS autograd.
+"""The benchmark networks in other libraries: PyTorch, JAX, HIPS autograd.
 
 The versions without modules keep no running statistics and implement Adam here; their results are equal.
 """
@@ -15,20 +15,35 @@ from typing import Any
 import numpy
 
 from .. import nn
-from .benchmark_network import BETA1, BETA2, EPS, LR, Program, mlp, ours
+from .benchmark_network import BETA1, BETA2, EPS, LR, MLP, Network, Program, ours
+from .functional_networks import forward_of, loss_of
+from .rungs import rungs
 from .timing import thread_limit, torch_if_installed
 
 EAGER = "PyTorch eager"
 Weights = Mapping[str, numpy.ndarray]
 
 
-def programs() -> dict[str, Program]:
+def programs(network: Network = MLP) -> dict[str, Program]:
     """Return the programs of all installed libraries, ours first, all with the same weights."""
-    model = mlp(nn)
+    model = network.build(nn)
     weights = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    return {
+        **{f"tinygrad_norm, {rung}": _ours(network, weights, rung) for rung in rungs()},
+        **{name: BASELINES[name](network, weights) for name in baselines(network)},
+    }
+
+
+def _ours(network: Network, weights: Weights, rung: str) -> Program:
+    model = network.build(nn)
+    model.load_state_dict(weights)
+    return ours(model, rung)
+
+
+def baselines(network: Network) -> list[str]:
+    """Return the names of the other programs that run the network here."""
     missing = left_out()
-    others = {name: build(weights) for name, build in BASELINES.items() if name not in missing}
-    return {"tinygrad_norm": ours(model), **others}
+    return [name for name in BASELINES if name not in missing and (name != HIPS or network is MLP)]
 
 
 def left_out() -> dict[str, str]:
@@ -56,16 +71,16 @@ def facts() -> dict[str, str]:
     return found
 
 
-def _torchs(weights: Weights, fused: bool = False, compiled: bool = False) -> Program:
+def _torchs(network: Network, weights: Weights, fused: bool = False, compiled: bool = False) -> Program:
     torch = torch_if_installed()
-    model = mlp(torch.nn)
+    model = network.build(torch.nn)
     model.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=fused)
 
-    def loss_of(images: Any, labels: Any) -> Any:
+    def forward(images: Any, labels: Any) -> Any:
         return torch.nn.functional.cross_entropy(model(images), labels)
 
-    compute, update = loss_of, optimizer.step
+    compute, update = forward, optimizer.step
     if compiled:
         logging.getLogger("torch._dynamo").setLevel(logging.ERROR)  # it warns about a harmless hook
         compute, update = (torch.compile(function, dynamic=False) for function in (compute, update))
@@ -84,30 +99,14 @@ def _parameters(weights: Weights) -> list[numpy.ndarray]:
     return [value.copy() for name, value in weights.items() if name.endswith(("weight", "bias"))]
 
 
-def _loss_of(xp: Any, parameters: Any, images: Any, labels: Any) -> Any:
-    """Return the loss from functions of `xp`: autograd.numpy or jax.numpy."""
-
-    def batch_norm(x: Any, weight: Any, bias: Any) -> Any:
-        centered = x - xp.mean(x, axis=0)
-        return centered / xp.sqrt(xp.mean(centered * centered, axis=0) + 1e-5) * weight + bias
-
-    w1, b1, n1, c1, w2, b2, n2, c2, w3, b3 = parameters
-    x = xp.maximum(batch_norm(xp.dot(images, w1.T) + b1, n1, c1), 0)
-    x = xp.maximum(batch_norm(xp.dot(x, w2.T) + b2, n2, c2), 0)
-    z = xp.dot(x, w3.T) + b3
-    z = z - xp.max(z, axis=1, keepdims=True)
-    log_p = z - xp.log(xp.sum(xp.exp(z), axis=1, keepdims=True))
-    return -xp.mean(log_p[numpy.arange(len(labels)), labels])
-
-
-def _hips(weights: Weights) -> Program:
+def _hips(network: Network, weights: Weights) -> Program:
     import autograd.numpy as anp
     from autograd import value_and_grad
 
     parameters = _parameters(weights)
     m, v = ([numpy.zeros_like(p) for p in parameters] for _ in range(2))
     steps = 0
-    with_gradients = value_and_grad(partial(_loss_of, anp))
+    with_gradients = value_and_grad(partial(loss_of, forward_of(network.build), anp))
 
     def step(images: numpy.ndarray, labels: numpy.ndarray) -> float:
         nonlocal steps
@@ -126,9 +125,11 @@ def _hips(weights: Weights) -> Program:
     return Program(numpy.asarray, step)
 
 
-def _jax(weights: Weights) -> Program:
+def _jax(network: Network, weights: Weights) -> Program:
     import jax
     import jax.numpy as jnp
+
+    compute = partial(loss_of, forward_of(network.build), jnp)
 
     def update(steps: Any, p: Any, g: Any, mean: Any, square: Any) -> Any:
         mean, square = BETA1 * mean + (1 - BETA1) * g, BETA2 * square + (1 - BETA2) * g * g
@@ -139,7 +140,7 @@ def _jax(weights: Weights) -> Program:
     def compiled(state: Any, images: Any, labels: Any) -> Any:
         steps, parameters, m, v = state
         steps = steps + 1
-        loss, gradients = jax.value_and_grad(partial(_loss_of, jnp))(parameters, images, labels)
+        loss, gradients = jax.value_and_grad(compute)(parameters, images, labels)
         new = map(partial(update, steps), parameters, gradients, m, v)
         return (steps, *map(list, zip(*new, strict=True))), loss
 
@@ -155,12 +156,13 @@ def _jax(weights: Weights) -> Program:
     return Program(jnp.asarray, step)
 
 
-COMPILED = "PyTorch compiled"
-BASELINES: dict[str, Callable[[Weights], Program]] = {
+COMPILED, JAX, HIPS = "PyTorch compiled", "JAX, jit", "HIPS autograd"
+COMPILED_PROGRAMS = COMPILED, JAX
+BASELINES: dict[str, Callable[[Network, Weights], Program]] = {
     EAGER: _torchs,
     "PyTorch eager, fused Adam": partial(_torchs, fused=True),
     COMPILED: partial(_torchs, compiled=True),
-    "JAX, jit": _jax,
-    "HIPS autograd": _hips,
+    JAX: _jax,
+    HIPS: _hips,
 }
-MODULES = dict.fromkeys(BASELINES, "torch") | {"JAX, jit": "jax", "HIPS autograd": "autograd"}
+MODULES = dict.fromkeys(BASELINES, "torch") | {JAX: "jax", HIPS: "autograd"}
