@@ -28,7 +28,7 @@ from .silence import silent
 
 OLDEST_NUMBA = (0, 61)
 REORDER = {"reassoc", "arcp", "nsz"}
-FUSE = {"contract"}
+_INLINED = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
 
 class helper:
@@ -66,7 +66,7 @@ class helper:
         def chosen(*args: Any) -> Any:
             raise NotImplementedError
 
-        @overload(chosen, jit_options={"fastmath": FUSE, "error_model": "numpy"}, strict=False)
+        @overload(chosen, jit_options=_INLINED, strict=False)
         def choose(*types: Any) -> Any:
             return single if types[0] == float32 else double
 
