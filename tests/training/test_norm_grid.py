@@ -10,6 +10,7 @@ import pytest
 from train_runs import assert_same_numbers, invoke, metrics
 
 from tinygrad_norm import data
+from tinygrad_norm.cli.progress import backend_line
 from tinygrad_norm.training import Config, Diverged, Interrupted, NormGrid, Run
 
 ARGUMENTS = ("digits", "--norm", "batch", "--norm", "layer", "--seeds", 2, "--epochs", 2)
@@ -26,7 +27,7 @@ def _sigint_interrupts():
 def test_every_norm_and_seed_is_an_ordinary_run_and_the_table_has_their_means(tmp_path):
     result = invoke(*ARGUMENTS, "--out", tmp_path / "grid")
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("backend numpy, 1 thread\nmlp on digits: 2 norms × 2 seeds = 4 runs")
+    assert result.output.startswith(f"{backend_line(1)}\nmlp on digits: 2 norms × 2 seeds = 4 runs")
     runs = ["batch-0", "batch-1", "layer-0", "layer-1"]
     assert sorted(path.name for path in (tmp_path / "grid").iterdir()) == [
         *runs[:2], "curves.png", "grid.json", *runs[2:], "results.csv",
