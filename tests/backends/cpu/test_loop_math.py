@@ -7,6 +7,7 @@ import numpy
 import pytest
 
 from tinygrad_norm.backends.cpu.loop_math import (
+    erf,
     exp,
     exp_of_negative,
     expm1,
@@ -79,7 +80,9 @@ def test_all_functions_are_correct_to_the_last_digit(mode: str, n: int, dtype: A
         rounded = want.astype(dtype)
         ulps = abs(found - want) / numpy.spacing(abs(rounded))
     same = (found == rounded) | (numpy.isnan(found) & numpy.isnan(rounded))
-    same |= (found == 0) & (rounded < 2 * numpy.finfo(dtype).tiny) & (numpy.arange(8) // 2 == 3)[:, None]
+    same |= (
+        (found == 0) & (rounded < 2 * numpy.finfo(dtype).tiny) & numpy.isin(numpy.arange(8), (5, 6))[:, None]
+    )
     wide = numpy.finfo(numpy.longdouble).eps < numpy.finfo(dtype).eps
     worst = numpy.where(same, 0, ulps).max(1)
     assert (worst < (2.5 if wide else 3.5)).all(), worst

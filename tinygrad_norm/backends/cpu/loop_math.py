@@ -11,8 +11,8 @@ infinity, overflow and subnormal results are those of the exact function.
     tanh   |tanh x| = e/(e + 2) with e = exp(2|x|) - 1
     σ      1/(1 + e) for x ≥ 0 and e/(1 + e) for x < 0, with e = exp(-|x|), which never overflows
     M      (1 - Φ(z))/exp(-z²/2) for z ≥ 0, with the normal CDF Φ: a quotient of two polynomials
-    erf    x + x·q for |x| < 1, with a quotient q of polynomials of x², else 1 - 2·exp(-x²)·M(√2·|x|), with x's
-           sign
+    erf    x + x·q for |x| < 1, with a quotient q of polynomials of x², else 1 - 2·exp(-x²)·M(√2·|x|), with
+           the sign of x
 
 E and R/s² are the polynomials through the exact functions, in 60 digits, at the Chebyshev points of the
 interval. Their relative errors are 1e-8 and 3e-9 in float32, 2e-17 and 5e-18 in float64. The quotients are

@@ -28,7 +28,7 @@ from .silence import silent
 
 OLDEST_NUMBA = (0, 61)
 REORDER = {"reassoc", "arcp", "nsz"}
-_INLINED = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+_INLINED: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
 
 
 class helper:
