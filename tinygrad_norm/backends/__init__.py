@@ -274,8 +274,8 @@ class Kernel:
         from .cpu.pool_loops import PoolLoop
 
         def attach(function: Callable[..., Any]) -> Callable[..., Any]:
-            body: Any = self.numpy_version if blocks is None else blocks(self.numpy_version)
-            self.cpu(PoolLoop(body, function, shapes))
+            body: Any = self.numpy_version
+            self.cpu(PoolLoop(body, function, shapes, blocks and blocks(body)))
             return function
 
         return attach

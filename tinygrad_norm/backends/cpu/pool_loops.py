@@ -68,25 +68,33 @@ class PoolLoop:
     """The version of a kernel that runs a loop.
 
     Args:
-        body: the NumPy version, decorated with `in_blocks`, whose names, axis and sums hold here too.
+        body: the NumPy version.
         function: the loop.
         shapes: by name, those of the results after the first, and of the arguments that may be missing.
+        blocks: decorated with `in_blocks`, whose names, axis and sums hold here too; None if `body` is.
     """
 
-    def __init__(self, body: InBlocks, function: Callable[..., Any], shapes: dict[str, ShapeOf]) -> None:
-        self.loop, self.body = Loop(function), body
-        self.axis, self.add, self.split = body.axis, body.add, body.split
-        self.missing = [(*pair, shapes[body.parameters[pair[0]]]) for pair in body.missing]
-        self.results = [shape_of for name, shape_of in shapes.items() if name not in body.parameters]
-        inputs = len(body.parameters)
+    def __init__(
+        self,
+        body: Any,
+        function: Callable[..., Any],
+        shapes: dict[str, ShapeOf],
+        blocks: InBlocks | None = None,
+    ) -> None:
+        blocks = blocks or body
+        self.loop, self.body, self.parameters = Loop(function), body, blocks.parameters
+        self.axis, self.add, self.split = blocks.axis, blocks.add, blocks.split
+        self.missing = [(*pair, shapes[blocks.parameters[pair[0]]]) for pair in blocks.missing]
+        self.results = [shape_of for name, shape_of in shapes.items() if name not in blocks.parameters]
+        inputs = len(blocks.parameters)
         extras = self.loop.parameters[inputs + 1 + len(self.results) :]
-        self._check_parameters([name for name in shapes if name not in body.parameters], extras)
+        self._check_parameters([name for name in shapes if name not in blocks.parameters], extras)
         self.sliced, self.guarded = "start" not in extras, "left" in extras
         self.extras = [_EXTRAS.index(name) for name in extras]
         self.plan = functools.lru_cache(maxsize=256)(self._plan)
 
     def _check_parameters(self, results: list[str], extras: list[str]) -> None:
-        inputs, taken = self.body.parameters, self.loop.parameters
+        inputs, taken = self.parameters, self.loop.parameters
         first = taken[len(inputs) : len(inputs) + 1]
         if taken != [*inputs, *first, *results, *extras] or not first or not set(extras) <= set(_EXTRAS):
             raise TypeError(
@@ -121,8 +129,8 @@ class PoolLoop:
                 given[place] = _number(a, dtype)
             elif a.dtype is not dtype:
                 return NotImplemented
-            elif not a.flags.carray:  # Numba would compile the loop anew for strided and read-only arrays
-                given[place] = numpy.array(a, order="C")
+            else:
+                given[place] = plain(a)
         new = numpy.zeros if self.add else numpy.empty
         results = [numpy.empty(x.shape, dtype), *[new(shape, dtype) for shape in shapes[1:]]]
         left = numpy.empty(pools, bool) if self.guarded else None
@@ -179,6 +187,28 @@ class PoolLoop:
                 result += value
             else:
                 result[at] = value
+
+
+def plain(a: Any) -> numpy.ndarray:
+    """Return `a` contiguous and writable: for other arrays, Numba would compile a loop anew."""
+    return a if a.flags.carray else numpy.array(a, order="C")
+
+
+def fits_a_loop(*arrays: Any) -> bool:
+    """Return whether arrays are of one dtype, float32 or float64, and the first is not empty."""
+    dtype = arrays[0].dtype
+    known = dtype is F4 or dtype is F8
+    return known and arrays[0].size > 0 and all(a.dtype is dtype for a in arrays)
+
+
+def run_over_pools(loop: Loop, size: int, pools: int, *args: Any) -> None:
+    """Run `loop(*args, start, stop)` over all pools: in blocks, if an array of `size` is worth threads."""
+    run_all = threads_for(size)
+    if run_all is map:
+        loop(*args, 0, pools)
+    else:
+        blocks = slices(pools, max(1, BLOCK * pools // size))
+        list(run_all(lambda block: loop(*args, block.start, block.stop), blocks))
 
 
 _EXTRAS = ("zero", "left", "start", "stop")

@@ -38,7 +38,9 @@ from ...ops.arguments import check_flags
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, distinct, register
 from ..windows.sliding_view import as_batch, as_tuple
-from .maxpool import max_pool_backward
+from .avgpool import average_over_bounds, spread_over_bounds
+from .maxpool import max_over_bounds, max_pool_backward
+from .pool_windows import adaptive_bounds, adaptive_windows
 
 Sizes = int | None | tuple[int | None, ...] | list[int | None]
 
@@ -64,11 +66,6 @@ def _sizes(axes: int, input: Tensor, output_size: Sizes) -> list[tuple[int, int]
     return list(zip(space, output_sizes(output_size, space), strict=True))
 
 
-def adaptive_windows(size: int, count: int) -> list[tuple[int, int]]:
-    """Return the begin and the end of every window."""
-    return [(p * size // count, -(-(p + 1) * size // count)) for p in range(count)]
-
-
 @kernel
 def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     """Return y (N, C, *P): x (N, C, *S)."""
@@ -78,6 +75,12 @@ def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     if not _known_finite(y):
         y = _forward_by_window(upcast_x, count)
     return downcast(y, x)
+
+
+@adaptive_avg_pool_forward.cpu
+def adaptive_avg_pool_forward_cpu(x: Array, count: Shape) -> Any:
+    """The loop of avg_pool, over windows of several sizes."""
+    return average_over_bounds(x, *adaptive_bounds(x.shape[2:], count, x.dtype))
 
 
 def _known_finite(x: Array) -> bool:
@@ -102,6 +105,12 @@ def adaptive_avg_pool_backward(dy: Array, space: Shape) -> Array:
     for axis in range(2, dy.ndim):
         dx = _multiply_along(averaging_matrix(dx, space[axis - 2], dy.shape[axis]).T, dx, axis)
     return downcast(dx, dy)
+
+
+@adaptive_avg_pool_backward.cpu
+def adaptive_avg_pool_backward_cpu(dy: Array, space: Shape) -> Any:
+    """The loop of avg_pool, over windows of several sizes."""
+    return spread_over_bounds(dy, space, *adaptive_bounds(space, dy.shape[2:], dy.dtype))
 
 
 def _backward_by_window(dy: Array, space: Shape) -> Array:
@@ -155,6 +164,12 @@ def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
         last = entries.shape[-1] - 1 - is_nan[..., ::-1].argmax(-1)
         largest = xp.where(is_nan.any(-1), last, largest)
     return y, xp.take_along_axis(positions[None, None], largest[..., None], -1)[..., 0]
+
+
+@adaptive_max_pool_forward.cpu
+def adaptive_max_pool_forward_cpu(x: Array, count: Shape) -> Any:
+    """The loop of max_pool, over windows of several sizes."""
+    return max_over_bounds(x, adaptive_bounds(x.shape[2:], count, x.dtype)[0], count)
 
 
 class AdaptiveAvgPoolFunction(Function):

@@ -16,7 +16,7 @@ entry of y instead of K₁·K₂.
 """
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy
 
@@ -24,6 +24,8 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import ones_like
@@ -33,7 +35,7 @@ from ...registry import Case, ErrorCase, register
 from ..windows.folding import windows_composed
 from ..windows.padding import pad_composed
 from ..windows.sliding_view import Sizes, Windows, as_batch, valid_range
-from .pool_windows import pool_windows
+from .pool_windows import Bounds, as_planes, bounds_inside, pool_windows, window_weights
 
 
 def avg_pool_composed(
@@ -74,6 +76,56 @@ def avg_pool_forward(x: Array, windows: Windows, weights: Array) -> Array:
     return downcast(y, x)
 
 
+def avg_pool_forward_loop(
+    x: Array,
+    begin: tuple[Array, Array, Array],
+    end: tuple[Array, Array, Array],
+    weights: Array,
+    y: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One row of windows after the other: the sum of each column, and of those of each window."""
+    (b1, b2, b3), (e1, e2, e3), (_, P1, P2, P3) = begin, end, y.shape
+    S3, real = x.shape[3], x.dtype.type
+    column = numpy.zeros(S3)  # in float64: no sum of float32 overflows, and none loses digits
+    for n in range(start, stop):
+        for p1 in range(P1):
+            for p2 in range(P2):
+                column[:] = 0
+                for q1 in range(b1[p1], e1[p1]):
+                    for q2 in range(b2[p2], e2[p2]):
+                        for q3 in range(S3):
+                            column[q3] += x[n, q1, q2, q3]
+                for p3 in range(P3):
+                    s = 0.0
+                    for q3 in range(b3[p3], e3[p3]):
+                        s += column[q3]
+                    y[n, p1, p2, p3] = real(s * weights[p1, p2, p3])
+
+
+_forward_loop = Loop(avg_pool_forward_loop)
+
+
+def average_over_bounds(x: Array, bounds: Bounds, weights: Array) -> Any:
+    """Return y (N, C, *P) of windows with these bounds and weights (*P), by plain loops."""
+    if not fits_a_loop(x):
+        return NotImplemented
+    planes, y = (
+        plain(x).reshape(-1, *as_planes(x.shape[2:])),
+        numpy.empty((*x.shape[:2], *weights.shape), x.dtype),
+    )
+    args = planes, bounds.begin, bounds.end, weights.reshape(bounds.counts), y.reshape(-1, *bounds.counts)
+    run_over_pools(_forward_loop, x.size, len(planes), *args)
+    return y
+
+
+@avg_pool_forward.cpu
+def avg_pool_forward_cpu(x: Array, windows: Windows, weights: Array) -> Any:
+    """Every row of windows is summed from rows of x, which stay in the cache."""
+    return average_over_bounds(x, bounds_inside(windows, x.shape[2:]), weights)
+
+
 @kernel
 def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array) -> Array:
     """Return dx of `shape` (N, C, *S)."""
@@ -89,6 +141,53 @@ def avg_pool_backward(dy: Array, shape: Shape, windows: Windows, weights: Array)
     return downcast(dx, dy)
 
 
+def avg_pool_backward_loop(
+    dy: Array,
+    begin: tuple[Array, Array, Array],
+    end: tuple[Array, Array, Array],
+    weights: Array,
+    dx: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One row of windows after the other: what reaches each column, added to all its entries."""
+    (b1, b2, b3), (e1, e2, e3), (_, P1, P2, P3) = begin, end, dy.shape
+    S3 = dx.shape[3]
+    column = numpy.empty(S3, dx.dtype)
+    for n in range(start, stop):
+        for p1 in range(P1):
+            for p2 in range(P2):
+                column[:] = 0
+                for p3 in range(P3):
+                    for q3 in range(b3[p3], e3[p3]):
+                        column[q3] += dy[n, p1, p2, p3] * weights[p1, p2, p3]
+                for q1 in range(b1[p1], e1[p1]):
+                    for q2 in range(b2[p2], e2[p2]):
+                        for q3 in range(S3):
+                            dx[n, q1, q2, q3] += column[q3]
+
+
+_backward_loop = Loop(avg_pool_backward_loop)
+
+
+def spread_over_bounds(dy: Array, space: Shape, bounds: Bounds, weights: Array) -> Any:
+    """Return dx (N, C, *space) for dy (N, C, *P) of windows with these bounds and weights, by plain loops."""
+    if not fits_a_loop(dy):
+        return NotImplemented
+    dx = numpy.zeros((*dy.shape[:2], *space), dy.dtype)
+    planes = dx.reshape(-1, *as_planes(space))
+    split = plain(dy).reshape(len(planes), *bounds.counts)
+    args = split, bounds.begin, bounds.end, weights.reshape(bounds.counts), planes
+    run_over_pools(_backward_loop, dx.size, len(planes), *args)
+    return dx
+
+
+@avg_pool_backward.cpu
+def avg_pool_backward_cpu(dy: Array, shape: Shape, windows: Windows, weights: Array) -> Any:
+    """What reaches a row of x is added to it as a whole."""
+    return spread_over_bounds(dy, shape[2:], bounds_inside(windows, shape[2:]), weights)
+
+
 def _along(axis: int, part: slice) -> tuple[slice, ...]:
     return (slice(None),) * axis + (part,)
 
@@ -97,26 +196,14 @@ class AvgPoolFunction(Function):
     """y = Σ x/n over each window · dx = Σ dy/n over the windows that contain x"""
 
     def forward(self, x: Array, *, windows: Windows, padded: bool, divisor: int | None) -> Array:
-        counts = window_sizes(windows, x.shape[2:], padded) if divisor is None else divisor
-        P = windows.counts(x.shape[2:])
-        weights = namespace(x).asarray(numpy.broadcast_to(1 / counts, P), upcast(x[:0]).dtype)
+        weights = namespace(x).asarray(
+            window_weights(windows, x.shape[2:], padded, divisor), upcast(x[:0]).dtype
+        )
         self.saved = x.shape, windows, weights
         return avg_pool_forward(x, windows, weights)
 
     def backward(self, dy: Array) -> Gradients:
         return avg_pool_backward(dy, *self.saved)
-
-
-def window_sizes(windows: Windows, space: Shape, padded: bool) -> numpy.ndarray:
-    """Return the number of entries of every window in x, with `padded` also in its padding; shape (*P)."""
-    sizes = numpy.ones(())
-    for S, P, K, s, a in zip(
-        space, windows.counts(space), windows.kernel, windows.stride, windows.before, strict=True
-    ):
-        begin = numpy.arange(P) * s - a
-        low, high = (-a, S + a) if padded else (0, S)
-        sizes = sizes[..., None] * (numpy.minimum(begin + K, high) - numpy.maximum(begin, low))
-    return sizes
 
 
 def avg_pool1d(

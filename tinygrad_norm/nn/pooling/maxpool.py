@@ -21,10 +21,14 @@ import math
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy
+
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loops import Loop, helper
+from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops.arguments import check_flags
@@ -32,7 +36,7 @@ from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, distinct, register
 from ..windows.folding import windows_composed
 from ..windows.sliding_view import Sizes, Windows, as_batch
-from .pool_windows import pool_windows
+from .pool_windows import Bounds, as_planes, bounds_inside, pool_windows
 
 
 def max_pool_composed(
@@ -79,6 +83,74 @@ def max_pool_forward(x: Array, windows: Windows) -> tuple[Array, Array]:
     return y, index
 
 
+@helper
+def is_larger(v: float, q: int, largest: float, at: int) -> bool:
+    """Return whether v at q is taken before `largest` at `at`: larger, equal and first, or NaN and last."""
+    return (v > largest) | ((v == largest) & (q < at)) | ((v != v) & ((largest == largest) | (q > at)))
+
+
+def max_pool_forward_loop(
+    x: Array,
+    begin: tuple[Array, Array, Array],
+    end: tuple[Array, Array, Array],
+    step: tuple[int, int, int],
+    y: Array,
+    index: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One row of windows after the other: the largest entry of each column, and of those of each window."""
+    (b1, b2, b3), (e1, e2, e3), (d1, d2, d3) = begin, end, step
+    (_, _, S2, S3), (_, P1, P2, P3) = x.shape, y.shape
+    largest_of, at_of = numpy.empty(S3, x.dtype), numpy.empty(S3, numpy.int64)
+    for n in range(start, stop):
+        for p1 in range(P1):
+            for p2 in range(P2):
+                first = (b1[p1] * S2 + b2[p2]) * S3
+                for q3 in range(S3):
+                    largest_of[q3], at_of[q3] = -numpy.inf, first + q3
+                for q1 in range(b1[p1], e1[p1], d1):
+                    for q2 in range(b2[p2], e2[p2], d2):
+                        row = (q1 * S2 + q2) * S3
+                        for q3 in range(S3):
+                            v = x[n, q1, q2, q3]
+                            larger = (v > largest_of[q3]) | (v != v)
+                            largest_of[q3] = v if larger else largest_of[q3]
+                            at_of[q3] = row + q3 if larger else at_of[q3]
+                for p3 in range(P3):
+                    largest, at = largest_of[b3[p3]], at_of[b3[p3]]
+                    for q3 in range(b3[p3] + d3, e3[p3], d3):
+                        v, q = largest_of[q3], at_of[q3]
+                        larger = is_larger(v, q, largest, at)
+                        largest = v if larger else largest
+                        at = q if larger else at
+                    y[n, p1, p2, p3], index[n, p1, p2, p3] = largest, at
+
+
+_forward_loop = Loop(max_pool_forward_loop)
+
+
+def max_over_bounds(x: Array, bounds: Bounds, count: Shape) -> Any:
+    """Return y (N, C, *count) and its positions, of windows with these bounds, by plain loops."""
+    if not fits_a_loop(x):
+        return NotImplemented
+    planes = plain(x).reshape(-1, *as_planes(x.shape[2:]))
+    y = numpy.empty((*x.shape[:2], *count), x.dtype)
+    index = numpy.empty(y.shape, numpy.int64)
+    split = len(planes), *bounds.counts
+    run_over_pools(
+        _forward_loop, x.size, len(planes), planes, *bounds, y.reshape(split), index.reshape(split)
+    )
+    return y, index
+
+
+@max_pool_forward.cpu
+def max_pool_forward_cpu(x: Array, windows: Windows) -> Any:
+    """Every row of windows is found in rows of x, which stay in the cache."""
+    bounds = bounds_inside(windows, x.shape[2:])
+    return max_over_bounds(x, bounds, bounds.counts[5 - x.ndim :])
+
+
 @kernel
 def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) -> Array:
     """Return dx of `shape` (N, C, *S); `overlapping` tells whether `index` may contain a position twice."""
@@ -91,6 +163,27 @@ def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) 
     else:
         dx[positions] = dy.reshape(-1)
     return downcast(dx, dy).reshape(shape)
+
+
+def max_pool_backward_loop(dy: Array, index: Array, dx: Array, start: int, stop: int) -> None:
+    """One entry of y after the other, in the order of y."""
+    for n in range(start, stop):
+        for p in range(dy.shape[1]):
+            dx[n, index[n, p]] += dy[n, p]
+
+
+_backward_loop = Loop(max_pool_backward_loop)
+
+
+@max_pool_backward.cpu
+def max_pool_backward_cpu(dy: Array, index: Array, shape: Shape, overlapping: bool) -> Any:
+    """dy is added where the largest entries were."""
+    if not fits_a_loop(dy):
+        return NotImplemented
+    dx, planes = numpy.zeros(shape, dy.dtype), shape[0] * shape[1]
+    flat = [a.reshape(planes, -1) for a in (plain(dy), plain(index), dx)]
+    run_over_pools(_backward_loop, dx.size, planes, *flat)
+    return dx
 
 
 class MaxPoolFunction(Function):
