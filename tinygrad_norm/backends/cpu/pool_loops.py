@@ -30,6 +30,9 @@ LONG = 1 << 13
 BLOCK = 1 << 18
 """Elements in a block, of which each thread takes one at a time."""
 
+LEAST = 64
+"""Elements of a row in a block: a part of a cache line takes as long to read as all of it."""
+
 MOST_ROWS = 512
 """Pools in a block if there are sums over pools: so many numbers are added one after another."""
 
@@ -104,7 +107,7 @@ class PoolLoop:
 
     def _plan(self, shape: Shape, dtype: numpy.dtype) -> _Plan:
         pools, size = shape[self.axis], math.prod(shape)
-        step = max(1, BLOCK * pools // size) if size >= MANY else pools
+        step = max(1, BLOCK * pools // size, LEAST // math.prod(shape[self.axis + 1 :])) if size >= MANY else pools
         return _Plan(
             [(place, numpy.full(shape_of(shape), number, dtype)) for place, number, shape_of in self.missing],
             [shape, *[shape_of(shape) for shape_of in self.results]],

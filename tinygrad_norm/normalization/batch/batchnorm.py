@@ -50,6 +50,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import (
     channel_mean_products,
     channel_means,
@@ -61,13 +62,20 @@ from ...backends.cuda.launch import CudaSource
 from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.exactness import (
+    exact_for_any_scale,
+    exact_near_the_limits,
+    is_near_the_limits,
+    loses_digits,
+)
 from ..core.moments import affine, rsqrt, standardized
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
 from ..core.strips import ChannelKernels
+from .shortrows import SHORT, eval_short_rows, eval_short_rows_backward, short_rows, short_rows_backward
 
 _kernels = ChannelKernels(CudaSource(__file__, "../core/moments.cuh"))
 POOL = (0, 2)  # of x (N, C, S): the samples and the positions of one channel
+PER_CHANNEL = kept(1)
 
 
 def batch_norm_composed(
@@ -104,6 +112,51 @@ def batch_norm_forward(
     return weight * rstd * centered + bias, mean, var, rstd
 
 
+@batch_norm_forward.loops(
+    mean=PER_CHANNEL, var=PER_CHANNEL, rstd=PER_CHANNEL, weight=PER_CHANNEL, bias=PER_CHANNEL
+)
+def batch_norm_forward_loop(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    eps: float,
+    y: Channels,
+    mean: PerChannel,
+    var: PerChannel,
+    rstd: PerChannel,
+    zero: float,
+    left: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other: twice to find m and v, once to write y."""
+    (N, _, S), real = x.shape, x.dtype.type
+    if S < SHORT:
+        short_rows(x, weight, bias, eps, y, mean, var, rstd, left, start, stop)
+        return
+    for c in range(start, stop):
+        total = 0.0
+        for n in range(N):
+            s = zero
+            for i in range(S):
+                s += x[n, c, i]
+            total += s
+        m = real(total / (N * S))
+        total = 0.0
+        for n in range(N):
+            s = zero
+            for i in range(S):
+                s += (x[n, c, i] - m) * (x[n, c, i] - m)
+            total += s
+        v = real(total / (N * S))
+        r = real(1 / numpy.sqrt(v + eps))
+        w, b = weight[0, c, 0] * r, bias[0, c, 0]
+        for n in range(N):
+            for i in range(S):
+                y[n, c, i] = w * (x[n, c, i] - m) + b
+        mean[0, c, 0], var[0, c, 0], rstd[0, c, 0], left[c] = m, v, r, loses_digits(m, r)
+
+
 @batch_norm_forward.cuda
 def batch_norm_forward_cuda(
     x: Channels, weight: PerChannel | None, bias: PerChannel | None, eps: float
@@ -126,6 +179,44 @@ def batch_norm_backward(
     n = x.shape[0] * x.shape[2]
     dx = rstd * weight * (dy - dbias / n - x_hat * (dweight / n))
     return dx, dweight, dbias
+
+
+@batch_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+def batch_norm_backward_loop(
+    dy: Channels,
+    x: Channels,
+    weight: PerChannel,
+    mean: PerChannel,
+    rstd: PerChannel,
+    dx: Channels,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    zero: float,
+    left: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other: once for both sums, once to write dx."""
+    (N, _, S), real = x.shape, x.dtype.type
+    if S < SHORT:
+        short_rows_backward(dy, x, weight, mean, rstd, dx, dweight, dbias, left, start, stop)
+        return
+    for c in range(start, stop):
+        m, r = mean[0, c, 0], rstd[0, c, 0]
+        left[c] = is_near_the_limits(m, r)
+        dw = db = 0.0
+        for n in range(N):
+            s = s_x_hat = zero
+            for i in range(S):
+                s += dy[n, c, i]
+                s_x_hat += dy[n, c, i] * ((x[n, c, i] - m) * r)
+            db += s
+            dw += s_x_hat
+        w, mean_dy, mean_dy_x_hat = r * weight[0, c, 0], real(db / (N * S)), real(dw / (N * S))
+        for n in range(N):
+            for i in range(S):
+                dx[n, c, i] = w * (dy[n, c, i] - mean_dy - (x[n, c, i] - m) * r * mean_dy_x_hat)
+        dweight[0, c, 0], dbias[0, c, 0] = dw, db
 
 
 @batch_norm_backward.cuda
@@ -153,6 +244,34 @@ def batch_norm_eval_forward(
     return weight * rstd * (x - mean) + bias, rstd
 
 
+@batch_norm_eval_forward.loops(rstd=PER_CHANNEL, weight=PER_CHANNEL, bias=PER_CHANNEL)
+def batch_norm_eval_forward_loop(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    mean: PerChannel,
+    var: PerChannel,
+    eps: float,
+    y: Channels,
+    rstd: PerChannel,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other, once."""
+    (N, _, S), real = x.shape, x.dtype.type
+    for c in range(start, stop):
+        std = numpy.sqrt(var[0, c, 0] + eps)
+        rstd[0, c, 0] = real(1 / std) if std != 0 else real(0)
+    if S < SHORT:
+        eval_short_rows(x, weight, bias, mean, rstd, y, start, stop)
+        return
+    for c in range(start, stop):
+        w, m, b = weight[0, c, 0] * rstd[0, c, 0], mean[0, c, 0], bias[0, c, 0]
+        for n in range(N):
+            for i in range(S):
+                y[n, c, i] = w * (x[n, c, i] - m) + b
+
+
 @batch_norm_eval_forward.cuda
 def batch_norm_eval_forward_cuda(
     x: Channels,
@@ -176,6 +295,40 @@ def batch_norm_eval_backward(
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
     x_hat = (x - mean) * rstd
     return rstd * weight * dy, channel_sum_products(dy, x_hat), channel_sums(dy)
+
+
+@batch_norm_eval_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+def batch_norm_eval_backward_loop(
+    dy: Channels,
+    x: Channels,
+    weight: PerChannel,
+    mean: PerChannel,
+    rstd: PerChannel,
+    dx: Channels,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    zero: float,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other, once."""
+    N, _, S = x.shape
+    if S < SHORT:
+        eval_short_rows_backward(dy, x, weight, mean, rstd, dx, dweight, dbias, start, stop)
+        return
+    for c in range(start, stop):
+        m, r = mean[0, c, 0], rstd[0, c, 0]
+        w = r * weight[0, c, 0]
+        dw = db = 0.0
+        for n in range(N):
+            s = s_x_hat = zero
+            for i in range(S):
+                s += dy[n, c, i]
+                s_x_hat += dy[n, c, i] * ((x[n, c, i] - m) * r)
+                dx[n, c, i] = w * dy[n, c, i]
+            db += s
+            dw += s_x_hat
+        dweight[0, c, 0], dbias[0, c, 0] = dw, db
 
 
 @batch_norm_eval_backward.cuda

@@ -1,0 +1,195 @@
+"""Loops of batch normalization for x (N, C, S) with few positions S, or one: along rows of C·S columns.
+
+A loop over the positions of one channel would be too short for the processor. Here the inner loop runs over
+all columns of a row, k = c·S + i, with one sum for each; of narrow rows, several lie side by side in one. The
+sums of the columns of a channel are added up at the end, and its mean, 1/std, … stand in all of them.
+
+The formulas are those of batchnorm.py.
+"""
+
+import numpy
+
+from ...backends import Array, Channels, PerChannel
+from ...backends.cpu.loops import helper
+from ..core.exactness import is_near_the_limits, loses_digits
+
+SHORT = 48
+"""Positions from which on a loop runs over one channel at a time."""
+
+WIDE = 256
+"""Columns up to which narrow rows are put side by side."""
+
+
+@helper
+def side_by_side(C: int, S: int, start: int, stop: int) -> int:
+    """Return how many rows lie side by side: one if it is wide, or if only some channels are wanted."""
+    return max(1, WIDE // (C * S)) if stop - start == C else 1
+
+
+@helper
+def columns_of(vector: PerChannel, S: int, start: int, stop: int) -> Array:
+    """Return the number of each channel from start to stop, in all of its columns."""
+    many, k = side_by_side(vector.shape[1], S, start, stop), 0
+    columns = numpy.empty(many * (stop - start) * S, vector.dtype)
+    for _ in range(many):
+        for c in range(start, stop):
+            for _ in range(S):
+                columns[k] = vector[0, c, 0]
+                k += 1
+    return columns
+
+
+@helper
+def add_up(columns: Array, n: int, S: int, vector: PerChannel, start: int, stop: int) -> None:
+    """Write the sum over the columns of each channel from start to stop, divided by n, to `vector`."""
+    split = columns.reshape(-1, stop - start, S)
+    for c in range(stop - start):
+        total = 0.0
+        for j in range(len(split)):
+            for i in range(S):
+                total += split[j, c, i]
+        vector[0, start + c, 0] = total / n
+
+
+@helper
+def short_rows(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    eps: float,
+    y: Channels,
+    mean: PerChannel,
+    var: PerChannel,
+    rstd: PerChannel,
+    left: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """Write y, mean, var and rstd: rows are read twice to find m and v, once to write y."""
+    (N, C, S), real, rows = x.shape, x.dtype.type, x.reshape(x.size)
+    many = side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    total = numpy.zeros(width)
+    for at in range(start * S, x.size, step):
+        row = rows[at : at + width]
+        for k in range(len(row)):
+            total[k] += row[k]
+    add_up(total, N * S, S, mean, start, stop)
+    m = columns_of(mean, S, start, stop)
+    total[:] = 0
+    for at in range(start * S, x.size, step):
+        row = rows[at : at + width]
+        for k in range(len(row)):
+            total[k] += (row[k] - m[k]) * (row[k] - m[k])
+    add_up(total, N * S, S, var, start, stop)
+    for c in range(start, stop):
+        rstd[0, c, 0] = real(1 / numpy.sqrt(var[0, c, 0] + eps))
+        left[c] = loses_digits(mean[0, c, 0], rstd[0, c, 0])
+    eval_short_rows(x, weight, bias, mean, rstd, y, start, stop)
+
+
+@helper
+def eval_short_rows(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    mean: PerChannel,
+    rstd: PerChannel,
+    y: Channels,
+    start: int,
+    stop: int,
+) -> None:
+    """Write y, from given statistics."""
+    (_, C, S), rows, y_rows = x.shape, x.reshape(x.size), y.reshape(x.size)
+    many = side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    w = columns_of(weight, S, start, stop) * columns_of(rstd, S, start, stop)
+    m, b = columns_of(mean, S, start, stop), columns_of(bias, S, start, stop)
+    for at in range(start * S, x.size, step):
+        row, y_row = rows[at : at + width], y_rows[at : at + width]
+        for k in range(len(row)):
+            y_row[k] = w[k] * (row[k] - m[k]) + b[k]
+
+
+@helper
+def short_rows_backward(
+    dy: Channels,
+    x: Channels,
+    weight: PerChannel,
+    mean: PerChannel,
+    rstd: PerChannel,
+    dx: Channels,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    left: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """Write dx, dweight and dbias: rows are read once for the sums, once to write dx."""
+    (N, C, S), real = x.shape, x.dtype.type
+    for c in range(start, stop):
+        left[c] = is_near_the_limits(mean[0, c, 0], rstd[0, c, 0])
+    sums_of_short_rows(dy, x, mean, rstd, dweight, dbias, start, stop)
+    rows, dy_rows, dx_rows = x.reshape(x.size), dy.reshape(x.size), dx.reshape(x.size)
+    many = side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
+    w = r * columns_of(weight, S, start, stop)
+    mean_dy = columns_of(dbias, S, start, stop) / real(N * S)
+    mean_dy_x_hat = columns_of(dweight, S, start, stop) / real(N * S)
+    for at in range(start * S, x.size, step):
+        row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
+        for k in range(len(row)):
+            x_hat = (row[k] - m[k]) * r[k]
+            dx_row[k] = w[k] * (dy_row[k] - mean_dy[k] - x_hat * mean_dy_x_hat[k])
+
+
+@helper
+def eval_short_rows_backward(
+    dy: Channels,
+    x: Channels,
+    weight: PerChannel,
+    mean: PerChannel,
+    rstd: PerChannel,
+    dx: Channels,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    start: int,
+    stop: int,
+) -> None:
+    """Write dx, dweight and dbias, where the statistics are constants."""
+    sums_of_short_rows(dy, x, mean, rstd, dweight, dbias, start, stop)
+    (_, C, S), dy_rows, dx_rows = x.shape, dy.reshape(x.size), dx.reshape(x.size)
+    many = side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    w = columns_of(rstd, S, start, stop) * columns_of(weight, S, start, stop)
+    for at in range(start * S, x.size, step):
+        dy_row, dx_row = dy_rows[at : at + width], dx_rows[at : at + width]
+        for k in range(len(dy_row)):
+            dx_row[k] = w[k] * dy_row[k]
+
+
+@helper
+def sums_of_short_rows(
+    dy: Channels,
+    x: Channels,
+    mean: PerChannel,
+    rstd: PerChannel,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    start: int,
+    stop: int,
+) -> None:
+    """Write dweight and dbias."""
+    (_, C, S), rows, dy_rows = x.shape, x.reshape(x.size), dy.reshape(x.size)
+    many = side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
+    total, total_x_hat = numpy.zeros(width), numpy.zeros(width)
+    for at in range(start * S, x.size, step):
+        row, dy_row = rows[at : at + width], dy_rows[at : at + width]
+        for k in range(len(row)):
+            total[k] += dy_row[k]
+            total_x_hat[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+    add_up(total, 1, S, dbias, start, stop)
+    add_up(total_x_hat, 1, S, dweight, start, stop)
