@@ -107,7 +107,11 @@ class PoolLoop:
 
     def _plan(self, shape: Shape, dtype: numpy.dtype) -> _Plan:
         pools, size = shape[self.axis], math.prod(shape)
-        step = max(1, BLOCK * pools // size, LEAST // math.prod(shape[self.axis + 1 :])) if size >= MANY else pools
+        step = (
+            max(1, BLOCK * pools // size, LEAST // math.prod(shape[self.axis + 1 :]))
+            if size >= MANY
+            else pools
+        )
         return _Plan(
             [(place, numpy.full(shape_of(shape), number, dtype)) for place, number, shape_of in self.missing],
             [shape, *[shape_of(shape) for shape_of in self.results]],

@@ -44,18 +44,25 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import mean_products, means, sum_products, sums
 from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...module import Module, Parameter
 from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.exactness import (
+    exact_for_any_scale,
+    exact_near_the_limits,
+    is_near_the_limits,
+    loses_digits,
+)
 from ..core.moments import affine, standardized
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
 SAMPLES, CHANNELS, POSITIONS = (0,), (2,), (3,)
+PER_POOL, PER_CHANNEL = kept(0, 1), kept(1, 2)
 
 
 def group_norm_composed(
@@ -85,6 +92,45 @@ def group_norm_forward(
     return weight * rstd * centered + bias, mean, rstd
 
 
+@group_norm_forward.loops(mean=PER_POOL, rstd=PER_POOL, weight=PER_CHANNEL, bias=PER_CHANNEL)
+def group_norm_forward_loop(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    y: Array,
+    mean: Array,
+    rstd: Array,
+    zero: float,
+    left: Array,
+) -> None:
+    """One pool after the other: twice to find m and v, once to write y."""
+    (N, G, channels, S), real = x.shape, x.dtype.type
+    for n in range(N):
+        left[n] = False
+        for g in range(G):
+            total = 0.0
+            for c in range(channels):
+                s = zero
+                for i in range(S):
+                    s += x[n, g, c, i]
+                total += s
+            m = real(total / (channels * S))
+            total = 0.0
+            for c in range(channels):
+                s = zero
+                for i in range(S):
+                    s += (x[n, g, c, i] - m) * (x[n, g, c, i] - m)
+                total += s
+            r = real(1 / numpy.sqrt(real(total / (channels * S)) + eps))
+            for c in range(channels):
+                w, b = weight[0, g, c, 0] * r, bias[0, g, c, 0]
+                for i in range(S):
+                    y[n, g, c, i] = w * (x[n, g, c, i] - m) + b
+            mean[n, g, 0, 0], rstd[n, g, 0, 0] = m, r
+            left[n] |= loses_digits(m, r)
+
+
 @group_norm_forward.cuda
 def group_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
@@ -108,6 +154,47 @@ def group_norm_backward(
     mean_g, mean_g_x_hat = sums(weight * sum_dy, CHANNELS) / n, sums(weight * sum_dy_x_hat, CHANNELS) / n
     dx = rstd * weight * dy - rstd * mean_g - rstd * mean_g_x_hat * x_hat
     return dx, sums(sum_dy_x_hat, SAMPLES), sums(sum_dy, SAMPLES)
+
+
+@group_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+def group_norm_backward_loop(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    rstd: Array,
+    dx: Array,
+    dweight: Array,
+    dbias: Array,
+    zero: float,
+    left: Array,
+) -> None:
+    """One pool after the other: once for all sums, once to write dx."""
+    (N, G, channels, S), real = x.shape, x.dtype.type
+    for n in range(N):
+        left[n] = False
+        for g in range(G):
+            left[n] |= is_near_the_limits(mean[n, g, 0, 0], rstd[n, g, 0, 0])
+        if left[n]:
+            continue
+        for g in range(G):
+            m, r = mean[n, g, 0, 0], rstd[n, g, 0, 0]
+            sum_g = sum_g_x_hat = 0.0
+            for c in range(channels):
+                sum_dy = sum_dy_x_hat = zero
+                for i in range(S):
+                    sum_dy += dy[n, g, c, i]
+                    sum_dy_x_hat += dy[n, g, c, i] * ((x[n, g, c, i] - m) * r)
+                sum_g += weight[0, g, c, 0] * sum_dy
+                sum_g_x_hat += weight[0, g, c, 0] * sum_dy_x_hat
+                dweight[0, g, c, 0] += sum_dy_x_hat
+                dbias[0, g, c, 0] += sum_dy
+            mean_g, mean_g_x_hat = real(sum_g / (channels * S)), real(sum_g_x_hat / (channels * S))
+            for c in range(channels):
+                w = weight[0, g, c, 0]
+                for i in range(S):
+                    x_hat = (x[n, g, c, i] - m) * r
+                    dx[n, g, c, i] = r * (w * dy[n, g, c, i] - mean_g - x_hat * mean_g_x_hat)
 
 
 @group_norm_backward.cuda

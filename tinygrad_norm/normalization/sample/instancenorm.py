@@ -41,6 +41,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import mean_products, means, sums
 from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
@@ -48,13 +49,19 @@ from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
 from ..batch.batchnorm import batch_norm, batch_norm_composed
-from ..core.exactness import exact_for_any_scale, exact_near_the_limits
+from ..core.exactness import (
+    exact_for_any_scale,
+    exact_near_the_limits,
+    is_near_the_limits,
+    loses_digits,
+)
 from ..core.moments import affine, standardized
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2,)  # of x (N, C, S): the positions of one channel of one sample
 SAMPLES = (0,)  # which share weight and bias (1, C, 1)
+PER_POOL, PER_CHANNEL = kept(0, 1), kept(1)
 
 
 def instance_norm_composed(
@@ -88,6 +95,40 @@ def instance_norm_forward(
     return weight * rstd * centered + bias, mean, var, rstd
 
 
+@instance_norm_forward.loops(mean=PER_POOL, var=PER_POOL, rstd=PER_POOL, weight=PER_CHANNEL, bias=PER_CHANNEL)
+def instance_norm_forward_loop(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    eps: float,
+    y: Array,
+    mean: Array,
+    var: Array,
+    rstd: Array,
+    zero: float,
+    left: Array,
+) -> None:
+    """One pool after the other: twice to find m and v, once to write y."""
+    (N, C, S), real = x.shape, x.dtype.type
+    for n in range(N):
+        left[n] = False
+        for c in range(C):
+            s = zero
+            for i in range(S):
+                s += x[n, c, i]
+            m = real(s / S)
+            s = zero
+            for i in range(S):
+                s += (x[n, c, i] - m) * (x[n, c, i] - m)
+            v = real(s / S)
+            r = real(1 / numpy.sqrt(v + eps))
+            w, b = weight[0, c, 0] * r, bias[0, c, 0]
+            for i in range(S):
+                y[n, c, i] = w * (x[n, c, i] - m) + b
+            mean[n, c, 0], var[n, c, 0], rstd[n, c, 0] = m, v, r
+            left[n] |= loses_digits(m, r)
+
+
 @instance_norm_forward.cuda
 def instance_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
@@ -108,6 +149,40 @@ def instance_norm_backward(
     dx = rstd * weight * (dy - mean_dy - x_hat * mean_dy_x_hat)
     S = x.shape[2]
     return dx, S * sums(mean_dy_x_hat, SAMPLES), S * sums(mean_dy, SAMPLES)
+
+
+@instance_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+def instance_norm_backward_loop(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    mean: Array,
+    rstd: Array,
+    dx: Array,
+    dweight: Array,
+    dbias: Array,
+    zero: float,
+    left: Array,
+) -> None:
+    """One pool after the other: once for both sums, once to write dx."""
+    (N, C, S), real = x.shape, x.dtype.type
+    for n in range(N):
+        left[n] = False
+        for c in range(C):
+            left[n] |= is_near_the_limits(mean[n, c, 0], rstd[n, c, 0])
+        if left[n]:
+            continue
+        for c in range(C):
+            m, r = mean[n, c, 0], rstd[n, c, 0]
+            sum_dy = sum_dy_x_hat = zero
+            for i in range(S):
+                sum_dy += dy[n, c, i]
+                sum_dy_x_hat += dy[n, c, i] * ((x[n, c, i] - m) * r)
+            w, mean_dy, mean_dy_x_hat = r * weight[0, c, 0], real(sum_dy / S), real(sum_dy_x_hat / S)
+            for i in range(S):
+                dx[n, c, i] = w * (dy[n, c, i] - mean_dy - (x[n, c, i] - m) * r * mean_dy_x_hat)
+            dweight[0, c, 0] += sum_dy_x_hat
+            dbias[0, c, 0] += sum_dy
 
 
 @instance_norm_backward.cuda
