@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from loop_runs import MODES, needs_numba
 
-from tinygrad_norm import nn
+from tinygrad_norm import nn, use_loops
 from tinygrad_norm.autograd import Tensor, grad
+from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.nn.embedding import embedding_backward
 
 
 def normal(*shape, seed=0):
@@ -94,3 +97,39 @@ def test_one_hot_as_pytorch(torch):
             y.array, torch.nn.functional.one_hot(torch.tensor(index), count).numpy()
         )
     assert F.one_hot(Tensor(np.zeros((0, 2), int)), 3).shape == (0, 2, 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_loop_sums_as_the_body_does(dtype, mode):
+    rng = np.random.default_rng(3)
+    dy, index = rng.normal(size=(400, 5)).astype(dtype), rng.integers(0, 9, 400) * 7
+    expected = np.zeros((60, 5))
+    np.add.at(expected, index, dy.astype("float64"))
+    with use_loops(mode):
+        found = embedding_backward(dy, index, 60)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, 3e-7 if dtype == "float32" else 1e-13, 1e-6)
+
+
+@needs_numba
+def test_the_loop_keeps_the_digits_of_a_million_repeats():
+    dy = np.random.default_rng(4).uniform(1, 2, (1 << 20, 3)).astype("float32")
+    with use_loops("compiled"):
+        one_thread = embedding_backward(dy, np.arange(1 << 20) % 2, 4)
+        with blocks.settings(threads=3):
+            three = embedding_backward(dy, np.arange(1 << 20) % 2, 4)
+    np.testing.assert_array_equal(one_thread, three)
+    expected = [dy[::2].sum(0, np.float64), dy[1::2].sum(0, np.float64), np.zeros(3), np.zeros(3)]
+    np.testing.assert_allclose(one_thread, expected, 1e-7)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_index_that_was_changed_is_found_before_the_loop(mode):
+    index = Tensor([0, 1])
+    w = Tensor(np.ones((2, 3), "float32"), requires_grad=True)
+    with use_loops(mode):
+        y = F.embedding(index, w)
+        index.array[0] = 10**9
+        with pytest.raises(IndexError, match="out of bounds"):
+            grad(y, w, np.ones((2, 3), "float32"))

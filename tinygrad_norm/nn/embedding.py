@@ -20,6 +20,8 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.half import upcast
+from ..backends.cpu.loops import Loop
+from ..backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ..module import Module, Parameter
 from ..ops import arange, ones
 from ..ops.arguments import as_size, check_flags
@@ -52,6 +54,52 @@ def embedding_backward(dy: Array, index: Array, count: int) -> Array:
         ordered = index[order]
         starts = xp.flatnonzero(xp.concatenate((xp.ones(1, bool), ordered[1:] != ordered[:-1])))
         dweight[ordered[starts]] = xp.add.reduceat(dy.take(order, 0), starts, 0)
+    return dweight
+
+
+def rows_of_each_index_loop(index: Array, begin: Array, order: Array) -> None:
+    """Sort by counting: the rows n with index v are order[begin[v] : begin[v + 1]], n ascending.
+
+    begin (V + 2,) is filled with zeros.
+    """
+    for n in range(len(index)):
+        begin[index[n] + 2] += 1
+    for v in range(2, len(begin)):
+        begin[v] += begin[v - 1]
+    for n in range(len(index)):
+        v = index[n]
+        order[begin[v + 1]] = n
+        begin[v + 1] += 1
+
+
+def embedding_backward_loop(
+    dy: Array, begin: Array, order: Array, dweight: Array, start: int, stop: int
+) -> None:
+    """One row of the weight after the other: the sum, in float64, of its rows of dy."""
+    D = dy.shape[1]
+    total = numpy.zeros(D)
+    for v in range(start, stop):
+        total[:] = 0
+        for k in range(begin[v], begin[v + 1]):
+            n = order[k]
+            for i in range(D):
+                total[i] += dy[n, i]
+        for i in range(D):
+            dweight[v, i] = total[i]
+
+
+_sort, _sum = Loop(rows_of_each_index_loop), Loop(embedding_backward_loop)
+
+
+@embedding_backward.cpu
+def embedding_backward_cpu(dy: Array, index: Array, count: int) -> Any:
+    """The rows of dy are sorted by counting; each is read once."""
+    if not fits_a_loop(dy) or index.min() < 0 or index.max() >= count:  # a loop would write anywhere
+        return NotImplemented
+    begin, order = numpy.zeros(count + 2, numpy.int64), numpy.empty(len(index), numpy.int64)
+    _sort(plain(index.astype(numpy.int64, copy=False)), begin, order)
+    dweight = numpy.empty((count, dy.shape[1]), dy.dtype)
+    run_over_pools(_sum, dy.size, count, plain(dy), begin, order, dweight)
     return dweight
 
 
