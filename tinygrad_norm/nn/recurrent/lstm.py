@@ -41,6 +41,7 @@ from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
+from .lstm_steps import lstm_backward_by_steps, lstm_forward_by_steps
 from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
@@ -153,6 +154,9 @@ def lstm_forward(
     return h, h_after, c, c_after, tanh_c, gates
 
 
+lstm_forward.cpu(lstm_forward_by_steps)
+
+
 @kernel
 def lstm_backward(
     dy: Array,
@@ -213,6 +217,9 @@ def lstm_backward(
         dweight_hr = dhs.T @ (o * tanh_c).reshape(T * N, H)
     dx, *others = input_and_weight_gradients(rows, rows, x, h, weight_ih, (needs[0], *needs[3:7]))
     return dx, dh, dc, *others, dweight_hr
+
+
+lstm_backward.cpu(lstm_backward_by_steps)
 
 
 class LSTMFunction(Function):

@@ -36,6 +36,7 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace, to_numpy
+from ...backends.cpu.pool_loops import F4, F8
 from ...backends.cpu.sums import column_sums
 from ...ops import stack, where
 from ...ops.checks import Shape, check_input, check_same_dtype
@@ -43,6 +44,9 @@ from ...registry import Input, uniform
 
 Lengths = Sequence[int] | numpy.ndarray | Tensor
 """The number of steps of each sequence of a batch, (N,)."""
+
+FEW_PAIRS = 1_000_000
+"""Pairs of numbers up to which OpenBLAS multiplies arrays as they are, with AVX-512."""
 
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """Maps x_t and the states before a step to the states after it; the hidden state comes first."""
@@ -124,9 +128,16 @@ def input_and_weight_gradients(
         (dp @ weight_ih).reshape(x.shape) if needs[0] else None,
         dp.T @ rows if needs[1] else None,
         dq.T @ states if needs[2] else None,
-        column_sums(dp) if needs[3] else None,
-        column_sums(dq) if needs[4] else None,
+        *bias_gradients(dp, dq, needs[3:]),
     )
+
+
+def bias_gradients(dp: Array, dq: Array, needs: Sequence[bool]) -> tuple[Array | None, Array | None]:
+    """Return dbias_ih and dbias_hh, or None where `needs` is False; dp and dq may be one array."""
+    of_input = column_sums(dp) if needs[0] else None
+    if of_input is not None and needs[1] and dq is dp:
+        return of_input, of_input.copy()
+    return of_input, column_sums(dq) if needs[1] else None
 
 
 def sum_biases(*biases: Array | None, scale: Array | float = 1) -> Array | None:
@@ -148,6 +159,32 @@ def gate_scale(scales: Sequence[float], H: int, x: Array) -> Array:
 def scale_rows(weight: Array, scale: Array) -> Array:
     """Return a weight (K, ...) with every row times its gate's scale (K,)."""
     return weight * scale[:, None]
+
+
+# -- loops for single steps
+
+
+def is_for_loops(x: Array) -> bool:
+    """Return whether steps may run as plain loops: x is not empty, of float32 or float64."""
+    return x.size > 0 and (x.dtype is F4 or x.dtype is F8)
+
+
+def step_bias(gates: int, H: int, x: Array, *biases: Array | None) -> Array:
+    """Return the sum of the biases (gates·H,) that are not None as (gates, H), zeros if there are none."""
+    bias = sum_biases(*biases)
+    return numpy.zeros((gates, H), x.dtype) if bias is None else bias.reshape(gates, H)
+
+
+def column_parts(weight: Array, out: Array) -> tuple[Array, Array]:
+    """Return views of weight (K, P) and out (N, P) as (parts, K, P/parts) and (parts, N, P/parts).
+
+    The product with the parts is that of the whole arrays, without the copies that OpenBLAS makes of larger
+    factors: those take a third of the time of a step.
+    """
+    (K, P), N = weight.shape, len(out)
+    fitting = [size for size in (128, 64, 32) if P % size == 0 and N * K * size <= FEW_PAIRS]
+    size = fitting[0] if fitting and N <= 64 else P
+    return weight.reshape(K, -1, size).swapaxes(0, 1), out.reshape(N, -1, size).swapaxes(0, 1)
 
 
 # -- padding
