@@ -23,8 +23,12 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
+from ..backends.cpu import loop_math
 from ..backends.cpu.blocks import elementwise
+from ..backends.cpu.element_loops import ElementLoop
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.loop_math import exp_of_negative
+from ..backends.cpu.loops import helper
 from ..registry import Case, ErrorCase, register
 from .operands import as_float_tensor
 
@@ -35,6 +39,7 @@ class _Grid(NamedTuple):
     terms: int
 
 
+_SLOPE_AT_0 = 2 / math.sqrt(math.pi)
 _GRIDS = {8: _Grid(32, 6, 8), 4: _Grid(4096, 4, 1)}  # by itemsize
 
 
@@ -42,7 +47,7 @@ _GRIDS = {8: _Grid(32, 6, 8), 4: _Grid(4096, 4, 1)}  # by itemsize
 def _coefficients(xp: Any, dtype: numpy.dtype) -> list[Array]:
     points, last, terms = _GRIDS[dtype.itemsize]
     c = numpy.arange(last * points + 1) / points
-    slope = 2 / math.sqrt(math.pi) * numpy.exp(-c * c)
+    slope = _SLOPE_AT_0 * numpy.exp(-c * c)
     rows = [numpy.array([math.erf(point) for point in c])]
     hermite, previous = numpy.ones_like(c), numpy.zeros_like(c)
     for n in range(1, terms + 1):
@@ -72,6 +77,24 @@ def _series(x: Array) -> tuple[Array]:
     return (xp.copysign(y, x),)
 
 
+erf_forward.cpu(ElementLoop(loop_math.erf))
+
+
+@kernel
+def erf_backward(dy: Array, x: Array) -> Array:
+    """Return dy·2/√π·exp(-x²)."""
+    return dy * namespace(dy).exp(-(x * x)) * _SLOPE_AT_0
+
+
+@helper
+def erf_backward_loop(dy: Any, x: Any) -> Any:
+    """Return dx at one number."""
+    return dy * (exp_of_negative(-(x * x)) * _SLOPE_AT_0)
+
+
+erf_backward.cpu(ElementLoop(erf_backward_loop, arrays=2))
+
+
 class Erf(Function):
     """y = erf(x) · dx = dy·2/√π·exp(-x²)"""
 
@@ -81,7 +104,7 @@ class Erf(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved
-        return dy * namespace(dy).exp(-(x * x)) * (2 / math.sqrt(math.pi))
+        return erf_backward(dy, x)
 
 
 def erf(input: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ elu has s = c = 1. celu has s = 1 and c = a, so both slopes at 0 are equal. selu
 """
 
 import math
+from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
+from ...backends.cpu.loop_math import expm1
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
@@ -28,6 +30,13 @@ class ExponentialUnitFunction(PointwiseFunction):
     def slope(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
         at_zero = s * a / c
         return at_zero * namespace(x).exp(z) + x.dtype.type(s - at_zero) * (x > 0)
+
+
+@ExponentialUnitFunction.loop
+def exponential_unit_loop(x: Any, s: Any, a: Any, c: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    e = expm1(x / c)
+    return s * x if x > 0.0 else s * a * e, s if x > 0.0 else s * a / c * (e + 1.0)
 
 
 def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:

@@ -15,11 +15,13 @@ float32 rounding, and its left tail to five digits, down to x = -5.9.
 """
 
 import math
+from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loop_math import exp, exp_of_negative, mills, sigmoid
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_input
@@ -46,6 +48,13 @@ class SiLUFunction(PointwiseFunction):
 
     def slope(self, x: Array, s: Array) -> Array:
         return s * (1 + x * (1 - s))
+
+
+@SiLUFunction.loop
+def silu_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    s = sigmoid(x)
+    return x * s, s * (1.0 + x * (1.0 - s))
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -117,6 +126,16 @@ class GELUFunction(PointwiseFunction):
         return cdf + x * namespace(x).exp(x * x * -0.5) * (0.5 * _TANH_SCALE)
 
 
+@GELUFunction.loop
+def gelu_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number. Φ(-z) = exp(-z²/2)·M(z) for z ≥ 0: see backends/cpu/loop_math.py."""
+    z = abs(x) if abs(x) < 40.0 else 40.0
+    e = exp_of_negative(-0.5 * (z * z))
+    tail = e * mills(z)
+    cdf = 1.0 - tail if x > 0.0 else tail
+    return x * cdf, cdf + x * e * (0.5 * _TANH_SCALE)
+
+
 class GELUTanhFunction(PointwiseFunction):
     """y = x·σ(2u), u = √(2/π)·(x + 0.044715·x³) · dx = dy·(s + x·s·(1 - s)·2u'), s = σ(2u)"""
 
@@ -131,6 +150,15 @@ class GELUTanhFunction(PointwiseFunction):
     def slope(self, x: Array, shared: tuple[Array, Array, Array]) -> Array:
         near, u, s = shared
         return s + near * s * (1 - s) * (3 * u + 2 * _TANH_SCALE)
+
+
+@GELUTanhFunction.loop
+def gelu_tanh_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    near = 25.0 if x > 25.0 else -25.0 if x < -25.0 else x
+    u = 2.0 * _TANH_SCALE * _CUBIC * (near * near)
+    s = sigmoid(near * (u + 2.0 * _TANH_SCALE))
+    return x * s, s + near * s * (1.0 - s) * (3.0 * u + 2.0 * _TANH_SCALE)
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -186,6 +214,17 @@ class MishFunction(PointwiseFunction):
     def slope(self, x: Array, shared: tuple[Array, ...]) -> Array:
         near, e, n, r, t = shared
         return t + near * (4 * (n + 1) * r * r * (e / (1 + e)))
+
+
+@MishFunction.loop
+def mish_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    near = 20.0 if x > 20.0 else x
+    e = exp(near)
+    n = e * (e + 2.0)
+    r = 1.0 / (n + 2.0)
+    t = n * r
+    return x * t, t + near * (4.0 * (n + 1.0) * r * r * (e / (1.0 + e)))
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:

@@ -5,12 +5,18 @@ script runs with both libraries. The result is always a new tensor: the input ma
 another backward pass.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
+
+import numpy
 
 from ...autograd.function import Function, Gradients
 from ...backends import Array
 from ...backends.cpu.blocks import elementwise
+from ...backends.cpu.element_loops import CurveLoop
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loop_mode import loop_mode
+from ...backends.cpu.loops import helper
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import check_flags
@@ -24,8 +30,18 @@ class PointwiseFunction(Function):
     float32. `shared` computes once what both need; its result is their second argument. All three run on
     small blocks of x. An exponential may overflow if the formula allows for it: NumPy's warnings are off.
 
+    `loop` attaches the same for one number, for the CPU.
+
     The forward pass computes the slope, because x is available there, and keeps nothing else.
     """
+
+    curve_loop: ClassVar[CurveLoop | None] = None
+
+    @classmethod
+    def loop(cls, one_number: Callable[..., Any]) -> Callable[..., Any]:
+        """Attach a function that takes a number, and the options, and returns y and dy/dx there."""
+        cls.curve_loop = CurveLoop(helper(one_number))
+        return one_number
 
     def shared(self, x: Array, *args: Any, **options: Any) -> Any:
         """Return the values that `value` and `slope` both need."""
@@ -39,9 +55,16 @@ class PointwiseFunction(Function):
         raise NotImplementedError(f"{type(self).__name__} must define slope")
 
     def forward(self, x: Array, **options: Any) -> Array:
-        y, *slope = elementwise(self._curve, upcast(x), **options)
+        y, *slope = self._run(upcast(x), options)
         self.saved = tuple([downcast(part, x) for part in slope])
         return downcast(y, x)
+
+    def _run(self, x: Array, options: dict[str, Any]) -> tuple[Array, ...]:
+        if self.curve_loop is not None and loop_mode.on and type(x) is numpy.ndarray:
+            results: Any = self.curve_loop(x, *options.values(), slope=self.needs[0])
+            if results is not NotImplemented:
+                return results
+        return elementwise(self._curve, x, **options)
 
     def _curve(self, x: Array, **options: Any) -> tuple[Array, ...]:
         shared = self.shared(x, **options)

@@ -8,8 +8,12 @@
 All formulas hold for any finite x: if an exponential overflows, its reciprocal is 0, which is correct.
 """
 
+from typing import Any
+
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
+from ...backends.cpu.loop_math import sigmoid as sigmoid_of_number
+from ...backends.cpu.loop_math import softplus as softplus_of_number
 from ...module import Module
 from ...ops import ones, sigmoid, tanh
 from ...ops.arguments import as_number, check_numbers
@@ -59,6 +63,14 @@ class SoftplusFunction(PointwiseFunction):
         return namespace(x).where(z > threshold, 1, logistic(z))
 
 
+@SoftplusFunction.loop
+def softplus_loop(x: Any, beta: Any, threshold: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    z = beta * x
+    y, slope = softplus_of_number(z) / beta, sigmoid_of_number(z)
+    return x if z > threshold else y, 1.0 if z > threshold else slope
+
+
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """Return log(1 + exp(beta·input))/beta, or input itself if beta·input is greater than `threshold`.
 
@@ -105,6 +117,12 @@ class LogSigmoidFunction(PointwiseFunction):
         return logistic(-x)
 
 
+@LogSigmoidFunction.loop
+def logsigmoid_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    return -softplus_of_number(-x), sigmoid_of_number(-x)
+
+
 def logsigmoid(input: Tensor) -> Tensor:
     """Return log(sigmoid(input)), finite for any finite input.
 
@@ -138,6 +156,13 @@ class SoftsignFunction(PointwiseFunction):
 
     def slope(self, x: Array, r: Array) -> Array:
         return r * r
+
+
+@SoftsignFunction.loop
+def softsign_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    r = 1.0 / (1.0 + abs(x))
+    return x * r, r * r
 
 
 def softsign(input: Tensor) -> Tensor:
