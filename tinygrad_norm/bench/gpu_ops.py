@@ -23,12 +23,8 @@ from ..nn.activation.softmax import (
     softmax_forward,
 )
 from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
-from ..normalization.batch.batchnorm import (
-    batch_norm_backward,
-    batch_norm_eval_backward,
-    batch_norm_eval_forward,
-    batch_norm_forward,
-)
+from ..normalization.batch.batchnorm import batch_norm_backward, batch_norm_forward
+from ..normalization.batch.fixednorm import batch_norm_eval_backward, batch_norm_eval_forward
 from ..normalization.sample.addnorm import (
     add_layer_norm_backward,
     add_layer_norm_forward,

@@ -42,7 +42,6 @@ layer learns nothing.
 """
 
 import math
-from typing import Any
 
 import numpy
 
@@ -50,7 +49,6 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import (
     channel_mean_products,
     channel_means,
@@ -58,7 +56,6 @@ from ...backends.cpu.sums import (
     channel_sums,
     repeat_vectors,
 )
-from ...backends.cuda.launch import CudaSource
 from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
@@ -68,14 +65,15 @@ from ..core.exactness import (
     is_near_the_limits,
     loses_digits,
 )
-from ..core.moments import affine, rsqrt, standardized
+from ..core.moments import affine, standardized
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
-from ..core.strips import ChannelKernels
-from .shortrows import SHORT, eval_short_rows, eval_short_rows_backward, short_rows, short_rows_backward
+from .fixednorm import PER_CHANNEL, BatchNormEvalFunction, as_channels, as_given
+from .fixednorm import channel_kernels as _kernels
+from .shortrows import attach_short_rows, short_rows, short_rows_backward
 
-_kernels = ChannelKernels(CudaSource(__file__, "../core/moments.cuh"))
 POOL = (0, 2)  # of x (N, C, S): the samples and the positions of one channel
-PER_CHANNEL = kept(1)
+FORWARD_SHAPES = dict.fromkeys(("mean", "var", "rstd", "weight", "bias"), PER_CHANNEL)
+BACKWARD_SHAPES = dict.fromkeys(("dweight", "dbias", "weight"), PER_CHANNEL)
 
 
 def batch_norm_composed(
@@ -112,9 +110,7 @@ def batch_norm_forward(
     return weight * rstd * centered + bias, mean, var, rstd
 
 
-@batch_norm_forward.loops(
-    mean=PER_CHANNEL, var=PER_CHANNEL, rstd=PER_CHANNEL, weight=PER_CHANNEL, bias=PER_CHANNEL
-)
+@batch_norm_forward.loops(**FORWARD_SHAPES)
 def batch_norm_forward_loop(
     x: Channels,
     weight: PerChannel,
@@ -131,9 +127,6 @@ def batch_norm_forward_loop(
 ) -> None:
     """One channel after the other: twice to find m and v, once to write y."""
     (N, _, S), real = x.shape, x.dtype.type
-    if S < SHORT:
-        short_rows(x, weight, bias, eps, y, mean, var, rstd, left, start, stop)
-        return
     for c in range(start, stop):
         total = 0.0
         for n in range(N):
@@ -155,6 +148,9 @@ def batch_norm_forward_loop(
             for i in range(S):
                 y[n, c, i] = w * (x[n, c, i] - m) + b
         mean[0, c, 0], var[0, c, 0], rstd[0, c, 0], left[c] = m, v, r, loses_digits(m, r)
+
+
+attach_short_rows(batch_norm_forward, short_rows, FORWARD_SHAPES)
 
 
 @batch_norm_forward.cuda
@@ -181,7 +177,7 @@ def batch_norm_backward(
     return dx, dweight, dbias
 
 
-@batch_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+@batch_norm_backward.loops(**BACKWARD_SHAPES)
 def batch_norm_backward_loop(
     dy: Channels,
     x: Channels,
@@ -198,9 +194,6 @@ def batch_norm_backward_loop(
 ) -> None:
     """One channel after the other: once for both sums, once to write dx."""
     (N, _, S), real = x.shape, x.dtype.type
-    if S < SHORT:
-        short_rows_backward(dy, x, weight, mean, rstd, dx, dweight, dbias, left, start, stop)
-        return
     for c in range(start, stop):
         m, r = mean[0, c, 0], rstd[0, c, 0]
         left[c] = is_near_the_limits(m, r)
@@ -219,6 +212,9 @@ def batch_norm_backward_loop(
         dweight[0, c, 0], dbias[0, c, 0] = dw, db
 
 
+attach_short_rows(batch_norm_backward, short_rows_backward, BACKWARD_SHAPES)
+
+
 @batch_norm_backward.cuda
 def batch_norm_backward_cuda(
     dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
@@ -228,134 +224,7 @@ def batch_norm_backward_cuda(
     return _kernels.gradient(dy, x, weight, mean, rstd, dweight, dbias), dweight, dbias
 
 
-@kernel
-@in_blocks("x", "weight", "bias", "mean", "var", axis=1, weight=1.0, bias=0.0)
-@repeat_vectors
-def batch_norm_eval_forward(
-    x: Channels,
-    weight: PerChannel | None,
-    bias: PerChannel | None,
-    mean: PerChannel,
-    var: PerChannel,
-    eps: float,
-) -> tuple[Channels, PerChannel]:
-    """Return y (N, C, S) and rstd (1, C, 1); weight, bias, mean and var are (1, C, 1)."""
-    rstd = rsqrt(var + eps)
-    return weight * rstd * (x - mean) + bias, rstd
-
-
-@batch_norm_eval_forward.loops(rstd=PER_CHANNEL, weight=PER_CHANNEL, bias=PER_CHANNEL)
-def batch_norm_eval_forward_loop(
-    x: Channels,
-    weight: PerChannel,
-    bias: PerChannel,
-    mean: PerChannel,
-    var: PerChannel,
-    eps: float,
-    y: Channels,
-    rstd: PerChannel,
-    start: int,
-    stop: int,
-) -> None:
-    """One channel after the other, once."""
-    (N, _, S), real = x.shape, x.dtype.type
-    for c in range(start, stop):
-        std = numpy.sqrt(var[0, c, 0] + eps)
-        rstd[0, c, 0] = real(1 / std) if std != 0 else real(0)
-    if S < SHORT:
-        eval_short_rows(x, weight, bias, mean, rstd, y, start, stop)
-        return
-    for c in range(start, stop):
-        w, m, b = weight[0, c, 0] * rstd[0, c, 0], mean[0, c, 0], bias[0, c, 0]
-        for n in range(N):
-            for i in range(S):
-                y[n, c, i] = w * (x[n, c, i] - m) + b
-
-
-@batch_norm_eval_forward.cuda
-def batch_norm_eval_forward_cuda(
-    x: Channels,
-    weight: PerChannel | None,
-    bias: PerChannel | None,
-    mean: PerChannel,
-    var: PerChannel,
-    eps: float,
-) -> tuple[Array, Array]:
-    """One kernel: every entry is read once and written once."""
-    rstd = rsqrt(var + eps)
-    return _kernels.normalized(x, weight, bias, mean, rstd), rstd
-
-
-@kernel
-@in_blocks("dy", "x", "weight", "mean", "rstd", axis=1, weight=1.0)
-@repeat_vectors
-def batch_norm_eval_backward(
-    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
-) -> tuple[Channels, PerChannel, PerChannel]:
-    """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
-    x_hat = (x - mean) * rstd
-    return rstd * weight * dy, channel_sum_products(dy, x_hat), channel_sums(dy)
-
-
-@batch_norm_eval_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
-def batch_norm_eval_backward_loop(
-    dy: Channels,
-    x: Channels,
-    weight: PerChannel,
-    mean: PerChannel,
-    rstd: PerChannel,
-    dx: Channels,
-    dweight: PerChannel,
-    dbias: PerChannel,
-    zero: float,
-    start: int,
-    stop: int,
-) -> None:
-    """One channel after the other, once."""
-    N, _, S = x.shape
-    if S < SHORT:
-        eval_short_rows_backward(dy, x, weight, mean, rstd, dx, dweight, dbias, start, stop)
-        return
-    for c in range(start, stop):
-        m, r = mean[0, c, 0], rstd[0, c, 0]
-        w = r * weight[0, c, 0]
-        dw = db = 0.0
-        for n in range(N):
-            s = s_x_hat = zero
-            for i in range(S):
-                s += dy[n, c, i]
-                s_x_hat += dy[n, c, i] * ((x[n, c, i] - m) * r)
-                dx[n, c, i] = w * dy[n, c, i]
-            db += s
-            dw += s_x_hat
-        dweight[0, c, 0], dbias[0, c, 0] = dw, db
-
-
-@batch_norm_eval_backward.cuda
-def batch_norm_eval_backward_cuda(
-    dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
-) -> tuple[Channels, PerChannel, PerChannel]:
-    """One kernel for dx, and two for the sums of strips and of channels."""
-    dweight, dbias = _kernels.sums(dy, x, mean, rstd)
-    return _kernels.gradient(dy, x, weight, mean, rstd, None, None), dweight, dbias
-
-
-class _PerChannel(Function):
-    """What training and evaluation share: the layouts of the input, of its vectors, and of the gradients."""
-
-    def lay_out(self, x: Array, *vectors: Array | None) -> list[Any]:
-        """Return x (N, C, ...) as (N, C, S), and vectors (C,) as (1, C, 1)."""
-        N, C, *space = x.shape
-        return [
-            x.reshape(N, C, math.prod(space)),
-            *[None if v is None else v.reshape(1, C, 1) for v in vectors],
-        ]
-
-    def restore(self, shape: tuple[int, ...], dx: Array, dweight: Array, dbias: Array) -> Gradients:
-        return dx.reshape(shape), dweight.reshape(-1), dbias.reshape(-1)
-
-
-class BatchNormFunction(_PerChannel):
+class BatchNormFunction(Function):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy, means over each channel
 
     `update_statistics` is called with the batch's mean and biased variance (1, C, 1).
@@ -370,29 +239,14 @@ class BatchNormFunction(_PerChannel):
         eps: float,
         update_statistics: UpdateStatistics,
     ) -> Array:
-        pools, weight, bias = self.lay_out(x, weight, bias)
+        pools, weight, bias = as_channels(x, weight, bias)
         y, mean, var, rstd = batch_norm_forward(pools, weight, bias, eps)
         update_statistics(mean, var)
         self.saved = pools, weight, mean, rstd
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        return self.restore(dy.shape, *batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
-
-
-class BatchNormEvalFunction(_PerChannel):
-    """y = w·(x - mean)·r + b · dx = r·w·dy: mean and r are constants"""
-
-    def forward(
-        self, x: Array, weight: Array | None, bias: Array | None, *, mean: Array, var: Array, eps: float
-    ) -> Array:
-        pools, weight, bias, mean, var = self.lay_out(x, weight, bias, mean, var)
-        y, rstd = batch_norm_eval_forward(pools, weight, bias, mean, var, eps)
-        self.saved = pools, weight, mean, rstd
-        return y.reshape(x.shape)
-
-    def backward(self, dy: Array) -> Gradients:
-        return self.restore(dy.shape, *batch_norm_eval_backward(dy.reshape(self.saved[0].shape), *self.saved))
+        return as_given(dy.shape, *batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
 
 
 def batch_norm(
@@ -509,9 +363,11 @@ register(
         Case(((4, 3, 2), None, None, None, (3,)), {"training": True}),
         Case(((2, 3, 2, 2), None, None, (3,), (3,)), {"training": True}),
         Case(((2, 3, 2, 1, 2), None, None, (3,), (3,)), {"training": True}),
+        Case(((2, 3, 7, 7), None, None, (3,), (3,)), {"training": True}),
         Case(((4, 3), *_STATISTICS, (3,), (3,)), {"training": False}),
         Case(((2, 3, 2, 2), *_STATISTICS, (3,), (3,)), {"training": False, "eps": 1e-3}),
         Case(((1, 3), *_STATISTICS, None, None), {"training": False}),
+        Case(((2, 3, 50), *_STATISTICS, (3,), (3,)), {"training": False}),
         Case(((0, 3), *_STATISTICS, (3,), (3,)), {"training": False}),
     ),
     errors=(

@@ -7,10 +7,14 @@ sums of the columns of a channel are added up at the end, and its mean, 1/std, â
 The formulas are those of batchnorm.py.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy
 
-from ...backends import Array, Channels, PerChannel
+from ...backends import Array, Channels, Kernel, PerChannel
 from ...backends.cpu.loops import helper
+from ...backends.cpu.pool_loops import PoolLoop, ShapeOf
 from ..core.exactness import is_near_the_limits, loses_digits
 
 SHORT = 48
@@ -18,6 +22,14 @@ SHORT = 48
 
 WIDE = 256
 """Columns up to which narrow rows are put side by side."""
+
+
+def attach_short_rows(kernel: Kernel, loop: Callable[..., Any], shapes: dict[str, ShapeOf]) -> None:
+    """Attach a loop for x (N, C, S) of few positions to a kernel that has one for many."""
+    body: Any = kernel.numpy_version
+    long: Any = kernel.cpu_version
+    short = PoolLoop(body, loop, shapes)
+    kernel.cpu(lambda x, *args: (short if x.shape[2] < SHORT else long)(x, *args))
 
 
 @helper
@@ -51,7 +63,6 @@ def add_up(columns: Array, n: int, S: int, vector: PerChannel, start: int, stop:
         vector[0, start + c, 0] = total / n
 
 
-@helper
 def short_rows(
     x: Channels,
     weight: PerChannel,
@@ -65,53 +76,33 @@ def short_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Write y, mean, var and rstd: rows are read twice to find m and v, once to write y."""
-    (N, C, S), real, rows = x.shape, x.dtype.type, x.reshape(x.size)
-    many = side_by_side(C, S, start, stop)
+    """Row after row: twice to find m and v, once to write y."""
+    (N, C, S), real = x.shape, x.dtype.type
+    rows, y_rows, many = x.reshape(x.size), y.reshape(x.size), side_by_side(C, S, start, stop)
     step, width = many * C * S, many * (stop - start) * S
-    total = numpy.zeros(width)
+    total, total_of_squares = numpy.zeros(width), numpy.zeros(width)
     for at in range(start * S, x.size, step):
         row = rows[at : at + width]
         for k in range(len(row)):
             total[k] += row[k]
     add_up(total, N * S, S, mean, start, stop)
     m = columns_of(mean, S, start, stop)
-    total[:] = 0
     for at in range(start * S, x.size, step):
         row = rows[at : at + width]
         for k in range(len(row)):
-            total[k] += (row[k] - m[k]) * (row[k] - m[k])
-    add_up(total, N * S, S, var, start, stop)
+            total_of_squares[k] += (row[k] - m[k]) * (row[k] - m[k])
+    add_up(total_of_squares, N * S, S, var, start, stop)
     for c in range(start, stop):
         rstd[0, c, 0] = real(1 / numpy.sqrt(var[0, c, 0] + eps))
         left[c] = loses_digits(mean[0, c, 0], rstd[0, c, 0])
-    eval_short_rows(x, weight, bias, mean, rstd, y, start, stop)
-
-
-@helper
-def eval_short_rows(
-    x: Channels,
-    weight: PerChannel,
-    bias: PerChannel,
-    mean: PerChannel,
-    rstd: PerChannel,
-    y: Channels,
-    start: int,
-    stop: int,
-) -> None:
-    """Write y, from given statistics."""
-    (_, C, S), rows, y_rows = x.shape, x.reshape(x.size), y.reshape(x.size)
-    many = side_by_side(C, S, start, stop)
-    step, width = many * C * S, many * (stop - start) * S
-    w = columns_of(weight, S, start, stop) * columns_of(rstd, S, start, stop)
-    m, b = columns_of(mean, S, start, stop), columns_of(bias, S, start, stop)
+    r, w = columns_of(rstd, S, start, stop), columns_of(weight, S, start, stop)
+    b = columns_of(bias, S, start, stop)
     for at in range(start * S, x.size, step):
         row, y_row = rows[at : at + width], y_rows[at : at + width]
         for k in range(len(row)):
-            y_row[k] = w[k] * (row[k] - m[k]) + b[k]
+            y_row[k] = w[k] * r[k] * (row[k] - m[k]) + b[k]
 
 
-@helper
 def short_rows_backward(
     dy: Channels,
     x: Channels,
@@ -125,26 +116,57 @@ def short_rows_backward(
     start: int,
     stop: int,
 ) -> None:
-    """Write dx, dweight and dbias: rows are read once for the sums, once to write dx."""
-    (N, C, S), real = x.shape, x.dtype.type
+    """Row after row: once for both sums, once to write dx."""
+    (N, C, S), real, many = x.shape, x.dtype.type, side_by_side(x.shape[1], x.shape[2], start, stop)
+    rows, dy_rows, dx_rows = x.reshape(x.size), dy.reshape(x.size), dx.reshape(x.size)
+    step, width = many * C * S, many * (stop - start) * S
     for c in range(start, stop):
         left[c] = is_near_the_limits(mean[0, c, 0], rstd[0, c, 0])
-    sums_of_short_rows(dy, x, mean, rstd, dweight, dbias, start, stop)
-    rows, dy_rows, dx_rows = x.reshape(x.size), dy.reshape(x.size), dx.reshape(x.size)
-    many = side_by_side(C, S, start, stop)
-    step, width = many * C * S, many * (stop - start) * S
     m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
-    w = r * columns_of(weight, S, start, stop)
-    mean_dy = columns_of(dbias, S, start, stop) / real(N * S)
-    mean_dy_x_hat = columns_of(dweight, S, start, stop) / real(N * S)
+    db, dw = numpy.zeros(width), numpy.zeros(width)
+    for at in range(start * S, x.size, step):
+        row, dy_row = rows[at : at + width], dy_rows[at : at + width]
+        for k in range(len(row)):
+            db[k] += dy_row[k]
+            dw[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+    add_up(db, 1, S, dbias, start, stop)
+    add_up(dw, 1, S, dweight, start, stop)
+    w, n = columns_of(weight, S, start, stop), real(N * S)
+    sum_dy, sum_dy_x_hat = columns_of(dbias, S, start, stop), columns_of(dweight, S, start, stop)
     for at in range(start * S, x.size, step):
         row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
         for k in range(len(row)):
             x_hat = (row[k] - m[k]) * r[k]
-            dx_row[k] = w[k] * (dy_row[k] - mean_dy[k] - x_hat * mean_dy_x_hat[k])
+            dx_row[k] = w[k] * r[k] * (dy_row[k] - sum_dy[k] / n - x_hat * (sum_dy_x_hat[k] / n))
 
 
-@helper
+def eval_short_rows(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    mean: PerChannel,
+    var: PerChannel,
+    eps: float,
+    y: Channels,
+    rstd: PerChannel,
+    start: int,
+    stop: int,
+) -> None:
+    """Row after row, once."""
+    (_, C, S), real = x.shape, x.dtype.type
+    rows, y_rows, many = x.reshape(x.size), y.reshape(x.size), side_by_side(C, S, start, stop)
+    step, width = many * C * S, many * (stop - start) * S
+    for c in range(start, stop):
+        std = numpy.sqrt(var[0, c, 0] + eps)
+        rstd[0, c, 0] = real(1 / std) if std != 0 else real(0)
+    m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
+    w, b = columns_of(weight, S, start, stop), columns_of(bias, S, start, stop)
+    for at in range(start * S, x.size, step):
+        row, y_row = rows[at : at + width], y_rows[at : at + width]
+        for k in range(len(row)):
+            y_row[k] = w[k] * r[k] * (row[k] - m[k]) + b[k]
+
+
 def eval_short_rows_backward(
     dy: Channels,
     x: Channels,
@@ -157,39 +179,18 @@ def eval_short_rows_backward(
     start: int,
     stop: int,
 ) -> None:
-    """Write dx, dweight and dbias, where the statistics are constants."""
-    sums_of_short_rows(dy, x, mean, rstd, dweight, dbias, start, stop)
-    (_, C, S), dy_rows, dx_rows = x.shape, dy.reshape(x.size), dx.reshape(x.size)
-    many = side_by_side(C, S, start, stop)
-    step, width = many * C * S, many * (stop - start) * S
-    w = columns_of(rstd, S, start, stop) * columns_of(weight, S, start, stop)
-    for at in range(start * S, x.size, step):
-        dy_row, dx_row = dy_rows[at : at + width], dx_rows[at : at + width]
-        for k in range(len(dy_row)):
-            dx_row[k] = w[k] * dy_row[k]
-
-
-@helper
-def sums_of_short_rows(
-    dy: Channels,
-    x: Channels,
-    mean: PerChannel,
-    rstd: PerChannel,
-    dweight: PerChannel,
-    dbias: PerChannel,
-    start: int,
-    stop: int,
-) -> None:
-    """Write dweight and dbias."""
-    (_, C, S), rows, dy_rows = x.shape, x.reshape(x.size), dy.reshape(x.size)
-    many = side_by_side(C, S, start, stop)
+    """Row after row, once."""
+    (_, C, S), many = x.shape, side_by_side(x.shape[1], x.shape[2], start, stop)
+    rows, dy_rows, dx_rows = x.reshape(x.size), dy.reshape(x.size), dx.reshape(x.size)
     step, width = many * C * S, many * (stop - start) * S
     m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
-    total, total_x_hat = numpy.zeros(width), numpy.zeros(width)
+    w = columns_of(weight, S, start, stop)
+    db, dw = numpy.zeros(width), numpy.zeros(width)
     for at in range(start * S, x.size, step):
-        row, dy_row = rows[at : at + width], dy_rows[at : at + width]
+        row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
         for k in range(len(row)):
-            total[k] += dy_row[k]
-            total_x_hat[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
-    add_up(total, 1, S, dbias, start, stop)
-    add_up(total_x_hat, 1, S, dweight, start, stop)
+            db[k] += dy_row[k]
+            dw[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+            dx_row[k] = w[k] * r[k] * dy_row[k]
+    add_up(db, 1, S, dbias, start, stop)
+    add_up(dw, 1, S, dweight, start, stop)
