@@ -3,19 +3,29 @@
 A softmax usually subtracts the row's maximum m first, exp(s - m)/Σ exp(s - m), and so has to find every m.
 It is faster to compute exp(s) directly and to check that this was safe: no s is large, and no row's sum is
 near 0. Only if the check fails is m subtracted.
+
+The plain loops do the same row by row. As S is short, finding every m would take as long as all the rest.
 """
 
 import math
 from collections.abc import Iterator
 from typing import Any
 
-from ...backends import Array, namespace
+import numpy
+
+from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import slices
+from ...backends.cpu.loop_math import exp_of_negative
+from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import F4, F8, LONG
 
 BLOCK = 256 * 1024
 """Elements of p computed at a time: 1 MiB of float32, which a core's cache holds."""
 
 _SAFE = 60.0  # exp(±60) is far from overflow and underflow, in float32 too
+_LEAST, _MOST = math.exp(-_SAFE), math.exp(_SAFE)  # sums of rows that are safe
+_HIGHEST = 80.0  # what larger scores count as: their rows are not safe, and exp must not overflow
+_FEW = 32  # features up to which BLAS takes longer for bᵀ as it is than for a copy of it and the copying
 
 
 def attention_blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
@@ -25,6 +35,15 @@ def attention_blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...
         yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
 
 
+def write_product_with_transposed(a: Array, b: Array, out: Array | None) -> Array:
+    """Return a @ bᵀ (..., L, S), written into `out` unless it is None: a (..., L, E), b (..., S, E)."""
+    xp, transposed = namespace(a), b.swapaxes(-1, -2)
+    if type(a) is numpy.ndarray and a.shape[-1] <= _FEW:
+        transposed = numpy.ascontiguousarray(transposed)
+    return xp.matmul(a, transposed, out=out)
+
+
+@kernel
 def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
     """Write softmax(scale·q @ kᵀ + mask) into p, and zeros into rows that are masked completely.
 
@@ -35,7 +54,7 @@ def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float
         return
     xp = namespace(p)
     added, allowed = _added_and_allowed(mask)
-    xp.matmul(q * scale, k.swapaxes(-1, -2), out=p)
+    write_product_with_transposed(q * scale, k, p)
     if added is not None:
         p += added
     safe = p.max() < _SAFE
@@ -50,6 +69,98 @@ def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float
         total = xp.einsum("...s->...", p)[..., None]
         total += total == 0
     p /= total
+
+
+def attention_weights_loop(p: Array, mask: Array, scale: float, zero: float, left: Array) -> None:
+    """Turn rows of scores into weights; `left` becomes True if a row needs its maximum subtracted.
+
+    mask (M, S) is added: its row n % M to row n of p (N, S), nothing if it has no rows.
+    """
+    (N, S), M, real = p.shape, len(mask), p.dtype.type
+    least, most, highest = real(_LEAST), real(_MOST), real(_HIGHEST)
+    for n in range(N):
+        total = zero
+        if M > 0:
+            for i in range(S):
+                score = p[n, i] * scale + mask[n % M, i]
+                e = exp_of_negative(highest if score > highest else score)
+                p[n, i] = e
+                total += e
+        else:
+            for i in range(S):
+                score = p[n, i] * scale
+                e = exp_of_negative(highest if score > highest else score)
+                p[n, i] = e
+                total += e
+        left[0] |= not least < total < most
+        share = real(1 / total)
+        for i in range(S):
+            p[n, i] *= share
+
+
+_weights_loop = Loop(attention_weights_loop)
+
+
+@write_attention_weights.cpu
+def write_attention_weights_by_rows(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> Any:
+    """Do what the body does, or leave it to the body."""
+    if not _is_for_loops(p):
+        return NotImplemented
+    S, left = p.shape[-1], namespace(p).zeros(1, bool)
+    write_product_with_transposed(q, k, p)
+    _weights_loop(p.reshape(-1, S), _added_rows(mask, p), p.dtype.type(scale), _zero(p), left)
+    return NotImplemented if left[0] else None
+
+
+def _is_for_loops(*arrays: Array) -> bool:
+    return all(x.size and (x.dtype is F4 or x.dtype is F8) and x.flags.c_contiguous for x in arrays)
+
+
+def _zero(p: Array) -> Any:
+    return (F8 if p.shape[-1] > LONG else p.dtype).type(0)
+
+
+def _added_rows(mask: Array | None, p: Array) -> Array:
+    """Return what is added to the scores as rows (M, S), which repeat over those of p (..., L, S)."""
+    xp = namespace(p)
+    if mask is None:
+        return xp.empty((0, p.shape[-1]), p.dtype)
+    added = mask if mask.dtype.kind == "f" else xp.where(mask, 0, -math.inf)
+    shared = math.prod(mask.shape[:-2]) == 1
+    shape = (mask.shape[-2] if shared else -1, p.shape[-1])
+    target = (*mask.shape[:-1], p.shape[-1]) if shared else p.shape
+    return xp.array(xp.broadcast_to(added, target), p.dtype, order="C").reshape(shape)
+
+
+@kernel
+def softmax_gradient(ds: Array, p: Array) -> None:
+    """Turn ds = dL/dp (..., S) into dL/ds for p = softmax(s), in place."""
+    ds -= namespace(p).einsum("...s,...s->...", ds, p)[..., None]
+    ds *= p
+
+
+def softmax_gradient_loop(ds: Array, p: Array, zero: float) -> None:
+    """One row after the other: once for δ = Σ ds·p, once to write ds."""
+    (N, S), real = p.shape, p.dtype.type
+    for n in range(N):
+        total = zero
+        for i in range(S):
+            total += ds[n, i] * p[n, i]
+        delta = real(total)
+        for i in range(S):
+            ds[n, i] = p[n, i] * (ds[n, i] - delta)
+
+
+_gradient_loop = Loop(softmax_gradient_loop)
+
+
+@softmax_gradient.cpu
+def softmax_gradient_by_rows(ds: Array, p: Array) -> Any:
+    """Do what the body does, or leave it to the body."""
+    if not _is_for_loops(ds, p):
+        return NotImplemented
+    S = p.shape[-1]
+    return _gradient_loop(ds.reshape(-1, S), p.reshape(-1, S), _zero(p))
 
 
 def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:

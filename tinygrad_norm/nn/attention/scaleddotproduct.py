@@ -46,7 +46,12 @@ from ...ops.broadcast import stretch, unbroadcast
 from ...ops.checks import Shape, check_input, check_vector
 from ...registry import Case, ErrorCase, Input, booleans, fixed, positive, register, uniform
 from ..dropout import check_probability, dropout
-from .attention_weights import attention_blocks, write_attention_weights
+from .attention_weights import (
+    attention_blocks,
+    softmax_gradient,
+    write_attention_weights,
+    write_product_with_transposed,
+)
 from .masks import broadcasts_to, causal_mask, check_mask
 
 
@@ -138,13 +143,12 @@ def attention_backward(
             xp.matmul(w_.swapaxes(-1, -2), dy_, out=dv_)
         if dq_ is None and dk_ is None and ds_ is None:
             continue
-        ds_ = xp.matmul(dy_, v_.swapaxes(-1, -2), out=ds_)
+        ds_ = write_product_with_transposed(dy_, v_, ds_)
         if dw_ is not None:
             ds_ += dw_
         if kept_ is not None:
             ds_ *= kept_
-        ds_ -= xp.einsum("...s,...s->...", ds_, p_)[..., None]
-        ds_ *= p_
+        softmax_gradient(ds_, p_)
         if dq_ is not None:
             xp.matmul(ds_, k_, out=dq_)
         if dk_ is not None:
