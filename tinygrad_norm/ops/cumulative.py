@@ -6,6 +6,8 @@ the last axis a matrix product gives the sums within the chunks, y = x @ u with 
 diagonal; along another axis, rows are added, all chunks at once. If a sum is infinite or NaN, then 0·∞ in
 the product would make earlier elements NaN, and a chunk may have overflowed where the sum of all before it
 does not: NumPy's cumsum is used.
+
+A loop along the last axis is the definition: it adds in float64, number by number.
 """
 
 import functools
@@ -16,8 +18,11 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel, namespace
+from ..backends import Array, Rows, kernel, namespace
+from ..backends.cpu.blocks import slices, threads_for
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.loops import Loop
+from ..backends.cpu.pool_loops import BLOCK, F4, F8
 from ..registry import Case, ErrorCase, register
 from .casting import astype
 from .dims import normalize_dim, with_numpy_names
@@ -42,10 +47,64 @@ def running_sums(x: Array, dim: int) -> Array:
     return x.cumsum(dim)
 
 
+def running_sums_loop(x: Rows, y: Rows) -> None:
+    """One row after the other, from its first number to its last."""
+    N, D = x.shape
+    for n in range(N):
+        s = numpy.float64(0)
+        for i in range(D):
+            s += x[n, i]
+            y[n, i] = s
+
+
+def sums_to_the_end_loop(x: Rows, y: Rows) -> None:
+    """One row after the other, from its last number to its first."""
+    N, D = x.shape
+    for n in range(N):
+        s = numpy.float64(0)
+        for i in range(D - 1, -1, -1):
+            s += x[n, i]
+            y[n, i] = s
+
+
+_forwards, _backwards = Loop(running_sums_loop), Loop(sums_to_the_end_loop)
+
+
+def _run(loop: Loop, x: Array, dim: int) -> Any:
+    """Return the loop's result, or NotImplemented if rows are not along the last axis."""
+    dtype, D = x.dtype, x.shape[dim]
+    if not (dtype is F4 or dtype is F8) or not x.size or math.prod(x.shape[dim + 1 :]) > 1:
+        return NotImplemented
+    rows = (x if x.flags.carray else numpy.array(x, order="C")).reshape(-1, D)
+    y = numpy.empty(rows.shape, dtype)
+    blocks = slices(len(rows), max(1, BLOCK // D))
+    list(threads_for(x.size)(lambda block: loop(rows[block], y[block]), blocks))
+    return y.reshape(x.shape)
+
+
+@running_sums.cpu
+def running_sums_cpu(x: Array, dim: int) -> Array:
+    """Run the loop along the last axis."""
+    return _run(_forwards, x, dim)
+
+
 @running_sums.cuda
 def running_sums_cuda(x: Array, dim: int) -> Array:
     """Return CuPy's cumsum."""
     return x.cumsum(dim)
+
+
+@kernel
+def sums_to_the_end(x: Array, dim: int) -> Array:
+    """Return xᵢ + … + xₙ along axis `dim`, in float32 or float64."""
+    xp = namespace(x)
+    return xp.flip(running_sums(xp.flip(x, dim), dim), dim)
+
+
+@sums_to_the_end.cpu
+def sums_to_the_end_cpu(x: Array, dim: int) -> Array:
+    """Run the loop along the last axis."""
+    return _run(_backwards, x, dim)
 
 
 def _in_chunks(x: Array) -> Array:
@@ -92,8 +151,7 @@ class Cumsum(Function):
         (dim,) = self.saved
         if isinstance(dy, Tensor):
             return flip(cumsum(flip(dy, dim), dim), dim)
-        xp = namespace(dy)
-        return xp.flip(running_sums(xp.flip(upcast(dy), dim), dim), dim)
+        return sums_to_the_end(upcast(dy), dim)
 
 
 @with_numpy_names

@@ -84,3 +84,32 @@ def test_the_left_tail_of_gelu_keeps_its_digits(mode, dtype, digits):
     # Rounding of x²/2 moves exp(-x²/2) by up to 72 units in the last place, in the reference too.
     right = [z * 0.5 * math.erfc(-z * math.sqrt(0.5)) for z in x.astype(float)]
     numpy.testing.assert_allclose(y, right, rtol=digits, atol=1e-37)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_running_sums_by_loops(mode, dtype):
+    x = numpy.random.default_rng(0).normal(size=(3, 5, 40)).astype(dtype)
+    x[0, 0, 7], x[1, 1, 30] = math.inf, math.nan
+    weights = numpy.random.default_rng(1).normal(size=x.shape).astype(dtype)
+    weights[2, 2, 20] = -math.inf
+    exact, tolerance = x.astype(float).cumsum(2), 1e-6 if dtype == "float32" else 1e-14
+    backwards = weights.astype(float)[..., ::-1].cumsum(2)[..., ::-1]
+    for given in (x, x[:, ::-1], x.transpose(1, 0, 2)):
+        with tn.use_loops(mode):
+            t = tn.Tensor(given, requires_grad=True)
+            y = t.cumsum(-1)
+            (y * tn.Tensor(weights.reshape(given.shape))).sum().backward()
+        right = exact if given is x else given.astype(float).cumsum(2)
+        numpy.testing.assert_allclose(y.numpy(), right, rtol=tolerance, atol=10 * tolerance)
+        expected = backwards.reshape(given.shape) if given is x else None
+        if expected is not None:
+            numpy.testing.assert_allclose(t.grad.numpy(), expected, rtol=tolerance, atol=10 * tolerance)
+
+
+@needs_numba
+def test_a_long_row_keeps_its_digits():
+    x = numpy.full((1, 3_000_000), 0.1, numpy.float32)
+    with tn.use_loops("compiled"):
+        y = tn.Tensor(x).cumsum(1).numpy()
+    numpy.testing.assert_allclose(y[0, -1], 3e6 * numpy.float64(x[0, 0]), rtol=1e-7)
