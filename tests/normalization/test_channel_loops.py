@@ -1,5 +1,7 @@
 """The loops of batch normalization: channel by channel, along rows of few positions, and by parts."""
 
+import pickle
+
 import numpy as np
 import pytest
 from loop_runs import MODES, needs_numba
@@ -104,6 +106,15 @@ def test_positions_decide_which_loop_runs(monkeypatch):
     found = results("python", "batch_norm_forward", (x, *others))
     assert any((a != b).any() for a, b in zip(found, right, strict=True))  # another order of sums
     assert_close(found, right, 1e-5)
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_arrays_that_were_pickled_run_loops_too(at):
+    args = drawn("batch_norm_forward", (4, 3, 1), "float32")
+    args[at] = pickle.loads(pickle.dumps(args[at]))
+    assert args[at].dtype is not np.dtype(np.float32)
+    with use_loops("python"):
+        assert batch_norm_forward.cpu_version(*args) is not NotImplemented
 
 
 def test_channels_without_values(recwarn):

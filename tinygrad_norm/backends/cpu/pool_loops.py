@@ -124,7 +124,9 @@ class PoolLoop:
         """Return the results of the body, or NotImplemented if the loop cannot work on `args`."""
         x = args[0]
         dtype = x.dtype
-        if not (dtype is F4 or dtype is F8) or not x.size:
+        if dtype is not F4 and dtype is not F8:  # an array that was pickled has a dtype of its own
+            dtype = F4 if dtype == F4 else F8 if dtype == F8 else None
+        if dtype is None or not x.size:
             return NotImplemented
         missing, shapes, zero, pools, step = self.plan(x.shape, dtype)
         given = list(args)
@@ -134,7 +136,7 @@ class PoolLoop:
         for place, a in enumerate(given):
             if type(a) is not numpy.ndarray:
                 given[place] = _number(a, dtype)
-            elif a.dtype is not dtype:
+            elif a.dtype is not dtype and a.dtype != dtype:
                 return NotImplemented
             else:
                 given[place] = plain(a)
