@@ -18,11 +18,12 @@ def accumulate(leaves: Iterable[tuple[Tensor, Array]]) -> None:
         for leaf, dx in leaves:
             if not leaf._requires_grad:
                 continue  # frozen after the forward
-            if leaf._grad is not None:
-                namespace(dx).add(leaf._grad.array, dx, out=leaf._grad.array)
-                leaf._grad.mark_written()
-            elif leaf.grad_slot is not None:
-                leaf._grad = leaf.grad_slot.receive(dx)
+            grad, slot = leaf._grad, leaf.grad_slot
+            if grad is not None:
+                namespace(dx).add(grad.array, dx, out=grad.array)
+                grad.mark_written()
+            elif slot is not None:
+                leaf._grad = slot.receive(dx)
             else:
                 # An array that is referenced elsewhere (the caller's dy, another leaf's gradient) is copied,
                 # so that changing one .grad in place never changes another.

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy
+
 from ..backends import Array
 from ..backends.cpu.silence import enter_silence, leave_silence
 from . import guards
 from .grad_mode import mode
-from .memory import tick, watched, writes
+from .memory import tick, watched
 from .tensor import Tensor
+
+_new = object.__new__
 
 Gradients = Array | tuple[Array | None, ...]
 """What a backward returns: one gradient per input, or the only one."""
@@ -51,8 +55,8 @@ class Function(guards.PyTorchHabits):
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Any:
         """Run forward on the inputs' arrays; record the call if a gradient is required."""
-        node = cls()
-        arrays, needs = [], []
+        arrays: list[Any] = []
+        needs: list[bool] = []
         for x in inputs:
             if isinstance(x, Tensor):
                 arrays.append(x.array)
@@ -62,6 +66,7 @@ class Function(guards.PyTorchHabits):
                 needs.append(False)
         if watched:
             guards.check_for_writes(inputs)  # what was written until now was written before this call
+        node = cls()
         recorded = True in needs and mode.enabled
         node.needs = needs if recorded else [False] * len(needs)
         token = enter_silence()
@@ -71,19 +76,17 @@ class Function(guards.PyTorchHabits):
             leave_silence(token)
         if recorded:
             node.inputs, node.created_at = inputs, tick()
-            node.dys = node.hooks = node.outputs = None  # read often: an instance's own are found faster
-        out: Any
         if type(y) is tuple:
-            out = node._wrap_outputs(y) if recorded else tuple([Tensor._wrap(part) for part in y])
-        else:
+            outs = node._wrap_outputs(y) if recorded else tuple([Tensor._wrap(part) for part in y])
+            return _as_views(inputs[0], outs) if cls.is_view else outs
+        if not recorded or type(y) is not numpy.ndarray or y.dtype.kind != "f":
             out = Tensor._wrap(y, node if recorded else None)
             if recorded and out.array.dtype.kind != "f":
                 out = Tensor._wrap(out.array)
-        if cls.is_view:
-            memory = inputs[0]._shared_memory()
-            for view in out if type(y) is tuple else (out,):
-                view.memory = memory
-        return out
+        else:  # what Tensor._wrap does, without a call
+            out = _new(Tensor)
+            out.array, out.creator, out._requires_grad = y, node, True
+        return _as_views(inputs[0], (out,))[0] if cls.is_view else out
 
     def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
         self.outputs = []
@@ -98,36 +101,15 @@ class Function(guards.PyTorchHabits):
             outs.append(out)
         return tuple(outs)
 
-    def run_backward(
-        self, dys: list[Array | None], retain: bool, observer: Observer | None = None
-    ) -> tuple[Array | None, ...]:
-        """Run backward on `dys`, one per output, and return one gradient per input.
-
-        Saved arrays are freed, unless `retain`.
-
-        Raises:
-            RuntimeError: if they were freed before or changed in place, or if backward returns another
-                number of gradients.
-        """
-        if self.saved is None:
-            raise guards.already_freed(self)
-        if watched:
-            guards.check_for_writes(self.inputs, self.saved_outputs)
-        if writes.latest > self.created_at:
-            guards.raise_if_written(self)
-        dxs = self.backward(*dys) if observer is None else observer(self, dys)
-        self.backward_ran = True
-        if not retain:
-            self.saved = None
-        if type(dxs) is not tuple:
-            if dxs is None:
-                raise guards.missing_return(self)
-            dxs = (dxs,)
-        if len(dxs) != len(self.inputs):
-            raise guards.wrong_count(self, dxs)
-        return dxs
-
     def gradient_buffer(self, i: int) -> Array | None:
         """Return an array for backward to write the gradient of input i to, if an optimizer keeps one."""
         slot = self.inputs[i].grad_slot
         return None if slot is None else slot.gradient_buffer()
+
+
+def _as_views(x: Tensor, outs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Let `outs` share the memory of x."""
+    memory = x._shared_memory()
+    for view in outs:
+        view.memory = memory
+    return outs

@@ -123,9 +123,12 @@ def check_for_writes(inputs: tuple[Any, ...], memories: tuple[Memory, ...] = ())
 
 def raise_if_written(node: Node) -> None:
     """Raise RuntimeError if an array that backward needs was changed in place after the call."""
+    created_at = node.created_at
     for i, x in enumerate(node.inputs):
-        changed = isinstance(x, Tensor) and x.memory is not None and x.memory.written > node.created_at
-        if changed and any(same_memory(array, x.array) for array in node.saved_arrays()):
+        memory = x.memory if isinstance(x, Tensor) else None
+        if memory is None or memory.written <= created_at:
+            continue
+        if any(same_memory(array, x.array) for array in node.saved_arrays()):
             raise RuntimeError(
                 f"input {i} of {node.name} (shape {x.shape}) was changed in place after it was saved "
                 "for backward: the gradient would be wrong. Change a copy, or run backward first"

@@ -7,7 +7,7 @@ from .memory import Memory
 
 
 class Node:
-    """What the graph keeps of one call: its inputs, its time, and the gradients that have reached it.
+    """What the graph keeps of one call: its inputs, its time, and what its backward reads.
 
     A `Function` is a node with a forward and a backward.
     """
@@ -18,10 +18,14 @@ class Node:
     saved: Any = ()  # the arrays that backward reads: a tuple; None once they are freed
     outputs: list[tuple[tuple[int, ...], Any] | None] | None = None
     """None if there is one output; else (shape, dtype) of each, None if no gradient flows through it."""
-    dys: list[Array | None] | None = None  # the gradients of the outputs, while a sweep collects them
     hooks: dict[int, list[Any]] | None = None  # by output
-    backward_ran: bool = False
+    retained: bool = False  # whether a backward has run that retained the graph
     saved_outputs: tuple[Memory, ...] = ()  # the memory of outputs that backward reads and users may write
+
+    @property
+    def backward_ran(self) -> bool:
+        """Whether a backward has run, with or without retain_graph."""
+        return self.retained or self.freed
 
     @property
     def freed(self) -> bool:
@@ -32,10 +36,6 @@ class Node:
     def name(self) -> str:
         """The function's name as graphs and messages show it: without a trailing "Function"."""
         return type(self).__name__.removesuffix("Function")
-
-    def run_backward(self, dys: list[Array | None], retain: bool, observer: Any = None) -> tuple[Any, ...]:
-        """Return dL/dx for every input x, from dL/dy for every output y."""
-        raise NotImplementedError
 
     def guard_output(self, array: Array, memory: Memory) -> None:
         """Remember the memory of an output that backward reads, from the time it can be written to."""

@@ -16,13 +16,27 @@ from ..backends.cpu.silence import silent
 from .accumulation import accumulate
 from .flags import check_flags
 from .function import Function, Observer
-from .guards import wrong_gradient
+from .guards import (
+    already_freed,
+    check_for_writes,
+    missing_return,
+    raise_if_written,
+    wrong_count,
+    wrong_gradient,
+)
 from .hooks import register_hook, run_hooks
+from .memory import watched, writes
 from .node import Node
 from .tensor import Tensor
 
 Leaves = dict[int, tuple[Tensor, Array]]
 """Each leaf and its gradient, by the leaf's id."""
+
+Reached = dict[Node, list[Array | None]]
+"""The gradients that have reached a node so far, one for each of its outputs."""
+
+Waiting = list[tuple[int, Node]]
+"""A heap of the nodes that were reached, by -created_at: the latest is on top."""
 
 
 def backward(
@@ -141,41 +155,88 @@ def _sweep(
     silence: silent,
 ) -> Leaves:
     leaves: Leaves = {}
-    waiting: list[tuple[int, Node]] = []  # by -created_at: the latest is on top of the heap
-    dx: Any = None
-    try:
-        for root, gradient in zip(roots, gradients, strict=True):
-            _deliver(root, _start(root, gradient), leaves, waiting)
-        while waiting:
-            node = heappop(waiting)[1]
-            dys: Any = node.dys
-            node.dys = None
-            if node.hooks is not None:
-                silence.lifted(_run_hooks, node, dys)
-            if node.outputs is not None:
-                _fill_missing(node, dys)
-            dxs: Any = node.run_backward(dys, retain, observer)
-            del dys
-            for i, x in enumerate(node.inputs):
-                dx = dxs[i]
-                if dx is not None and node.needs[i]:
-                    if type(dx) is Tensor or dx.shape != x.array.shape:
-                        raise wrong_gradient(node, i, dx)
-                    _deliver(x, dx, leaves, waiting)
-            dx = dxs = x = None
-            if not retain:
-                node.inputs, node.hooks = (), None
-    except AttributeError as error:
-        if dx is not None and error.obj is dx and error.name == "shape":
-            raise wrong_gradient(node, i, dx) from None
-        raise
-    finally:
-        for _, node in waiting:  # empty, unless an error was raised
-            node.dys = None
+    reached: Reached = {}
+    waiting: Waiting = []
+    for root, gradient in zip(roots, gradients, strict=True):
+        _deliver(root, _start(root, gradient), leaves, reached, waiting)
+    while waiting:
+        node: Any = heappop(waiting)[1]
+        dys: Any = reached.pop(node)
+        if node.hooks is not None:
+            silence.lifted(_run_hooks, node, dys)
+        if node.outputs is not None:
+            _fill_missing(node, dys)
+        dxs: Any = _run_backward(node, dys, retain, observer)
+        del dys
+        dx: Any = None
+        try:
+            for x, needed, dx in zip(node.inputs, node.needs, dxs, strict=True):
+                if needed and dx is not None:
+                    array, maker = x.array, x.creator
+                    if dx.shape != array.shape or type(dx) is Tensor:
+                        raise _wrong_gradient(node, dxs)
+                    if dx.dtype is not array.dtype:
+                        _deliver(x, dx, leaves, reached, waiting)
+                    elif maker is None:
+                        key = id(x)
+                        leaves[key] = (x, leaves[key][1] + dx) if key in leaves else (x, dx)
+                    elif maker in reached or maker.outputs is not None:
+                        _deliver(x, dx, leaves, reached, waiting)
+                    else:
+                        reached[maker] = [dx]
+                        heappush(waiting, (-maker.created_at, maker))
+        except AttributeError as error:
+            if error.obj is dx and error.name == "shape":
+                raise _wrong_gradient(node, dxs) from None
+            raise
+        dxs = dx = x = array = None
+        if not retain:
+            node.inputs, node.hooks = (), None
     for key, (leaf, dx) in leaves.items():
         if leaf.hooks:
             leaves[key] = leaf, silence.lifted(run_hooks, leaf.hooks, dx)
     return leaves
+
+
+def _run_backward(
+    node: Any, dys: list[Array | None], retain: bool, observer: Observer | None
+) -> tuple[Array | None, ...]:
+    """Run the backward of `node` on `dys`, one per output, and return one gradient per input.
+
+    Saved arrays are freed, unless `retain`.
+
+    Raises:
+        RuntimeError: if they were freed before or changed in place, or if backward returns another number of
+            gradients.
+    """
+    if node.saved is None:
+        raise already_freed(node)
+    if watched:
+        check_for_writes(node.inputs, node.saved_outputs)
+    if writes.latest > node.created_at:
+        raise_if_written(node)
+    dxs = node.backward(*dys) if observer is None else observer(node, dys)
+    if retain:
+        node.retained = True
+    else:
+        node.saved = None
+    if type(dxs) is not tuple:
+        if dxs is None:
+            raise missing_return(node)
+        dxs = (dxs,)
+    if len(dxs) != len(node.inputs):
+        raise wrong_count(node, dxs)
+    return dxs
+
+
+def _wrong_gradient(node: Any, dxs: tuple[Any, ...]) -> RuntimeError:
+    """Return the error for the first gradient that is not an array of its input's shape."""
+    wrong = [
+        i
+        for i, (x, needed, dx) in enumerate(zip(node.inputs, node.needs, dxs, strict=True))
+        if needed and dx is not None and (type(dx) is Tensor or getattr(dx, "shape", None) != x.shape)
+    ]
+    return wrong_gradient(node, wrong[0], dxs[wrong[0]])
 
 
 def _start(root: Tensor, gradient: Any) -> Array:
@@ -200,22 +261,20 @@ def _start(root: Tensor, gradient: Any) -> Array:
     return dy.astype(y.dtype, copy=False)
 
 
-def _deliver(x: Tensor, dx: Array, leaves: Leaves, waiting: list[tuple[int, Node]]) -> None:
+def _deliver(x: Tensor, dx: Array, leaves: Leaves, reached: Reached, waiting: Waiting) -> None:
     """Add a gradient to a leaf's, or to that of the node which made x; the node then waits for its turn."""
-    if dx.dtype is not x.array.dtype and dx.dtype != x.array.dtype:
-        dx = dx.astype(x.array.dtype)
-    node = x.creator
+    dtype = x.array.dtype
+    if dx.dtype is not dtype and dx.dtype != dtype:
+        dx = dx.astype(dtype)
+    node: Any = x.creator
     if node is None:
         key = id(x)
         leaves[key] = (x, dx) if key not in leaves else (x, leaves[key][1] + dx)
         return
-    dys = node.dys
+    dys = reached.get(node)
     if dys is None:
         heappush(waiting, (-node.created_at, node))
-        if node.outputs is None:
-            node.dys = [dx]
-            return
-        dys = node.dys = [None] * len(node.outputs)
+        dys = reached[node] = [None] if node.outputs is None else [None] * len(node.outputs)
     before = dys[x.index]
     dys[x.index] = dx if before is None else before + dx
 

@@ -55,7 +55,9 @@ class Tensor:
         self.array = array if type(array) is numpy.ndarray else _as_result(array, creator)
         self._requires_grad = creator is not None
         if creator is not None:
-            self.creator, self.index, self.memory = creator, index, None
+            self.creator = creator
+            if index:
+                self.index = index
         return self
 
     # -- shape, dtype, device

@@ -81,13 +81,14 @@ class Place:
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, in its place if that is free, else as a copy."""
-        if dx is self.gradient:
-            return Tensor._wrap(dx)
-        place = self.gradient_buffer()
-        if place is None or dx.dtype != place.dtype or backend_of(dx) is not backend_of(place):
-            return Tensor._wrap(dx.copy())
-        place[...] = dx
-        return Tensor._wrap(place)
+        if dx is not self.gradient:
+            place = self.gradient_buffer()
+            if place is None or dx.dtype != place.dtype:
+                return Tensor._wrap(dx.copy())
+            if type(dx) is not type(place) and backend_of(dx) is not backend_of(place):
+                return Tensor._wrap(dx.copy())
+            place[...] = dx
+        return Tensor._wrap(self.gradient)
 
     def adopt(self) -> None:
         """Copy the parameter's values to its place, and make the parameter a view of it."""
@@ -163,6 +164,15 @@ class FlatBuffer:
 
         The places of a run lie side by side and have had the same number of updates.
         """
+        first = self.places[0].updates
+        for place in self.places:
+            parameter, grad = place.parameter, place.parameter._grad
+            if grad is None or grad.array is not place.gradient or place.updates != first:
+                break
+            if not parameter._requires_grad:
+                break
+        else:
+            return [self.places]
         runs: list[list[Place]] = []
         outside: list[Place] = []
         stop = updates = -1

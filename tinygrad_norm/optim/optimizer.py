@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy
 
 from ..autograd.grad_mode import enable_grad
+from ..autograd.memory import tick, writes
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
 from ..backends.cpu.silence import silent
@@ -157,12 +158,14 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set every gradient to None, or fill it with zeros."""
-        check_flags(set_to_none=set_to_none)
-        for parameter in self._parameters():
-            if set_to_none:
-                parameter.grad = None
-            elif parameter.grad is not None:
-                parameter.grad.zero_()
+        if set_to_none is not True:
+            check_flags(set_to_none=set_to_none)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none:
+                    parameter._grad = None
+                elif parameter._grad is not None:
+                    parameter._grad.zero_()
 
     # -- groups
 
@@ -308,6 +311,9 @@ class Optimizer:
 
 
 def _count_update(places: Sequence[Place], counted: bool) -> None:
+    now = tick()
     for place in places:
-        place.parameter.mark_written()
+        parameter = place.parameter
+        (parameter.memory or parameter._shared_memory()).written = now
         place.updates += counted
+    writes.latest = now
