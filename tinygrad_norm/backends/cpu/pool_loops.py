@@ -138,7 +138,7 @@ class PoolLoop:
                 given[place] = _number(a, dtype)
             elif a.dtype is not dtype and a.dtype != dtype:
                 return NotImplemented
-            else:
+            elif not a.flags.carray:
                 given[place] = plain(a)
         new = numpy.zeros if self.add else numpy.empty
         results = [numpy.empty(x.shape, dtype), *[new(shape, dtype) for shape in shapes[1:]]]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
+from ...backends.cpu.loops import helper
 from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
 
 
@@ -33,6 +34,12 @@ def slope(y: Array, p: float) -> Array:
         top = size == 1
         return sign * (top / xp.maximum(top.sum(1, keepdims=True), 1)).astype(y.dtype)
     return sign * xp.where(size > 0, size, 1) ** (p - 1)
+
+
+@helper
+def is_extreme(rnorm: float) -> bool:
+    """Return whether a loop leaves a row of this 1/‖x‖ to the guard, for p = 1 or 2 in float32 or float64."""
+    return not (1e-36 < rnorm < 1e15)
 
 
 def exact_lengths(body: Callable[..., Any]) -> Callable[..., Any]:

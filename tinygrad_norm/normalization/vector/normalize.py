@@ -33,6 +33,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.pool_loops import COLUMN
 from ...backends.cpu.sums import row_sum_products
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
@@ -40,7 +41,7 @@ from ...ops.checks import check_eps, check_input
 from ...ops.dims import Axes, Dim, normalize_dim, normalize_dims
 from ...ops.shape import permute, reshape
 from ...registry import Case, ErrorCase, distinct, register, uniform
-from ..core.lengths import exact_lengths, lengths, limits, slope
+from ..core.lengths import exact_lengths, is_extreme, lengths, limits, slope
 
 _kernels = CudaSource(__file__)
 
@@ -59,6 +60,31 @@ def normalize_forward(x: Array, p: float, eps: Array) -> tuple[Array, Array]:
     return x / n, 1 / n
 
 
+@normalize_forward.loops(rnorm=COLUMN)
+def normalize_forward_loop(
+    x: Array, p: float, eps: float, y: Array, rnorm: Array, zero: float, left: Array
+) -> None:
+    """For p = 1 and 2, one row after the other: once to find n, once to write y."""
+    (N, D), real = x.shape, x.dtype.type
+    for row in range(N):
+        s = zero
+        if p == 2:
+            for i in range(D):
+                s += x[row, i] * x[row, i]
+            n = numpy.sqrt(s)
+        elif p == 1:
+            for i in range(D):
+                s += abs(x[row, i])
+            n = s
+        else:
+            left[row] = True
+            continue
+        r = real(1 / (eps if n <= eps else n))
+        for i in range(D):
+            y[row, i] = x[row, i] * r
+        rnorm[row, 0], left[row] = r, is_extreme(r)
+
+
 @normalize_forward.cuda
 def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, ...]:
     """For p = 2, one kernel: every row is read once and written once."""
@@ -74,6 +100,30 @@ def normalize_backward(dy: Array, y: Array, rnorm: Array, p: float, eps: float) 
     xp, (_, at_eps, _) = namespace(y), limits(rnorm.dtype, eps)
     along = xp.where(rnorm == at_eps, 0, row_sum_products(dy, y))
     return rnorm * (dy - slope(y, p) * along)
+
+
+@normalize_backward.loops()
+def normalize_backward_loop(
+    dy: Array, y: Array, rnorm: Array, p: float, eps: float, dx: Array, zero: float, left: Array
+) -> None:
+    """For p = 1 and 2, one row after the other: once to find Σ(g·y), once to write dx."""
+    (N, D), real = dy.shape, dy.dtype.type
+    at_eps, none = real(1 / eps), real(0)
+    for row in range(N):
+        r = rnorm[row, 0]
+        left[row] = is_extreme(r) or not (p == 2 or p == 1)
+        if left[row]:
+            continue
+        s = zero
+        for i in range(D):
+            s += dy[row, i] * y[row, i]
+        along = none if r == at_eps else real(s)
+        if p == 2:
+            for i in range(D):
+                dx[row, i] = r * (dy[row, i] - y[row, i] * along)
+        else:
+            for i in range(D):
+                dx[row, i] = r * (dy[row, i] - numpy.sign(y[row, i]) * along)
 
 
 @normalize_backward.cuda

@@ -32,13 +32,14 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.pool_loops import COLUMN
 from ...backends.cpu.sums import row_sum_products
 from ...module import Module
 from ...ops import norm, where
 from ...ops.checks import check_input
 from ...ops.dims import Shape, normalize_dim
 from ...registry import Case, ErrorCase, fixed, register
-from ..core.lengths import directions
+from ..core.lengths import directions, is_extreme
 
 
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
@@ -55,6 +56,20 @@ def weight_norm_forward(v: Array, g: Array) -> tuple[Array, Array]:
     return g * direction, rnorm
 
 
+@weight_norm_forward.loops(rnorm=COLUMN)
+def weight_norm_forward_loop(v: Array, g: Array, w: Array, rnorm: Array, zero: float, left: Array) -> None:
+    """One row after the other: once to find n, once to write w."""
+    (K, D), real = v.shape, v.dtype.type
+    for k in range(K):
+        s = zero
+        for i in range(D):
+            s += v[k, i] * v[k, i]
+        r = real(1 / numpy.sqrt(s))
+        for i in range(D):
+            w[k, i] = g[k, 0] * (v[k, i] * r)
+        rnorm[k, 0], left[k] = r, is_extreme(r)
+
+
 @kernel
 @in_blocks("dw", "v", "rnorm", "g")
 def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
@@ -62,6 +77,24 @@ def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[A
     direction, _ = directions(v, 2.0, 0.0)
     dg = row_sum_products(dw, direction)
     return g * (rnorm * (dw - dg * direction)), dg
+
+
+@weight_norm_backward.loops(dg=COLUMN)
+def weight_norm_backward_loop(
+    dw: Array, v: Array, rnorm: Array, g: Array, dv: Array, dg: Array, zero: float, left: Array
+) -> None:
+    """One row after the other: once to find dg, once to write dv."""
+    (K, D), real = v.shape, v.dtype.type
+    for k in range(K):
+        r, s = rnorm[k, 0], zero
+        left[k] = is_extreme(r)
+        if left[k]:
+            continue
+        for i in range(D):
+            s += dw[k, i] * (v[k, i] * r)
+        along = dg[k, 0] = real(s)
+        for i in range(D):
+            dv[k, i] = g[k, 0] * (r * (dw[k, i] - along * (v[k, i] * r)))
 
 
 class WeightNormFunction(Function):
@@ -84,13 +117,13 @@ class WeightNormFunction(Function):
 def _rows(v: Array, dim: int | None) -> Array:
     """Return v as contiguous rows (K, D), with K on axis `dim`, or K = 1 without one."""
     K = 1 if dim is None else v.shape[dim]
-    first = v if dim is None else v.swapaxes(0, dim)
+    first = v.swapaxes(0, dim) if dim else v
     return namespace(v).ascontiguousarray(first.reshape(K, v.size // max(K, 1)))
 
 
 def _back(rows: Array, shape: Shape, dim: int | None) -> Array:
     """Return what `_rows` made of an array of that shape in its old shape, contiguous."""
-    if dim is None:
+    if not dim:
         return rows.reshape(shape)
     swapped = list(shape)
     swapped[0], swapped[dim] = swapped[dim], swapped[0]
@@ -117,7 +150,7 @@ def weight_norm(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     dim = _outputs(dim, v.ndim)
     if g.dtype != v.dtype:
         raise TypeError(f"weight_norm takes v and g of one dtype, got {v.dtype} and {g.dtype}")
-    expected = () if dim is None else tuple(n if axis == dim else 1 for axis, n in enumerate(v.shape))
+    expected = () if dim is None else (1,) * dim + v.shape[dim : dim + 1] + (1,) * (v.ndim - dim - 1)
     if g.shape != expected:
         raise ValueError(
             f"weight_norm of v {v.shape} with dim={dim} takes g of shape {expected}, got {g.shape}"
