@@ -45,6 +45,12 @@ from ...registry import Case, ErrorCase, Input, fixed, integers, positive, regis
 from ..activation.softmax import log_softmax_forward
 from ..activation.softmax_axis import as_rows, axis_maxima, axis_sums, from_rows
 from .class_indices import by_class, check_class_weight, check_classes, locate_targets
+from .crossentropy_loops import (
+    cross_entropy_backward_by_rows,
+    cross_entropy_forward_by_rows,
+    soft_cross_entropy_backward_by_rows,
+    soft_cross_entropy_forward_by_rows,
+)
 from .loss_reduction import check_reduction, reduce_losses, reduce_losses_backward
 
 _kernels = CudaSource(__file__)
@@ -89,6 +95,9 @@ def cross_entropy_forward(x: Array, index: Array) -> tuple[Array, Array]:
     return xp.log(sums).reshape(index.shape) - true, p
 
 
+cross_entropy_forward.cpu(cross_entropy_forward_by_rows)
+
+
 @cross_entropy_forward.cuda
 def cross_entropy_forward_cuda(x: Array, index: Array) -> tuple[Array, Array]:
     """One kernel: every row is read once, p is written once."""
@@ -112,6 +121,9 @@ def cross_entropy_backward(dlosses: Array, p: Array, index: Array) -> Array:
     return dx
 
 
+cross_entropy_backward.cpu(cross_entropy_backward_by_rows)
+
+
 @cross_entropy_backward.cuda
 def cross_entropy_backward_cuda(dlosses: Array, p: Array, index: Array) -> Array:
     """One kernel: p is read once, dx is written once. For x (N, C, S) the array body runs instead."""
@@ -133,6 +145,9 @@ def soft_cross_entropy_forward(x: Array, q: Array) -> tuple[Array, Array]:
     return -total(xp.where(q == 0, 0, q * log_p), (1,)), log_p
 
 
+soft_cross_entropy_forward.cpu(soft_cross_entropy_forward_by_rows)
+
+
 @kernel
 def soft_cross_entropy_backward(
     dlosses: Array, log_p: Array, q: Array, needs: Sequence[bool]
@@ -141,6 +156,9 @@ def soft_cross_entropy_backward(
     dlosses = dlosses[:, None] if dlosses.ndim else dlosses
     dx = dlosses * (namespace(q).exp(log_p) * axis_sums(q) - q) if needs[0] else None
     return dx, -dlosses * log_p if needs[1] else None
+
+
+soft_cross_entropy_backward.cpu(soft_cross_entropy_backward_by_rows)
 
 
 class CrossEntropyFunction(Function):

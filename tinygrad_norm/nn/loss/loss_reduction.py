@@ -31,4 +31,4 @@ def reduce_losses_backward(dy: Array, reduction: str, shape: tuple[int, ...], di
     """Return dL/dlosses from dL/dresult: of `shape` without a reduction, else 0-d and equal for all."""
     if reduction == "none":
         return dy.reshape(shape)
-    return dy if reduction == "sum" else dy / divisor
+    return dy if reduction == "sum" else namespace(dy).asarray(dy / divisor)  # NumPy makes it a number
