@@ -11,7 +11,10 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array, kernel, namespace
+from ..backends.cpu.element_loops import ElementLoop
+from ..backends.cpu.loop_math import sigmoid as sigmoid_of_number
+from ..backends.cpu.loops import helper
 from ..registry import Case, ErrorCase, positive, register
 from .operands import as_float_tensor, as_tensor
 
@@ -66,6 +69,13 @@ class Log1p(Function):
         return dy / (x + 1)
 
 
+@kernel
+def sqrt_backward(dy: Array, y: Array) -> Array:
+    """Return dy/(2y), 0 where y = 0."""
+    zero = y == 0
+    return dy * ~zero / (2 * (y + zero))
+
+
 class Sqrt(Function):
     """y = √x · dx = dy/(2y), 0 where y = 0"""
 
@@ -76,8 +86,7 @@ class Sqrt(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        zero = y == 0
-        return dy * ~zero / (2 * (y + zero))
+        return sqrt_backward(dy, y)
 
 
 class Rsqrt(Function):
@@ -142,6 +151,12 @@ class Cos(Function):
         return -dy * namespace(dy).sin(x)
 
 
+@kernel
+def tanh_backward(dy: Array, y: Array) -> Array:
+    """Return dy·(1 - y²)."""
+    return dy * (1 - y * y)
+
+
 class Tanh(Function):
     """y = tanh(x) · dx = dy·(1 - y²)"""
 
@@ -152,9 +167,10 @@ class Tanh(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        return dy * (1 - y * y)
+        return tanh_backward(dy, y)
 
 
+@kernel
 def logistic(x: Array) -> Array:
     """Return 1/(1 + exp(-x)); where exp overflows, that is 1/∞ = 0.
 
@@ -167,6 +183,12 @@ def logistic(x: Array) -> Array:
     return xp.divide(1, y, out=y)
 
 
+@kernel
+def sigmoid_backward(dy: Array, y: Array) -> Array:
+    """Return dy·y·(1 - y)."""
+    return dy * (y * (1 - y))
+
+
 class Sigmoid(Function):
     """y = 1/(1 + exp(-x)) · dx = dy·y·(1 - y)"""
 
@@ -177,7 +199,34 @@ class Sigmoid(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (y,) = self.saved
-        return dy * (y * (1 - y))
+        return sigmoid_backward(dy, y)
+
+
+@helper
+def sqrt_backward_loop(dy: Any, y: Any) -> Any:
+    """Return dx at one number."""
+    return dy * 0.0 if y == 0.0 else dy / (y + y)
+
+
+@helper
+def tanh_backward_loop(dy: Any, y: Any) -> Any:
+    """Return dx at one number."""
+    return dy * (1.0 - y * y)
+
+
+@helper
+def sigmoid_backward_loop(dy: Any, y: Any) -> Any:
+    """Return dx at one number."""
+    return dy * (y * (1.0 - y))
+
+
+logistic.cpu(ElementLoop(sigmoid_of_number))
+for _kernel, _loop in (
+    (sqrt_backward, sqrt_backward_loop),
+    (tanh_backward, tanh_backward_loop),
+    (sigmoid_backward, sigmoid_backward_loop),
+):
+    _kernel.cpu(ElementLoop(_loop, arrays=2))
 
 
 class Clone(Function):

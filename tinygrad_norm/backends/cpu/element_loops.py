@@ -5,6 +5,7 @@ for all; it returns one number, or a pair: y and its derivative. The arrays are 
 dtype and shape. All else is left to the body.
 """
 
+import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,11 +60,13 @@ class ElementLoop:
 class CurveLoop:
     """A loop over the elements of an array whose formula returns y and dy/dx.
 
-    Calling it returns (y, slope), or only (y,) without `slope`, or NotImplemented.
+    `options` are the names of the numbers that it takes. Calling it with the array and these numbers returns
+    (y, slope), or only (y,) without `slope`, or NotImplemented.
     """
 
     def __init__(self, one_number: helper) -> None:
         self.pair, self.first = _loop(_pair, one_number), _loop(_first_of_pair, one_number)
+        self.options = list(inspect.signature(one_number).parameters)[1:]
 
     def __call__(self, x: Any, *numbers: float, slope: bool = True) -> Any:
         return _run(self.pair if slope else self.first, (x,), numbers, 2 if slope else 1)

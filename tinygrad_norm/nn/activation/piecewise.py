@@ -7,8 +7,11 @@
 The derivative has one formula per piece. At a kink there is none: there it is the one PyTorch chooses.
 """
 
+from typing import Any
+
 from ...autograd.tensor import Tensor
 from ...backends import Array
+from ...backends.cpu.loops import helper
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
@@ -29,6 +32,12 @@ class HardtanhFunction(PointwiseFunction):
 
     def slope(self, x: Array, _: None, *, low: float, high: float) -> Array:
         return (x > low) & (x < high)
+
+
+@HardtanhFunction.loop
+def hardtanh_loop(x: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    return low if x < low else high if x > high else x, 1.0 if low < x < high else 0.0
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -104,6 +113,19 @@ class HardsigmoidFunction(PointwiseFunction):
         return (abs(x) < 3) * x.dtype.type(1 / 6)
 
 
+@HardsigmoidFunction.loop
+def hardsigmoid_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    return gate_of_number(x), 1.0 / 6.0 if abs(x) < 3.0 else 0.0
+
+
+@helper
+def gate_of_number(x: Any) -> Any:
+    """Return min(max(x/6 + 1/2, 0), 1)."""
+    y = x * (1.0 / 6.0) + 0.5
+    return 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
+
+
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return input/6 + 1/2, clipped to the range from 0 to 1.
 
@@ -144,6 +166,13 @@ class HardswishFunction(PointwiseFunction):
 
     def slope(self, x: Array, gate: Array) -> Array:
         return gate + (abs(x) < 3) * (gate - 0.5)
+
+
+@HardswishFunction.loop
+def hardswish_loop(x: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    gate = gate_of_number(x)
+    return x * gate, gate + (gate - 0.5 if abs(x) < 3.0 else 0.0)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:

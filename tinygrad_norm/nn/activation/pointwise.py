@@ -60,8 +60,9 @@ class PointwiseFunction(Function):
         return downcast(y, x)
 
     def _run(self, x: Array, options: dict[str, Any]) -> tuple[Array, ...]:
-        if self.curve_loop is not None and loop_mode.on and type(x) is numpy.ndarray:
-            results: Any = self.curve_loop(x, *options.values(), slope=self.needs[0])
+        loop = self.curve_loop
+        if loop is not None and loop_mode.on and type(x) is numpy.ndarray:
+            results: Any = loop(x, *[options[name] for name in loop.options], slope=self.needs[0])
             if results is not NotImplemented:
                 return results
         return elementwise(self._curve, x, **options)

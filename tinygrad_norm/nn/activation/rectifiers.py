@@ -9,6 +9,7 @@ chooses.
 """
 
 import math
+from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
@@ -75,6 +76,12 @@ class LeakyReLUFunction(PointwiseFunction):
     def slope(self, x: Array, _: None, *, negative_slope: float) -> Array:
         above = x > 0
         return above + ~above * x.dtype.type(negative_slope)
+
+
+@LeakyReLUFunction.loop
+def leaky_relu_loop(x: Any, negative_slope: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    return (x, 1.0) if x > 0.0 else (negative_slope * x, negative_slope)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -188,6 +195,12 @@ class ThresholdFunction(PointwiseFunction):
 
     def slope(self, x: Array, kept: Array, *, threshold: float, fill: float) -> Array:
         return kept
+
+
+@ThresholdFunction.loop
+def threshold_loop(x: Any, threshold: Any, fill: Any) -> tuple[Any, Any]:
+    """Return y and dy/dx at one number."""
+    return (fill, 0.0) if x <= threshold else (x, 1.0)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
