@@ -206,8 +206,7 @@ def plain(a: Any) -> numpy.ndarray:
 def fits_a_loop(*arrays: Any) -> bool:
     """Return whether arrays are of one dtype, float32 or float64, and the first is not empty."""
     dtype = arrays[0].dtype
-    known = dtype is F4 or dtype is F8
-    return known and arrays[0].size > 0 and all(a.dtype is dtype for a in arrays)
+    return dtype in (F4, F8) and arrays[0].size > 0 and all(a.dtype == dtype for a in arrays)
 
 
 def run_over_pools(loop: Loop, size: int, pools: int, *args: Any) -> None:

@@ -157,13 +157,16 @@ class NormalizeFunction(Function):
 
 def _rows(x: Array, dim: int) -> Array:
     """Return x (..., D, ...), with D on axis `dim`, as contiguous rows (N, D)."""
-    x = x.reshape(x.shape or 1).swapaxes(dim, -1)
-    return contiguous(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))[0]
+    if dim < x.ndim - 1:
+        x = x.swapaxes(dim, -1)
+    return contiguous(x.reshape(math.prod(x.shape[:-1]), x.shape[-1] if x.ndim else 1))[0]
 
 
 def _back(rows: Array, shape: tuple[int, ...], dim: int) -> Array:
     """Return what `_rows` made of an array of that shape in its old shape, contiguous."""
-    moved = list(shape or (1,))
+    if dim >= len(shape) - 1:
+        return rows.reshape(shape)
+    moved = list(shape)
     moved[dim], moved[-1] = moved[-1], moved[dim]
     return contiguous(rows.reshape(moved).swapaxes(dim, -1))[0].reshape(shape)
 
