@@ -23,6 +23,9 @@ SHORT = 48
 WIDE = 256
 """Columns up to which narrow rows are put side by side."""
 
+ROWS = 256
+"""Rows that are summed up in the precision of x; these sums are added up in float64."""
+
 
 def attach_short_rows(kernel: Kernel, loop: Callable[..., Any], shapes: dict[str, ShapeOf]) -> None:
     """Attach a loop for x (N, C, S) of few positions to a kernel that has one for many."""
@@ -52,15 +55,23 @@ def columns_of(vector: PerChannel, S: int, start: int, stop: int) -> Array:
 
 
 @helper
-def add_up(columns: Array, n: int, S: int, vector: PerChannel, start: int, stop: int) -> None:
+def pour(part: Array, total: Array) -> None:
+    """Add `part` to `total`, and begin it anew."""
+    for k in range(len(part)):
+        total[k] += part[k]
+        part[k] = 0
+
+
+@helper
+def add_up(total: Array, n: int, S: int, vector: PerChannel, start: int, stop: int) -> None:
     """Write the sum over the columns of each channel from start to stop, divided by n, to `vector`."""
-    split = columns.reshape(-1, stop - start, S)
+    split = total.reshape(-1, stop - start, S)
     for c in range(stop - start):
-        total = 0.0
+        s = 0.0
         for j in range(len(split)):
             for i in range(S):
-                total += split[j, c, i]
-        vector[0, start + c, 0] = total / n
+                s += split[j, c, i]
+        vector[0, start + c, 0] = s / n
 
 
 def short_rows(
@@ -80,23 +91,27 @@ def short_rows(
     (N, C, S), real = x.shape, x.dtype.type
     rows, y_rows, many = x.reshape(x.size), y.reshape(x.size), side_by_side(C, S, start, stop)
     step, width = many * C * S, many * (stop - start) * S
-    total, total_of_squares = numpy.zeros(width), numpy.zeros(width)
-    for at in range(start * S, x.size, step):
-        row = rows[at : at + width]
-        for k in range(len(row)):
-            total[k] += row[k]
+    s, total, total_of_squares = numpy.zeros(width, x.dtype), numpy.zeros(width), numpy.zeros(width)
+    for first in range(start * S, x.size, ROWS * step):
+        for at in range(first, min(first + ROWS * step, x.size), step):
+            row = rows[at : at + width]
+            for k in range(len(row)):
+                s[k] += row[k]
+        pour(s, total)
     add_up(total, N * S, S, mean, start, stop)
     m = columns_of(mean, S, start, stop)
-    for at in range(start * S, x.size, step):
-        row = rows[at : at + width]
-        for k in range(len(row)):
-            total_of_squares[k] += (row[k] - m[k]) * (row[k] - m[k])
+    for first in range(start * S, x.size, ROWS * step):
+        for at in range(first, min(first + ROWS * step, x.size), step):
+            row = rows[at : at + width]
+            for k in range(len(row)):
+                s[k] += (row[k] - m[k]) * (row[k] - m[k])
+        pour(s, total_of_squares)
     add_up(total_of_squares, N * S, S, var, start, stop)
     for c in range(start, stop):
         rstd[0, c, 0] = real(1 / numpy.sqrt(var[0, c, 0] + eps))
         left[c] = loses_digits(mean[0, c, 0], rstd[0, c, 0])
-    r, w = columns_of(rstd, S, start, stop), columns_of(weight, S, start, stop)
-    b = columns_of(bias, S, start, stop)
+    w, b = columns_of(weight, S, start, stop), columns_of(bias, S, start, stop)
+    r = columns_of(rstd, S, start, stop)
     for at in range(start * S, x.size, step):
         row, y_row = rows[at : at + width], y_rows[at : at + width]
         for k in range(len(row)):
@@ -123,21 +138,27 @@ def short_rows_backward(
     for c in range(start, stop):
         left[c] = is_near_the_limits(mean[0, c, 0], rstd[0, c, 0])
     m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
+    s, s_x_hat = numpy.zeros(width, x.dtype), numpy.zeros(width, x.dtype)
     db, dw = numpy.zeros(width), numpy.zeros(width)
-    for at in range(start * S, x.size, step):
-        row, dy_row = rows[at : at + width], dy_rows[at : at + width]
-        for k in range(len(row)):
-            db[k] += dy_row[k]
-            dw[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+    for first in range(start * S, x.size, ROWS * step):
+        for at in range(first, min(first + ROWS * step, x.size), step):
+            row, dy_row = rows[at : at + width], dy_rows[at : at + width]
+            for k in range(len(row)):
+                s[k] += dy_row[k]
+                s_x_hat[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+        pour(s, db)
+        pour(s_x_hat, dw)
     add_up(db, 1, S, dbias, start, stop)
     add_up(dw, 1, S, dweight, start, stop)
     w, n = columns_of(weight, S, start, stop), real(N * S)
-    sum_dy, sum_dy_x_hat = columns_of(dbias, S, start, stop), columns_of(dweight, S, start, stop)
+    mean_dy, mean_dy_x_hat = columns_of(dbias, S, start, stop), columns_of(dweight, S, start, stop)
+    for k in range(width):
+        w[k], mean_dy[k], mean_dy_x_hat[k] = w[k] * r[k], mean_dy[k] / n, mean_dy_x_hat[k] / n
     for at in range(start * S, x.size, step):
         row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
         for k in range(len(row)):
             x_hat = (row[k] - m[k]) * r[k]
-            dx_row[k] = w[k] * r[k] * (dy_row[k] - sum_dy[k] / n - x_hat * (sum_dy_x_hat[k] / n))
+            dx_row[k] = w[k] * (dy_row[k] - mean_dy[k] - x_hat * mean_dy_x_hat[k])
 
 
 def eval_short_rows(
@@ -185,12 +206,16 @@ def eval_short_rows_backward(
     step, width = many * C * S, many * (stop - start) * S
     m, r = columns_of(mean, S, start, stop), columns_of(rstd, S, start, stop)
     w = columns_of(weight, S, start, stop)
+    s, s_x_hat = numpy.zeros(width, x.dtype), numpy.zeros(width, x.dtype)
     db, dw = numpy.zeros(width), numpy.zeros(width)
-    for at in range(start * S, x.size, step):
-        row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
-        for k in range(len(row)):
-            db[k] += dy_row[k]
-            dw[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
-            dx_row[k] = w[k] * r[k] * dy_row[k]
+    for first in range(start * S, x.size, ROWS * step):
+        for at in range(first, min(first + ROWS * step, x.size), step):
+            row, dy_row, dx_row = rows[at : at + width], dy_rows[at : at + width], dx_rows[at : at + width]
+            for k in range(len(row)):
+                s[k] += dy_row[k]
+                s_x_hat[k] += dy_row[k] * ((row[k] - m[k]) * r[k])
+                dx_row[k] = w[k] * r[k] * dy_row[k]
+        pour(s, db)
+        pour(s_x_hat, dw)
     add_up(db, 1, S, dbias, start, stop)
     add_up(dw, 1, S, dweight, start, stop)
