@@ -45,6 +45,8 @@ from ...ops.dims import normalize_dim, with_numpy_names
 from ...registry import Case, ErrorCase, register, uniform
 from . import softmax_columns
 from .softmax_axis import (
+    EXACT_SUMS,
+    HIGHEST,
     as_rows,
     axis_maxima,
     axis_sums,
@@ -88,17 +90,24 @@ def softmax_forward(x: Array) -> tuple[Array, Array]:
 
 @softmax_forward.loops()
 def softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
-    """One row after the other: once to find m, once for e and Σe, once to divide."""
+    """One row after the other: once for e and Σe, once to divide; with m only if Σe calls for it."""
     (N, D), real = x.shape, x.dtype.type
+    low, high, highest = real(EXACT_SUMS[0]), real(EXACT_SUMS[1]), real(HIGHEST)
     for n in range(N):
-        m = x[n, 0]
-        for i in range(1, D):
-            m = larger(m, x[n, i])
         s = zero
         for i in range(D):
-            e = exp_of_negative(x[n, i] - m)
+            e = exp_of_negative(highest if x[n, i] > highest else x[n, i])
             y[n, i] = e
             s += e
+        if not low < s < high:
+            m = x[n, 0]
+            for i in range(D):
+                m = larger(m, x[n, i])
+            s = zero
+            for i in range(D):
+                e = exp_of_negative(x[n, i] - m)
+                y[n, i] = e
+                s += e
         share = real(1 / s)
         for i in range(D):
             y[n, i] *= share
@@ -157,7 +166,7 @@ def log_softmax_forward_loop(x: Array, y: Array, zero: float) -> None:
     (N, D), real = x.shape, x.dtype.type
     for n in range(N):
         m = x[n, 0]
-        for i in range(1, D):
+        for i in range(D):
             m = larger(m, x[n, i])
         s = zero
         for i in range(D):

@@ -16,6 +16,9 @@ from ...backends.cuda.launch import contiguous
 EXACT_SUMS = 1e-10, 1e30
 """Sums of exponentials between these did not overflow, and lost no part that counts."""
 
+HIGHEST = 80.0
+"""What larger numbers count as in a loop: their exponential is too large for `EXACT_SUMS`, but finite."""
+
 
 def lay_out(x: Array, dim: int) -> Array:
     """Return x (..., D, ...), with D on axis `dim`, as (N, D), or as (N, D, S) if axes follow."""
