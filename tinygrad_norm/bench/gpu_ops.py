@@ -25,12 +25,8 @@ from ..nn.activation.softmax import (
 from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
 from ..normalization.batch.batchnorm import batch_norm_backward, batch_norm_forward
 from ..normalization.batch.fixednorm import batch_norm_eval_backward, batch_norm_eval_forward
-from ..normalization.sample.addnorm import (
-    add_layer_norm_backward,
-    add_layer_norm_forward,
-    add_rms_norm_backward,
-    add_rms_norm_forward,
-)
+from ..normalization.sample.addnorm import add_layer_norm_backward, add_layer_norm_forward
+from ..normalization.sample.addrmsnorm import add_rms_norm_backward, add_rms_norm_forward
 from ..normalization.sample.groupnorm import group_norm_backward, group_norm_forward
 from ..normalization.sample.instancenorm import instance_norm_backward, instance_norm_forward
 from ..normalization.sample.layernorm import layer_norm_backward, layer_norm_forward

@@ -2,7 +2,7 @@
 
 from .batch.batchnorm import batch_norm as batch_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
-from .sample.addnorm import add_rms_norm as add_rms_norm
+from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.groupnorm import group_norm as group_norm
 from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm

@@ -5,7 +5,7 @@ from .batch.batchnorm import BatchNorm2d as BatchNorm2d
 from .batch.batchnorm import BatchNorm3d as BatchNorm3d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
-from .sample.addnorm import AddRMSNorm as AddRMSNorm
+from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.groupnorm import GroupNorm as GroupNorm
 from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
 from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d

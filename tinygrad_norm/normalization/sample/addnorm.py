@@ -1,6 +1,6 @@
 """Residual sum and normalization in one: the two steps between any two blocks of a transformer.
 
-    x, z (..., D)   s = x + z   y = norm(s)   with norm one of LayerNorm and RMSNorm
+    x, z (..., D)   s = x + z   y = layer_norm(s)   (addrmsnorm.py: y = rms_norm(s))
 
 y goes into the next block, s on along the residual stream; both are outputs. Here x is what a block has
 made and z the stream it came from, and they may change places.
@@ -14,7 +14,7 @@ Backward, from dy = dL/dy and ds, the gradient that comes back along the stream.
 paths, and the paths add; x and z reach it through s alone, with slope 1:
 
     straight      ds
-    through norm  the norm's own dx, as layernorm.py and rmsnorm.py derive it from dy
+    through norm  the norm's own dx, as layernorm.py derives it from dy
 
     dx = dz = ds + dx of the norm      dw, db as the norm has them
 
@@ -32,16 +32,15 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.pool_loops import COLUMN, ROWS, VECTOR
 from ...backends.cuda.launch import CudaSource
-from ...ops.checks import check_rows, check_vector
+from ...ops.checks import check_rows
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
 from ..core.exactness import is_near_the_limits, loses_digits
-from ..core.rows import as_rows, machine_eps
+from ..core.residual import check_residual, residual_sum
+from ..core.rows import as_rows
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
-from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 
@@ -59,24 +58,12 @@ def add_layer_norm_composed(
     return layer_norm_composed(s, normalized_shape, weight, bias, eps), s
 
 
-def add_rms_norm_composed(
-    input: Tensor,
-    residual: Tensor,
-    normalized_shape: int | Sequence[int],
-    weight: Tensor | None = None,
-    eps: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Sum and RMS normalization from primitives: autograd finds the gradient."""
-    s = input + residual
-    return rms_norm_composed(s, normalized_shape, weight, eps), s
-
-
 @kernel
 def add_layer_norm_forward(
     x: Rows, z: Rows, weight: Vector | None, bias: Vector | None, eps: float
 ) -> tuple[Rows, Rows, Column, Column]:
     """Return y, s, mean and rstd: x and z (N, D), weight and bias (D,), mean and rstd (N, 1)."""
-    s = _sum(x, z)
+    s = residual_sum(x, z)
     y, mean, rstd = layer_norm_forward(s, weight, bias, eps)
     return y, s, mean, rstd
 
@@ -178,97 +165,6 @@ def add_layer_norm_backward_cuda(
     return _kernels.backward_rows("add_layer_norm_backward", (dy, ds, s), (mean, rstd), weight, 2)
 
 
-@kernel
-def add_rms_norm_forward(x: Rows, z: Rows, weight: Vector | None, eps: float) -> tuple[Rows, Rows, Column]:
-    """Return y, s and rstd: x and z (N, D), weight (D,), rstd (N, 1)."""
-    s = _sum(x, z)
-    y, rstd = rms_norm_forward(s, weight, eps)
-    return y, s, rstd
-
-
-@add_rms_norm_forward.loops(in_blocks("x", "z", weight=1.0), s=ROWS, rstd=COLUMN, weight=VECTOR)
-def add_rms_norm_forward_loop(
-    x: Rows,
-    z: Rows,
-    weight: Vector,
-    eps: float,
-    y: Rows,
-    s: Rows,
-    rstd: Column,
-    zero: float,
-    left: Array,
-) -> None:
-    """One row after the other: s is written while r is found, and read again for y."""
-    (N, D), real = x.shape, x.dtype.type
-    for n in range(N):
-        sum_squares = zero
-        for i in range(D):
-            s[n, i] = x[n, i] + z[n, i]
-            sum_squares += (x[n, i] + z[n, i]) * (x[n, i] + z[n, i])
-        r = real(1 / numpy.sqrt(sum_squares / D + eps))
-        for i in range(D):
-            y[n, i] = weight[i] * (s[n, i] * r)
-        rstd[n, 0], left[n] = r, loses_digits(0, r)
-
-
-@add_rms_norm_forward.cuda
-def add_rms_norm_forward_cuda(x: Rows, z: Rows, weight: Vector | None, eps: float) -> tuple[Array, ...]:
-    """One kernel: x and z are read once, s and y are written once."""
-    return _kernels.forward_rows("add_rms_norm_forward", (x, z), (weight,), 1, 1 / x.shape[1], eps)
-
-
-@kernel
-def add_rms_norm_backward(
-    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, rstd: Column
-) -> tuple[Rows, Vector]:
-    """Return dx (N, D) and dweight (D,)."""
-    dx, dweight = rms_norm_backward(dy, s, weight, rstd)
-    return ds + dx, dweight
-
-
-@add_rms_norm_backward.loops(
-    in_blocks("dy", "ds", "s", "rstd", add=True, weight=1.0), dweight=VECTOR, weight=VECTOR
-)
-def add_rms_norm_backward_loop(
-    dy: Rows,
-    ds: Rows,
-    s: Rows,
-    weight: Vector,
-    rstd: Column,
-    dx: Rows,
-    dweight: Vector,
-    zero: float,
-    left: Array,
-) -> None:
-    """One row after the other: once for all sums, once to write dx, to which ds is added."""
-    (N, D), real = s.shape, s.dtype.type
-    for n in range(N):
-        r = rstd[n, 0]
-        left[n] = is_near_the_limits(0, r)
-        if left[n]:
-            continue
-        sum_g_x_hat = zero
-        for i in range(D):
-            x_hat = s[n, i] * r
-            sum_g_x_hat += weight[i] * dy[n, i] * x_hat
-            dweight[i] += dy[n, i] * x_hat
-        mean_g_x_hat = real(sum_g_x_hat / D)
-        for i in range(D):
-            dx[n, i] = ds[n, i] + r * (weight[i] * dy[n, i] - s[n, i] * r * mean_g_x_hat)
-
-
-@add_rms_norm_backward.cuda
-def add_rms_norm_backward_cuda(
-    dy: Rows, ds: Rows, s: Rows, weight: Vector | None, rstd: Column
-) -> tuple[Array, ...]:
-    """One kernel for dx and, block by block, for dweight; a second one adds the blocks up."""
-    return _kernels.backward_rows("add_rms_norm_backward", (dy, ds, s), (rstd,), weight, 1)
-
-
-def _sum(x: Array, z: Array) -> Array:
-    return downcast(upcast(x) + upcast(z), x)
-
-
 class AddLayerNormFunction(Function):
     """s = x + z, y = w·(s - m)·r + b · dx = dz = ds + r·(g - mean(g) - x̂·mean(g·x̂)) with g = w·dy"""
 
@@ -293,25 +189,6 @@ class AddLayerNormFunction(Function):
         dx, *affine = add_layer_norm_backward(dy.reshape(shape), ds.reshape(shape), *self.saved)
         dx = dx.reshape(dy.shape)
         return dx, dx, *[d.reshape(self.normalized_shape) for d in affine]
-
-
-class AddRMSNormFunction(Function):
-    """s = x + z, y = w·s·r · dx = dz = ds + r·(g - x̂·mean(g·x̂)) with g = w·dy"""
-
-    def forward(
-        self, x: Array, z: Array, weight: Array | None, *, normalized_shape: Shape, eps: float
-    ) -> tuple[Array, Array]:
-        rows, weight = as_rows(normalized_shape, x, weight)
-        y, s, rstd = add_rms_norm_forward(rows, z.reshape(rows.shape), weight, eps)
-        self.normalized_shape = normalized_shape
-        self.saved = s, weight, rstd
-        return y.reshape(x.shape), s.reshape(x.shape)
-
-    def backward(self, dy: Array, ds: Array) -> Gradients:
-        shape = self.saved[0].shape
-        dx, dweight = add_rms_norm_backward(dy.reshape(shape), ds.reshape(shape), *self.saved)
-        dx = dx.reshape(dy.shape)
-        return dx, dx, dweight.reshape(self.normalized_shape)
 
 
 def add_layer_norm(
@@ -340,46 +217,8 @@ def add_layer_norm(
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450; the place of it: Xiong et al. 2020, arXiv:2002.04745.
     """
     shape = check_rows(input, normalized_shape, eps, "add_layer_norm", weight=weight, bias=bias)
-    _check_residual(input, residual)
+    check_residual(input, residual)
     return AddLayerNormFunction.apply(input, residual, weight, bias, normalized_shape=shape, eps=eps)
-
-
-def add_rms_norm(
-    input: Tensor,
-    residual: Tensor,
-    normalized_shape: int | Sequence[int],
-    weight: Tensor | None = None,
-    eps: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return rms_norm(input + residual, ...) and input + residual, in one pass.
-
-    Args:
-        input: (..., *normalized_shape).
-        residual: of the shape and dtype of input.
-        normalized_shape: the sizes of the last axes, which share one root mean square.
-        weight: of that shape, or None.
-        eps: added to the mean square, in units of input²; None is the machine epsilon of the dtype that is
-            computed in: float64, or float32, also for half types.
-
-    Raises:
-        TypeError: if the input is not a floating-point tensor, or the residual has another dtype.
-        ValueError: if the last sizes of the input are not `normalized_shape`, or the shape of residual or
-            weight does not fit, or if eps is negative.
-
-    Source: Zhang, Sennrich 2019, arXiv:1910.07467; the place of it: Xiong et al. 2020, arXiv:2002.04745.
-    """
-    shape = check_rows(input, normalized_shape, eps or 0.0, "add_rms_norm", weight=weight)
-    _check_residual(input, residual)
-    eps = machine_eps(input) if eps is None else eps
-    return AddRMSNormFunction.apply(input, residual, weight, normalized_shape=shape, eps=eps)
-
-
-def _check_residual(input: Tensor, residual: Tensor) -> None:
-    if not isinstance(residual, Tensor):
-        raise TypeError(f"residual must be a Tensor, got {type(residual).__name__}: use tn.tensor(...)")
-    if residual.dtype != input.dtype:
-        raise TypeError(f"residual is of {residual.dtype}, the input of {input.dtype}: convert one of them")
-    check_vector(residual, "residual", input.shape)
 
 
 class AddLayerNorm(LayerNorm):
@@ -389,14 +228,7 @@ class AddLayerNorm(LayerNorm):
         return add_layer_norm(input, residual, self.normalized_shape, self.weight, self.bias, self.eps)
 
 
-class AddRMSNorm(RMSNorm):
-    """RMSNorm of input + residual, which is returned too: y and the sum, both (..., *normalized_shape)."""
-
-    def forward(self, input: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return add_rms_norm(input, residual, self.normalized_shape, self.weight, self.eps)
-
-
-_SHAPES = ((64, 64), (512, 768), (4096, 1024))
+BENCH_SHAPES = ((64, 64), (512, 768), (4096, 1024))
 
 
 def _torch_layer_norm(
@@ -410,13 +242,6 @@ def _torch_layer_norm(
 ) -> Any:
     s = input + residual
     return torch.nn.functional.layer_norm(s, normalized_shape, weight, bias, eps), s
-
-
-def _torch_rms_norm(
-    torch: Any, input: Any, residual: Any, weight: Any, normalized_shape: Shape, eps: float | None = None
-) -> Any:
-    s = input + residual
-    return torch.nn.functional.rms_norm(s, normalized_shape, weight, eps), s
 
 
 register(
@@ -456,35 +281,5 @@ register(
     paper="Xiong et al. 2020, arXiv:2002.04745",
     pool="the last axes of each sample",
     torch=_torch_layer_norm,
-    bench=tuple(Case((s, s, s[-1:], s[-1:]), {"normalized_shape": s[-1:]}) for s in _SHAPES),
-)
-register(
-    name="add_rms_norm",
-    function=add_rms_norm,
-    composed=add_rms_norm_composed,
-    inputs=("input", "residual", "weight"),
-    cases=(
-        Case(((4, 8), (4, 8), (8,)), {"normalized_shape": (8,), "eps": 1e-5}),
-        Case(((4, 8), (4, 8), None), {"normalized_shape": (8,), "eps": 1e-5}),
-        Case(((2, 3, 4), (2, 3, 4), (3, 4)), {"normalized_shape": (3, 4), "eps": 1e-3}),
-        Case(((0, 4), (0, 4), (4,)), {"normalized_shape": (4,)}),
-    ),
-    errors=(
-        ErrorCase(
-            lambda: add_rms_norm(Tensor(numpy.ones((2, 3))), Tensor(numpy.ones(3)), 3),
-            ValueError,
-            "residual has shape (3,)",
-        ),
-        ErrorCase(
-            lambda: add_rms_norm(Tensor(numpy.ones((2, 3))), Tensor(numpy.ones((2, 3))), 3, eps=-1.0),
-            ValueError,
-            "eps",
-        ),
-    ),
-    kind="normalization",
-    title="Residual sum + RMSNorm",
-    paper="Xiong et al. 2020, arXiv:2002.04745",
-    pool="the last axes of each sample, no mean",
-    torch=_torch_rms_norm,
-    bench=tuple(Case((s, s, s[-1:]), {"normalized_shape": s[-1:]}) for s in _SHAPES),
+    bench=tuple(Case((s, s, s[-1:], s[-1:]), {"normalized_shape": s[-1:]}) for s in BENCH_SHAPES),
 )
