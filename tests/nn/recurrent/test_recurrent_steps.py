@@ -7,7 +7,7 @@ from loop_runs import MODES, in_mode, needs_numba
 from tinygrad_norm.nn.recurrent.unrolled import column_parts
 from tinygrad_norm.registry import REGISTRY
 
-LAYERS = ["lstm"]
+LAYERS = ["lstm", "gru"]
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 

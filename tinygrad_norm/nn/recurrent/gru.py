@@ -41,6 +41,7 @@ from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
+from .gru_steps import gru_backward_by_steps, gru_forward_by_steps
 from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
@@ -144,6 +145,9 @@ def gru_forward(
     return h, h_after, q_n, gates
 
 
+gru_forward.cpu(gru_forward_by_steps)
+
+
 @kernel
 def gru_backward(
     dy: Array,
@@ -188,6 +192,9 @@ def gru_backward(
     )
     dweight_hh, dbias_hh = (None if w is None else xp.roll(w, -H, 0) for w in (dweight_hh, dbias_hh))
     return dx, dh, dweight_ih, dweight_hh, dbias_ih, dbias_hh
+
+
+gru_backward.cpu(gru_backward_by_steps)
 
 
 class GRUFunction(Function):
