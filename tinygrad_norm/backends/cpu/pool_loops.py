@@ -30,8 +30,8 @@ LONG = 1 << 13
 BLOCK = 1 << 18
 """Elements in a block, of which each thread takes one at a time."""
 
-LEAST = 64
-"""Elements of a row in a block: a part of a cache line takes as long to read as all of it."""
+LEAST = 1 << 10
+"""Elements of a row in a block, so that threads do not write to the same lines and pages of memory."""
 
 MOST_ROWS = 512
 """Pools in a block if there are sums over pools: so many numbers are added one after another."""
