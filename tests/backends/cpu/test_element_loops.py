@@ -58,9 +58,15 @@ def test_other_arrays_are_left_to_the_body():
 def test_threads_do_not_change_results():
     x = numpy.random.default_rng(0).normal(size=(3, 250_001)).astype(numpy.float32)
     with tn.use_loops("compiled"):
-        alone = gelu(tn.Tensor(x)).numpy()
-        with blocks.settings(threads=2):
-            numpy.testing.assert_array_equal(gelu(tn.Tensor(x)).numpy(), alone)
+        found = []
+        for threads in (1, 2):
+            with blocks.settings(threads=threads):
+                t = tn.Tensor(x, requires_grad=True)
+                y = gelu(t)
+                (y * y).sum().backward()
+            found.append((y.numpy(), t.grad.numpy()))
+        for alone, together in zip(*found, strict=True):
+            numpy.testing.assert_array_equal(together, alone)
 
 
 @needs_numba

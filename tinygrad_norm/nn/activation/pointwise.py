@@ -12,8 +12,8 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...backends import Array
-from ...backends.cpu.blocks import elementwise
-from ...backends.cpu.element_loops import CurveLoop
+from ...backends.cpu.blocks import elementwise, threads_for
+from ...backends.cpu.element_loops import CurveLoop, ElementLoop
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loop_mode import loop_mode
 from ...backends.cpu.loops import helper
@@ -21,6 +21,15 @@ from ...module import Module
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...registry import Case, ErrorCase, distinct, register, uniform
+
+
+@helper
+def product(dy: Any, slope: Any) -> Any:
+    """Return dx at one number."""
+    return dy * slope
+
+
+_product_on_threads = ElementLoop(product, arrays=2)
 
 
 class PointwiseFunction(Function):
@@ -74,6 +83,10 @@ class PointwiseFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (slope,) = self.saved
+        if loop_mode.on and type(dy) is numpy.ndarray and threads_for(dy.size) is not map:
+            dx: Any = _product_on_threads(dy, slope)
+            if dx is not NotImplemented:
+                return dx
         return dy * slope
 
 
