@@ -28,7 +28,7 @@ from .silence import silent
 
 OLDEST_NUMBA = (0, 61)
 REORDER = {"reassoc", "arcp", "nsz"}
-_INLINED: Any = {"fastmath": {"contract"}, "error_model": "numpy", "forceinline": True}
+_INLINED: Any = {"error_model": "numpy", "forceinline": True}
 
 
 class helper:
@@ -37,6 +37,8 @@ class helper:
     If its first argument is float32, so are the floats written in it, as in NumPy. `single` attaches another
     version for that case.
     """
+
+    fastmath = frozenset({"contract"})
 
     def __init__(self, function: Callable[..., Any]) -> None:
         functools.update_wrapper(self, function)
@@ -66,11 +68,19 @@ class helper:
         def chosen(*args: Any) -> Any:
             raise NotImplementedError
 
-        @overload(chosen, jit_options=_INLINED, strict=False)
+        options: Any = {"fastmath": set(self.fastmath), **_INLINED}
+
+        @overload(chosen, jit_options=options, strict=False)
         def choose(*types: Any) -> Any:
             return single if types[0] == float32 else double
 
         return chosen
+
+
+class sum_helper(helper):
+    """A helper whose sums may be reordered, too."""
+
+    fastmath = frozenset({"contract", *REORDER})
 
 
 def instruction(name: str) -> Callable[[Callable[..., Any]], helper]:

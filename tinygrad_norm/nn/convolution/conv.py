@@ -34,6 +34,7 @@ is the transposed matrix, which is why convtranspose.py has nothing left to deri
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
@@ -50,6 +51,7 @@ from ..windows.folding import windows_composed
 from ..windows.im2col import im2col_layout, samples_last
 from ..windows.padding import pad
 from ..windows.sliding_view import Sizes, Windows, as_batch, check_fit, conv_windows, fold_windows, paddings
+from .conv_loops import conv_forward_cpu, weight_gradients
 from .convnd import ConvNd
 
 
@@ -97,6 +99,9 @@ def conv_forward(
     return y, X if len(y_blocks) <= layout.m else None
 
 
+conv_forward.cpu(conv_forward_cpu)
+
+
 @kernel
 def conv_backward(
     dy: Array,
@@ -129,6 +134,26 @@ def conv_backward(
     (dW,) = total_of_parts(block_gradients()) or (xp.zeros(shape, upcast(weight[:0]).dtype),)
     dW = downcast(dW, weight).swapaxes(1, 2).reshape(F, CK + biased)
     return dx, dW[:, :CK].reshape(weight.shape), dW[:, CK].copy() if biased else None
+
+
+@conv_backward.cpu
+def conv_backward_cpu(
+    dy: Array,
+    x: Array,
+    weight: Array,
+    X: Array | None,
+    windows: Windows,
+    groups: int,
+    biased: bool,
+    needs: tuple[bool, ...],
+) -> Any:
+    """The same from loops; without them, or if only dx is needed, the body works."""
+    found = weight_gradients(dy, x, weight, windows, groups) if needs[1] or needs[2] else NotImplemented
+    if found is NotImplemented:
+        return NotImplemented
+    dweight, dbias = found
+    dx = conv_adjoint(dy, weight, windows, groups, x.shape[2:]) if needs[0] else None
+    return dx, dweight, dbias if biased else None
 
 
 @kernel
@@ -391,6 +416,7 @@ register(
         Case(((2, 4, 5, 4), (2, 2, 3, 3), (2,)), {"groups": 2, "stride": 2, "padding": 1}),
         Case(((2, 3, 3), (2, 2, 1, 1), (2,)), {"padding": 1}),
         Case(((0, 2, 4, 4), (3, 2, 3, 3), (3,))),
+        Case(((2, 8, 4, 3), (3, 8, 3, 3), (3,)), {"padding": 1}),  # runs as loops
     ),
     errors=(
         ErrorCase(lambda: conv2d(_ones(1, 3, 4, 4), _ones(2, 2, 3, 3)), ValueError, "with 2 channels"),
