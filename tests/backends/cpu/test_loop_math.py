@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy
 import pytest
+from loop_runs import MODES
 
 from tinygrad_norm.backends.cpu.loop_math import (
     erf,
@@ -19,7 +20,7 @@ from tinygrad_norm.backends.cpu.loop_math import (
     tanh,
 )
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
-from tinygrad_norm.backends.cpu.loops import Loop
+from tinygrad_norm.backends.cpu.loops import Loop, helper
 
 TYPES = (numpy.float32, numpy.float64)
 
@@ -141,3 +142,27 @@ def test_exp_of_negative_is_exp_without_subnormal_numbers(mode: str, dtype: Any)
     assert (y[~normal] <= 1.1 * numpy.finfo(dtype).tiny).all()
     assert (y[x < -800] == 0).all()
     numpy.testing.assert_allclose(y[normal], want[normal].astype(dtype), rtol=1.5 * numpy.finfo(dtype).eps)
+
+
+TENTH = 0.1
+
+
+@helper
+def scaled(x: Any) -> Any:
+    return x * TENTH * 1.1
+
+
+def all_scaled(x: Any, y: Any) -> None:
+    for i in range(x.size):
+        y[i] = scaled(x[i])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_floats_in_a_helper_take_the_precision_of_its_argument(mode: str) -> None:
+    with use_loops(mode):
+        for dtype in TYPES:
+            x, y = numpy.arange(100).astype(dtype), numpy.empty(100, dtype)
+            Loop(all_scaled)(x, y)
+            numpy.testing.assert_array_equal(y, x * dtype(0.1) * dtype(1.1))
+    x, exact = numpy.arange(100).astype(numpy.float32), (numpy.arange(100) * 0.1 * 1.1).astype(numpy.float32)
+    assert (x * numpy.float32(0.1) * numpy.float32(1.1) != exact).any()

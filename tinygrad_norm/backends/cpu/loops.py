@@ -186,7 +186,8 @@ def _copy(function: Any, scope: dict[str, Any], real: type) -> Any:
             return tuple(map(convert, value))
         return real(value) if type(value) is float else value
 
-    scope = {name: convert(value) for name, value in function.__globals__.items()} | scope
+    used = {name: convert(function.__globals__[name]) for name in _globals_of(function)}
+    scope = function.__globals__ | used | scope
     code = function.__code__.replace(co_consts=convert(function.__code__.co_consts))
     copy = types.FunctionType(code, scope, function.__name__)
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
@@ -198,9 +199,13 @@ def _compiled_helpers(function: Any) -> dict[str, Any]:
 
 
 def _helpers_of(function: Any) -> dict[str, helper]:
-    names = [step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"]
-    used = {name: function.__globals__.get(name) for name in names}
+    used = {name: function.__globals__[name] for name in _globals_of(function)}
     return {name: value for name, value in used.items() if isinstance(value, helper)}
+
+
+def _globals_of(function: Any) -> list[str]:
+    names = [step.argval for step in dis.get_instructions(function) if step.opname == "LOAD_GLOBAL"]
+    return [name for name in names if name in function.__globals__]
 
 
 def _with_cache(dispatcher: Any, function: Any) -> Any:
