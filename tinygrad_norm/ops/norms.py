@@ -1,8 +1,8 @@
 """Norms of vectors: of whole tensors, or of slices along some axes.
 
 A power may overflow or underflow, so the largest |x| is divided out first: ‖x‖ = m·(Σ |x/m|ᵖ)^(1/p) with
-m = max |x|. For p = 2 this is only done if the plain sum of squares has overflowed or is too small. The
-gradient,
+m = max |x|. For p = 2 this is only done if the plain sum of squares has overflowed or is too small, and for
+p = 1 never. The gradient,
 
     ∂‖x‖/∂x = sign(x)·(|x|/‖x‖)ᵖ⁻¹,
 
@@ -33,8 +33,11 @@ class Norm(Function):
     """y = (Σ |x|ᵖ)^(1/p) over `axes` · dx = dy·sign(x)·(|x|/y)ᵖ⁻¹, 0 where y = 0"""
 
     def forward(self, x: Array, *, p: float, axes: Axes, keepdim: bool) -> Array:
-        compute = self._length if p == 2 else self._scaled
-        y = downcast(compute(upcast(x), p, axes, keepdim), x)
+        if p == 1:
+            y = downcast(total(namespace(x).abs(upcast(x)), axes, keepdim), x)
+        else:
+            compute = self._length if p == 2 else self._scaled
+            y = downcast(compute(upcast(x), p, axes, keepdim), x)
         self.saved = x, y, p, axes
         return y
 
@@ -61,6 +64,8 @@ class Norm(Function):
         y = upcast(y).reshape(kept)
         if p == 2:
             return x * (dy.reshape(kept) / (y + (y == 0)))
+        if p == 1:
+            return dy.reshape(kept) * xp.sign(x)
         flat = (x == 0) | (y == 0)
         ratio = xp.where(flat, 1, xp.abs(x) / (y + (y == 0)))
         return dy.reshape(kept) * xp.where(flat, 0, xp.sign(x) * ratio ** (p - 1))
