@@ -1,4 +1,4 @@
-"""The loops of batch normalization: channel by channel, along rows of few positions, and by parts."""
+"""The loops of batch and group normalization: for many positions, for few, and for parts of the channels."""
 
 import pickle
 
@@ -50,6 +50,22 @@ def test_both_loops_agree_with_the_body(name, shape, dtype, mode):
     exact = results("off", name, [a if isinstance(a, float) else a.astype("float64") for a in args])
     right = [a.astype(dtype) for a in exact]
     assert_close(results(mode, name, args), right, 3e-6 if dtype == "float32" else 1e-14)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(30, 3, 5, 1), (5, 2, 3, 7), (4, 1, 40, 47), (3, 2, 3, 48)])
+def test_both_loops_of_groups_agree_with_the_body(shape, dtype, mode):
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(2, *shape)).astype(dtype)
+    x[1] *= 1e-30
+    weight, bias = rng.normal(size=(2, 1, *shape[1:3], 1)).astype(dtype)
+    right = results("off", "group_norm_forward", (x, weight, bias, 1e-5))
+    tolerance = 5e-6 if dtype == "float32" else 1e-14
+    assert_close(results(mode, "group_norm_forward", (x, weight, bias, 1e-5)), right, tolerance)
+    args = dy, x, weight, *right[1:]
+    right = results("off", "group_norm_backward", args)
+    assert_close(results(mode, "group_norm_backward", args), right, tolerance)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -28,11 +28,11 @@ ROWS = 256
 
 
 def attach_short_rows(kernel: Kernel, loop: Callable[..., Any], shapes: dict[str, ShapeOf]) -> None:
-    """Attach a loop for x (N, C, S) of few positions to a kernel that has one for many."""
+    """Attach a loop for x (N, C, S) or (N, G, C/G, S) of few positions to a kernel that has one for many."""
     body: Any = kernel.numpy_version
     long: Any = kernel.cpu_version
     short = PoolLoop(body, loop, shapes)
-    kernel.cpu(lambda x, *args: (short if x.shape[2] < SHORT else long)(x, *args))
+    kernel.cpu(lambda x, *args: (short if x.shape[-1] < SHORT else long)(x, *args))
 
 
 @helper

@@ -51,6 +51,7 @@ from ...module import Module, Parameter
 from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
+from ..batch.shortrows import attach_short_rows
 from ..core.exactness import (
     exact_for_any_scale,
     exact_near_the_limits,
@@ -58,11 +59,14 @@ from ..core.exactness import (
     loses_digits,
 )
 from ..core.moments import affine, standardized
+from .shortgroups import short_groups, short_groups_backward
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
 SAMPLES, CHANNELS, POSITIONS = (0,), (2,), (3,)
 PER_POOL, PER_CHANNEL = kept(0, 1), kept(1, 2)
+FORWARD_SHAPES = {"mean": PER_POOL, "rstd": PER_POOL, "weight": PER_CHANNEL, "bias": PER_CHANNEL}
+BACKWARD_SHAPES = dict.fromkeys(("dweight", "dbias", "weight"), PER_CHANNEL)
 
 
 def group_norm_composed(
@@ -92,7 +96,7 @@ def group_norm_forward(
     return weight * rstd * centered + bias, mean, rstd
 
 
-@group_norm_forward.loops(mean=PER_POOL, rstd=PER_POOL, weight=PER_CHANNEL, bias=PER_CHANNEL)
+@group_norm_forward.loops(**FORWARD_SHAPES)
 def group_norm_forward_loop(
     x: Array,
     weight: Array,
@@ -131,6 +135,9 @@ def group_norm_forward_loop(
             left[n] |= loses_digits(m, r)
 
 
+attach_short_rows(group_norm_forward, short_groups, FORWARD_SHAPES)
+
+
 @group_norm_forward.cuda
 def group_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
@@ -156,7 +163,7 @@ def group_norm_backward(
     return dx, sums(sum_dy_x_hat, SAMPLES), sums(sum_dy, SAMPLES)
 
 
-@group_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+@group_norm_backward.loops(**BACKWARD_SHAPES)
 def group_norm_backward_loop(
     dy: Array,
     x: Array,
@@ -195,6 +202,9 @@ def group_norm_backward_loop(
                 for i in range(S):
                     x_hat = (x[n, g, c, i] - m) * r
                     dx[n, g, c, i] = r * (w * dy[n, g, c, i] - mean_g - x_hat * mean_g_x_hat)
+
+
+attach_short_rows(group_norm_backward, short_groups_backward, BACKWARD_SHAPES)
 
 
 @group_norm_backward.cuda
@@ -315,6 +325,7 @@ register(
         Case(((2, 6, 3), (6,), (6,)), {"num_groups": 3, "eps": 1e-3}),
         Case(((3, 6), (6,), (6,)), {"num_groups": 2}),
         Case(((2, 2, 2, 2, 2), (2,), (2,)), {"num_groups": 1}),
+        Case(((2, 4, 7, 7), (4,), (4,)), {"num_groups": 2}),
         Case(((0, 4, 3), (4,), (4,)), {"num_groups": 2}),
     ),
     errors=(
