@@ -34,7 +34,7 @@ ENTRIES = 64, 1024
 COPIES = 9
 """Least entries of the kernel, K: so many copies of x make X large enough to go without."""
 
-PART = 1 << 17
+PART = 1 << 15
 """Numbers of x that a thread works on at a time."""
 
 
@@ -213,7 +213,7 @@ def conv_forward_cpu(
     def run(part: slice) -> None:
         _forward(xs[part], *layout[1:4], W, *_buffers(layout, x.dtype), ys[part])
 
-    list(threads_for(x.size)(run, _parts(xs)))
+    list(threads_for(x.size * COPIES)(run, _parts(xs)))
     return y, None
 
 
@@ -232,7 +232,7 @@ def weight_gradients(
         _weight(xs[part], *layout[1:4], dW, *_buffers(layout, x.dtype), dys[part])
         return dW
 
-    dW = sum(threads_for(x.size)(run, _parts(xs)))[:F]
+    dW = sum(threads_for(x.size * COPIES)(run, _parts(xs)))[:F]
     if not numpy.isfinite(dW).all():  # where no window begins, 0 was multiplied by what is not finite
         return NotImplemented
     dW = dW.astype(x.dtype)
