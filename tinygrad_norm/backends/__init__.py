@@ -232,7 +232,7 @@ class Kernel:
         if type(x) is numpy.ndarray:
             if self.cpu_version is not None and loop_mode.on:
                 try:
-                    results = self.cpu_version(x, *args, **options)
+                    results = self.cpu_version(x, *args, **options) if options else self.cpu_version(x, *args)
                 except NotCompiled:
                     results = NotImplemented
                 if results is not NotImplemented:

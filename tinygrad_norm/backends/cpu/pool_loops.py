@@ -14,6 +14,7 @@ and every pool in which a guard of the body would act.
 import functools
 import math
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy
@@ -93,7 +94,7 @@ class PoolLoop:
         extras = self.loop.parameters[inputs + 1 + len(self.results) :]
         self._check_parameters([name for name in shapes if name not in blocks.parameters], extras)
         self.sliced, self.guarded = "start" not in extras, "left" in extras
-        self.extras = [_EXTRAS.index(name) for name in extras]
+        self.choose_extras = _chooser(extras)
         self.plan = functools.lru_cache(maxsize=256)(self._plan)
 
     def _check_parameters(self, results: list[str], extras: list[str]) -> None:
@@ -114,7 +115,7 @@ class PoolLoop:
         )
         return _Plan(
             [(place, numpy.full(shape_of(shape), number, dtype)) for place, number, shape_of in self.missing],
-            [shape, *[shape_of(shape) for shape_of in self.results]],
+            [shape_of(shape) for shape_of in self.results],
             (F8 if shape[-1] > LONG else dtype).type(0),
             pools,
             min(step, MOST_ROWS) if self.add else step,
@@ -141,14 +142,15 @@ class PoolLoop:
             elif not a.flags.carray:
                 given[place] = plain(a)
         new = numpy.zeros if self.add else numpy.empty
-        results = [numpy.empty(x.shape, dtype), *[new(shape, dtype) for shape in shapes[1:]]]
+        results = [numpy.empty(x.shape, dtype)]
+        for result in shapes:
+            results.append(new(result, dtype))
         left = numpy.empty(pools, bool) if self.guarded else None
         run_all = threads_for(x.size)
         if step < pools and (self.add or run_all is not map):
             self._run_blocks(run_all, given, results, left, zero, pools, step)
         else:
-            extras = zero, left, 0, pools
-            self.loop(*given, *results, *[extras[i] for i in self.extras])
+            self.loop(*given, *results, *self.choose_extras((zero, left, 0, pools)))
         if left is not None and 1 in left.tobytes():
             if left.all():
                 return NotImplemented
@@ -171,8 +173,7 @@ class PoolLoop:
             if self.add:
                 part[inputs + 1 :] = map(numpy.zeros_like, results[1:])
             here = left[block] if self.sliced and left is not None else left
-            extras = zero, here, block.start, block.stop
-            self.loop(*part, *[extras[i] for i in self.extras])
+            self.loop(*part, *self.choose_extras((zero, here, block.start, block.stop)))
             return part[inputs + 1 :]
 
         parts = run_all(run_block, slices(pools, step))
@@ -220,6 +221,14 @@ def run_over_pools(loop: Loop, size: int, pools: int, *args: Any) -> None:
 
 
 _EXTRAS = ("zero", "left", "start", "stop")
+
+
+def _chooser(names: Sequence[str]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Return a function that takes the values of all extras and returns those with these names, in order."""
+    places = [_EXTRAS.index(name) for name in names]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple([values[place] for place in places])
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,7 +13,9 @@ from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace
+from ...backends import Array, kernel, namespace
+from ...backends.cpu.element_loops import ElementLoop
+from ...backends.cpu.loops import helper
 from ...module import Module, Parameter
 from ...ops import full, ones
 from ...ops.arguments import as_number, as_size, check_numbers
@@ -28,6 +30,21 @@ def relu_composed(input: Tensor) -> Tensor:
     return input.clamp(min=0)
 
 
+@kernel
+def relu_backward(dy: Array, y: Array) -> Array:
+    """Return dx, of the shape of dy and of the output y."""
+    return dy * (y != 0).astype(dy.dtype)  # in a product NumPy converts more slowly, copying dy too
+
+
+@helper
+def relu_backward_loop(dy: Any, y: Any) -> Any:
+    """Return dx at one number."""
+    return dy * (1.0 if y != 0 else 0.0)
+
+
+relu_backward.cpu(ElementLoop(relu_backward_loop, arrays=2))
+
+
 class ReLUFunction(Function):
     """y = max(x, 0) · dx = dy where x > 0, else 0"""
 
@@ -37,8 +54,7 @@ class ReLUFunction(Function):
         return y
 
     def backward(self, dy: Array) -> Gradients:
-        (y,) = self.saved
-        return dy * (y != 0).astype(dy.dtype)  # in a product NumPy converts more slowly, copying dy too
+        return relu_backward(dy, *self.saved)
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:

@@ -66,7 +66,7 @@ from ..core.exactness import (
     loses_digits,
 )
 from ..core.moments import affine, standardized
-from ..core.running_stats import RunningNorm, UpdateStatistics, update_running
+from ..core.running_stats import RunningNorm, UpdateStatistics, update_both
 from .fixednorm import PER_CHANNEL, BatchNormEvalFunction, as_channels, as_given
 from .fixednorm import channel_kernels as _kernels
 from .shortrows import attach_short_rows, short_rows, short_rows_backward
@@ -293,8 +293,7 @@ def batch_norm(
 
     def update_statistics(mean: Array, var: Array) -> None:
         if n:
-            update_running(running_mean, mean, momentum)
-            update_running(running_var, var, momentum, n)
+            update_both(running_mean, running_var, mean, var, momentum, n)
 
     return BatchNormFunction.apply(input, weight, bias, eps=eps, update_statistics=update_statistics)
 

@@ -10,6 +10,9 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, to_numpy
+from ...backends.cpu.loop_mode import loop_mode
+from ...backends.cpu.loops import Loop, NotCompiled
+from ...backends.cpu.pool_loops import fits_a_loop
 from ...backends.cpu.sums import increment, scalar
 from ...module import Module, Parameter
 from ...ops.arguments import as_number, as_size, check_flags
@@ -29,6 +32,38 @@ def update_running(running: Tensor | None, value: Array, momentum: float, n: int
         array *= scalar(1 - momentum, array)
         array += value.reshape(array.shape) * scalar(momentum * n / (n - 1) if n > 1 else momentum, value)
         running.mark_written()
+
+
+def running_loop(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
+) -> None:
+    """What two calls of `update_running` do, channel by channel."""
+    real = mean.dtype.type
+    a, b, c = real(kept), real(gain), real(gain_var)
+    for i in range(mean.size):
+        mean[i] = a * mean[i] + b * new_mean[i]
+        var[i] = a * var[i] + c * new_var[i]
+
+
+_loop = Loop(running_loop)
+
+
+def update_both(
+    running_mean: Tensor | None, running_var: Tensor | None, mean: Array, var: Array, momentum: float, n: int
+) -> None:
+    """Move both running statistics towards the mean and the biased variance of n values, in place."""
+    if loop_mode.on and type(mean) is numpy.ndarray and running_mean is not None and running_var is not None:
+        arrays = running_mean.array, running_var.array, mean.reshape(-1), var.reshape(-1)
+        if fits_a_loop(*arrays) and arrays[0].flags.carray and arrays[1].flags.carray:
+            momentum = as_number(momentum, "momentum")
+            try:
+                _loop(*arrays, 1 - momentum, momentum, momentum * n / (n - 1) if n > 1 else momentum)
+            except NotCompiled:
+                return update_both(running_mean, running_var, mean, var, momentum, n)
+            running_mean.mark_written()
+            return running_var.mark_written()
+    update_running(running_mean, mean, momentum)
+    return update_running(running_var, var, momentum, n)
 
 
 class RunningNorm(Module):
