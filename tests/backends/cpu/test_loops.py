@@ -42,9 +42,10 @@ def normalized(**environment):
         "y = tn.nn.functional.layer_norm(x, (4,)).numpy()\n"
         "print('numba' in sys.modules, y.dtype, *y[0].round(3))\n"
     )
+    inherited = {name: value for name, value in os.environ.items() if name != "TINYGRAD_NORM_LOOPS"}
     command = [sys.executable, "-W", "default", "-c", code]
     return subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

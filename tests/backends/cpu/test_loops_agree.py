@@ -71,7 +71,8 @@ def test_registered_cases_reach_every_loop():
             for dtype in TOLERANCE:
                 for case in op.cases:
                     in_mode("python", op, typed(case, dtype), case.options)
-    assert {(name, dtype) for name in LOOPED for dtype in TOLERANCE} <= seen
+    steps = {"sgd_step", "adam_step"}  # those of optimizers, which are no ops: tests/optim has them
+    assert {(name, dtype) for name in LOOPED.keys() - steps for dtype in TOLERANCE} <= seen
 
 
 def hard(case, how):
