@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from tinygrad_norm import use_loops
 from tinygrad_norm.autograd import Tensor
+from tinygrad_norm.backends.cpu.loop_compiler import NotCompiled
 from tinygrad_norm.backends.cpu.loop_mode import loop_mode
-from tinygrad_norm.backends.cpu.loops import Loop, NotCompiled
+from tinygrad_norm.backends.cpu.loops import Loop
 from tinygrad_norm.bench import charts, cpu_ops, timing
 from tinygrad_norm.bench.rungs import LOOPS, NUMPY, on_rung, rungs, runs_a_loop
 from tinygrad_norm.cli import app

@@ -16,8 +16,8 @@ from typing import Any
 import numpy
 
 from .array_types import Array, Channels, Column, PerChannel, Rows, Vector
+from .cpu.loop_compiler import NotCompiled
 from .cpu.loop_mode import loop_mode, use_loops
-from .cpu.loops import NotCompiled
 
 
 @dataclass(frozen=True)

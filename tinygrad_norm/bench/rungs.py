@@ -8,8 +8,9 @@ from typing import Any
 import numpy
 
 from ..backends import use_loops
+from ..backends.cpu.loop_compiler import NotCompiled
 from ..backends.cpu.loop_mode import loop_mode
-from ..backends.cpu.loops import Loop, NotCompiled
+from ..backends.cpu.loops import Loop
 
 LOOPS, NUMPY = "loops", "NumPy"
 

@@ -13,8 +13,8 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, kernel, namespace
 from ..backends.cpu.element_loops import ElementLoop
+from ..backends.cpu.loop_helpers import helper
 from ..backends.cpu.loop_math import sigmoid as sigmoid_of_number
-from ..backends.cpu.loops import helper
 from ..registry import Case, ErrorCase, positive, register
 from .operands import as_float_tensor, as_tensor
 

@@ -27,8 +27,8 @@ from ..backends.cpu import loop_math
 from ..backends.cpu.blocks import elementwise
 from ..backends.cpu.element_loops import ElementLoop
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.loop_helpers import helper
 from ..backends.cpu.loop_math import exp_of_negative
-from ..backends.cpu.loops import helper
 from ..registry import Case, ErrorCase, register
 from .operands import as_float_tensor
 

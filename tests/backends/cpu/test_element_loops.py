@@ -9,7 +9,7 @@ from loop_runs import MODES, needs_numba
 import tinygrad_norm as tn
 from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.backends.cpu.element_loops import CurveLoop, ElementLoop
-from tinygrad_norm.backends.cpu.loops import helper
+from tinygrad_norm.backends.cpu.loop_helpers import helper
 from tinygrad_norm.nn.functional import gelu, silu
 
 

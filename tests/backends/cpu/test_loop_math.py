@@ -7,6 +7,7 @@ import numpy
 import pytest
 from loop_runs import MODES
 
+from tinygrad_norm.backends.cpu.loop_helpers import helper
 from tinygrad_norm.backends.cpu.loop_math import (
     erf,
     exp,
@@ -20,7 +21,7 @@ from tinygrad_norm.backends.cpu.loop_math import (
     tanh,
 )
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
-from tinygrad_norm.backends.cpu.loops import Loop, helper
+from tinygrad_norm.backends.cpu.loops import Loop
 
 TYPES = (numpy.float32, numpy.float64)
 

@@ -11,9 +11,11 @@ import pytest
 from loop_runs import needs_numba
 
 import tinygrad_norm as tn
+from tinygrad_norm.backends.cpu import loop_compiler
 from tinygrad_norm.backends.cpu import loop_mode as modes
-from tinygrad_norm.backends.cpu import loops
-from tinygrad_norm.backends.cpu.loops import Loop, NotCompiled, helper, load_numba
+from tinygrad_norm.backends.cpu.loop_compiler import NotCompiled, load_numba
+from tinygrad_norm.backends.cpu.loop_helpers import helper
+from tinygrad_norm.backends.cpu.loops import Loop
 from tinygrad_norm.normalization.sample.layernorm import layer_norm_forward
 
 
@@ -108,7 +110,7 @@ def test_compiled_code_is_kept_until_a_helper_changes(monkeypatch, tmp_path):
         assert list(tmp_path.rglob("*.nbc"))
         second(x, y)
         assert sum(second._compiled.stats.cache_hits.values()) == 1
-        monkeypatch.setattr(loops, "_stamp", lambda function: "a helper has changed")
+        monkeypatch.setattr(loop_compiler, "_stamp", lambda function: "a helper has changed")
         third(x, y)
         assert sum(third._compiled.stats.cache_hits.values()) == 0
 

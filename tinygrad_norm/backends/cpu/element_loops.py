@@ -13,7 +13,9 @@ from typing import Any
 import numpy
 
 from .blocks import slices, threads_for
-from .loops import Loop, NotCompiled, helper
+from .loop_compiler import NotCompiled
+from .loop_helpers import helper
+from .loops import Loop
 from .pool_loops import BLOCK, F4, F8
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy
 
-from .loops import helper, instruction
+from .loop_helpers import helper, instruction
 
 _E = (
     2.5100472505694996e-8,

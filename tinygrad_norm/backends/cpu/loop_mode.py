@@ -58,7 +58,7 @@ class use_loops:
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r} of loops: choose one of {', '.join(MODES)}")
         if mode == "compiled":
-            from .loops import load_numba
+            from .loop_compiler import load_numba
 
             load_numba()
         self.previous = loop_mode.mode

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...backends import Array
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input

@@ -15,8 +15,8 @@ from ...backends import Array
 from ...backends.cpu.blocks import elementwise, threads_for
 from ...backends.cpu.element_loops import CurveLoop, ElementLoop
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.loop_mode import loop_mode
-from ...backends.cpu.loops import helper
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import check_flags

@@ -15,7 +15,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.element_loops import ElementLoop
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...module import Module, Parameter
 from ...ops import full, ones
 from ...ops.arguments import as_number, as_size, check_numbers

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from ...backends import Array
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import largest, row_maxima, row_sums, smallest, total
 from ...backends.cuda.launch import contiguous
 

@@ -21,7 +21,8 @@ import numpy
 
 from ...backends import Array
 from ...backends.cpu.blocks import slices, threads_for
-from ...backends.cpu.loops import Loop, helper, sum_helper
+from ...backends.cpu.loop_helpers import helper, sum_helper
+from ...backends.cpu.loops import Loop
 from ...ops.dims import Shape
 from ..windows.sliding_view import Windows
 

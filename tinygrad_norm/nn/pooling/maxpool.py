@@ -27,7 +27,8 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
-from ...backends.cpu.loops import Loop, helper
+from ...backends.cpu.loop_helpers import helper
+from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...module import Module
 from ...ops import ones as _ones

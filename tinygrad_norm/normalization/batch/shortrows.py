@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, Channels, Kernel, PerChannel
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.pool_loops import PoolLoop, ShapeOf
 from ..core.exactness import is_near_the_limits, loses_digits
 

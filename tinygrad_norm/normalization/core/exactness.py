@@ -22,7 +22,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import Axes, largest, means, scalar, smallest
 
 MEAN_LIMIT = 64

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from ...backends import Array, namespace
-from ...backends.cpu.loops import helper
+from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
 
 

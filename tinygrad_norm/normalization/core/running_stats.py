@@ -10,8 +10,9 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, to_numpy
+from ...backends.cpu.loop_compiler import NotCompiled
 from ...backends.cpu.loop_mode import loop_mode
-from ...backends.cpu.loops import Loop, NotCompiled
+from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop
 from ...backends.cpu.sums import increment, scalar
 from ...module import Module, Parameter
