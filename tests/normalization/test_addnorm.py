@@ -27,7 +27,8 @@ def test_modules_are_the_norm_of_the_sum(fused, norm):
     module.load_state_dict(plain.state_dict())
     y, s = module(x, z)
     np.testing.assert_array_equal(s.numpy(), (x + z).numpy())
-    np.testing.assert_array_equal(y.numpy(), plain(x + z).numpy())
+    # Compiled loops may add the squares of a row in another order.
+    np.testing.assert_allclose(y.numpy(), plain(x + z).numpy(), rtol=4 * np.finfo(np.float32).eps)
 
 
 @functions
