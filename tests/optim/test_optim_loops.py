@@ -1,5 +1,6 @@
 """The loops of the optimizers compute what the NumPy bodies compute, in every mode, for all options."""
 
+import pickle
 from itertools import product
 
 import numpy
@@ -121,3 +122,23 @@ def test_half_types_step_with_moments_in_float32(mode):
         )  # fmt: skip
     expected = before - 0.01 * m
     numpy.testing.assert_allclose(param, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pickled_arrays_are_updated_by_the_loop(mode):
+    param, grad, b, *_ = _arrays("float32")
+    options = {"momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False}
+    pickled = [pickle.loads(pickle.dumps(array)) for array in (param, grad, b)]
+    with use_loops(mode):
+        assert sgd_step.cpu_version(*pickled, None, first=False, lr=0.01, **options) is None
+    _assert_same([pickled[0], pickled[2]], _sgd(mode, (param, grad, b)))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_arrays_of_another_byte_order_are_left_to_the_body(mode):
+    swapped = numpy.dtype(">f4")
+    arrays = [array.astype(swapped) for array in _arrays("float32")]
+    assert arrays[0].dtype is arrays[1].dtype
+    for momentum in (0.0, 0.9):
+        _assert_same(_sgd(mode, arrays, momentum=momentum), _sgd("off", arrays, momentum=momentum))
+    _assert_same(_adam(mode, arrays), _adam("off", arrays))

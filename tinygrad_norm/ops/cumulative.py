@@ -22,7 +22,7 @@ from ..backends import Array, Rows, kernel, namespace
 from ..backends.cpu.blocks import slices, threads_for
 from ..backends.cpu.half import downcast, upcast
 from ..backends.cpu.loops import Loop
-from ..backends.cpu.pool_loops import BLOCK, F4, F8
+from ..backends.cpu.pool_loops import BLOCK, dtype_of, plain
 from ..registry import Case, ErrorCase, register
 from .casting import astype
 from .dims import normalize_dim, with_numpy_names
@@ -72,10 +72,10 @@ _forwards, _backwards = Loop(running_sums_loop), Loop(sums_to_the_end_loop)
 
 def _run(loop: Loop, x: Array, dim: int) -> Any:
     """Return the loop's result, or NotImplemented if rows are not along the last axis."""
-    dtype, D = x.dtype, x.shape[dim]
-    if not (dtype is F4 or dtype is F8) or not x.size or math.prod(x.shape[dim + 1 :]) > 1:
+    dtype, D = dtype_of(x), x.shape[dim]
+    if dtype is None or not x.size or math.prod(x.shape[dim + 1 :]) > 1:
         return NotImplemented
-    rows = (x if x.flags.carray else numpy.array(x, order="C")).reshape(-1, D)
+    rows = plain(x).reshape(-1, D)
     y = numpy.empty(rows.shape, dtype)
     blocks = slices(len(rows), max(1, BLOCK // D))
     list(threads_for(x.size)(lambda block: loop(rows[block], y[block]), blocks))

@@ -31,6 +31,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, namespace, to_device
 from ..backends.cpu.blocks import slices, threads_for
 from ..backends.cpu.loops import Loop
+from ..backends.cpu.pool_loops import dtype_of
 
 ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any type
 BLOCK = 1 << 17  # elements updated at a time: they stay in the cache
@@ -247,11 +248,11 @@ def run_flat(loop: Loop, arrays: Sequence[Any], *numbers: float | bool) -> Any:
 
     Returns NotImplemented for arrays that are not contiguous, of float32 or of float64.
     """
-    dtype, size = arrays[0].dtype, arrays[0].size
+    dtype, size = dtype_of(arrays[0]), arrays[0].size
     for array in arrays:
-        if array is not None and (array.dtype is not dtype or not array.flags.carray):
+        if array is not None and (dtype_of(array) is not dtype or not array.flags.carray):
             return NotImplemented
-    if dtype.char not in "fd":
+    if dtype is None:
         return NotImplemented
     run_all = threads_for(size)
     if run_all is map:

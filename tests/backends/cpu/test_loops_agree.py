@@ -5,6 +5,7 @@ differences and with float64 runs the loops too, where Numba is installed.
 """
 
 import inspect
+import pickle
 import textwrap
 
 import numpy as np
@@ -65,12 +66,16 @@ def test_loops_agree_with_the_bodies(op, dtype, mode):
             assert distance(found, right) <= max(8 * TOLERANCE[dtype], 3 * rounding)
 
 
-def test_registered_cases_reach_every_loop():
+@pytest.mark.parametrize("pickled", [False, True])
+def test_registered_cases_reach_every_loop(pickled):
     with recorded() as seen:
         for op in REGISTRY.values():
             for dtype in TOLERANCE:
                 for case in op.cases:
-                    in_mode("python", op, typed(case, dtype), case.options)
+                    drawn = typed(case, dtype)
+                    if pickled:  # such an array has a dtype object of its own
+                        drawn = pickle.loads(pickle.dumps(drawn))
+                    in_mode("python", op, drawn, case.options)
     steps = {"sgd_step", "adam_step"}  # those of optimizers, which are no ops: tests/optim has them
     assert {(name, dtype) for name in LOOPED.keys() - steps for dtype in TOLERANCE} <= seen
 

@@ -16,7 +16,7 @@ from .blocks import slices, threads_for
 from .loop_compiler import NotCompiled
 from .loop_helpers import helper
 from .loops import Loop
-from .pool_loops import BLOCK, F4, F8
+from .pool_loops import BLOCK, dtype_of, plain
 
 
 def formula(*_: Any) -> Any:
@@ -84,14 +84,14 @@ def _loop(over: Callable[..., None], one_number: helper) -> Loop:
 
 def _run(loop: Loop, given: Sequence[Any], numbers: Sequence[float], results: int) -> Any:
     x = given[0]
-    dtype, shape = x.dtype, x.shape
-    if not (dtype is F4 or dtype is F8) or not x.size:
+    dtype, shape = dtype_of(x), x.shape
+    if dtype is None or not x.size:
         return NotImplemented
     flat = []
     for a in given:
-        if type(a) is not numpy.ndarray or a.dtype is not dtype or a.shape != shape:
+        if type(a) is not numpy.ndarray or dtype_of(a) is not dtype or a.shape != shape:
             return NotImplemented
-        flat.append((a if a.flags.carray else numpy.array(a, order="C")).reshape(-1))
+        flat.append(plain(a).reshape(-1))
     made = [numpy.empty(x.size, dtype) for _ in range(results)]
     constants = tuple([dtype.type(number) for number in numbers])
     run_all = threads_for(x.size)

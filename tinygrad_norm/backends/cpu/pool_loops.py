@@ -123,10 +123,7 @@ class PoolLoop:
 
     def __call__(self, *args: Any) -> Any:
         """Return the results of the body, or NotImplemented if the loop cannot work on `args`."""
-        x = args[0]
-        dtype = x.dtype
-        if dtype is not F4 and dtype is not F8:  # an array that was pickled has a dtype of its own
-            dtype = F4 if dtype == F4 else F8 if dtype == F8 else None
+        x, dtype = args[0], dtype_of(args[0])
         if dtype is None or not x.size:
             return NotImplemented
         missing, shapes, zero, pools, step = self.plan(x.shape, dtype)
@@ -199,6 +196,14 @@ class PoolLoop:
                 result[at] = value
 
 
+def dtype_of(x: Any) -> numpy.dtype | None:
+    """Return F4 or F8 if that is the dtype of x, which is another object in an array that was pickled."""
+    dtype = x.dtype
+    if dtype is F4 or dtype is F8:
+        return dtype
+    return F4 if dtype == F4 else F8 if dtype == F8 else None
+
+
 def plain(a: Any) -> numpy.ndarray:
     """Return `a` contiguous and writable: for other arrays, Numba would compile a loop anew."""
     return a if a.flags.carray else numpy.array(a, order="C")
@@ -206,8 +211,8 @@ def plain(a: Any) -> numpy.ndarray:
 
 def fits_a_loop(*arrays: Any) -> bool:
     """Return whether arrays are of one dtype, float32 or float64, and the first is not empty."""
-    dtype = arrays[0].dtype
-    return dtype in (F4, F8) and arrays[0].size > 0 and all(a.dtype == dtype for a in arrays)
+    dtype = dtype_of(arrays[0])
+    return dtype is not None and arrays[0].size > 0 and all(dtype_of(a) is dtype for a in arrays)
 
 
 def run_over_pools(loop: Loop, size: int, pools: int, *args: Any) -> None:

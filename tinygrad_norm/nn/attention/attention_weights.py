@@ -17,7 +17,7 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import slices
 from ...backends.cpu.loop_math import exp_of_negative
 from ...backends.cpu.loops import Loop
-from ...backends.cpu.pool_loops import F4, F8, LONG
+from ...backends.cpu.pool_loops import F8, LONG, fits_a_loop
 
 BLOCK = 256 * 1024
 """Elements of p computed at a time: 1 MiB of float32, which a core's cache holds."""
@@ -113,7 +113,7 @@ def write_attention_weights_by_rows(q: Array, k: Array, mask: Array | None, scal
 
 
 def _is_for_loops(*arrays: Array) -> bool:
-    return all(x.size and (x.dtype is F4 or x.dtype is F8) and x.flags.c_contiguous for x in arrays)
+    return fits_a_loop(*arrays) and all(x.flags.c_contiguous for x in arrays)
 
 
 def _zero(p: Array) -> Any:

@@ -23,6 +23,7 @@ from ...backends import Array
 from ...backends.cpu.blocks import slices, threads_for
 from ...backends.cpu.loop_helpers import helper, sum_helper
 from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import fits_a_loop, plain
 from ...ops.dims import Shape
 from ..windows.sliding_view import Windows
 
@@ -200,7 +201,7 @@ def conv_forward_cpu(
     x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int
 ) -> tuple[Array, None] | Any:
     """Return y (N, F, *P) and None, or NotImplemented where the body is to work."""
-    if not _fits(x, weight, windows, groups) or (bias is not None and bias.dtype is not x.dtype):
+    if not _fits(windows, groups, x, weight, x if bias is None else bias):
         return NotImplemented
     F, T = len(weight), math.prod(weight.shape[1:])
     layout = layout_of(x.shape, windows, F)
@@ -222,7 +223,7 @@ def weight_gradients(
     dy: Array, x: Array, weight: Array, windows: Windows, groups: int
 ) -> tuple[Array, Array] | Any:
     """Return dweight and dbias in the shapes of weight and bias, or NotImplemented."""
-    if not _fits(x, weight, windows, groups) or dy.dtype is not x.dtype:
+    if not _fits(windows, groups, x, weight, dy):
         return NotImplemented
     F, T = len(weight), math.prod(weight.shape[1:])
     layout = layout_of(x.shape, windows, F)
@@ -240,12 +241,10 @@ def weight_gradients(
     return dW[:, :T].reshape(weight.shape), dW[:, T].copy()
 
 
-def _fits(x: Array, weight: Array, windows: Windows, groups: int) -> bool:
+def _fits(windows: Windows, groups: int, x: Array, weight: Array, other: Array) -> bool:
     return (
         groups == 1
-        and (x.dtype == numpy.float32 or x.dtype == numpy.float64)
-        and weight.dtype is x.dtype
-        and x.size > 0
+        and fits_a_loop(x, weight, other)
         and max(windows.stride) == 1
         and min(windows.before) >= 0
         and min(windows.after) >= 0
@@ -256,9 +255,7 @@ def _fits(x: Array, weight: Array, windows: Windows, groups: int) -> bool:
 
 def _rows(x: Array, n: int) -> Array:
     """Return x (N, C, *S) as (N/n, n, C·rows, S): contiguous and writable, as Numba compiles it once."""
-    if not x.flags.carray:
-        x = numpy.array(x, order="C")
-    return x.reshape(len(x) // n, n, -1, x.shape[-1])
+    return plain(x).reshape(len(x) // n, n, -1, x.shape[-1])
 
 
 def _buffers(layout: Layout, dtype: numpy.dtype) -> tuple[Array, Array]:

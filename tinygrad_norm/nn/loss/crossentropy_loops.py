@@ -12,7 +12,7 @@ from ...backends import Array, namespace
 from ...backends.cpu.blocks import slices, threads_for
 from ...backends.cpu.loop_math import exp_of_negative, larger, log
 from ...backends.cpu.loops import Loop
-from ...backends.cpu.pool_loops import BLOCK, F4, F8, LONG
+from ...backends.cpu.pool_loops import BLOCK, F8, LONG, dtype_of, fits_a_loop, plain
 from ..activation.softmax import log_softmax_forward
 from ..activation.softmax_axis import log_share
 
@@ -123,7 +123,7 @@ def cross_entropy_forward_by_rows(x: Array, index: Array) -> Any:
     if not _is_for_loops(x):
         return NotImplemented
     index, losses, p = (
-        _contiguous(index),
+        plain(index),
         namespace(x).empty(index.shape, x.dtype),
         namespace(x).empty_like(x),
     )
@@ -134,10 +134,10 @@ def cross_entropy_forward_by_rows(x: Array, index: Array) -> Any:
 
 def cross_entropy_backward_by_rows(dlosses: Array, p: Array, index: Array) -> Any:
     """Return what the body of cross_entropy_backward returns."""
-    if not _is_for_loops(p) or dlosses.dtype is not p.dtype:
+    if not _is_for_loops(p) or dtype_of(dlosses) is not dtype_of(p):
         return NotImplemented
-    index, dx, loop = _contiguous(index), namespace(p).empty_like(p), _backward
-    dlosses = _contiguous(dlosses).reshape(dlosses.shape or (1,) * index.ndim)
+    index, dx, loop = plain(index), namespace(p).empty_like(p), _backward
+    dlosses = plain(dlosses).reshape(dlosses.shape or (1,) * index.ndim)
     if p.ndim == 3:
         loop = _backward_columns
     shared = len(dlosses) == 1
@@ -159,9 +159,9 @@ def soft_cross_entropy_forward_by_rows(x: Array, q: Array) -> Any:
 
 def soft_cross_entropy_backward_by_rows(dlosses: Array, log_p: Array, q: Array, needs: Sequence[bool]) -> Any:
     """Return what the body of soft_cross_entropy_backward returns, for q (N, C)."""
-    if not _is_for_loops(log_p, q) or dlosses.dtype is not q.dtype or not needs[0]:
+    if not _is_for_loops(log_p, q) or dtype_of(dlosses) is not dtype_of(q) or not needs[0]:
         return NotImplemented
-    dx, zero, d = namespace(q).empty_like(q), _zero(q), _contiguous(dlosses).reshape(-1)
+    dx, zero, d = namespace(q).empty_like(q), _zero(q), plain(dlosses).reshape(-1)
     shared = len(d) == 1
     _run(q, lambda part: _soft_backward(d if shared else d[part], log_p[part], q[part], dx[part], zero))
     return dx, -(dlosses[:, None] if dlosses.ndim else dlosses) * log_p if needs[1] else None
@@ -169,16 +169,7 @@ def soft_cross_entropy_backward_by_rows(dlosses: Array, log_p: Array, q: Array, 
 
 def _is_for_loops(x: Array, *rows: Array) -> bool:
     """Return whether loops can work on x, not empty, and on `rows`, of two axes and its dtype."""
-    return (
-        (x.dtype is F4 or x.dtype is F8)
-        and x.size > 0
-        and all(a.dtype is x.dtype and a.flags.carray for a in (x, *rows))
-        and (not rows or x.ndim == 2)
-    )
-
-
-def _contiguous(x: Array) -> Array:
-    return x if x.flags.carray else namespace(x).array(x, order="C")
+    return fits_a_loop(x, *rows) and all(a.flags.carray for a in (x, *rows)) and (not rows or x.ndim == 2)
 
 
 def _zero(x: Array) -> Any:

@@ -6,12 +6,12 @@ from typing import Any
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import sigmoid, tanh
 from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import fits_a_loop
 from .unrolled import (
     column_parts,
     freeze,
     input_and_weight_gradients,
     input_product,
-    is_for_loops,
     step_bias,
     time_order,
     trajectory,
@@ -68,7 +68,7 @@ def gru_forward_by_steps(
     reverse: bool,
 ) -> Any:
     """Return what the body of gru_forward returns."""
-    if not is_for_loops(x):
+    if not fits_a_loop(x):
         return NotImplemented
     xp, (T, N, _), (K, H) = namespace(x), x.shape, weight_hh.shape
     gates = input_product(x, weight_ih, None).reshape(T, N, 3, H)
@@ -97,7 +97,7 @@ def gru_backward_by_steps(
     needs: Sequence[bool],
 ) -> Any:
     """Return what the body of gru_backward returns."""
-    if not is_for_loops(x):
+    if not fits_a_loop(x):
         return NotImplemented
     xp, (T, N, H) = namespace(x), h.shape
     d, gates = xp.empty((T, N, 4, H), x.dtype), gates.reshape(T, N, 3, H)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import sigmoid, tanh
 from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import fits_a_loop
 from .unrolled import (
     column_parts,
     freeze,
     input_and_weight_gradients,
     input_product,
-    is_for_loops,
     mask_padding,
     step_bias,
     time_order,
@@ -82,7 +82,7 @@ def lstm_forward_by_steps(
     reverse: bool,
 ) -> tuple[Array, ...]:
     """Return what the body of lstm_forward returns."""
-    if not is_for_loops(x):
+    if not fits_a_loop(x):
         return NotImplemented
     xp = namespace(x)
     (T, N, _), (K, P) = x.shape, weight_hh.shape
@@ -120,7 +120,7 @@ def lstm_backward_by_steps(
     needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:
     """Return what the body of lstm_backward returns."""
-    if not is_for_loops(x):
+    if not fits_a_loop(x):
         return NotImplemented
     xp = namespace(x)
     T, N, H = c.shape

@@ -36,7 +36,6 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace, to_numpy
-from ...backends.cpu.pool_loops import F4, F8
 from ...backends.cpu.sums import column_sums
 from ...ops import stack, where
 from ...ops.checks import Shape, check_input, check_same_dtype
@@ -162,11 +161,6 @@ def scale_rows(weight: Array, scale: Array) -> Array:
 
 
 # -- loops for single steps
-
-
-def is_for_loops(x: Array) -> bool:
-    """Return whether steps may run as plain loops: x is not empty, of float32 or float64."""
-    return x.size > 0 and (x.dtype is F4 or x.dtype is F8)
 
 
 def step_bias(gates: int, H: int, x: Array, *biases: Array | None) -> Array:
