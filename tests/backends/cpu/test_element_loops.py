@@ -10,7 +10,7 @@ import tinygrad_norm as tn
 from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.backends.cpu.element_loops import CurveLoop, ElementLoop
 from tinygrad_norm.backends.cpu.loop_helpers import helper
-from tinygrad_norm.nn.functional import gelu, silu
+from tinygrad_norm.nn.functional import celu, elu, gelu, hardsigmoid, hardswish, selu, silu
 
 
 @helper
@@ -114,3 +114,32 @@ def test_a_long_row_keeps_its_digits():
     with tn.use_loops("compiled"):
         y = tn.Tensor(x).cumsum(1).numpy()
     numpy.testing.assert_allclose(y[0, -1], 3e6 * numpy.float64(x[0, 0]), rtol=1e-7)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [elu, celu, selu])
+def test_the_slope_of_an_exponential_keeps_its_digits(function, dtype, mode):
+    x = numpy.linspace(-80, 0, 60).astype(dtype)
+    slopes = {}
+    for which in ("off", mode):
+        with tn.use_loops(which):
+            t = tn.tensor(x, requires_grad=True)
+            function(t).sum().backward()
+            slopes[which] = t.grad.numpy()
+    numpy.testing.assert_allclose(slopes[mode], slopes["off"], rtol=8 * numpy.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [hardsigmoid, hardswish])
+def test_a_hard_gate_is_exact_at_its_knots(function, dtype, mode):
+    with tn.use_loops(mode):
+        x = tn.tensor(numpy.array([-3, 0, 3], dtype), requires_grad=True)
+        y = function(x)
+        y.sum().backward()
+    if function is hardsigmoid:
+        assert y.tolist() == [0, 0.5, 1]
+    else:
+        assert y.tolist() == [0, 0, 3]
+        assert x.grad.tolist() == [0, 0.5, 1]

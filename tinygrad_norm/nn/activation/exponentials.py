@@ -10,7 +10,7 @@ from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
-from ...backends.cpu.loop_math import expm1
+from ...backends.cpu.loop_math import exp, expm1
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
@@ -35,8 +35,8 @@ class ExponentialUnitFunction(PointwiseFunction):
 @ExponentialUnitFunction.loop
 def exponential_unit_loop(x: Any, s: Any, a: Any, c: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
-    e = expm1(x / c)
-    return s * x if x > 0.0 else s * a * e, s if x > 0.0 else s * a / c * (e + 1.0)
+    z = x / c
+    return s * x if x > 0.0 else s * a * expm1(z), s if x > 0.0 else s * a / c * exp(z)
 
 
 def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:

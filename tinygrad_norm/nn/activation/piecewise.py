@@ -122,7 +122,7 @@ def hardsigmoid_loop(x: Any) -> tuple[Any, Any]:
 @helper
 def gate_of_number(x: Any) -> Any:
     """Return min(max(x/6 + 1/2, 0), 1)."""
-    y = x * (1.0 / 6.0) + 0.5
+    y = (x + 3.0) * (1.0 / 6.0)
     return 0.0 if y < 0.0 else 1.0 if y > 1.0 else y
 
 
