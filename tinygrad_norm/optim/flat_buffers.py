@@ -37,6 +37,9 @@ ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any typ
 BLOCK = 1 << 17  # elements updated at a time: they stay in the cache
 
 _array_of = attrgetter("array")
+_grad_array_of = attrgetter("_grad.array")
+_requires_grad_of = attrgetter("_requires_grad")
+_updates_of = attrgetter("updates")
 
 
 class Place:
@@ -82,13 +85,17 @@ class Place:
 
     def receive(self, dx: Array) -> Tensor:
         """Return the gradient `dx` as a tensor, in its place if that is free, else as a copy."""
-        if dx is not self.gradient:
-            place = self.gradient_buffer()
-            if place is None or dx.dtype != place.dtype:
-                return Tensor._wrap(dx.copy())
-            if type(dx) is not type(place) and backend_of(dx) is not backend_of(place):
-                return Tensor._wrap(dx.copy())
-            place[...] = dx
+        gradient = self.gradient
+        if dx is gradient:
+            return Tensor._wrap(dx)
+        if type(dx) is not type(gradient) and backend_of(dx) is not backend_of(gradient):
+            return Tensor._wrap(dx.copy())
+        if dx.dtype is not gradient.dtype and dx.dtype != gradient.dtype:
+            return Tensor._wrap(dx.copy())
+        del gradient  # it is a reference
+        if (getrefcount(self.gradient), getrefcount(self.memory)) != self.unshared_references:
+            return Tensor._wrap(dx.copy())
+        self.gradient[...] = dx
         return Tensor._wrap(self.gradient)
 
     def adopt(self) -> None:
@@ -134,6 +141,7 @@ class FlatBuffer:
         self.gradients = _zeros(self.values, self.values.size, self.values.dtype)
         for place in self.places:
             place.memory, place.gradient = owner(self.gradients), place.view(self.gradients)
+        self.gradient_views = [place.gradient for place in self.places]
         for place in self.places:
             place.unshared_references = place.references()
 
@@ -165,14 +173,7 @@ class FlatBuffer:
 
         The places of a run lie side by side and have had the same number of updates.
         """
-        first = self.places[0].updates
-        for place in self.places:
-            parameter, grad = place.parameter, place.parameter._grad
-            if grad is None or grad.array is not place.gradient or place.updates != first:
-                break
-            if not parameter._requires_grad:
-                break
-        else:
+        if self._all_have_gradients() and len(set(map(_updates_of, self.places))) == 1:
             return [self.places]
         runs: list[list[Place]] = []
         outside: list[Place] = []
@@ -191,6 +192,14 @@ class FlatBuffer:
         if outside:
             self._copy_gradients(outside, list(itertools.chain.from_iterable(runs)))
         return runs
+
+    def _all_have_gradients(self) -> bool:
+        """Return whether all parameters require gradients, and these stand in their places."""
+        try:
+            in_place = all(map(is_, map(_grad_array_of, self.parameters), self.gradient_views))
+        except AttributeError:  # no gradient
+            return False
+        return in_place and all(map(_requires_grad_of, self.parameters))
 
     def _copy_gradients(self, outside: list[Place], with_gradient: list[Place]) -> None:
         for place in outside:

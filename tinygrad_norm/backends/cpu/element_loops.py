@@ -55,7 +55,7 @@ class ElementLoop:
         self.loop = _loop(_each if arrays == 1 else _each_of_two, one_number)
 
     def __call__(self, *args: Any) -> Any:
-        results = _run(self.loop, args[: self.arrays], args[self.arrays :], 1)
+        results: Any = _run(self.loop, args[: self.arrays], args[self.arrays :], 1)
         return results if results is NotImplemented else results[0]
 
 
@@ -71,7 +71,8 @@ class CurveLoop:
         self.options = list(inspect.signature(one_number).parameters)[1:]
 
     def __call__(self, x: Any, *numbers: float, slope: bool = True) -> Any:
-        return _run(self.pair if slope else self.first, (x,), numbers, 2 if slope else 1)
+        results = _run(self.pair if slope else self.first, (x,), numbers, 2 if slope else 1)
+        return results if results is NotImplemented else tuple(results)
 
 
 def _loop(over: Callable[..., None], one_number: helper) -> Loop:
@@ -87,23 +88,23 @@ def _run(loop: Loop, given: Sequence[Any], numbers: Sequence[float], results: in
     dtype, shape = dtype_of(x), x.shape
     if dtype is None or not x.size:
         return NotImplemented
-    flat = []
+    arrays = []
     for a in given:
         if type(a) is not numpy.ndarray or dtype_of(a) is not dtype or a.shape != shape:
             return NotImplemented
-        flat.append(plain(a).reshape(-1))
-    made = [numpy.empty(x.size, dtype) for _ in range(results)]
-    constants = tuple([dtype.type(number) for number in numbers])
+        arrays.append(plain(a).reshape(-1))
+    made = []
+    for _ in range(results):
+        y = numpy.empty(shape, dtype)
+        made.append(y)
+        arrays.append(y.reshape(-1))
+    constants = tuple([dtype.type(number) for number in numbers]) if numbers else ()
     run_all = threads_for(x.size)
     try:
         if run_all is map:
-            loop(*flat, *made, constants)
+            loop(*arrays, constants)
         else:
-            list(
-                run_all(
-                    lambda part: loop(*[a[part] for a in (*flat, *made)], constants), slices(x.size, BLOCK)
-                )
-            )
+            list(run_all(lambda part: loop(*[a[part] for a in arrays], constants), slices(x.size, BLOCK)))
     except NotCompiled:
         return NotImplemented
-    return tuple([y.reshape(shape) for y in made])
+    return made

@@ -23,6 +23,7 @@ from .blocks import MANY, InBlocks, slices, threads_for
 from .loops import Loop
 from .sums import total_of_parts
 
+_ndarray, _empty, _zeros = numpy.ndarray, numpy.empty, numpy.zeros
 F4, F8 = numpy.dtype(numpy.float32), numpy.dtype(numpy.float64)
 
 LONG = 1 << 13
@@ -61,11 +62,13 @@ def VECTOR(shape: Shape) -> Shape:
 class _Plan(NamedTuple):
     """What follows from the shape and dtype of the first argument."""
 
-    missing: list[tuple[int, numpy.ndarray]]
-    results: list[Shape]
+    missing: dict[int, numpy.ndarray]
+    first: Shape  # of the results
+    others: list[Shape]
     zero: Any
     pools: int
     step: int  # pools in a block
+    is_whole: bool  # whether that is all of them
 
 
 class PoolLoop:
@@ -113,12 +116,15 @@ class PoolLoop:
             if size >= MANY
             else pools
         )
+        step = min(step, MOST_ROWS) if self.add else step
         return _Plan(
-            [(place, numpy.full(shape_of(shape), number, dtype)) for place, number, shape_of in self.missing],
+            {place: numpy.full(shape_of(shape), number, dtype) for place, number, shape_of in self.missing},
+            shape,
             [shape_of(shape) for shape_of in self.results],
             (F8 if shape[-1] > LONG else dtype).type(0),
             pools,
-            min(step, MOST_ROWS) if self.add else step,
+            step,
+            step >= pools,
         )
 
     def __call__(self, *args: Any) -> Any:
@@ -126,28 +132,26 @@ class PoolLoop:
         x, dtype = args[0], dtype_of(args[0])
         if dtype is None or not x.size:
             return NotImplemented
-        missing, shapes, zero, pools, step = self.plan(x.shape, dtype)
-        given = list(args)
-        for place, vector in missing:
-            if given[place] is None:
-                given[place] = vector
-        for place, a in enumerate(given):
-            if type(a) is not numpy.ndarray:
-                given[place] = _number(a, dtype)
-            elif a.dtype is not dtype and a.dtype != dtype:
-                return NotImplemented
-            elif not a.flags.carray:
-                given[place] = plain(a)
-        new = numpy.zeros if self.add else numpy.empty
-        results = [numpy.empty(x.shape, dtype)]
-        for result in shapes:
-            results.append(new(result, dtype))
-        left = numpy.empty(pools, bool) if self.guarded else None
-        run_all = threads_for(x.size)
-        if step < pools and (self.add or run_all is not map):
-            self._run_blocks(run_all, given, results, left, zero, pools, step)
-        else:
+        missing, first, others, zero, pools, step, is_whole = self.plan(x.shape, dtype)
+        given: list[Any] = []
+        for a in args:
+            if type(a) is _ndarray:
+                if a.dtype is not dtype and a.dtype != dtype:
+                    return NotImplemented
+                given.append(a if a.flags.carray else plain(a))
+            elif a is None:
+                given.append(missing.get(len(given)))
+            else:
+                given.append(_number(a, dtype))
+        new = _zeros if self.add else _empty
+        results = [_empty(first, dtype)]
+        for shape in others:
+            results.append(new(shape, dtype))
+        left = _empty(pools, bool) if self.guarded else None
+        if is_whole or (not self.add and threads_for(x.size) is map):
             self.loop(*given, *results, *self.choose_extras((zero, left, 0, pools)))
+        else:
+            self._run_blocks(threads_for(x.size), given, results, left, zero, pools, step)
         if left is not None and 1 in left.tobytes():
             if left.all():
                 return NotImplemented
@@ -212,7 +216,10 @@ def plain(a: Any) -> numpy.ndarray:
 def fits_a_loop(*arrays: Any) -> bool:
     """Return whether arrays are of one dtype, float32 or float64, and the first is not empty."""
     dtype = dtype_of(arrays[0])
-    return dtype is not None and arrays[0].size > 0 and all(dtype_of(a) is dtype for a in arrays)
+    if dtype is None or not arrays[0].size:
+        return False
+    others = [a for a in arrays if a.dtype is not dtype]
+    return not others or all(dtype_of(a) is dtype for a in others)
 
 
 def run_over_pools(loop: Loop, size: int, pools: int, *args: Any) -> None:

@@ -122,12 +122,11 @@ def cross_entropy_forward_by_rows(x: Array, index: Array) -> Any:
     """Return what the body of cross_entropy_forward returns."""
     if not _is_for_loops(x):
         return NotImplemented
-    index, losses, p = (
-        plain(index),
-        namespace(x).empty(index.shape, x.dtype),
-        namespace(x).empty_like(x),
-    )
+    index, losses, p = plain(index), numpy.empty(index.shape, x.dtype), numpy.empty(x.shape, x.dtype)
     loop, zero = (_forward if x.ndim == 2 else _forward_columns), _zero(x)
+    if x.size <= BLOCK:
+        loop(x, index, losses, p, 0, zero)
+        return losses, p
     _run(x, lambda part: loop(x[part], index[part], losses[part], p[part], part.start, zero))
     return losses, p
 
@@ -136,10 +135,15 @@ def cross_entropy_backward_by_rows(dlosses: Array, p: Array, index: Array) -> An
     """Return what the body of cross_entropy_backward returns."""
     if not _is_for_loops(p) or dtype_of(dlosses) is not dtype_of(p):
         return NotImplemented
-    index, dx, loop = plain(index), namespace(p).empty_like(p), _backward
-    dlosses = plain(dlosses).reshape(dlosses.shape or (1,) * index.ndim)
+    index, dx, loop = plain(index), numpy.empty(p.shape, p.dtype), _backward
+    dlosses = plain(dlosses)
+    if not dlosses.ndim:
+        dlosses = dlosses.reshape((1,) * index.ndim)
     if p.ndim == 3:
         loop = _backward_columns
+    if p.size <= BLOCK:
+        loop(dlosses, p, index, dx, 0)
+        return dx
     shared = len(dlosses) == 1
     _run(
         p,

@@ -312,8 +312,10 @@ class _BatchNorm(RunningNorm):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        self.check_ndim(input)
-        check_channels(input, type(self).__name__, self.num_features)
+        shape = input.array.shape if isinstance(input, Tensor) else ()
+        if len(shape) not in self.input_ndims or shape[1] != self.num_features:
+            self.check_ndim(input)
+            check_channels(input, type(self).__name__, self.num_features)
         return batch_norm(
             input,
             self.running_mean,

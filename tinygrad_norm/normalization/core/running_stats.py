@@ -54,11 +54,12 @@ def update_both(
 ) -> None:
     """Move both running statistics towards the mean and the biased variance of n values, in place."""
     if loop_mode.on and type(mean) is numpy.ndarray and running_mean is not None and running_var is not None:
-        arrays = running_mean.array, running_var.array, mean.reshape(-1), var.reshape(-1)
-        if fits_a_loop(*arrays) and arrays[0].flags.carray and arrays[1].flags.carray:
-            momentum = as_number(momentum, "momentum")
+        old_mean, old_var = running_mean.array, running_var.array
+        if fits_a_loop(mean, var, old_mean, old_var) and old_mean.flags.carray and old_var.flags.carray:
+            m, v, momentum = mean.reshape(-1), var.reshape(-1), as_number(momentum, "momentum")
+            gain_var = momentum * n / (n - 1) if n > 1 else momentum
             try:
-                _loop(*arrays, 1 - momentum, momentum, momentum * n / (n - 1) if n > 1 else momentum)
+                _loop(old_mean, old_var, m, v, 1 - momentum, momentum, gain_var)
             except NotCompiled:
                 return update_both(running_mean, running_var, mean, var, momentum, n)
             running_mean.mark_written()
