@@ -11,10 +11,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from loop_runs import needs_numba
 
 from tinygrad_norm import nn, optim
 from tinygrad_norm.autograd import Tensor, accumulation, function
 from tinygrad_norm.backends.cpu import silence
+from tinygrad_norm.backends.cpu.loop_mode import use_loops
 from tinygrad_norm.nn import functional as F
 
 N, D, K, CLASSES = 64, 64, 128, 16
@@ -109,6 +111,8 @@ def step():
 # BatchNorm: x - m, its square, w·r·(x - m) and y; backward x - m, x̂, dy·x̂, and three at once for dx
 FORWARD = 2 * (1 + 4 + 1) * HIDDEN + 2  # two of Linear, BatchNorm and ReLU; logits and their p
 BACKWARD = 1 + 2 * (1 + 2 + 6) * HIDDEN  # dlogits; two of Linear's dx, ReLU (dx, mask), BatchNorm
+# With loops y and dx of every layer; logits, p and dlogits; vectors in the loops of BatchNorm
+WITH_LOOPS = 2 * 2 * 3 * HIDDEN + 3 + 2 * (1 + 2)
 OPTIMIZERS = {
     "SGD": lambda parameters: optim.SGD(parameters, lr=0.01),
     "SGD with all": lambda parameters: optim.SGD(
@@ -123,7 +127,15 @@ OPTIMIZERS = {
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_step_allocates_these_arrays_and_no_others(measured, step, optimizer):
     """The gradients of weights are made in the optimizer's buffer, whose update works in place."""
-    assert measured(step(optimizer)) == FORWARD + BACKWARD
+    with use_loops("off"):
+        assert measured(step(optimizer)) == FORWARD + BACKWARD
+
+
+@needs_numba
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_with_loops_a_step_allocates_only_results(measured, step, optimizer):
+    with use_loops("compiled"):
+        assert measured(step(optimizer)) == WITH_LOOPS
 
 
 @pytest.mark.parametrize("passing", [True, False])
