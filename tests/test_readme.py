@@ -101,6 +101,12 @@ def test_the_names_that_pages_name_exist(page, name):
         operator.attrgetter(name[1:])(tinygrad_norm)
 
 
+def test_the_readme_links_every_page_and_says_what_fast_buys():
+    for page in PAGES:
+        assert page == "README.md" or f"]({page})" in README
+    assert "pip install '.[fast]'" in README
+
+
 def test_the_two_commands_set_up_everything_themselves():
     commands = [line for line in README.splitlines() if line.startswith("python3 -m venv .venv && ")]
     assert len(commands) == 2
