@@ -113,7 +113,8 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
             f"linear with a weight (out, in) of shape {w.shape} takes x (..., {w.shape[-1]}), "
             f"got shape {x.shape}"
         )
-    check_same_dtype("linear", input, weight=weight, bias=bias)
+    if w.dtype is not x.dtype or (bias is not None and bias.array.dtype is not w.dtype):
+        check_same_dtype("linear", input, weight=weight, bias=bias)
     if bias is not None and bias.array.shape != w.shape[:1]:
         if bias.array.shape == (1, w.shape[0]) and x.ndim > 1:
             bias = bias.reshape(w.shape[0])

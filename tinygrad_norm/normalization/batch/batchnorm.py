@@ -280,15 +280,18 @@ def batch_norm(
     """
     C = check_channels(input, "batch_norm")
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    check_eps(eps)
-    check_flags(training=training)
+    if type(eps) is not float or not eps >= 0:  # small layers are bound by their checks
+        check_eps(eps)
+    if training is not True:
+        check_flags(training=training)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm in evaluation needs running_mean and running_var: pass both")
         return BatchNormEvalFunction.apply(
             input, weight, bias, mean=running_mean.array.copy(), var=running_var.array.copy(), eps=eps
         )
-    n = len(input) * math.prod(input.shape[2:])
+    shape = input.array.shape
+    n = shape[0] * math.prod(shape[2:])
     check_pool(input, n, "batch_norm", "use a larger batch, or call eval()")
 
     def update_statistics(mean: Array, var: Array) -> None:
