@@ -36,6 +36,12 @@ def test_the_python_blocks_print_what_they_show():
     assert not failures, "".join(printed)
 
 
+def test_the_tables_count_loops_of_any_kernel_in_the_file_of_a_system():
+    loops = {row.split(" | ")[0]: row.split(" | ")[3] for row in README.splitlines() if row.count(" | ") == 5}
+    assert {loops[f"| {name}"] for name in ("Conv2d", "Embedding", "LSTM", "GRU")} == {"✓"}
+    assert {loops[f"| {name}"] for name in ("Bilinear", "RNN", "Linear")} == {"–"}
+
+
 def test_the_page_of_loops_shows_the_code():
     page, folder = PAGES["docs/loops.md"], ROOT / "tinygrad_norm/normalization/sample"
     test = doctest.DocTestParser().get_doctest(page, {}, "loops.md", "loops.md", 0)

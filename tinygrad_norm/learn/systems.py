@@ -57,8 +57,9 @@ def _name(op: Op) -> str:
 
 
 def _has(op: Op, version: str) -> bool:
-    forward = KERNELS.get(f"{op.name}_forward")
-    return forward is not None and version in forward.versions
+    """Return whether a kernel in the file of the op has this version."""
+    file = getattr(op.function, "func", op.function).__module__
+    return any(kernel.__module__ == file and version in kernel.versions for kernel in KERNELS.values())
 
 
 def _row(cells: Iterable[str]) -> str:
