@@ -2,8 +2,7 @@
 
 A body is the maths of one pass of a normalization, written for whole arrays. `in_blocks` runs it on parts
 that hold whole pools, so the body does not know how many there are. The results do not depend on the number
-of
-threads: the blocks are the same, and sums over blocks are taken in order.
+of threads: the blocks are the same, and sums over blocks are taken in order.
 """
 
 from __future__ import annotations
