@@ -90,7 +90,9 @@ def _run(loop: Loop, given: Sequence[Any], numbers: Sequence[float], results: in
         return NotImplemented
     arrays = []
     for a in given:
-        if type(a) is not numpy.ndarray or dtype_of(a) is not dtype or a.shape != shape:
+        if type(a) is not numpy.ndarray or a.shape != shape:
+            return NotImplemented
+        if a.dtype is not dtype and dtype_of(a) is not dtype:
             return NotImplemented
         arrays.append(plain(a).reshape(-1))
     made = []
