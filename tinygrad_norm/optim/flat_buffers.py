@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter, is_
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
@@ -35,11 +35,6 @@ from ..backends.cpu.pool_loops import dtype_of
 
 ALIGN = 16  # elements: a cache line of float32, and 16 bytes or more of any type
 BLOCK = 1 << 17  # elements updated at a time: they stay in the cache
-
-_array_of = attrgetter("array")
-_grad_array_of = attrgetter("_grad.array")
-_requires_grad_of = attrgetter("_requires_grad")
-_updates_of = attrgetter("updates")
 
 
 class Place:
@@ -130,7 +125,6 @@ class FlatBuffer:
             array = parameter.array
             view = self.values[start : start + array.size].reshape(array.shape)
             self.places.append(Place(parameter, start, stop, view))
-        self.views = [place.values for place in self.places]
         self._new_gradients()
         for place in self.places:
             place.adopt()
@@ -141,7 +135,6 @@ class FlatBuffer:
         self.gradients = _zeros(self.values, self.values.size, self.values.dtype)
         for place in self.places:
             place.memory, place.gradient = owner(self.gradients), place.view(self.gradients)
-        self.gradient_views = [place.gradient for place in self.places]
         for place in self.places:
             place.unshared_references = place.references()
 
@@ -158,9 +151,9 @@ class FlatBuffer:
 
     def adopt_parameters(self) -> bool:
         """Make every parameter a view of its place; return False if one no longer fits there."""
-        if all(map(is_, map(_array_of, self.parameters), self.views)):
-            return True
         moved = [place for place in self.places if place.parameter.array is not place.values]
+        if not moved:
+            return True
         if any(_kind(place.parameter.array) != _kind(place.values) for place in moved):
             return False
         check_memory_not_shared([place.parameter for place in moved], self.parameters)
@@ -173,7 +166,14 @@ class FlatBuffer:
 
         The places of a run lie side by side and have had the same number of updates.
         """
-        if self._all_have_gradients() and len(set(map(_updates_of, self.places))) == 1:
+        first = self.places[0].updates
+        for place in self.places:
+            parameter, grad = place.parameter, place.parameter._grad
+            if grad is None or grad.array is not place.gradient or place.updates != first:
+                break
+            if not parameter._requires_grad:
+                break
+        else:
             return [self.places]
         runs: list[list[Place]] = []
         outside: list[Place] = []
@@ -192,14 +192,6 @@ class FlatBuffer:
         if outside:
             self._copy_gradients(outside, list(itertools.chain.from_iterable(runs)))
         return runs
-
-    def _all_have_gradients(self) -> bool:
-        """Return whether all parameters require gradients, and these stand in their places."""
-        try:
-            in_place = all(map(is_, map(_grad_array_of, self.parameters), self.gradient_views))
-        except AttributeError:  # no gradient
-            return False
-        return in_place and all(map(_requires_grad_of, self.parameters))
 
     def _copy_gradients(self, outside: list[Place], with_gradient: list[Place]) -> None:
         for place in outside:
