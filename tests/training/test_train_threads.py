@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 from train_runs import invoke
 
-from tinygrad_norm.backends import loop_mode
 from tinygrad_norm.backends.cpu import blocks
+from tinygrad_norm.backends.cpu.loops import version_on_cpu
 from tinygrad_norm.backends.cpu.threads import blas_threads, use_threads
 from tinygrad_norm.cli import progress
 from tinygrad_norm.training import Config, Run
@@ -57,7 +57,7 @@ def test_no_threads_raise(tmp_path):
 def test_the_command_says_what_it_uses_and_threads_are_no_setting(tmp_path):
     one = invoke("digits", "--epochs", 1, "-o", tmp_path / "one")
     two = invoke("digits", "--epochs", 1, "-o", tmp_path / "two", "--threads", 2)
-    assert one.output.startswith(f"backend numpy, 1 thread, {progress.KINDS[loop_mode.mode]}\n")
+    assert one.output.startswith(f"backend numpy, 1 thread, {version_on_cpu()}\n")
     assert two.output.startswith("backend numpy, 2 threads, ")
     configs = [(tmp_path / name / "config.json").read_bytes() for name in ("one", "two")]
     assert configs[0] == configs[1]

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from ..backends import use_backend
+from ..backends import current_backend, use_backend
+from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
 from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
 from ..registry import REGISTRY, Op
@@ -65,11 +66,17 @@ def gradcheck(
         for errors in ((v.numeric_error for v in verdicts), (v.composed_error for v in verdicts))
     )
     for line in (
-        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct. Worst relative errors:",
+        f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct{_version()}.",
+        "Worst relative errors:",
         f"  {numeric} against finite differences (allowed {NUMERIC_TOLERANCE:.0e})",
         f"  {composed} closed form against composed form (allowed {COMPOSED_TOLERANCE:.0e})",
     ):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _version() -> str:
+    """Return which version of the kernels was checked, if there are several."""
+    return f" ({version_on_cpu()})" if current_backend().name == "numpy" else ""
 
 
 def _run(console: Console, ops: list[Op]) -> list[Verdict]:

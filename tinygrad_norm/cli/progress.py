@@ -6,7 +6,8 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ..backends import current_backend, loop_mode
+from ..backends import current_backend
+from ..backends.cpu.loops import version_on_cpu
 from ..training import Run
 from ..training.task import Figures, format_figure
 
@@ -16,16 +17,10 @@ FIRST_STEPS = 5
 """Steps after which the speed is known well enough to print it."""
 
 
-KINDS = {"off": "NumPy bodies", "python": "loops as plain Python", "compiled": "compiled loops"}
-"""What runs on the CPU, by the mode of the loops."""
-
-
 def backend_line(threads: int) -> str:
     """Return the first line that a training prints: the backend, the threads, and what kernels run."""
-    words = [f"backend {current_backend().name}", f"{threads} thread{'s' * (threads > 1)}"]
-    if current_backend().name == "numpy":
-        words.append(KINDS[loop_mode.mode])
-    return ", ".join(words)
+    words = f"backend {current_backend().name}, {threads} thread{'s' * (threads > 1)}"
+    return f"{words}, {version_on_cpu()}" if current_backend().name == "numpy" else words
 
 
 class Speed:

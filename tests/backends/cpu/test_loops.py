@@ -64,6 +64,7 @@ def test_the_environment_chooses_the_mode():
     for text, mode in {"0": "off", "off": "off", "python": "python", "1": "compiled"}.items():
         assert modes._chosen({"TINYGRAD_NORM_LOOPS": text}) == mode
     assert modes._chosen({}) in ("compiled", "off")
+    assert modes._chosen({"TINYGRAD_NORM_LOOPS": ""}) == modes._chosen({})
     with pytest.raises(ValueError, match="one of 0, 1, off, python, compiled, got 'yes'"):
         modes._chosen({"TINYGRAD_NORM_LOOPS": "yes"})
 
@@ -182,11 +183,31 @@ def test_a_numba_that_cannot_be_used_is_named_and_the_bodies_run(module, words, 
 
 
 @needs_numba
-def test_a_loop_that_numba_cannot_compile_is_named():
+def test_a_loop_that_numba_cannot_compile_is_named_and_the_others_run():
     def wrong(x, y):
         y[0] = x.no_such_attribute
 
+    loop = Loop(wrong)
     with tn.use_loops("compiled"):
-        with pytest.warns(RuntimeWarning, match="Numba could not compile wrong"), pytest.raises(NotCompiled):
-            Loop(wrong)(np.ones(2), np.ones(2))
-        assert modes.loop_mode.mode == "off"
+        named = pytest.warns(RuntimeWarning, match="Numba could not compile wrong")
+        with named as caught, pytest.raises(NotCompiled):
+            loop(np.ones(2), np.ones(2))
+        assert caught[0].filename == __file__
+        with pytest.raises(NotCompiled):  # without a second warning
+            loop(np.ones(2), np.ones(2))
+        y = np.empty(3)
+        Loop(fill)(np.arange(3.0), y)
+        np.testing.assert_array_equal(y, 4 * np.arange(3.0))
+
+
+@needs_numba
+def test_what_a_compiled_loop_raises_is_its_own_error():
+    def raising(x, y):
+        if x[0] > 0:
+            raise ValueError("x is positive")
+
+    loop = Loop(raising)
+    with tn.use_loops("compiled"):
+        loop(np.zeros(2), np.zeros(2))
+        with pytest.raises(ValueError, match="x is positive"):
+            loop(np.ones(2), np.zeros(2))

@@ -50,6 +50,13 @@ def load_numba() -> Any:
     return numba
 
 
+def is_of_numba(error: Exception) -> bool:
+    """Return whether Numba raised `error` because it could not compile a function, or keep its code."""
+    from numba.core.errors import NumbaError
+
+    return isinstance(error, NumbaError | OSError)
+
+
 def compiled(function: Any) -> Any:
     """Return `function` as Numba compiles it, for the types of its arguments, at its first call.
 

@@ -15,7 +15,7 @@ _BY_VARIABLE = {"0": "off", "1": "compiled", **{mode: mode for mode in MODES}}
 
 def _chosen(environment: Mapping[str, str]) -> str:
     text = environment.get("TINYGRAD_NORM_LOOPS")
-    if text is None:
+    if not text:
         return "compiled" if importlib.util.find_spec("numba") else "off"
     if text not in _BY_VARIABLE:
         choices = ", ".join(_BY_VARIABLE)

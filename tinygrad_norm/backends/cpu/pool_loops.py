@@ -104,9 +104,11 @@ class PoolLoop:
         inputs, taken = self.parameters, self.loop.parameters
         first = taken[len(inputs) : len(inputs) + 1]
         if taken != [*inputs, *first, *results, *extras] or not first or not set(extras) <= set(_EXTRAS):
+            expected = ", ".join([*inputs, "its first result", *results])
             raise TypeError(
-                f"{self.loop.function.__name__} must take {', '.join(inputs)}, its first result, "
-                f"{', '.join(results)}, and then any of {', '.join(_EXTRAS)}; it takes {', '.join(taken)}"
+                f"{self.loop.function.__name__} must take {expected}, and then, as far as it needs them, "
+                f"{', '.join(_EXTRAS)}; it takes {', '.join(taken)}. Results after the first are those whose "
+                "shapes are given to .loops(...), by name"
             )
 
     def _plan(self, shape: Shape, dtype: numpy.dtype) -> _Plan:
