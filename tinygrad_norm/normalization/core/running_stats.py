@@ -4,6 +4,7 @@ The functions stay pure: they return the statistics of their input. This module 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy
@@ -58,14 +59,13 @@ def update_both(
         if fits_a_loop(mean, var, old_mean, old_var) and old_mean.flags.carray and old_var.flags.carray:
             m, v, momentum = mean.reshape(-1), var.reshape(-1), as_number(momentum, "momentum")
             gain_var = momentum * n / (n - 1) if n > 1 else momentum
-            try:
+            with suppress(NotCompiled):
                 _loop(old_mean, old_var, m, v, 1 - momentum, momentum, gain_var)
-            except NotCompiled:
-                return update_both(running_mean, running_var, mean, var, momentum, n)
-            running_mean.mark_written()
-            return running_var.mark_written()
+                running_mean.mark_written()
+                running_var.mark_written()
+                return
     update_running(running_mean, mean, momentum)
-    return update_running(running_var, var, momentum, n)
+    update_running(running_var, var, momentum, n)
 
 
 class RunningNorm(Module):
@@ -75,7 +75,7 @@ class RunningNorm(Module):
     all None without `track_running_stats`. A subclass says how many axes its input may have.
     """
 
-    input_ndims: ClassVar[tuple[int, ...]]
+    input_ndims: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self,
