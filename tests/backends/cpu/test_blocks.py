@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import tinygrad_norm as tn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.backends.cpu.blocks import in_blocks, settings
@@ -26,6 +27,13 @@ LAYERS = {
 }
 
 
+@pytest.fixture
+def bodies():
+    """Run the NumPy bodies: loops have blocks of their own."""
+    with tn.use_loops("off"):
+        yield
+
+
 def results(layer, shape=(5, 4, 3), dtype=np.float64, scale=1.0):
     """y, dx, dweight and dbias, contracted with a random dy."""
     rng = np.random.default_rng(1)
@@ -37,6 +45,7 @@ def results(layer, shape=(5, 4, 3), dtype=np.float64, scale=1.0):
     return [y.array, *(dx.array for dx in dxs if dx is not None)]
 
 
+@pytest.mark.usefixtures("bodies")
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("block", [1, 2, 7, 24])
 @pytest.mark.parametrize("threads", [1, 2, 4])
@@ -51,6 +60,7 @@ def test_blocks_and_threads_change_no_result(layer, block, threads, monkeypatch)
         np.testing.assert_array_equal(b, c)
 
 
+@pytest.mark.usefixtures("bodies")
 @pytest.mark.parametrize("layer", LAYERS)
 def test_threads_change_not_a_bit(layer, monkeypatch):
     monkeypatch.setattr(blocks, "MANY", 0)
@@ -68,6 +78,7 @@ def bits(op):
     return [array.tobytes() for run in runs for array in (*run.values, *run.gradients.values())]
 
 
+@pytest.mark.usefixtures("bodies")
 @pytest.mark.slow
 @pytest.mark.parametrize("block", [1, 2, 7])
 def test_every_op_that_is_split_passes_its_checks_with_the_same_bits(block, monkeypatch):
@@ -88,6 +99,7 @@ def test_every_op_that_is_split_passes_its_checks_with_the_same_bits(block, monk
     assert split >= LAYERS.keys() | {"add_layer_norm", "add_rms_norm", "normalize", "cross_entropy"}, split
 
 
+@pytest.mark.usefixtures("bodies")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_large_inputs_are_split_without_being_asked(threads):
     whole = {}
@@ -98,6 +110,7 @@ def test_large_inputs_are_split_without_being_asked(threads):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("bodies")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blocks_of_extreme_numbers_are_as_silent_as_the_whole(threads, monkeypatch):
     monkeypatch.setattr(blocks, "MANY", 0)
