@@ -63,10 +63,7 @@ def adam_step(
     """
     xp = namespace(param)
     beta1, beta2 = betas
-    root = math.sqrt(1 - beta2**step)
-    a = lr * root / (1 - beta1**step)
-    # With eps = 0, a gradient that is always 0 would divide 0 by 0.
-    e = max(eps * root, _smallest_normal(work.dtype))
+    a, e = _rates(step, lr, betas, eps, work.dtype)
     for p, g, m, v, largest in flat_blocks(param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq):
         s, t = work[0, : p.size], work[1, : p.size]
         theta, g = p.astype(s.dtype, copy=False), g.astype(s.dtype, copy=False)
@@ -154,8 +151,7 @@ def adam_step_cpu(
 ) -> Any:
     """One loop: every array is read once and written once."""
     beta1, beta2 = betas
-    root = math.sqrt(1 - beta2**step)
-    a, e = lr * root / (1 - beta1**step), max(eps * root, _smallest_normal(param.dtype))
+    a, e = _rates(step, lr, betas, eps, param.dtype)
     inside, shrink = (0.0, 1 - lr * weight_decay) if decoupled else (weight_decay, 1.0)
     numbers = a, e, beta1, beta2, 1 - beta1, 1 - beta2, inside, shrink, maximize
     return run_flat(_loop, (param, grad, exp_avg, exp_avg_sq, max_exp_avg_sq), *numbers)
@@ -186,8 +182,7 @@ def adam_step_cuda(
     beta1, beta2 = betas
     least, outside = _smallest_normal(work.dtype), weight_decay if decoupled else 0.0
     if isinstance(step, int):
-        rates, root = None, math.sqrt(1 - beta2**step)
-        a, e, shrink = lr * root / (1 - beta1**step), max(eps * root, least), 1 - lr * outside
+        rates, (a, e), shrink = None, _rates(step, lr, betas, eps, work.dtype), 1 - lr * outside
     else:
         rates, a, e, shrink = wide_empty(param, 3), 0.0, 0.0, 0.0
         given = step, lr, beta1, beta2, eps, least, outside, rates
@@ -197,6 +192,15 @@ def adam_step_cuda(
     inside = weight_decay - outside
     numbers = param.size, a, e, shrink, beta1, beta2, 1 - beta1, 1 - beta2, inside, maximize
     _kernels.launch("adam_step", param.dtype, (vector,), blocks, 256, (*arrays, *numbers))
+
+
+def _rates(
+    step: int, lr: Any, betas: tuple[float, float], eps: float, dtype: numpy.dtype
+) -> tuple[float, float]:
+    """Return a and e of θ ← θ - a·m/(√v + e), with both corrections of the bias in them."""
+    root = math.sqrt(1 - betas[1] ** step)
+    # With eps = 0, a gradient that is always 0 would divide 0 by 0.
+    return lr * root / (1 - betas[0] ** step), max(eps * root, _smallest_normal(dtype))
 
 
 @functools.cache

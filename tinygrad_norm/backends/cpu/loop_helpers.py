@@ -115,7 +115,7 @@ def in_precision(function: Any, scope: dict[str, Any], real: type) -> Any:
 
 
 def compiled_helpers(function: Any) -> dict[str, Any]:
-    """Return what stands in for the helpers that `function` calls when Numba compiles it, by name."""
+    """Return the compiled helpers that `function` calls, by name."""
     return {name: value.compiled for name, value in helpers_of(function).items()}
 
 

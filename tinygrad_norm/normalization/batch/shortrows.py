@@ -1,8 +1,9 @@
 """Loops of batch normalization for x (N, C, S) with few positions S, or one: along rows of C·S columns.
 
 A loop over the positions of one channel would be too short for the processor. Here the inner loop runs over
-all columns of a row, k = c·S + i, with one sum for each; of narrow rows, several lie side by side in one. The
-sums of the columns of a channel are added up at the end, and its mean, 1/std, … stand in all of them.
+all columns of a row, k = c·S + i, with one sum for each; of narrow rows, several lie side by side in one. At
+the end, the sums of a channel's columns are added up. Its mean, 1/std, weight and bias are repeated, one for
+each of its columns.
 
 The formulas are those of batchnorm.py.
 """
