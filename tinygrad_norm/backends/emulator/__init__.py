@@ -19,6 +19,8 @@
   build that reports races, accesses out of bounds, misaligned accesses and undefined operations, with
   both threads and lines. `with record() as launches:` collects the shapes and times of launches and, in
   checked mode, the bytes moved.
+- `with schedule(flush_to_zero=True):` reads and writes float32 subnormals as zero, as a GPU does in code
+  compiled with -ftz=true. It shows which results need them.
 - A kernel with an error raises `KernelError`. The emulator can be used afterwards.
 
 The emulator does not have atomics, textures, cooperative groups, `cub` or launch bounds, and

@@ -64,7 +64,7 @@ class _Config(ctypes.Structure):
         ("range_count", ctypes.c_uint32),
         ("variable_count", ctypes.c_uint32),
         ("checked", ctypes.c_int32),
-        ("padding", ctypes.c_int32),
+        ("flush_to_zero", ctypes.c_int32),
     )
 
 
@@ -154,6 +154,7 @@ def launch(
         range_count=len(arrays),
         variable_count=len(library.shared_variables),
         checked=library.checked,
+        flush_to_zero=schedule.flush_to_zero and not any(a.parameter.dtype == "float64" for _, a in arrays),
     )
     report = Report()
     if not _runtime().emulator_launch(ctypes.byref(config), ctypes.byref(report)):

@@ -30,7 +30,7 @@ struct Config {
   uint32_t grid[3], block[3];
   uint32_t range_count, variable_count;
   int32_t checked;
-  int32_t padding;
+  int32_t flush_to_zero;  // x86 only
 };
 
 enum Kind : int32_t {

@@ -9,6 +9,7 @@
 #include "faults.h"
 #include "scheduler.h"
 #include "shadow.h"
+#include "subnormals.h"
 
 extern "C" {
 // The memory that a kernel declares as `extern __shared__ unsigned char shared_memory[]`.
@@ -211,6 +212,7 @@ EMULATOR_API int emulator_launch(const Config* config, Report* report) {
     current = machine.get();
     FaultHandler faults;
     Watchdog watchdog(config->timeout);
+    SubnormalMode subnormals(config->flush_to_zero);
     run_grid(*machine);
   } catch (const std::bad_alloc&) {
     current = nullptr;
