@@ -133,7 +133,7 @@ class Tensor:
         """Return the single element as a Python number."""
         if self.array.size != 1:
             raise RuntimeError(f"item() needs a tensor of one element, this one has shape {self.shape}")
-        return self.array.item()
+        return to_numpy(self.array).item()
 
     def tolist(self) -> Any:
         """Return the values as nested lists of Python numbers."""
@@ -285,7 +285,7 @@ class Tensor:
             raise RuntimeError(
                 f"the truth of a tensor of shape {self.shape} is ambiguous: use .all() or .any()"
             )
-        return bool(self.array.item())
+        return bool(to_numpy(self.array).item())
 
     def __float__(self) -> float:
         return float(self.item())
@@ -296,7 +296,7 @@ class Tensor:
     def __index__(self) -> int:
         if self.array.dtype.kind not in "iu" or self.array.size != 1:
             raise TypeError(f"an index is an integer tensor of one element, got {self.dtype} of {self.shape}")
-        return int(self.array.item())
+        return int(to_numpy(self.array).item())
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())

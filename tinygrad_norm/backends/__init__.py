@@ -50,14 +50,17 @@ def _numpy_backend() -> Backend:
 def _cupy_backend() -> Backend:
     from .cuda.availability import load_cupy
     from .cuda.capture import outside_of_capture
+    from .cuda.deferred import raises_found
 
     cupy = load_cupy()
     from_numpy, to_numpy = map(outside_of_capture, (cupy.asarray, cupy.asnumpy))
+    to_numpy = raises_found(to_numpy)
     return Backend("cupy", "cuda", cupy, cupy.ndarray, from_numpy, to_numpy, "cuda")
 
 
 def _emulator_backend() -> Backend:
     from . import emulator
+    from .cuda.deferred import raises_found
     from .emulator.build import compiler
 
     compiler()
@@ -67,7 +70,7 @@ def _emulator_backend() -> Backend:
         emulator.namespace,
         emulator.EmulatorArray,
         emulator.asarray,
-        emulator.asnumpy,
+        raises_found(emulator.asnumpy),
         "cuda",
     )
 

@@ -13,6 +13,8 @@ from ..training.task import Figures, format_figure
 
 PLAIN_INTERVAL = 10.0
 """Seconds between progress lines if the output is not a terminal."""
+BAR_INTERVAL = 0.2
+"""Seconds between new figures beside the bar on a terminal."""
 FIRST_STEPS = 5
 """Steps after which the speed is known well enough to print it."""
 
@@ -63,15 +65,15 @@ def train_with_progress(console: Console, run: Run) -> None:
         def on_step(run: Run) -> None:
             nonlocal last_print
             speed.step()
-            numbers, epoch = _text(run.task.figures(run.progress.sums)), f"epoch {run.progress.epoch + 1}"
-            bar.update(task, advance=1, description=epoch, numbers=f"{numbers}  {speed}")
-            if not bar.disable:
-                return
-            if speed.done == FIRST_STEPS or time.monotonic() - last_print >= PLAIN_INTERVAL:
-                console.print(
-                    f"{epoch}, step {run.progress.step}/{steps}  {numbers}  {speed}", soft_wrap=True
-                )
-                last_print = time.monotonic()
+            epoch = f"epoch {run.progress.epoch + 1}"
+            bar.update(task, advance=1, description=epoch)
+            interval = PLAIN_INTERVAL if bar.disable else BAR_INTERVAL
+            if speed.done != FIRST_STEPS and time.monotonic() - last_print < interval:
+                return  # reading the figures makes a GPU wait
+            numbers, last_print = f"{_text(run.figures_so_far())}  {speed}", time.monotonic()
+            bar.update(task, numbers=numbers)
+            if bar.disable:
+                console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)
 
         def on_epoch(run: Run) -> None:
             nonlocal last_print

@@ -18,10 +18,11 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, kernel, namespace
+from ..backends import Array, backend_of, kernel, namespace
 from ..backends.cpu.half import upcast
 from ..backends.cpu.loops import Loop
 from ..backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
+from ..backends.cuda.deferred import check_later
 from ..module import Module, Parameter
 from ..ops import arange, ones
 from ..ops.arguments import as_size, check_flags
@@ -42,6 +43,13 @@ def embedding_composed(input: Tensor, weight: Tensor, padding_idx: int | None = 
 def embedding_forward(weight: Array, index: Array) -> Array:
     """Return y (..., D): weight (V, D), index (...)."""
     return weight.take(index, 0)
+
+
+@embedding_forward.cuda
+def embedding_forward_cuda(weight: Array, index: Array) -> Array:
+    """Return NaN for an index out of range, which the host does not know about yet."""
+    inside = (index >= 0) & (index < len(weight))
+    return namespace(weight).where(inside[..., None], weight.take(index * inside, 0), numpy.nan)
 
 
 @kernel
@@ -150,11 +158,16 @@ def check_indices(input: Any, name: str) -> None:
 
 
 def check_range(input: Tensor, count: int, name: str) -> None:
-    """Raise IndexError if an index is outside 0 to count - 1; `name` is what the message calls the table."""
+    """Raise IndexError if an index is outside 0 to count - 1; `name` is what the message calls the table.
+
+    On a GPU, the error is raised when the host next reads an array.
+    """
     index = input.array
-    if index.size and not (index.min() >= 0 and index.max() < count):
-        wrong = index.min() if index.min() < 0 else index.max()
-        raise IndexError(f"{name} takes indices from 0 to {count - 1}, got {int(wrong)}")
+    message = f"{name} takes indices from 0 to {count - 1}, got {{}}"
+    if index.size and backend_of(index).kernels == "cuda":
+        check_later(index, count, message)
+    elif index.size and not (index.min() >= 0 and index.max() < count):
+        raise IndexError(message.format(int(index.min() if index.min() < 0 else index.max())))
 
 
 def check_padding(padding_idx: int | None, count: int) -> None:

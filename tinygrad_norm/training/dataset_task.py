@@ -18,7 +18,7 @@ import numpy
 
 from .. import data
 from ..autograd.tensor import Tensor
-from ..backends import to_numpy
+from ..backends import Array, asarray
 from ..module import Module
 from ..nn import functional as F
 from .config import Config
@@ -77,8 +77,8 @@ class DatasetTask(Task):
         self.target_scaler: data.StandardScaler | None = None
         if dataset.task == "regression":
             targets = dataset.train.targets.astype(numpy.float64)
-            self.mean, self.std = targets.mean(0), targets.std(0)
-            self.std = numpy.where(self.std > 0, self.std, 1.0)
+            std = targets.std(0)
+            self.mean, self.std = asarray(targets.mean(0)), asarray(numpy.where(std > 0, std, 1.0))
             if model is None:
                 self.target_scaler = data.StandardScaler().fit(targets.reshape(len(targets), -1))
         self.model = build_image_model(config, dataset.shape, dataset.outputs) if model is None else model
@@ -162,7 +162,7 @@ class DatasetTask(Task):
         loss = self.loss(outputs, classes)
         sums = Sums(_scalar(loss) * len(classes), 0, len(classes))
         if self.metrics is None:
-            sums.correct = int((outputs.array.argmax(1) == classes.array).sum())
+            sums.correct = (outputs.array.argmax(1) == classes.array).sum()
         return loss, sums
 
     def _score_values(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Sums]:
@@ -176,14 +176,14 @@ class DatasetTask(Task):
                 )
             outputs = outputs.reshape(targets.shape)
         loss = F.mse_loss(outputs, targets) if self.loss is None else self.loss(outputs, targets)
-        y, t = (to_numpy(tensor.array).astype(numpy.float64) for tensor in (outputs.detach(), targets))
+        y, t = (tensor.array.astype(numpy.float64) for tensor in (outputs, targets))
         if self.metrics is not None and self.loss is not None:
             return loss, Sums(_scalar(loss) * seen, 0, seen)
         if self.target_scaler is None:  # in the units of the targets
             y, t = ((values - self.mean) / self.std for values in (y, t))
         errors = ((y - t) ** 2).reshape(seen, -1)
         t = t.reshape(seen, -1)
-        in_units = float((errors * self.std.reshape(-1) ** 2).mean(1).sum())
+        in_units = (errors * self.std.reshape(-1) ** 2).mean(1).sum()
         total = in_units if self.loss is None else _scalar(loss) * seen
         others = {"errors": errors.sum(0), "targets": t.sum(0), "squares": (t * t).sum(0)}
         return loss, Sums(total, 0, seen, others)
@@ -233,10 +233,10 @@ def _r2(sums: Sums) -> float:
     return float(numpy.where(constant, errors == 0, r2).mean())
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: Any) -> Array | float:
     if (value.numel() if isinstance(value, Tensor) else numpy.size(value)) != 1:
         raise ValueError(f"the metric {name!r} must be the mean over the batch, a number, got {value!r}")
-    return float(value.item() if isinstance(value, Tensor) else value)
+    return _float64(value) if isinstance(value, Tensor) else float(value)
 
 
 def _check_types(dataset: Any, model: Any, loss: Any, metrics: Any) -> None:
@@ -259,10 +259,14 @@ def _check_types(dataset: Any, model: Any, loss: Any, metrics: Any) -> None:
         )
 
 
-def _scalar(loss: Tensor) -> float:
+def _scalar(loss: Tensor) -> Array:
     if loss.numel() != 1:
         raise ValueError(f"a loss must be the mean over the batch, a scalar, got shape {loss.shape}")
-    return float(loss.item())
+    return _float64(loss)
+
+
+def _float64(value: Tensor) -> Array:
+    return value.array.reshape(()).astype(numpy.float64)
 
 
 def _drop_last(samples: int, batch_size: int) -> bool:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy
 
 from .. import data
-from ..backends import current_backend
+from ..backends import backend_of, current_backend
 from ..backends.cpu.threads import use_threads
 from ..backends.random import generator, manual_seed
 from ..files import check_folder, replacing
@@ -218,22 +218,39 @@ class Run:
         self.model.train()
         self.optimizer.zero_grad()
         loss, sums = self.task.score(batch)
-        if not numpy.isfinite(sums.loss):
-            raise Diverged(
-                f"the loss became {loss.item()} in epoch {self.progress.epoch + 1}: try a smaller --lr or "
-                "another --norm"
-            )
+        if backend_of(loss.array).kernels != "cuda":  # a GPU goes on: the sums are checked when they are read
+            self._check_finite(sums)
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
         self.progress.step += 1
         self.progress.sums += sums
 
+    def figures_so_far(self) -> Figures:
+        """Return the figures of the epoch's steps so far, by name: on a GPU this waits for the last step.
+
+        Raises:
+            Diverged: if a loss was not finite.
+        """
+        return self.task.figures(self._read_sums())
+
+    def _read_sums(self) -> Sums:
+        sums = self.progress.sums.read()
+        self._check_finite(sums)
+        return sums
+
+    def _check_finite(self, sums: Sums) -> None:
+        if not numpy.isfinite(sums.loss):
+            raise Diverged(
+                f"the loss became {float(sums.loss)} in epoch {self.progress.epoch + 1}: try a smaller --lr or "
+                "another --norm"
+            )
+
     def _end_epoch(self) -> None:
         done = self.progress
         row: dict[str, float] = {"epoch": done.epoch + 1}
         for part, figures in (
-            ("train", self.task.figures(done.sums)),
+            ("train", self.figures_so_far()),
             ("validation", self.task.evaluate("validation")),
         ):
             row |= {f"{part}_{name}": value for name, value in figures.items()}
@@ -246,6 +263,7 @@ class Run:
     # -- files
 
     def _save(self) -> None:
+        progress = dataclasses.replace(self.progress, sums=self._read_sums())
         with replacing(self.out / "config.json") as path:
             path.write_text(self.config.to_json(), encoding="utf-8")
         with (
@@ -266,7 +284,7 @@ class Run:
                 "model": weights,
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
-                "progress": dataclasses.asdict(self.progress),
+                "progress": dataclasses.asdict(progress),
                 "random": generator().bit_generator.state,
                 "data": self.fingerprint,
                 "best": self.early_stopping.best,
@@ -309,7 +327,7 @@ class Run:
         self.optimizer.load_state_dict(tree["optimizer"])
         self.schedule.load_state_dict(tree["schedule"])
         progress = tree["progress"]
-        self.progress = Progress(**progress | {"sums": Sums(**progress["sums"])})
+        self.progress = Progress(**progress | {"sums": Sums(**progress["sums"]).to_device()})
         self.early_stopping.best = tree.get("best", {})  # older checkpoints have none
         self.saved_epochs = self.progress.epoch
         generator().bit_generator.state = tree["random"]

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy
 
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
+from ..backends import asarray, to_numpy
 from ..data import Scaler
 from ..module import Module
 from ..nn import functional as F
@@ -42,17 +45,30 @@ class Cost(NamedTuple):
 
 @dataclass
 class Sums:
-    """Sums over batches: the loss times its targets, correct predictions, targets seen, others by name."""
+    """Sums over batches: the loss times its targets, correct predictions, targets seen, others by name.
 
-    loss: float = 0.0
-    correct: int = 0
-    seen: int = 0
+    Those of a score are arrays (), so that a training step on a GPU waits for none of them. `read` waits.
+    """
+
+    loss: Any = 0.0
+    correct: Any = 0
+    seen: Any = 0
     others: dict[str, Any] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
         names = self.others.keys() | other.others.keys()
         others = {name: self.others.get(name, 0.0) + other.others.get(name, 0.0) for name in sorted(names)}
         return Sums(self.loss + other.loss, self.correct + other.correct, self.seen + other.seen, others)
+
+    def read(self) -> Sums:
+        """Return the sums as Python numbers, and others as NumPy's."""
+        others = {name: to_numpy(value) for name, value in self.others.items()}
+        loss, correct, seen = (to_numpy(value) for value in (self.loss, self.correct, self.seen))
+        return Sums(float(loss), int(correct), int(seen), others)
+
+    def to_device(self) -> Sums:
+        """Return sums that were read as new ones can be added to them: others as arrays of the backend."""
+        return replace(self, others={name: asarray(value) for name, value in self.others.items()})
 
 
 class Task(ABC):
@@ -102,17 +118,17 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, batch: Batch) -> tuple[Tensor, Sums]:
-        """Return the mean loss of a batch, with its graph, and the batch's sums."""
+        """Return the mean loss of a batch, with its graph, and the batch's sums, which are yet to be read."""
 
     @abstractmethod
     def figures(self, sums: Sums) -> Figures:
-        """Return the figures, by name."""
+        """Return the figures of sums that were read, by name."""
 
     @no_grad()
     def evaluate(self, part: str) -> Figures:
         """Return the figures of the model on a part, in evaluation mode."""
         self.model.eval()
-        return self.figures(sum((self.score(batch)[1] for batch in self.batches(part)), Sums()))
+        return self.figures(sum((self.score(batch)[1] for batch in self.batches(part)), Sums()).read())
 
 
 def classification_score(logits: Tensor, classes: Tensor) -> tuple[Tensor, Sums]:
@@ -120,9 +136,9 @@ def classification_score(logits: Tensor, classes: Tensor) -> tuple[Tensor, Sums]
     classes = classes.reshape(-1)
     logits = logits.reshape(-1, logits.shape[-1])
     loss = F.cross_entropy(logits, classes)
-    seen = int((classes.array >= 0).sum())
-    correct = int((logits.array.argmax(1) == classes.array).sum())
-    return loss, Sums(float(loss.item()) * seen, correct, seen)
+    seen = (classes.array >= 0).sum()
+    correct = (logits.array.argmax(1) == classes.array).sum()
+    return loss, Sums(loss.array.astype(numpy.float64) * seen, correct, seen)
 
 
 def format_figure(name: str, value: float, digits: int = 2) -> str:

@@ -57,7 +57,8 @@ class Graph:
 
     Inside a step, an optimizer keeps the learning rate and the step count in the GPU's memory, so every
     replay uses their current values. Other settings, such as weight decay, keep the values of the capture.
-    A class index out of range makes the loss of cross entropy NaN; outside a graph it raises an error.
+    An index out of range makes the loss or the embedding NaN, in every replay, and raises IndexError when
+    the host next reads an array, as it does outside a graph.
 
     Args:
         step: takes no arguments and returns nothing. It works on arrays whose memory stays the same, and

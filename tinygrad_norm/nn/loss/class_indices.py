@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy
 
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace
+from ...backends import Array, backend_of, namespace
 from ...backends.cpu.half import upcast
 from ...backends.cpu.sums import largest, row_starts
-from ...backends.cuda.capture import current_graph
+from ...backends.cuda.deferred import check_later
 from ...ops.checks import check_input
 from ..activation.softmax_axis import lay_out
 
@@ -76,8 +76,8 @@ def locate_targets(target: Array, rows: Array, weight: Array | None, ignore_inde
     """Return the entries of the class indices `target` in `rows` (N, C) or (N, C, S), made by `by_class`.
 
     Raises:
-        IndexError: if a class index is out of range and not `ignore_index`. While a graph is captured the
-            host cannot read the targets: such a target then makes the loss NaN.
+        IndexError: if a class index is out of range and not `ignore_index`. On a GPU, such a target makes the
+            loss NaN, and the error is raised when the host next reads an array.
     """
     N, C, *space = rows.shape
     t = target.reshape(N, *space).astype(numpy.int64, copy=False)
@@ -105,16 +105,18 @@ def _valid(t: Array, C: int, ignore_index: int, dtype: numpy.dtype) -> Array | N
     if not t.size:
         return None
     unsigned = t.view(numpy.uint64)  # a negative index is a very large one here: one comparison for both ends
-    if current_graph() is not None:
+    message = (
+        f"target {{}} is out of range for {C} classes: class indices are 0 to {C - 1}, or ignore_index "
+        f"({ignore_index})"
+    )
+    if backend_of(t).kernels == "cuda":
         valid = t != ignore_index
+        check_later(t * valid, C, message)
         return namespace(t).where(valid & (unsigned >= C), numpy.nan, valid).astype(dtype)
     if largest(unsigned) < C and not 0 <= ignore_index < C:
         return None
     valid = t != ignore_index
     wrong = t[valid & (unsigned >= C)]
     if wrong.size:
-        raise IndexError(
-            f"target {int(wrong[0])} is out of range for {C} classes: class indices are 0 to {C - 1}, or "
-            f"ignore_index ({ignore_index})"
-        )
+        raise IndexError(message.format(int(wrong[0])))
     return valid.astype(dtype)
