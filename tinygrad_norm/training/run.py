@@ -242,8 +242,8 @@ class Run:
     def _check_finite(self, sums: Sums) -> None:
         if not numpy.isfinite(sums.loss):
             raise Diverged(
-                f"the loss became {float(sums.loss)} in epoch {self.progress.epoch + 1}: try a smaller --lr or "
-                "another --norm"
+                f"the loss became {float(sums.loss)} in epoch {self.progress.epoch + 1}: try a smaller --lr "
+                "or another --norm"
             )
 
     def _end_epoch(self) -> None:

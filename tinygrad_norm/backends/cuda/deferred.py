@@ -58,7 +58,7 @@ def raise_found() -> None:
 
 
 def raises_found(to_numpy: Callable[[Any], numpy.ndarray]) -> Callable[[Any], numpy.ndarray]:
-    """Return `to_numpy`, which copies an array from the GPU, made to raise what checks have found before it."""
+    """Return `to_numpy`, which copies an array from the GPU, made to raise what checks have found."""
 
     @functools.wraps(to_numpy)
     def checked(x: Any) -> numpy.ndarray:
