@@ -2,7 +2,8 @@
 
 import pytest
 
-from tinygrad_norm.backends.cuda import nvrtc
+from tinygrad_norm.backends.cuda import nvrtc, nvrtc_wheel
+from tinygrad_norm.backends.cuda.compiler import OPTIONS
 
 KERNELS = """
 #include <cuda_bf16.h>
@@ -93,7 +94,23 @@ def test_registers_and_spills(compiled):
 
 def test_options_reach_the_compiler(wheels):
     code = 'extern "C" __global__ void f(int* y) { y[0] = VALUE; }'
-    assert "f" in nvrtc.compile(code, options=("-std=c++17", "-DVALUE=3")).kernels
+    assert "f" in nvrtc.compile(code, options=(*OPTIONS, "-DVALUE=3")).kernels
+
+
+ARITHMETIC = (
+    'extern "C" __global__ void f(float* x, double* y) { x[0] = expf(x[0]) * 0.5f / x[1]; y[0] /= y[1]; }'
+)
+
+
+def test_subnormals_are_kept(wheels):
+    kernel = nvrtc.compile(ARITHMETIC).kernels["f"]
+    assert ".ftz" in kernel.ptx  # inside exp and division, where it changes no result
+    assert not kernel.flushing()
+
+
+def test_flushing_to_zero_is_seen(wheels):
+    flushing = nvrtc.compile(ARITHMETIC, options=(*OPTIONS, "-ftz=true")).kernels["f"].flushing()
+    assert {"mul.ftz.f32", "div.rn.ftz.f32"} <= flushing
 
 
 def test_a_text_that_does_not_compile(wheels):
@@ -102,8 +119,8 @@ def test_a_text_that_does_not_compile(wheels):
 
 
 def test_without_the_wheels(monkeypatch):
-    nvrtc._wheel_directory.cache_clear()
-    monkeypatch.setattr(nvrtc.importlib.util, "find_spec", lambda _: None)
+    nvrtc_wheel.directory.cache_clear()
+    monkeypatch.setattr(nvrtc_wheel.importlib.util, "find_spec", lambda _: None)
     assert not nvrtc.available()
     with pytest.raises(RuntimeError, match=r"not installed: pip install 'tinygrad_norm\[compile-check\]'"):
         nvrtc.compile("")

@@ -17,7 +17,6 @@ from .machine import Machine, machine_of
 from .signature import STORAGE, Parameter, accumulator, name_expression, parameters_of
 from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, aligned, teams_for
 
-OPTIONS = ("-std=c++17",)
 MOST_THREADS = 1024
 MOST_BLOCKS = 2**31 - 1
 SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
@@ -173,8 +172,7 @@ class CudaSource:
 
 @functools.cache
 def _compiled(machine: Machine, source: CudaSource, storage: str, expression: str) -> Any:
-    module = machine.raw_module(code=source.text(storage), options=OPTIONS, name_expressions=(expression,))
-    return module.get_function(expression)
+    return machine.load(source.text(storage), expression)
 
 
 # -- arguments

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import backend_of
+from .compiler import STANDARD, load
 
 
 @dataclass(frozen=True)
@@ -13,13 +14,13 @@ class Machine:
     """What a launch needs to know about the machine.
 
     Attributes:
-        raw_module: compiles kernels: cupy.RawModule, or the emulator's.
+        load: returns the compiled kernel of a text, by its name expression.
         address: returns the address of an array's first element.
         multiprocessors: their number; each runs at least one block at a time.
         shared_memory: the most shared memory of a block, in bytes.
     """
 
-    raw_module: Callable[..., Any]
+    load: Callable[[str, str], Any]
     address: Callable[[Any], int]
     multiprocessors: int
     shared_memory: int
@@ -47,7 +48,7 @@ def _gpu(device: int) -> Machine:
 
     attributes = cupy.cuda.Device(device).attributes
     return Machine(
-        cupy.RawModule,
+        functools.partial(load, device),
         lambda x: x.data.ptr,
         attributes["MultiProcessorCount"],
         attributes["MaxSharedMemoryPerBlockOptin"],
@@ -59,5 +60,9 @@ def _emulator() -> Machine:
     from ..emulator import RawModule
     from ..emulator.kernel_arguments import MOST_DYNAMIC_SHARED
 
+    def compiled_here(text: str, expression: str) -> Any:
+        module = RawModule(code=text, options=(STANDARD,), name_expressions=(expression,))
+        return module.get_function(expression)
+
     # Two multiprocessors, so that persistent blocks go through several rows even in small tests.
-    return Machine(RawModule, lambda x: x.ctypes.data, 2, MOST_DYNAMIC_SHARED)
+    return Machine(compiled_here, lambda x: x.ctypes.data, 2, MOST_DYNAMIC_SHARED)

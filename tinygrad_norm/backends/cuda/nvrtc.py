@@ -5,27 +5,24 @@ One run gives machine code, PTX and the assembler's report. From these, a test r
 not do (spill registers) and what it must do (load 16 bytes at a time).
 """
 
-import ctypes
-import functools
-import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+
+from . import nvrtc_wheel
+from .compiler import OPTIONS, compiled
+from .compiler import CompileError as CompileError
+from .nvrtc_wheel import REMEDY as REMEDY
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_120")
-REMEDY = "pip install 'tinygrad_norm[compile-check]' (Linux only)"
 
 _ENTRY = re.compile(r"\.(?:entry|func)\b[^\n]*")
 _ENTRY_NAME = re.compile(r"\.entry\s+(\w+)")
 _ACCESS = re.compile(r"\b(ld|st)((?:\.[\w:]+)+)")
-
-
-class CompileError(RuntimeError):
-    """NVRTC cannot compile the text; the message is its log."""
+_FLUSHING = re.compile(r"\b[\w.]+\.ftz[\w.]*")
+# exp and the division of doubles begin with these, whatever the options, and scale so that nothing is flushed
+_LIBRARY = {"ex2.approx.ftz.f32", "rcp.approx.ftz.f64"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,10 @@ class CompiledKernel:
                 counts[lanes * int(parts[-1].lstrip("bfsu")) // 8] += 1
         return counts
 
+    def flushing(self) -> set[str]:
+        """Return the instructions that flush subnormals to zero, but for two inside exp and division."""
+        return set(_FLUSHING.findall(self.ptx)) - _LIBRARY
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -73,39 +74,28 @@ def compile(
     name_expressions: Sequence[str] = (),
     *,
     architecture: str = "sm_80",
-    options: Sequence[str] = ("-std=c++17",),
+    options: Sequence[str] = OPTIONS,
 ) -> Compiled:
-    """Compile CUDA C++ with the options that CuPy uses.
+    """Compile CUDA C++ as it is compiled for a GPU: by the same function, with the same options.
+
+    On a GPU, the directories of CuPy's own headers are there too; kernels include CUDA's only.
 
     Raises:
         CompileError: if the code does not compile; the message is NVRTC's log.
         RuntimeError: if the wheels are not installed.
     """
-    nvrtc = _load()
-    flags = [
-        *options,
-        f"-arch={architecture}",
-        "--device-as-default-execution-space",
-        "--ptxas-options=-v",
-        f"-I{_wheel_directory() / 'include'}",
-    ]
-    with _program(nvrtc, code) as program:
-        for name in name_expressions:
-            _check(nvrtc.nvrtcAddNameExpression(program, name.encode()))
-        failed = nvrtc.nvrtcCompileProgram(program, len(flags), _strings(flags))
-        log = _read(program, "ProgramLog").decode()
-        if failed:
-            raise CompileError(log or nvrtc.nvrtcGetErrorString(failed).decode())
-        symbols = {_lowered_name(program, name): name for name in name_expressions}
-        ptx = _read(program, "PTX").decode()
-        cubin = _read(program, "CUBIN")
-    return Compiled(architecture, cubin, ptx, log, _kernels(ptx, log, symbols))
+    nvrtc = nvrtc_wheel
+    flags = [*options, f"-arch={architecture}", f"-I{nvrtc.directory() / 'include'}", "--ptxas-options=-v"]
+    with compiled(nvrtc, code, name_expressions, flags) as (program, symbols):
+        log, ptx, cubin = nvrtc.getProgramLog(program), nvrtc.getPTX(program), nvrtc.getCUBIN(program)
+    names = {symbol: name for name, symbol in symbols.items()}
+    return Compiled(architecture, cubin, ptx, log, _kernels(ptx, log, names))
 
 
 def available() -> bool:
     """Return whether the wheels that `compile` needs are installed."""
     try:
-        _wheel_directory()
+        nvrtc_wheel.directory()
     except RuntimeError:
         return False
     return True
@@ -143,64 +133,3 @@ def _kernels(ptx: str, log: str, names: dict[str, str]) -> dict[str, CompiledKer
 def _number(pattern: str, text: str) -> int:
     found = re.search(pattern, text)
     return int(found[1]) if found else 0
-
-
-# -- the library
-
-
-@functools.cache
-def _wheel_directory() -> Path:
-    spec = importlib.util.find_spec("nvidia")
-    for place in (spec and spec.submodule_search_locations) or ():
-        directory = Path(place) / "cu13"
-        if (directory / "lib" / "libnvrtc.so.13").exists() and (directory / "include/cuda_fp16.h").exists():
-            return directory
-    raise RuntimeError(
-        "the compile check needs NVRTC and the CUDA headers, the wheels nvidia-cuda-nvrtc and "
-        f"nvidia-cuda-runtime 13.0, which are not installed: {REMEDY}"
-    )
-
-
-@functools.cache
-def _load() -> ctypes.CDLL:
-    libraries = _wheel_directory() / "lib"
-    # NVRTC looks for its builtins among the loaded symbols; without them, no text compiles.
-    for builtins in libraries.glob("libnvrtc-builtins.so.13.*"):
-        ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
-    nvrtc = ctypes.CDLL(str(libraries / "libnvrtc.so.13"))
-    nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
-    return nvrtc
-
-
-def _check(status: int) -> None:
-    if status:
-        raise CompileError(_load().nvrtcGetErrorString(status).decode())
-
-
-def _strings(texts: Sequence[str]) -> Any:
-    return (ctypes.c_char_p * len(texts))(*(text.encode() for text in texts))
-
-
-@contextmanager
-def _program(nvrtc: ctypes.CDLL, code: str) -> Iterator[ctypes.c_void_p]:
-    program = ctypes.c_void_p()
-    _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), code.encode(), b"kernel.cu", 0, None, None))
-    try:
-        yield program
-    finally:
-        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-
-
-def _read(program: ctypes.c_void_p, what: str) -> bytes:
-    nvrtc = _load()
-    size = ctypes.c_size_t()
-    _check(nvrtc[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
-    data = ctypes.create_string_buffer(size.value)
-    _check(nvrtc[f"nvrtcGet{what}"](program, data))
-    return data.raw if what == "CUBIN" else data.value
-
-
-def _lowered_name(program: ctypes.c_void_p, name: str) -> str:
-    lowered = ctypes.c_char_p()
-    _check(_load().nvrtcGetLoweredName(program, name.encode(), ctypes.byref(lowered)))
-    return (lowered.value or b"").decode()

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .. import cache
+
 HERE = Path(__file__).parent
 INCLUDE = HERE / "include"
 SHIM = "cuda_emulator.h"
@@ -90,15 +92,8 @@ def _precompiled_header(flags: Sequence[str], shim: Sequence[str]) -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the directory of compiled kernels: TINYGRAD_NORM_CACHE, or the user's cache directory."""
-    chosen = os.environ.get("TINYGRAD_NORM_CACHE")
-    if chosen:
-        directory = Path(chosen)
-    elif sys.platform == "darwin":
-        directory = Path.home() / "Library/Caches/tinygrad_norm"
-    else:
-        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_norm"
-    return directory / "emulator"
+    """Return the directory of kernels compiled for the emulator."""
+    return cache.cache_directory("emulator")
 
 
 @functools.cache
