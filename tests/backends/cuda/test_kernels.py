@@ -119,7 +119,7 @@ def column_sums():
     def launch(**changes):
         with tn.use_backend("emulator"):
             x, sums = emulator.zeros((2, 3), np.float32), emulator.empty(3, np.float32)
-            given = {"x": x, "sums": sums, "P": 2, "D": 3, "blocks": 1, "threads": 256, "storage": x.dtype}
+            given = {"x": x, "sums": sums, "P": 2, "D": 3, "blocks": 1, "threads": 1024, "storage": x.dtype}
             given |= changes
             blocks, threads, storage = (given.pop(name) for name in ("blocks", "threads", "storage"))
             args = tuple(given.values())

@@ -150,23 +150,27 @@ class CudaSource:
         """Launch a backward pass over rows (N, D), x last; return dx and `vectors` gradients (D,).
 
         The kernel takes: rows, the weight (D,), statistics (N, 1), dx, one array (blocks, D) of partial sums
-        for each vector, N, D and 1/D. A second kernel adds up the partial sums of each.
+        for each vector, N, D and 1/D. A second kernel adds up all partial sums.
         """
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
         shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
         blocks = persistent_blocks(shape, N, x)
-        dx, partials = namespace(x).empty_like(x), [wide_empty(x, blocks, D) for _ in range(vectors)]
-        shared = D * partials[0].itemsize if shape.per_block > 1 else 0
+        dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
+        shared = D * partials.itemsize if shape.per_block > 1 else 0
         args = *rows, weight, *statistics, dx, *partials, N, D, 1 / D
         self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
-        return dx, *map(self.sum_columns, partials)
+        return dx, *self.sum_columns(partials)
 
     def sum_columns(self, partials: Array) -> Array:
-        """Return Σ over the rows of `partials` (P, D), added in their order, as (D,)."""
-        P, D = partials.shape
-        sums = namespace(partials).empty(D, partials.dtype)
-        self.launch("column_sums", partials.dtype, (), -(-D // 32), 256, (partials, sums, P, D))
+        """Return the sums of the columns of `partials` (P, D), or of each of the matrices (V, P, D).
+
+        One launch; the rows are always added in the same order.
+        """
+        (P, D), shape = partials.shape[-2:], (*partials.shape[:-2], partials.shape[-1])
+        sums = namespace(partials).empty(shape, partials.dtype)
+        blocks = sums.size // D * -(-D // 32)
+        self.launch("column_sums", partials.dtype, (), blocks, 1024, (partials, sums, P, D))
         return sums
 
 

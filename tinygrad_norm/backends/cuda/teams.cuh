@@ -160,26 +160,29 @@ __device__ __forceinline__ void write_columns(const Columns<A, VEC, TEAM, KEPT>&
   }
 }
 
-// sums (D,) = Σ over the rows of partials (P, D), always added in the same order.
+// sums (V, D) = Σ over the P rows of each of the V matrices in partials (V, P, D), always in the same order.
 //
-// Owner         a block has 32 columns; each of its 8 warps takes every 8th row.
-// Traffic       reads partials once, 128 bytes per warp, writes sums once: (P + 1)·D values.
+// Owner         a block has 32 columns of a matrix; each of its 32 warps takes every 32nd row.
+// Traffic       reads partials once, 128 bytes per warp and 8 rows at a time, writes sums once:
+//               V·(P + 1)·D values.
 // Accumulation  in T, which is an accumulation type.
 template <class T>
-__global__ void __launch_bounds__(256) column_sums(const T* __restrict__ partials, T* __restrict__ sums, long long P,
-                                                   long long D) {
-  __shared__ T of_warp[8][32];
+__global__ void __launch_bounds__(1024) column_sums(const T* __restrict__ partials, T* __restrict__ sums, long long P,
+                                                    long long D) {
+  __shared__ T of_warp[32][32];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const long long column = (long long)blockIdx.x * 32 + lane;
+  const long long blocks = (D + 31) / 32, matrix = blockIdx.x / blocks;
+  const long long column = (blockIdx.x - matrix * blocks) * 32 + lane;
+  partials += matrix * P * D;
   T sum = 0;
   if (column < D) {
-#pragma unroll 4
-    for (long long p = warp; p < P; p += 8) sum += partials[p * D + column];
+#pragma unroll 8
+    for (long long p = warp; p < P; p += 32) sum += partials[p * D + column];
   }
   of_warp[warp][lane] = sum;
   __syncthreads();
   if (warp > 0 || column >= D) return;
 #pragma unroll
-  for (int other = 1; other < 8; other++) sum += of_warp[other][lane];
-  sums[column] = sum;
+  for (int other = 1; other < 32; other++) sum += of_warp[other][lane];
+  sums[matrix * D + column] = sum;
 }
