@@ -3,6 +3,9 @@
 As on a GPU, a capture changes nothing, and a replay knows nothing of Python's side but addresses. Memory
 comes from pools that hand out at once what was freed, in the middle of a capture as well: who wants an
 array to hold its values between replays must keep it.
+
+During a capture, it refuses what CuPy and CUDA refuse: matrix products by CuPy's wrappers of cuBLAS, a host
+that looks at values, results whose size depends on values, and memory of the CPU.
 """
 
 import contextlib
@@ -12,15 +15,23 @@ import types
 import weakref
 
 import numpy as np
+from fake_cublas import FakeCublas
 
 from tinygrad_norm import backends
 from tinygrad_norm.backends import emulator
-from tinygrad_norm.backends.cuda import availability, deferred
+from tinygrad_norm.backends.cuda import availability, cublas, deferred
 from tinygrad_norm.backends.cuda.capture import outside_of_capture
 from tinygrad_norm.backends.emulator import EmulatorArray
 from tinygrad_norm.backends.emulator import array as emulator_array
 from tinygrad_norm.backends.emulator.array import ALIGNMENT, GUARD
 from tinygrad_norm.backends.emulator.raw_module import Kernel
+
+BY_CUBLAS = {np.matmul, np.dot, np.vdot, np.inner, np.tensordot, np.ndarray.dot}
+WAITS = {np.nonzero, np.flatnonzero, np.argwhere, np.unique, np.extract, np.compress, np.ndarray.nonzero}
+
+
+class NotCaptured(RuntimeError):
+    """What CUDA says to a host that waits for a stream that is captured."""
 
 
 class Pool:
@@ -109,6 +120,29 @@ class Tape:
             self.operations.append(lambda: target.__setitem__(..., operation()))
         return array
 
+    def allow(self, function, args):
+        """Raise as CuPy and CUDA do if `function(*args)` cannot be captured."""
+        if not self.on:
+            return
+        if function in BY_CUBLAS:
+            raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+        if function in WAITS or (function is np.where and len(args) == 1):
+            raise NotCaptured(f"{function.__name__} waits for the device")
+        if function is np.ndarray.__getitem__ and _is_mask(args[0]):
+            raise NotCaptured("a selection by a mask waits for the device")
+        if function is np.ndarray.__setitem__ and _is_mask(args[0]) and np.ndim(args[1]):
+            raise NotCaptured("writing an array through a mask waits for the device")
+        keys = args[0] if args and type(args[0]) is tuple else args
+        if any(type(value) is np.ndarray or (type(value) is list and _numbers(value)) for value in keys):
+            raise NotCaptured(f"{function.__name__} copies from the CPU")
+
+    @contextlib.contextmanager
+    def off(self):
+        """Within the block, what is done is neither recorded nor refused."""
+        before, self.on = self.on, False
+        yield
+        self.on = before
+
     def begin_capture(self):
         self.on, self.operations, self.before = True, [], self.memory.bytes.copy()
 
@@ -134,28 +168,51 @@ def install(monkeypatch):
         monkeypatch.setattr(deferred, name, none)
     _record_arrays(monkeypatch, tape, plain)
     _record_launches(monkeypatch, tape, plain)
-    _refuse_transfers(monkeypatch)
-    stream = types.SimpleNamespace(record=lambda: None, wait_event=lambda event: None)
+    _refuse_what_waits(monkeypatch, tape)
+    tape.cublas = FakeCublas(tape.does)
+    monkeypatch.setattr(cublas, "load_library", tape.cublas.library)
+    monkeypatch.setattr(cublas, "WORKSPACE", 4096)
+    fake = _module(tape, memory)
+    monkeypatch.setattr(availability, "load_cupy", lambda: fake)
+    _be_the_emulator(monkeypatch, fake)
+    return tape
 
-    class Stream(contextlib.nullcontext):
+
+def _module(tape, memory):
+    """Return the module `cupy`: the emulator's functions, and `cuda`."""
+    null = types.SimpleNamespace(ptr=0, record=lambda: None, wait_event=lambda event: None)
+    streams = [null]
+
+    class Stream:
+        ptr = 1
+
         def __init__(self, non_blocking):
-            super().__init__()
             self.begin_capture, self.end_capture = tape.begin_capture, tape.end_capture
-            self.record, self.wait_event, self.synchronize = stream.record, stream.wait_event, lambda: None
+            self.record, self.wait_event, self.synchronize = null.record, null.wait_event, lambda: None
 
-    fake = types.SimpleNamespace(
+        def __enter__(self):
+            streams.append(self)
+
+        def __exit__(self, *_):
+            streams.pop()
+
+    fake = types.ModuleType("cupy")
+    fake.__getattr__ = lambda name: getattr(emulator.namespace, name)
+    fake.ndarray, fake.matmul = EmulatorArray, np.matmul
+    fake._core = types.SimpleNamespace(get_compute_type=lambda dtype: 1)
+    fake.cuda = types.SimpleNamespace(
         Stream=Stream,
         MemoryPool=lambda: Pool(memory),
-        Device=lambda: types.SimpleNamespace(synchronize=lambda: None),
+        Device=lambda: types.SimpleNamespace(synchronize=lambda: None, cublas_handle=7),
         using_allocator=memory.using,
-        get_current_stream=lambda: stream,
+        get_current_stream=lambda: streams[-1],
     )
-    monkeypatch.setattr(availability, "load_cupy", lambda: types.SimpleNamespace(cuda=fake))
-    return tape
+    return fake
 
 
 def _record_arrays(monkeypatch, tape, plain):
     def on_ufunc(self, ufunc, method, *inputs, out=None, **options):
+        tape.allow(ufunc, inputs)
         given, named = plain(inputs), dict(options) if out is None else {**options, "out": plain(out)}
 
         def operation():
@@ -169,6 +226,7 @@ def _record_arrays(monkeypatch, tape, plain):
     on_view = EmulatorArray.__array_function__
 
     def on_function(self, function, kinds, args, options):
+        tape.allow(function, args)
         given, named = plain(args), {name: plain(value) for name, value in options.items()}
 
         def operation():
@@ -188,6 +246,7 @@ def _record_arrays(monkeypatch, tape, plain):
         original = getattr(np.ndarray, name)
 
         def recorded(self, *args, **options):
+            tape.allow(original, args)
             source, given = plain(self), plain(args)
             result = original(source, *given, **options)
             if np.may_share_memory(result, source):
@@ -200,6 +259,7 @@ def _record_arrays(monkeypatch, tape, plain):
         original = getattr(np.ndarray, name)
 
         def recorded(self, *args):
+            tape.allow(original, args)
             target, given = plain(self), plain(args)
             tape.does(lambda: original(target, *given))
 
@@ -225,10 +285,71 @@ def _record_launches(monkeypatch, tape, plain):
     monkeypatch.setattr(Kernel, "__call__", on_launch)
 
 
-def _refuse_transfers(monkeypatch):
-    """As the backend of CuPy does."""
+def _is_mask(key):
+    parts = key if type(key) is tuple else (key,)
+    return any(getattr(getattr(part, "dtype", None), "kind", "") == "b" and np.ndim(part) for part in parts)
+
+
+def _numbers(value):
+    return bool(value) and all(isinstance(entry, int | float | np.generic | list) for entry in value)
+
+
+def _refuse_what_waits(monkeypatch, tape):
+    """A host that looks at values during a capture, and values of the host as new arrays."""
+
+    def looks(name):
+        original = getattr(np.ndarray, name)
+
+        def looked(self, *args):
+            if tape.on:
+                raise NotCaptured(f"{name} waits for the device")
+            return original(self, *args)
+
+        monkeypatch.setattr(EmulatorArray, name, looked, raising=False)
+
+    for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "item", "tolist"):
+        looks(name)
+
+    namespace = emulator.namespace
+
+    def by_kernel(name):
+        original = getattr(namespace, name)
+
+        def made(*args, **options):
+            given = tape.memory.plain(args)
+
+            def operation():
+                with tape.off():
+                    return original(*given, **options)
+
+            return tape.makes(operation(), operation)
+
+        monkeypatch.setattr(namespace, name, made)
+
+    def converts(name):
+        original = getattr(namespace, name)
+
+        def converted(data, dtype=None, **options):
+            if not isinstance(data, EmulatorArray):
+                if tape.on:
+                    raise NotCaptured(f"{name} copies from the CPU")
+                return original(data, dtype, **options)
+            same = dtype in (None, data.dtype) and (name != "ascontiguousarray" or data.flags.c_contiguous)
+            return data if same and name != "array" else data.astype(dtype or data.dtype, order="C")
+
+        monkeypatch.setattr(namespace, name, converted)
+
+    for name in ("arange", "eye", "full", "full_like", "linspace", "ones", "ones_like"):
+        by_kernel(name)
+    for name in ("array", "asarray", "ascontiguousarray"):
+        converts(name)
+
+
+def _be_the_emulator(monkeypatch, fake):
+    """Make the emulator the backend that CuPy is: its module, and transfers that raise during a capture."""
     with backends.use_backend("emulator") as backend:
         from_numpy, to_numpy = map(outside_of_capture, (backend.from_numpy, backend.to_numpy))
-    refusing = dataclasses.replace(backend, from_numpy=from_numpy, to_numpy=to_numpy)
-    monkeypatch.setitem(backends._LOADED, "emulator", refusing)
-    monkeypatch.setitem(backends._BY_TYPE, EmulatorArray, refusing)
+    like = dataclasses.replace(backend, namespace=fake, from_numpy=from_numpy, to_numpy=to_numpy)
+    monkeypatch.setitem(backends._LOADED, "emulator", like)
+    monkeypatch.setitem(backends._BY_TYPE, EmulatorArray, like)
+    monkeypatch.setitem(backends._NAMESPACES, EmulatorArray, fake)

@@ -57,13 +57,15 @@ def asked(monkeypatch):
         yield
 
     fake = types.SimpleNamespace(
+        matmul=None,
+        ndarray=type("ndarray", (), {"__matmul__": None}),
         cuda=types.SimpleNamespace(
             Stream=Stream,
             get_current_stream=lambda: default,
             MemoryPool=lambda: types.SimpleNamespace(malloc="malloc"),
             Device=lambda: types.SimpleNamespace(synchronize=lambda: log.append("device")),
             using_allocator=using_allocator,
-        )
+        ),
     )
     monkeypatch.setattr(availability, "load_cupy", lambda: fake)
     return log

@@ -80,6 +80,7 @@ class Graph:
         if _current is not None:
             raise RuntimeError("a step inside a graph cannot make another one: make one after the other")
         from .availability import load_cupy
+        from .cublas import MatrixProducts
 
         cupy: Any = load_cupy()
         self._cuda = cupy.cuda
@@ -92,12 +93,15 @@ class Graph:
         self._pool = cupy.cuda.MemoryPool()
         # The default stream cannot be captured.
         self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._products = MatrixProducts(cupy, self._stream)
         cupy.cuda.Device().synchronize()
         with cupy.cuda.using_allocator(self._pool.malloc), self._stream:
-            for _ in range(warm_up):
-                self._run()
+            with self._products:
+                for _ in range(warm_up):
+                    self._run()
             self._stream.synchronize()
-            self._graph = self._captured()
+            with self._products:
+                self._graph = self._captured()
 
     def _run(self) -> None:
         global _current
