@@ -157,10 +157,12 @@ class CudaSource:
         shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
         blocks = persistent_blocks(shape, N, x)
         dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
+        parts = [partials[k] for k in range(vectors)]
         shared = D * partials.itemsize if shape.per_block > 1 else 0
-        args = *rows, weight, *statistics, dx, *partials, N, D, 1 / D
+        args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D
         self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
-        return dx, *self.sum_columns(partials)
+        sums = self.sum_columns(partials)
+        return dx, *(sums[k] for k in range(vectors))
 
     def sum_columns(self, partials: Array) -> Array:
         """Return the sums of the columns of `partials` (P, D), or of each of the matrices (V, P, D).
