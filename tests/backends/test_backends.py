@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tomllib
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,8 +50,8 @@ def test_an_unknown_device_names_the_choices():
         tn.tensor([1.0]).to("tpu")
 
 
-def fake_cupy(driver=13000, built_for=13000, devices=1, compiler=True, start=True):
-    """A CuPy that reports the given driver, devices and compiler."""
+def fake_cupy(driver=13000, built_for=13000, devices=1, start=True, missing=None, version="14.2.0"):
+    """A CuPy that reports the given driver and devices, with one of CUDA's components missing."""
 
     class CUDARuntimeError(Exception):
         pass
@@ -59,23 +61,33 @@ def fake_cupy(driver=13000, built_for=13000, devices=1, compiler=True, start=Tru
             raise CUDARuntimeError("initialization error")
         return devices
 
-    def get_version():
-        if not compiler:
-            raise OSError("libnvrtc.so.13: cannot open shared object file")
-        return (13, 0)
+    def needs(component, error):
+        def find(*_):
+            if missing == component:
+                raise error
+            return ()
 
+        return find
+
+    class Cuda:
+        nvrtc = types.SimpleNamespace(getVersion=needs("NVRTC", OSError("libnvrtc.so.13: cannot open")))
+        cublas = property(needs("cuBLAS", ImportError('Failure finding "libcublas.so"\n  listdir(...)')))
+
+    headers = needs("headers", RuntimeError("Failed to find CUDA headers. Please install"))
+    core = types.SimpleNamespace(assemble_cupy_compiler_options=headers)
     module = types.ModuleType("cupy")
+    module.__version__ = version
     module.ndarray = type("ndarray", (), {})
     module.asarray = module.asnumpy = np.asarray
-    module.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(
-            driverGetVersion=lambda: driver,
-            runtimeGetVersion=lambda: built_for,
-            getDeviceCount=device_count,
-            CUDARuntimeError=CUDARuntimeError,
-        ),
-        nvrtc=types.SimpleNamespace(getVersion=get_version),
+    module.cuda = Cuda()
+    module.cuda.runtime = types.SimpleNamespace(
+        driverGetVersion=lambda: driver,
+        runtimeGetVersion=lambda: built_for,
+        getDeviceCount=device_count,
+        CUDARuntimeError=CUDARuntimeError,
     )
+    module._core = types.ModuleType("cupy._core")
+    module._core.core = core
     return module
 
 
@@ -87,6 +99,9 @@ def with_cupy(monkeypatch):
 
     def install(module):
         monkeypatch.setitem(sys.modules, "cupy", module)
+        if module is not None:
+            monkeypatch.setitem(sys.modules, "cupy._core", module._core)
+            monkeypatch.setitem(sys.modules, "cupy._core.core", module._core.core)
 
     return install
 
@@ -95,13 +110,29 @@ def with_cupy(monkeypatch):
     ("cupy", "message"),
     [
         (None, r"pip install 'tinygrad_norm\[cuda13\]'"),
+        (fake_cupy(version="13.6.0"), r"CuPy 13\.6\.0 is too old, expected 14 or newer: pip install"),
         (fake_cupy(driver=0), "NVIDIA driver, and none is loaded"),
         (fake_cupy(driver=12040), r"supports CUDA 12\.4.*built for CUDA 13\.0.*\[cuda12\]"),
         (fake_cupy(start=False), "CUDA cannot start: initialization error"),
         (fake_cupy(devices=0), "no CUDA device is visible"),
-        (fake_cupy(compiler=False), "NVRTC"),
+        (fake_cupy(missing="NVRTC"), r"NVRTC \(OSError: libnvrtc.*install 'cupy-cuda13x\[ctk\]'.*\[cuda13\]"),
+        (
+            fake_cupy(missing="headers", built_for=12090),
+            r"headers .* install 'cupy-cuda12x\[ctk\]'.*\[cuda12\]",
+        ),
+        (fake_cupy(missing="cuBLAS"), r'cuBLAS \(ImportError: Failure finding "libcublas.so"\): pip'),
     ],
-    ids=["not installed", "no driver", "old driver", "cannot start", "no device", "no compiler"],
+    ids=[
+        "not installed",
+        "old CuPy",
+        "no driver",
+        "old driver",
+        "cannot start",
+        "no device",
+        "no NVRTC",
+        "no headers",
+        "no cuBLAS",
+    ],
 )
 def test_every_error_says_what_to_do(with_cupy, cupy, message):
     with_cupy(cupy)
@@ -183,3 +214,10 @@ with blocks.settings(threads=2):
 print("status", os.waitpid(child, 0)[1])
 """
     assert "status 0" in run(code, OPENBLAS_NUM_THREADS="1").stdout
+
+
+def test_the_extras_bring_what_a_driver_does_not():
+    """CuPy has the extra `ctk`, with NVRTC, cuBLAS and the headers, since version 14."""
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    extras = tomllib.loads(project.read_text("utf-8"))["project"]["optional-dependencies"]
+    assert [extras["cuda12"], extras["cuda13"]] == [["cupy-cuda12x[ctk]>=14"], ["cupy-cuda13x[ctk]>=14"]]

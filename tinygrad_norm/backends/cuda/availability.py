@@ -1,15 +1,25 @@
 """Finds CuPy, or says why it cannot be used and what to do."""
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+from .compiler import header_options
+
+_COMPONENTS: dict[str, Callable[[Any], Any]] = {
+    "its run-time compiler NVRTC": lambda cupy: cupy.cuda.nvrtc.getVersion(),
+    "the CUDA headers": lambda cupy: header_options(),
+    "cuBLAS": lambda cupy: cupy.cuda.cublas,
+}
 
 
 def load_cupy() -> ModuleType:
     """Return CuPy, ready to use.
 
-    The checks run in this order, and each failure has its own advice: the package, the driver, the
-    driver's version compared with the package's CUDA runtime, a visible device, the run-time compiler.
+    The checks run in this order, and each failure has its own advice: the package and its version, the
+    driver, the driver's version compared with the package's CUDA runtime, a visible device, and what a driver
+    does not bring: the run-time compiler, its headers, and the library of matrix products.
     No call that needs a device is made before the device is checked.
 
     Raises:
@@ -29,6 +39,11 @@ def load_cupy() -> ModuleType:
             "every package that `pip list` shows as cupy…, then pip install 'tinygrad_norm[cuda13]' (or "
             "[cuda12] for an older driver)"
         ) from error
+    if int(cupy.__version__.split(".")[0]) < 14:
+        raise RuntimeError(
+            f"CuPy {cupy.__version__} is too old, expected 14 or newer: pip install -U "
+            "'tinygrad_norm[cuda13]' (or [cuda12] for an older driver)"
+        )
     runtime = cupy.cuda.runtime
     driver, built_for = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:
@@ -50,14 +65,16 @@ def load_cupy() -> ModuleType:
             "no CUDA device is visible: check `nvidia-smi` and the variable CUDA_VISIBLE_DEVICES, "
             "or stay on the CPU with --backend numpy"
         )
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except Exception as error:
-        raise RuntimeError(
-            f"CuPy found a device but not its run-time compiler NVRTC ({error}): "
-            "pip install 'tinygrad_norm[cuda13]' with the wheel's CUDA components, "
-            "or install the CUDA toolkit"
-        ) from error
+    for component, find in _COMPONENTS.items():
+        try:
+            find(cupy)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise RuntimeError(
+                f"CuPy found a device, but not {component} ({said}): pip install "
+                f"'cupy-cuda{built_for // 1000}x[ctk]', which is what "
+                f"'tinygrad_norm[cuda{built_for // 1000}]' brings, or install the CUDA toolkit"
+            ) from error
     return cupy
 
 

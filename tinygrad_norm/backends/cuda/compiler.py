@@ -40,14 +40,24 @@ def load(device: int, text: str, expression: str) -> Any:
         RuntimeError: if NVRTC no longer compiles for this GPU.
     """
     import cupy
-    from cupy._core.core import assemble_cupy_compiler_options
 
     gpu, nvrtc = cupy.cuda.Device(device), cupy.cuda.nvrtc
     target = architecture(gpu.compute_capability, nvrtc)
-    headers = (option for option in assemble_cupy_compiler_options(OPTIONS) if option.startswith("-I"))
-    path, name = machine_code(nvrtc, text, expression, (*OPTIONS, f"-arch={target}", *headers))
+    options = *OPTIONS, f"-arch={target}", *header_options()
+    path, name = machine_code(nvrtc, text, expression, options)
     with gpu:
         return cupy.RawModule(path=str(path)).get_function(name)
+
+
+def header_options() -> tuple[str, ...]:
+    """Return the options with the directories of headers that CuPy found: its own, and CUDA's.
+
+    Raises:
+        RuntimeError: if CuPy does not find the headers of CUDA.
+    """
+    from cupy._core.core import assemble_cupy_compiler_options
+
+    return tuple(option for option in assemble_cupy_compiler_options(OPTIONS) if option.startswith("-I"))
 
 
 def architecture(capability: str, nvrtc: Any) -> str:
