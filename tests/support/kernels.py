@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
 from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK
+from tinygrad_norm.nn import embedding
 from tinygrad_norm.nn.activation import softmax
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.normalization.batch import batchnorm
@@ -68,6 +69,11 @@ KERNELS = [
     Kernel("log_softmax_backward", softmax._kernels, BACKWARD_SHAPES),
     Kernel("cross_entropy_forward", crossentropy._kernels, FORWARD_SHAPES),
     Kernel("cross_entropy_backward", crossentropy._kernels, FORWARD_SHAPES),
+    Kernel("count_digits", embedding._kernels, (), vectors=False),
+    Kernel("sum_counts", embedding._kernels, (), vectors=False),
+    Kernel("sort_by_digit", embedding._kernels, (), vectors=False),
+    Kernel("embedding_backward", embedding._kernels, ((8,), (32,))),
+    Kernel("embedding_backward_pieces", embedding._kernels, ((8,), (32,)), loads=False),
     Kernel("adam_step", adam._kernels, ((),)),
     Kernel("adam_rates", adam._kernels, (), vectors=False),
     Kernel("sgd_step", sgd._kernels, ((),)),

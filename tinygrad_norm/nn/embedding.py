@@ -23,12 +23,15 @@ from ..backends.cpu.half import upcast
 from ..backends.cpu.loops import Loop
 from ..backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ..backends.cuda.deferred import check_later
+from ..backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams, wide_empty
 from ..module import Module, Parameter
 from ..ops import arange, ones
 from ..ops.arguments import as_size, check_flags
 from ..ops.checks import check_input
 from ..registry import Case, ErrorCase, fixed, integers, register
 from . import init
+
+_kernels = CudaSource(__file__)
 
 
 def embedding_composed(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -54,8 +57,8 @@ def embedding_forward_cuda(weight: Array, index: Array) -> Array:
 
 @kernel
 def embedding_backward(dy: Array, index: Array, count: int) -> Array:
-    """Return dweight (count, D): dy (N, D), index (N,)."""
-    xp = namespace(dy)
+    """Return dweight (count, D), of half types in float32: dy (N, D), index (N,)."""
+    xp, dy = namespace(dy), upcast(dy)
     dweight = xp.zeros((count, dy.shape[1]), dy.dtype)
     if index.size:
         order = xp.argsort(index, kind="stable")
@@ -102,6 +105,7 @@ _sort, _sum = Loop(rows_of_each_index_loop), Loop(embedding_backward_loop)
 @embedding_backward.cpu
 def embedding_backward_cpu(dy: Array, index: Array, count: int) -> Any:
     """The rows of dy are sorted by counting; each is read once."""
+    dy = upcast(dy)
     if not fits_a_loop(dy) or index.min() < 0 or index.max() >= count:  # a loop would write anywhere
         return NotImplemented
     begin, order = numpy.zeros(count + 2, numpy.int64), numpy.empty(len(index), numpy.int64)
@@ -109,6 +113,53 @@ def embedding_backward_cpu(dy: Array, index: Array, count: int) -> Any:
     dweight = numpy.empty((count, dy.shape[1]), dy.dtype)
     run_over_pools(_sum, dy.size, count, plain(dy), begin, order, dweight)
     return dweight
+
+
+_TILE, _CHUNK, _DIGIT_BITS = 4096, 32, 8  # as in embedding.cu
+_COLUMNS = ((8, 1), (32, 0))  # teams of 8 threads for rows of up to 8 packs, of 32 for longer ones
+
+
+@embedding_backward.cuda
+def embedding_backward_cuda(dy: Array, index: Array, count: int) -> Array:
+    """A sort by index, then a kernel for the sums and one for runs of equal indices that are long."""
+    (N, D), xp = dy.shape, namespace(dy)
+    dweight = xp.zeros((count, D), accumulator_dtype(dy))
+    if not count:
+        return dweight
+    dy, index = contiguous(dy, index.astype(numpy.int64, copy=False))
+    order = _sorted_positions(index, count)
+    chunks = -(-N // _CHUNK)
+    pieces = wide_empty(dy, chunks, D)
+    shape = teams(D, dy, dweight, pieces, shapes=_COLUMNS)
+    slices, numbers = -(-D // (shape.team * shape.vector)), (shape.vector, shape.team)
+    blocks = -(-chunks * slices // (256 // shape.team))
+    arrays = dy, index, order, dweight, pieces
+    _kernels.launch("embedding_backward", dy.dtype, numbers, blocks, 256, (*arrays, N, count, D))
+    if chunks > 1:
+        blocks = (chunks - 1) * slices
+        args = index, order, dweight, pieces, N, count, D
+        _kernels.launch("embedding_backward_pieces", dy.dtype, numbers, blocks, 8 * shape.team, args)
+    return dweight
+
+
+def _sorted_positions(index: Array, count: int) -> Array:
+    """Return the positions in `index` (N,), sorted by index; equal ones keep their order."""
+    xp, N = namespace(index), index.size
+    blocks = -(-N // _TILE)
+    order = counts = totals = None
+    if blocks > 1:
+        counts, totals = (xp.empty((1 << _DIGIT_BITS, size), numpy.int64) for size in (blocks, 1))
+    for shift in range(0, max((count - 1).bit_length(), 1), _DIGIT_BITS):
+        if blocks > 1:
+            _launch_sort("count_digits", blocks, 512, index, order, counts, N, count, shift)
+            _launch_sort("sum_counts", 32, 256, counts, totals, blocks)
+        given, order = order, xp.empty(N, numpy.int64)
+        _launch_sort("sort_by_digit", blocks, 512, index, given, counts, totals, order, N, count, shift)
+    return order  # type: ignore[return-value]
+
+
+def _launch_sort(name: str, blocks: int, threads: int, *args: Any) -> None:
+    _kernels.launch(name, numpy.float32, (), blocks, threads, args)  # they store integers only
 
 
 class EmbeddingFunction(Function):
@@ -122,7 +173,7 @@ class EmbeddingFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         index, (V, D), padding_idx = self.saved
-        dweight = embedding_backward(upcast(dy).reshape(index.size, D), index.reshape(-1), V)
+        dweight = embedding_backward(dy.reshape(index.size, D), index.reshape(-1), V)
         if padding_idx is not None:
             dweight[padding_idx] = 0
         return None, dweight
