@@ -18,6 +18,7 @@ from .signature import STORAGE, Parameter, accumulator, name_expression, paramet
 from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, aligned, teams_for
 
 MOST_THREADS = 1024
+MOST_PERSISTENT = 1024  # threads of a multiprocessor
 MOST_BLOCKS = 2**31 - 1
 SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
 NULL = numpy.uint64(0)  # CuPy would pass None as 0xffffffff
@@ -87,9 +88,20 @@ class CudaSource:
         _check_size(kernel, "blocks", blocks, 1, MOST_BLOCKS)
         _check_size(kernel, "bytes of shared memory a block", shared_memory, 0, machine.shared_memory)
         function = _compiled(machine, self, name, name_expression(kernel, name, numbers))
-        if shared_memory > SHARED_WITHOUT_ASKING:
-            function.max_dynamic_shared_size_bytes = shared_memory
+        _ask_for(function, shared_memory)
         function((int(blocks),), (int(threads),), values, shared_mem=int(shared_memory))
+
+    def persistent_blocks(
+        self, kernel: str, x: Array, shape: Teams, rows: int, shared_memory: int = 0
+    ) -> int:
+        """Return how many blocks to launch if each goes through many rows of x.
+
+        They fill the machine once: each multiprocessor gets the blocks that it runs at a time, but no more
+        than 1024 threads, which load enough: every further block would only add partial sums.
+        """
+        resident = _resident(machine_of(x), self, kernel, x.dtype.name, shape, shared_memory)
+        each = min(resident, MOST_PERSISTENT // shape.block)
+        return min(shape.blocks(rows), machine_of(x).multiprocessors * max(each, 1))
 
     def forward_rows(
         self,
@@ -155,10 +167,10 @@ class CudaSource:
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
         shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
-        blocks = persistent_blocks(shape, N, x)
+        shared = D * numpy.dtype(accumulator(x.dtype.name)).itemsize if shape.per_block > 1 else 0
+        blocks = self.persistent_blocks(kernel, x, shape, N, shared)
         dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
         parts = [partials[k] for k in range(vectors)]
-        shared = D * partials.itemsize if shape.per_block > 1 else 0
         args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D
         self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
         sums = self.sum_columns(partials)
@@ -179,6 +191,20 @@ class CudaSource:
 @functools.cache
 def _compiled(machine: Machine, source: CudaSource, storage: str, expression: str) -> Any:
     return machine.load(source.text(storage), expression)
+
+
+@functools.cache
+def _resident(
+    machine: Machine, source: CudaSource, kernel: str, storage: str, shape: Teams, shared_memory: int
+) -> int:
+    function = _compiled(machine, source, storage, name_expression(kernel, storage, shape.template))
+    _ask_for(function, shared_memory)
+    return machine.resident(function, shape.block, shared_memory)
+
+
+def _ask_for(function: Any, shared_memory: int) -> None:
+    if shared_memory > SHARED_WITHOUT_ASKING:
+        function.max_dynamic_shared_size_bytes = shared_memory
 
 
 # -- arguments
@@ -304,11 +330,6 @@ def kept_bytes(chosen: Teams, D: int, x: Array) -> int:
 
 
 _RESERVED = 1024  # bytes of shared memory for reductions
-
-
-def persistent_blocks(chosen: Teams, rows: int, x: Array, most_threads: int = 1024) -> int:
-    """Return how many blocks fill the machine with up to `most_threads` threads each multiprocessor."""
-    return min(chosen.blocks(rows), machine_of(x).multiprocessors * max(most_threads // chosen.block, 1))
 
 
 def packs(*arrays: Array | None) -> tuple[int, int]:

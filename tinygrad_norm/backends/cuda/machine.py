@@ -17,12 +17,15 @@ class Machine:
         load: returns the compiled kernel of a text, by its name expression.
         address: returns the address of an array's first element.
         multiprocessors: their number; each runs at least one block at a time.
+        resident: returns how many blocks of a kernel a multiprocessor runs at a time, from the kernel, its
+            threads per block and the bytes of its dynamic shared memory.
         shared_memory: the most shared memory of a block, in bytes.
     """
 
     load: Callable[[str, str], Any]
     address: Callable[[Any], int]
     multiprocessors: int
+    resident: Callable[[Any, int, int], int]
     shared_memory: int
 
 
@@ -47,10 +50,12 @@ def _gpu(device: int) -> Machine:
     import cupy
 
     attributes = cupy.cuda.Device(device).attributes
+    occupancy = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
     return Machine(
         functools.partial(load, device),
         lambda x: x.data.ptr,
         attributes["MultiProcessorCount"],
+        lambda kernel, threads, shared: occupancy(kernel.kernel.ptr, threads, shared),
         attributes["MaxSharedMemoryPerBlockOptin"],
     )
 
@@ -65,4 +70,6 @@ def _emulator() -> Machine:
         return module.get_function(expression)
 
     # Two multiprocessors, so that persistent blocks go through several rows even in small tests.
-    return Machine(compiled_here, lambda x: x.ctypes.data, 2, MOST_DYNAMIC_SHARED)
+    return Machine(
+        compiled_here, lambda x: x.ctypes.data, 2, lambda kernel, threads, shared: 8, MOST_DYNAMIC_SHARED
+    )
