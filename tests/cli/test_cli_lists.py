@@ -9,19 +9,22 @@ from typer.testing import CliRunner
 from tinygrad_norm.cli import app, tables
 from tinygrad_norm.cli import datasets as cli_datasets
 from tinygrad_norm.data import load
+from tinygrad_norm.registry import REGISTRY
 from tinygrad_norm.training import DATASETS, IMAGE_MODELS, NORMS, TEXT_MODELS
 from tinygrad_norm.training.recipes import IMAGES, TEXT
 
 
 def printed(command):
-    """The rows of the Markdown table, by the name in their first cell; and the text below it."""
+    """The rows of the Markdown tables, by the name in their first cell; and the text below them."""
     result = CliRunner().invoke(app, [command])
     assert result.exit_code == 0, result.output
     lines = result.output.strip().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    names = [row[0] for row in rows[2:]]
+    headings = [rows[k - 1] for k, row in enumerate(rows) if not row[0].strip("-")]
+    rows = [row for row in rows if row not in headings and row[0].strip("-")]
+    names = [row[0] for row in rows]
     assert len(names) == len(set(names))
-    return {row[0]: row[1:] for row in rows[2:]}, lines[-1]
+    return {row[0]: row[1:] for row in rows}, lines[-1]
 
 
 def test_datasets_lists_what_train_takes_with_the_shapes_of_what_is_here():
@@ -55,18 +58,48 @@ def test_models_lists_builders_and_recipes():
     assert rows["cnn"][0].startswith("three 3×3 convolutions")
 
 
-def test_norms_lists_layers_with_their_papers():
+def test_norms_lists_every_normalization_by_family():
     rows, below = printed("norms")
-    assert list(rows) == list(NORMS)
-    assert rows["layer"] == [
-        "LayerNorm",
+    normalizations = [op for op in REGISTRY.values() if op.kind == "normalization"]
+    names = {choice.op: f"{name} *" for name, choice in NORMS.items()}
+    assert set(rows) == {names.get(op.name, op.name) for op in normalizations}
+    assert rows["layer *"] == [
         "the last axes of each sample",
+        "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True",
+        "composed, closed form, loops, CUDA",
         "Ba, Kiros, Hinton 2016, arXiv:1607.06450",
     ]
-    assert all("arXiv" in row[2] for name, row in rows.items() if name != "none")
-    assert rows["none"] == ["Identity", "–", "–"]
-    assert "weight_norm" in below
-    assert "layer_norm," not in below.replace("add_layer_norm,", "")
+    assert rows["spectral_norm"][2] == "composed, closed form"
+    assert all(cell != "–" for row in rows.values() for cell in row)
+    assert "norms NAME" in below
+
+
+@pytest.mark.parametrize("name", ["group", "group_norm"])
+def test_norms_shows_one_with_formula_derivation_and_use(name):
+    result = CliRunner().invoke(app, ["norms", name])
+    assert result.exit_code == 0, result.output
+    for words in (
+        "m = mean(x)   v = mean((x - m)²)",
+        "dx = r·(g - mean(g) - x̂·mean(g·x̂))",
+        "Kernels: group_norm_forward, group_norm_backward",
+        "nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True, bias=True)",
+        "--norm group    with options, as in group:eps=0.001: groups=None, eps=1e-05",
+    ):
+        assert words in result.output
+
+
+def test_every_normalization_can_be_shown():
+    for op in REGISTRY.values():
+        if op.kind == "normalization":
+            result = CliRunner().invoke(app, ["norms", op.name])
+            assert result.exit_code == 0, result.output
+            assert f"gradcheck {op.name}" in result.output
+
+
+def test_an_unknown_normalization_gets_a_suggestion():
+    result = CliRunner().invoke(app, ["norms", "grup"])
+    assert result.exit_code == 2
+    assert "Did you mean group" in " ".join(result.output.replace("│", " ").split())
 
 
 @pytest.mark.parametrize("width", [60, 80])

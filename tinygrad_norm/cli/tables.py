@@ -14,7 +14,7 @@ def wide_console() -> Console:
     """Return a console; if its output is a file or a pipe, it is wide enough for a whole table."""
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, 240)
+        console.width = max(console.width, 400)
     return console
 
 

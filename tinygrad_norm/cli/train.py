@@ -25,6 +25,7 @@ from ..training import (
     recipes,
 )
 from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
+from ..training.norm_choices import folder_name
 from ..training.task import format_figure
 from .errors import exit_with
 from .progress import backend_line, train_with_progress
@@ -62,8 +63,8 @@ def train(
     norm: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"One of {', '.join(NORMS)} {RECIPE}. Given more than once, all of them are trained and "
-            "compared in a table and a plot."
+            help=f"One of {', '.join(NORMS)} {RECIPE}, with options as in group:groups=4 (listed by "
+            "tinygrad-norm norms NAME). Given more than once, all of them are trained and compared in a table and a plot."
         ),
     ] = None,
     norm_first: Annotated[
@@ -190,7 +191,9 @@ def train(
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:
-                folder = _new_folder(config, out, "norms" if len(norms) > 1 else f"{config.norm}-seeds")
+                folder = _new_folder(
+                    config, out, "norms" if len(norms) > 1 else f"{folder_name(config.norm)}-seeds"
+                )
                 grid = NormGrid(config, norms, seeds, folder, threads=threads)
             else:
                 run = Run(config, _new_folder(config, out), threads=threads)
@@ -301,7 +304,7 @@ def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Pa
                 f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
         return out
-    base = Path("runs") / f"{config.data_name}-{config.model}-{kind or config.norm}"
+    base = Path("runs") / f"{config.data_name}-{config.model}-{kind or folder_name(config.norm)}"
     folder, n = base, 1
     while folder.exists():
         n += 1

@@ -13,9 +13,9 @@ from importlib import import_module
 from pathlib import Path
 
 from .. import nn, normalization  # noqa: F401 (nn registers every op)
-from ..backends import KERNELS
 from ..files import replacing
 from ..registry import REGISTRY, Op
+from .ladder import RUNGS, rungs_of
 
 BEGIN = "<!-- systems: made by python -m tinygrad_norm.learn.systems README.md -->"
 END = "<!-- end of systems -->"
@@ -23,7 +23,7 @@ END = "<!-- end of systems -->"
 
 def systems_tables() -> str:
     """Return the registered normalizations, by family, and the blocks as Markdown tables."""
-    titles = {**_families(), "block": "Layers that normalizations are used with"}
+    titles = {**families(), "block": "Layers that normalizations are used with"}
     tables = []
     for family, title in titles.items():
         ops = sorted((op for op in REGISTRY.values() if op.family == family), key=_name)
@@ -32,7 +32,7 @@ def systems_tables() -> str:
     return "\n\n".join(tables)
 
 
-def _families() -> dict[str, str]:
+def families() -> dict[str, str]:
     """Return the families of normalizations, each with the first sentence of its package's docstring."""
     packages = [module.name for module in pkgutil.iter_modules(normalization.__path__) if module.ispkg]
     docs = {name: import_module(f"{normalization.__name__}.{name}").__doc__ or name for name in packages}
@@ -42,11 +42,10 @@ def _families() -> dict[str, str]:
 def _table(ops: list[Op]) -> str:
     has_pool = any(op.pool for op in ops)
     pool = ("shares one statistic",) if has_pool else ()
-    header = ("system", *pool, "composed", "closed form", "loop", "CUDA kernel", "paper")
+    header = ("system", *pool, *RUNGS, "paper")
     lines = [_row(header), _row("---" for _ in header)]
     for op in ops:
-        forms = op.composed is not None, True, _has(op, "loops"), _has(op, "cuda")
-        ways = ("✓" if form else "–" for form in forms)
+        ways = ("✓" if rung in rungs_of(op.name) else "–" for rung in RUNGS)
         pool = (op.pool or "–",) if has_pool else ()
         lines.append(_row((_name(op), *pool, *ways, op.paper or "–")))
     return "\n".join(lines)
@@ -54,12 +53,6 @@ def _table(ops: list[Op]) -> str:
 
 def _name(op: Op) -> str:
     return op.title or f"`{op.name}`"
-
-
-def _has(op: Op, version: str) -> bool:
-    """Return whether a kernel in the file of the op has this version."""
-    file = getattr(op.function, "func", op.function).__module__
-    return any(kernel.__module__ == file and version in kernel.versions for kernel in KERNELS.values())
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from ..data.sources import KINDS, locate
 from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
-from .norm_choices import NORMS
+from .norm_choices import find_norm, norm_name
 from .recipes import DATASETS, OWN, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -31,7 +31,7 @@ class Config:
                  "own" if a script passes it to `Run`
     model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"; "own"
                  if a script passes it to `Run`
-    norm         "batch", "layer", "rms", "group", "instance" or "none"
+    norm         a name in NORMS, such as "batch", or one with options, such as "group:groups=4"
     epochs       passes over the training set
     lr           highest learning rate
     batch_size   samples per step; for text, windows per step
@@ -153,12 +153,13 @@ class Config:
                 f"{','.join(self.augment)}"
             )
         choices: Collection[str]
-        for name, choices in (("norm", NORMS), ("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        find_norm(self.norm)
+        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:
             raise ValueError(unknown("scale", self.scale, SCALES))
-        if self.model == "mlp" and self.norm == "batch" and self.batch_size == 1:
+        if self.model == "mlp" and norm_name(self.norm) == "batch" and self.batch_size == 1:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "
                 "another norm"

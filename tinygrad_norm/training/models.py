@@ -8,7 +8,7 @@ from typing import Any
 from .. import nn
 from ..module import Module
 from .config import Config
-from .norm_choices import NORMS, Norm
+from .norm_choices import Norm, find_norm
 from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 
@@ -103,7 +103,7 @@ def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> M
             f"the {config.model} is for images (C, H, W), but the inputs of {config.dataset} have shape "
             f"{shape}: use --model mlp"
         )
-    return IMAGE_MODELS[config.model](shape, classes, NORMS[config.norm], **_norm_order(config))
+    return IMAGE_MODELS[config.model](shape, classes, find_norm(config.norm), **_norm_order(config))
 
 
 def build_text_model(config: Config, characters: int, context: int) -> Module:
@@ -112,7 +112,7 @@ def build_text_model(config: Config, characters: int, context: int) -> Module:
     Raises:
         ValueError: if model and normalization do not fit together.
     """
-    return TEXT_MODELS[config.model](characters, context, NORMS[config.norm], **_norm_order(config))
+    return TEXT_MODELS[config.model](characters, context, find_norm(config.norm), **_norm_order(config))
 
 
 def _norm_order(config: Config) -> dict[str, Any]:

@@ -1,40 +1,143 @@
-"""The normalizations of `tinygrad-norm train`, by name."""
+"""The normalizations of `tinygrad-norm train`, by name, with options: "group", "group:groups=4,eps=0.001"."""
 
+import inspect
+import types
+import typing
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .. import nn
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..suggestions import unknown
 
 Norm = Callable[[tuple[int, ...]], Module]
 """Builds a normalization for features of shape (D,) or (C, H, W), without the batch axis."""
 
 
-def _batch(shape: tuple[int, ...]) -> Module:
-    return nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.BatchNorm2d(shape[0])
+class Choice(NamedTuple):
+    """A normalization that `train` takes: the op it runs, and the builder of its layer.
+
+    `build` takes the shape, and options as keyword parameters. It raises ValueError if they do not fit.
+    """
+
+    op: str
+    build: Callable[..., Module]
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options by name."""
+        parameters = inspect.signature(self.build).parameters.values()
+        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def _group(shape: tuple[int, ...]) -> Module:
-    return nn.GroupNorm(max(1, shape[0] // 8), shape[0])  # groups of 8 channels
+def _batch(shape: tuple[int, ...], *, eps: float = 1e-5, momentum: float = 0.1) -> Module:
+    layer = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+    return layer(shape[0], eps, momentum)
 
 
-def _instance(shape: tuple[int, ...]) -> Module:
+def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
+    return nn.LayerNorm(shape, eps)
+
+
+def _rms(shape: tuple[int, ...], *, eps: float | None = None) -> Module:
+    return nn.RMSNorm(shape, eps)
+
+
+def _group(shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5) -> Module:
+    groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
+    return nn.GroupNorm(groups, shape[0], eps)
+
+
+def _instance(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
+    check_positions(shape, "instance normalization needs several positions per channel")
+    return nn.InstanceNorm2d(shape[0], eps, affine=True)
+
+
+NORMS: dict[str, Choice] = {
+    "batch": Choice("batch_norm", _batch),
+    "layer": Choice("layer_norm", _layer),
+    "rms": Choice("rms_norm", _rms),
+    "group": Choice("group_norm", _group),
+    "instance": Choice("instance_norm", _instance),
+    "none": Choice("", lambda shape: nn.Identity()),
+}
+
+
+def check_positions(shape: tuple[int, ...], needs: str) -> None:
+    """Raise ValueError with what a normalization `needs`, unless the features are images (C, H, W)."""
     if len(shape) == 1:
         raise ValueError(
-            "instance normalization needs several positions per channel, but the features of this model have "
-            "none (sequences are normalized step by step): use --norm layer, or for images --model cnn"
+            f"{needs}, but the features of this model have none (sequences are normalized step by step); for "
+            "images, --model cnn has them"
         )
-    return nn.InstanceNorm2d(shape[0], affine=True)
 
 
-NORMS: dict[str, Norm] = {
-    "batch": _batch,
-    "layer": nn.LayerNorm,
-    "rms": nn.RMSNorm,
-    "group": _group,
-    "instance": _instance,
-    "none": lambda shape: nn.Identity(),
-}
+def find_norm(text: str) -> Norm:
+    """Return the normalization that `text` names: "group", or with options "group:groups=4,eps=0.001".
+
+    Raises:
+        ValueError: if the name or an option is unknown, or the value of an option is of another type. The
+            result raises ValueError if the normalization does not fit a shape; it says which do.
+    """
+    name, _, given = text.partition(":")
+    if name not in NORMS:
+        raise ValueError(unknown("norm", name, NORMS))
+    build, known = NORMS[name].build, NORMS[name].options
+    options: dict[str, Any] = {}
+    for option in filter(None, given.split(",")):
+        key, _, value = option.partition("=")
+        if key not in known:
+            raise ValueError(_unknown_option(name, key))
+        options[key] = _parse(f"{name}:{key}", value, known[key].annotation)
+
+    def make(shape: tuple[int, ...]) -> Module:
+        try:
+            return build(shape, **options)
+        except ValueError as error:
+            if _fits(name, shape):  # the options do not
+                raise
+            fitting = ", ".join(other for other in NORMS if _fits(other, shape))
+            raise ValueError(f"{error}. Norms that fit: {fitting}") from None
+
+    return make
+
+
+def norm_name(text: str) -> str:
+    """Return the name in `text`, without options."""
+    return text.partition(":")[0]
+
+
+def folder_name(text: str) -> str:
+    """Return `text` as a part of a folder's name."""
+    return text.replace(":", "-").replace(",", "-")
+
+
+def _unknown_option(name: str, key: str) -> str:
+    known = NORMS[name].options
+    if not known:
+        return f"norm {name!r} has no options, got {key!r}"
+    return unknown(f"option of norm {name!r}:", key, known)
+
+
+def _fits(name: str, shape: tuple[int, ...]) -> bool:
+    try:
+        NORMS[name].build(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse(what: str, text: str, annotation: Any) -> Any:
+    kinds = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
+    for kind in kinds:
+        try:
+            return {"true": True, "false": False}[text] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            continue
+    expected = " or ".join("true or false" if kind is bool else kind.__name__ for kind in kinds)
+    raise ValueError(f"the option {what} takes {expected}, got {text!r}")
 
 
 class Stepwise(Module):
@@ -54,7 +157,7 @@ def sequence_norm(norm: Norm, features: int) -> Module:
     Only batch normalization mixes steps, and only in training: its statistics are over all N·T steps.
 
     Raises:
-        ValueError: if `norm` is instance normalization.
+        ValueError: if `norm` needs several positions per channel, as instance normalization does.
     """
     module = norm((features,))
     return module if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.Identity) else Stepwise(module)

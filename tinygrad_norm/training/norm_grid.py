@@ -27,7 +27,7 @@ from .. import data
 from ..files import replacing
 from .bands import save_bands
 from .config import Config
-from .norm_choices import NORMS
+from .norm_choices import find_norm, folder_name
 from .run import Diverged, Run
 from .task import Figures
 
@@ -91,11 +91,11 @@ class NormGrid:
         self.configs: dict[str, Config] = {}
         for seed in range(config.seed, config.seed + seeds):  # all norms with one seed, then the next seed
             for norm in self.norms:
-                self.configs[f"{norm}-{seed}"] = dataclasses.replace(config, norm=norm, seed=seed)
+                self.configs[f"{folder_name(norm)}-{seed}"] = dataclasses.replace(
+                    config, norm=norm, seed=seed
+                )
         for norm in self.norms:
-            NORMS[norm](
-                (8, 2, 2) if config.model == "cnn" else (8,)
-            )  # raises where it does not fit the model
+            find_norm(norm)((16, 2, 2) if config.model == "cnn" else (64,))  # raises if it does not fit
         for name, one in self.configs.items():
             path = self.out / name / "config.json"
             if path.exists() and Config.load(path) != one:
