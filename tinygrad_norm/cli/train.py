@@ -64,7 +64,8 @@ def train(
         list[str] | None,
         typer.Option(
             help=f"One of {', '.join(NORMS)} {RECIPE}, with options as in group:groups=4 (listed by "
-            "tinygrad-norm norms NAME). Given more than once, all of them are trained and compared in a table and a plot."
+            "tinygrad-norm norms NAME). Given more than once, all of them are trained and compared in a "
+            "table and a plot."
         ),
     ] = None,
     norm_first: Annotated[
