@@ -21,7 +21,7 @@ def kernels_of(name: str) -> tuple[str, ...]:
         called[kernel.numpy_version.__name__] = None
         return call(kernel, *args, **options)
 
-    Kernel.__call__ = recorded  # type: ignore[method-assign]
+    Kernel.__call__ = recorded  # type: ignore[assignment, method-assign]
     try:
         with use_backend("numpy"):
             for case in op.cases:
