@@ -19,6 +19,7 @@ import tinygrad_norm.cli.bench_gpu as command
 from tinygrad_norm.backends import emulator
 from tinygrad_norm.backends.cuda.signature import STORAGE
 from tinygrad_norm.bench import gpu_timing, kernel_baselines
+from tinygrad_norm.bench.gpu_data import Data
 from tinygrad_norm.bench.gpu_ops import SUBJECTS, Memory
 from tinygrad_norm.bench.gpu_timing import Bench, Clock, Row, cells, copies_of
 from tinygrad_norm.cli import app
@@ -69,7 +70,7 @@ def test_every_kernel_is_timed():
     """Those in the .cu files, as the launches of all subjects name them."""
     with tn.use_backend("emulator"), emulator.record() as launches:
         for name, subject in SUBJECTS.items():
-            for calls in subject.calls(small_case(name), FLOAT32, 1).values():
+            for calls in subject.calls(Data(small_case(name), FLOAT32, 1)).values():
                 calls[0]()
     names = {launch.name.partition("<")[0] for launch in launches}
     assert names == {kernel.name for kernel in KERNELS} - {"adam_rates"}  # of captured steps alone
@@ -147,7 +148,7 @@ def test_copies_keep_the_gpu_busy_while_the_host_prepares(monkeypatch):
 def test_every_subject_is_measured_in_all_its_directions(name):
     pytest.importorskip("torch")
     case = small_case(name)
-    against = {"PyTorch eager": functools.partial(kernel_baselines.torch_calls, device="cpu")}
+    against = {"PyTorch eager": kernel_baselines.torch_calls}
     with tn.use_backend("emulator"):
         clock = Clock(FakeCuda(), emulator.asarray(np.ones(1000, np.float32)))
         clock.copy_seconds = 1.0  # so that few copies are waited for
@@ -231,7 +232,7 @@ def fair(monkeypatch):
 def on_the_emulator(fair, monkeypatch):
     """The command, with the emulator for CuPy and a clock of the host's."""
     small = {name: dataclasses.replace(SUBJECTS[name], cases=(small_case(name),)) for name in SUBJECTS}
-    for module in ("gpu_timing", "gpu_ops"):
+    for module in ("gpu_timing", "gpu_ops", "gpu_plan"):
         monkeypatch.setattr(f"tinygrad_norm.bench.{module}.SUBJECTS", small)
     monkeypatch.setattr(command, "use_backend", lambda name: tn.use_backend("emulator"))
     clock = Clock(FakeCuda(), np.ones(1000, np.float32))
@@ -261,6 +262,25 @@ def test_the_command_prints_all_kernels(on_the_emulator, tmp_path):
 
 
 @needs_compiler
+def test_what_was_measured_is_kept_if_a_later_case_fails(on_the_emulator, tmp_path, monkeypatch):
+    broken = dataclasses.replace(gpu_timing.SUBJECTS["sgd"], step=raising(RuntimeError("the bus is loose")))
+    monkeypatch.setitem(gpu_timing.SUBJECTS, "sgd", broken)
+    path = tmp_path / "gpu.json"
+    result = bench("ops", "softmax", "sgd", "--backend", "cupy", "--seconds", 0, "--json", path)
+    assert (result.exit_code, "error: the bus is loose" in result.output) == (2, True)
+    assert "1/2 softmax 6×40: forward" in result.output
+    assert [row["direction"] for row in json.loads(path.read_text())["rows"]] == ["forward", "backward"]
+
+
+@needs_compiler
+def test_a_quick_run_ends_in_time_and_says_what_is_missing(on_the_emulator, monkeypatch):
+    monkeypatch.setattr(command, "QUICK_SECONDS", 0.0)
+    result = bench("ops", "softmax", "sgd", "--backend", "cupy", "--seconds", 0, "--quick")
+    assert result.exit_code == 0, result.output
+    assert "not measured, for lack of time: softmax 6×40; sgd 6" in result.output
+
+
+@needs_compiler
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
 def test_the_command_stores_in_every_dtype(on_the_emulator, dtype):
     if dtype == "bfloat16":
@@ -283,6 +303,7 @@ def test_wrong_calls(fair, monkeypatch):
         (["--backend", "cupy", "--dtype", "int8"], "unknown dtype 'int8'"),
         (["--backend", "emulator"], "unknown backend 'emulator'"),
         (["--dtype", "bfloat16"], "NumPy has no bfloat16"),
+        (["--quick"], "--quick applies only to a GPU"),
         (["--backend", "cupy"], "the cupy backend needs CuPy"),
         (["nonsense"], "No such command 'nonsense'"),
     ):

@@ -12,6 +12,7 @@ import pytest
 from bench_cases import small_case
 
 from tinygrad_norm.bench import kernel_baselines
+from tinygrad_norm.bench.gpu_data import Data
 from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op
 
 FLOAT64 = np.dtype(np.float64)
@@ -29,8 +30,12 @@ def results(calls):
     return [flat(calls[direction][0]()) for direction in ("forward", "backward")]
 
 
+def data(name, copies=1):
+    return Data(small_case(name), FLOAT64, copies)
+
+
 def ours(name):
-    calls = SUBJECTS[name].calls(small_case(name), FLOAT64, 1)
+    calls = SUBJECTS[name].calls(data(name))
     ys, _ = calls["forward"][0]()
     return [flat(ys), flat(calls["backward"][0]())]
 
@@ -43,7 +48,7 @@ def agree(found, expected, tolerance=1e-10):
 
 @pytest.mark.parametrize("name", OPS)
 def test_pytorch_computes_the_same(name, torch):
-    theirs = results(kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 1, device="cpu"))
+    theirs = results(kernel_baselines.torch_calls(name, data(name)))
     mine = ours(name)
     if name.startswith("add_"):  # dx and dz are one array here and two there
         mine[1].insert(1, mine[1][0])
@@ -55,7 +60,7 @@ def test_pytorch_computes_the_same(name, torch):
 @pytest.mark.parametrize("name", OPS)
 def test_what_pytorch_compiles_computes_the_same(name, torch):
     eager, compiled = (
-        kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 2, compiled=compiled, device="cpu")
+        kernel_baselines.torch_calls(name, data(name, copies=2), compiled=compiled)
         for compiled in (False, True)
     )
     agree(results(compiled), results(eager))
@@ -73,19 +78,22 @@ def test_pytorch_makes_steps(name, compiled, torch, monkeypatch):
         return made[-1]
 
     monkeypatch.setitem(SUBJECTS, name, dataclasses.replace(subject, torch=keep))
-    calls = kernel_baselines.torch_calls(name, small_case(name), FLOAT64, 3, compiled=compiled, device="cpu")
+    given = data(name)
+    calls = kernel_baselines.torch_calls(name, given, compiled=compiled)
     (step,), (param,) = calls["step"], made[0].param_groups[0]["params"]
     before = param.detach().clone()
     step()
     assert not torch.equal(before, param.detach())
+    np.testing.assert_array_equal(given.inputs[0][0], data(name).inputs[0][0])  # the others read it
 
 
 INTERPRETED = """
 import numpy as np, sys
 from bench_cases import small_case
+from tinygrad_norm.bench.gpu_data import Data
 from tinygrad_norm.bench.kernel_baselines import triton_calls
 name, dtype, path = sys.argv[1:]
-calls = triton_calls(name, small_case(name), np.dtype(dtype), 1, device="cpu")
+calls = triton_calls(name, Data(small_case(name), np.dtype(dtype), 1))
 (y, *_), dxs = (calls[direction][0]() for direction in ("forward", "backward"))
 np.savez(path, y, *(dxs if isinstance(dxs, tuple) else (dxs,)))
 """

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from ..backends import Array, asarray, namespace
+from ..backends import Array, namespace
 from ..backends.cuda.signature import accumulator
 from ..nn.activation.softmax import (
     log_softmax_backward,
@@ -35,6 +35,7 @@ from ..normalization.vector.normalize import normalize_backward, normalize_forwa
 from ..optim.adam import adam_step
 from ..optim.sgd import sgd_step
 from ..registry import Case, Input, integers, positive
+from .gpu_data import Data, Shape
 
 EPS = 1e-5
 GROUPS = 32
@@ -43,7 +44,6 @@ LR, BETAS, MOMENTUM, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 0.9, 1e-2
 Call = Callable[[], Any]
 Calls = Mapping[str, Sequence[Call]]
 """By direction, the calls to time: one for each buffer in the rotation."""
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,6 @@ class Memory:
 
     shared: int
     cache: int
-
-
-def typed(case: Case, dtype: Any) -> list[tuple[numpy.ndarray, bool]]:
-    """Return a case's inputs, floating-point ones in `dtype`, and whether each needs a gradient."""
-    return [
-        (values.astype(dtype) if values.dtype.kind == "f" else values, wanted)
-        for values, wanted in (pair for pair in case.draw() if pair is not None)
-    ]
-
-
-def drawn_dy(shape: Shape, output: int = 0) -> numpy.ndarray:
-    """Return the dy of an output, in float64."""
-    return numpy.asarray(numpy.random.default_rng(output + 1).normal(size=shape))
 
 
 @dataclass(frozen=True)
@@ -91,17 +78,15 @@ class Op:
         whole = math.prod(shape) * dtype.itemsize
         return {"forward": forward * whole, "backward": backward * whole}
 
-    def calls(self, case: Case, dtype: numpy.dtype, copies: int) -> Calls:
+    def calls(self, data: Data) -> Calls:
         """Return our calls, on the current backend."""
         forwards: list[Call] = []
         backwards: list[Call] = []
-        drawn = typed(case, dtype)
-        for _ in range(copies):
-            forward = functools.partial(self.forward, *(asarray(values.copy()) for values, _ in drawn))
+        for i, inputs in enumerate(data.inputs):
+            forward = functools.partial(self.forward, *inputs)
             ys, saved = forward()
-            dys = [asarray(drawn_dy(y.shape, k).astype(dtype)) for k, y in enumerate(ys)]
             forwards.append(forward)
-            backwards.append(functools.partial(self.backward, *dys, *saved))
+            backwards.append(functools.partial(self.backward, *data.dys(i, *(y.shape for y in ys)), *saved))
         return {"forward": forwards, "backward": backwards}
 
 
@@ -128,14 +113,13 @@ class Optimizer:
         wide = numpy.dtype(accumulator(dtype.name)).itemsize
         return {"step": math.prod(shape) * (3 * dtype.itemsize + 2 * self.moments * wide)}  # type: ignore[arg-type]
 
-    def calls(self, case: Case, dtype: numpy.dtype, copies: int) -> Calls:
-        """Return our call, on the current backend, whatever `copies` is."""
-        ((param, _),) = typed(case, dtype)
-        wide = accumulator(dtype.name)
-        grad = asarray(drawn_dy(param.shape).astype(param.dtype))
-        moments = [asarray(numpy.zeros(param.shape, wide)) for _ in range(self.moments)]
-        work = asarray(numpy.zeros((2, 1), wide))
-        return {"step": [functools.partial(self.step, asarray(param), grad, *moments, work)]}
+    def calls(self, data: Data) -> Calls:
+        """Return our call, on the current backend."""
+        param = data.inputs[0][0].copy()
+        zeros, wide = namespace(param).zeros, accumulator(data.dtype.name)
+        moments = [zeros(param.shape, wide) for _ in range(self.moments)]
+        work = zeros((2, 1), wide)
+        return {"step": [functools.partial(self.step, param, *data.dys(0, param.shape), *moments, work)]}
 
 
 # -- ours

@@ -7,8 +7,8 @@ An efficient op is bound by memory bandwidth, so the measure is how close it com
 
 Times are GPU times between two events; the median is reported. Three measures make them reliable. If the
 host is slower than the GPU, the GPU would wait: it is given copies to do first, so that the host runs
-ahead. The previous call leaves data in the cache: calls rotate through buffers of at least 1 GB in total.
-The device may be slower for a while: contestants take turns.
+ahead. The previous call leaves data in the cache: calls rotate through buffers that are several times as
+large as any cache. The device may be slower for a while: contestants take turns.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ import numpy
 from ..backends import Array, current_backend, namespace
 from ..backends.cuda import machine
 from ..registry import Case
-from .gpu_ops import SUBJECTS, Call, Memory
-from .kernel_baselines import Maker, baselines
+from .gpu_data import Data
+from .gpu_ops import SUBJECTS, Call, Memory, Optimizer
+from .gpu_plan import Planned
+from .kernel_baselines import COMPILED, Maker, baselines
 
-ROTATED = 1 << 30  # bytes
+ROTATED = 1 << 28  # bytes, of x alone; and at least CACHES times the L2 cache
+CACHES = 4
 ROUNDS = 20
 
 T = TypeVar("T")
@@ -146,22 +149,47 @@ class Bench:
     rotated: int = ROTATED
     free_memory: Callable[[], None] = lambda: None  # empties the memory pools of all contestants
 
-    def rows(self, names: Sequence[str], dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
-        """Yield a row for every direction and size of the named subjects, or of all."""
-        for name in names or SUBJECTS:
-            for case in SUBJECTS[name].cases:
-                yield from self.measure(name, case, dtype, seconds)
+    def rows(
+        self, plan: Sequence[Planned], dtype: numpy.dtype, seconds: float, limit: float = math.inf
+    ) -> Iterator[list[Row]]:
+        """Yield the rows of one planned case after the other, until `limit` seconds are over.
 
-    def measure(self, name: str, case: Case, dtype: numpy.dtype, seconds: float) -> Iterator[Row]:
-        """Yield a row for every direction of one case, with the medians of all contestants that fit."""
+        A case shares what is left of them with those to come: see `measure`.
+        """
+        start = time.perf_counter()
+        for k, one in enumerate(plan):
+            left = limit - (time.perf_counter() - start)
+            if left <= 0:
+                return
+            share = left / (len(plan) - k)
+            yield list(self.measure(one.name, one.case, dtype, seconds, share, one.compiled))
+
+    def measure(
+        self,
+        name: str,
+        case: Case,
+        dtype: numpy.dtype,
+        seconds: float,
+        share: float = math.inf,
+        compiled: bool = True,
+    ) -> Iterator[Row]:
+        """Yield a row for every direction of one case, with the medians of all contestants that fit.
+
+        After `share` seconds, the baselines that are not prepared yet are left out; so is PyTorch's compiler
+        unless `compiled`.
+        """
+        start = time.perf_counter()
         self.free_memory()
-        subject, copies = SUBJECTS[name], copies_of(case, dtype.itemsize, self.rotated)
-        given = name, case, dtype, copies
-        makers = {baseline: functools.partial(make, *given) for baseline, make in self.against.items()}
-        ours = self._within_memory(functools.partial(subject.calls, case, dtype, copies))
+        subject = SUBJECTS[name]
+        copies = 1 if isinstance(subject, Optimizer) else copies_of(case, dtype.itemsize, self.rotated)
+        data = self._within_memory(functools.partial(Data, case, dtype, copies))
+        ours = None if data is None else self._within_memory(functools.partial(subject.calls, data))
         calls = {} if ours is None else {"ours": ours}
-        for baseline, make in makers.items():
-            theirs = self._within_memory(make) if calls else None
+        for baseline, make in self.against.items():
+            late = time.perf_counter() - start >= share
+            if data is None or ours is None or late or (baseline == COMPILED and not compiled):
+                continue
+            theirs = self._within_memory(functools.partial(make, name, data))
             if theirs is not None:
                 calls[baseline] = theirs
         for direction, floor in subject.floors(case, dtype, self.memory).items():
@@ -212,8 +240,10 @@ def free_memory(xp: Any, against: Mapping[str, Maker]) -> None:
 def prepare() -> Bench:
     """Return a Bench for the GPU of the current backend."""
     xp: Any = current_backend().namespace
-    scratch = xp.ones(ROTATED // 4, "float32")
     device = xp.cuda.Device()
+    cache = device.attributes["L2CacheSize"]
+    rotated = max(ROTATED, CACHES * cache)
+    scratch = xp.ones(rotated // 4, "float32")
     properties = xp.cuda.runtime.getDeviceProperties(device.id)
     versions = {"cupy": xp.__version__, "CUDA": str(xp.cuda.runtime.runtimeGetVersion())}
     against = baselines()
@@ -222,8 +252,9 @@ def prepare() -> Bench:
         versions[module] = importlib.import_module(module).__version__
     return Bench(
         Clock(xp.cuda, scratch),
-        Memory(machine.machine_of(scratch).shared_memory, device.attributes["L2CacheSize"]),
+        Memory(machine.machine_of(scratch).shared_memory, cache),
         against,
         {"device": properties["name"].decode(), **versions},
+        rotated,
         free_memory=functools.partial(free_memory, xp, against),
     )

@@ -1,4 +1,4 @@
-"""The baselines of the GPU benchmark: PyTorch and Triton on the same arrays."""
+"""The baselines of the GPU benchmark: PyTorch and Triton on the same memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy
 
-from ..registry import Case
-from .gpu_ops import SUBJECTS, Call, Calls, Op, Optimizer, drawn_dy, typed
+from ..backends import Array
+from .gpu_data import Data
+from .gpu_ops import SUBJECTS, Call, Calls, Op, Optimizer
 
-Maker = Callable[[str, Case, numpy.dtype, int], Calls | None]
-"""From name, case, dtype and number of buffers to the calls to time; None if there is no such op."""
+COMPILED = "torch.compile"
+"""The baseline that takes seconds to prepare."""
+Maker = Callable[[str, Data], Calls | None]
+"""From name and data to the calls to time; None if there is no such op."""
 
 
 def baselines() -> dict[str, Maker]:
-    """Return the available baselines: PyTorch if it sees a GPU, and with Triton the compiled ones."""
+    """Return the available baselines: PyTorch if it sees a GPU, and with Triton the compiled ones, last."""
     try:
         import torch
     except ImportError:
@@ -26,14 +29,12 @@ def baselines() -> dict[str, Maker]:
         return {}
     found: dict[str, Maker] = {"PyTorch eager": torch_calls}
     if importlib.util.find_spec("triton") is not None:
-        found |= {"torch.compile": functools.partial(torch_calls, compiled=True), "Triton": triton_calls}
+        found |= {"Triton": triton_calls, COMPILED: functools.partial(torch_calls, compiled=True)}
     return found
 
 
-def torch_calls(
-    name: str, case: Case, dtype: numpy.dtype, copies: int, *, compiled: bool = False, device: str = "cuda"
-) -> Calls:
-    """Return PyTorch's calls of the subject `name`, eager or compiled, on `device`."""
+def torch_calls(name: str, data: Data, *, compiled: bool = False) -> Calls:
+    """Return PyTorch's calls of the subject `name`, eager or compiled, where the data is."""
     import torch
     from torch._functorch import config
 
@@ -43,13 +44,11 @@ def torch_calls(
     # Backward is called more than once, which donated buffers do not allow.
     with config.patch(donated_buffer=False):
         if isinstance(subject, Op):
-            return _torch_op(subject, case, dtype, copies, compiled, device)
-        return _torch_optimizer(subject, case, dtype, compiled, device)
+            return _torch_op(subject, data, compiled)
+        return _torch_optimizer(subject, data, compiled)
 
 
-def triton_calls(
-    name: str, case: Case, dtype: numpy.dtype, copies: int, device: str = "cuda"
-) -> Calls | None:
+def triton_calls(name: str, data: Data) -> Calls | None:
     """Return the calls of the Triton kernels for the subject `name`, if there are any."""
     from .triton_kernels import FUNCTIONS
 
@@ -57,29 +56,26 @@ def triton_calls(
         return None
     forward, backward = FUNCTIONS[name]
     calls: dict[str, list[Call]] = {"forward": [], "backward": []}
-    for _ in range(copies):
-        xs = [_tensor(values, dtype, device) for values, _ in typed(case, numpy.float64)]
+    for i, inputs in enumerate(data.inputs):
+        xs = [_tensor(x) for x in inputs]
         y, *saved = forward(*xs)
-        dy = _tensor(drawn_dy(tuple(y.shape)), dtype, device)
+        (dy,) = data.dys(i, tuple(y.shape))
         calls["forward"].append(functools.partial(forward, *xs))
-        calls["backward"].append(functools.partial(backward, dy, *saved))
+        calls["backward"].append(functools.partial(backward, _tensor(dy), *saved))
     return calls
 
 
-def _torch_op(op: Op, case: Case, dtype: numpy.dtype, copies: int, compiled: bool, device: str) -> Calls:
+def _torch_op(op: Op, data: Data, compiled: bool) -> Calls:
     import torch
 
     function = functools.partial(op.torch, torch.nn.functional)
     call: Any = torch.compile(function, fullgraph=True, dynamic=False) if compiled else function
     calls: dict[str, list[Call]] = {"forward": [], "backward": []}
-    for _ in range(copies):
-        xs = [
-            _tensor(values, dtype, device).requires_grad_(wanted)
-            for values, wanted in typed(case, numpy.float64)
-        ]
+    for i, inputs in enumerate(data.inputs):
+        xs = [_tensor(x).requires_grad_(wanted) for x, wanted in zip(inputs, data.wanted, strict=True)]
         result = call(*xs)
         ys = result if isinstance(result, tuple) else (result,)
-        dys = [_tensor(drawn_dy(tuple(y.shape), k), dtype, device) for k, y in enumerate(ys)]
+        dys = [_tensor(dy) for dy in data.dys(i, *(tuple(y.shape) for y in ys))]
         leaves = [x for x in xs if x.requires_grad]
         backward = functools.partial(torch.autograd.grad, ys, leaves, dys, retain_graph=True)
         backward()
@@ -88,14 +84,12 @@ def _torch_op(op: Op, case: Case, dtype: numpy.dtype, copies: int, compiled: boo
     return calls
 
 
-def _torch_optimizer(
-    optimizer: Optimizer, case: Case, dtype: numpy.dtype, compiled: bool, device: str
-) -> Calls:
+def _torch_optimizer(optimizer: Optimizer, data: Data, compiled: bool) -> Calls:
     import torch
 
-    ((values, _),) = typed(case, numpy.float64)
-    param = _tensor(values, dtype, device).requires_grad_()
-    param.grad = _tensor(drawn_dy(values.shape), dtype, device)
+    param = _tensor(data.inputs[0][0]).clone().requires_grad_()
+    (dy,) = data.dys(0, tuple(param.shape))
+    param.grad = _tensor(dy)
     # In eager mode PyTorch's fused kernel is the fastest; in compiled mode the compiler fuses.
     made = optimizer.torch(torch.optim, [param], **({} if compiled else {"fused": True}))
     step = torch.compile(made.step) if compiled else made.step
@@ -103,8 +97,10 @@ def _torch_optimizer(
     return {"step": [step]}
 
 
-def _tensor(values: numpy.ndarray, dtype: numpy.dtype, device: str) -> Any:
+def _tensor(x: Array) -> Any:
+    """Return the array as a PyTorch tensor of the same memory. DLPack has no bfloat16 in CuPy and NumPy."""
     import torch
 
-    tensor = torch.tensor(values, device=device)
-    return tensor.to(getattr(torch, dtype.name)) if tensor.is_floating_point() else tensor
+    if x.dtype.name == "bfloat16":
+        return torch.from_dlpack(x.view(numpy.uint16)).view(torch.bfloat16)
+    return torch.from_dlpack(x)

@@ -1,12 +1,9 @@
 """`tinygrad-norm bench`: measure speed, compared with PyTorch if it is installed."""
 
-import dataclasses
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +14,7 @@ from typer.core import TyperGroup
 
 from ..bench import network_baselines
 from ..bench.timing import environment, is_fair, settings
-from ..files import replacing
+from .figure_files import draw, plain, write
 from .op_names import Load
 from .paths import new_file, new_plot
 from .tables import NOTHING, figures_table, print_line, wide_console
@@ -49,6 +46,13 @@ AsIs = Annotated[
     typer.Option(
         "--as-is",
         help="Measure what you get by default: leave the threads of all programs and malloc as they are.",
+    ),
+]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="With --backend cupy: every second size, torch.compile at one of them; at most six minutes.",
     ),
 ]
 Json = Annotated[
@@ -89,6 +93,7 @@ def everything(
     as_is: AsIs = False,
     json: Json = None,
     plot: Plot = None,
+    quick: Quick = False,
     load: Load = None,
 ) -> None:
     """Time all ops, a training step, and the overhead of autograd: `ops` and `step` in one run.
@@ -96,14 +101,14 @@ def everything(
     The training step of each network takes ten times --seconds. The plot shows the ops.
     """
     if backend == "cupy":
-        ops(None, backend, dtype, seconds, threads, as_is, json, plot)
+        ops(None, backend, dtype, seconds, threads, as_is, json, plot, quick)
         return
-    _check_choices(backend, dtype)
+    _check_choices(backend, dtype, quick)
     _fairly(threads, as_is)
     console = wide_console()
     rows, found = _time_ops(console, (), dtype, seconds)
     steps, tape = _time_step(console, (), 10 * seconds)
-    more = {**found, "steps": list(map(_plain, steps)), "tape": tape}
+    more = {**found, "steps": list(map(plain, steps)), "tape": tape}
     facts = _finish(console, json, rows, dtype, network_baselines.facts(), seconds=seconds, **more)
     _draw_ops(plot, rows, facts)
 
@@ -121,6 +126,7 @@ def ops(
     as_is: AsIs = False,
     json: Json = None,
     plot: Plot = None,
+    quick: Quick = False,
     load: Load = None,
 ) -> None:
     """Time ops at their benchmark sizes, forward and backward; with --backend cupy, the kernels on a GPU.
@@ -132,12 +138,14 @@ def ops(
     ratios are their time / ours: above 1, ours is faster. GB/s counts the bytes that any implementation
     must move.
     """
-    _check_choices(backend, dtype)
+    _check_choices(backend, dtype, quick)
     if backend == "cupy" and threads > 1:
         raise typer.BadParameter("--threads applies only to the CPU: leave it out with --backend cupy")
     _fairly(threads, as_is)
     if backend == "cupy":
-        _kernels(names or (), dtype, seconds, json, plot)
+        from .bench_gpu import time_kernels
+
+        time_kernels(wide_console(), names or (), dtype, seconds, quick, json, plot)
         return
     console = wide_console()
     rows, found = _time_ops(console, names or (), dtype, seconds)
@@ -191,30 +199,18 @@ def _draw_ops(path: Path | None, rows: Sequence["OpRow"], facts: Mapping[str, st
     }
     unit, title = "our time / PyTorch's", "forward and backward"
     sides = "ours is faster", "PyTorch is faster"
-    _draw(path, lambda path: ratios(path, compared, unit, title, facts, sides, numpy, "our NumPy bodies"))
+    draw(path, lambda path: ratios(path, compared, unit, title, facts, sides, numpy, "our NumPy bodies"))
 
 
-def _check_choices(backend: str, dtype: str) -> None:
+def _check_choices(backend: str, dtype: str, quick: bool) -> None:
     if backend not in ("numpy", "cupy"):
         raise typer.BadParameter(f"unknown backend {backend!r}: choose numpy, or cupy for a GPU")
     if dtype not in DTYPES:
         raise typer.BadParameter(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
     if dtype == "bfloat16" and backend == "numpy":
         raise typer.BadParameter("NumPy has no bfloat16: choose another dtype, or --backend cupy")
-
-
-def _kernels(names: Sequence[str], dtype: str, seconds: float, json: Path | None, plot: Path | None) -> None:
-    from ..bench.charts import ratios
-    from .bench_gpu import measure
-
-    bench, rows = measure(wide_console(), names, dtype, seconds)
-    facts = {**bench.environment, "dtype": dtype}
-    _write(json, facts, rows, seconds=seconds, copy_rate=bench.clock.copy_rate)
-    found = {f"{row.op} {row.case} {row.direction}": row.ratio("PyTorch eager") for row in rows}
-    compared = {name: ratio for name, ratio in found.items() if ratio is not None}
-    unit, title = "PyTorch's time / ours", "kernels on a GPU"
-    sides = "PyTorch is faster", "ours is faster"
-    _draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
+    if quick and backend == "numpy":
+        raise typer.BadParameter("--quick applies only to a GPU: choose --backend cupy, or fewer --seconds")
 
 
 @bench.command()
@@ -256,7 +252,7 @@ def step(
     }
     unit, title = "time / PyTorch eager's", "a training step: forward, backward, Adam"
     sides = "faster than PyTorch eager", "slower"
-    _draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
+    draw(plot, lambda path: ratios(path, compared, unit, title, facts, sides))
 
 
 def _time_step(
@@ -311,7 +307,7 @@ def train(
     facts = _finish(console, json, runs, more_facts=network_baselines.facts(), epochs=epochs)
     milli = {run.program: run.seconds * 1e3 for run in runs}
     title = "training on digits: MLP 64-128-128-10, BatchNorm, batch 64, Adam"
-    _draw(plot, lambda path: bars(path, milli, "ms of the best epoch", title, facts))
+    draw(plot, lambda path: bars(path, milli, "ms of the best epoch", title, facts))
 
 
 @bench.command()
@@ -347,7 +343,7 @@ def scaling(seconds: Seconds = 0.2, as_is: AsIs = False, json: Json = None, plot
             lines = panels.setdefault((p.experiment, p.variable, label), {})
             lines.setdefault((p.form, unit == "kept MB"), []).append((p.size, value(p)))
     title = "forward and backward as sizes grow: time, peak memory, memory kept for backward"
-    _draw(plot, lambda path: curves(path, panels, 2, title, facts))
+    draw(plot, lambda path: curves(path, panels, 2, title, facts))
 
 
 def _print_left_out(console: Console) -> None:
@@ -381,25 +377,5 @@ def _finish(
     if facts["torch"] == "not installed":
         console.print("PyTorch is not installed, so there is nothing to compare with.")
     print_line(console, ", ".join(f"{key} {value}" for key, value in facts.items()))
-    _write(path, facts, rows, **more)
+    write(path, facts, rows, **more)
     return facts
-
-
-def _write(path: Path | None, facts: Mapping[str, str], rows: Sequence[Any], **more: Any) -> None:
-    if path is not None:
-        date = datetime.now(UTC).isoformat(timespec="seconds")
-        saved = {"date": date, "environment": facts, "rows": [_plain(row) for row in rows], **more}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
-        typer.echo(f"figures in {path}")
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    derived = [name for name, value in vars(type(row)).items() if isinstance(value, property)]
-    return {**dataclasses.asdict(row), **{name: getattr(row, name) for name in derived}}
-
-
-def _draw(path: Path | None, draw: Callable[[Path], None]) -> None:
-    if path is not None:
-        draw(path)
-        typer.echo(f"plot in {path}")

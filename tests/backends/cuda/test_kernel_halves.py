@@ -13,7 +13,8 @@ from kernel_runs import CASES, OPS, TOLERANCE, error, row_case, worst_error
 
 import tinygrad_norm as tn
 from tinygrad_norm.backends import asarray, emulator, to_numpy
-from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op, drawn_dy, typed
+from tinygrad_norm.bench.gpu_data import drawn_dy, typed
+from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op
 from tinygrad_norm.registry import REGISTRY
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
