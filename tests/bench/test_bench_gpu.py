@@ -73,7 +73,8 @@ def test_every_kernel_is_timed():
             for calls in subject.calls(Data(small_case(name), FLOAT32, 1)).values():
                 calls[0]()
     names = {launch.name.partition("<")[0] for launch in launches}
-    assert names == {kernel.name for kernel in KERNELS} - {"adam_rates"}  # of captured steps alone
+    other = {"adam_rates", "count_digits", "sum_counts"}  # of captured steps, and of sorts of many numbers
+    assert names == {kernel.name for kernel in KERNELS} - other
 
 
 def test_buffers_are_rotated_through_a_gigabyte_and_more():

@@ -13,6 +13,8 @@ def small_case(name, sizes=PACKS):
     """The first case of the subject `name`, with small sizes in the place of large ones."""
     inputs = SUBJECTS[name].cases[0].inputs
     x = sizes[len(inputs[0])]
+    if name == "embedding":
+        return Case((x, integers(x[0], 40)))
     if name == "cross_entropy":
         return Case((x, integers(x[1], x[0])))
     return Case(tuple(_small(one, inputs[0], x) for one in inputs))

@@ -22,6 +22,7 @@ from ..nn.activation.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from ..nn.embedding import embedding_backward, embedding_forward
 from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
 from ..normalization.batch.batchnorm import batch_norm_backward, batch_norm_forward
 from ..normalization.batch.fixednorm import batch_norm_eval_backward, batch_norm_eval_forward
@@ -206,6 +207,10 @@ def _adamw(param: Array, grad: Array, exp_avg: Array, exp_avg_sq: Array, work: A
     adam_step(param, grad, exp_avg, exp_avg_sq, None, work, step=2, lr=LR, betas=BETAS, **options)
 
 
+def _embedding(weight: Array, index: Array) -> Any:
+    return (embedding_forward(weight, index),), (index, len(weight))
+
+
 # -- floors
 
 
@@ -230,6 +235,11 @@ def _rows(vectors: int, arrays: int = 1) -> tuple[Case, ...]:
 
 def _images(*shapes: Shape) -> tuple[Case, ...]:
     return tuple(Case((shape, shape[1:2], shape[1:2])) for shape in (*shapes, *_IMAGES))
+
+
+def _tokens(V: int, D: int) -> Case:
+    """Four indices for every row of the weight, so that almost all rows (98 %) are used."""
+    return Case(((V, D), integers(V, 4 * V)))
 
 
 def _with_statistics(case: Case) -> Case:
@@ -301,6 +311,13 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         cross_entropy_backward,
         lambda F, x, target: F.cross_entropy(x, target, reduction="none"),
         lambda shape, itemsize, memory: (2, 2),
+    ),
+    "embedding": Op(
+        tuple(_tokens(8192, D) for D in (256, 1024, 4096)),
+        _embedding,
+        embedding_backward,
+        lambda F, weight, index: F.embedding(index, weight),
+        lambda shape, itemsize, memory: (5, 5),
     ),
     "sgd": Optimizer(
         _sgd,
