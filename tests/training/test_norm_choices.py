@@ -56,7 +56,7 @@ def test_options_that_do_not_fit_are_said_by_the_layer():
 
 def test_a_normalization_that_does_not_fit_says_which_do():
     with pytest.raises(
-        ValueError, match=r"several positions .* Norms that fit: batch, layer, rms, group, .*none"
+        ValueError, match=r"several positions .* Norms that fit: batch, .*layer, rms, group, .*none"
     ):
         find_norm("instance")((16,))
 

@@ -1,6 +1,7 @@
 """The functions that `nn.functional` re-exports: add one line for each."""
 
 from .batch.batchnorm import batch_norm as batch_norm
+from .batch.batchrenorm import batch_renorm as batch_renorm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.groupnorm import group_norm as group_norm

@@ -3,6 +3,10 @@
 from .batch.batchnorm import BatchNorm1d as BatchNorm1d
 from .batch.batchnorm import BatchNorm2d as BatchNorm2d
 from .batch.batchnorm import BatchNorm3d as BatchNorm3d
+from .batch.batchrenorm import BatchRenorm1d as BatchRenorm1d
+from .batch.batchrenorm import BatchRenorm2d as BatchRenorm2d
+from .batch.batchrenorm import BatchRenorm3d as BatchRenorm3d
+from .batch.batchrenorm import RenormSchedule as RenormSchedule
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm

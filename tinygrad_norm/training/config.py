@@ -159,7 +159,7 @@ class Config:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:
             raise ValueError(unknown("scale", self.scale, SCALES))
-        if self.model == "mlp" and norm_name(self.norm) == "batch" and self.batch_size == 1:
+        if self.model == "mlp" and norm_name(self.norm) in ("batch", "renorm") and self.batch_size == 1:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "
                 "another norm"

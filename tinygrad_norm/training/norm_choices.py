@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import nn
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..normalization.batch.batchrenorm import RenormSchedule
 from ..suggestions import unknown
 
 Norm = Callable[[tuple[int, ...]], Module]
@@ -36,6 +37,22 @@ def _batch(shape: tuple[int, ...], *, eps: float = 1e-5, momentum: float = 0.1) 
     return layer(shape[0], eps, momentum)
 
 
+def _renorm(
+    shape: tuple[int, ...],
+    *,
+    rmax: float = 3.0,
+    dmax: float = 5.0,
+    start: int = 100,
+    rmax_end: int = 800,
+    dmax_end: int = 500,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> Module:
+    layer = nn.BatchRenorm1d if len(shape) == 1 else nn.BatchRenorm2d
+    schedule = RenormSchedule(start, rmax_end, dmax_end)
+    return layer(shape[0], eps, momentum, rmax=rmax, dmax=dmax, schedule=schedule)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -56,6 +73,7 @@ def _instance(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
 
 NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
+    "renorm": Choice("batch_renorm", _renorm),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
