@@ -1,5 +1,7 @@
 """Convolution as loops, against the NumPy bodies."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -9,10 +11,11 @@ from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.backends.cpu.loop_mode import loop_mode
 from tinygrad_norm.bench.rungs import runs_a_loop
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.nn.convolution import conv_loops
+from tinygrad_norm.nn.convolution import conv_loops, conv_planes
 from tinygrad_norm.registry import REGISTRY
 
-CASES = [(name, k) for name in ("conv1d", "conv2d", "conv3d") for k in range(len(REGISTRY[name].cases))]
+NAMES = [f"conv{transposed}{axes}d" for transposed in ("", "_transpose") for axes in (1, 2, 3)]
+CASES = [(name, k) for name in NAMES for k in range(len(REGISTRY[name].cases))]
 NEEDS_NUMBA = pytest.mark.skipif(not loop_mode.compiled, reason="no Numba, or loops are off")
 MODES = [
     "python",
@@ -23,7 +26,6 @@ MODES = [
 @pytest.fixture
 def any_size(monkeypatch):
     """Small convolutions run as loops, too."""
-    monkeypatch.setattr(conv_loops, "COPIES", 1)
     monkeypatch.setattr(conv_loops, "ENTRIES", (1, 1024))
 
 
@@ -98,7 +100,38 @@ def test_loops_run_where_blas_is_slower():
     x, weight, bias = map(Tensor, arrays_of(2))
     with use_loops("python"):
         assert runs_a_loop(lambda: F.conv2d(x, weight, bias))
-        assert not runs_a_loop(lambda: F.conv2d(x, weight, bias, stride=2))
-        assert not runs_a_loop(lambda: F.conv2d(x[:, :4], weight[:, :4], bias))  # 36 entries
-        assert not runs_a_loop(lambda: F.conv2d(x, weight[:, :, :1], bias))  # 3 copies
+        assert runs_a_loop(lambda: F.conv2d(x, weight, bias, stride=2))
+        assert runs_a_loop(lambda: F.conv2d(x[:, :5], weight[:, :1], bias, groups=5))
+        assert runs_a_loop(lambda: F.conv_transpose2d(x[:, :5], weight, stride=2))
+        assert not runs_a_loop(lambda: F.conv2d(x[:, :3], weight[:, :3], bias))  # 27 entries
+        assert not runs_a_loop(lambda: F.conv2d(x, weight[:, :, :1, :1], bias))  # 1 copy
         assert not runs_a_loop(lambda: F.conv2d(x.half(), weight.half(), bias.half()))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("options", list(product((1, 2, (3, 1)), (0, 1, (2, 0)), (1, 2), (1, 2))))
+def test_any_stride_padding_dilation_and_groups(any_size, mode, options):
+    """With several samples in a line, and one of fewer at the end."""
+    options = dict(zip(("stride", "padding", "dilation", "groups"), options, strict=True))
+    groups = options["groups"]
+    if mode == "python" and groups == options["dilation"] == 2:
+        return
+    rng = np.random.default_rng(0)
+    for N, kernel in ((1, (3, 3)), (5, (2, 1)), (3, (4, 2))):
+        for function, shape in ((F.conv2d, (6, 4 // groups)), (F.conv_transpose2d, (4, 6 // groups))):
+            check(
+                mode,
+                function,
+                [rng.normal(size=s) for s in ((N, 4, 7, 8), (*shape, *kernel), (6,))],
+                **options,
+            )
+
+
+@pytest.mark.parametrize("line", [1, 1500])
+def test_lines_of_any_length_give_the_same(monkeypatch, line):
+    for planes in (conv_planes.planes_of, conv_planes.adjoint_planes_of):
+        planes.cache_clear()
+    monkeypatch.setattr(conv_planes, "LINE", line)
+    check("python", F.conv2d, arrays_of(5), padding=1)
+    for planes in (conv_planes.planes_of, conv_planes.adjoint_planes_of):
+        planes.cache_clear()

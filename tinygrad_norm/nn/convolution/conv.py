@@ -51,7 +51,7 @@ from ..windows.folding import windows_composed
 from ..windows.im2col import im2col_layout, samples_last
 from ..windows.padding import pad
 from ..windows.sliding_view import Sizes, Windows, as_batch, check_fit, conv_windows, fold_windows, paddings
-from .conv_loops import conv_forward_cpu, weight_gradients
+from .conv_loops import conv_adjoint_cpu, conv_forward_cpu, weight_gradients
 from .convnd import ConvNd
 
 
@@ -176,6 +176,9 @@ def conv_adjoint(dy: Array, weight: Array, windows: Windows, groups: int, space:
         dX = dX.reshape(len(dys), C, *windows.kernel, *P, n)
         dx_blocks[block] = fold_windows(dX, windows, space, 2)
     return dx
+
+
+conv_adjoint.cpu(conv_adjoint_cpu)
 
 
 def _as_matrix(weight: Array, groups: int) -> Array:
