@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import shutil
 import sys
 import time
@@ -334,12 +335,21 @@ def test_a_cupy_without_bfloat16_is_named(monkeypatch):
         gpu_timing.storage("bfloat16")
 
 
-@pytest.mark.cuda  # not yet run on a GPU
-@pytest.mark.parametrize("name", SUBJECTS)
-def test_measuring_on_a_gpu(name):
+@pytest.fixture
+def gpu_bench():
+    """A bench on a GPU that no other test uses now, without baselines."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("other processes use the GPU too: rates are measured with -n 0")
     with tn.use_backend("cupy"):
-        bench = gpu_timing.prepare()
-        case = SUBJECTS[name].cases[-1]
-        for row in bench.measure(name, case, FLOAT32, 0.0):
-            assert 0 < row.rate <= 1.5 * bench.clock.copy_rate
-            assert row.seconds.keys() >= {"ours"}
+        yield dataclasses.replace(gpu_timing.prepare(), against={})
+
+
+@pytest.mark.cuda  # not yet run on a GPU
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_no_kernel_is_faster_than_its_floor_allows(name, gpu_bench):
+    """Or else the floor is wrong, or a cache holds the data."""
+    for row in gpu_bench.measure(name, SUBJECTS[name].cases[-1], FLOAT32, 0.0):
+        if row.rate is None:
+            pytest.skip("the GPU's memory is too small for this case")
+        assert row.rate <= 1.5 * gpu_bench.clock.copy_rate

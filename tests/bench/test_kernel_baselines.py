@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from bench_cases import small_case
 
+import tinygrad_norm as tn
+from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.bench import kernel_baselines
 from tinygrad_norm.bench.gpu_data import Data
 from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op
@@ -22,7 +24,7 @@ OPS = [name for name, subject in SUBJECTS.items() if isinstance(subject, Op)]
 def flat(made):
     """Arrays or tensors as flat NumPy arrays: the layouts differ."""
     made = made if isinstance(made, tuple | list) else (made,)
-    return [np.asarray(a if isinstance(a, np.ndarray) else a.detach()).ravel() for a in made]
+    return [(a.detach().cpu().numpy() if hasattr(a, "detach") else to_numpy(a)).ravel() for a in made]
 
 
 def results(calls):
@@ -37,7 +39,10 @@ def data(name, copies=1):
 def ours(name):
     calls = SUBJECTS[name].calls(data(name))
     ys, _ = calls["forward"][0]()
-    return [flat(ys), flat(calls["backward"][0]())]
+    gradients = flat(calls["backward"][0]())
+    if name.startswith("add_"):  # dx and dz are one array here and two there
+        gradients.insert(1, gradients[0])
+    return [flat(ys), gradients]
 
 
 def agree(found, expected, tolerance=1e-10):
@@ -49,10 +54,7 @@ def agree(found, expected, tolerance=1e-10):
 @pytest.mark.parametrize("name", OPS)
 def test_pytorch_computes_the_same(name, torch):
     theirs = results(kernel_baselines.torch_calls(name, data(name)))
-    mine = ours(name)
-    if name.startswith("add_"):  # dx and dz are one array here and two there
-        mine[1].insert(1, mine[1][0])
-    agree(theirs, mine)
+    agree(theirs, ours(name))
 
 
 @pytest.mark.slow
@@ -115,3 +117,19 @@ def test_triton_computes_the_same(name, dtype, tolerance, torch, tmp_path):
 def test_without_baselines(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert kernel_baselines.baselines() == {}
+
+
+@pytest.mark.cuda  # not yet run on a GPU
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of PyTorch's compiler and of Triton
+@pytest.mark.parametrize("name", OPS)
+def test_all_compute_the_same_on_a_gpu(name, torch):
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no GPU")
+    with tn.use_backend("cupy"):
+        given, expected = data(name), ours(name)
+        for make in kernel_baselines.baselines().values():
+            calls = make(name, given)
+            if calls is not None:
+                ys, gradients = results(calls)
+                agree([ys[: len(expected[0])], gradients], expected, 1e-7)  # Triton returns statistics too
