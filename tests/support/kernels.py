@@ -6,12 +6,13 @@ from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
 from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK
 from tinygrad_norm.nn import embedding
-from tinygrad_norm.nn.activation import softmax
+from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import strips
 from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
+from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -42,6 +43,19 @@ class Kernel:
         return [name_expression(self.name, storage, numbers) for numbers in self.numbers(storage)]
 
 
+def _both(*names):
+    return tuple(f"{name}_{direction}" for name in names for direction in ("forward", "backward"))
+
+
+CURVES = {  # kernels over all elements
+    error_function._kernels: _both("erf"),
+    elementwise._kernels: ("logistic", "sigmoid_backward", "tanh_backward", "sqrt_backward"),
+    gated._kernels: _both("silu", "gelu", "gelu_tanh", "mish"),
+    exponentials._kernels: _both("exponential_unit"),
+    sigmoids._kernels: _both("softplus", "logsigmoid", "softsign"),
+    piecewise._kernels: _both("hardtanh", "hardsigmoid", "hardswish"),
+    rectifiers._kernels: ("relu_backward", *_both("leaky_relu", "threshold")),
+}
 KERNELS = [
     Kernel("layer_norm_forward", layernorm._kernels, FORWARD_SHAPES),
     Kernel("layer_norm_backward", layernorm._kernels, BACKWARD_SHAPES),
@@ -77,6 +91,7 @@ KERNELS = [
     Kernel("adam_step", adam._kernels, ((),)),
     Kernel("adam_rates", adam._kernels, (), vectors=False),
     Kernel("sgd_step", sgd._kernels, ((),)),
+    *(Kernel(name, source, ((),)) for source, names in CURVES.items() for name in names),
 ]
 SOURCES = list(dict.fromkeys(kernel.source for kernel in KERNELS))
 STORAGES = list(STORAGE)

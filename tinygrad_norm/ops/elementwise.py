@@ -15,8 +15,11 @@ from ..backends import Array, kernel, namespace
 from ..backends.cpu.element_loops import ElementLoop
 from ..backends.cpu.loop_helpers import helper
 from ..backends.cpu.loop_math import sigmoid as sigmoid_of_number
+from ..backends.cuda.elements import ElementSource
 from ..registry import Case, ErrorCase, positive, register
 from .operands import as_float_tensor, as_tensor
+
+_kernels = ElementSource(__file__)
 
 
 class Exp(Function):
@@ -227,6 +230,30 @@ for _kernel, _loop in (
     (sigmoid_backward, sigmoid_backward_loop),
 ):
     _kernel.cpu(ElementLoop(_loop, arrays=2))
+
+
+@logistic.cuda
+def logistic_cuda(x: Array) -> Array:
+    """One launch: x is read once."""
+    return _kernels.each("logistic", (x,))
+
+
+@sqrt_backward.cuda
+def sqrt_backward_cuda(dy: Array, y: Array) -> Array:
+    """One launch: dy and y are read once."""
+    return _kernels.each("sqrt_backward", (dy, y))
+
+
+@tanh_backward.cuda
+def tanh_backward_cuda(dy: Array, y: Array) -> Array:
+    """One launch: dy and y are read once."""
+    return _kernels.each("tanh_backward", (dy, y))
+
+
+@sigmoid_backward.cuda
+def sigmoid_backward_cuda(dy: Array, y: Array) -> Array:
+    """One launch: dy and y are read once."""
+    return _kernels.each("sigmoid_backward", (dy, y))
 
 
 class Clone(Function):

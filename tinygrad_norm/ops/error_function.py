@@ -29,8 +29,11 @@ from ..backends.cpu.element_loops import ElementLoop
 from ..backends.cpu.half import downcast, upcast
 from ..backends.cpu.loop_helpers import helper
 from ..backends.cpu.loop_math import exp_of_negative
+from ..backends.cuda.elements import ElementSource
 from ..registry import Case, ErrorCase, register
 from .operands import as_float_tensor
+
+_kernels = ElementSource(__file__)
 
 
 class _Grid(NamedTuple):
@@ -58,8 +61,8 @@ def _coefficients(xp: Any, dtype: numpy.dtype) -> list[Array]:
 
 @kernel
 def erf_forward(x: Array) -> Array:
-    """Return erf(x), in float32 or float64."""
-    return elementwise(_series, x)[0]
+    """Return erf(x), of half types computed in float32."""
+    return downcast(elementwise(_series, upcast(x))[0], x)
 
 
 def _series(x: Array) -> tuple[Array]:
@@ -95,12 +98,24 @@ def erf_backward_loop(dy: Any, x: Any) -> Any:
 erf_backward.cpu(ElementLoop(erf_backward_loop, arrays=2))
 
 
+@erf_forward.cuda
+def erf_forward_cuda(x: Array) -> Array:
+    """One launch of CUDA's erf."""
+    return _kernels.each("erf_forward", (x,))
+
+
+@erf_backward.cuda
+def erf_backward_cuda(dy: Array, x: Array) -> Array:
+    """One launch: dy and x are read once."""
+    return _kernels.each("erf_backward", (dy, x))
+
+
 class Erf(Function):
     """y = erf(x) · dx = dy·2/√π·exp(-x²)"""
 
     def forward(self, x: Array) -> Array:
         self.saved = (x,)
-        return downcast(erf_forward(upcast(x)), x)
+        return erf_forward(x)
 
     def backward(self, dy: Array) -> Gradients:
         (x,) = self.saved

@@ -11,11 +11,14 @@ from typing import Any
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import exp, expm1
+from ...backends.cuda.elements import ElementSource
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
 from ...registry import ErrorCase
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
+
+_kernels = ElementSource(__file__)
 
 
 class ExponentialUnitFunction(PointwiseFunction):
@@ -37,6 +40,9 @@ def exponential_unit_loop(x: Any, s: Any, a: Any, c: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     z = x / c
     return s * x if x > 0.0 else s * a * expm1(z), s if x > 0.0 else s * a / c * exp(z)
+
+
+ExponentialUnitFunction.cuda(_kernels, "exponential_unit")
 
 
 def elu_composed(input: Tensor, alpha: float = 1.0) -> Tensor:

@@ -22,6 +22,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loop_math import exp, exp_of_negative, mills, sigmoid
+from ...backends.cuda.elements import ElementSource
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_input
@@ -30,6 +31,8 @@ from ...ops.elementwise import logistic
 from ...ops.error_function import erf_forward
 from ...registry import Case, ErrorCase, register
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
+
+_kernels = ElementSource(__file__)
 
 
 def silu_composed(input: Tensor) -> Tensor:
@@ -55,6 +58,9 @@ def silu_loop(x: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     s = sigmoid(x)
     return x * s, s * (1.0 + x * (1.0 - s))
+
+
+SiLUFunction.cuda(_kernels, "silu")
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -136,6 +142,9 @@ def gelu_loop(x: Any) -> tuple[Any, Any]:
     return x * cdf, cdf + x * e * (0.5 * _TANH_SCALE)
 
 
+GELUFunction.cuda(_kernels, "gelu")
+
+
 class GELUTanhFunction(PointwiseFunction):
     """y = x·σ(2u), u = √(2/π)·(x + 0.044715·x³) · dx = dy·(s + x·s·(1 - s)·2u'), s = σ(2u)"""
 
@@ -159,6 +168,9 @@ def gelu_tanh_loop(x: Any) -> tuple[Any, Any]:
     u = 2.0 * _TANH_SCALE * _CUBIC * (near * near)
     s = sigmoid(near * (u + 2.0 * _TANH_SCALE))
     return x * s, s + near * s * (1.0 - s) * (3.0 * u + 2.0 * _TANH_SCALE)
+
+
+GELUTanhFunction.cuda(_kernels, "gelu_tanh")
 
 
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
@@ -225,6 +237,9 @@ def mish_loop(x: Any) -> tuple[Any, Any]:
     r = 1.0 / (n + 2.0)
     t = n * r
     return x * t, t + near * (4.0 * (n + 1.0) * r * r * (e / (1.0 + e)))
+
+
+MishFunction.cuda(_kernels, "mish")
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:

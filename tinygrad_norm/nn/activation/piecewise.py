@@ -12,11 +12,14 @@ from typing import Any
 from ...autograd.tensor import Tensor
 from ...backends import Array
 from ...backends.cpu.loop_helpers import helper
+from ...backends.cuda.elements import ElementSource
 from ...ops import ones
 from ...ops.arguments import as_number, check_numbers
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, distinct
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
+
+_kernels = ElementSource(__file__)
 
 
 def hardtanh_composed(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
@@ -38,6 +41,9 @@ class HardtanhFunction(PointwiseFunction):
 def hardtanh_loop(x: Any, low: Any, high: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     return low if x < low else high if x > high else x, 1.0 if low < x < high else 0.0
+
+
+HardtanhFunction.cuda(_kernels, "hardtanh")
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -119,6 +125,9 @@ def hardsigmoid_loop(x: Any) -> tuple[Any, Any]:
     return gate_of_number(x), 1.0 / 6.0 if abs(x) < 3.0 else 0.0
 
 
+HardsigmoidFunction.cuda(_kernels, "hardsigmoid")
+
+
 @helper
 def gate_of_number(x: Any) -> Any:
     """Return min(max(x/6 + 1/2, 0), 1)."""
@@ -173,6 +182,9 @@ def hardswish_loop(x: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     gate = gate_of_number(x)
     return x * gate, gate + (gate - 0.5 if abs(x) < 3.0 else 0.0)
+
+
+HardswishFunction.cuda(_kernels, "hardswish")
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:

@@ -5,18 +5,20 @@ script runs with both libraries. The result is always a new tensor: the input ma
 another backward pass.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy
 
 from ...autograd.function import Function, Gradients
-from ...backends import Array
+from ...backends import Array, Kernel, kernel
 from ...backends.cpu.blocks import elementwise, threads_for
 from ...backends.cpu.element_loops import CurveLoop, ElementLoop
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.loop_mode import loop_mode
+from ...backends.cuda.elements import ElementSource
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import check_flags
@@ -32,6 +34,14 @@ def product(dy: Any, slope: Any) -> Any:
 _product_on_threads = ElementLoop(product, arrays=2)
 
 
+class CurveKernels(NamedTuple):
+    """The two kernels of an activation: y of x, and dx of dy and x; both take the options as numbers."""
+
+    forward: Kernel
+    backward: Kernel
+    options: tuple[str, ...]
+
+
 class PointwiseFunction(Function):
     """y = value(x) · dx = dy·slope(x), element by element
 
@@ -39,18 +49,44 @@ class PointwiseFunction(Function):
     float32. `shared` computes once what both need; its result is their second argument. All three run on
     small blocks of x. An exponential may overflow if the formula allows for it: NumPy's warnings are off.
 
-    `loop` attaches the same for one number, for the CPU.
+    `loop` attaches the same for one number, for the CPU, and `cuda` attaches kernels for a GPU.
 
-    The forward pass computes the slope, because x is available there, and keeps nothing else.
+    The forward pass computes the slope, because x is available there, and keeps nothing else. With kernels it
+    keeps x instead, because a GPU computes the slope again in less time than it writes and reads it.
     """
 
     curve_loop: ClassVar[CurveLoop | None] = None
+    curve_kernels: ClassVar[CurveKernels | None] = None
 
     @classmethod
     def loop(cls, one_number: Callable[..., Any]) -> Callable[..., Any]:
         """Attach a function that takes a number, and the options, and returns y and dy/dx there."""
         cls.curve_loop = CurveLoop(helper(one_number))
         return one_number
+
+    @classmethod
+    def cuda(cls, source: ElementSource, name: str) -> None:
+        """Attach the kernels `name`_forward and `name`_backward of `source`."""
+        parameters = inspect.signature(cls.value).parameters.values()
+        options = tuple([one.name for one in parameters if one.kind is one.KEYWORD_ONLY])
+        body = cls()
+
+        def forward(x: Array, *numbers: float) -> Array:
+            named, wide = dict(zip(options, numbers, strict=True)), upcast(x)
+            return downcast(body.value(wide, body.shared(wide, **named), **named), x)
+
+        def backward(dy: Array, x: Array, *numbers: float) -> Array:
+            named, wide = dict(zip(options, numbers, strict=True)), upcast(x)
+            return downcast(upcast(dy) * body.slope(wide, body.shared(wide, **named), **named), x)
+
+        def twin(version: Callable[..., Array], arrays: int) -> Kernel:
+            version.__name__ = f"{name}_{version.__name__}"
+            version.__doc__ = f"{cls.__doc__}"
+            made = kernel(version)
+            made.cuda(lambda *given: source.each(version.__name__, given[:arrays], *given[arrays:]))
+            return made
+
+        cls.curve_kernels = CurveKernels(twin(forward, 1), twin(backward, 2), options)
 
     def shared(self, x: Array, *args: Any, **options: Any) -> Any:
         """Return the values that `value` and `slope` both need."""
@@ -64,13 +100,17 @@ class PointwiseFunction(Function):
         raise NotImplementedError(f"{type(self).__name__} must define slope")
 
     def forward(self, x: Array, **options: Any) -> Array:
+        if type(x) is not numpy.ndarray and self.curve_kernels is not None:
+            numbers = [options[name] for name in self.curve_kernels.options]
+            self.saved = x, *numbers
+            return self.curve_kernels.forward(x, *numbers)
         y, *slope = self._run(upcast(x), options)
         self.saved = tuple([downcast(part, x) for part in slope])
         return downcast(y, x)
 
     def _run(self, x: Array, options: dict[str, Any]) -> tuple[Array, ...]:
         loop = self.curve_loop
-        if loop is not None and loop_mode.on and type(x) is numpy.ndarray:
+        if loop is not None and loop_mode.on:
             results: Any = loop(x, *[options[name] for name in loop.options], slope=self.needs[0])
             if results is not NotImplemented:
                 return results
@@ -82,12 +122,14 @@ class PointwiseFunction(Function):
         return (y, self.slope(x, shared, **options)) if self.needs[0] else (y,)
 
     def backward(self, dy: Array) -> Gradients:
-        (slope,) = self.saved
-        if loop_mode.on and type(dy) is numpy.ndarray and threads_for(dy.size) is not map:
-            dx: Any = _product_on_threads(dy, slope)
+        if type(dy) is not numpy.ndarray:
+            if self.curve_kernels is not None:
+                return self.curve_kernels.backward(dy, *self.saved)
+        elif loop_mode.on and threads_for(dy.size) is not map:
+            dx: Any = _product_on_threads(dy, self.saved[0])
             if dx is not NotImplemented:
                 return dx
-        return dy * slope
+        return dy * self.saved[0]
 
 
 class InplaceModule(Module):

@@ -16,6 +16,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.element_loops import ElementLoop
 from ...backends.cpu.loop_helpers import helper
+from ...backends.cuda.elements import ElementSource
 from ...module import Module, Parameter
 from ...ops import full, ones
 from ...ops.arguments import as_number, as_size, check_numbers
@@ -23,6 +24,8 @@ from ...ops.broadcast import unbroadcast
 from ...ops.checks import check_input, check_same_dtype
 from ...registry import Case, ErrorCase, distinct, register
 from .pointwise import InplaceModule, PointwiseFunction, register_activation
+
+_kernels = ElementSource(__file__)
 
 
 def relu_composed(input: Tensor) -> Tensor:
@@ -43,6 +46,12 @@ def relu_backward_loop(dy: Any, y: Any) -> Any:
 
 
 relu_backward.cpu(ElementLoop(relu_backward_loop, arrays=2))
+
+
+@relu_backward.cuda
+def relu_backward_cuda(dy: Array, y: Array) -> Array:
+    """One launch: dy and y are read once."""
+    return _kernels.each("relu_backward", (dy, y))
 
 
 class ReLUFunction(Function):
@@ -98,6 +107,9 @@ class LeakyReLUFunction(PointwiseFunction):
 def leaky_relu_loop(x: Any, negative_slope: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     return (x, 1.0) if x > 0.0 else (negative_slope * x, negative_slope)
+
+
+LeakyReLUFunction.cuda(_kernels, "leaky_relu")
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
@@ -217,6 +229,9 @@ class ThresholdFunction(PointwiseFunction):
 def threshold_loop(x: Any, threshold: Any, fill: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     return (fill, 0.0) if x <= threshold else (x, 1.0)
+
+
+ThresholdFunction.cuda(_kernels, "threshold")
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:

@@ -14,6 +14,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import sigmoid as sigmoid_of_number
 from ...backends.cpu.loop_math import softplus as softplus_of_number
+from ...backends.cuda.elements import ElementSource
 from ...module import Module
 from ...ops import ones, sigmoid, tanh
 from ...ops.arguments import as_number, check_numbers
@@ -21,6 +22,8 @@ from ...ops.checks import check_input
 from ...ops.elementwise import logistic
 from ...registry import ErrorCase
 from .pointwise import PointwiseFunction, register_activation
+
+_kernels = ElementSource(__file__)
 
 
 def log1p_exp(x: Array) -> Array:
@@ -69,6 +72,9 @@ def softplus_loop(x: Any, beta: Any, threshold: Any) -> tuple[Any, Any]:
     z = beta * x
     y, slope = softplus_of_number(z) / beta, sigmoid_of_number(z)
     return x if z > threshold else y, 1.0 if z > threshold else slope
+
+
+SoftplusFunction.cuda(_kernels, "softplus")
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -123,6 +129,9 @@ def logsigmoid_loop(x: Any) -> tuple[Any, Any]:
     return -softplus_of_number(-x), sigmoid_of_number(-x)
 
 
+LogSigmoidFunction.cuda(_kernels, "logsigmoid")
+
+
 def logsigmoid(input: Tensor) -> Tensor:
     """Return log(sigmoid(input)), finite for any finite input.
 
@@ -163,6 +172,9 @@ def softsign_loop(x: Any) -> tuple[Any, Any]:
     """Return y and dy/dx at one number."""
     r = 1.0 / (1.0 + abs(x))
     return x * r, r * r
+
+
+SoftsignFunction.cuda(_kernels, "softsign")
 
 
 def softsign(input: Tensor) -> Tensor:
