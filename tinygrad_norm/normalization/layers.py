@@ -7,6 +7,9 @@ from .batch.batchrenorm import BatchRenorm1d as BatchRenorm1d
 from .batch.batchrenorm import BatchRenorm2d as BatchRenorm2d
 from .batch.batchrenorm import BatchRenorm3d as BatchRenorm3d
 from .batch.batchrenorm import RenormSchedule as RenormSchedule
+from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
+from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
+from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm

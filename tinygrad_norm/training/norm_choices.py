@@ -53,6 +53,11 @@ def _renorm(
     return layer(shape[0], eps, momentum, rmax=rmax, dmax=dmax, schedule=schedule)
 
 
+def _ghost(shape: tuple[int, ...], *, size: int = 16, eps: float = 1e-5, momentum: float = 0.1) -> Module:
+    layer = nn.GhostBatchNorm1d if len(shape) == 1 else nn.GhostBatchNorm2d
+    return layer(shape[0], size, eps, momentum)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -74,6 +79,7 @@ def _instance(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
 NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
     "renorm": Choice("batch_renorm", _renorm),
+    "ghost": Choice("ghost_batch_norm", _ghost),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
