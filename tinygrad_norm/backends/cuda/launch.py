@@ -6,24 +6,43 @@ numbers are cast to the declared type, and arrays are checked against it, before
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
 
 from .. import Array, namespace
+from .arguments import Binding, is_contiguous
 from .machine import Machine, machine_of
-from .signature import STORAGE, Parameter, accumulator, name_expression, parameters_of
-from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, aligned, teams_for
+from .signature import STORAGE, accumulator, name_expression, parameters_of
+from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, teams_for
 
 MOST_THREADS = 1024
 MOST_PERSISTENT = 1024  # threads of a multiprocessor
 MOST_BLOCKS = 2**31 - 1
 SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
-NULL = numpy.uint64(0)  # CuPy would pass None as 0xffffffff
 HERE = Path(__file__).parent
 _HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_bf16.h>\n"}
+
+
+class Instance:
+    """One instance of a kernel on one machine: how its arguments are bound, and the function once loaded."""
+
+    def __init__(self, bind: Binding, load: Callable[[], Any]) -> None:
+        self.bind, self._load = bind, load
+        self._asked = SHARED_WITHOUT_ASKING
+
+    @functools.cached_property
+    def function(self) -> Any:
+        """The compiled kernel."""
+        return self._load()
+
+    def with_shared(self, size: int) -> Any:
+        """Return the compiled kernel, allowed to use `size` bytes of shared memory per block."""
+        if size > self._asked:
+            self.function.max_dynamic_shared_size_bytes = self._asked = size
+        return self.function
 
 
 class CudaSource:
@@ -41,6 +60,8 @@ class CudaSource:
             *(self.path.parent / name for name in shared),
             self.path,
         )
+        self._instances: dict[tuple[Any, ...], Instance] = {}
+        self._resident: dict[tuple[Any, ...], int] = {}
 
     @functools.cached_property
     def code(self) -> str:
@@ -77,19 +98,36 @@ class CudaSource:
                 it cannot store, and sizes that are no integers.
             ValueError: for arrays whose elements do not lie one after the other, and beyond the limits.
         """
-        name = _storage_name(kernel, storage)
-        arrays = (value for value in args if hasattr(value, "dtype") and not isinstance(value, numpy.generic))
-        first = next(arrays, None)
-        if first is None:
-            raise TypeError(f"{kernel}: received no array, expected one at least, on the GPU to launch it on")
+        first = _first_array(kernel, args)
         machine = machine_of(first)
-        values = _bind(kernel, parameters_of(self.code, kernel, name), args, type(first))
-        _check_size(kernel, "threads a block", threads, 1, MOST_THREADS)
-        _check_size(kernel, "blocks", blocks, 1, MOST_BLOCKS)
-        _check_size(kernel, "bytes of shared memory a block", shared_memory, 0, machine.shared_memory)
-        function = _compiled(machine, self, name, name_expression(kernel, name, numbers))
-        _ask_for(function, shared_memory)
-        function((int(blocks),), (int(threads),), values, shared_mem=int(shared_memory))
+        try:
+            instance = self._instances[kernel, storage, numbers, machine]
+        except (KeyError, TypeError):
+            instance = self._instance(kernel, storage, numbers, machine)
+        values = instance.bind(args, type(first))
+        if not (
+            type(blocks) is type(threads) is type(shared_memory) is int
+            and 0 < threads <= MOST_THREADS
+            and 0 < blocks <= MOST_BLOCKS
+            and 0 <= shared_memory <= machine.shared_memory
+        ):
+            threads = _size(kernel, "threads a block", threads, 1, MOST_THREADS)
+            blocks = _size(kernel, "blocks", blocks, 1, MOST_BLOCKS)
+            shared_memory = _size(
+                kernel, "bytes of shared memory a block", shared_memory, 0, machine.shared_memory
+            )
+        function = instance.with_shared(shared_memory)
+        function((blocks,), (threads,), values, shared_mem=shared_memory)
+
+    def _instance(self, kernel: str, storage: Any, numbers: Sequence[int], machine: Machine) -> Instance:
+        """Return a kernel instance, compiled at the first call."""
+        name, numbers = _storage_name(kernel, storage), tuple(numbers)
+        key = kernel, numpy.dtype(storage), numbers, machine
+        if key not in self._instances:
+            bind = Binding(kernel, parameters_of(self.code, kernel, name), numpy.dtype(storage))
+            expression = name_expression(kernel, name, numbers)
+            self._instances[key] = Instance(bind, lambda: machine.load(self.text(name), expression))
+        return self._instances[key]
 
     def persistent_blocks(
         self, kernel: str, x: Array, shape: Teams, rows: int, shared_memory: int = 0
@@ -99,9 +137,14 @@ class CudaSource:
         They fill the machine once: each multiprocessor gets the blocks that it runs at a time, but no more
         than 1024 threads, which load enough: every further block would only add partial sums.
         """
-        resident = _resident(machine_of(x), self, kernel, x.dtype.name, shape, shared_memory)
+        machine = machine_of(x)
+        key = kernel, x.dtype, shape, shared_memory, machine
+        resident = self._resident.get(key)
+        if resident is None:
+            function = self._instance(kernel, x.dtype, shape.template, machine).with_shared(shared_memory)
+            resident = self._resident[key] = machine.resident(function, shape.block, shared_memory)
         each = min(resident, MOST_PERSISTENT // shape.block)
-        return min(shape.blocks(rows), machine_of(x).multiprocessors * max(each, 1))
+        return min(shape.blocks(rows), machine.multiprocessors * max(each, 1))
 
     def forward_rows(
         self,
@@ -167,7 +210,7 @@ class CudaSource:
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
         shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
-        shared = D * numpy.dtype(accumulator(x.dtype.name)).itemsize if shape.per_block > 1 else 0
+        shared = D * accumulator_dtype(x).itemsize if shape.per_block > 1 else 0
         blocks = self.persistent_blocks(kernel, x, shape, N, shared)
         dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
         parts = [partials[k] for k in range(vectors)]
@@ -188,26 +231,11 @@ class CudaSource:
         return sums
 
 
-@functools.cache
-def _compiled(machine: Machine, source: CudaSource, storage: str, expression: str) -> Any:
-    return machine.load(source.text(storage), expression)
-
-
-@functools.cache
-def _resident(
-    machine: Machine, source: CudaSource, kernel: str, storage: str, shape: Teams, shared_memory: int
-) -> int:
-    function = _compiled(machine, source, storage, name_expression(kernel, storage, shape.template))
-    _ask_for(function, shared_memory)
-    return machine.resident(function, shape.block, shared_memory)
-
-
-def _ask_for(function: Any, shared_memory: int) -> None:
-    if shared_memory > SHARED_WITHOUT_ASKING:
-        function.max_dynamic_shared_size_bytes = shared_memory
-
-
-# -- arguments
+def _first_array(kernel: str, args: Sequence[Any]) -> Any:
+    for value in args:
+        if hasattr(value, "dtype") and not isinstance(value, numpy.generic):
+            return value
+    raise TypeError(f"{kernel}: received no array, expected one at least, on the GPU to launch it on")
 
 
 def _storage_name(kernel: str, storage: Any) -> str:
@@ -221,68 +249,15 @@ def _storage_name(kernel: str, storage: Any) -> str:
     return name
 
 
-def _bind(
-    kernel: str, parameters: Sequence[Parameter], args: Sequence[Any], array_type: Any
-) -> tuple[Any, ...]:
-    if len(args) != len(parameters):
-        names = ", ".join(parameter.name for parameter in parameters)
-        received = f"{len(args)} argument{'s' * (len(args) != 1)}"
-        raise TypeError(f"{kernel}: received {received}, expected {len(parameters)}: ({names})")
-    return tuple(
-        _bind_array(kernel, parameter, value, array_type)
-        if parameter.pointer
-        else _bind_number(kernel, parameter, value)
-        for parameter, value in zip(parameters, args, strict=True)
-    )
+# -- sizes
 
 
-def _bind_array(kernel: str, parameter: Parameter, value: Any, array_type: Any) -> Any:
-    if value is None:
-        return NULL
-    where = f"{kernel}: argument {parameter.name}"
-    if not isinstance(value, array_type):
-        raise TypeError(
-            f"{where}: received {_described(value)}, expected {parameter}, on the device of the others"
-        )
-    if value.dtype.name != parameter.dtype:
-        raise TypeError(f"{where}: received an array of {value.dtype}, expected {parameter}")
-    if not value.flags.c_contiguous:
-        raise ValueError(
-            f"{where}: received an array of shape {value.shape} with strides {value.strides}, expected its "
-            "elements one after the other: pass ascontiguousarray(...) of it"
-        )
-    return value
-
-
-def _bind_number(kernel: str, parameter: Parameter, value: Any) -> numpy.generic:
-    kinds = {"int64": (int, numpy.integer), "bool": (bool, numpy.bool_)}
-    expected = kinds.get(parameter.dtype, (int, float, numpy.integer, numpy.floating))
-    where = f"{kernel}: argument {parameter.name}"
-    if not isinstance(value, expected) or (isinstance(value, bool) and parameter.dtype != "bool"):
-        raise TypeError(f"{where}: received {_described(value)}, expected a number for {parameter}")
-    number: Any = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
-    dtype = numpy.dtype(parameter.dtype)
-    try:
-        with numpy.errstate(over="raise"):
-            return dtype.type(number)
-    except (OverflowError, FloatingPointError):
-        endless = isinstance(number, int) and number.bit_length() > 128
-        size = f"an integer of {number.bit_length()} bits" if endless else value
-        raise ValueError(f"{where}: received {size}, which {parameter} cannot hold") from None
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, numpy.generic) or not hasattr(value, "dtype"):
-        return repr(value)
-    module, name = type(value).__module__, type(value).__name__
-    return f"a {module}.{name} of {value.dtype} and shape {tuple(value.shape)}"
-
-
-def _check_size(kernel: str, what: str, size: Any, least: int, most: int) -> None:
+def _size(kernel: str, what: str, size: Any, least: int, most: int) -> int:
     if not isinstance(size, int | numpy.integer) or isinstance(size, bool):
         raise TypeError(f"{kernel}: received {size!r} {what}, expected an integer")
     if not least <= size <= most:
         raise ValueError(f"{kernel}: received {size} {what}, possible are {least} to {most}")
+    return int(size)
 
 
 # -- what twins do to their arguments
@@ -290,23 +265,32 @@ def _check_size(kernel: str, what: str, size: Any, least: int, most: int) -> Non
 
 def contiguous(*arrays: Array) -> list[Array]:
     """Return the arrays with their elements one after the other: themselves, or copies."""
-    return [x if x.flags.c_contiguous else namespace(x).ascontiguousarray(x) for x in arrays]
+    return [x if is_contiguous(x) else namespace(x).ascontiguousarray(x) for x in arrays]
 
 
 def wide(like: Array, *arrays: Array | None) -> list[Array | None]:
     """Return the arrays, or None, contiguous and in the type that kernels accumulate `like` in."""
-    dtype = accumulator(like.dtype.name)
-    return [None if x is None else contiguous(x.astype(dtype, copy=False))[0] for x in arrays]
+    dtype = accumulator_dtype(like)
+    return [x if x is None or (x.dtype is dtype and is_contiguous(x)) else _cast(x, dtype) for x in arrays]
+
+
+def _cast(x: Array, dtype: numpy.dtype) -> Array:
+    return contiguous(x.astype(dtype, copy=False))[0]
 
 
 def accumulator_dtype(x: Array) -> numpy.dtype:
     """Return the dtype that kernels accumulate the values of x in."""
-    return numpy.dtype(accumulator(x.dtype.name))
+    return _accumulator_dtype(x.dtype)
+
+
+@functools.cache
+def _accumulator_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    return numpy.dtype(accumulator(dtype.name))
 
 
 def wide_empty(like: Array, *shape: int) -> Array:
     """Return an array that is yet to be written, in the type that kernels accumulate `like` in."""
-    return namespace(like).empty(shape, accumulator(like.dtype.name))
+    return namespace(like).empty(shape, accumulator_dtype(like))
 
 
 def teams(
@@ -317,10 +301,11 @@ def teams(
     A pack lies within one of the runs of `run` values that a row is made of, if that is given.
     """
     first: Any = arrays[0]
-    address = machine_of(first).address
-    at = [address(x) for x in arrays if x is not None]
-    whole = run * first.dtype.itemsize % PACK == 0
-    return teams_for(D, first.dtype.itemsize, whole and aligned(*at), shapes)
+    itemsize, address, together = first.dtype.itemsize, machine_of(first).address, run * first.dtype.itemsize
+    for x in arrays:
+        if x is not None:
+            together |= address(x)  # a multiple of PACK if all are
+    return teams_for(D, itemsize, together % PACK == 0, shapes)
 
 
 def kept_bytes(chosen: Teams, D: int, x: Array) -> int:

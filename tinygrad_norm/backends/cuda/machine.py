@@ -9,7 +9,7 @@ from .. import backend_of
 from .compiler import STANDARD, load
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Machine:
     """What a launch needs to know about the machine.
 
@@ -37,7 +37,7 @@ def machine_of(x: Any) -> Machine:
     """
     name = backend_of(x).name
     if name == "cupy":
-        return _gpu(x.device.id)
+        return _gpu(x.data.device_id)
     if name == "emulator":
         return _emulator()
     raise TypeError(

@@ -6,9 +6,9 @@ largest shape, a row stays in registers. A longer row stays in shared memory if 
 again.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 PACK = 16  # bytes: the most that a thread loads at once
 SMALLEST_BLOCK = 128
@@ -47,6 +47,7 @@ class Teams:
         return -(-rows // self.per_block)
 
 
+@functools.cache
 def teams_for(
     D: int, itemsize: int, aligned: bool, shapes: Sequence[tuple[int, int]] = FORWARD_SHAPES
 ) -> Teams:
@@ -58,8 +59,3 @@ def teams_for(
     packs = -(-D // vector)
     team, kept = next((team, kept) for team, kept in shapes if packs <= team * kept or not kept)
     return Teams(vector, team, kept)
-
-
-def aligned(*addresses: Any) -> bool:
-    """Return whether all addresses are multiples of 16 bytes."""
-    return all(address % PACK == 0 for address in addresses)
