@@ -1,5 +1,6 @@
 """The layers that `nn` re-exports: add one line for each class."""
 
+from .batch.batchgroupnorm import BatchGroupNorm2d as BatchGroupNorm2d
 from .batch.batchnorm import BatchNorm1d as BatchNorm1d
 from .batch.batchnorm import BatchNorm2d as BatchNorm2d
 from .batch.batchnorm import BatchNorm3d as BatchNorm3d
