@@ -263,6 +263,11 @@ def _size(kernel: str, what: str, size: Any, least: int, most: int) -> int:
 # -- what twins do to their arguments
 
 
+def inverse(divisor: int) -> int:
+    """Return ⌈2⁶²/divisor⌉, by which kernels divide: `quotient` in moments.cuh."""
+    return -(-(2**62) // divisor)
+
+
 def contiguous(*arrays: Array) -> list[Array]:
     """Return the arrays with their elements one after the other: themselves, or copies."""
     return [x if is_contiguous(x) else namespace(x).ascontiguousarray(x) for x in arrays]
