@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from .. import Array, namespace
-from .arguments import Binding, is_contiguous
+from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
 from .signature import STORAGE, accumulator, name_expression, parameters_of
 from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, teams_for
