@@ -66,6 +66,14 @@ def _batchgroup(
     return nn.BatchGroupNorm2d(shape[0], groups, 1, eps, momentum)
 
 
+def _batchchannel(
+    shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5, momentum: float = 0.1
+) -> Module:
+    check_positions(shape, "batch-channel normalization is for channels with several positions")
+    groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
+    return nn.BatchChannelNorm2d(shape[0], groups, eps, momentum)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -89,6 +97,7 @@ NORMS: dict[str, Choice] = {
     "renorm": Choice("batch_renorm", _renorm),
     "ghost": Choice("ghost_batch_norm", _ghost),
     "batchgroup": Choice("batch_group_norm", _batchgroup),
+    "batchchannel": Choice("batch_channel_norm", _batchchannel),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
