@@ -8,7 +8,6 @@ Every part is a process of its own, so an error, a crash or a hang of one does n
 status is 1 if a check failed. All of it takes two or three minutes, half of it for starting CUDA and for
 compiling.
 """
-# ruff: noqa: E402
 
 import argparse
 import dataclasses
