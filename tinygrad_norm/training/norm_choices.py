@@ -74,6 +74,13 @@ def _batchchannel(
     return nn.BatchChannelNorm2d(shape[0], groups, eps, momentum)
 
 
+def _weighed(
+    shape: tuple[int, ...], *, inference_weight: float = 0.1, eps: float = 1e-5, momentum: float = 0.1
+) -> Module:
+    check_positions(shape, "inference example weighing needs several positions per channel")
+    return nn.WeighedBatchNorm2d(shape[0], eps, momentum, inference_weight=inference_weight)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -98,6 +105,7 @@ NORMS: dict[str, Choice] = {
     "ghost": Choice("ghost_batch_norm", _ghost),
     "batchgroup": Choice("batch_group_norm", _batchgroup),
     "batchchannel": Choice("batch_channel_norm", _batchchannel),
+    "weighed": Choice("weighed_batch_norm", _weighed),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
