@@ -1,12 +1,14 @@
 """What every test gets: a fixed seed, the backends that this machine has, and PyTorch where it is."""
 
 import os
+import shutil
 import sys
 from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy starts its threads: these arrays are small
 
 import pytest
+import strict_cupy
 
 import tinygrad_norm as tn
 from tinygrad_norm.backends.cuda.availability import load_cupy
@@ -22,17 +24,38 @@ def _missing_cuda():
     return None
 
 
-def pytest_collection_modifyitems(items):
-    needing = [item for item in items if item.get_closest_marker("cuda")]
-    reason = _missing_cuda() if needing else None
-    if reason is not None:
-        for item in needing:
-            item.add_marker(pytest.mark.skip(reason=reason))
+MISSING = pytest.StashKey[str | None]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses among the markers
+def pytest_collection_modifyitems(config, items):
+    """Without a GPU, tests marked `cuda` run on the stand-in, as the marker's argument `stand_in` says."""
+    needing = [(item, marker) for item in items if (marker := item.get_closest_marker("cuda"))]
+    config.stash[MISSING] = _missing_cuda() if needing else None
+    if config.stash[MISSING] is None:
+        return
+    skip = None if shutil.which("g++") else pytest.mark.skip(reason="the stand-in's kernels need g++")
+    for item, marker in needing:
+        stand_in = marker.kwargs.get("stand_in")
+        if stand_in == "slow":
+            item.add_marker(pytest.mark.slow)
+        elif stand_in == "no" or skip:
+            item.add_marker(skip or pytest.mark.skip(reason=config.stash[MISSING]))
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     tn.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _cupy(request):
+    """Without a GPU, a test marked `cuda` runs on the strict stand-in for CuPy."""
+    if not request.node.get_closest_marker("cuda") or request.config.stash[MISSING] is None:
+        yield
+        return
+    with strict_cupy.standing_in():
+        yield
 
 
 @pytest.fixture(params=["numpy", pytest.param("cupy", marks=pytest.mark.cuda)])

@@ -37,6 +37,9 @@ def quadratic(target):
     return lambda x: (scale * (x - Tensor(target)) ** 2).sum()
 
 
+@pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("cupy", marks=pytest.mark.cuda(stand_in="slow"))], indirect=True
+)
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_finds_the_minimum_of_a_quadratic(make, backend):
     target = numpy.random.default_rng(3).normal(size=(3, 4))

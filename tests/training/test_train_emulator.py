@@ -60,7 +60,7 @@ def test_a_training_run_has_the_losses_of_numpy(tmp_path, model, norm, kernels):
     assert set(kernels) <= {launch.name.partition("<")[0] for launch in launches}
 
 
-@pytest.mark.cuda  # not yet run on a GPU
+@pytest.mark.cuda(stand_in="slow")  # not yet run on a GPU
 @pytest.mark.parametrize(("model", "norm"), [case[:2] for case in CASES])
 def test_a_training_run_has_the_losses_of_numpy_on_a_gpu(tmp_path, model, norm):
     check(model, norm, "cupy", tmp_path)

@@ -220,8 +220,7 @@ def batch_norm_backward_cuda(
     dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
 ) -> tuple[Channels, PerChannel, PerChannel]:
     """Three kernels: the sums of strips, those of channels, and dx."""
-    sums = _kernels.sums(dy, x, mean, rstd)
-    dweight, dbias = sums[0], sums[1]
+    dweight, dbias = _kernels.sums(dy, x, mean, rstd)
     return _kernels.gradient(dy, x, weight, mean, rstd, dweight, dbias), dweight, dbias
 
 
