@@ -73,7 +73,7 @@ KERNELS = [
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
     Kernel("group_norm_backward", groupnorm._kernels, ((32,), (256,))),
     Kernel("strip_moments", batchnorm._kernels.source, STRIPS),
-    Kernel("batch_norm_moments", batchnorm._kernels.source, STRIPS, loads=False),
+    Kernel("batch_norm_moments", batchnorm._kernels.source, (), vectors=False),
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),
     Kernel("strip_sums", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_backward", batchnorm._kernels.source, STRIPS),

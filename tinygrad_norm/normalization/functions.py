@@ -1,8 +1,11 @@
 """The functions that `nn.functional` re-exports: add one line for each."""
 
+from .batch.batchchannelnorm import batch_channel_norm as batch_channel_norm
+from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
 from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
+from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.groupnorm import group_norm as group_norm

@@ -1,5 +1,7 @@
 """The layers that `nn` re-exports: add one line for each class."""
 
+from .batch.batchchannelnorm import BatchChannelNorm2d as BatchChannelNorm2d
+from .batch.batchgroupnorm import BatchGroupNorm2d as BatchGroupNorm2d
 from .batch.batchnorm import BatchNorm1d as BatchNorm1d
 from .batch.batchnorm import BatchNorm2d as BatchNorm2d
 from .batch.batchnorm import BatchNorm3d as BatchNorm3d
@@ -11,6 +13,8 @@ from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
+from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d
+from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.groupnorm import GroupNorm as GroupNorm

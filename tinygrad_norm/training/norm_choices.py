@@ -58,6 +58,29 @@ def _ghost(shape: tuple[int, ...], *, size: int = 16, eps: float = 1e-5, momentu
     return layer(shape[0], size, eps, momentum)
 
 
+def _batchgroup(
+    shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5, momentum: float = 0.1
+) -> Module:
+    check_positions(shape, "joint batch and group normalization is for channels with several positions")
+    groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
+    return nn.BatchGroupNorm2d(shape[0], groups, 1, eps, momentum)
+
+
+def _batchchannel(
+    shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5, momentum: float = 0.1
+) -> Module:
+    check_positions(shape, "batch-channel normalization is for channels with several positions")
+    groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
+    return nn.BatchChannelNorm2d(shape[0], groups, eps, momentum)
+
+
+def _weighed(
+    shape: tuple[int, ...], *, inference_weight: float = 0.1, eps: float = 1e-5, momentum: float = 0.1
+) -> Module:
+    check_positions(shape, "inference example weighing needs several positions per channel")
+    return nn.WeighedBatchNorm2d(shape[0], eps, momentum, inference_weight=inference_weight)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -80,6 +103,9 @@ NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
     "renorm": Choice("batch_renorm", _renorm),
     "ghost": Choice("ghost_batch_norm", _ghost),
+    "batchgroup": Choice("batch_group_norm", _batchgroup),
+    "batchchannel": Choice("batch_channel_norm", _batchchannel),
+    "weighed": Choice("weighed_batch_norm", _weighed),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),

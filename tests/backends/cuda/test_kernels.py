@@ -13,7 +13,7 @@ from kernels import ITEMSIZE, KERNELS, SOURCES
 
 import tinygrad_norm as tn
 from tinygrad_norm.backends import emulator, to_device, to_numpy
-from tinygrad_norm.backends.cuda.launch import CudaSource
+from tinygrad_norm.backends.cuda.launch import CudaSource, inverse
 from tinygrad_norm.backends.cuda.signature import parameters_of
 from tinygrad_norm.backends.cuda.teams import teams_for
 from tinygrad_norm.normalization.sample import layernorm
@@ -86,6 +86,13 @@ def test_batch_normalization_in_strips_of_every_kind(shape):
 def test_batch_normalization_of_rows_in_several_pieces():
     case = Case(((1, 2, 20000), None, None, (2,), (2,)), {"training": True})
     assert worst_error(REGISTRY["batch_norm"], case, np.float32) <= TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 49, 784, 2**20 + 7, 2**25 - 1])
+def test_kernels_divide_by_an_inverse(d):
+    """As `quotient` in moments.cuh does: the upper 64 bits of 4·a·⌈2⁶²/d⌉."""
+    for a in (0, 1, d - 1, d, 7 * d - 1, 7 * d, 2**36 // d * d - 1, 2**36 // d * d, 2**36):
+        assert 4 * a * inverse(d) >> 64 == a // d
 
 
 @pytest.mark.parametrize("channels", [2, 12])
@@ -222,12 +229,13 @@ def test_a_parameter_of_an_unknown_type_raises():
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.path.stem)
 def test_indices_have_64_bits(source):
-    """Arrays can have more than 2³¹ elements: only thread indices and a thread's own packs have 32 bits."""
+    """Arrays can have more than 2³¹ elements: only thread indices and what registers hold have 32 bits."""
     code = re.sub(r"//.*|template <[^>]*>|constexpr int", "", source.code)
     assert set(re.findall(r"\bint (\w+)(?= [=:]|[,;])", code)) <= {
         *("lane", "warp", "team", "other", "distance"),
         *("k", "v"),
         *("digit", "before", "earlier", "count"),  # within the tile of a block that sorts
+        *("length", "first", "within"),  # of a strip, which registers hold
     }
     assert not re.search(r"\b(unsigned|size_t|short) (?!lanes)\w+ =", code.replace("constexpr unsigned", ""))
     for wide, factor in re.findall(r"(\(long long\))?(?:blockIdx|gridDim)\.x \* (\w+)", code):

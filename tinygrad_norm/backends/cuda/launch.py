@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from .. import Array, namespace
-from .arguments import Binding, is_contiguous
+from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
 from .signature import STORAGE, accumulator, name_expression, parameters_of
 from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, teams_for
@@ -261,6 +261,11 @@ def _size(kernel: str, what: str, size: Any, least: int, most: int) -> int:
 
 
 # -- what twins do to their arguments
+
+
+def inverse(divisor: int) -> int:
+    """Return ⌈2⁶²/divisor⌉, by which kernels divide: `quotient` in moments.cuh."""
+    return -(-(2**62) // divisor)
 
 
 def contiguous(*arrays: Array) -> list[Array]:

@@ -20,15 +20,12 @@ from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain
 from ...ops.dims import Shape
 from ..windows.sliding_view import Windows
-from .conv_planes import ROUND, TILE, Planes, adjoint_planes_of, entries_of_phases, planes_of
-
-SPAN = 21 * ROUND
-"""Positions that are worked on at a time: x̄ is then in the cache for all filters."""
+from .conv_planes import TILE, Planes, adjoint_planes_of, entries_of_phases, planes_of
 
 ENTRIES = 32, 1024
 """Least and most entries of a window, C·K: with fewer or more, BLAS is as fast, except with groups."""
 
-PART = 1 << 17
+PART = 1 << 18
 """Numbers of x that a thread works on at a time."""
 
 
@@ -66,6 +63,14 @@ def copy_out(ybar: Array, starts: Array, plane: int, y: Array) -> None:
                         y[k, r, phase + i * s] = ybar[first + i]
 
 
+@helper
+def add_totals(dW: Array, t: int, f: int, p: Array, q: Array, r: Array) -> None:
+    """Add the totals of three packs to dW_f for the entries t, t + 1, t + 2."""
+    dW[t, f] += total(p)
+    dW[t + 1, f] += total(q)
+    dW[t + 2, f] += total(r)
+
+
 def conv_forward_loop(
     x: Array,
     x_starts: Array,
@@ -75,6 +80,7 @@ def conv_forward_loop(
     n: int,
     plane: int,
     positions: int,
+    span: int,
     W: Array,
     bias: Array,
     xbar: Array,
@@ -87,9 +93,9 @@ def conv_forward_loop(
         samples = min(n, len(x) - sample)
         copy_in(x[sample : sample + samples], x_starts, plane, xbar)
         end = (samples - 1) * plane + positions
-        for start in range(0, end, SPAN):
+        for start in range(0, end, span):
             for g in range(len(W)):
-                for p in range(start, min(start + SPAN, end), 3 * w):
+                for p in range(start, min(start + span, end), 3 * w):
                     a0 = a1 = a2 = fill(bias[g, 0], 2)
                     b0 = b1 = b2 = fill(bias[g, 1], 2)
                     c0 = c1 = c2 = fill(bias[g, 2], 2)
@@ -124,6 +130,7 @@ def conv_weight_loop(
     n: int,
     plane: int,
     positions: int,
+    span: int,
     dy: Array,
     xbar: Array,
     ybar: Array,
@@ -139,12 +146,12 @@ def conv_weight_loop(
         copy_in(x[sample : sample + samples], x_starts, plane, xbar)
         copy_in(dy[sample : sample + samples], y_starts, plane, ybar)
         end = (samples - 1) * plane + positions
-        for start in range(0, end, SPAN):
+        for start in range(0, end, span):
             for g in range(G):
                 for t in range(0, T, 3):
                     a0 = a1 = a2 = b0 = b1 = b2 = c0 = c1 = c2 = d0 = d1 = d2 = fill(zero, 1)
                     o0, o1, o2, row = offsets[g, t], offsets[g, t + 1], offsets[g, t + 2], 4 * g * line
-                    for p in range(start, min(start + SPAN, end), w):
+                    for p in range(start, min(start + span, end), w):
                         u0, u1, u2 = load(xbar, o0 + p, 1), load(xbar, o1 + p, 1), load(xbar, o2 + p, 1)
                         v = load(ybar, row + p, 1)
                         a0, a1, a2 = add_product(a0, v, u0), add_product(a1, v, u1), add_product(a2, v, u2)
@@ -154,10 +161,10 @@ def conv_weight_loop(
                         c0, c1, c2 = add_product(c0, v, u0), add_product(c1, v, u1), add_product(c2, v, u2)
                         v = load(ybar, row + 3 * line + p, 1)
                         d0, d1, d2 = add_product(d0, v, u0), add_product(d1, v, u1), add_product(d2, v, u2)
-                    sums = (a0, b0, c0, d0), (a1, b1, c1, d1), (a2, b2, c2, d2)
-                    for j in range(3):
-                        for i in range(4):
-                            dW[g, t + j, i] += total(sums[j][i])
+                    add_totals(dW[g], t, 0, a0, a1, a2)
+                    add_totals(dW[g], t, 1, b0, b1, b2)
+                    add_totals(dW[g], t, 2, c0, c1, c2)
+                    add_totals(dW[g], t, 3, d0, d1, d2)
 
 
 _forward, _weight = Loop(conv_forward_loop), Loop(conv_weight_loop)
@@ -209,7 +216,7 @@ def _sums(x: Array, planes: Planes, Ws: list[Array], bias: Array | None, shape: 
 
     def run(part: slice) -> None:
         buffers = free.pop() if free else planes.buffers(x.dtype)
-        _forward(xs[part], *planes[3:7], *planes[:3], W, b, *buffers, ys[part])
+        _forward(xs[part], *planes[4:8], *planes[:4], W, b, *buffers, ys[part])
         free.append(buffers)
 
     list(threads_for(W.size * planes.positions)(run, _parts(xs, planes.n)))
@@ -231,7 +238,7 @@ def weight_gradients(
         xbar, ybar = free.pop() if free else planes.buffers(x.dtype)
         xbar[planes.ones :] = 1
         dW = numpy.zeros((*planes.offsets.shape, TILE))
-        _weight(xs[part], *planes[3:6], *planes[:3], dys[part], xbar, ybar, dW)
+        _weight(xs[part], *planes[4:7], *planes[:4], dys[part], xbar, ybar, dW)
         free.append((xbar, ybar))
         return dW
 

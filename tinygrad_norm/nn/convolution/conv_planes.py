@@ -36,6 +36,9 @@ TILE = 4
 ROUND = 96
 """Positions of a line are a multiple of this: of three packs, whatever their width."""
 
+SPAN = 21 * ROUND
+"""Most positions that are worked on at a time: x̄ is then in the cache for all filters."""
+
 LINE = 1 << 17
 """Numbers of x̄ and ȳ that stay in the cache: so many samples are in a line."""
 
@@ -46,6 +49,7 @@ class Planes(NamedTuple):
     n          samples in a line
     plane      positions of a sample
     positions  those from the first window to the last
+    span       positions of a line to work on at a time
     x_starts   (R, s): for each row of a sample of x, the places of its first s numbers in x̄; each is followed
                by every s-th number after it
     y_starts   the same for y and ȳ
@@ -59,6 +63,7 @@ class Planes(NamedTuple):
     n: int
     plane: int
     positions: int
+    span: int
     x_starts: Array
     y_starts: Array
     offsets: Array
@@ -148,7 +153,7 @@ def _planes(
     plane, positions = math.prod(rows), 1 + sum((P - 1) * step for P, step in zip(count, steps, strict=True))
     source_phases, tiles = math.prod([axis.step for axis in source]), -(-filters // TILE)
     n = max(1, min(N, LINE // (plane * groups * (channels * source_phases + filters * len(entries)))))
-    line = ((n - 1) * plane + positions + ROUND - 1) // ROUND * ROUND
+    line = _rounded((n - 1) * plane + positions)
     channel = n * plane * source_phases
     in_source = _Places(source, steps, n * plane)
     in_target = _Places(target, steps, groups * tiles * TILE * line)
@@ -169,6 +174,7 @@ def _planes(
         n,
         plane,
         positions,
+        _rounded(-(-line // -(-line // SPAN))),
         in_source.starts(numpy.arange(groups * channels) * channel),
         in_target.starts(row.reshape(-1) * line),
         table.reshape(-1, T),
@@ -176,6 +182,10 @@ def _planes(
         ones,
         (len(entries) * groups * tiles * TILE, line),
     )
+
+
+def _rounded(positions: int) -> int:
+    return -(-positions // ROUND) * ROUND
 
 
 class _Places:

@@ -4,65 +4,87 @@
 //               large, a strip is a part of the S positions of one sample, and a team of 8 to 256 threads
 //               has it. If S is small, a strip is one position of KEPT samples, and one thread has it (TEAM =
 //               1): neighbouring threads have neighbouring positions, so a warp still reads 128 bytes at once.
+//               A thread loads its packs before it uses the first, four pairs at a time in backward.
 // Forward       strip_moments reads x, batch_norm_moments combines the strips of a channel,
 //               fixed_norm_forward reads x and writes y: 3 values per entry. Evaluation runs only the last.
 // Backward      strip_sums reads x and dy, column_sums adds the sums of the strips, batch_norm_backward reads
-//               x and dy and writes dx: 5 values per entry.
+//               x and dy and writes dx: 5 values per entry. In evaluation strip_sums also writes dx: 3.
 // Guard         strips and channels whose squares overflow or underflow are scaled, as in moments.cuh. The
 //               variance of a strip is written as its root, which does neither.
-// Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S).
+// Order         strip j = (o·C + c)·I + i has channel c; (O, I) is (N, pieces), or (chunks of samples, S). What
+//               is written for each strip lies in the order (O, I, C): a row for every part of the channels.
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 struct Strip {
-  long long start, length, stride, channel;
+  long long start, stride, channel, place;
+  int length;
 };
 
-template <int VEC, int TEAM, int KEPT>
-__device__ __forceinline__ Strip strip(long long j, long long N, long long C, long long S) {
-  if constexpr (TEAM == 1) {
-    const long long columns = C * S, sample = j / columns * KEPT, column = j % columns;
-    return {sample * columns + column, sample < N ? min((long long)KEPT, N - sample) : 0, columns, column / S};
-  } else {
-    constexpr long long LENGTH = VEC * TEAM * KEPT;
-    const long long pieces = (S + LENGTH - 1) / LENGTH, row = j / pieces, first = j % pieces * LENGTH;
-    return {row * S + first, row < N * C ? min(LENGTH, S - first) : 0, 1, row % C};
+// `whole` is the length of all strips but the last ones; for inverse_C and inverse_I see `quotient`. A strip that
+// does not exist has length 0. (Without its start of 0, the compiler splits a 16-byte store into four.)
+template <int TEAM>
+__device__ __forceinline__ Strip strip(long long j, long long N, long long C, long long S, long long I, long long whole,
+                                       long long inverse_C, long long inverse_I) {
+  const long long row = quotient(j, inverse_I), inner = j - row * I;
+  const long long outer = quotient(row, inverse_C), c = row - outer * C;
+  const long long sample = TEAM == 1 ? outer * whole : outer, first = TEAM == 1 ? inner : inner * whole;
+  const long long rest = sample < N ? (TEAM == 1 ? N - sample : S - first) : 0;
+  return {sample < N ? (sample * C + c) * S + first : 0, TEAM == 1 ? C * S : 1, c, (outer * I + inner) * C + c, int(min(rest, whole))};
+}
+
+// Call f(k, pack index) for the packs `first` to first + COUNT - 1 of this thread in its strip.
+template <int VEC, int TEAM, int COUNT, class F>
+__device__ __forceinline__ void each_pack(const Strip& s, int first, F f) {
+#pragma unroll
+  for (int k = 0; k < COUNT; k++) {
+    const int within = ((first + k) * TEAM + lane_of_team<TEAM>()) * VEC;
+    if (within < s.length) f(k, s.start + within * s.stride);
   }
 }
 
-// Call f(k, pack index) for every pack of this thread in its strip.
-template <int VEC, int TEAM, int KEPT, class F>
-__device__ __forceinline__ void each_pack(const Strip& s, F f) {
+// These packs, all loaded before one is used.
+template <class T, int VEC, int TEAM, int COUNT>
+struct Packs {
+  Pack<T, VEC> at[COUNT];
+
+  __device__ __forceinline__ Packs(const T* x, const Strip& s, int first = 0) {
 #pragma unroll
-  for (int k = 0; k < KEPT; k++) {
-    const long long i = (k * TEAM + lane_of_team<TEAM>()) * VEC;
-    if (i < s.length) f(k, s.start + i * s.stride);
+    for (int k = 0; k < COUNT; k++) {
+      const int within = ((first + k) * TEAM + lane_of_team<TEAM>()) * VEC;
+      at[k] = within < s.length ? load<VEC>(x + s.start + within * s.stride) : Pack<T, VEC>{};
+    }
   }
-}
+};
+
+// How many pairs of packs a thread loads at once, of the KEPT that it has.
+template <int VEC, int KEPT>
+constexpr int AT_ONCE = KEPT > 8 ? 8 : VEC > 1 && KEPT > 4 ? 4 : KEPT;
 
 // means = mean of the strip, deviations = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     strip_moments(const T* __restrict__ x, Accumulator<T>* __restrict__ means, Accumulator<T>* __restrict__ deviations,
-                  long long N, long long C, long long S, long long strips, Accumulator<T> inverse_count) {
+                  long long N, long long C, long long S, long long I, long long whole, long long inverse_C,
+                  long long inverse_I, long long strips, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
   const long long j = row_of_team<TEAM>();
-  const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const A first = s.length > 0 ? A(x[s.start]) : A(0), inverse_length = A(1) / A(s.length);
-  Pack<T, VEC> kept[KEPT];
-  each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long at) { kept[k] = load<VEC>(x + at); });
+  const Strip s = strip<TEAM>(j, N, C, S, I, whole, inverse_C, inverse_I);
+  const Packs<T, VEC, TEAM, KEPT> kept(x, s);
+  const A own = s.length > 0 ? A(kept.at[0].at[0]) : A(0), inverse_length = A(1) / A(s.length);
+  const A first = first_of_row<TEAM>(own, x + s.start, s.length > 0);
   A scale = 1, mean, var;
   for (bool again = false;; again = true) {
     const A shift = first * scale;
     A sum = 0, var_of_thread = 0;
-    each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+    each_pack<VEC, TEAM, KEPT>(s, 0, [&](int k, long long) {
 #pragma unroll
-      for (int v = 0; v < VEC; v++) sum += (A(kept[k].at[v]) * scale - shift) * inverse_length;
+      for (int v = 0; v < VEC; v++) sum += (A(kept.at[k].at[v]) * scale - shift) * inverse_length;
     });
     mean = shift + reduce<TEAM>(sum, Sum{});
-    each_pack<VEC, TEAM, KEPT>(s, [&](int k, long long) {
+    each_pack<VEC, TEAM, KEPT>(s, 0, [&](int k, long long) {
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
-        const A centered = A(kept[k].at[v]) * scale - mean;
+        const A centered = A(kept.at[k].at[v]) * scale - mean;
         var_of_thread += centered * (centered * inverse_count);
       }
     });
@@ -71,40 +93,60 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
   if (j < strips && lane_of_team<TEAM>() == 0) {
     const Moments<A> statistics = {scale, mean, var, A(0)};
-    means[j] = statistics.mean_of_row();
-    deviations[j] = statistics.unscaled(sqrt(var));
+    means[s.place] = statistics.mean_of_row();
+    deviations[s.place] = statistics.unscaled(sqrt(var));
   }
 }
 
+// Σ over the threads of a block of 512 that have the same channel, which is one of 8.
+template <class A>
+__device__ __forceinline__ A sum_of_channel(A value) {
+  __shared__ A of_warp[16][8];
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  value += from_lane(value, 8);
+  value += from_lane(value, 16);
+  __syncthreads();  // the previous result may still be read
+  if (lane < 8) of_warp[warp][lane] = value;
+  __syncthreads();
+  value = of_warp[0][lane % 8];
+#pragma unroll
+  for (int other = 1; other < 16; other++) value += of_warp[other][lane % 8];
+  return value;
+}
+
 // The mean of a channel is the weighted mean of its strips' means. Its variance is the variance within the
-// strips plus the variance of their means. A block of 256 threads has a channel; `outer` and `inner` are O and I.
-template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(256, 1)
+// strips plus the variance of their means. A block of 512 threads has 8 channels, which lie in one sector of
+// the memory, and each thread every 64th strip of a channel. A strip has `whole` of `parted` values, which are
+// the samples (I = S) or the positions.
+template <class T>
+__global__ void __launch_bounds__(512, 1)
     batch_norm_moments(const Accumulator<T>* __restrict__ means, const Accumulator<T>* __restrict__ deviations,
                        Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
-                       Accumulator<T>* __restrict__ rstd, long long N, long long C, long long S, long long outer,
-                       long long inner, Accumulator<T> inverse_count, Accumulator<T> eps) {
+                       Accumulator<T>* __restrict__ rstd, long long C, long long O, long long I, long long whole,
+                       long long parted, long long inverse_I, bool samples, Accumulator<T> inverse_count,
+                       Accumulator<T> eps) {
   using A = Accumulator<T>;
-  const long long c = blockIdx.x;
+  const long long c = (long long)blockIdx.x * 8 + threadIdx.x % 8, strips = c < C ? O * I : 0;
+  auto weight = [=](long long j) {
+    const long long outer = quotient(j, inverse_I), part = samples ? outer : j - outer * I;
+    return A(min(whole, parted - part * whole)) * inverse_count;
+  };
   A scale = 1, m, v;
   for (bool again = false;; again = true) {
-    const A shift = means[c * inner] * scale;
+    const A shift = strips > 0 ? means[c] * scale : A(0);
     A sum = 0, var_of_thread = 0;
-    for (long long k = threadIdx.x; k < outer * inner; k += 256) {
-      const long long j = (k / inner * C + c) * inner + k % inner;
-      sum += (means[j] * scale - shift) * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * inverse_count);
+#pragma unroll 4
+    for (long long j = threadIdx.x / 8; j < strips; j += 64) sum += (means[j * C + c] * scale - shift) * weight(j);
+    m = shift + sum_of_channel(sum);
+#pragma unroll 4
+    for (long long j = threadIdx.x / 8; j < strips; j += 64) {
+      const A centered = means[j * C + c] * scale - m, within = deviations[j * C + c] * scale;
+      var_of_thread += within * within + centered * (centered * weight(j));
     }
-    m = shift + reduce<256>(sum, Sum{});
-    for (long long k = threadIdx.x; k < outer * inner; k += 256) {
-      const long long j = (k / inner * C + c) * inner + k % inner;
-      const A centered = means[j] * scale - m, within = deviations[j] * scale;
-      const A between = centered * (centered * (A(strip<VEC, TEAM, KEPT>(j, N, C, S).length) * inverse_count));
-      var_of_thread += within * within + between;
-    }
-    v = reduce<256>(var_of_thread, Sum{});
-    if (again || !rescale<256>(v, m, eps, scale)) break;
+    v = sum_of_channel(var_of_thread);
+    if (again || !__syncthreads_or(rescale<32>(v, m, eps, scale))) break;
   }
-  if (threadIdx.x == 0) {
+  if (threadIdx.x < 8 && strips > 0) {
     const Moments<A> statistics = {scale, m, v, inverse_root(v + eps * scale * scale)};
     mean[c] = statistics.mean_of_row();
     var[c] = statistics.var_of_row();
@@ -118,66 +160,85 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     fixed_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, const Accumulator<T>* __restrict__ mean,
                        const Accumulator<T>* __restrict__ rstd, T* __restrict__ y, long long N, long long C,
-                       long long S) {
+                       long long S, long long I, long long whole, long long inverse_C, long long inverse_I) {
   using A = Accumulator<T>;
-  const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
-  const Moments<A> statistics = written_moments(mean[s.channel], rstd[s.channel]);
-  const A w = weight == nullptr ? A(1) : weight[s.channel], b = bias == nullptr ? A(0) : bias[s.channel];
-  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
-    const Pack<T, VEC> values = load<VEC>(x + at);
+  const Strip s = strip<TEAM>(row_of_team<TEAM>(), N, C, S, I, whole, inverse_C, inverse_I);
+  const Packs<T, VEC, TEAM, KEPT> values(x, s);
+  const long long c = s.channel;
+  const Moments<A> statistics = written_moments(mean[c], rstd[c]);
+  const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
+  each_pack<VEC, TEAM, KEPT>(s, 0, [&](int k, long long at) {
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[v])) * w + b);
+    for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[k].at[v])) * w + b);
     store(y + at, out);
   });
 }
 
+// With `dx`, the statistics are constants, and dx = r·w·dy is written too.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
-    strip_sums(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ mean,
-               const Accumulator<T>* __restrict__ rstd, Accumulator<T>* __restrict__ sums_dy_x_hat,
-               Accumulator<T>* __restrict__ sums_dy, long long N, long long C, long long S, long long strips) {
+    strip_sums(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
+               const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
+               Accumulator<T>* __restrict__ sums_dy_x_hat, Accumulator<T>* __restrict__ sums_dy, T* __restrict__ dx,
+               long long N, long long C, long long S, long long I, long long whole, long long inverse_C,
+               long long inverse_I, long long strips) {
   using A = Accumulator<T>;
+  constexpr int COUNT = AT_ONCE<VEC, KEPT>;
   const long long j = row_of_team<TEAM>();
-  const Strip s = strip<VEC, TEAM, KEPT>(j, N, C, S);
-  const Moments<A> statistics = written_moments(mean[s.channel], rstd[s.channel]);
+  const Strip s = strip<TEAM>(j, N, C, S, I, whole, inverse_C, inverse_I);
   Two<A> sums = {0, 0};
-  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
-    const Pack<T, VEC> values = load<VEC>(x + at), dys = load<VEC>(dy + at);
 #pragma unroll
-    for (int v = 0; v < VEC; v++) {
-      sums.first += A(dys.at[v]);
-      sums.second += A(dys.at[v]) * statistics.normalize(A(values.at[v]));
-    }
-  });
+  for (int first = 0; first < KEPT; first += COUNT) {
+    const Packs<T, VEC, TEAM, COUNT> values(x, s, first), dys(dy, s, first);
+    const long long c = s.channel;
+    const Moments<A> statistics = written_moments(mean[c], rstd[c]);
+    const A scale = weight == nullptr ? rstd[c] : rstd[c] * weight[c];
+    each_pack<VEC, TEAM, COUNT>(s, first, [&](int k, long long at) {
+      Pack<T, VEC> out;
+#pragma unroll
+      for (int v = 0; v < VEC; v++) {
+        const A of_y = A(dys.at[k].at[v]);
+        sums.first += of_y;
+        sums.second += of_y * statistics.normalize(A(values.at[k].at[v]));
+        out.at[v] = T(scale * of_y);
+      }
+      if (dx != nullptr) store(dx + at, out);
+    });
+  }
   sums = reduce<TEAM>(sums, Sum{});
   if (j < strips && lane_of_team<TEAM>() == 0) {
-    sums_dy_x_hat[j] = sums.second;
-    sums_dy[j] = sums.first;
+    sums_dy_x_hat[s.place] = sums.second;
+    sums_dy[s.place] = sums.first;
   }
 }
 
-// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)); without dweight and dbias, statistics are constant: r·w·dy
+// dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂))
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     batch_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         const Accumulator<T>* __restrict__ dweight, const Accumulator<T>* __restrict__ dbias,
-                        T* __restrict__ dx, long long N, long long C, long long S, Accumulator<T> inverse_count) {
+                        T* __restrict__ dx, long long N, long long C, long long S, long long I, long long whole,
+                        long long inverse_C, long long inverse_I, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
-  const Strip s = strip<VEC, TEAM, KEPT>(row_of_team<TEAM>(), N, C, S);
-  const bool constant = dweight == nullptr;
-  const A r = rstd[s.channel], w = weight == nullptr ? A(1) : weight[s.channel];
-  const Moments<A> statistics = written_moments(mean[s.channel], r);
-  const A mean_dy = constant ? A(0) : dbias[s.channel] * inverse_count;
-  const A mean_dy_x_hat = constant ? A(0) : dweight[s.channel] * inverse_count;
-  each_pack<VEC, TEAM, KEPT>(s, [&](int, long long at) {
-    const Pack<T, VEC> values = constant ? Pack<T, VEC>{} : load<VEC>(x + at), dys = load<VEC>(dy + at);
-    Pack<T, VEC> out;
+  constexpr int COUNT = AT_ONCE<VEC, KEPT>;
+  const Strip s = strip<TEAM>(row_of_team<TEAM>(), N, C, S, I, whole, inverse_C, inverse_I);
 #pragma unroll
-    for (int v = 0; v < VEC; v++) {
-      out.at[v] = T(r * w * (A(dys.at[v]) - mean_dy - statistics.normalize(A(values.at[v])) * mean_dy_x_hat));
-    }
-    store(dx + at, out);
-  });
+  for (int first = 0; first < KEPT; first += COUNT) {
+    const Packs<T, VEC, TEAM, COUNT> values(x, s, first), dys(dy, s, first);
+    const long long c = s.channel;
+    const A r = rstd[c], scale = weight == nullptr ? r : r * weight[c];
+    const Moments<A> statistics = written_moments(mean[c], r);
+    const A mean_dy = dbias[c] * inverse_count, mean_dy_x_hat = dweight[c] * inverse_count;
+    each_pack<VEC, TEAM, COUNT>(s, first, [&](int k, long long at) {
+      Pack<T, VEC> out;
+#pragma unroll
+      for (int v = 0; v < VEC; v++) {
+        const A x_hat = statistics.normalize(A(values.at[k].at[v]));
+        out.at[v] = T(scale * (A(dys.at[k].at[v]) - mean_dy - x_hat * mean_dy_x_hat));
+      }
+      store(dx + at, out);
+    });
+  }
 }

@@ -220,7 +220,8 @@ def batch_norm_backward_cuda(
     dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
 ) -> tuple[Channels, PerChannel, PerChannel]:
     """Three kernels: the sums of strips, those of channels, and dx."""
-    dweight, dbias = _kernels.sums(dy, x, mean, rstd)
+    sums = _kernels.sums(dy, x, mean, rstd)
+    dweight, dbias = sums[0], sums[1]
     return _kernels.gradient(dy, x, weight, mean, rstd, dweight, dbias), dweight, dbias
 
 

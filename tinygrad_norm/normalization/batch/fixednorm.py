@@ -18,7 +18,7 @@ from typing import Any
 import numpy
 
 from ...autograd.function import Function, Gradients
-from ...backends import Array, Channels, PerChannel, kernel
+from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import channel_sum_products, channel_sums, repeat_vectors
@@ -143,9 +143,10 @@ attach_short_rows(batch_norm_eval_backward, eval_short_rows_backward, BACKWARD_S
 def batch_norm_eval_backward_cuda(
     dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
 ) -> tuple[Channels, PerChannel, PerChannel]:
-    """One kernel for dx, and two for the sums of strips and of channels."""
-    dweight, dbias = channel_kernels.sums(dy, x, mean, rstd)
-    return channel_kernels.gradient(dy, x, weight, mean, rstd, None, None), dweight, dbias
+    """One kernel for dx and the sums of strips, and one for the sums of channels."""
+    dx = namespace(x).empty_like(x)
+    sums = channel_kernels.sums(dy, x, mean, rstd, dx, weight)
+    return dx, sums[0], sums[1]
 
 
 def as_channels(x: Array, *vectors: Array | None) -> list[Any]:

@@ -1,5 +1,8 @@
 // Mean and variance of one row, for values of any size: the same as moments.py, from the kept values of a row.
 
+// a / d for a ≥ 0 with a·d < 2⁶², from ⌈2⁶²/d⌉: no branch, so that loads before and after it move freely.
+__device__ __forceinline__ long long quotient(long long a, long long inverse_d) { return __mul64hi(4 * a, inverse_d); }
+
 // The moments of scale·x, not of x: scale is 1, 1/FAR or FAR.
 template <class A>
 struct Moments {
@@ -31,13 +34,22 @@ __device__ __forceinline__ bool rescale(A square, A mean, A eps, A& scale) {
   return any_team<TEAM>(scale != A(1));
 }
 
+// The first value of a row, of which the first lane of the team has `own`; teams of several warps read it again.
+template <int TEAM, class A, class T>
+__device__ __forceinline__ A first_of_row(A own, const T* x, bool there) {
+  if constexpr (TEAM <= 32) return __shfl_sync(ALL_LANES, own, 0, TEAM);
+  return there ? A(*x) : A(0);
+}
+
 // Two passes; the first sums differences from the first value, so that a constant row has exactly its value
 // as mean and exactly 0 as variance. `inverse_count` is 1/D: a division here would cost registers.
 template <class T, int VEC, int TEAM, int KEPT>
 __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, const T* x,
                                                            Accumulator<T> inverse_count, Accumulator<T> eps) {
   using A = Accumulator<T>;
-  const A first = row.D > 0 ? A(x[0]) : A(0);
+  A own = 0;
+  if constexpr (KEPT > 0) own = A(row.packs[0].at[0]);
+  const A first = first_of_row<(KEPT > 0 ? TEAM : 512)>(own, x, row.D > 0);
   A scale = 1, mean, var;
   for (bool again = false;; again = true) {
     const A shift = first * scale;

@@ -5,14 +5,36 @@ if S is small, several rows. Kernels over strips are in batchnorm.cu. A pass ove
 sums or moments of strips, then of channels, then the elementwise pass.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from ...backends import Array, namespace
-from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
+from ...backends.cuda.launch import CudaSource, contiguous, inverse, teams, wide, wide_empty
 from ...backends.cuda.teams import Teams
 
 _COLUMNS = Teams(vector=1, team=1, kept=16)
 STRIP_SHAPES = ((8, 4), (32, 8), (256, 8), (256, 0))
+
+
+@dataclass(frozen=True)
+class Strips:
+    """The strips of x (N, C, S): `outer`·C·`inner`, of `whole` values each but the last ones."""
+
+    sizes: tuple[int, int, int]
+    teams: Teams
+    outer: int
+    inner: int
+    whole: int
+
+    @property
+    def count(self) -> int:
+        """Return how many strips there are."""
+        return self.outer * self.sizes[1] * self.inner
+
+    @property
+    def arguments(self) -> tuple[int, ...]:
+        """What kernels take: N, C, S, I, whole, and the inverses of C and I."""
+        return *self.sizes, self.inner, self.whole, inverse(self.sizes[1]), inverse(self.inner)
 
 
 class ChannelKernels:
@@ -23,13 +45,15 @@ class ChannelKernels:
 
     def statistics(self, x: Array, eps: float) -> list[Array]:
         """Return mean, var and rstd of every channel, by one kernel for strips and one for channels."""
-        (N, C, S), (x,), (shape, outer, inner) = x.shape, contiguous(x), _strips(x)
-        parts = wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)
+        (N, C, S), (x,), strips = x.shape, contiguous(x), _strips(x)
+        outer, inner, each = strips.outer, strips.inner, C / x.size
+        parts = wide_empty(x, outer, inner, C), wide_empty(x, outer, inner, C)
         found = [wide_empty(x, 1, C, 1) for _ in range(3)]
-        sizes, n, each = (N, C, S), outer * C * inner, C / x.size
-        self._launch("strip_moments", x, shape, n, x, *parts, *sizes, n, each)
-        args = *parts, *found, *sizes, outer, inner, each, eps
-        self.source.launch("batch_norm_moments", x.dtype, shape.template, C, 256, args)
+        self._launch("strip_moments", x, strips, x, *parts, *strips.arguments, strips.count, each)
+        samples = strips.teams == _COLUMNS
+        sizes = C, outer, inner, strips.whole, N if samples else S, inverse(inner)
+        args = *parts, *found, *sizes, samples, each, eps
+        self.source.launch("batch_norm_moments", x.dtype, (), -(-C // 8), 512, args)
         return found
 
     def normalized(
@@ -37,39 +61,50 @@ class ChannelKernels:
     ) -> Array:
         """Return weight·(x - mean)·rstd + bias, by one kernel."""
         (x,), y = contiguous(x), namespace(x).empty_like(x)
-        shape, outer, inner = _strips(x, y)
-        vectors = wide(x, weight, bias, mean, rstd)
-        self._launch("fixed_norm_forward", x, shape, outer * x.shape[1] * inner, x, *vectors, y, *x.shape)
+        strips, vectors = _strips(x, y), wide(x, weight, bias, mean, rstd)
+        self._launch("fixed_norm_forward", x, strips, x, *vectors, y, *strips.arguments)
         return y
 
-    def sums(self, dy: Array, x: Array, mean: Array, rstd: Array) -> list[Array]:
-        """Return Σ dy·x̂ and Σ dy of every channel, by one kernel for strips and one for channels."""
-        (N, C, S), (dy, x), vectors = x.shape, contiguous(dy, x), wide(x, mean, rstd)
-        shape, outer, inner = _strips(x, dy)
-        parts, n = (wide_empty(x, outer, C, inner), wide_empty(x, outer, C, inner)), outer * C * inner
-        self._launch("strip_sums", x, shape, n, dy, x, *vectors, *parts, N, C, S, n)
-        of_columns = (self.source.sum_columns(part.reshape(outer, C * inner)) for part in parts)
-        return [part.reshape(1, C, inner).sum(2, keepdims=True) for part in of_columns]
+    def sums(
+        self,
+        dy: Array,
+        x: Array,
+        mean: Array,
+        rstd: Array,
+        dx: Array | None = None,
+        weight: Array | None = None,
+    ) -> Array:
+        """Return Σ dy·x̂ and Σ dy of every channel as (2, 1, C, 1): one kernel for strips, one for channels.
+
+        The first also writes `dx` = rstd·weight·dy, if that is given.
+        """
+        (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
+        strips, C = _strips(x, dy, dx), x.shape[1]
+        parts = wide_empty(x, 2, strips.outer * strips.inner, C)
+        args = dy, x, *vectors, parts[0], parts[1], dx, *strips.arguments, strips.count
+        self._launch("strip_sums", x, strips, *args)
+        return self.source.sum_columns(parts).reshape(2, 1, C, 1)
 
     def gradient(
-        self, dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, *sums: Array | None
+        self, dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, *sums: Array
     ) -> Array:
-        """Return dx, by one kernel, from the two `sums`; if they are None, mean and rstd are constants."""
+        """Return dx, by one kernel, from the two `sums`."""
         (dy, x), vectors, dx = contiguous(dy, x), wide(x, weight, mean, rstd), namespace(x).empty_like(x)
-        shape, outer, inner = _strips(x, dy)
-        n, each = outer * x.shape[1] * inner, x.shape[1] / x.size
-        self._launch("batch_norm_backward", x, shape, n, dy, x, *vectors, *sums, dx, *x.shape, each)
+        strips, each = _strips(x, dy, dx), x.shape[1] / x.size
+        self._launch("batch_norm_backward", x, strips, dy, x, *vectors, *sums, dx, *strips.arguments, each)
         return dx
 
-    def _launch(self, kernel: str, x: Array, shape: Teams, strips: int, *args: Any) -> None:
-        self.source.launch(kernel, x.dtype, shape.template, shape.blocks(strips), shape.block, args)
+    def _launch(self, kernel: str, x: Array, strips: Strips, *args: Any) -> None:
+        teams = strips.teams
+        self.source.launch(kernel, x.dtype, teams.template, teams.blocks(strips.count), teams.block, args)
 
 
-def _strips(x: Array, *others: Array) -> tuple[Teams, int, int]:
-    """Return how threads share the strips of x (N, C, S), and how many there are, as (outer, C, inner)."""
-    N, _, S = x.shape
+def _strips(x: Array, *others: Array | None) -> Strips:
+    """Return the strips of x (N, C, S), in launches that also read or write `others`."""
+    N, C, S = x.shape
     if S < 8:
-        return _COLUMNS, -(-N // _COLUMNS.kept), S
+        return Strips((N, C, S), _COLUMNS, -(-N // _COLUMNS.kept), S, _COLUMNS.kept)
     shape = teams(S, x, *others, shapes=STRIP_SHAPES)
     shape = Teams(shape.vector, shape.team, shape.kept or STRIP_SHAPES[-2][1])
-    return shape, N, -(-S // (shape.vector * shape.team * shape.kept))
+    whole = shape.vector * shape.team * shape.kept
+    return Strips((N, C, S), shape, N, -(-S // whole), whole)

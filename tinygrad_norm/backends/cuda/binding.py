@@ -14,6 +14,7 @@ from .signature import Parameter
 
 NULL = numpy.uint64(0)  # CuPy would pass None as 0xffffffff
 _ACCEPTED = {"int64": (int, numpy.integer), "bool": (bool, numpy.bool_)}
+_MOST: dict[str, float] = {name: float(numpy.finfo(name).max) for name in ("float32", "float64")}
 _FLOAT = float, int, numpy.floating, numpy.integer  # for every other dtype
 
 
@@ -87,7 +88,7 @@ class Binding:
         ):
             raise TypeError(f"{where}: received {_described(value)}, expected a number for {parameter}")
         number: Any = value.item() if isinstance(value, numpy.generic) else value  # uint64 would wrap around
-        if number == 0:
+        if abs(number) <= _MOST.get(parameter.dtype, 0):
             return dtype.type(number)
         try:
             with numpy.errstate(over="raise"):

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm.backends import emulator
 from tinygrad_norm.backends.cuda import launch, machine
-from tinygrad_norm.backends.cuda.arguments import NULL, Binding, is_contiguous
+from tinygrad_norm.backends.cuda.binding import NULL, Binding, is_contiguous
 from tinygrad_norm.backends.cuda.signature import Parameter
 from tinygrad_norm.normalization.sample import layernorm
 
