@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
-from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK
+from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, VECTOR_SHAPES, Shapes
 from tinygrad_norm.nn import embedding
 from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
 from tinygrad_norm.nn.loss import crossentropy
@@ -26,7 +26,7 @@ class Kernel:
 
     name: str
     source: CudaSource
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: Shapes | tuple[tuple[int, ...], ...]
     vectors: bool = True  # whether its template has VEC
     loads: bool = True  # whether it loads VEC values at once
 
@@ -35,8 +35,13 @@ class Kernel:
         if not self.vectors:
             return [()]
         packs = (PACK // ITEMSIZE[storage], 1)
-        chosen = [(vector, *shape) for shape in self.shapes for vector in packs]
+        chosen = [(vector, *shape) for vector in packs for shape in self._shapes(vector, ITEMSIZE[storage])]
         return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels.source else chosen
+
+    def _shapes(self, vector, itemsize):
+        if not isinstance(self.shapes, Shapes):
+            return self.shapes
+        return dict.fromkeys(self.shapes.in_packs(vector, itemsize))  # some shapes coincide
 
     def instances(self, storage):
         """The name expressions of all instances."""
@@ -57,17 +62,17 @@ CURVES = {  # kernels over all elements
     rectifiers._kernels: ("relu_backward", *_both("leaky_relu", "threshold")),
 }
 KERNELS = [
-    Kernel("layer_norm_forward", layernorm._kernels, FORWARD_SHAPES),
-    Kernel("layer_norm_backward", layernorm._kernels, BACKWARD_SHAPES),
+    Kernel("layer_norm_forward", layernorm._kernels, VECTOR_SHAPES),
+    Kernel("layer_norm_backward", layernorm._kernels, VECTOR_SHAPES),
     Kernel("column_sums", layernorm._kernels, (), vectors=False),
-    Kernel("rms_norm_forward", rmsnorm._kernels, FORWARD_SHAPES),
-    Kernel("rms_norm_backward", rmsnorm._kernels, BACKWARD_SHAPES),
+    Kernel("rms_norm_forward", rmsnorm._kernels, VECTOR_SHAPES),
+    Kernel("rms_norm_backward", rmsnorm._kernels, VECTOR_SHAPES),
     Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
-    Kernel("add_layer_norm_forward", addnorm._kernels, FORWARD_SHAPES),
-    Kernel("add_layer_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
-    Kernel("add_rms_norm_forward", addnorm._kernels, FORWARD_SHAPES),
-    Kernel("add_rms_norm_backward", addnorm._kernels, BACKWARD_SHAPES),
+    Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
+    Kernel("add_layer_norm_backward", addnorm._kernels, VECTOR_SHAPES),
+    Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),
+    Kernel("add_rms_norm_backward", addnorm._kernels, VECTOR_SHAPES),
     Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),

@@ -5,6 +5,7 @@ parameters are `long long`, floating-point ones are of the accumulation type, fl
 numbers are cast to the declared type, and arrays are checked against it, before anything is launched.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from .. import Array, namespace
 from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
 from .signature import STORAGE, accumulator, name_expression, parameters_of
-from .teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, Teams, teams_for
+from .teams import FORWARD_SHAPES, PACK, VECTOR_SHAPES, WIDE_BLOCK, Pairs, Shapes, Teams, teams_for
 
 MOST_THREADS = 1024
 MOST_PERSISTENT = 1024  # threads of a multiprocessor
 MOST_BLOCKS = 2**31 - 1
+FEW = 32  # bytes of a vector that a thread keeps in registers: FEW in teams.cuh
 SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
 HERE = Path(__file__).parent
 _HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_bf16.h>\n"}
@@ -157,16 +159,22 @@ class CudaSource:
         """Launch a forward pass over rows (N, D); return a result for each of `rows`, then columns (N, 1).
 
         The kernel takes: rows, vectors (D,), results, `statistics` columns, N, D, `numbers`, and whether a
-        row that registers cannot hold is kept in shared memory.
+        row that registers cannot hold is kept in shared memory. With vectors, blocks go through many rows.
         """
         rows = contiguous(*rows)
         x, (N, D), vectors = rows[0], rows[0].shape, wide(rows[0], *vectors)
         results = [namespace(x).empty_like(x) for _ in rows]
         columns = [wide_empty(x, N, 1) for _ in range(statistics)]
-        shape = teams(D, *rows, *results, *vectors)
-        shared = kept_bytes(shape, D, x)
-        args = *rows, *vectors, *results, *columns, N, D, *numbers, shared > 0
-        self.launch(kernel, x.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+        of_launch = *rows, *results, *vectors
+        if vectors:
+            shape, shared = teams_with_vectors(D, len(vectors), *of_launch)
+            shared = shared or kept_bytes(shape, D, x)
+            blocks = self.persistent_blocks(kernel, x, shape, N, shared)
+        else:
+            shape = teams(D, *of_launch)
+            shared, blocks = kept_bytes(shape, D, x), shape.blocks(N)
+        args = *rows, *vectors, *results, *columns, N, D, *numbers, shape.kept == 0 and shared > 0
+        self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
         return *results, *columns
 
     def forward_pools(
@@ -205,16 +213,21 @@ class CudaSource:
         """Launch a backward pass over rows (N, D), x last; return dx and `vectors` gradients (D,).
 
         The kernel takes: rows, the weight (D,), statistics (N, 1), dx, one array (blocks, D) of partial sums
-        for each vector, N, D and 1/D. A second kernel adds up all partial sums.
+        for each vector, N, D, 1/D, and whether the sums of a row that registers cannot hold are in shared
+        memory. A second kernel adds up all partial sums.
         """
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
-        shape = teams(D, *reversed(rows), weight, shapes=BACKWARD_SHAPES)
-        shared = D * accumulator_dtype(x).itemsize if shape.per_block > 1 else 0
+        shape, shared = teams_with_vectors(D, 1 + vectors, *reversed(rows), weight)
+        shape = dataclasses.replace(shape, smallest_block=WIDE_BLOCK)
+        if not shape.kept:
+            shared = shared_bytes(x, vectors, D)
+        elif not shared and shape.team < shape.block:
+            shared = D * shape.block // max(shape.team, 32) * accumulator_dtype(x).itemsize
         blocks = self.persistent_blocks(kernel, x, shape, N, shared)
         dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
         parts = [partials[k] for k in range(vectors)]
-        args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D
+        args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D, shape.kept == 0 and shared > 0
         self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
         sums = self.sum_columns(partials)
         return dx, *(sums[k] for k in range(vectors))
@@ -298,9 +311,7 @@ def wide_empty(like: Array, *shape: int) -> Array:
     return namespace(like).empty(shape, accumulator_dtype(like))
 
 
-def teams(
-    D: int, *arrays: Array | None, shapes: Sequence[tuple[int, int]] = FORWARD_SHAPES, run: int = 0
-) -> Teams:
+def teams(D: int, *arrays: Array | None, shapes: Shapes | Pairs = FORWARD_SHAPES, run: int = 0) -> Teams:
     """Return how teams share rows of D values of `arrays`; the first is one that the kernel stores.
 
     A pack lies within one of the runs of `run` values that a row is made of, if that is given.
@@ -311,6 +322,24 @@ def teams(
         if x is not None:
             together |= address(x)  # a multiple of PACK if all are
     return teams_for(D, itemsize, together % PACK == 0, shapes)
+
+
+def teams_with_vectors(D: int, vectors: int, x: Array, *others: Array | None) -> tuple[Teams, int]:
+    """Return how teams share rows if they keep `vectors` vectors (D,) from row to row, and the shared memory.
+
+    Few values are in registers. More are in shared memory if it can hold them, else they are not kept.
+    """
+    shape = teams(D, x, *others, shapes=VECTOR_SHAPES)
+    if shape.kept * shape.vector * accumulator_dtype(x).itemsize <= FEW:
+        return shape, 0
+    shared = shared_bytes(x, vectors, D)
+    return (shape, shared) if shared else (teams(D, x, *others, shapes=VECTOR_SHAPES.pairs[-1:]), 0)
+
+
+def shared_bytes(x: Array, vectors: int, D: int) -> int:
+    """Return the shared memory for vectors (D,) of x's accumulation type: 0 if they do not fit."""
+    size = vectors * D * accumulator_dtype(x).itemsize
+    return size if size <= machine_of(x).shared_memory - _RESERVED else 0
 
 
 def kept_bytes(chosen: Teams, D: int, x: Array) -> int:

@@ -38,6 +38,20 @@ __device__ __forceinline__ void store(T* p, const Pack<T, N>& values) {
   *reinterpret_cast<Pack<T, N>*>(p) = values;
 }
 
+// The same pack. The compiler cannot know that, so it converts half types again in every pass over a row, instead of
+// keeping twice as many registers of converted values.
+template <class T, int N>
+__device__ __forceinline__ Pack<T, N> opaque(Pack<T, N> values) {
+#ifdef __CUDACC__
+  if constexpr (sizeof(T) == 2 && N % 2 == 0) {
+    unsigned* const words = reinterpret_cast<unsigned*>(&values);
+#pragma unroll
+    for (int v = 0; v < N / 2; v++) asm volatile("" : "+r"(words[v]));
+  }
+#endif
+  return values;
+}
+
 // N values of an optional vector, starting at index i; N times `missing` if there is no vector.
 template <int N, class T>
 __device__ __forceinline__ Pack<T, N> load_or(const T* p, long long i, T missing) {
@@ -93,16 +107,16 @@ __device__ __forceinline__ A reduce_lanes(A value, Combine combine) {
 }
 
 // Every thread of the team gets the result. Lanes of a warp are combined first, then one value per warp.
-template <int TEAM, class A, class Combine>
+template <int TEAM, int THREADS = BLOCK<TEAM>, class A, class Combine>
 __device__ __forceinline__ A reduce(A value, Combine combine) {
   value = reduce_lanes<(TEAM < 32 ? TEAM : 32)>(value, combine);
   if constexpr (TEAM > 32) {
     constexpr int WARPS = TEAM / 32;
-    __shared__ A of_warp[WARPS];
+    __shared__ A of_warp[THREADS / 32];
     __syncthreads();  // the previous result may still be read
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
     __syncthreads();
-    value = reduce_lanes<WARPS>(of_warp[threadIdx.x % WARPS], combine);
+    value = reduce_lanes<WARPS>(of_warp[threadIdx.x / TEAM * WARPS + threadIdx.x % WARPS], combine);
   }
   return value;
 }

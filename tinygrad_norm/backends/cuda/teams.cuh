@@ -35,14 +35,14 @@ struct Row {
 
   __device__ __forceinline__ static long long index(int k) { return (k * TEAM + lane_of_team<TEAM>()) * VEC; }
 
-  __device__ __forceinline__ const Pack<T, VEC>& pack(int k, long long) const { return packs[k]; }
+  __device__ __forceinline__ Pack<T, VEC> pack(int k, long long) const { return opaque(packs[k]); }
 
   // Call f(k, i, pack) for every pack of this thread: k counts them, i is the index of its first value.
   template <class F>
   __device__ __forceinline__ void each_pack(F f) const {
 #pragma unroll
     for (int k = 0; k < KEPT; k++) {
-      if (index(k) < D) f(k, index(k), packs[k]);
+      if (index(k) < D) f(k, index(k), opaque(packs[k]));
     }
   }
 };
@@ -69,6 +69,22 @@ struct Row<T, VEC, TEAM, 0> {
   }
 };
 
+// Call f(k, i) for every pack of this thread, of a row that it keeps or not.
+template <int VEC, int TEAM, int KEPT, class F>
+__device__ __forceinline__ void each_index(long long D, F f) {
+  if constexpr (KEPT > 0) {
+#pragma unroll
+    for (int k = 0; k < KEPT; k++) {
+      const long long i = (k * TEAM + lane_of_team<TEAM>()) * VEC;
+      if (i < D) f(k, i);
+    }
+  } else {
+    int k = 0;
+#pragma unroll 4
+    for (long long i = lane_of_team<TEAM>() * VEC; i < D; i += TEAM * VEC) f(k++, i);
+  }
+}
+
 // Call f(value) for every value of this thread, converted to the accumulation type.
 template <class T, int VEC, int TEAM, int KEPT, class F>
 __device__ __forceinline__ void each_value(const Row<T, VEC, TEAM, KEPT>& row, F f) {
@@ -92,11 +108,142 @@ __device__ __forceinline__ Accumulator<T> row_max(const Row<T, VEC, TEAM, KEPT>&
   return reduce<TEAM>(largest, Max{});
 }
 
+// ---- blocks that go through many rows, and read the weight once
+
+// Threads of a block that accumulates sums over rows: more teams in fewer blocks make fewer partial sums.
+template <int TEAM>
+constexpr int WIDE_BLOCK = TEAM < 512 ? 512 : TEAM;
+
+// Blocks of this size that a multiprocessor must hold: then a thread has at most 64 registers, and 1024 threads are
+// resident. Rows of double, and rows that are not kept, need more registers.
+template <class T, int THREADS, int KEPT>
+constexpr int RESIDENT = KEPT > 0 && sizeof(T) <= 4 ? 1024 / THREADS : 1;
+
+// Whether a thread has so few columns that their weight, bias and sums stay in registers.
+template <class A, int VEC, int KEPT>
+constexpr bool FEW = KEPT > 0 && KEPT * VEC * sizeof(A) <= 32;
+
+// The columns of a pack that sums and weights are added to or read at once: 16 bytes of them.
+template <class A, int VEC>
+constexpr int PART = VEC * sizeof(A) > 16 ? 16 / sizeof(A) : VEC;
+
+template <class A, int VEC>
+__device__ __forceinline__ Pack<A, PART<A, VEC>> part_of(const Pack<A, VEC>& pack, int v) {
+  Pack<A, PART<A, VEC>> part;
+#pragma unroll
+  for (int u = 0; u < PART<A, VEC>; u++) part.at[u] = pack.at[v + u];
+  return part;
+}
+
+// Whether a row is loaded while the row before it is worked on: if registers can hold both.
+template <class T, int KEPT>
+constexpr bool AHEAD = KEPT > 0 && sizeof(T) <= 4;
+
+// The first value of a row, or any number of a team: one lane of each warp loads it, `broadcast` gives it to all.
+template <int TEAM, class T>
+__device__ __forceinline__ T load_first(const T* p, bool there) {
+  return there && threadIdx.x % (TEAM < 32 ? TEAM : 32) == 0 ? *p : T(0);
+}
+template <int TEAM, class A>
+__device__ __forceinline__ A broadcast(A value) {
+  return __shfl_sync(ALL_LANES, value, 0, TEAM < 32 ? TEAM : 32);
+}
+
+// Call f(n, row, first) for the rows n of x (N, D) that this team has, and for n ≥ N with an empty row, as often as
+// the other teams of its block. `first` is the first value of the row.
+template <class T, int VEC, int TEAM, int KEPT, class F>
+__device__ __forceinline__ void each_row(const T* x, long long N, long long D, T* kept, F f) {
+  using A = Accumulator<T>;
+  const long long step = (long long)gridDim.x * (BLOCK<TEAM> / TEAM);
+  long long n = row_of_team<TEAM>();
+  if constexpr (AHEAD<T, KEPT>) {
+    Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0);
+    T first = load_first<TEAM>(x + n * D, n < N);
+    for (long long start = n - team_of_block<TEAM>(); start < N; start += step, n += step) {
+      const bool more = n + step < N;
+      const Row<T, VEC, TEAM, KEPT> following(x + (n + step) * D, more ? D : 0);
+      const T first_of_following = load_first<TEAM>(x + (n + step) * D, more);
+      f(n, row, broadcast<TEAM>(A(first)));
+      row = following;
+      first = first_of_following;
+    }
+  } else {
+    for (long long start = n - team_of_block<TEAM>(); start < N; start += step, n += step) {
+      const T first = load_first<TEAM>(x + n * D, n < N);
+      const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0, kept);
+      f(n, row, broadcast<TEAM>(A(first)));
+    }
+  }
+}
+
+// The values of a vector (D,), or `missing`, for the columns of this thread: part(k, i, v) is the part of pack k that
+// begins at its value v, with i the index of the pack's first value. FEW are in registers, more in `copy` (D,)
+// in shared memory; those of a row that is not kept (KEPT = 0) are read from the cache.
+template <class A, int VEC, int TEAM, int KEPT, bool = FEW<A, VEC, KEPT>>
+struct Vector {
+  const A* copy;
+
+  __device__ __forceinline__ Vector(const A* source, A missing, long long D, A* copy) : copy(copy) {
+    each_index<VEC, TEAM, KEPT>(D, [&](int, long long i) { store(copy + i, load_or<VEC>(source, i, missing)); });
+  }
+
+  __device__ __forceinline__ Pack<A, PART<A, VEC>> part(int, long long i, int v) const {
+    return load<PART<A, VEC>>(copy + i + v);
+  }
+};
+
+template <class A, int VEC, int TEAM, int KEPT>
+struct Vector<A, VEC, TEAM, KEPT, true> {
+  Pack<A, VEC> packs[KEPT];
+
+  __device__ __forceinline__ Vector(const A* source, A missing, long long D, A*) {
+    each_index<VEC, TEAM, KEPT>(D, [&](int k, long long i) { packs[k] = load_or<VEC>(source, i, missing); });
+  }
+
+  __device__ __forceinline__ Pack<A, PART<A, VEC>> part(int k, long long, int v) const {
+    return part_of(packs[k], v);
+  }
+};
+
+template <class A, int VEC, int TEAM>
+struct Vector<A, VEC, TEAM, 0, false> {
+  const A* source;
+  A missing;
+
+  __device__ __forceinline__ Vector(const A* source, A missing, long long, A*) : source(source), missing(missing) {}
+
+  __device__ __forceinline__ Pack<A, PART<A, VEC>> part(int, long long i, int v) const {
+    return load_or<PART<A, VEC>>(source, i + v, missing);
+  }
+};
+
 // ---- sums over columns, for dweight and dbias: accumulated while a team goes through its rows
 
-// The sums of this thread's columns: in registers, or (KEPT = 0) in memory that only this thread uses.
-template <class A, int VEC, int TEAM, int KEPT>
+// The sums of this thread's columns, to which `add` adds a part of a pack: FEW in registers, more in memory (D,) that only this thread uses.
+template <class A, int VEC, int TEAM, int KEPT, bool = FEW<A, VEC, KEPT>>
 struct Columns {
+  A* memory;
+
+  __device__ __forceinline__ Columns(A* memory, long long D) : memory(memory) {
+    each_index<VEC, TEAM, KEPT>(D, [&](int, long long i) { store(memory + i, Pack<A, VEC>{}); });
+  }
+
+  __device__ __forceinline__ void add(int, long long i, int v, const Pack<A, PART<A, VEC>>& values) {
+    Pack<A, PART<A, VEC>> part = load<PART<A, VEC>>(memory + i + v);
+#pragma unroll
+    for (int u = 0; u < PART<A, VEC>; u++) part.at[u] += values.at[u];
+    store(memory + i + v, part);
+  }
+
+  // Write the sums of the block, which has one team, to `out` (D,), unless they are there already.
+  __device__ __forceinline__ void write(A* out, long long D, A*) {
+    if (out == memory) return;
+    each_index<VEC, TEAM, KEPT>(D, [&](int, long long i) { store(out + i, load<VEC>(memory + i)); });
+  }
+};
+
+template <class A, int VEC, int TEAM, int KEPT>
+struct Columns<A, VEC, TEAM, KEPT, true> {
   Pack<A, VEC> sums[KEPT];
 
   __device__ __forceinline__ Columns(A*, long long) {
@@ -104,61 +251,44 @@ struct Columns {
     for (int k = 0; k < KEPT; k++) sums[k] = Pack<A, VEC>{};
   }
 
-  __device__ __forceinline__ void add(int k, long long, const Pack<A, VEC>& values) {
+  __device__ __forceinline__ void add(int k, long long, int v, const Pack<A, PART<A, VEC>>& values) {
 #pragma unroll
-    for (int v = 0; v < VEC; v++) sums[k].at[v] += values.at[v];
+    for (int u = 0; u < PART<A, VEC>; u++) sums[k].at[v + u] += values.at[u];
   }
 
-  template <class F>
-  __device__ __forceinline__ void each_pack(long long D, F f) const {
+  // Add the sums of all teams of the block, always in the same order, and write them to `out` (D,). `shared` has
+  // a vector (D,) for every warp, or for every team if those are larger; a block of one team needs none.
+  __device__ __forceinline__ void write(A* out, long long D, A* shared) {
+    constexpr int WIDTH = TEAM < 32 ? 32 : TEAM, PARTS = WIDE_BLOCK<TEAM> / WIDTH;
+    if constexpr (TEAM < 32) {
 #pragma unroll
-    for (int k = 0; k < KEPT; k++) {
-      const long long i = (k * TEAM + lane_of_team<TEAM>()) * VEC;
-      if (i < D) f(i, sums[k]);
-    }
-  }
-};
-
-template <class A, int VEC, int TEAM>
-struct Columns<A, VEC, TEAM, 0> {
-  A* memory;
-
-  __device__ __forceinline__ Columns(A* memory, long long D) : memory(memory) {
-    for (long long i = lane_of_team<TEAM>() * VEC; i < D; i += TEAM * VEC) store(memory + i, Pack<A, VEC>{});
-  }
-
-  __device__ __forceinline__ void add(int, long long i, const Pack<A, VEC>& values) {
-    Pack<A, VEC> sums = load<VEC>(memory + i);
+      for (int k = 0; k < KEPT; k++) {
 #pragma unroll
-    for (int v = 0; v < VEC; v++) sums.at[v] += values.at[v];
-    store(memory + i, sums);
-  }
-
-  template <class F>
-  __device__ __forceinline__ void each_pack(long long D, F f) const {
-    for (long long i = lane_of_team<TEAM>() * VEC; i < D; i += TEAM * VEC) f(i, load<VEC>(memory + i));
-  }
-};
-
-// Add the sums of all teams of this block, one team after the other, in `shared` (D,); write them to `out` (D,).
-template <class A, int VEC, int TEAM, int KEPT>
-__device__ __forceinline__ void write_columns(const Columns<A, VEC, TEAM, KEPT>& columns, A* out, long long D,
-                                              A* shared) {
-  constexpr int TEAMS = BLOCK<TEAM> / TEAM;
-  for (int team = 0; team < TEAMS; team++) {
-    if (team_of_block<TEAM>() == team) {
-      columns.each_pack(D, [&](long long i, Pack<A, VEC> sums) {
-        if (team > 0) {
-          const Pack<A, VEC> before = load<VEC>(shared + i);
+        for (int v = 0; v < VEC; v++) {
 #pragma unroll
-          for (int v = 0; v < VEC; v++) sums.at[v] += before.at[v];
+          for (int distance = 16; distance >= TEAM; distance /= 2) {
+            sums[k].at[v] += from_lane(sums[k].at[v], distance);
+          }
         }
-        store((team == TEAMS - 1 ? out : shared) + i, sums);
-      });
+      }
     }
-    if (TEAMS > 1) __syncthreads();
+    A* const part = PARTS == 1 ? out : shared + threadIdx.x / WIDTH * D;
+    if (threadIdx.x % WIDTH < TEAM) {
+      each_index<VEC, TEAM, KEPT>(D, [&](int k, long long i) { store(part + i, sums[k]); });
+    }
+    if constexpr (PARTS > 1) {
+      __syncthreads();
+#pragma unroll 1
+      for (long long i = threadIdx.x; i < D; i += WIDE_BLOCK<TEAM>) {
+        A sum = shared[i];
+#pragma unroll
+        for (int other = 1; other < PARTS; other++) sum += shared[other * D + i];
+        out[i] = sum;
+      }
+      __syncthreads();  // `shared` will be used again
+    }
   }
-}
+};
 
 // sums (V, D) = Σ over the P rows of each of the V matrices in partials (V, P, D), always in the same order.
 //

@@ -13,10 +13,35 @@ from dataclasses import dataclass
 PACK = 16  # bytes: the most that a thread loads at once
 SMALLEST_BLOCK = 128
 
-# (team, kept): the threads of a row, and the packs that each thread keeps, for rows of up to team·kept packs.
-FORWARD_SHAPES = ((8, 1), (8, 4), (32, 4), (32, 8), (128, 8), (256, 8), (512, 0))
-# Backward keeps two rows and two sums per column, so each thread keeps half as many packs.
-BACKWARD_SHAPES = ((8, 1), (8, 4), (32, 4), (128, 4), (256, 4), (512, 2), (512, 0))
+
+Pairs = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes for rows of increasing length, as pairs: the threads of a row, and the values that each keeps.
+
+    A pair is for rows of up to threads·values values. The values are counted in 4 bytes: threads keep half as
+    many of float64. Half types stay packed, two in a register. 0 values: the row is not kept in registers.
+    `most_packs` limits the packs of a thread; each is a load, and has an address.
+    """
+
+    pairs: Pairs
+    most_packs: int = 8
+
+    def in_packs(self, vector: int, itemsize: int) -> list[tuple[int, int]]:
+        """Return the pairs with packs of `vector` values instead of values."""
+        narrow = max(itemsize // 4, 1)
+        return [(team, min(-(-values // narrow // vector), self.most_packs)) for team, values in self.pairs]
+
+
+FORWARD_SHAPES = Shapes(((8, 4), (8, 16), (32, 16), (32, 32), (128, 32), (256, 32), (512, 32), (512, 0)))
+# Backward keeps two rows.
+BACKWARD_SHAPES = Shapes(((8, 4), (8, 16), (32, 16), (128, 16), (256, 16), (512, 16), (1024, 16), (512, 0)))
+# A thread keeps weight, bias or their gradients from row to row, so it has few columns. It keeps them in
+# registers or, if it has 16, in shared memory.
+VECTOR_SHAPES = Shapes((*((8 << k, 8) for k in range(8)), (1024, 16), (512, 0)), most_packs=4)
+WIDE_BLOCK = 512  # threads of a block that accumulates sums over rows, if a team is not larger
 
 
 @dataclass(frozen=True)
@@ -26,6 +51,7 @@ class Teams:
     vector: int
     team: int
     kept: int
+    smallest_block: int = SMALLEST_BLOCK
 
     @property
     def template(self) -> tuple[int, int, int]:
@@ -35,7 +61,7 @@ class Teams:
     @property
     def block(self) -> int:
         """Threads per block: one team, or as many small teams as fill the block."""
-        return max(self.team, SMALLEST_BLOCK)
+        return max(self.team, self.smallest_block)
 
     @property
     def per_block(self) -> int:
@@ -48,14 +74,14 @@ class Teams:
 
 
 @functools.cache
-def teams_for(
-    D: int, itemsize: int, aligned: bool, shapes: Sequence[tuple[int, int]] = FORWARD_SHAPES
-) -> Teams:
+def teams_for(D: int, itemsize: int, aligned: bool, shapes: Shapes | Pairs = FORWARD_SHAPES) -> Teams:
     """Return the smallest shape for rows of D values of `itemsize` bytes.
 
-    `aligned` must be True only if every array of the launch starts at a multiple of 16 bytes.
+    `aligned` must be True only if every array of the launch starts at a multiple of 16 bytes. A plain
+    sequence of `shapes` has pairs of threads and packs.
     """
     vector = PACK // itemsize if aligned and D * itemsize % PACK == 0 else 1
+    pairs = shapes.in_packs(vector, itemsize) if isinstance(shapes, Shapes) else shapes
     packs = -(-D // vector)
-    team, kept = next((team, kept) for team, kept in shapes if packs <= team * kept or not kept)
+    team, kept = next((team, kept) for team, kept in pairs if packs <= team * kept or not kept)
     return Teams(vector, team, kept)

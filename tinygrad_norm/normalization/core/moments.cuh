@@ -44,12 +44,9 @@ __device__ __forceinline__ A first_of_row(A own, const T* x, bool there) {
 // Two passes; the first sums differences from the first value, so that a constant row has exactly its value
 // as mean and exactly 0 as variance. `inverse_count` is 1/D: a division here would cost registers.
 template <class T, int VEC, int TEAM, int KEPT>
-__device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, const T* x,
+__device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, Accumulator<T> first,
                                                            Accumulator<T> inverse_count, Accumulator<T> eps) {
   using A = Accumulator<T>;
-  A own = 0;
-  if constexpr (KEPT > 0) own = A(row.packs[0].at[0]);
-  const A first = first_of_row<(KEPT > 0 ? TEAM : 512)>(own, x, row.D > 0);
   A scale = 1, mean, var;
   for (bool again = false;; again = true) {
     const A shift = first * scale;
@@ -62,6 +59,16 @@ __device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEA
     if (again || !rescale<TEAM>(var, mean, eps, scale)) break;
   }
   return {scale, mean, var, inverse_root(var + eps * scale * scale)};
+}
+
+// The same for a row whose first value only its first thread has; x is the row.
+template <class T, int VEC, int TEAM, int KEPT>
+__device__ __forceinline__ Moments<Accumulator<T>> moments(const Row<T, VEC, TEAM, KEPT>& row, const T* x,
+                                                           Accumulator<T> inverse_count, Accumulator<T> eps) {
+  using A = Accumulator<T>;
+  A own = 0;
+  if constexpr (KEPT > 0) own = A(row.packs[0].at[0]);
+  return moments(row, first_of_row<(KEPT > 0 ? TEAM : 512)>(own, x, row.D > 0), inverse_count, eps);
 }
 
 // The same without a mean: `var` is the mean square.

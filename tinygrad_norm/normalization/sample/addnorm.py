@@ -42,7 +42,7 @@ from ..core.residual import check_residual, residual_sum
 from ..core.rows import as_rows
 from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
 
-_kernels = CudaSource(__file__, "../core/moments.cuh")
+_kernels = CudaSource(__file__, "../core/moments.cuh", "rowgradients.cuh")
 
 
 def add_layer_norm_composed(

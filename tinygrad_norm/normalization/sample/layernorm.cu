@@ -1,90 +1,56 @@
 // Layer normalization of x (N, D), one mean and one variance per row.
 //
-// Owner         a team of 8 to 512 threads has a row; a block has 1 to 16 teams.
-// Forward       reads x once, writes y once: 2·N·D values. The row stays in registers or shared memory
-//               for its mean, its variance and its output. weight and bias are read from the cache.
-// Backward      reads x and dy once, writes dx once: 3·N·D values. Each block goes through many rows and
-//               accumulates Σ dy·x̂ and Σ dy of each column; column_sums adds the sums of all blocks.
+// Owner         a team of 8 to 1024 threads has a row; a block has 1 to 64 teams and goes through many rows.
+// Forward       reads x once, writes y once: 2·N·D values. The next row is loaded while a row is worked on. A row
+//               stays in registers or shared memory for its mean, its variance and its output, and so do weight
+//               and bias from row to row. In rows that are too long for that, they are read from the cache.
+// Backward      reads x and dy once, writes dx once: 3·N·D values. Each block accumulates Σ dy·x̂ and Σ dy of
+//               each column (rowgradients.cuh); column_sums adds the sums of all blocks.
 // Order         mean(g) is subtracted last. In a row of one value, dx is 0; with mean(g) subtracted first, a
 //               fused multiply-add would leave the rounding error of w·dy, times r.
 // inverse_count 1/D.
 // Accumulation  float; double for double. weight, bias, mean, rstd, dweight, dbias have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
     layer_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
                        Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ rstd, long long N,
                        long long D, Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
-  const long long n = row_of_team<TEAM>();
-  const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0, keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
-  const Moments<A> statistics = moments(row, x + n * D, inverse_count, eps);
-  row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
-    const Pack<A, VEC> w = load_or<VEC>(weight, i, A(1)), b = load_or<VEC>(bias, i, A(0));
-    Pack<T, VEC> out;
+  A* const vectors = reinterpret_cast<A*>(shared_memory);
+  T* const kept = KEPT == 0 && keep ? reinterpret_cast<T*>(shared_memory) : nullptr;
+  const Vector<A, VEC, TEAM, KEPT> weights(weight, A(1), D, vectors), biases(bias, A(0), D, vectors + D);
+  each_row<T, VEC, TEAM, KEPT>(x, N, D, kept, [&](long long n, const auto& row, A first) {
+    const Moments<A> statistics = moments(row, first, inverse_count, eps);
+    row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+      Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[v])) * w.at[v] + b.at[v]);
-    store(y + n * D + i, out);
+      for (int v = 0; v < VEC; v += PART<A, VEC>) {
+        const Pack<A, PART<A, VEC>> w = weights.part(k, i, v), b = biases.part(k, i, v);
+#pragma unroll
+        for (int u = 0; u < PART<A, VEC>; u++) {
+          out.at[v + u] = T(statistics.normalize(A(values.at[v + u])) * w.at[u] + b.at[u]);
+        }
+      }
+      store(y + n * D + i, out);
+    });
+    if (n < N && lane_of_team<TEAM>() == 0) {
+      mean[n] = statistics.mean_of_row();
+      rstd[n] = statistics.rstd_of_row();
+    }
   });
-  if (n < N && lane_of_team<TEAM>() == 0) {
-    mean[n] = statistics.mean_of_row();
-    rstd[n] = statistics.rstd_of_row();
-  }
 }
 
-// dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy; dweights and dbiases (blocks, D) are partial sums.
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+__global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, RESIDENT<T, WIDE_BLOCK<TEAM>, KEPT>)
     layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ dweights,
                         Accumulator<T>* __restrict__ dbiases, long long N, long long D,
-                        Accumulator<T> inverse_count) {
-  using A = Accumulator<T>;
-  extern __shared__ __align__(16) unsigned char shared_memory[];
-  constexpr int TEAMS = BLOCK<TEAM> / TEAM;
-  A* const block_sums = dweights + blockIdx.x * D;
-  A* const dbias_of_block = dbiases + blockIdx.x * D;
-  Columns<A, VEC, TEAM, KEPT> dweight(block_sums, D), dbias(dbias_of_block, D);
-  for (long long first = (long long)blockIdx.x * TEAMS; first < N; first += (long long)gridDim.x * TEAMS) {
-    const long long n = first + team_of_block<TEAM>();
-    const A r = n < N ? rstd[n] : A(0);
-    const Moments<A> statistics = written_moments(n < N ? mean[n] : A(0), r);
-    const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0), dy_row(dy + n * D, n < N ? D : 0);
-    Two<A> sums = {0, 0};
-    row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
-      const Pack<T, VEC>& dys = dy_row.pack(k, i);
-      const Pack<A, VEC> w = load_or<VEC>(weight, i, A(1));
-      Pack<A, VEC> dy_wide, dy_x_hat;
-#pragma unroll
-      for (int v = 0; v < VEC; v++) {
-        dy_wide.at[v] = A(dys.at[v]);
-        dy_x_hat.at[v] = dy_wide.at[v] * statistics.normalize(A(values.at[v]));
-        sums.first += w.at[v] * dy_wide.at[v];
-        sums.second += w.at[v] * dy_x_hat.at[v];
-      }
-      dweight.add(k, i, dy_x_hat);
-      dbias.add(k, i, dy_wide);
-    });
-    sums = reduce<TEAM>(sums, Sum{});
-    const A mean_g = sums.first * inverse_count, mean_g_x_hat = sums.second * inverse_count;
-    row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
-      const Pack<T, VEC>& dys = dy_row.pack(k, i);
-      const Pack<A, VEC> w = load_or<VEC>(weight, i, A(1));
-      Pack<T, VEC> out;
-#pragma unroll
-      for (int v = 0; v < VEC; v++) {
-        const A x_hat = statistics.normalize(A(values.at[v]));
-        out.at[v] = T(r * (w.at[v] * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
-      }
-      store(dx + n * D + i, out);
-    });
-  }
-  if constexpr (KEPT > 0) {
-    A* const shared = reinterpret_cast<A*>(shared_memory);
-    write_columns(dweight, block_sums, D, shared);
-    write_columns(dbias, dbias_of_block, D, shared);
-  }
+                        Accumulator<T> inverse_count, bool keep) {
+  const T* const no_ds = nullptr;
+  layer_norm_gradients<T, VEC, TEAM, KEPT, false>(dy, no_ds, x, weight, mean, rstd, dx, dweights, dbiases, N, D,
+                                                  inverse_count, keep);
 }

@@ -52,7 +52,7 @@ from ..core.exactness import (
 from ..core.moments import affine, standardized
 from ..core.rows import as_rows
 
-_kernels = CudaSource(__file__, "../core/moments.cuh")
+_kernels = CudaSource(__file__, "../core/moments.cuh", "rowgradients.cuh")
 POOL = (1,)  # each row of x (N, D)
 
 

@@ -48,7 +48,7 @@ from ..core.exactness import (
 from ..core.moments import affine
 from ..core.rows import as_rows, machine_eps
 
-_kernels = CudaSource(__file__, "../core/moments.cuh")
+_kernels = CudaSource(__file__, "../core/moments.cuh", "rowgradients.cuh")
 POOL = (1,)  # each row of x (N, D)
 
 
