@@ -16,6 +16,7 @@ import numpy
 
 from ..backends import Array, namespace
 from ..backends.cuda.signature import accumulator
+from ..nn.activation.gated import GELUFunction
 from ..nn.activation.softmax import (
     log_softmax_backward,
     log_softmax_forward,
@@ -207,6 +208,13 @@ def _adamw(param: Array, grad: Array, exp_avg: Array, exp_avg_sq: Array, work: A
     adam_step(param, grad, exp_avg, exp_avg_sq, None, work, step=2, lr=LR, betas=BETAS, **options)
 
 
+_curve: Any = GELUFunction.curve_kernels
+
+
+def _gelu(x: Array) -> Any:
+    return (_curve.forward(x),), (x,)
+
+
 def _embedding(weight: Array, index: Array) -> Any:
     return (embedding_forward(weight, index),), (index, len(weight))
 
@@ -311,6 +319,12 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         cross_entropy_backward,
         lambda F, x, target: F.cross_entropy(x, target, reduction="none"),
         lambda shape, itemsize, memory: (2, 2),
+    ),
+    "gelu": Op(  # stands for all kernels over elements
+        tuple(Case(((4096, D),)) for D in (1024, 8192)),
+        _gelu,
+        _curve.backward,
+        lambda F, x: F.gelu(x),
     ),
     "embedding": Op(
         tuple(_tokens(8192, D) for D in (256, 1024, 4096)),
