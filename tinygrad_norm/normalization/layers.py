@@ -15,6 +15,7 @@ from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d
 from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d
+from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.groupnorm import GroupNorm as GroupNorm
