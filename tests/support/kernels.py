@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
 from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, VECTOR_SHAPES, Shapes
-from tinygrad_norm.nn import embedding
+from tinygrad_norm.nn import dropout, embedding
 from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.normalization.batch import batchnorm
@@ -96,6 +96,7 @@ KERNELS = [
     Kernel("adam_step", adam._kernels, ((),)),
     Kernel("adam_rates", adam._kernels, (), vectors=False),
     Kernel("sgd_step", sgd._kernels, ((),)),
+    Kernel("random_dropout", dropout._kernels, ((),)),
     *(Kernel(name, source, ((),)) for source, names in CURVES.items() for name in names),
 ]
 SOURCES = list(dict.fromkeys(kernel.source for kernel in KERNELS))

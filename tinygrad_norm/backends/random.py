@@ -1,16 +1,43 @@
-"""One seeded stream of random numbers, the same on every backend.
+"""One seed for all random numbers: a stream that is the same on every backend, and masks drawn on a GPU.
 
-NumPy draws the numbers on the CPU, and they are moved to the device. So a seed gives the same weights,
-batches and dropout masks on every backend.
+NumPy draws the numbers of the stream on the CPU, and they are moved to the device. So a seed gives the same
+weights and batches on every backend. Dropout uses the stream on the CPU only: on a GPU a kernel draws its
+masks, each from the seed's key and from the number of masks drawn before (see philox.py).
 """
 
+from typing import NamedTuple
+
 import numpy
+
+from . import Array
+from .cuda.capture import current_graph
 
 _generator = numpy.random.default_rng(0)
 
 
+class Draw(NamedTuple):
+    """What a mask is drawn from: a key and the number of the draw.
+
+    In a step that is captured as a CUDA graph, both change from replay to replay. Then `key_at` and
+    `first_at` are arrays () with the key and the number of the step's first draw; `number` counts from it.
+    """
+
+    key: int
+    number: int
+    key_at: Array | None = None
+    first_at: Array | None = None
+
+
+class _Masks:
+    key: int | None = None  # computed when it is needed
+    drawn = 0
+
+
+_masks = _Masks()
+
+
 def manual_seed(seed: int) -> numpy.random.Generator:
-    """Restart the stream from `seed` and return its generator.
+    """Restart the stream, and the masks of a GPU, from `seed`; return the generator of the stream.
 
     Raises:
         TypeError: if the seed is not an int, or is a bool.
@@ -22,9 +49,49 @@ def manual_seed(seed: int) -> numpy.random.Generator:
         raise ValueError(f"a seed must be at least 0, got {seed}")
     global _generator
     _generator = numpy.random.default_rng(seed)
+    _masks.key, _masks.drawn = None, 0
     return _generator
 
 
 def generator() -> numpy.random.Generator:
-    """Return the generator of the numbers for `tn.rand`, initializers, loaders and dropout."""
+    """Return the generator of the numbers for `tn.rand`, initializers, loaders, and dropout on the CPU."""
     return _generator
+
+
+def next_draw(like: Array) -> Draw:
+    """Return what the next mask on the device of `like` is drawn from."""
+    graph = current_graph()
+    if graph is None:
+        _masks.drawn += 1
+        return Draw(_key(), _masks.drawn - 1)
+    if "draws" not in graph.kept:
+        graph.kept["draws"] = [
+            graph.scalar(like, "int64", _key),
+            graph.scalar(like, "int64", lambda: _masks.drawn),
+            0,
+        ]
+    key_at, first_at, number = graph.kept["draws"]
+    graph.kept["draws"][2] += 1
+    graph.after_each_run(_count)
+    return Draw(0, number, key_at, first_at)
+
+
+def mask_state() -> list[int]:
+    """Return the state of the masks of a GPU, for `set_mask_state`."""
+    return [_key(), _masks.drawn]
+
+
+def set_mask_state(state: list[int]) -> None:
+    """Let the next masks of a GPU be those after `mask_state()` returned `state`."""
+    _masks.key, _masks.drawn = state
+
+
+def _key() -> int:
+    if _masks.key is None:
+        seeds = _generator.bit_generator.seed_seq
+        _masks.key = int(seeds.generate_state(1, numpy.uint64).view(numpy.int64)[0])
+    return _masks.key
+
+
+def _count() -> None:
+    _masks.drawn += 1

@@ -6,7 +6,8 @@ so E[y] = x, and evaluation is the identity.
 
 Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
 
-Backward: the mask is a constant and y is linear in x, so dx = dy·mask/(1 - p).
+Backward: the mask is a constant and y is linear in x, so dx = dy·mask/(1 - p). On a GPU the mask is drawn
+by the kernel, and drawn again in backward, which moves fewer bytes than writing and reading it.
 
 Insight: E[y] = x, but Var(y) = x²·p/(1 - p) is there in training only. A batch normalization behind a
 dropout includes that variance in its running statistics and misses it in evaluation.
@@ -16,12 +17,17 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, asarray, kernel
-from ..backends.random import generator
+from ..backends import Array, asarray, backend_of, kernel, namespace
+from ..backends.cpu.half import downcast, upcast
+from ..backends.cuda.launch import CudaSource, contiguous, packs
+from ..backends.philox import philox_words
+from ..backends.random import Draw, generator, next_draw
 from ..ops.arguments import as_number, check_flags
 from ..ops.checks import Shape, check_input
 from ..registry import Case, ErrorCase, booleans, register
 from .activation.pointwise import InplaceModule
+
+_kernels = CudaSource(__file__)
 
 
 def masked_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
@@ -59,6 +65,41 @@ class DropoutFunction(Function):
         return dropout_backward(dy, *self.saved), None
 
 
+@kernel
+def random_dropout(x: Array, draw: Draw, p: float) -> Array:
+    """Return y, with a mask drawn by Philox: the same for the same `draw`, so this is the backward too."""
+    kept = philox_words(x.size, draw.number, draw.key) >= _threshold(p)
+    wide = upcast(x) * namespace(x).asarray(kept.reshape(x.shape))
+    return downcast(wide * survivor_scale(p), x)
+
+
+@random_dropout.cuda
+def random_dropout_cuda(x: Array, draw: Draw, p: float) -> Array:
+    """One launch: x is read once, and the mask is neither written nor read."""
+    (x,) = contiguous(x)
+    y = namespace(x).empty_like(x)
+    vector, blocks = packs(x, y)
+    numbers = x.size, draw.key, draw.number, _threshold(p), survivor_scale(p)
+    args = x, y, draw.key_at, draw.first_at, *numbers
+    _kernels.launch("random_dropout", x.dtype, (vector,), blocks, 256, args)
+    return y
+
+
+def _threshold(p: float) -> int:
+    return round(p * 2**32)  # words of 32 bits below it are dropped
+
+
+class RandomDropoutFunction(Function):
+    """y = x·mask/(1 - p) · dx = dy·mask/(1 - p), the mask drawn twice instead of kept"""
+
+    def forward(self, x: Array, *, draw: Draw, p: float) -> Array:
+        self.saved = draw, p
+        return random_dropout(x, draw, p)
+
+    def backward(self, dy: Array) -> Gradients:
+        return random_dropout(dy, *self.saved)
+
+
 def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
     """Return input/(1 - p) where the bool `mask` is True, else 0: dropout with a given mask."""
     check_input(input, "dropout")
@@ -68,7 +109,7 @@ def masked_dropout(input: Tensor, mask: Tensor, p: float) -> Tensor:
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each entry with probability p and divide the others by 1 - p; outside training, do nothing.
 
-    The entries are chosen by the random stream that `tn.manual_seed` seeds, the same on every backend.
+    `tn.manual_seed` decides which entries are chosen. A GPU draws its own mask, which differs from the CPU's.
     `inplace` is accepted and changes nothing: see pointwise.py.
 
     Raises:
@@ -83,6 +124,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
         check_flags(training=training)
     if not training or p == 0:
         return input
+    if type(input.array) is not numpy.ndarray and backend_of(input.array).kernels == "cuda":
+        return RandomDropoutFunction.apply(input, draw=next_draw(input.array), p=p)
     return DropoutFunction.apply(input, draw_kept(input.shape, p), p=p)
 
 

@@ -30,7 +30,7 @@ import numpy
 from .. import data
 from ..backends import backend_of, current_backend
 from ..backends.cpu.threads import use_threads
-from ..backends.random import generator, manual_seed
+from ..backends.random import generator, manual_seed, mask_state, set_mask_state
 from ..files import check_folder, replacing
 from ..module import Module
 from ..ops.arguments import as_size
@@ -286,6 +286,7 @@ class Run:
                 "schedule": self.schedule.state_dict(),
                 "progress": dataclasses.asdict(progress),
                 "random": generator().bit_generator.state,
+                "masks": mask_state(),
                 "data": self.fingerprint,
                 "best": self.early_stopping.best,
             },
@@ -331,3 +332,5 @@ class Run:
         self.early_stopping.best = tree.get("best", {})  # older checkpoints have none
         self.saved_epochs = self.progress.epoch
         generator().bit_generator.state = tree["random"]
+        if "masks" in tree:  # older checkpoints have none
+            set_mask_state(tree["masks"])

@@ -87,6 +87,7 @@ class Graph:
         self._step = step  # keeps the arrays of the step alive: a replay uses only their addresses
         self._scalars: list[Array] = []
         self._used = 0  # how many of them the current run has used
+        self.kept: dict[str, Any] = {}  # what the current run has made once and uses again, by name
         self._inputs: list[tuple[Array, Callable[[], float]]] = []
         self._calls: list[Callable[[], None]] = []
         self.capturing = False
@@ -105,7 +106,7 @@ class Graph:
 
     def _run(self) -> None:
         global _current
-        _current, self._used = self, 0
+        _current, self._used, self.kept = self, 0, {}
         try:
             self._step()
         finally:

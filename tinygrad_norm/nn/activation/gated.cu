@@ -1,7 +1,7 @@
 // Gated activations, forward and backward: y = f(x) and dx = dy·f'(x), as derived in gated.py.
 //
 // Owner, traffic and accumulation as in elements.cuh: forward moves 2·n values, backward 3·n. Backward computes
-// the derivative again from x, which takes less time than to write it in forward and to read it.
+// the derivative again from x, so forward does not write it.
 
 template <class A>
 __device__ __forceinline__ Curve<A> silu(A x) {

@@ -52,7 +52,7 @@ class PointwiseFunction(Function):
     `loop` attaches the same for one number, for the CPU, and `cuda` attaches kernels for a GPU.
 
     The forward pass computes the slope, because x is available there, and keeps nothing else. With kernels it
-    keeps x instead, because a GPU computes the slope again in less time than it writes and reads it.
+    keeps x instead, and backward computes the slope again: that saves writing an array.
     """
 
     curve_loop: ClassVar[CurveLoop | None] = None
