@@ -26,6 +26,7 @@ from .activation.softmax import Softmax, LogSoftmax, Softmin
 
 # Normalizations.
 from ..normalization.layers import *
+from .adaptive import AdaGroupNorm
 
 # Sequences.
 from .recurrent.rnn import RNN, RNNCell

@@ -6,6 +6,7 @@ from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
+from .sample.adagroupnorm import adaptive_group_norm as adaptive_group_norm
 from .sample.adain import adaptive_instance_norm as adaptive_instance_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
