@@ -132,9 +132,12 @@ class Tape:
             raise NotCaptured("a selection by a mask waits for the device")
         if function is np.ndarray.__setitem__ and _is_mask(args[0]) and np.ndim(args[1]):
             raise NotCaptured("writing an array through a mask waits for the device")
-        keys = args[0] if args and type(args[0]) is tuple else args
-        if any(type(value) is np.ndarray or (type(value) is list and _numbers(value)) for value in keys):
-            raise NotCaptured(f"{function.__name__} copies from the CPU")
+        indexing = function in (np.ndarray.__getitem__, np.ndarray.__setitem__)
+        keys = args[0] if indexing and type(args[0]) is tuple else args[:1] if indexing else ()
+        lists = indexing or isinstance(function, np.ufunc)
+        for value in (*keys, *args[len(keys) > 0 :]):
+            if type(value) is np.ndarray or (lists and type(value) is list and _numbers(value)):
+                raise NotCaptured(f"{function.__name__} copies from the CPU")
 
     @contextlib.contextmanager
     def off(self):
@@ -221,7 +224,12 @@ def _record_arrays(monkeypatch, tape, plain):
         if out is not None:
             tape.does(operation)
             return out[0]
-        return tape.does(operation) if method == "at" else tape.makes(operation(), operation)
+        if method == "at":
+            return tape.does(operation)
+        result = operation()
+        if type(result) is not tuple:
+            return tape.makes(result, operation)
+        return tuple(tape.makes(part, lambda i=i: operation()[i]) for i, part in enumerate(result))
 
     on_view = EmulatorArray.__array_function__
 
@@ -236,9 +244,10 @@ def _record_arrays(monkeypatch, tape, plain):
             tape.does(operation)
             return options.get("out")
         result = operation()
-        if not isinstance(result, np.ndarray | np.generic):
+        if not isinstance(result, np.ndarray | np.generic | list):
             return result
-        if np.may_share_memory(result, given[0]):
+        first = given[0][0] if type(given[0]) in (tuple, list) else given[0]
+        if type(result) is list or np.may_share_memory(result, first):  # np.split returns a list of views
             return on_view(self, function, kinds, args, options)
         return tape.makes(result, operation)
 
@@ -267,7 +276,10 @@ def _record_arrays(monkeypatch, tape, plain):
 
     monkeypatch.setattr(EmulatorArray, "__array_ufunc__", on_ufunc)
     monkeypatch.setattr(EmulatorArray, "__array_function__", on_function)
-    for name in ("astype", "copy", "reshape", "__getitem__", "ravel", "take", "dot"):
+    for name in (
+        *("astype", "copy", "reshape", "__getitem__", "ravel", "flatten", "take", "dot"),
+        *("argmax", "argmin", "argsort", "cumsum", "cumprod", "repeat", "searchsorted"),
+    ):
         method(name)
     for name in ("__setitem__", "fill"):
         write(name)

@@ -145,6 +145,11 @@ def backend_of(x: Array) -> Backend:
     return _BY_TYPE.get(type(x), _NUMPY)
 
 
+def host_can_read(x: Array) -> bool:
+    """Return whether the host can read the array or tensor `x` without waiting for a GPU."""
+    return type(x) is numpy.ndarray or type(getattr(x, "array", None)) is numpy.ndarray
+
+
 def namespace(x: Array) -> Any:
     """Return the library that owns the array `x`: `numpy`, `cupy`, or the emulator's."""
     return _NAMESPACES.get(type(x), numpy)

@@ -9,7 +9,8 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array, host_can_read, namespace
+from ..backends.cuda.deferred import check_all_later
 from ..registry import Case, ErrorCase, positive, register
 from .broadcast import shape_of, unbroadcast
 from .operands import as_float_tensor, as_tensor, promote
@@ -178,13 +179,21 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     return _apply(Div, a, b)
 
 
+def check_divisor(divisor: Array, message: str) -> None:
+    """Raise ZeroDivisionError(message) if an integer of `divisor` is 0; on a GPU when the host next reads."""
+    if not host_can_read(divisor):
+        check_all_later(divisor != 0, message, ZeroDivisionError)
+    elif not divisor.all():
+        raise ZeroDivisionError(message)
+
+
 def _rounded(a: Any, b: Any, rounding_mode: str) -> Tensor:
     if rounding_mode not in ("floor", "trunc"):
         raise ValueError(f"rounding_mode must be None, 'floor' or 'trunc', got {rounding_mode!r}")
     kinds = [x.array.dtype.kind if isinstance(x, Tensor) else "i" * isinstance(x, int) for x in (a, b)]
     divisor = b.array if isinstance(b, Tensor) else numpy.asarray(b)
-    if all(kind in "iub" and kind for kind in kinds) and not divisor.all():
-        raise ZeroDivisionError(f"div with rounding_mode={rounding_mode!r} of integers by 0")
+    if all(kind in "iub" and kind for kind in kinds):
+        check_divisor(divisor, f"div with rounding_mode={rounding_mode!r} of integers by 0")
     return RoundedDiv.apply(a, b, rounding_mode=rounding_mode)
 
 

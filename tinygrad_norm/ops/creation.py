@@ -6,8 +6,9 @@ import numpy
 
 from ..autograd.integer_range import check_range, from_python
 from ..autograd.tensor import Tensor
-from ..backends import asarray, check_precision, is_array_like
+from ..backends import asarray, check_precision, current_backend, is_array_like, namespace
 from ..backends.cpu.silence import silent
+from ..backends.cuda.capture import upload
 from ..backends.random import generator
 from .arguments import as_size
 from .dims import Shape, as_shape
@@ -92,8 +93,14 @@ def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:
     return array
 
 
-def _wrap(array: numpy.ndarray, requires_grad: bool) -> Tensor:
-    out = Tensor._wrap(asarray(array))
+def _wrap(array: Any, requires_grad: bool) -> Tensor:
+    return _leaf(asarray(array), requires_grad)
+
+
+def _leaf(array: Any, requires_grad: bool) -> Tensor:
+    if array.dtype.itemsize > 8:
+        check_precision(array.dtype)
+    out = Tensor._wrap(array)
     return out if requires_grad is False else out.requires_grad_(requires_grad)
 
 
@@ -110,20 +117,26 @@ def _or_default(dtype: Any) -> Any:
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return zeros of shape `size`, given as ints or as one tuple."""
-    return _wrap(numpy.zeros(_shape(size), _or_default(dtype)), requires_grad)
+    xp = current_backend().namespace
+    return _leaf(xp.zeros(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return ones of shape `size`, given as ints or as one tuple."""
-    return _wrap(numpy.ones(_shape(size), _or_default(dtype)), requires_grad)
+    xp = current_backend().namespace
+    return _leaf(xp.ones(_shape(size), _or_default(dtype)), requires_grad)
 
 
 def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor of shape `size` filled with `fill_value`, in the dtype of that value."""
     dtype = _dtype_of(fill_value) if dtype is None else dtype
     check_range(fill_value, dtype)
+    return _leaf(_full(current_backend().namespace, _shape((size,)), fill_value, dtype), requires_grad)
+
+
+def _full(xp: Any, shape: Shape, value: Any, dtype: Any) -> Any:
     with silent():
-        return _wrap(numpy.full(_shape((size,)), fill_value, dtype), requires_grad)
+        return xp.full(shape, numpy.asarray(value).astype(dtype)[()], dtype)
 
 
 def _dtype_of(*values: Any) -> numpy.dtype:
@@ -149,7 +162,10 @@ def arange(
     if step == 0 or (end - start) * step < 0:
         raise ValueError(f"arange from {start} to {end} cannot go in steps of {step}")
     dtype = _dtype_of(start, end, step) if dtype is None else dtype
-    return _wrap(numpy.arange(start, end, step).astype(dtype), requires_grad)
+    xp = current_backend().namespace
+    if xp is numpy or isinstance(start + end + step, int):
+        return _wrap(xp.arange(start, end, step).astype(dtype), requires_grad)
+    return _wrap(upload(numpy.arange(start, end, step).astype(dtype), xp).copy(), requires_grad)
 
 
 def _as_python_number(x: Any) -> Any:
@@ -168,12 +184,14 @@ def linspace(
     """
     values = numpy.linspace(_as_python_number(start), _as_python_number(end), as_size(steps, "steps", 0))
     with silent():
-        return _wrap(values.astype(_or_default(dtype)), requires_grad)
+        values = values.astype(_or_default(dtype))
+    xp = current_backend().namespace
+    return _leaf(values if xp is numpy else upload(values, xp).copy(), requires_grad)
 
 
 def eye(n: int, m: int | None = None, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return the (n, m) matrix with ones on its diagonal; m is n by default."""
-    return _wrap(numpy.eye(n, m, dtype=_or_default(dtype)), requires_grad)
+    return _leaf(current_backend().namespace.eye(n, m, dtype=_or_default(dtype)), requires_grad)
 
 
 def rand(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -235,19 +253,20 @@ def _normal(shape: Shape, dtype: Any) -> numpy.ndarray:
 def zeros_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return zeros of the shape and dtype of `input`, on its device."""
     dtype = input.dtype if dtype is None else dtype
-    return zeros(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
+    return _leaf(namespace(input.array).zeros(input.shape, dtype), requires_grad)
 
 
 def ones_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return ones of the shape and dtype of `input`, on its device."""
     dtype = input.dtype if dtype is None else dtype
-    return ones(input.shape, dtype=dtype, requires_grad=requires_grad).to(input.device)
+    return _leaf(namespace(input.array).ones(input.shape, dtype), requires_grad)
 
 
 def full_like(input: Tensor, fill_value: float, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor filled with `fill_value`, of the shape and dtype of `input`, on its device."""
     dtype = input.dtype if dtype is None else dtype
-    return full(input.shape, fill_value, dtype=dtype, requires_grad=requires_grad).to(input.device)
+    check_range(fill_value, dtype)
+    return _leaf(_full(namespace(input.array), input.shape, fill_value, dtype), requires_grad)
 
 
 def rand_like(input: Tensor, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -11,8 +11,10 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, asarray, namespace
+from ..backends import Array, asarray, current_backend, host_can_read, namespace
 from ..backends.cpu.half import downcast, upcast
+from ..backends.cuda.capture import upload
+from ..backends.cuda.deferred import check_later
 from ..registry import Case, ErrorCase, fixed, integers, register
 from .creation import ones, tensor, zeros
 from .dims import Shape, normalize_dim
@@ -135,7 +137,7 @@ def _as_index(k: Any) -> Any:
         raise TypeError(f"a tensor is indexed by integers or bools, got {k.dtype}: convert it with .long()")
     if k.dtype.kind != "b" and k.ndim == 0:
         return int(k)
-    return asarray(k)
+    return upload(k, current_backend().namespace) if type(k) is numpy.ndarray else asarray(k)
 
 
 def _from_sequence(k: Any) -> Array:
@@ -143,7 +145,7 @@ def _from_sequence(k: Any) -> Array:
         raise TypeError(
             f"a tensor is indexed by ints, slices, None, ... and tensors of integers or bools, got {k!r}"
         )
-    array = asarray(k)
+    array = numpy.asarray(k)
     return array if array.size else array.astype(numpy.int64)
 
 
@@ -210,7 +212,11 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
 def _from_the_end(index: Tensor, size: int) -> Tensor:
     """Return `index` with `size` added to what is negative and in range."""
     array = index.array
-    if array.dtype.kind != "i" or not array.size or array.min() >= 0 or array.min() < -size:
+    if array.dtype.kind != "i" or not array.size:
+        return index
+    if not host_can_read(array):
+        return Tensor._wrap(array + size * ((array < 0) & (array >= -size)))
+    if array.min() >= 0 or array.min() < -size:
         return index
     return Tensor._wrap(array + size * (array < 0))
 
@@ -238,7 +244,10 @@ def _checked_index(name: str, index: Tensor, size: int) -> Array:
     array = index.array
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} needs an index of integers, got {array.dtype}: convert it with .long()")
-    if array.size and not (array.min() >= 0 and array.max() < size):
+    if not host_can_read(array):
+        advice = f"use 0 to {size - 1}"
+        check_later(array, size, f"{name} got the index {{}}, but the axis has size {size}: {advice}")
+    elif array.size and not (array.min() >= 0 and array.max() < size):
         raise IndexError(
             f"{name} got indices from {array.min()} to {array.max()}, but the axis has size {size}: "
             f"use 0 to {size - 1}"

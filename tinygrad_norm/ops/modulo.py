@@ -12,7 +12,7 @@ from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, fixed, register
-from .arithmetic import div
+from .arithmetic import check_divisor, div
 from .broadcast import shape_of, unbroadcast
 from .operands import promote
 
@@ -81,8 +81,9 @@ def _operands(a: Any, b: Any, name: str) -> tuple[Any, Any]:
     kinds = {numpy.asarray(x).dtype.kind if not isinstance(x, Tensor) else x.dtype.kind for x in (a, b)}
     if kinds == {"b"}:
         raise TypeError(f"{name} is not for bools: use .long() first")
-    if "f" not in kinds and not (b.array if isinstance(b, Tensor) else numpy.asarray(b)).all():
-        raise ZeroDivisionError(f"{name} of integers by 0")
+    if "f" not in kinds:
+        divisor: Any = b.array if isinstance(b, Tensor) else numpy.asarray(b)
+        check_divisor(divisor, f"{name} of integers by 0")
     return a, b
 
 

@@ -17,7 +17,7 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array, host_can_read, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, distinct, register
@@ -42,6 +42,8 @@ class Norm(Function):
         return y
 
     def _length(self, x: Array, p: float, axes: Axes, keepdim: bool) -> Array:
+        if not host_can_read(x):
+            return self._scaled(x, p, axes, keepdim)
         y = namespace(x).sqrt(total(x * x, axes, keepdim))
         info = numpy.finfo(x.dtype)
         if y.size and not (y.min() > math.sqrt(info.tiny / info.eps) and y.max() < math.inf):

@@ -11,7 +11,7 @@ import numpy
 
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
-from ..backends import Array, namespace
+from ..backends import Array, host_can_read, namespace
 from ..backends.cpu.half import downcast, is_half, upcast
 from ..backends.cpu.sums import total
 from ..registry import Case, ErrorCase, fixed, register, uniform
@@ -96,9 +96,10 @@ class Prod(Function):
         x, y = self.saved
         kept = kept_shape(x.shape, (self.dim,))
         x, y = upcast(x), y.reshape(kept)
-        magnitude = abs(y)
-        if ((magnitude > numpy.finfo(x.dtype).tiny) & (magnitude < math.inf)).all():
-            return y / x * dy.reshape(kept)
+        if host_can_read(y):
+            magnitude = abs(y)
+            if ((magnitude > numpy.finfo(x.dtype).tiny) & (magnitude < math.inf)).all():
+                return y / x * dy.reshape(kept)
         return dy.reshape(kept) * self._others(x.swapaxes(self.dim, -1)).swapaxes(self.dim, -1)
 
     @staticmethod

@@ -53,6 +53,43 @@ def test_the_next_value_that_is_read_raises_the_error_once(emulator, name):
         repr(unrelated)
 
 
+def outside(**options):
+    return F.binary_cross_entropy(tn.Tensor([0.5, 1.5]), tn.ones(2), **options)
+
+
+LATE = {
+    "gather": (lambda: tn.ones(3).gather(0, tn.Tensor([2, -1])), IndexError, "got the index -1"),
+    "index_select": (
+        lambda: tn.ones(3).index_select(0, tn.Tensor([-1])),
+        IndexError,
+        "has size 3: use 0 to 2",
+    ),
+    "take_along_dim": (lambda: tn.ones(3).take_along_dim(tn.Tensor([-3]), 0), None, ""),
+    "probability": (outside, ValueError, "between 0 and 1: use binary_cross_entropy_with_logits"),
+    "kl_div": (lambda: F.kl_div(tn.ones(2), tn.Tensor([-0.5, 1.0])), ValueError, "log_target=True"),
+    "remainder": (lambda: tn.Tensor([3]) % tn.Tensor([0]), ZeroDivisionError, "remainder of integers by 0"),
+    "floor": (lambda: tn.Tensor([3]) // tn.Tensor([0]), ZeroDivisionError, "of integers by 0"),
+    "lengths": (
+        lambda: tn.nn.GRU(2, 2).to("emulator")(tn.ones(3, 1, 2), lengths=tn.Tensor([4])),
+        ValueError,
+        "the 3 steps of x, got 4",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")  # NumPy's, in the emulator
+@pytest.mark.parametrize("name", LATE)
+def test_other_checks_are_late_too(emulator, name):
+    call, error, message = LATE[name]
+    call()
+    if error is None:
+        raise_found()
+    else:
+        with pytest.raises(error, match=message):
+            tn.ones(1).item()
+    assert tn.ones(1).item() == 1
+
+
 def test_indices_in_range_raise_nothing(emulator):
     assert loss_of([0, 3]).item() == pytest.approx(np.log(4))
     assert loss_of([0, -100]).item() == pytest.approx(np.log(4))

@@ -1,5 +1,9 @@
 """What the registry does not cover of attention: masked rows, extremes, blocks, dropout, memory, errors."""
 
+import functools
+import inspect
+import shutil
+
 import numpy as np
 import pytest
 
@@ -82,9 +86,25 @@ def test_causal_hides_the_future():
 # -- extremes
 
 
+def everywhere(test):
+    """Run `test` on the CPU and, where the host does not look at values, on the emulator."""
+
+    @functools.wraps(test)
+    def run(where, **arguments):
+        if where == "emulator" and shutil.which("g++") is None:
+            pytest.skip("the emulator needs g++")
+        with tn.use_backend(where):
+            test(**arguments)
+
+    parameters = [inspect.Parameter("where", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    run.__signature__ = inspect.Signature([*parameters, *inspect.signature(test).parameters.values()])
+    return pytest.mark.parametrize("where", ["numpy", "emulator"])(run)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 5.0, 30.0, 1e3, 1e15, 1e30])
 @pytest.mark.parametrize("masked", [False, True])
+@everywhere
 def test_scores_of_any_size(dtype, scale, masked):
     q, k, v = qkv(2, 3, 4, dtype=dtype, scale=scale)
     mask = np.where(np.tri(3, dtype=bool), 0.0, -np.inf) if masked else None
@@ -96,8 +116,10 @@ def test_scores_of_any_size(dtype, scale, masked):
         assert dx.dtype == dtype
 
 
-def test_products_beyond_the_largest_number():
-    q, k, v = qkv(1, 3, 4, dtype=np.float32, scale=1e38)
+@pytest.mark.parametrize("scale", [1e38, 2e38])  # times 1.3: above 2**127, where the next power is infinite
+@everywhere
+def test_products_beyond_the_largest_number(scale):
+    q, k = (Tensor(normal(1, 3, 4, seed=s, dtype=np.float32) * np.float32(scale), True) for s in range(2))
     v = Tensor(normal(1, 3, 4, seed=2, dtype=np.float32))
     y = F.scaled_dot_product_attention(q, k, v)
     best = np.argmax(q.numpy().astype(float) @ k.numpy().astype(float).swapaxes(-1, -2), -1)[0]

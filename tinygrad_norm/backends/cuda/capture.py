@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy
+
 from .. import Array, namespace
 
 _current: Graph | None = None
@@ -34,6 +36,16 @@ def outside_of_capture(transfer: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return transfer(x)
 
     return checked
+
+
+def upload(values: numpy.ndarray, xp: Any) -> Array:
+    """Return `values` of the CPU as an array of the library `xp`; do not write to it.
+
+    Inside a graph's step they are copied while the step warms up, and the graph keeps the copy.
+    """
+    if xp is numpy:
+        return values
+    return xp.asarray(values) if _current is None else _current.upload(values, xp)
 
 
 class Graph:
@@ -88,6 +100,7 @@ class Graph:
         self._scalars: list[Array] = []
         self._used = 0  # how many of them the current run has used
         self.kept: dict[str, Any] = {}  # what the current run has made once and uses again, by name
+        self._uploads: dict[tuple[str, str, tuple[int, ...], bytes], Array] = {}
         self._inputs: list[tuple[Array, Callable[[], float]]] = []
         self._calls: list[Callable[[], None]] = []
         self.capturing = False
@@ -156,6 +169,21 @@ class Graph:
         else:
             array.fill(read())
         return array
+
+    def upload(self, values: numpy.ndarray, xp: Any) -> Array:
+        """Return the graph's copy of `values` as an array of `xp`, which no replay changes.
+
+        Raises:
+            RuntimeError: if the capture asks for values that the runs before did not.
+        """
+        key = xp.__name__, values.dtype.str, values.shape, values.tobytes()
+        if key not in self._uploads:
+            if self.capturing:
+                raise RuntimeError(
+                    "an array of the CPU is needed on the GPU that differs from those of the run before"
+                )
+            self._uploads[key] = xp.asarray(values)
+        return self._uploads[key]
 
     def after_each_run(self, call: Callable[[], None]) -> None:
         """Make `call` on the host after every run of the current step: now, during warm-up."""

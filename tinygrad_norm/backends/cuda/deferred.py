@@ -22,19 +22,22 @@ class _Check(NamedTuple):
     device: int
     limit: int
     message: str
+    error: type[Exception]
 
 
 _largest: dict[_Check, Array] = {}
 _unread: set[_Check] = set()
 
 
-def check_later(index: Array, limit: int, message: str) -> None:
+def check_later(index: Array, limit: int, message: str, error: type[Exception] = IndexError) -> None:
     """Check that the integers `index` (...) are from 0 to limit - 1, without waiting for the GPU.
 
-    A wrong one raises IndexError(message.format(wrong)) when the host next reads an array of the GPU.
+    A wrong one raises error(message.format(wrong)) when the host next reads an array of the GPU.
     """
+    if not index.size:
+        return
     xp = namespace(index)
-    check = _Check(type(index), getattr(getattr(index, "device", None), "id", 0), limit, message)
+    check = _Check(type(index), getattr(getattr(index, "device", None), "id", 0), limit, message, error)
     if check not in _largest:
         _largest[check] = xp.zeros((), numpy.uint64)
     largest = _largest[check]
@@ -46,15 +49,20 @@ def check_later(index: Array, limit: int, message: str) -> None:
         graph.after_each_run(functools.partial(_unread.add, check))
 
 
+def check_all_later(right: Array, message: str, error: type[Exception] = ValueError) -> None:
+    """Check that all bools of `right` are True; else error(message) is raised as by `check_later`."""
+    check_later((~right).astype(numpy.int64), 1, message, error)
+
+
 def raise_found() -> None:
-    """Raise IndexError if a check has found a wrong index since the last call: this waits for the GPU."""
+    """Raise the error of a check that has found a wrong index since the last call: this waits for the GPU."""
     while _unread:
         check = _unread.pop()
         largest = _largest[check]
         wrong = numpy.uint64(largest.item())
         if wrong >= check.limit:
             largest.fill(0)
-            raise IndexError(check.message.format(wrong.view(numpy.int64)))
+            raise check.error(check.message.format(wrong.view(numpy.int64)))
 
 
 def raises_found(to_numpy: Callable[[Any], numpy.ndarray]) -> Callable[[Any], numpy.ndarray]:

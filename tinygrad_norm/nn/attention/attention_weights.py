@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy
 
-from ...backends import Array, kernel, namespace
+from ...backends import Array, host_can_read, kernel, namespace
 from ...backends.cpu.blocks import slices
 from ...backends.cpu.loop_math import exp_of_negative
 from ...backends.cpu.loops import Loop
@@ -53,6 +53,11 @@ def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float
     if p.size == 0:
         return
     xp = namespace(p)
+    if not host_can_read(p):  # the host would have to wait to look whether a shortcut is safe
+        _exp_below_maximum(q, k, mask, scale, p)
+        total = p.sum(-1, keepdims=True)
+        p /= total + (total == 0)
+        return
     added, allowed = _added_and_allowed(mask)
     write_product_with_transposed(q * scale, k, p)
     if added is not None:
@@ -187,6 +192,11 @@ def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: 
     xp.exp(p, out=p)
 
 
-def _power_of_two_above(x: Array) -> float:
-    """Return 1, or the power of two above all |x|: dividing by it is exact."""
-    return 2.0 ** max(0, math.frexp(float(abs(x).max()))[1]) if x.size else 1.0
+def _power_of_two_above(x: Array) -> Any:
+    """Return 1, or the power of two above all |x|, or the largest there is: dividing by it is exact."""
+    highest = numpy.finfo(x.dtype).maxexp - 1
+    if not host_can_read(x):
+        xp, largest = namespace(x), abs(x).max()
+        exponent = xp.frexp(xp.where(largest < math.inf, largest, 1))[1]
+        return xp.ldexp(xp.ones_like(largest), exponent.clip(0, highest))
+    return 2.0 ** min(max(0, math.frexp(float(abs(x).max()))[1]), highest) if x.size else 1.0

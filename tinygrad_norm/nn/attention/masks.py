@@ -9,17 +9,16 @@ import functools
 import math
 from typing import Any
 
-import numpy
-
 from ...autograd.tensor import Tensor
-from ...backends import asarray
+from ...backends import current_backend
 from ...ops import add, bitwise_or, cat, full, zeros
 from ...ops.checks import Shape
 
 
 def causal_mask(L: int, S: int) -> Tensor:
     """Return the bool mask (L, S) with which query l attends to the keys 0 to l: True takes part."""
-    return Tensor._wrap(asarray(numpy.tri(L, S, dtype=bool)))
+    xp = current_backend().namespace
+    return Tensor._wrap(xp.arange(L)[:, None] >= xp.arange(S))
 
 
 def check_mask(mask: Any, name: str, true_means: str) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 import numpy
 
 from ...autograd.tensor import Tensor
-from ...backends import asarray
+from ...backends import namespace
+from ...backends.cuda.capture import upload
 from ...module import Module, Parameter
 from ...ops import arange, ones, stack
 from ...ops.arguments import as_size, check_flags
@@ -92,7 +93,7 @@ class SinusoidalPositions(_Positions):
 
     def positions(self, x: Tensor, length: int) -> Tensor:
         """Return P (length, D) in the dtype of x."""
-        return Tensor._wrap(asarray(sinusoids(length, self.embedding_dim).astype(x.dtype)))
+        return Tensor._wrap(upload(sinusoids(length, self.embedding_dim).astype(x.dtype), namespace(x.array)))
 
     def extra_repr(self) -> str:
         return f"{self.embedding_dim}, batch_first={self.batch_first}"

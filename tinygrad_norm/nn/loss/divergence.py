@@ -11,7 +11,8 @@ of no losses is 0 (see loss_reduction.py).
 """
 
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace
+from ...backends import Array, host_can_read, namespace
+from ...backends.cuda.deferred import check_all_later
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import check_flags
@@ -71,11 +72,12 @@ def binary_cross_entropy(
     check_reduction(reduction, "binary_cross_entropy")
     check_pair(input, target, "binary_cross_entropy")
     x = input.array
-    if x.size and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(
-            f"binary_cross_entropy takes probabilities between 0 and 1, got {x.min()} to {x.max()}: "
-            "use binary_cross_entropy_with_logits for any other numbers"
-        )
+    expected = "binary_cross_entropy takes probabilities between 0 and 1"
+    advice = "use binary_cross_entropy_with_logits for any other numbers"
+    if not host_can_read(x):
+        check_all_later((x >= 0) & (x <= 1), f"{expected}: {advice}")
+    elif x.size and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"{expected}, got {x.min()} to {x.max()}: {advice}")
     return BinaryCrossEntropyFunction.apply(
         input, target, reduction=reduction, weight=constant(weight, "weight", input)
     )
@@ -193,11 +195,12 @@ def kl_div(input: Tensor, target: Tensor, *, reduction: str = "mean", log_target
     check_reduction(reduction, "kl_div", (*REDUCTIONS, "batchmean"))
     check_pair(input, target, "kl_div")
     check_flags(log_target=log_target)
-    if not log_target and target.array.size and target.array.min() < 0:
-        raise ValueError(
-            f"kl_div takes probabilities as targets, got {target.array.min()}: "
-            "for their logarithms pass log_target=True"
-        )
+    t, expected = target.array, "kl_div takes probabilities as targets"
+    advice = "for their logarithms pass log_target=True"
+    if not log_target and not host_can_read(t):
+        check_all_later(~(t < 0), f"{expected}, got a negative number: {advice}")
+    elif not log_target and t.size and t.min() < 0:
+        raise ValueError(f"{expected}, got {t.min()}: {advice}")
     return KLDivFunction.apply(input, target, reduction=reduction, log_target=log_target)
 
 

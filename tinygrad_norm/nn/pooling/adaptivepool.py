@@ -11,7 +11,9 @@ contains q, else 0. By the chain rule, dx_q = Σ_p dy_p·∂y_p/∂x_q = Σ_p A_
     y = A₁ @ x @ A₂ᵀ      dx = A₁ᵀ @ dy @ A₂      for two axes, and likewise for one or three
 
 These products are the fastest way. But 0·∞ is NaN, so one infinity or NaN would reach all windows. If the
-result or dy contains one, each window is summed by itself instead.
+result or dy contains one, each window is summed by itself instead; on a GPU always, because the host would
+have to wait to look. Both directions are sums over runs of neighbours: dx_q sums dy_p/n_p over the windows p
+that contain q.
 
 Backward of the maximum: dy_p goes to the largest entry of its window: the first of equal ones, the last NaN.
 
@@ -28,9 +30,9 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
+from ...backends import Array, host_can_read, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
-from ...backends.cuda.capture import current_graph
+from ...backends.cuda.capture import upload
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import stack
@@ -70,6 +72,8 @@ def _sizes(axes: int, input: Tensor, output_size: Sizes) -> list[tuple[int, int]
 def adaptive_avg_pool_forward(x: Array, count: Shape) -> Array:
     """Return y (N, C, *P): x (N, C, *S)."""
     upcast_x = y = upcast(x)
+    if not host_can_read(x):
+        return downcast(_forward_by_window(upcast_x, count), x)
     for axis in range(x.ndim - 1, 1, -1):
         y = _multiply_along(averaging_matrix(y, x.shape[axis], count[axis - 2]), y, axis)
     if not _known_finite(y):
@@ -84,16 +88,29 @@ def adaptive_avg_pool_forward_cpu(x: Array, count: Shape) -> Any:
 
 
 def _known_finite(x: Array) -> bool:
-    """Return whether all of x is known to be finite; during graph capture the host cannot read x."""
-    return current_graph() is None and bool(namespace(x).isfinite(x).all())
+    """Return whether all of x is known to be finite; on a GPU the host would have to wait for x."""
+    return host_can_read(x) and bool(namespace(x).isfinite(x).all())
 
 
 def _forward_by_window(x: Array, count: Shape) -> Array:
-    xp = namespace(x)
     for axis, P in enumerate(count, 2):
-        windows = adaptive_windows(x.shape[axis], P)
-        x = xp.stack([x[_slice_along(axis, begin, end)].mean(axis) for begin, end in windows], axis)
+        windows = numpy.array(adaptive_windows(x.shape[axis], P))
+        x = _sum_runs(x, axis, windows) / _along(numpy.diff(windows)[:, 0], x, axis)
     return x
+
+
+def _sum_runs(x: Array, axis: int, runs: numpy.ndarray) -> Array:
+    """Return the sums of x over runs [begin, end) along `axis`, one for each row of `runs`."""
+    xp, (begin, end) = namespace(x), runs.T[..., None]
+    places = begin + numpy.arange((end - begin).max())
+    parts = x[(slice(None),) * axis + (upload(numpy.minimum(places, end - 1), xp),)]
+    inside = upload((places < end).reshape(*places.shape, *(1,) * (x.ndim - axis - 1)), xp)
+    return xp.where(inside, parts, 0).sum(axis + 1)
+
+
+def _along(values: numpy.ndarray, x: Array, axis: int) -> Array:
+    """Return `values` on the device and in the dtype of x, to be broadcast along `axis`."""
+    return upload(values.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - axis - 1)), namespace(x))
 
 
 @kernel
@@ -115,15 +132,12 @@ def adaptive_avg_pool_backward_cpu(dy: Array, space: Shape) -> Any:
 
 def _backward_by_window(dy: Array, space: Shape) -> Array:
     for axis, S in enumerate(space, 2):
-        dx = namespace(dy).zeros((*dy.shape[:axis], S, *dy.shape[axis + 1 :]), dy.dtype)
-        for p, (begin, end) in enumerate(adaptive_windows(S, dy.shape[axis])):
-            dx[_slice_along(axis, begin, end)] += dy[_slice_along(axis, p, p + 1)] / (end - begin)
-        dy = dx
+        windows = numpy.array(adaptive_windows(S, dy.shape[axis]))
+        contain = (windows[:, :1] <= numpy.arange(S)) & (numpy.arange(S) < windows[:, 1:])
+        first = contain.argmax(0)  # the windows that contain q are neighbours
+        runs = numpy.stack((first, first + contain.sum(0)), 1)
+        dy = _sum_runs(dy / _along(numpy.diff(windows)[:, 0], dy, axis), axis, runs)
     return dy
-
-
-def _slice_along(axis: int, begin: int, end: int) -> tuple[slice, ...]:
-    return (slice(None),) * axis + (slice(begin, end),)
 
 
 def averaging_matrix(like: Array, size: int, count: int) -> Array:
@@ -154,16 +168,16 @@ def adaptive_max_pool_forward(x: Array, count: Shape) -> tuple[Array, Array]:
         shape = [1] * 2 * axes
         shape[axis], shape[axes + axis] = within.shape
         positions = positions + within.reshape(shape) * math.prod(x.shape[3 + axis :])
-    positions = xp.asarray(positions.reshape(*count, -1))
+    places = upload(positions.reshape(*count, -1), xp)
     flat = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
-    entries = flat[:, :, positions]
+    entries = flat[:, :, places]
     largest = entries.argmax(-1)
     y = xp.take_along_axis(entries, largest[..., None], -1)[..., 0]
     if not _known_finite(y):  # argmax takes the first NaN
         is_nan = xp.isnan(entries)
         last = entries.shape[-1] - 1 - is_nan[..., ::-1].argmax(-1)
         largest = xp.where(is_nan.any(-1), last, largest)
-    return y, xp.take_along_axis(positions[None, None], largest[..., None], -1)[..., 0]
+    return y, xp.take_along_axis(places[None, None], largest[..., None], -1)[..., 0]
 
 
 @adaptive_max_pool_forward.cpu

@@ -26,6 +26,7 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
+from ...backends.cuda.capture import upload
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops import ones_like
@@ -196,8 +197,9 @@ class AvgPoolFunction(Function):
     """y = Σ x/n over each window · dx = Σ dy/n over the windows that contain x"""
 
     def forward(self, x: Array, *, windows: Windows, padded: bool, divisor: int | None) -> Array:
-        weights = namespace(x).asarray(
-            window_weights(windows, x.shape[2:], padded, divisor), upcast(x[:0]).dtype
+        weights = upload(
+            window_weights(windows, x.shape[2:], padded, divisor).astype(upcast(x[:0]).dtype, copy=False),
+            namespace(x),
         )
         self.saved = x.shape, windows, weights
         return avg_pool_forward(x, windows, weights)

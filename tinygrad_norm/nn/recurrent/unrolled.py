@@ -35,8 +35,10 @@ from typing import Any
 import numpy
 
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace, to_numpy
+from ...backends import Array, host_can_read, namespace
 from ...backends.cpu.sums import column_sums
+from ...backends.cuda.capture import upload
+from ...backends.cuda.deferred import check_later
 from ...ops import stack, where
 from ...ops.checks import Shape, check_input, check_same_dtype
 from ...registry import Input, uniform
@@ -151,8 +153,7 @@ def gate_scale(scales: Sequence[float], H: int, x: Array) -> Array:
     As σ(a) = 1/2·tanh(a/2) + 1/2, both are scale·tanh(scale·a) + 1 - scale: one tanh computes all gates.
     The inner scale, a power of two, is multiplied into the weights without rounding.
     """
-    xp = namespace(x)
-    return xp.repeat(xp.asarray(scales, x.dtype), H)
+    return upload(numpy.repeat(numpy.asarray(scales, x.dtype), H), namespace(x))
 
 
 def scale_rows(weight: Array, scale: Array) -> Array:
@@ -194,15 +195,19 @@ def padding_mask(lengths: Lengths | None, x: Tensor) -> Array | None:
     if lengths is None:
         return None
     T, N = x.shape[:2]
-    array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else numpy.asarray(lengths)
+    array: Any = lengths.array if isinstance(lengths, Tensor) else numpy.asarray(lengths)
     if array.shape != (N,):
         raise ValueError(f"lengths has shape {array.shape}, expected ({N},): one for each sequence")
     if N and array.dtype.kind not in "iu":
         raise TypeError(f"lengths are numbers of time steps and must be integers, got {array.dtype}")
+    if not host_can_read(array):
+        message = f"lengths must lie between 0 and the {T} steps of x, got {{}}"
+        check_later(array, T + 1, message, ValueError)
+        return (namespace(array).arange(T)[:, None] >= array)[:, :, None]
     if N and not 0 <= array.min() <= array.max() <= T:
         raise ValueError(f"lengths must lie between 0 and the {T} steps of x, got {array.tolist()}")
     padding = numpy.arange(T)[:, None] >= array
-    return namespace(x.array).asarray(padding[:, :, None]) if padding.any() else None
+    return upload(padding[:, :, None], namespace(x.array)) if padding.any() else None
 
 
 def mask_padding(x: Array, padding: Array | None) -> Array:

@@ -22,6 +22,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cuda.capture import upload
 from ...ops import cat, full
 from ...ops import ones as _ones
 from ...ops.dims import Shape, as_shape
@@ -60,7 +61,7 @@ def pad_forward(x: Array, widths: Widths, mode: str, value: float) -> Array:
     y = x.copy()
     for axis, (before, after) in enumerate(widths):
         if before or after:
-            y = y.take(xp.asarray(_sources(mode, x.shape[axis], before, after)), axis)
+            y = y.take(upload(_sources(mode, x.shape[axis], before, after), xp), axis)
     return y
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy
 
-from ...backends import Array, namespace
+from ...backends import Array, host_can_read, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
 
@@ -56,9 +56,10 @@ def exact_lengths(body: Callable[..., Any]) -> Callable[..., Any]:
         if not x.size:
             return x.copy(), xp.zeros((len(x), 1), x.dtype)
         eps, at_eps, most = limits(x.dtype, eps)
-        y, rnorm = body(x, p, eps)
-        if smallest(rnorm) > 0 and largest(rnorm) < _highest_exact(x.dtype, p):
-            return y, rnorm
+        if host_can_read(x):
+            y, rnorm = body(x, p, eps)
+            if smallest(rnorm) > 0 and largest(rnorm) < _highest_exact(x.dtype, p):
+                return y, rnorm
         scale = xp.maximum(abs(x).max(1, keepdims=True), eps)
         scale = xp.where((scale > 0) & (scale < math.inf), scale, x.dtype.type(1))
         floor = eps / scale

@@ -35,7 +35,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel, namespace
+from ...backends import Array, host_can_read, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import largest, smallest
 from ...module import Module
@@ -114,7 +114,7 @@ def _extreme_backward(
         through[:, other] += _product(share[:, own] * _ratio(x[:, other], root[:, own]), relative_scale)
     dx = _product(dy - through * (2 * alpha * beta / size), scale)
     infinite = ~xp.isfinite(root)
-    if not infinite.any():
+    if host_can_read(x) and not infinite.any():
         return dx
     touched = _window_sums(infinite.astype(x.dtype), size, mirrored=True) > 0
     share = dy * x * root ** (-2 * beta - 2) if beta else xp.zeros_like(x)
@@ -130,7 +130,12 @@ def _windows(C: int, size: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _is_ordinary(root: Array, beta: float) -> bool:
-    """Return whether the powers of root in forward and backward stay in the range of the dtype."""
+    """Return whether the powers of root in forward and backward stay in the range of the dtype.
+
+    On a GPU the answer is False: the host would have to wait for root.
+    """
+    if not host_can_read(root):
+        return False
     high = _highest_ordinary(root.dtype, beta)
     return root.size == 0 or (1 / high < smallest(root) and largest(root) < high)
 

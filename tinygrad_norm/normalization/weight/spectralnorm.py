@@ -35,7 +35,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, asarray, kernel, namespace
+from ...backends import Array, asarray, host_can_read, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.silence import silent
 from ...backends.random import generator
@@ -59,6 +59,8 @@ def spectral_norm_composed(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -
 def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Array]:
     """Return y (H, D) and sigma (): matrix (H, D), u (H,), v (D,)."""
     xp, wide, u, v = namespace(matrix), upcast(matrix), upcast(u), upcast(v)
+    if not host_can_read(matrix):
+        return _forward_without_looking(matrix, wide, u, v)
     sigma = u @ (wide @ v)
     if sigma == 0:
         _refuse_unless_zero(wide)
@@ -69,6 +71,26 @@ def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Arr
         sigma = u @ (wide @ v)
         return downcast(wide / sigma, matrix), sigma * scale
     return downcast(wide / sigma, matrix), sigma
+
+
+def _forward_without_looking(matrix: Array, wide: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """Return the same on a GPU, where the host would have to wait to look at sigma.
+
+    A matrix with sigma = 0 that is not 0 becomes ±∞, instead of an error.
+    """
+    xp = namespace(matrix)
+    scale = _power_of_two_below(xp.abs(wide).max())
+    wide = wide / scale
+    sigma = u @ (wide @ v)
+    y = xp.where((sigma == 0) & (wide == 0), 0, wide / sigma)
+    return downcast(y, matrix), sigma * scale
+
+
+def _power_of_two_below(x: Array) -> Array:
+    """Return the power of two below x (), or 1 if there is none: dividing by it is exact."""
+    xp = namespace(x)
+    usable = (x > 0) & (x < math.inf)
+    return xp.ldexp(xp.ones_like(x), xp.frexp(xp.where(usable, x, 1))[1] - 1)
 
 
 def _refuse_unless_zero(matrix: Array) -> None:
@@ -83,9 +105,10 @@ def _refuse_unless_zero(matrix: Array) -> None:
 def spectral_norm_backward(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Array:
     """Return the gradient (H, D) of the matrix."""
     dy, y = upcast(dy), upcast(y)
-    if sigma == 0:
+    if host_can_read(sigma) and sigma == 0:
         return dy * 0
-    return (dy - (dy * y).sum() * (upcast(u)[:, None] * upcast(v))) / sigma
+    dw = (dy - (dy * y).sum() * (upcast(u)[:, None] * upcast(v))) / sigma
+    return dw if host_can_read(sigma) else namespace(dy).where(sigma == 0, 0, dw)
 
 
 class SpectralNormFunction(Function):
@@ -162,6 +185,10 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
 
 def _direction(matrix: Array, vector: Array, before: Array, eps: float) -> Array:
     xp, product = namespace(matrix), matrix @ vector
+    if not host_can_read(matrix):
+        product = (matrix / _power_of_two_below(xp.abs(matrix).max())) @ vector
+        direction = normalize_forward(product[None], 2.0, eps)[0][0]
+        return xp.where(product.any(), direction, before)
     if not xp.isfinite(product).all():
         product = (matrix / xp.abs(matrix).max()) @ vector
     return normalize_forward(product[None], 2.0, eps)[0][0] if product.any() else before

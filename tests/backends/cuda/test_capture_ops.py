@@ -1,0 +1,105 @@
+"""Every registered op as a captured step: replays compute, from new numbers at the same addresses, what plain
+calls compute; what cannot be captured is a list, and docs/gpu.md has it.
+"""
+
+import shutil
+from pathlib import Path
+
+import fake_cupy
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.backends import to_numpy
+from tinygrad_norm.backends.cuda.capture import Graph
+from tinygrad_norm.gradient_check.registered import (
+    COMPOSED_TOLERANCE,
+    Result,
+    cotangent,
+    differences,
+    draw,
+    evaluate,
+)
+from tinygrad_norm.registry import REGISTRY
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+
+FROM_CPU, LOOKS = "copied between the CPU and the GPU", "waits for the device"
+REFUSED = {  # op: which of its cases cannot be captured, and the words of the error
+    "getitem": (lambda case: _has_mask(case.options["key"]), LOOKS),
+    "one_hot": (lambda case: "num_classes" not in case.options, LOOKS),
+    # These functions make a module first, whose parameters come from the CPU.
+    "multihead_attention": (lambda case: True, FROM_CPU),
+    "learned_positions": (lambda case: True, FROM_CPU),
+    "transformer_encoder_layer": (lambda case: True, FROM_CPU),
+    "transformer_decoder_layer": (lambda case: True, FROM_CPU),
+}
+QUICK = ["matmul", "scaled_dot_product_attention", "avg_pool2d", "one_hot"]
+
+
+def _has_mask(key):
+    return any(np.asarray(k).dtype == bool for k in (key if type(key) is tuple else (key,)))
+
+
+def replayed(op, case):
+    """Return what a replay computes from inputs and dy that were written after the capture."""
+    inputs, left = draw(case), {}
+
+    def outputs():
+        result = op.call(inputs, case.options)
+        ys = result if isinstance(result, tuple) else (result,)
+        return ys, [y for y in ys if y.requires_grad]
+
+    dys = [tn.Tensor(cotangent(y.shape, k)) for k, y in enumerate(outputs()[1])]
+    xs = {i: x for i, x in enumerate(inputs) if x is not None and x.requires_grad}
+
+    def step():
+        ys, differentiable = outputs()
+        dxs = grad(differentiable, list(xs.values()), dys, allow_unused=True) if differentiable else ()
+        left["ys"], left["dxs"] = ys, dict(zip(xs, dxs, strict=False))
+
+    graph = Graph(step, warm_up=2)
+    for x, new in zip(inputs, draw(case, seed=1), strict=True):
+        if x is not None:
+            x.array[...] = new.array
+    for k, dy in enumerate(dys):
+        dy.array[...] = tn.Tensor(cotangent(dy.shape, k, seed=1)).array
+    graph()
+    gradients = {
+        i: np.zeros(xs[i].shape) if dx is None else to_numpy(dx.array) for i, dx in left["dxs"].items()
+    }
+    return Result(tuple(to_numpy(y.array) for y in left["ys"]), gradients)
+
+
+def check(name):
+    op = REGISTRY[name]
+    refused, words = REFUSED.get(name, (lambda case: False, ""))
+    for case in op.cases:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            fake_cupy.install(monkeypatch)
+            with tn.use_backend("emulator"):
+                if refused(case):
+                    with pytest.raises(RuntimeError, match=f"cannot be captured.*{words}"):
+                        replayed(op, case)
+                    continue
+                found = replayed(op, case)
+        expected = evaluate(op, op.function, case, seed=1)
+        assert max(differences(found, expected).values()) <= COMPOSED_TOLERANCE, str(case)
+
+
+def test_the_list_in_the_documentation_has_every_op_that_is_refused():
+    text = (Path(__file__).parents[3] / "docs" / "gpu.md").read_text()
+    section = text.partition("## What a captured step refuses")[2].partition("\n## ")[0]
+    assert [name for name in REFUSED if f"`{name}`" not in section] == []
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_common_ops_are_captured(name):
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in REGISTRY if name not in QUICK])
+def test_every_op_is_captured_or_on_the_list(name):
+    check(name)
