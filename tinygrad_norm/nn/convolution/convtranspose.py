@@ -27,9 +27,7 @@ Insight: it is not a deconvolution. Aᵀ puts things where they came from, A⁻�
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, kernel
-from ...backends.cpu.half import downcast, upcast
-from ...backends.cpu.sums import total
+from ...backends import Array
 from ...ops import flip
 from ...ops import ones as _ones
 from ...ops.checks import check_vector
@@ -38,7 +36,8 @@ from ...registry import Case, ErrorCase, register
 from ..windows.folding import insert_zeros
 from ..windows.padding import pad_composed
 from ..windows.sliding_view import Sizes, Windows, as_batch, as_tuple, conv_windows
-from .conv import check_weight, conv_adjoint, conv_backward, conv_composed, conv_forward
+from .conv import check_weight, conv_composed
+from .conv_products import conv_transpose_backward, conv_transpose_forward
 from .convnd import ConvNd
 
 
@@ -67,29 +66,6 @@ def conv_transpose_composed(
     flipped = flip(flipped, tuple(range(2, 2 + axes)))
     spaced = pad_composed(insert_zeros(input, windows.stride), widths)
     return conv_composed(spaced, flipped, bias, 1, 0, dilation, groups)
-
-
-@kernel
-def conv_transpose_forward(
-    x: Array, weight: Array, bias: Array | None, windows: Windows, groups: int, space: Shape
-) -> Array:
-    """Return y (N, C, *S): x (N, F, *P), weight (F, C/G, *K), bias (C,)."""
-    y = conv_adjoint(x, weight, windows, groups, space)
-    if bias is not None:
-        y += bias.reshape(-1, *(1,) * len(space))
-    return y
-
-
-@kernel
-def conv_transpose_backward(
-    dy: Array, x: Array, weight: Array, windows: Windows, groups: int, needs: tuple[bool, ...]
-) -> tuple[Array | None, Array | None, Array | None]:
-    """Return dx, dweight and dbias, in the shapes of x, weight and bias, or None where `needs` is False."""
-    dx = conv_forward(dy, weight, None, windows, groups)[0] if needs[0] else None
-    dweight = conv_backward(x, dy, weight, None, windows, groups, False, (False, needs[1], False))[1]
-    if not needs[2]:
-        return dx, dweight, None
-    return dx, dweight, downcast(total(upcast(dy), (0, *range(2, dy.ndim))), dy)
 
 
 class ConvTransposeFunction(Function):
