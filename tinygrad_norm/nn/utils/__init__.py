@@ -1,5 +1,6 @@
-"""Utilities for whole networks: gradient clipping, fusion of normalizations, parametrizations."""
+"""Utilities for whole networks: gradient clipping, fusion and statistics of normalizations, parametrizations."""
 
 from . import parametrizations, parametrize
 from .clip_grad import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, get_total_norm
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from .population import update_bn

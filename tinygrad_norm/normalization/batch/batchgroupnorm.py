@@ -211,6 +211,7 @@ class BatchGroupNorm2d(RunningNorm):
     """
 
     input_ndims = (4,)
+    over_the_batch = False
 
     def __init__(
         self,

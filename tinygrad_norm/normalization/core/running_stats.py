@@ -72,10 +72,12 @@ class RunningNorm(Module):
     """Base of the normalizations with per-channel affine and running statistics.
 
     Buffers as PyTorch's: running_mean (C,) zeros, running_var (C,) ones, num_batches_tracked int64 0-d;
-    all None without `track_running_stats`. A subclass says how many axes its input may have.
+    all None without `track_running_stats`. A subclass says how many axes its input may have, and whether its
+    statistics are over the batch.
     """
 
     input_ndims: ClassVar[tuple[int, ...]] = ()
+    over_the_batch: ClassVar[bool] = True  # the statistics are those of a channel over all samples
 
     def __init__(
         self,

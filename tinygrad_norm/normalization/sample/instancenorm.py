@@ -276,6 +276,8 @@ def instance_norm(
 
 
 class _InstanceNorm(RunningNorm):
+    over_the_batch = False
+
     def __init__(
         self,
         num_features: int,
