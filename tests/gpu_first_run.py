@@ -10,6 +10,7 @@ compiling.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -26,7 +27,7 @@ import numpy as np
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).parent / "support"), str(Path(__file__).parents[1])]
 from bench_cases import ODD, PACKS, small_case
-from separate_parts import SECONDS, Check, at_most, equal, run_all, run_here
+from separate_parts import Check, at_most, equal, run_all, run_here
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
@@ -34,8 +35,8 @@ from tinygrad_norm.backends import asarray, current_backend, to_numpy
 from tinygrad_norm.backends.cuda.capture import Graph
 from tinygrad_norm.backends.cuda.machine import machine_of
 from tinygrad_norm.bench.gpu_data import drawn_dy, typed
-from tinygrad_norm.bench.gpu_ops import SUBJECTS, Memory, Op
-from tinygrad_norm.bench.gpu_timing import Bench, Clock, cells, prepare
+from tinygrad_norm.bench.gpu_ops import SUBJECTS, Op
+from tinygrad_norm.bench.gpu_timing import cells, prepare
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.embedding import embedding_backward
 from tinygrad_norm.registry import Case
@@ -46,28 +47,24 @@ PARTS: dict[str, Callable] = {}
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """The backend to check: the GPU, or the emulator for a dry run at small sizes."""
+    """CuPy on a GPU; or, for a dry run at small sizes, the tests' stand-in for both."""
 
-    backend: str
+    is_gpu: bool = True
 
     @property
-    def is_gpu(self) -> bool:
-        return self.backend == "cupy"
+    def storages(self) -> list[str]:
+        there = importlib.util.find_spec("ml_dtypes") is not None
+        return ["float32", *["float64", "float16"] * self.is_gpu, *["bfloat16"] * there]
 
-    def use(self) -> None:
-        tn.use_backend(self.backend)
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        import strict_cupy
 
-    def allow_capture(self) -> None:
-        """On the emulator, steps are captured by the fake CuPy of the tests."""
-        if not self.is_gpu:
-            import fake_cupy
-            import pytest
-
-            fake_cupy.install(pytest.MonkeyPatch())
+        with contextlib.nullcontext() if self.is_gpu else strict_cupy.standing_in(), tn.use_backend("cupy"):
+            yield
 
     def synchronize(self) -> None:
-        if self.is_gpu:
-            current_backend().namespace.cuda.Device().synchronize()
+        current_backend().namespace.cuda.Device().synchronize()
 
 
 def part(function: Callable) -> Callable:
@@ -81,21 +78,19 @@ def part(function: Callable) -> Callable:
 @part
 def versions(machine: Machine) -> Iterator[Check]:
     """what is installed"""
-    if machine.is_gpu:
-        cupy = importlib.import_module("cupy")
-        properties = cupy.cuda.runtime.getDeviceProperties(0)
-        yield Check("device", properties["name"].decode())
-        yield Check("compute capability", cupy.cuda.Device().compute_capability)
-        yield Check("memory", f"{properties['totalGlobalMem'] / 2**30:.0f} GiB")
-        yield Check("CUDA of the driver, of the runtime", f"{_of(cupy, 'driver')}, {_of(cupy, 'runtime')}")
-        yield Check("NVRTC", ".".join(map(str, cupy.cuda.nvrtc.getVersion())))
-    for name in ("numpy", "cupy", "ml_dtypes", "torch", "triton"):
+    cupy = current_backend().namespace
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(0)
+    yield Check("device", properties["name"].decode())
+    yield Check("compute capability", cupy.cuda.Device().compute_capability)
+    yield Check("memory", f"{properties['totalGlobalMem'] / 2**30:.0f} GiB")
+    yield Check("CUDA of the driver", str(runtime.driverGetVersion()))
+    yield Check("CUDA of the runtime", str(runtime.runtimeGetVersion()))
+    yield Check("NVRTC", ".".join(map(str, cupy.cuda.nvrtc.getVersion())))
+    yield Check("CuPy", cupy.__version__)
+    for name in ("numpy", "ml_dtypes", "torch", "triton"):
         there = importlib.util.find_spec(name) is not None
         yield Check(name, importlib.import_module(name).__version__ if there else "not installed")
-
-
-def _of(cupy, side: str) -> int:
-    return getattr(cupy.cuda.runtime, f"{side}GetVersion")()
 
 
 @part
@@ -115,7 +110,7 @@ def subnormals(machine: Machine) -> Iterator[Check]:
 def kernels(machine: Machine) -> Iterator[Check]:
     """every kernel, in every storage type"""
     for name in SUBJECTS:
-        for storage in _storages():
+        for storage in machine.storages:
             sizes = {"packs": PACKS, "odd": ODD} if storage == "float32" else {"packs": PACKS}
             for label, chosen in sizes.items():
                 found = _error(name, small_case(name, chosen), storage)
@@ -131,11 +126,6 @@ def long_rows(machine: Machine) -> Iterator[Check]:
             vectors = len(SUBJECTS[name].cases[0].inputs) - 1
             found = _error(name, Case(((N, D), *[(D,)] * vectors)), "float32")
             yield at_most(f"{name} of {D} values, {D // 256} KiB", found, TOLERANCE["float32"])
-
-
-def _storages() -> list[str]:
-    there = importlib.util.find_spec("ml_dtypes") is not None
-    return ["float32", "float64", "float16", *["bfloat16"] * there]
 
 
 def _error(name: str, case: Case, storage: str, size: float = 1.0) -> float:
@@ -191,7 +181,6 @@ def embedding(machine: Machine) -> Iterator[Check]:
 def products(machine: Machine) -> Iterator[Check]:
     """matrix products in a captured step"""
     rng = np.random.default_rng(0)
-    machine.allow_capture()
     shapes = {"matrices": ((64, 48), (48, 32)), "a batch": ((3, 5, 8), (3, 8, 4)), "a vector": ((6, 7), (7,))}
     for storage in ("float32", "float64", "float16"):
         for what, (a, b) in shapes.items():
@@ -211,7 +200,6 @@ def products(machine: Machine) -> Iterator[Check]:
 @part
 def captured_steps(machine: Machine) -> Iterator[Check]:
     """a captured training step trains as plain steps do"""
-    machine.allow_capture()
     for name in ("convolutions", "attention"):
         plain = _losses(name, lambda step: step)
         found = _losses(name, Graph)
@@ -293,34 +281,15 @@ def host(machine: Machine) -> Iterator[Check]:
 @part
 def speed(machine: Machine) -> Iterator[Check]:
     """the rate of the main kernels, as a fraction of the rate of a copy"""
-    bench = dataclasses.replace(prepare(), against={}) if machine.is_gpu else _bench_of_the_emulator()
+    bench = dataclasses.replace(prepare(None if machine.is_gpu else 1 << 16), against={})
     yield Check("a copy", f"{bench.clock.copy_rate / 1e9:.0f} GB/s")
     for name in ("layer_norm", "rms_norm", "softmax", "batch_norm", "group_norm", "embedding", "adamw"):
         cases = SUBJECTS[name].cases[1::3] if machine.is_gpu else [small_case(name)]
-        for storage, case in itertools.product(("float32", "float16"), cases):
+        for storage, case in itertools.product(machine.storages[::2], cases):
             for row in bench.measure(name, case, np.dtype(storage), 0.0):
                 *_, micro, _, fraction = cells(row, bench.clock.copy_rate, ())
                 what = f"{name} {row.case.partition(' ')[0]} {storage} {row.direction}"
                 yield Check(what, f"{micro} µs, {fraction} of a copy")
-
-
-class _HostEvents:
-    """CUDA's events, for the emulator: it has done its work when a launch returns."""
-
-    class Event:
-        def record(self) -> None:
-            self.at = time.perf_counter()
-
-        def synchronize(self) -> None: ...
-
-    @staticmethod
-    def get_elapsed_time(start: Event, stop: Event) -> float:
-        return 1000 * (stop.at - start.at)
-
-
-def _bench_of_the_emulator() -> Bench:
-    clock = Clock(_HostEvents, asarray(np.ones(1 << 16, np.float32)))
-    return Bench(clock, Memory(200_000, 50_000_000), {}, {}, rotated=1)
 
 
 # -- all parts
@@ -328,15 +297,15 @@ def _bench_of_the_emulator() -> Bench:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--backend", choices=("cupy", "emulator"), default="cupy")
+    parser.add_argument("--backend", choices=("cupy", "emulator"), default="cupy", help="emulator: a dry run")
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--json", type=Path, help="also write the checks to this file")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="the most that a part may take")
+    parser.add_argument("--seconds", type=float, default=120, help="the most that a part may take")
     parser.add_argument("--run", nargs=2, metavar=("PART", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args(words)
     if given.run:
         name, path = given.run
-        run_here(PARTS[name], Machine(given.backend), Path(path))
+        run_here(PARTS[name], Machine(given.backend == "cupy"), Path(path))
         return 0
     chosen = [name for name in PARTS if name in (given.only or PARTS)]
     command = sys.executable, __file__, "--backend", given.backend, "--run"

@@ -1,6 +1,6 @@
 """Runs the parts of a script, each in a process of its own: a crash or a hang does not stop the rest.
 
-A part is a generator function of a machine, which is made ready for it (`machine.use()`). It yields a `Check`
+A part is a generator function of a machine, and runs within `machine.in_use()`. It yields a `Check`
 for everything that it finds out. These are written to a file as they come: those before a crash are kept.
 """
 
@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_norm.cli.tables import print_line, wide_console, words_table
-
-SECONDS = 120.0  # the most that a part may take
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ Part = Callable[[Any], Iterable[Check]]
 def checks_of(part: Part, machine: Any) -> Iterator[Check]:
     """Yield the checks of a part; one that raises ends with a check that failed."""
     try:
-        machine.use()
-        yield from part(machine)
+        with machine.in_use():
+            yield from part(machine)
     except Exception as error:
         traceback.print_exc()
         yield Check("the part itself", f"{type(error).__name__}: {error}"[:600], "no error", False)

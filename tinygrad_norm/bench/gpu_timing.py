@@ -237,12 +237,12 @@ def free_memory(xp: Any, against: Mapping[str, Maker]) -> None:
         importlib.import_module("torch").cuda.empty_cache()
 
 
-def prepare() -> Bench:
-    """Return a Bench for the GPU of the current backend."""
+def prepare(rotated: int | None = None) -> Bench:
+    """Return a Bench for the GPU of the current backend; `rotated` bytes of x, or as many as it needs."""
     xp: Any = current_backend().namespace
     device = xp.cuda.Device()
     cache = device.attributes["L2CacheSize"]
-    rotated = max(ROTATED, CACHES * cache)
+    rotated = rotated or max(ROTATED, CACHES * cache)
     scratch = xp.ones(rotated // 4, "float32")
     properties = xp.cuda.runtime.getDeviceProperties(device.id)
     versions = {"cupy": xp.__version__, "CUDA": str(xp.cuda.runtime.runtimeGetVersion())}

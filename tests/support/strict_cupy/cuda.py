@@ -1,6 +1,7 @@
 """What the package uses of `cupy.cuda`, and `RawModule`, whose kernels run on the emulator."""
 
 import contextlib
+import time
 from types import SimpleNamespace
 
 from tinygrad_norm.backends import emulator
@@ -53,8 +54,16 @@ class Kernel:
 class Event:
     """A point in a stream's work. All work of the stand-in is done at once."""
 
+    def record(self, stream=None):
+        self.at = time.perf_counter()
+
     def synchronize(self):
         device.wait("Event.synchronize()")
+
+
+def get_elapsed_time(start_event, end_event):
+    """Return the milliseconds between two events."""
+    return 1000 * (end_event.at - start_event.at)
 
 
 class Stream:
@@ -154,6 +163,7 @@ runtime = SimpleNamespace(
     driverGetVersion=lambda: DRIVER,
     runtimeGetVersion=lambda: RUNTIME,
     getDeviceCount=lambda: 1,
+    getDeviceProperties=lambda device: {"name": b"stand-in for a GPU", "totalGlobalMem": 1 << 33},
 )
 driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda kernel, threads, shared: RESIDENT)
 nvrtc, cublas = SimpleNamespace(getVersion=lambda: (13, 0)), SimpleNamespace()
