@@ -1,4 +1,4 @@
-"""Utilities for whole networks: gradient clipping, fusion and statistics of normalizations, parametrizations."""
+"""Utilities for whole networks: gradients clipped, normalizations fused or measured, parametrizations."""
 
 from . import parametrizations, parametrize
 from .clip_grad import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, get_total_norm
