@@ -95,10 +95,26 @@ def test_kernels_divide_by_an_inverse(d):
         assert 4 * a * inverse(d) >> 64 == a // d
 
 
-@pytest.mark.parametrize("channels", [2, 12])
-def test_group_normalization_by_small_and_large_teams(channels):
-    case = Case(((2, 2 * channels, 260), (2 * channels,), (2 * channels,)), {"num_groups": 2})
-    assert worst_error(REGISTRY["group_norm"], case, np.float32) <= TOLERANCE["float32"]
+POOLS = [(2, 2), (2, 260), (12, 260), (3, 7), (70, 3), (600, 4), (1, 5000), (2, 30_000)]
+
+
+@pytest.mark.parametrize("checked", [False, pytest.param(True, marks=SLOW)], ids=["plain", "checked"])
+@pytest.mark.parametrize(("channels", "S"), POOLS)
+def test_group_normalization_by_teams_of_every_size(channels, S, checked):
+    """Of 32 to 1024 threads, with 1 to all of them for a channel; the last pool exceeds shared memory."""
+    case = Case(((2, 2 * channels, S), (2 * channels,), (2 * channels,)), {"num_groups": 2})
+    for seed in range(1 + 2 * checked):
+        with emulator.schedule(seed=seed, checked=checked):
+            assert worst_error(REGISTRY["group_norm"], case, np.float32) <= TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("checked", [False, pytest.param(True, marks=SLOW)], ids=["plain", "checked"])
+@pytest.mark.parametrize("S", [5000, 12_544, 40_000])
+def test_instance_normalization_of_pools_larger_than_registers(S, checked):
+    case = Case(((1, 2, S), None, None, (2,), (2,)))
+    for seed in range(1 + 2 * checked):
+        with emulator.schedule(seed=seed, checked=checked):
+            assert worst_error(REGISTRY["instance_norm"], case, np.float32) <= TOLERANCE["float32"]
 
 
 # -- arguments that kernels do not take directly
@@ -236,6 +252,7 @@ def test_indices_have_64_bits(source):
         *("k", "v", "u"),
         *("digit", "before", "earlier", "count"),  # within the tile of a block that sorts
         *("length", "first", "within"),  # of a strip, which registers hold
+        "group",  # of lanes, within a team
     }
     assert not re.search(r"\b(unsigned|size_t|short) (?!lanes)\w+ =", code.replace("constexpr unsigned", ""))
     for wide, factor in re.findall(r"(\(long long\))?(?:blockIdx|gridDim)\.x \* (\w+)", code):

@@ -1,7 +1,12 @@
 // Mean and variance of one row, for values of any size: the same as moments.py, from the kept values of a row.
 
 // a / d for a ≥ 0 with a·d < 2⁶², from ⌈2⁶²/d⌉: no branch, so that loads before and after it move freely.
-__device__ __forceinline__ long long quotient(long long a, long long inverse_d) { return __mul64hi(4 * a, inverse_d); }
+// In 32 bits for indices and sizes of a row that registers hold (KEPT > 0): up to 2¹⁵.
+template <int KEPT = 0>
+__device__ __forceinline__ long long quotient(long long a, long long inverse_d) {
+  if constexpr (KEPT > 0) return __umulhi(unsigned(2 * a), unsigned(inverse_d >> 31) + 1);
+  return __mul64hi(4 * a, inverse_d);
+}
 
 // The moments of scale·x, not of x: scale is 1, 1/FAR or FAR.
 template <class A>

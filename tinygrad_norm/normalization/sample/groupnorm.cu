@@ -1,11 +1,10 @@
 // Group normalization of x (N, G, C/G, S): the C/G·S values of one group of one sample are a pool.
 //
-// Owner         forward: a team of 8 to 512 threads has a pool. Backward: a block of 256 threads has a
-//               pool, and teams of 32 or 256 of its threads go through the channels of the group.
+// Owner         a team of 8 to 512 threads (backward: 32 to 1024) has a pool; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2 values per entry.
-// Backward      reads x and dy, writes dx: 3 values per entry; x and dy are read a second time by the same
-//               threads, from the cache. Also writes Σ dy·x̂ and Σ dy of every channel of every sample;
-//               column_sums adds them over the samples.
+// Backward      reads x and dy once into shared memory, writes dx: 3 values per entry; 5 if a pool does not fit.
+//               Also writes Σ dy·x̂ and Σ dy of every channel of every sample; column_sums adds them over the
+//               samples. Groups of 1 to 1024 lanes go through the channels of a pool.
 // Order         mean(g) is subtracted last, as in layernorm.cu.
 // inverse_count 1/(C/G·S).
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
@@ -15,19 +14,30 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     group_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Accumulator<T>* __restrict__ mean,
                        Accumulator<T>* __restrict__ rstd, long long pools, long long G, long long channels, long long S,
-                       Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
+                       long long inverse_G, long long inverse_S, Accumulator<T> inverse_count, Accumulator<T> eps,
+                       bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
-  const long long n = row_of_team<TEAM>(), D = channels * S, first_channel = n % G * channels;
+  const long long n = row_of_team<TEAM>(), D = channels * S;
   const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < pools ? D : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * D, inverse_count, eps);
-  row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
-    const long long c = first_channel + i / S;  // the same for the whole pack: VEC divides S
-    const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
+  const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
+  // Weight and bias of the channel of a pack, which is one channel: VEC divides S.
+  auto affine = [&](long long i) {
+    const long long c = first_channel + quotient<KEPT>(i, inverse_S);
+    return Two<A>{weight == nullptr ? A(1) : weight[c], bias == nullptr ? A(0) : bias[c]};
+  };
+  Two<A> loaded[KEPT > 0 ? KEPT : 1];  // those of packs in registers, all loaded before the first store
+  if constexpr (KEPT > 0) {
+#pragma unroll
+    for (int k = 0; k < KEPT; k++) loaded[k] = row.index(k) < row.D ? affine(row.index(k)) : Two<A>{1, 0};
+  }
+  row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
+    const Two<A> wb = KEPT > 0 ? loaded[k] : affine(i);
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(of_pool.normalize(A(values.at[v])) * w + b);
+    for (int v = 0; v < VEC; v++) out.at[v] = T(of_pool.normalize(A(values.at[v])) * wb.first + wb.second);
     store(y + n * D + i, out);
   });
   if (n < pools && lane_of_team<TEAM>() == 0) {
@@ -36,59 +46,96 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy
+template <int TEAM>
+__device__ __forceinline__ void synchronize_team() {
+  if constexpr (TEAM > 32) {
+    __syncthreads();
+  } else {
+    __syncwarp();
+  }
+}
+
+// dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy. `lanes`, a power of two, go through a channel.
 template <class T, int VEC, int TEAM>
-__global__ void __launch_bounds__(256, 1)
+__global__ void __launch_bounds__(BLOCK<TEAM>, sizeof(T) == 8 ? 1 : 1024 / BLOCK<TEAM>)
     group_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ sums_dy_x_hat,
-                        Accumulator<T>* __restrict__ sums_dy, long long G, long long channels, long long S,
-                        Accumulator<T> inverse_count) {
+                        Accumulator<T>* __restrict__ sums_dy, long long pools, long long G, long long channels,
+                        long long S, long long inverse_G, long long inverse_S, long long lanes,
+                        Accumulator<T> inverse_count, bool keep) {
   using A = Accumulator<T>;
-  constexpr int TEAMS = 256 / TEAM;
-  const long long pool = blockIdx.x, first_channel = pool % G * channels;
-  const int team = team_of_block<TEAM>(), lane = lane_of_team<TEAM>();
-  const A r = rstd[pool];
-  const Moments<A> moments = written_moments(mean[pool], r);
-  Two<A> of_pool = {0, 0};
-  for (long long first = 0; first < channels; first += TEAMS) {
-    const long long c = first + team, start = (pool * channels + c) * S;
-    Two<A> sums = {0, 0};
-    if (c < channels) {
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  __shared__ Two<A> of_warp[BLOCK<TEAM> / 32];
+  const long long n = row_of_team<TEAM>(), D = channels * S, values_here = n < pools ? D : 0;
+  const long long channels_here = n < pools ? channels : 0;
+  const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
+  const A r = n < pools ? rstd[n] : A(0);
+  const Moments<A> moments = written_moments(n < pools ? mean[n] : A(0), r);
+  const int group = lane_of_team<TEAM>() / int(lanes), lane = lane_of_team<TEAM>() % int(lanes);
+
+  // What follows the copy, for rows in shared memory or not: the compiler knows which.
+  auto differentiate = [&](const T* x_row, const T* dy_row) {
+    Two<A> of_pool = {0, 0};
+    for (long long first = 0; first < channels; first += TEAM / int(lanes)) {
+      const long long c = first + group;
+      Two<A> sums = {0, 0};
+      if (c < channels_here) {
 #pragma unroll 4
-      for (long long i = lane * VEC; i < S; i += TEAM * VEC) {
-        const Pack<T, VEC> values = load<VEC>(x + start + i), dys = load<VEC>(dy + start + i);
+        for (long long i = lane * VEC; i < S; i += lanes * VEC) {
+          const Pack<T, VEC> values = load<VEC>(x_row + c * S + i), dys = load<VEC>(dy_row + c * S + i);
 #pragma unroll
-        for (int v = 0; v < VEC; v++) {
-          sums.first += A(dys.at[v]);
-          sums.second += A(dys.at[v]) * moments.normalize(A(values.at[v]));
+          for (int v = 0; v < VEC; v++) {
+            sums.first += A(dys.at[v]);
+            sums.second += A(dys.at[v]) * moments.normalize(A(values.at[v]));
+          }
         }
       }
+      for (int distance = int(min(lanes, 32LL)) / 2; distance > 0; distance /= 2) {
+        sums = Sum{}(sums, from_lane(sums, distance));
+      }
+      if (TEAM > 32 && lanes > 32) {
+        __syncthreads();  // the previous sums may still be read
+        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = sums;
+        __syncthreads();
+        sums = of_warp[group * (lanes / 32)];
+        for (int other = 1; other < lanes / 32; other++) sums = Sum{}(sums, of_warp[group * (lanes / 32) + other]);
+      }
+      if (c < channels_here && lane == 0) {
+        const A w = weight == nullptr ? A(1) : weight[first_channel + c];
+        of_pool.first += w * sums.first;
+        of_pool.second += w * sums.second;
+        sums_dy[n * channels + c] = sums.first;
+        sums_dy_x_hat[n * channels + c] = sums.second;
+      }
     }
-    sums = reduce<TEAM>(sums, Sum{});
-    if (c < channels && lane == 0) {
-      const A w = weight == nullptr ? A(1) : weight[first_channel + c];
-      of_pool.first += w * sums.first;
-      of_pool.second += w * sums.second;
-      sums_dy[pool * channels + c] = sums.first;
-      sums_dy_x_hat[pool * channels + c] = sums.second;
-    }
-  }
-  of_pool = reduce<256>(of_pool, Sum{});
-  const A mean_g = of_pool.first * inverse_count, mean_g_x_hat = of_pool.second * inverse_count;
-  for (long long c = team; c < channels; c += TEAMS) {
-    const long long start = (pool * channels + c) * S;
-    const A w = weight == nullptr ? A(1) : weight[first_channel + c];
+    of_pool = reduce<TEAM>(of_pool, Sum{});
+    const A mean_g = of_pool.first * inverse_count, mean_g_x_hat = of_pool.second * inverse_count;
 #pragma unroll 4
-    for (long long i = lane * VEC; i < S; i += TEAM * VEC) {
-      const Pack<T, VEC> values = load<VEC>(x + start + i), dys = load<VEC>(dy + start + i);
+    for (long long i = lane_of_team<TEAM>() * VEC; i < values_here; i += TEAM * VEC) {
+      const Pack<T, VEC> values = load<VEC>(x_row + i), dys = load<VEC>(dy_row + i);
+      const A w = weight == nullptr ? A(1) : weight[first_channel + quotient(i, inverse_S)];
       Pack<T, VEC> out;
 #pragma unroll
       for (int v = 0; v < VEC; v++) {
         const A x_hat = moments.normalize(A(values.at[v]));
         out.at[v] = T(r * (w * A(dys.at[v]) - x_hat * mean_g_x_hat - mean_g));
       }
-      store(dx + start + i, out);
+      store(dx + n * D + i, out);
     }
+  };
+
+  if (keep) {
+    T* const kept = reinterpret_cast<T*>(shared_memory) + team_of_block<TEAM>() * 2 * D;
+#pragma unroll 4
+    for (long long i = lane_of_team<TEAM>() * VEC; i < values_here; i += TEAM * VEC) {
+      const Pack<T, VEC> values = load<VEC>(x + n * D + i), dys = load<VEC>(dy + n * D + i);
+      store(kept + i, values);
+      store(kept + D + i, dys);
+    }
+    synchronize_team<TEAM>();
+    differentiate(kept, kept + D);
+  } else {
+    differentiate(x + n * D, dy + n * D);
   }
 }

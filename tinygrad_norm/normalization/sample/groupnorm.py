@@ -46,7 +46,8 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import mean_products, means, sum_products, sums
-from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
+from ...backends.cuda.launch import CudaSource, contiguous, inverse, kept_bytes, teams, wide, wide_empty
+from ...backends.cuda.teams import Teams
 from ...module import Module, Parameter
 from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
@@ -63,6 +64,7 @@ from .shortgroups import short_groups, short_groups_backward
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
+BACKWARD_TEAMS = (32, 128, 256, 512, 1024)  # threads of a pool: for up to four packs each, or the most
 SAMPLES, CHANNELS, POSITIONS = (0,), (2,), (3,)
 PER_POOL, PER_CHANNEL = kept(0, 1), kept(1, 2)
 FORWARD_SHAPES = {"mean": PER_POOL, "rstd": PER_POOL, "weight": PER_CHANNEL, "bias": PER_CHANNEL}
@@ -143,9 +145,9 @@ def group_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, ...]:
     """One kernel: every pool is read once and written once."""
-    return _kernels.forward_pools(
-        "group_norm_forward", x, (weight, bias), 2, x.shape[1:], eps, run=x.shape[3]
-    )
+    _, G, _, S = x.shape
+    sizes = *x.shape[1:], inverse(G), inverse(S)
+    return _kernels.forward_pools("group_norm_forward", x, (weight, bias), 2, sizes, eps, run=S)
 
 
 @kernel
@@ -213,15 +215,19 @@ def group_norm_backward_cuda(
 ) -> tuple[Array, Array, Array]:
     """One kernel for dx and for the sums of every channel; a second one adds them up over the samples."""
     (N, G, channels, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
-    dx, sums_dy_x_hat, sums_dy = (
-        namespace(x).empty_like(x),
-        *(wide_empty(x, N, G * channels) for _ in range(2)),
+    D, dx, parts = channels * S, namespace(x).empty_like(x), wide_empty(x, 2, N, G * channels)
+    vector = teams(S, x, dy, dx).vector
+    shape = Teams(
+        vector, next((team for team in BACKWARD_TEAMS if 4 * vector * team >= D), BACKWARD_TEAMS[-1]), 0
     )
-    vector, team = teams(S, x, dy).vector, 256 if channels < 8 and S >= 256 else 32
-    args = dy, x, weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, G, channels, S, 1 / (channels * S)
-    _kernels.launch("group_norm_backward", x.dtype, (vector, team), N * G, 256, args)
-    dweight, dbias = map(_kernels.sum_columns, (sums_dy_x_hat, sums_dy))
-    return dx, dweight.reshape(1, G, channels, 1), dbias.reshape(1, G, channels, 1)
+    lanes = min(shape.team, 1 << (max(S // vector // 2, 1)).bit_length() - 1)
+    shared = kept_bytes(shape, shape.per_block * 2 * D, x)
+    sizes = N * G, G, channels, S, inverse(G), inverse(S), lanes
+    args = dy, x, weight, mean, rstd, dx, parts[0], parts[1], *sizes, 1 / D, shared > 0
+    blocks, numbers = shape.blocks(N * G), (vector, shape.team)
+    _kernels.launch("group_norm_backward", x.dtype, numbers, blocks, shape.block, args, shared)
+    sums = _kernels.sum_columns(parts).reshape(2, 1, G, channels, 1)
+    return dx, sums[0], sums[1]
 
 
 class GroupNormFunction(Function):

@@ -2,7 +2,8 @@
 //
 // Owner         a team of 8 to 512 threads has a pool; a block has 1 to 16 teams.
 // Forward       reads x once, writes y once: 2·N·C·S values.
-// Backward      reads x and dy once, writes dx once: 3·N·C·S values. Also writes Σ dy·x̂ and Σ dy of every
+// Backward      reads x and dy once, writes dx once: 3·N·C·S values; what registers do not hold is kept in shared
+//               memory, and read again (5·N·C·S values) if that is too small. Also writes Σ dy·x̂ and Σ dy of every
 //               pool; column_sums adds them over the samples.
 // inverse_count 1/S.
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
@@ -13,14 +14,15 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                           const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
                           Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
                           Accumulator<T>* __restrict__ rstd, long long pools, long long C, long long S,
-                          Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
+                          long long inverse_C, Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   const long long n = row_of_team<TEAM>();
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * S, inverse_count, eps);
-  const A w = weight == nullptr ? A(1) : weight[n % C], b = bias == nullptr ? A(0) : bias[n % C];
+  const long long c = n - quotient(n, inverse_C) * C;
+  const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
   row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
     Pack<T, VEC> out;
 #pragma unroll
@@ -41,10 +43,14 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
                            const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
                            Accumulator<T>* __restrict__ sums_dy_x_hat, Accumulator<T>* __restrict__ sums_dy,
-                           long long pools, long long C, long long S, Accumulator<T> inverse_count) {
+                           long long pools, long long C, long long S, long long inverse_C,
+                           Accumulator<T> inverse_count, bool keep) {
   using A = Accumulator<T>;
-  const long long n = row_of_team<TEAM>();
-  const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0), dy_row(dy + n * S, n < pools ? S : 0);
+  extern __shared__ __align__(16) unsigned char shared_memory[];
+  T* const kept = reinterpret_cast<T*>(shared_memory);
+  const long long n = row_of_team<TEAM>(), values_here = n < pools ? S : 0;
+  const Row<T, VEC, TEAM, KEPT> row(x + n * S, values_here, keep ? kept : nullptr);
+  const Row<T, VEC, TEAM, KEPT> dy_row(dy + n * S, values_here, keep ? kept + S : nullptr);
   const A r = n < pools ? rstd[n] : A(0);
   const Moments<A> of_pool = written_moments(n < pools ? mean[n] : A(0), r);
   Two<A> sums = {0, 0};
@@ -57,7 +63,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     }
   });
   sums = reduce<TEAM>(sums, Sum{});
-  const A scale = weight == nullptr ? r : r * weight[n % C];
+  const A scale = weight == nullptr ? r : r * weight[n - quotient(n, inverse_C) * C];
   const A mean_dy = sums.first * inverse_count, mean_dy_x_hat = sums.second * inverse_count;
   row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);

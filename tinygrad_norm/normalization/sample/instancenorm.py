@@ -43,7 +43,7 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import mean_products, means, sums
-from ...backends.cuda.launch import CudaSource, contiguous, teams, wide, wide_empty
+from ...backends.cuda.launch import CudaSource, contiguous, inverse, kept_bytes, teams, wide, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
@@ -134,7 +134,8 @@ def instance_norm_forward_cuda(
     x: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> tuple[Array, ...]:
     """One kernel: every pool is read once and written once."""
-    return _kernels.forward_pools("instance_norm_forward", x, (weight, bias), 3, x.shape[1:], eps)
+    sizes = *x.shape[1:], inverse(x.shape[1])
+    return _kernels.forward_pools("instance_norm_forward", x, (weight, bias), 3, sizes, eps)
 
 
 @kernel
@@ -191,12 +192,15 @@ def instance_norm_backward_cuda(
 ) -> tuple[Array, Array, Array]:
     """One kernel for dx and for the sums of every pool; a second one adds them up over the samples."""
     (N, C, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
-    shape = teams(S, x, dy, shapes=BACKWARD_SHAPES)
-    dx, sums_dy_x_hat, sums_dy = namespace(x).empty_like(x), wide_empty(x, N, C), wide_empty(x, N, C)
-    args = dy, x, weight, mean, rstd, dx, sums_dy_x_hat, sums_dy, N * C, C, S, 1 / S
-    _kernels.launch("instance_norm_backward", x.dtype, shape.template, shape.blocks(N * C), shape.block, args)
-    dweight, dbias = map(_kernels.sum_columns, (sums_dy_x_hat, sums_dy))
-    return dx, dweight.reshape(1, C, 1), dbias.reshape(1, C, 1)
+    dx, parts = namespace(x).empty_like(x), wide_empty(x, 2, N, C)
+    shape = teams(S, x, dy, dx, shapes=BACKWARD_SHAPES)
+    shared = kept_bytes(shape, 2 * S, x)
+    sizes = N * C, C, S, inverse(C)
+    args = dy, x, weight, mean, rstd, dx, parts[0], parts[1], *sizes, 1 / S, shared > 0
+    blocks = shape.blocks(N * C)
+    _kernels.launch("instance_norm_backward", x.dtype, shape.template, blocks, shape.block, args, shared)
+    sums = _kernels.sum_columns(parts).reshape(2, 1, C, 1)
+    return dx, sums[0], sums[1]
 
 
 class InstanceNormFunction(Function):

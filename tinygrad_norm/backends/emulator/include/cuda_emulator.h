@@ -161,6 +161,7 @@ inline std::common_type_t<A, B> min(A a, B b) {
   return T(a) < T(b) ? T(a) : T(b);
 }
 
+inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned((unsigned long long)a * b >> 32); }
 inline long long __mul64hi(long long a, long long b) { return (__int128(a) * b) >> 64; }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32; }
