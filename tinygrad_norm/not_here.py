@@ -192,7 +192,8 @@ ROWS = (
     ),
     Row(
         "optim.swa_utils",
-        "`nn.utils.update_bn`; under `no_grad`, `mean.mul_(0.99).add_(p, alpha=0.01)` for every parameter and its mean",
+        "`nn.utils.update_bn`; under `no_grad`, `mean.mul_(0.99).add_(p, alpha=0.01)` for every parameter "
+        "and its mean",
     ),
     Row(
         "optim.lr_scheduler.ReduceLROnPlateau",
