@@ -6,6 +6,7 @@ import numpy as np
 
 import tinygrad_norm as tn
 from tinygrad_norm.backends import emulator
+from tinygrad_norm.bench.gpu_data import Data
 from tinygrad_norm.bench.gpu_ops import SUBJECTS, Memory
 from tinygrad_norm.registry import Case, integers
 
@@ -38,7 +39,7 @@ def count(name, case, dtype):
     x_bytes = int(np.prod(case.inputs[0])) * dtype.itemsize
     found = {}
     with tn.use_backend("emulator"):
-        calls = subject.calls(case, dtype, 1)
+        calls = subject.calls(Data(case, dtype, 1))
         for direction, (call,) in calls.items():
             with emulator.schedule(checked=True), emulator.record() as launches:
                 call()
