@@ -140,7 +140,10 @@ def _added_rows(mask: Array | None, p: Array) -> Array:
 @kernel
 def softmax_gradient(ds: Array, p: Array) -> None:
     """Turn ds = dL/dp (..., S) into dL/ds for p = softmax(s), in place."""
-    ds -= namespace(p).einsum("...s,...s->...", ds, p)[..., None]
+    if host_can_read(p):
+        ds -= namespace(p).einsum("...s,...s->...", ds, p)[..., None]
+    else:  # CuPy's einsum would call cuBLAS for each row
+        ds -= (ds * p).sum(-1, keepdims=True)
     ds *= p
 
 
