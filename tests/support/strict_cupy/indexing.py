@@ -17,9 +17,8 @@ def get_item(array, key):
     """Return array[key]: a view, or a new array if an array is in the key."""
     parts, given = _prepared(key)
     if not given:
-        return wrap(
-            make(lambda: array._values[(*parts, ...)] if ... not in parts else array._values[parts]), array
-        )
+        whole = parts if ... in parts else (*parts, ...)
+        return wrap(make(lambda: array._values[whole], [array._values]), array)
     index = _index(array, parts)
     return wrap(make(lambda: np.asarray(array._values[index()])))
 
