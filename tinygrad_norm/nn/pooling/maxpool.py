@@ -102,8 +102,8 @@ def max_pool_forward_loop(
 ) -> None:
     """One row of windows after the other: the largest entry of each column, and of those of each window."""
     (b1, b2, b3), (e1, e2, e3), (d1, d2, d3) = begin, end, step
-    (_, _, S2, S3), (_, P1, P2, P3) = x.shape, y.shape
-    largest_of, at_of = numpy.empty(S3, x.dtype), numpy.empty(S3, numpy.int64)
+    (_, _, S2, S3), (_, P1, P2, P3), int32 = x.shape, y.shape, numpy.int32
+    largest_of, at_of = numpy.empty(S3, x.dtype), numpy.empty(S3, int32)
     for n in range(start, stop):
         for p1 in range(P1):
             for p2 in range(P2):
@@ -112,19 +112,21 @@ def max_pool_forward_loop(
                     largest_of[q3], at_of[q3] = -numpy.inf, first + q3
                 for q1 in range(b1[p1], e1[p1], d1):
                     for q2 in range(b2[p2], e2[p2], d2):
-                        row = (q1 * S2 + q2) * S3
+                        row = int32((q1 * S2 + q2) * S3)
                         for q3 in range(S3):
                             v = x[n, q1, q2, q3]
                             larger = (v > largest_of[q3]) | (v != v)
                             largest_of[q3] = v if larger else largest_of[q3]
-                            at_of[q3] = row + q3 if larger else at_of[q3]
+                            at_of[q3] = row + int32(q3) if larger else at_of[q3]
                 for p3 in range(P3):
                     largest, at = largest_of[b3[p3]], at_of[b3[p3]]
-                    for q3 in range(b3[p3] + d3, e3[p3], d3):
+                    q3 = b3[p3] + d3
+                    while q3 < e3[p3]:  # range with a step would divide, to count
                         v, q = largest_of[q3], at_of[q3]
                         larger = is_larger(v, q, largest, at)
                         largest = v if larger else largest
                         at = q if larger else at
+                        q3 += d3
                     y[n, p1, p2, p3], index[n, p1, p2, p3] = largest, at
 
 
@@ -133,7 +135,7 @@ _forward_loop = Loop(max_pool_forward_loop)
 
 def max_over_bounds(x: Array, bounds: Bounds, count: Shape) -> Any:
     """Return y (N, C, *count) and its positions, of windows with these bounds, by plain loops."""
-    if not fits_a_loop(x):
+    if not fits_a_loop(x) or math.prod(x.shape[2:]) > numpy.iinfo(numpy.int32).max:
         return NotImplemented
     planes = plain(x).reshape(-1, *as_planes(x.shape[2:]))
     y = numpy.empty((*x.shape[:2], *count), x.dtype)
@@ -168,7 +170,10 @@ def max_pool_backward(dy: Array, index: Array, shape: Shape, overlapping: bool) 
 
 def max_pool_backward_loop(dy: Array, index: Array, dx: Array, start: int, stop: int) -> None:
     """One entry of y after the other, in the order of y."""
+    zero = dx.dtype.type(0)
     for n in range(start, stop):
+        for q in range(dx.shape[1]):
+            dx[n, q] = zero
         for p in range(dy.shape[1]):
             dx[n, index[n, p]] += dy[n, p]
 
@@ -181,7 +186,7 @@ def max_pool_backward_cpu(dy: Array, index: Array, shape: Shape, overlapping: bo
     """dy is added where the largest entries were."""
     if not fits_a_loop(dy):
         return NotImplemented
-    dx, planes = numpy.zeros(shape, dy.dtype), shape[0] * shape[1]
+    dx, planes = numpy.empty(shape, dy.dtype), shape[0] * shape[1]
     flat = [a.reshape(planes, -1) for a in (plain(dy), plain(index), dx)]
     run_over_pools(_backward_loop, dx.size, planes, *flat)
     return dx
