@@ -244,12 +244,19 @@ def _losses(name: str, prepared: Callable, steps: int = 5) -> np.ndarray:
 
 @part
 def dropout(machine: Machine) -> Iterator[Check]:
-    """dropout's share, and its scale"""
+    """masks drawn by a kernel, plain and captured"""
     n, p = 1 << (22 if machine.is_gpu else 10), 0.3
-    y = F.dropout(tn.ones(n), p).numpy()
-    kept = y != 0
+    x, out = tn.ones(n), tn.zeros(n)
+    tn.manual_seed(0)
+    plain = [F.dropout(x, p).numpy() for _ in range(5)]
+    kept = plain[0] != 0
     yield at_most("|share kept - 0.7| in σ", abs(kept.mean() - 0.7) / math.sqrt(p * (1 - p) / n), 5)
-    yield at_most("error of 1 / 0.7", abs(y[kept] - 1 / 0.7).max(), 1e-6)
+    yield at_most("error of 1 / 0.7", abs(plain[0][kept] - 1 / 0.7).max(), 1e-6)
+    tn.manual_seed(0)
+    graph = Graph(lambda: out.copy_(F.dropout(x, p)))  # after three steps of warm-up
+    for k in (3, 4):
+        graph()
+        yield equal(f"elements that replay {k - 2} has differently", int((out.numpy() != plain[k]).sum()), 0)
 
 
 # -- fast

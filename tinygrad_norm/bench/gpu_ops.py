@@ -16,6 +16,7 @@ import numpy
 
 from ..backends import Array, namespace
 from ..backends.cuda.signature import accumulator
+from ..backends.random import Draw
 from ..nn.activation.gated import GELUFunction
 from ..nn.activation.softmax import (
     log_softmax_backward,
@@ -23,6 +24,7 @@ from ..nn.activation.softmax import (
     softmax_backward,
     softmax_forward,
 )
+from ..nn.dropout import random_dropout
 from ..nn.embedding import embedding_backward, embedding_forward
 from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
 from ..normalization.batch.batchnorm import batch_norm_backward, batch_norm_forward
@@ -215,6 +217,13 @@ def _gelu(x: Array) -> Any:
     return (_curve.forward(x),), (x,)
 
 
+_DROPPED, _draw = 0.1, Draw(key=0, number=0)
+
+
+def _dropout(x: Array) -> Any:
+    return (random_dropout(x, _draw, _DROPPED),), (_draw, _DROPPED)
+
+
 def _embedding(weight: Array, index: Array) -> Any:
     return (embedding_forward(weight, index),), (index, len(weight))
 
@@ -325,6 +334,13 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         _gelu,
         _curve.backward,
         lambda F, x: F.gelu(x),
+    ),
+    "dropout": Op(
+        tuple(Case(((4096, D),)) for D in (1024, 8192)),
+        _dropout,
+        random_dropout,
+        lambda F, x: F.dropout(x, _DROPPED),
+        lambda shape, itemsize, memory: (2, 2),
     ),
     "embedding": Op(
         tuple(_tokens(8192, D) for D in (256, 1024, 4096)),
