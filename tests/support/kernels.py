@@ -91,6 +91,7 @@ KERNELS = [
     Kernel("count_digits", embedding._kernels, (), vectors=False),
     Kernel("sum_counts", embedding._kernels, (), vectors=False),
     Kernel("sort_by_digit", embedding._kernels, (), vectors=False),
+    Kernel("embedding_forward", embedding._kernels, ((8,), (32,))),
     Kernel("embedding_backward", embedding._kernels, ((8,), (32,))),
     Kernel("embedding_backward_pieces", embedding._kernels, ((8,), (32,)), loads=False),
     Kernel("adam_step", adam._kernels, ((),)),

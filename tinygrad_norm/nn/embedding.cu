@@ -1,11 +1,12 @@
-// Backward of an embedding: dweight (V, D), each row the sum of the rows of dy (N, D) with that index.
+// Embedding. Forward: y (N, D), each row that row of weight (V, D) which its index names. Backward: dweight (V, D),
+// each row the sum of the rows of dy (N, D) with that index.
 //
-// First the positions 0 to N - 1 are sorted by index, stably, so that equal indices follow each other in their
-// first order: a radix sort, one pass for each 8 bits. Then sums are taken over 32 sorted positions at a time,
-// however long the runs of equal indices are, and a second kernel adds up the runs that go on beyond them.
+// For backward, the positions 0 to N - 1 are sorted by index, stably, so that equal indices follow each other in
+// their first order: a radix sort, one pass for each 8 bits. Then sums are taken over 32 sorted positions at a
+// time, however long the runs of equal indices are, and a second kernel adds up the runs that go on beyond them.
 // Nothing depends on the order in which threads run: the same input gives the same bits.
 //
-// An index out of range is sorted to the last row, and nothing is added for it.
+// An index out of range gives a row of NaN. In backward it is sorted to the last row, and nothing is added there.
 
 constexpr int DIGITS = 256;  // in one pass
 constexpr int WARPS = 16;    // of a block that sorts
@@ -13,6 +14,32 @@ constexpr int KEYS = 8;      // of a thread that sorts
 constexpr long long TILE = 32LL * WARPS * KEYS;  // positions of a block that sorts
 constexpr long long CHUNK = 32;                  // sorted positions that are added up at a time
 constexpr int LINES = 8;                         // teams of a block that adds up pieces
+
+// Owner         a team of 8 or 32 threads has a row of y, a block 256 threads.
+// Traffic       reads the rows and the indices once, writes y once: 2·N·D values and 8·N bytes.
+template <class T, int VEC, int TEAM>
+__global__ void __launch_bounds__(256)
+    embedding_forward(const T* __restrict__ weight, const long long* __restrict__ index, T* __restrict__ y,
+                      long long N, long long V, long long D) {
+  using A = Accumulator<T>;
+  const long long n = (long long)blockIdx.x * (256 / TEAM) + threadIdx.x / TEAM;
+  if (n >= N) return;
+  const long long row = index[n];
+  const bool valid = row >= 0 && row < V;
+#pragma unroll 4
+  for (long long i = threadIdx.x % TEAM * VEC; i < D; i += TEAM * VEC) {
+    Pack<T, VEC> values;
+    if (valid) {
+      values = load<VEC>(weight + row * D + i);
+    } else {
+#pragma unroll
+      for (int v = 0; v < VEC; v++) values.at[v] = T(infinity<A>() - infinity<A>());
+    }
+    store(y + n * D + i, values);
+  }
+}
+
+// ---- backward
 
 __device__ __forceinline__ long long row_at(const long long* index, long long n, long long V) {
   const long long row = index[n];

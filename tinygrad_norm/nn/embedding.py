@@ -32,6 +32,7 @@ from ..registry import Case, ErrorCase, fixed, integers, register
 from . import init
 
 _kernels = CudaSource(__file__)
+_COLUMNS = ((8, 1), (32, 0))  # teams of 8 threads for rows of up to 8 packs, of 32 for longer ones
 
 
 def embedding_composed(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
@@ -50,9 +51,16 @@ def embedding_forward(weight: Array, index: Array) -> Array:
 
 @embedding_forward.cuda
 def embedding_forward_cuda(weight: Array, index: Array) -> Array:
-    """Return NaN for an index out of range, which the host does not know about yet."""
-    inside = (index >= 0) & (index < len(weight))
-    return namespace(weight).where(inside[..., None], weight.take(index * inside, 0), numpy.nan)
+    """One launch; an index out of range, which the host does not know about yet, gives NaN."""
+    V, D = weight.shape
+    y = namespace(weight).empty_like(weight, shape=(*index.shape, D))
+    if y.size:
+        weight, at = contiguous(weight, index.astype(numpy.int64, copy=False))
+        shape = teams(D, weight, y, shapes=_COLUMNS)
+        blocks, numbers = -(-index.size // (256 // shape.team)), (shape.vector, shape.team)
+        args = weight, at, y, index.size, V, D
+        _kernels.launch("embedding_forward", weight.dtype, numbers, blocks, 256, args)
+    return y
 
 
 @kernel
@@ -116,7 +124,6 @@ def embedding_backward_cpu(dy: Array, index: Array, count: int) -> Any:
 
 
 _TILE, _CHUNK, _DIGIT_BITS = 4096, 32, 8  # as in embedding.cu
-_COLUMNS = ((8, 1), (32, 0))  # teams of 8 threads for rows of up to 8 packs, of 32 for longer ones
 
 
 @embedding_backward.cuda

@@ -12,7 +12,7 @@ from tinygrad_norm.backends.cuda.capture import Graph
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.nn import embedding
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.nn.embedding import embedding_backward
+from tinygrad_norm.nn.embedding import embedding_backward, embedding_forward
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
 SLOW = pytest.mark.slow
@@ -84,6 +84,21 @@ def test_nothing_is_added_or_written_for_an_index_out_of_range():
     assert error(backward(dy, index, 7, checked=True), dy, index, 7) <= 1e-6
     assert not backward(dy, np.full(200, 7), 7).any()
     assert backward(dy, index, 0).shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("D", [3, 64, 600])
+def test_forward_is_one_launch_and_nan_out_of_range(D, dtype):
+    weight, index = (
+        np.random.default_rng(0).normal(size=(5, D)).astype(dtype),
+        np.array([[4, 0, 5], [-1, 2, 4]]),
+    )
+    with tn.use_backend("emulator"), emulator.schedule(checked=True), emulator.record() as launches:
+        y = to_numpy(embedding_forward(emulator.asarray(weight), emulator.asarray(index)))
+    assert len(launches) == 1
+    wrong = (index < 0) | (index > 4)
+    assert np.isnan(y[wrong]).all()
+    np.testing.assert_array_equal(y[~wrong], weight[index[~wrong]])
 
 
 def test_indices_of_other_types_and_layouts():
