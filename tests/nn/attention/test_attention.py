@@ -130,6 +130,13 @@ def test_products_beyond_the_largest_number(scale):
     assert all(np.isfinite(dx.numpy()).all() for dx in grad(y, [q, k], normal(1, 3, 4, seed=3)))
 
 
+@everywhere
+def test_without_features_all_keys_have_one_weight():
+    q, k, v = tn.zeros(1, 2, 0), tn.zeros(1, 3, 0), Tensor(normal(1, 3, 4))
+    y = F.scaled_dot_product_attention(q.double(), k.double(), v, scale=1.0)
+    np.testing.assert_allclose(y.numpy(), np.broadcast_to(v.numpy().mean(1, keepdims=True), (1, 2, 4)))
+
+
 @pytest.mark.parametrize("offset", [-1e30, -1e9, -300.0, -61.0, 59.0, 61.0, 300.0, 1e4])
 def test_an_offset_common_to_a_row_changes_nothing(offset):
     q, k, v = qkv(*SHAPE)

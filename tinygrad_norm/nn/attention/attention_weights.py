@@ -54,9 +54,7 @@ def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float
         return
     xp = namespace(p)
     if not host_can_read(p):  # the host would have to wait to look whether a shortcut is safe
-        _exp_below_maximum(q, k, mask, scale, p)
-        total = p.sum(-1, keepdims=True)
-        p /= total + (total == 0)
+        _write_weights_of_any_scores(q, k, mask, scale, p)
         return
     added, allowed = _added_and_allowed(mask)
     write_product_with_transposed(q * scale, k, p)
@@ -177,6 +175,34 @@ def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
     return (mask, None) if mask.dtype.kind == "f" else (None, mask)
 
 
+def _write_weights_of_any_scores(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+    """Write the weights from scores/2ᵉ, which cannot overflow, without looking at a value."""
+    xp = namespace(p)
+    added, allowed = _added_and_allowed(mask)
+    of_q, of_k = _exponent_above(q), _exponent_above(k)
+    e = of_q + of_k
+    write_product_with_transposed(xp.ldexp(q, -of_q) * scale, xp.ldexp(k, -of_k), p)
+    if added is not None:
+        p += xp.ldexp(added, -e)
+    if allowed is not None:
+        p += xp.where(allowed, 0.0, -xp.inf).astype(p.dtype)
+    m = p.max(-1, keepdims=True)
+    p -= xp.where(m == -xp.inf, 0, m)
+    xp.ldexp(p, e, out=p)
+    xp.exp(p, out=p)
+    total = p.sum(-1, keepdims=True)
+    p /= total + (total == 0)
+
+
+def _exponent_above(x: Array) -> Array:
+    """Return the integer e () >= 0 with all |x| < 2ᵉ, or 0 if x is not finite."""
+    xp = namespace(x)
+    if not x.size:
+        return xp.zeros((), numpy.int32)
+    largest = abs(x).max()
+    return xp.maximum(xp.frexp(xp.where(largest < math.inf, largest, 0))[1], 0)
+
+
 def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
     """Write exp(s - m) into p, computed from s/(a·b): the products of q/a and k/b cannot overflow."""
     xp = namespace(p)
@@ -195,11 +221,7 @@ def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: 
     xp.exp(p, out=p)
 
 
-def _power_of_two_above(x: Array) -> Any:
+def _power_of_two_above(x: Array) -> float:
     """Return 1, or the power of two above all |x|, or the largest there is: dividing by it is exact."""
     highest = numpy.finfo(x.dtype).maxexp - 1
-    if not host_can_read(x):
-        xp, largest = namespace(x), abs(x).max()
-        exponent = xp.frexp(xp.where(largest < math.inf, largest, 1))[1]
-        return xp.ldexp(xp.ones_like(largest), exponent.clip(0, highest))
     return 2.0 ** min(max(0, math.frexp(float(abs(x).max()))[1]), highest) if x.size else 1.0
