@@ -186,16 +186,14 @@ def conv_adjoint_cpu(
     dy: Array, weight: Array, windows: Windows, groups: int, space: Shape, bias: Array | None = None
 ) -> Array | Any:
     """Return dx (N, C, *S) + bias, or NotImplemented."""
-    F, C, *K = weight.shape
+    F, C = weight.shape[:2]
     if C * groups == 1 or not _fits(windows, groups, F // groups, dy, weight, dy if bias is None else bias):
         return NotImplemented
     shape = len(dy), C * groups, *space
     planes = adjoint_planes_of(shape, windows, groups, F, dy.shape[2:])
-    by_entry = weight.reshape(groups, F // groups, C, *K).swapaxes(1, 2)
-    Ws = []
-    for phase in entries_of_phases(windows):
-        entries = tuple(numpy.array(phase, dtype=int).reshape(-1, len(K)).T)
-        Ws.append(by_entry[(..., *entries)].reshape(groups, C, -1))
+    W = weight.reshape(groups, F // groups, C, math.prod(windows.kernel)).swapaxes(1, 2)
+    phases = entries_of_phases(windows)
+    Ws = [(W[..., entries] if len(phases) > 1 else W).reshape(groups, C, -1) for entries in phases]
     return _sums(dy, planes, Ws, bias, shape[1:])
 
 
@@ -215,7 +213,7 @@ def _sums(x: Array, planes: Planes, Ws: list[Array], bias: Array | None, shape: 
     free: list[tuple[Array, Array]] = []
 
     def run(part: slice) -> None:
-        buffers = free.pop() if free else planes.buffers(x.dtype)
+        buffers = free.pop() if free else planes.buffers(x.dtype, numpy.empty)
         _forward(xs[part], *planes[4:8], *planes[:4], W, b, *buffers, ys[part])
         free.append(buffers)
 

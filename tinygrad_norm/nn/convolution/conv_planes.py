@@ -21,8 +21,8 @@ d·k mod s = φ, for p = m - ⌊d·k/s⌋. So there dy has one plane, and dx has
 import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy
 
@@ -71,14 +71,15 @@ class Planes(NamedTuple):
     ones: int
     y_shape: tuple[int, int]
 
-    def buffers(self, dtype: numpy.dtype) -> tuple[Array, Array]:
-        """Return x̄ and ȳ, filled with zeros."""
-        return _aligned(self.ones + self.y_shape[1], dtype), _aligned(math.prod(self.y_shape), dtype)
+    def buffers(self, dtype: numpy.dtype, y: Callable[..., Any] = numpy.zeros) -> tuple[Array, Array]:
+        """Return x̄, filled with zeros, and ȳ, made by `y`."""
+        x_size, y_size = self.ones + self.y_shape[1], math.prod(self.y_shape)
+        return _aligned(numpy.zeros, x_size, dtype), _aligned(y, y_size, dtype)
 
 
-def _aligned(size: int, dtype: numpy.dtype) -> Array:
-    """Return zeros that begin at a line of the cache."""
-    raw = numpy.zeros(size + 64 // dtype.itemsize, dtype)
+def _aligned(make: Callable[..., Any], size: int, dtype: numpy.dtype) -> Array:
+    """Return an array that begins at a line of the cache."""
+    raw = make(size + 64 // dtype.itemsize, dtype)
     return raw[-raw.ctypes.data % 64 // dtype.itemsize :][:size]
 
 
@@ -104,25 +105,29 @@ def planes_of(shape: Shape, windows: Windows, groups: int, filters: int) -> Plan
 @functools.lru_cache(maxsize=256)
 def adjoint_planes_of(shape: Shape, windows: Windows, groups: int, filters: int, count: Shape) -> Planes:
     """Return the layout of its transpose: dx of `shape` from dy with `count` positions."""
-    reach = _reach(windows)
-    x = list(map(_Axis, shape[2:], windows.before, windows.stride))
-    y = [_Axis(P, h, 1) for P, h in zip(count, reach, strict=True)]
+    skipped = [a // s for a, s in zip(windows.before, windows.stride, strict=True)]  # places of dx in padding
+    reach = tuple(map(max, _reach(windows), skipped))
+    before = [a % s for a, s in zip(windows.before, windows.stride, strict=True)]
+    x = list(map(_Axis, shape[2:], before, windows.stride))
+    y = [_Axis(P, h - first, 1) for P, h, first in zip(count, reach, skipped, strict=True)]
     places = tuple([(axis.before + axis.size - 1) // axis.step + 1 for axis in x])
     steps = list(zip(reach, windows.dilation, windows.stride, strict=True))
+    offsets = list(windows.offsets())
     entries = [
-        [tuple([h - d * i // s for i, (h, d, s) in zip(k, steps, strict=True)]) for k in phase]
+        [tuple([h - d * i // s for i, (h, d, s) in zip(offsets[k], steps, strict=True)]) for k in phase]
         for phase in entries_of_phases(windows)
     ]
     sizes = shape[0], groups, filters // groups, shape[1] // groups
     return _planes(sizes, y, x, places, reach, entries)
 
 
-def entries_of_phases(windows: Windows) -> list[list[Shape]]:
-    """Return, for each phase of dx, the entries k that it gets contributions from: d·k mod s is the phase."""
-    phases: dict[Shape, list[Shape]] = {phase: [] for phase in itertools.product(*map(range, windows.stride))}
-    for k in windows.offsets():
+@functools.lru_cache(maxsize=256)
+def entries_of_phases(windows: Windows) -> list[list[int]]:
+    """Return, for each phase of dx, the numbers of the entries k that add to it: d·k mod s is the phase."""
+    phases: dict[Shape, list[int]] = {phase: [] for phase in itertools.product(*map(range, windows.stride))}
+    for number, k in enumerate(windows.offsets()):
         steps = zip(k, windows.dilation, windows.stride, strict=True)
-        phases[tuple([d * i % s for i, d, s in steps])].append(k)
+        phases[tuple([d * i % s for i, d, s in steps])].append(number)
     return list(phases.values())
 
 
