@@ -24,7 +24,7 @@ UpdateStatistics = Callable[[Array, Array], None]
 """Called with the mean and the biased variance of a training batch."""
 
 
-def update_running(running: Tensor | None, value: Array, momentum: float, n: int = 0) -> None:
+def update_running(running: Tensor | None, value: Array, momentum: float, n: float = 0) -> None:
     """Move `running` towards `value` in place: running ← (1 - momentum)·running + momentum·value.
 
     With `n`, value is the biased variance of n values and counts n/(n - 1) times: unbiased.
@@ -51,7 +51,12 @@ _loop = Loop(running_loop)
 
 
 def update_both(
-    running_mean: Tensor | None, running_var: Tensor | None, mean: Array, var: Array, momentum: float, n: int
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Array,
+    var: Array,
+    momentum: float,
+    n: float,
 ) -> None:
     """Move both running statistics towards the mean and the biased variance of n values, in place."""
     if loop_mode.on and type(mean) is numpy.ndarray and running_mean is not None and running_var is not None:
