@@ -29,7 +29,10 @@ MISSING = pytest.StashKey[str | None]()
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses among the markers
 def pytest_collection_modifyitems(config, items):
-    """Without a GPU, tests marked `cuda` run on the stand-in, as the marker's argument `stand_in` says."""
+    """Without a GPU, tests marked `cuda` run on the stand-in, as the marker's argument `stand_in` says.
+
+    Of the registered cases of an op, the quick suite then runs only the first.
+    """
     needing = [(item, marker) for item in items if (marker := item.get_closest_marker("cuda"))]
     config.stash[MISSING] = _missing_cuda() if needing else None
     if config.stash[MISSING] is None:
@@ -37,10 +40,15 @@ def pytest_collection_modifyitems(config, items):
     skip = None if shutil.which("g++") else pytest.mark.skip(reason="the stand-in's kernels need g++")
     for item, marker in needing:
         stand_in = marker.kwargs.get("stand_in")
-        if stand_in == "slow":
+        if stand_in == "slow" or _is_further_case(item):
             item.add_marker(pytest.mark.slow)
         elif stand_in == "no" or skip:
             item.add_marker(skip or pytest.mark.skip(reason=config.stash[MISSING]))
+
+
+def _is_further_case(item):
+    given = getattr(item, "callspec", None) and item.callspec.params
+    return bool(given) and "case" in given and given["case"] is not given["op"].cases[0]
 
 
 @pytest.fixture(autouse=True)

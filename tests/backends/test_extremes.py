@@ -17,7 +17,10 @@ from tinygrad_norm.registry import REGISTRY, Case
 needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None, reason="the emulator needs g++: apt install g++"
 )
-pytestmark = pytest.mark.parametrize("backend", ["numpy", pytest.param("emulator", marks=needs_compiler)])
+ON_A_GPU = pytest.param("cupy", marks=pytest.mark.cuda(stand_in="slow"))
+pytestmark = pytest.mark.parametrize(
+    "backend", ["numpy", pytest.param("emulator", marks=needs_compiler), ON_A_GPU]
+)
 
 LARGE, LARGEST, SMALL, SUBNORMAL = 1e30, 3.4e38, 1e-30, 1e-40
 UNIT = float(np.finfo(np.float32).smallest_subnormal)
