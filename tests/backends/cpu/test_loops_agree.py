@@ -40,6 +40,9 @@ LARGE = {
 }
 
 
+LAYOUTS = ("columns first", "reversed", "every second", "read-only")
+
+
 def distance(a, b):
     """The largest |a - b| where b is finite, in units of max |b| or 1; elsewhere they must be equal."""
     assert a.shape == b.shape
@@ -59,8 +62,12 @@ def in_float64(drawn):
 def test_loops_agree_with_the_bodies(op, dtype, mode):
     for case in op.cases:
         drawn = typed(case, dtype)
+        with recorded() as loops:
+            results = in_mode(mode, op, drawn, case.options)
+        if not loops:
+            continue
         bodies, exact = (in_mode("off", op, inputs, case.options) for inputs in (drawn, in_float64(drawn)))
-        for found, body, right in zip(in_mode(mode, op, drawn, case.options), bodies, exact, strict=True):
+        for found, body, right in zip(results, bodies, exact, strict=True):
             assert found.dtype == body.dtype
             rounding = distance(body, right)  # what a deep op makes of the rounding of its first step
             assert distance(found, right) <= max(8 * TOLERANCE[dtype], 3 * rounding)
@@ -124,15 +131,16 @@ def test_without_eps_a_pool_without_variance_is_zero(name, eps):
 
 
 @needs_numba
-@pytest.mark.parametrize("layout", ["columns first", "reversed", "every second", "read-only"])
 @pytest.mark.parametrize("op", OPS)
-def test_a_layout_does_not_change_a_result(op, layout):
+def test_a_layout_does_not_change_a_result(op):
     for case in op.cases:
         drawn = typed(case, "float32")
-        expected = in_mode("compiled", op, drawn, case.options)
-        laid_out = [(x if x is None else as_laid_out(x, layout), wanted) for x, wanted in drawn]
-        for found, right in zip(in_mode("compiled", op, laid_out, case.options), expected, strict=True):
-            assert distance(found, right) <= 8 * TOLERANCE["float32"]
+        with recorded() as loops:
+            expected = in_mode("compiled", op, drawn, case.options)
+        for layout in LAYOUTS if loops else ():
+            laid_out = [(x if x is None else as_laid_out(x, layout), wanted) for x, wanted in drawn]
+            for found, right in zip(in_mode("compiled", op, laid_out, case.options), expected, strict=True):
+                assert distance(found, right) <= 8 * TOLERANCE["float32"], layout
 
 
 def as_laid_out(x, layout):
