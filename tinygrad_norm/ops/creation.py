@@ -136,7 +136,7 @@ def full(size: Any, fill_value: float, *, dtype: Any = None, requires_grad: bool
 
 def _full(xp: Any, shape: Shape, value: Any, dtype: Any) -> Any:
     with silent():
-        return xp.full(shape, numpy.asarray(value).astype(dtype)[()], dtype)
+        return xp.full(shape, value if xp is numpy else numpy.asarray(value).astype(dtype)[()], dtype)
 
 
 def _dtype_of(*values: Any) -> numpy.dtype:

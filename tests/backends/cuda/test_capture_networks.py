@@ -5,6 +5,7 @@ import shutil
 import fake_cupy
 import numpy as np
 import pytest
+from strict_cupy import record_waits
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
@@ -120,3 +121,14 @@ def test_a_captured_step_of_a_network(monkeypatch, name):
 def test_a_captured_step_of_a_network_on_a_gpu(name):
     with tn.use_backend("cupy"):
         check(name, 1e-4)
+
+
+@pytest.mark.cuda  # on a GPU, only the stand-in notes what waits
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_plain_step_of_a_network_does_not_wait_for_the_gpu(name):
+    with tn.use_backend("cupy"):
+        training = Training(name)
+        training.step()
+        with record_waits() as waits:
+            training.step()
+    assert waits == []

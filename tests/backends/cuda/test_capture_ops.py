@@ -8,6 +8,7 @@ from pathlib import Path
 import fake_cupy
 import numpy as np
 import pytest
+from strict_cupy import record_waits
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd.sweep import grad
@@ -112,3 +113,22 @@ def test_every_op_is_captured_or_on_the_list(name):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_every_op_is_captured_on_a_gpu(name):
     check(name, "cupy")
+
+
+@pytest.mark.slow
+@pytest.mark.cuda  # on a GPU, only the stand-in notes what waits
+@pytest.mark.parametrize("name", REGISTRY)
+def test_no_op_waits_for_the_gpu(name):
+    op, waiting = REGISTRY[name], ("getitem", "one_hot")  # the cases whose sizes depend on values
+    with tn.use_backend("cupy"):
+        for case in op.cases:
+            if name in waiting and REFUSED[name][0](case):
+                continue
+            inputs = draw(case)
+            with record_waits() as waits:
+                result = op.call(inputs, case.options)
+                ys = [y for y in (result if isinstance(result, tuple) else (result,)) if y.requires_grad]
+                xs = [x for x in inputs if x is not None and x.requires_grad]
+                if ys:
+                    grad(ys, xs, [tn.ones_like(y) for y in ys], allow_unused=True)
+            assert waits == [], str(case)
