@@ -39,6 +39,7 @@ def test_a_part_checks_what_it_is_about(script, part):
     assert all(check.right in (True, None) for check in checks), checks
 
 
+@pytest.mark.slow
 @needs_compiler
 @x86
 def test_kernels_that_flush_to_zero_are_seen(script):
