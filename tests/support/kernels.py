@@ -7,6 +7,7 @@ from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
 from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, VECTOR_SHAPES, Shapes
 from tinygrad_norm.nn import dropout, embedding
 from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
+from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import strips
@@ -29,9 +30,12 @@ class Kernel:
     shapes: Shapes | tuple[tuple[int, ...], ...]
     vectors: bool = True  # whether its template has VEC
     loads: bool = True  # whether it loads VEC values at once
+    halves: bool = True  # whether it is launched for half types
 
     def numbers(self, storage):
         """Every list of template arguments after the storage type."""
+        if not self.halves and ITEMSIZE[storage] == 2:
+            return []
         if not self.vectors:
             return [()]
         packs = (PACK // ITEMSIZE[storage], 1)
@@ -97,6 +101,10 @@ KERNELS = [
     Kernel("adam_step", adam._kernels, ((),)),
     Kernel("adam_rates", adam._kernels, (), vectors=False),
     Kernel("sgd_step", sgd._kernels, ((),)),
+    Kernel("largest_magnitudes", attention_weights._kernels, ((),), loads=False, halves=False),
+    Kernel("power_of_two_above", attention_weights._kernels, (), vectors=False, halves=False),
+    Kernel("attention_weights", attention_weights._kernels, FORWARD_SHAPES, halves=False),
+    Kernel("attention_gradient", attention_weights._kernels, BACKWARD_SHAPES, halves=False),
     Kernel("random_dropout", dropout._kernels, ((),)),
     *(Kernel(name, source, ((),)) for source, names in CURVES.items() for name in names),
 ]

@@ -22,6 +22,8 @@ def check(source, storage, architecture, choose):
     kernels = [kernel for kernel in KERNELS if kernel.source is source]
     chosen = [(kernel, numbers) for kernel in kernels for numbers in choose(kernel.numbers(storage))]
     names = [name_expression(kernel.name, storage, numbers) for kernel, numbers in chosen]
+    if not names:  # none is launched for this type
+        return
     compiled = nvrtc.compile(source.text(storage), names, architecture=architecture)
     for (kernel, numbers), name in zip(chosen, names, strict=True):
         found = compiled.kernels[name]

@@ -18,6 +18,10 @@ from ...backends.cpu.blocks import slices
 from ...backends.cpu.loop_math import exp_of_negative
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import F8, LONG, fits_a_loop
+from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, packs, teams, wide_empty
+from ...backends.cuda.teams import BACKWARD_SHAPES
+
+_kernels = CudaSource(__file__)
 
 BLOCK = 256 * 1024
 """Elements of p computed at a time: 1 MiB of float32, which a core's cache holds."""
@@ -29,7 +33,13 @@ _FEW = 32  # features up to which BLAS takes longer for bᵀ as it is than for a
 
 
 def attention_blocks(p: Array, *others: Array | None) -> Iterator[tuple[Any, ...]]:
-    """Yield blocks of the arrays along their first axis. None, and arrays of size 1 there, are not split."""
+    """Yield blocks of the arrays along their first axis. None, and arrays of size 1 there, are not split.
+
+    A GPU gets all at once: blocks would cost launches, and its cache holds none.
+    """
+    if type(p) is not numpy.ndarray:
+        yield p, *others
+        return
     size = max(1, BLOCK // max(1, math.prod(p.shape[1:])))
     for part in slices(len(p), size):
         yield tuple([x if x is None or len(x) == 1 else x[part] for x in (p, *others)])
@@ -115,6 +125,50 @@ def write_attention_weights_by_rows(q: Array, k: Array, mask: Array | None, scal
     return NotImplemented if left[0] else None
 
 
+@write_attention_weights.cuda
+def write_attention_weights_cuda(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+    """The product of q/a and k/b, then one kernel, which reads and writes p once."""
+    if not p.size or not p.flags.c_contiguous:
+        write_attention_weights.numpy_version(q, k, mask, scale, p)
+        return
+    a, b = _power_on_device(q), _power_on_device(k)
+    write_product_with_transposed(q / a, k / b, p)
+    S = p.shape[-1]
+    N = p.size // S
+    mask, sizes, steps = (None, (1, 1), (0, 0, 0, 0)) if mask is None else _mask_steps(mask, p)
+    added, allowed = _added_and_allowed(mask)
+    shape = teams(S, p)
+    shared = kept_bytes(shape, S, p)
+    args = p, added, allowed, a, b, N, S, *sizes, *steps, scale, shared > 0
+    _kernels.launch("attention_weights", p.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
+
+
+def _power_on_device(x: Array) -> Array:
+    """Return `_power_of_two_above(x)`, () on the device, in two launches."""
+    (x,) = contiguous(x)
+    power = namespace(x).empty((), x.dtype)
+    vector, blocks = packs(x)
+    largest = wide_empty(x, min(blocks, 1024))
+    _kernels.launch("largest_magnitudes", x.dtype, (vector,), largest.size, 256, (x, largest, x.size))
+    highest = 2.0 ** (numpy.finfo(x.dtype).maxexp - 1)
+    _kernels.launch("power_of_two_above", x.dtype, (), 1, 256, (largest, power, largest.size, highest))
+    return power
+
+
+def _mask_steps(mask: Array, p: Array) -> tuple[Array, tuple[int, int], tuple[int, ...]]:
+    """Return the mask, contiguous; L and H of p (batch, H, L, S); the mask's steps along these four axes."""
+    xp, (*lead, L, S) = namespace(p), p.shape
+    if mask.dtype.kind == "f" and mask.dtype != p.dtype:
+        mask = mask.astype(p.dtype)
+    shape = (*(1,) * (p.ndim - mask.ndim), *mask.shape)
+    if len(lead) > 2 and math.prod(shape[:-2]) > 1:
+        return xp.array(xp.broadcast_to(mask, p.shape), order="C"), (p.size // S, 1), (0, 0, S, 1)
+    (mask,) = contiguous(mask)
+    steps = [math.prod(shape[i + 1 :]) if size > 1 else 0 for i, size in enumerate(shape)]
+    batch, head = (0, 0, *steps[:-2])[-2:]
+    return mask, (L, lead[-1] if lead else 1), (batch, head, *steps[-2:])
+
+
 def _is_for_loops(*arrays: Array) -> bool:
     return fits_a_loop(*arrays) and all(x.flags.c_contiguous for x in arrays)
 
@@ -167,6 +221,18 @@ def softmax_gradient_by_rows(ds: Array, p: Array) -> Any:
         return NotImplemented
     S = p.shape[-1]
     return _gradient_loop(ds.reshape(-1, S), p.reshape(-1, S), _zero(p))
+
+
+@softmax_gradient.cuda
+def softmax_gradient_cuda(ds: Array, p: Array) -> None:
+    """One kernel: ds and p are read once, ds is written once."""
+    if not (ds.flags.c_contiguous and p.flags.c_contiguous):
+        softmax_gradient.numpy_version(ds, p)
+        return
+    S = p.shape[-1]
+    N, shape = p.size // S, teams(S, p, ds, shapes=BACKWARD_SHAPES)
+    args = ds, p, N, S
+    _kernels.launch("attention_gradient", p.dtype, shape.template, shape.blocks(N), shape.block, args)
 
 
 def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
