@@ -8,6 +8,7 @@ filters with three entries (dW), stay in registers.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -210,14 +211,14 @@ def _sums(x: Array, planes: Planes, Ws: list[Array], bias: Array | None, shape: 
         b.reshape(*W.shape[:2], -1)[..., : Ws[0].shape[1]] = bias.reshape(len(Ws[0]), -1)
     y = numpy.empty((len(x), *shape), x.dtype)
     xs, ys, b, W = _rows(x), _rows(y), b.reshape(tiles, TILE), W.reshape(tiles, T, TILE)
-    free: list[tuple[Array, Array]] = []
+    free = _Buffers(lambda: planes.buffers(x.dtype, numpy.empty))
 
     def run(part: slice) -> None:
-        buffers = free.pop() if free else planes.buffers(x.dtype, numpy.empty)
+        buffers = free.take()
         _forward(xs[part], *planes[4:8], *planes[:4], W, b, *buffers, ys[part])
         free.append(buffers)
 
-    list(threads_for(W.size * planes.positions)(run, _parts(xs, planes.n)))
+    list(threads_for(y.size // shape[0] * T)(run, _parts(xs, planes.n)))
     return y
 
 
@@ -230,21 +231,34 @@ def weight_gradients(
     F, T = len(weight), math.prod(weight.shape[1:])
     planes = planes_of(x.shape, windows, groups, F)
     xs, dys = _rows(x), _rows(dy)
-    free: list[tuple[Array, Array]] = []
+    free = _Buffers(lambda: planes.buffers(x.dtype))
 
     def run(part: slice) -> Array:
-        xbar, ybar = free.pop() if free else planes.buffers(x.dtype)
+        xbar, ybar = free.take()
         xbar[planes.ones :] = 1
         dW = numpy.zeros((*planes.offsets.shape, TILE))
         _weight(xs[part], *planes[4:7], *planes[:4], dys[part], xbar, ybar, dW)
         free.append((xbar, ybar))
         return dW
 
-    dW = sum(threads_for(planes.offsets.size * planes.positions)(run, _parts(xs, planes.n)))
+    dW = sum(threads_for(dy.size // F * T)(run, _parts(xs, planes.n)))
     if not numpy.isfinite(dW).all():  # where no window begins, 0 was multiplied by what is not finite
         return NotImplemented
     dW = dW.swapaxes(1, 2).reshape(groups, -1, planes.offsets.shape[1])[:, : F // groups].astype(x.dtype)
-    return dW[..., :T].reshape(weight.shape), dW[..., T].reshape(F)
+    return dW[..., :T].reshape(weight.shape), dW[..., T].reshape(F).copy()
+
+
+class _Buffers(list[tuple[Array, Array]]):
+    """Buffers that no thread works with; `make` makes more."""
+
+    def __init__(self, make: Callable[[], tuple[Array, Array]]) -> None:
+        self.make = make
+
+    def take(self) -> tuple[Array, Array]:
+        try:
+            return self.pop()
+        except IndexError:
+            return self.make()
 
 
 def _fits(windows: Windows, groups: int, channels: int, *arrays: Array) -> bool:
