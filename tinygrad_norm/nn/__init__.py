@@ -26,7 +26,7 @@ from .activation.softmax import Softmax, LogSoftmax, Softmin
 
 # Normalizations.
 from ..normalization.layers import *
-from .adaptive import AdaGroupNorm
+from .adaptive import AdaGroupNorm, AdaLayerNorm, AdaLayerNormZero
 
 # Sequences.
 from .recurrent.rnn import RNN, RNNCell
@@ -40,6 +40,7 @@ from .embedding import Embedding
 from .attention.multihead import MultiheadAttention
 from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
+from .transformer.ditblock import DiTBlock
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder
 
 # Dropout.

@@ -9,6 +9,7 @@ from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
 from .sample.adagroupnorm import adaptive_group_norm as adaptive_group_norm
 from .sample.adain import adaptive_instance_norm as adaptive_instance_norm
+from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.groupnorm import group_norm as group_norm
