@@ -34,6 +34,16 @@ def test_batch_norm_learns_at_a_learning_rate_where_nothing_else_does(tmp_path, 
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_batch_renorm_closes_the_gap_between_training_and_evaluation(capsys):
+    pytest.importorskip("sklearn")
+    found = load("batch_renorm").main(["--epochs", "2", "--seeds", "1"])
+    (accuracy, gap), (accuracy_renorm, gap_renorm) = found["batch", 4], found["renorm", 4]
+    assert gap_renorm < 0.8 * gap
+    assert accuracy_renorm > accuracy
+    assert capsys.readouterr().out.count("renorm") == 2
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
@@ -68,6 +78,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
+        ("batch_renorm", ["--seeds", "0"], "argument --seeds: must be an integer of at least 1, got '0'"),
+        ("batch_renorm", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
