@@ -31,6 +31,7 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
+from ...backends.cuda.capture import upload
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import check_eps, check_input, check_vectors
@@ -94,7 +95,7 @@ def sequence_batch_norm_forward(
     """Return y (T·N, C), and of all pools their valid frames (n, G·C, 1), mean, var and rstd (1, G·C, 1)."""
     y, found, C = namespace(x).zeros_like(x), [], x.shape[1]
     for each in pools:
-        (n, G), frames = each.frames.shape, namespace(x).asarray(each.frames)
+        (n, G), frames = each.frames.shape, upload(each.frames, namespace(x))
         part, w, b = x[frames].reshape(n, G * C, 1), for_pools(weight, each), for_pools(bias, each)
         if running is None:
             of_part, mean, var, rstd = batch_norm_forward(part, w, b, eps)
@@ -119,7 +120,7 @@ def sequence_batch_norm_backward(
     dx, dweight, dbias = xp.zeros_like(dy), xp.zeros(C, dy.dtype), xp.zeros(C, dy.dtype)
     backward = batch_norm_eval_backward if constant else batch_norm_backward
     for each, (part, mean, _, rstd) in zip(pools, found, strict=True):
-        (n, G), frames = each.frames.shape, xp.asarray(each.frames)
+        (n, G), frames = each.frames.shape, upload(each.frames, xp)
         of_part, *sums = backward(dy[frames].reshape(part.shape), part, for_pools(weight, each), mean, rstd)
         dx[frames] = of_part.reshape(n, G, C)
         dweight, dbias = dweight + sum_of_pools(sums[0], C), dbias + sum_of_pools(sums[1], C)

@@ -11,6 +11,7 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, namespace, to_numpy
+from ...backends.cuda.capture import upload
 from .running_stats import update_both
 
 Mask = Tensor | numpy.ndarray | Sequence[Any]
@@ -82,7 +83,7 @@ def for_pools(v: Array | None, pools: Pools) -> Array | None:
     if v is None:
         return None
     per_step = v.reshape(-1, v.shape[-1])
-    return per_step[namespace(v).asarray(pools.steps.clip(max=len(per_step) - 1))].reshape(1, -1, 1)
+    return per_step[upload(pools.steps.clip(max=len(per_step) - 1), namespace(v))].reshape(1, -1, 1)
 
 
 def sum_of_pools(v: Array, C: int) -> Array:
@@ -106,7 +107,7 @@ def running_update(
         for running, new, gain in ((running_mean, mean, 1.0), (running_var, var, n / max(n - 1, 1))):
             if running is not None:
                 kept = each.steps[each.steps < len(running)]
-                at, new = xp.asarray(kept), new.reshape(-1, C)[: len(kept)] * (momentum * gain)
+                at, new = upload(kept, xp), new.reshape(-1, C)[: len(kept)] * (momentum * gain)
                 running.array[at] = running.array[at] * (1 - momentum) + new
                 running.mark_written()
 
