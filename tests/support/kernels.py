@@ -9,6 +9,7 @@ from tinygrad_norm.nn import dropout, embedding
 from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
 from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
+from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import strips
 from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
@@ -105,6 +106,7 @@ KERNELS = [
     Kernel("power_of_two_above", attention_weights._kernels, (), vectors=False, halves=False),
     Kernel("attention_weights", attention_weights._kernels, FORWARD_SHAPES, halves=False),
     Kernel("attention_gradient", attention_weights._kernels, BACKWARD_SHAPES, halves=False),
+    Kernel("max_pool_forward", maxpool._kernels, (), vectors=False),
     Kernel("random_dropout", dropout._kernels, ((),)),
     *(Kernel(name, source, ((),)) for source, names in CURVES.items() for name in names),
 ]

@@ -251,6 +251,8 @@ def test_indices_have_64_bits(source):
         *("lane", "warp", "team", "other", "distance"),
         *("k", "v", "u"),
         *("digit", "before", "earlier", "count"),  # within the tile of a block that sorts
+        *("begin", "place", "at", "q"),  # within a plane that a launch has checked
+        *(f"{name}{axis}" for name in "bdefq" for axis in (1, 2, 3)),
         *("length", "first", "within"),  # of a strip, which registers hold
         "group",  # of lanes, within a team
     }

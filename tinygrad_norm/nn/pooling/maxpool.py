@@ -30,6 +30,7 @@ from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
+from ...backends.cuda.launch import CudaSource, contiguous
 from ...module import Module
 from ...ops import ones as _ones
 from ...ops.arguments import check_flags
@@ -38,6 +39,8 @@ from ...registry import Case, ErrorCase, distinct, register
 from ..windows.folding import windows_composed
 from ..windows.sliding_view import Sizes, Windows, as_batch
 from .pool_windows import Bounds, as_planes, bounds_inside, pool_windows
+
+_kernels = CudaSource(__file__)
 
 
 def max_pool_composed(
@@ -152,6 +155,25 @@ def max_pool_forward_cpu(x: Array, windows: Windows) -> Any:
     """Every row of windows is found in rows of x, which stay in the cache."""
     bounds = bounds_inside(windows, x.shape[2:])
     return max_over_bounds(x, bounds, bounds.counts[5 - x.ndim :])
+
+
+@max_pool_forward.cuda
+def max_pool_forward_cuda(x: Array, windows: Windows) -> Any:
+    """One launch: a thread has a window."""
+    xp, (*lead, S1, S2, S3) = namespace(x), (*x.shape[:2], *as_planes(x.shape[2:]))
+    count = windows.counts(x.shape[2:])
+    shape, planes = (*lead, *count), as_planes(count)
+    if max(S1 * S2 * S3, math.prod(count)) > _MOST_PLACES or not math.prod(shape):
+        return max_pool_forward.numpy_version(x, windows)
+    y, index, (x,) = xp.empty(shape, x.dtype), xp.empty(shape, numpy.int64), contiguous(x)
+    spans = (*as_planes(windows.extent), *as_planes(windows.stride), *as_planes(windows.dilation))
+    before = (0,) * (3 - len(count)) + windows.before
+    args = x, y, index, y.size, S1, S2, S3, *planes, *spans, *before
+    _kernels.launch("max_pool_forward", x.dtype, (), -(-y.size // 256), 256, args)
+    return y, index
+
+
+_MOST_PLACES = 1 << 30  # whose positions, and those a little outside, have 32 bits
 
 
 @kernel
