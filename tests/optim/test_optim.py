@@ -1,5 +1,7 @@
 """The optimizers by themselves: which parameters they update and skip, edge cases, errors."""
 
+import math
+
 import numpy
 import pytest
 
@@ -350,6 +352,45 @@ def test_split_decay_spares_norms_and_biases():
     assert sorted(map(id, everything)) == sorted(map(id, net.parameters()))
 
 
+def test_split_decay_pulls_norms_toward_1_and_their_biases_toward_0():
+    net = Net()
+    names = {id(p): name for name, p in net.named_parameters()}
+    groups = optim.split_decay(net, 0.1, norm_decay=0.5)
+    assert [[names[id(p)] for p in group["params"]] for group in groups] == [
+        ["weight", "filter"],
+        ["bias"],
+        ["image_norm.weight", "norm.weight", "row_norm.weight"],
+        ["image_norm.bias", "norm.bias", "row_norm.bias"],
+    ]
+    with no_grad():
+        for p in net.parameters():
+            p.fill_(3.0)
+    optimizer = optim.AdamW(groups, lr=0.1)
+    for p in net.parameters():
+        p.grad = Tensor(numpy.zeros(p.shape, p.dtype))
+    optimizer.step()
+    found = [float(group["params"][0].array.flat[0]) for group in optimizer.param_groups]
+    numpy.testing.assert_allclose(found, [3 * 0.99, 3, 1 + 2 * 0.95, 3 * 0.95], 1e-6)
+
+
+@pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW])
+def test_a_decay_target_moves_the_zero_of_the_decay_and_nothing_else(make):
+    options = {"lr": 0.05, "weight_decay": 0.3}
+    start, gradients = numpy.array([0.5, 2.0, -3.0]), numpy.random.default_rng(0).normal(size=(5, 3))
+    runs = []
+    for target, offset in ((1.5, 0.0), (0.0, 1.5)):
+        p = Parameter(start - offset)
+        optimizer = make([{"params": [p], "decay_target": target}], **options)
+        for g in gradients:
+            p.grad = Tensor(g.copy())
+            optimizer.step()
+        runs.append(p.array + offset)
+        loaded = make([{"params": [Parameter(start)]}], **options)
+        loaded.load_state_dict(optimizer.state_dict())
+        assert loaded.param_groups[0]["decay_target"] == target
+    numpy.testing.assert_allclose(*runs, rtol=1e-13)
+
+
 def test_split_decay_decays_only_matrices():
     net = Net()
     before = {name: p.array.copy() for name, p in net.named_parameters()}
@@ -373,6 +414,11 @@ def computed():
     ("call", "error", "match"),
     [
         (lambda: optim.SGD(parameters()[0]), TypeError, "one Parameter.*a list"),
+        (
+            lambda: optim.SGD([{"params": parameters(), "decay_target": math.inf}]),
+            ValueError,
+            "decay_target must be a finite number, got inf",
+        ),
         (lambda: optim.SGD(Net()), TypeError, r"pass \.parameters\(\)"),
         (lambda: optim.SGD(3), TypeError, "iterable"),
         (lambda: optim.SGD({"params": parameters()}), TypeError, "a dict"),

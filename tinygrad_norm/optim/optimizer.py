@@ -6,6 +6,7 @@ parameters have a gradient, where they are in memory, how often each was updated
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -20,7 +21,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
 from ..backends.cpu.silence import silent
 from ..backends.cuda.capture import Graph, current_graph
-from ..ops.arguments import check_flags
+from ..ops.arguments import as_number, check_flags
 from .flat_buffers import FlatBuffer, FlatGroup, Place, check_memory_not_shared
 from .optimizer_state import read_entry, read_groups
 from .parameter_groups import Parameters, as_groups, as_parameters, check_names
@@ -127,7 +128,13 @@ class Optimizer:
             flat = buffer.values, buffer.gradients, *moments
             if len(places) < len(buffer.places):
                 flat = tuple([array[places[0].start : places[-1].stop] for array in flat])
-            self._update(group, info, flat[0], flat[1], flat[2:], buffer.work)
+            param, grad, *used = flat
+            target = group.get("decay_target", 0)
+            if target:  # only the decay depends on where 0 is
+                param -= target
+            self._update(group, info, param, grad, used, buffer.work)
+            if target:
+                param += target
             if graph is None:
                 _count_update(places, bool(names))
             else:
@@ -190,6 +197,8 @@ class Optimizer:
         check_names(param_group, self.defaults)
         group = {**self.defaults, **param_group, "params": as_parameters(param_group["params"])}
         self._check(group)
+        if not math.isfinite(as_number(group.get("decay_target", 0), "decay_target")):
+            raise ValueError(f"decay_target must be a finite number, got {group['decay_target']}")
         known = set(map(id, self._parameters()))
         if any(id(parameter) in known for parameter in group["params"]):
             raise ValueError("a parameter is in more than one group: it is not clear whose options apply")

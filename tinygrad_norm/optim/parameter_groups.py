@@ -12,7 +12,10 @@ from ..ops.arguments import as_number
 from ..suggestions import unknown
 
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
-"""Tensors, or dicts with "params" (tensors), the options of that group, and optionally a "name"."""
+"""Tensors, or dicts with "params" (tensors), the options of that group, and optionally a "name".
+
+Weight decay pulls the parameters of a group toward its "decay_target", a number; without one, toward 0.
+"""
 
 _SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
 """The entries that learning rate schedules add to a group."""
@@ -81,9 +84,9 @@ def as_parameters(params: Any) -> list[Tensor]:
 
 
 def check_names(group: Mapping[str, Any], options: Collection[str]) -> None:
-    """Raise ValueError if a group has an entry that is not one of `options`, "params" or "name"."""
+    """Raise ValueError if a group has an entry that is not an option, "params", "name" or "decay_target"."""
     for name in group:
-        if name not in ("params", "name", *options, *_SCHEDULED):
+        if name not in ("params", "name", "decay_target", *options, *_SCHEDULED):
             raise ValueError(unknown("option of a parameter group", name, options))
 
 

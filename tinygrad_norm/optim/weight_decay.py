@@ -1,7 +1,8 @@
 """Which parameters decay: matrices and filters do, biases and the weights of normalizations do not.
 
 Weight decay pulls a weight toward 0. For a matrix that is a preference for smooth functions. But the neutral
-value of a normalization's weight is 1, and a bias may need any value: decay would pull them away from it.
+value of a normalization's weight is 1, and a bias may need any value: decay would pull them away from it. If
+they are to decay, the weight's target can be 1.
 
 Insight: scaling a matrix right before a normalization does not change the output, so decay cannot make
 that function smoother. It keeps ‖W‖ small, and as the gradient grows like 1/‖W‖, it keeps the *effective*
@@ -14,23 +15,43 @@ from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..normalization.core.running_stats import RunningNorm
 
 
-def split_decay(module: Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two parameter groups: the first decays by `weight_decay`, the second does not.
+def split_decay(
+    module: Module, weight_decay: float, *, norm_decay: float = 0.0, norm_target: float = 1.0
+) -> list[dict[str, Any]]:
+    """Return parameter groups: the first decays by `weight_decay`, the second does not.
 
     The second has every parameter with fewer than two axes (biases, weights of normalizations, scalars),
     and the weight and bias of normalizations over several axes (LayerNorm, RMSNorm). Frozen parameters are
     in the groups too, each of them once.
+
+    With `norm_decay`, the parameters of normalizations are in two groups of their own, which decay by that
+    much: weights toward `norm_target`, biases toward 0.
     """
-    norms = [layer for layer in module.modules() if hasattr(layer, "normalized_shape")]
-    of_norms = {id(parameter) for norm in norms for parameter in norm.parameters(recurse=False)}
-    decayed: list[Tensor] = []
-    undecayed: list[Tensor] = []
+    of_norms = {
+        id(parameter): name
+        for layer in module.modules()
+        if type(layer).__module__.startswith(_NORMALIZATION) or hasattr(layer, "normalized_shape")
+        for name, parameter in layer.named_parameters(recurse=False)
+    }
+    groups: dict[str, list[Tensor]] = {"decayed": [], "undecayed": [], "weights": [], "biases": []}
     for parameter in module.parameters():
-        exempt = parameter.ndim < 2 or id(parameter) in of_norms
-        (undecayed if exempt else decayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": undecayed, "weight_decay": 0.0},
+        name = of_norms.get(id(parameter))
+        if name is not None and norm_decay:
+            groups["weights" if name.endswith("weight") else "biases"].append(parameter)
+        else:
+            exempt = parameter.ndim < 2 or name is not None
+            groups["undecayed" if exempt else "decayed"].append(parameter)
+    split = [
+        {"params": groups["decayed"], "weight_decay": weight_decay},
+        {"params": groups["undecayed"], "weight_decay": 0.0},
     ]
+    if norm_decay:
+        weights = {"params": groups["weights"], "weight_decay": norm_decay, "decay_target": norm_target}
+        split += [weights, {"params": groups["biases"], "weight_decay": norm_decay}]
+    return split
+
+
+_NORMALIZATION = RunningNorm.__module__.partition(".core.")[0]
