@@ -359,7 +359,7 @@ def test_split_decay_pulls_norms_toward_1_and_their_biases_toward_0():
     assert [[names[id(p)] for p in group["params"]] for group in groups] == [
         ["weight", "filter"],
         ["bias"],
-        ["image_norm.weight", "norm.weight", "row_norm.weight"],
+        ["tied_norm", "image_norm.weight", "row_norm.weight"],
         ["image_norm.bias", "norm.bias", "row_norm.bias"],
     ]
     with no_grad():
