@@ -74,7 +74,8 @@ class Graph:
 
     Args:
         step: takes no arguments and returns nothing. It works on arrays whose memory stays the same, and
-            never makes the host wait for the GPU (no `.item()`, no copy to the CPU).
+            never makes the host wait for the GPU (no `.item()`, no copy to the CPU); docs/gpu.md lists all
+            that a captured step refuses.
         warm_up: how often `step` runs before the capture, to compile kernels and allocate memory.
 
     The warm-up runs count as steps; the capture itself runs no kernel. Arrays that `step` makes are in a
