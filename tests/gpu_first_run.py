@@ -182,9 +182,12 @@ def products(machine: Machine) -> Iterator[Check]:
     """matrix products in a captured step"""
     rng = np.random.default_rng(0)
     shapes = {"matrices": ((64, 48), (48, 32)), "a batch": ((3, 5, 8), (3, 8, 4)), "a vector": ((6, 7), (7,))}
+    shapes |= {"transposed": ((48, 64), (32, 48)), "heads": ((2, 5, 3, 8), (2, 8, 3, 5))}
     for storage in ("float32", "float64", "float16"):
         for what, (a, b) in shapes.items():
             x, y = (asarray(rng.normal(size=shape).astype(storage)) for shape in (a, b))
+            if what in ("transposed", "heads"):  # views that cuBLAS reads as they lie
+                x, y = (z.swapaxes(*((0, 1) if z.ndim == 2 else (1, 2))) for z in (x, y))
             out = x @ y
             out[...] = 0
 
