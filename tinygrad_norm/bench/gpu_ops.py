@@ -237,7 +237,7 @@ def _of_batch(shape: Shape, itemsize: int, memory: Memory) -> tuple[int, int]:
 
 def _of_pools(shape: Shape, itemsize: int, memory: Memory, groups: int = 0) -> tuple[int, int]:
     pool = math.prod(shape) * itemsize // (shape[0] * (groups or shape[1]))
-    return (2, 3) if pool <= memory.shared else (3, 5)
+    return 2 if pool <= memory.shared else 3, 3 if 2 * pool <= memory.shared else 5
 
 
 # -- the list

@@ -58,7 +58,7 @@ struct Packs {
 
 // How many pairs of packs a thread loads at once, of the KEPT that it has.
 template <int VEC, int KEPT>
-constexpr int AT_ONCE = KEPT > 8 ? 8 : VEC > 1 && KEPT > 4 ? 4 : KEPT;
+constexpr int PAIRS = KEPT > 8 ? 8 : VEC > 1 && KEPT > 4 ? 4 : KEPT;
 
 // means = mean of the strip, deviations = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
@@ -131,18 +131,34 @@ __global__ void __launch_bounds__(512, 1)
     const long long outer = quotient(j, inverse_I), part = samples ? outer : j - outer * I;
     return A(min(whole, parted - part * whole)) * inverse_count;
   };
+  constexpr int KEPT = 4;  // of the means; the others are read twice
+  A kept[KEPT];
+#pragma unroll
+  for (int k = 0; k < KEPT; k++) {
+    const long long j = threadIdx.x / 8 + 64 * k;
+    kept[k] = j < strips ? means[j * C + c] : A(0);
+  }
+  // Call f(j, mean) for every strip of this thread.
+  auto each_strip = [&](auto f) {
+#pragma unroll
+    for (int k = 0; k < KEPT; k++) {
+      const long long j = threadIdx.x / 8 + 64 * k;
+      if (j < strips) f(j, kept[k]);
+    }
+#pragma unroll 4
+    for (long long j = threadIdx.x / 8 + 64 * KEPT; j < strips; j += 64) f(j, means[j * C + c]);
+  };
+  const A first = sum_of_channel(threadIdx.x < 8 ? kept[0] : A(0));
   A scale = 1, m, v;
   for (bool again = false;; again = true) {
-    const A shift = strips > 0 ? means[c] * scale : A(0);
+    const A shift = first * scale;
     A sum = 0, var_of_thread = 0;
-#pragma unroll 4
-    for (long long j = threadIdx.x / 8; j < strips; j += 64) sum += (means[j * C + c] * scale - shift) * weight(j);
+    each_strip([&](long long j, A mean_of_strip) { sum += (mean_of_strip * scale - shift) * weight(j); });
     m = shift + sum_of_channel(sum);
-#pragma unroll 4
-    for (long long j = threadIdx.x / 8; j < strips; j += 64) {
-      const A centered = means[j * C + c] * scale - m, within = deviations[j * C + c] * scale;
+    each_strip([&](long long j, A mean_of_strip) {
+      const A centered = mean_of_strip * scale - m, within = deviations[j * C + c] * scale;
       var_of_thread += within * within + centered * (centered * weight(j));
-    }
+    });
     v = sum_of_channel(var_of_thread);
     if (again || !__syncthreads_or(rescale<32>(v, m, eps, scale))) break;
   }
@@ -163,16 +179,20 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                        long long S, long long I, long long whole, long long inverse_C, long long inverse_I) {
   using A = Accumulator<T>;
   const Strip s = strip<TEAM>(row_of_team<TEAM>(), N, C, S, I, whole, inverse_C, inverse_I);
-  const Packs<T, VEC, TEAM, KEPT> values(x, s);
-  const long long c = s.channel;
-  const Moments<A> statistics = written_moments(mean[c], rstd[c]);
-  const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
-  each_pack<VEC, TEAM, KEPT>(s, 0, [&](int k, long long at) {
-    Pack<T, VEC> out;
+  constexpr int COUNT = PAIRS<VEC, KEPT> * (PAIRS<VEC, KEPT> < KEPT ? 2 : 1);
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[k].at[v])) * w + b);
-    store(y + at, out);
-  });
+  for (int first = 0; first < KEPT; first += COUNT) {
+    const Packs<T, VEC, TEAM, COUNT> values(x, s, first);
+    const long long c = s.channel;
+    const Moments<A> statistics = written_moments(mean[c], rstd[c]);
+    const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
+    each_pack<VEC, TEAM, COUNT>(s, first, [&](int k, long long at) {
+      Pack<T, VEC> out;
+#pragma unroll
+      for (int v = 0; v < VEC; v++) out.at[v] = T(statistics.normalize(A(values.at[k].at[v])) * w + b);
+      store(y + at, out);
+    });
+  }
 }
 
 // With `dx`, the statistics are constants, and dx = r·w·dy is written too.
@@ -184,7 +204,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                long long N, long long C, long long S, long long I, long long whole, long long inverse_C,
                long long inverse_I, long long strips) {
   using A = Accumulator<T>;
-  constexpr int COUNT = AT_ONCE<VEC, KEPT>;
+  constexpr int COUNT = PAIRS<VEC, KEPT>;
   const long long j = row_of_team<TEAM>();
   const Strip s = strip<TEAM>(j, N, C, S, I, whole, inverse_C, inverse_I);
   Two<A> sums = {0, 0};
@@ -222,7 +242,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                         T* __restrict__ dx, long long N, long long C, long long S, long long I, long long whole,
                         long long inverse_C, long long inverse_I, Accumulator<T> inverse_count) {
   using A = Accumulator<T>;
-  constexpr int COUNT = AT_ONCE<VEC, KEPT>;
+  constexpr int COUNT = PAIRS<VEC, KEPT>;
   const Strip s = strip<TEAM>(row_of_team<TEAM>(), N, C, S, I, whole, inverse_C, inverse_I);
 #pragma unroll
   for (int first = 0; first < KEPT; first += COUNT) {

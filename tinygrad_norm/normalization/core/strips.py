@@ -12,7 +12,7 @@ from ...backends import Array, namespace
 from ...backends.cuda.launch import CudaSource, contiguous, inverse, teams, wide, wide_empty
 from ...backends.cuda.teams import Teams
 
-_COLUMNS = Teams(vector=1, team=1, kept=16)
+_COLUMNS = Teams(vector=1, team=1, kept=32)
 STRIP_SHAPES = ((8, 4), (32, 8), (256, 8), (256, 0))
 
 
@@ -102,7 +102,7 @@ class ChannelKernels:
 def _strips(x: Array, *others: Array | None) -> Strips:
     """Return the strips of x (N, C, S), in launches that also read or write `others`."""
     N, C, S = x.shape
-    if S < 8:
+    if S < 32:
         return Strips((N, C, S), _COLUMNS, -(-N // _COLUMNS.kept), S, _COLUMNS.kept)
     shape = teams(S, x, *others, shapes=STRIP_SHAPES)
     shape = Teams(shape.vector, shape.team, shape.kept or STRIP_SHAPES[-2][1])

@@ -10,7 +10,7 @@
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
     group_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Accumulator<T>* __restrict__ mean,
                        Accumulator<T>* __restrict__ rstd, long long pools, long long G, long long channels, long long S,
@@ -23,23 +23,38 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * D, inverse_count, eps);
   const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
-  // Weight and bias of the channel of a pack, which is one channel: VEC divides S.
+  // Weight and bias of the channel that a pack lies in: VEC divides S.
   auto affine = [&](long long i) {
     const long long c = first_channel + quotient<KEPT>(i, inverse_S);
     return Two<A>{weight == nullptr ? A(1) : weight[c], bias == nullptr ? A(0) : bias[c]};
   };
-  Two<A> loaded[KEPT > 0 ? KEPT : 1];  // those of packs in registers, all loaded before the first store
-  if constexpr (KEPT > 0) {
-#pragma unroll
-    for (int k = 0; k < KEPT; k++) loaded[k] = row.index(k) < row.D ? affine(row.index(k)) : Two<A>{1, 0};
-  }
-  row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
-    const Two<A> wb = KEPT > 0 ? loaded[k] : affine(i);
+  auto write = [&](long long i, const Pack<T, VEC>& values, Two<A> weight_and_bias) {
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(of_pool.normalize(A(values.at[v])) * wb.first + wb.second);
+    for (int v = 0; v < VEC; v++) {
+      out.at[v] = T(of_pool.normalize(A(values.at[v])) * weight_and_bias.first + weight_and_bias.second);
+    }
     store(y + n * D + i, out);
-  });
+  };
+  if constexpr (KEPT == 0) {
+    row.each_pack([&](int, long long i, const Pack<T, VEC>& values) { write(i, values, affine(i)); });
+  } else {
+    constexpr int COUNT = KEPT * VEC > 16 && sizeof(T) >= 4 ? 1 : KEPT;  // as many as registers can hold
+#pragma unroll
+    for (int first = 0; first < KEPT; first += COUNT) {
+      Two<A> of_packs[COUNT];
+#pragma unroll
+      for (int k = 0; k < COUNT; k++) {
+        const long long i = row.index(first + k);
+        of_packs[k] = i < row.D ? affine(i) : Two<A>{1, 0};
+      }
+#pragma unroll
+      for (int k = 0; k < COUNT; k++) {
+        const long long i = row.index(first + k);
+        if (i < row.D) write(i, row.pack(first + k, i), of_packs[k]);
+      }
+    }
+  }
   if (n < pools && lane_of_team<TEAM>() == 0) {
     mean[n] = of_pool.mean_of_row();
     rstd[n] = of_pool.rstd_of_row();
@@ -57,7 +72,7 @@ __device__ __forceinline__ void synchronize_team() {
 
 // dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy. `lanes`, a power of two, go through a channel.
 template <class T, int VEC, int TEAM>
-__global__ void __launch_bounds__(BLOCK<TEAM>, sizeof(T) == 8 ? 1 : 1024 / BLOCK<TEAM>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
     group_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ sums_dy_x_hat,
@@ -70,8 +85,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, sizeof(T) == 8 ? 1 : 1024 / BLOCK
   const long long n = row_of_team<TEAM>(), D = channels * S, values_here = n < pools ? D : 0;
   const long long channels_here = n < pools ? channels : 0;
   const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
-  const A r = n < pools ? rstd[n] : A(0);
-  const Moments<A> moments = written_moments(n < pools ? mean[n] : A(0), r);
+  const A r = broadcast<TEAM>(load_first<TEAM>(rstd + n, n < pools));
+  const Moments<A> moments = written_moments(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
   const int group = lane_of_team<TEAM>() / int(lanes), lane = lane_of_team<TEAM>() % int(lanes);
 
   // What follows the copy, for rows in shared memory or not: the compiler knows which.

@@ -9,7 +9,7 @@
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
     instance_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                           const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
                           Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
 
 // dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)): w is one number per pool.
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
     instance_norm_backward(const T* __restrict__ dy, const T* __restrict__ x,
                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
                            const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   const long long n = row_of_team<TEAM>(), values_here = n < pools ? S : 0;
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, values_here, keep ? kept : nullptr);
   const Row<T, VEC, TEAM, KEPT> dy_row(dy + n * S, values_here, keep ? kept + S : nullptr);
-  const A r = n < pools ? rstd[n] : A(0);
-  const Moments<A> of_pool = written_moments(n < pools ? mean[n] : A(0), r);
+  const A r = broadcast<TEAM>(load_first<TEAM>(rstd + n, n < pools));
+  const Moments<A> of_pool = written_moments(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
   Two<A> sums = {0, 0};
   row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);
