@@ -35,6 +35,10 @@ BLOCK = 1 << 18
 LEAST = 1 << 10
 """Elements of a row in a block, so that threads do not write to the same lines and pages of memory."""
 
+SUM_COST = 16
+"""Pools in a block for each sum over pools that is as large as a pool, as each block clears and adds its own;
+unless these would be fewer than four blocks."""
+
 MOST_ROWS = 512
 """Pools in a block if there are sums over pools: so many numbers are added one after another."""
 
@@ -118,11 +122,14 @@ class PoolLoop:
             if size >= MANY
             else pools
         )
-        step = min(step, MOST_ROWS) if self.add else step
+        others = [shape_of(shape) for shape_of in self.results]
+        if self.add:
+            sums = sum(map(math.prod, others))
+            step = min(max(step, min(SUM_COST * sums * pools // size, pools // 4)), MOST_ROWS)
         return _Plan(
             {place: numpy.full(shape_of(shape), number, dtype) for place, number, shape_of in self.missing},
             shape,
-            [shape_of(shape) for shape_of in self.results],
+            others,
             (F8 if shape[-1] > LONG else dtype).type(0),
             pools,
             step,
