@@ -12,6 +12,8 @@ from .batch.batchrenorm import RenormSchedule as RenormSchedule
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
+from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
+from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d

@@ -81,6 +81,13 @@ def _weighed(
     return nn.WeighedBatchNorm2d(shape[0], eps, momentum, inference_weight=inference_weight)
 
 
+def _noisy(
+    shape: tuple[int, ...], *, mean_range: float = 0.5, scale_range: float = 1.25, eps: float = 1e-5
+) -> Module:
+    layer = nn.NoisyBatchNorm1d if len(shape) == 1 else nn.NoisyBatchNorm2d
+    return layer(shape[0], eps, mean_range=mean_range, scale_range=scale_range)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -106,6 +113,7 @@ NORMS: dict[str, Choice] = {
     "batchgroup": Choice("batch_group_norm", _batchgroup),
     "batchchannel": Choice("batch_channel_norm", _batchchannel),
     "weighed": Choice("weighed_batch_norm", _weighed),
+    "noisy": Choice("noisy_batch_norm", _noisy),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
