@@ -31,7 +31,6 @@ import numpy
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
-from ...backends.cuda.capture import upload
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import check_eps, check_input, check_vectors
@@ -95,14 +94,14 @@ def sequence_batch_norm_forward(
     """Return y (T·N, C), and of all pools their valid frames (n, G·C, 1), mean, var and rstd (1, G·C, 1)."""
     y, found, C = namespace(x).zeros_like(x), [], x.shape[1]
     for each in pools:
-        (n, G), frames = each.frames.shape, upload(each.frames, namespace(x))
-        part, w, b = x[frames].reshape(n, G * C, 1), for_pools(weight, each), for_pools(bias, each)
+        n, G = each.frames.shape
+        part, w, b = x[each.frames].reshape(n, G * C, 1), for_pools(weight, each), for_pools(bias, each)
         if running is None:
             of_part, mean, var, rstd = batch_norm_forward(part, w, b, eps)
         else:
             mean, var = (for_pools(s, each) for s in running)
             of_part, rstd = batch_norm_eval_forward(part, w, b, mean, var, eps)
-        y[frames] = of_part.reshape(n, G, C)
+        y[each.frames] = of_part.reshape(n, G, C)
         found.append((part, mean, var, rstd))
     return y, found
 
@@ -120,9 +119,9 @@ def sequence_batch_norm_backward(
     dx, dweight, dbias = xp.zeros_like(dy), xp.zeros(C, dy.dtype), xp.zeros(C, dy.dtype)
     backward = batch_norm_eval_backward if constant else batch_norm_backward
     for each, (part, mean, _, rstd) in zip(pools, found, strict=True):
-        (n, G), frames = each.frames.shape, upload(each.frames, xp)
-        of_part, *sums = backward(dy[frames].reshape(part.shape), part, for_pools(weight, each), mean, rstd)
-        dx[frames] = of_part.reshape(n, G, C)
+        given = dy[each.frames].reshape(part.shape)
+        of_part, *sums = backward(given, part, for_pools(weight, each), mean, rstd)
+        dx[each.frames] = of_part.reshape(*each.frames.shape, C)
         dweight, dbias = dweight + sum_of_pools(sums[0], C), dbias + sum_of_pools(sums[1], C)
     return dx, dweight, dbias
 
@@ -211,7 +210,7 @@ def sequence_batch_norm(
             )
         running = running_mean.array.copy(), running_var.array.copy()
         mode = mode if per_step else "sequence"
-    pools = pools_of(valid, mode)
+    pools = pools_of(valid, mode, input.array)
     if training and input.array.size:
         check_pools(pools, "sequence_batch_norm", mode)
     update = running_update(running_mean, running_var, momentum, pools, C) if training else lambda *_: None

@@ -22,7 +22,7 @@ class Pools(NamedTuple):
     """G pools of n valid frames each: their time steps (G,), and the numbers (n, G) of their frames."""
 
     steps: numpy.ndarray
-    frames: numpy.ndarray
+    frames: Array
 
 
 UpdatePools = Callable[[Pools, Array, Array], None]
@@ -46,13 +46,16 @@ def valid_frames(mask: Mask | None, shape: tuple[int, ...]) -> numpy.ndarray:
     return valid
 
 
-def pools_of(valid: numpy.ndarray, mode: str) -> list[Pools]:
-    """Return the pools of a mask (T, N), in mode "frame" those of equally many valid frames together."""
-    numbers, counts = numpy.arange(valid.size).reshape(valid.shape), valid.sum(1)
+def pools_of(valid: numpy.ndarray, mode: str, like: Array) -> list[Pools]:
+    """Return the pools of a mask (T, N), in mode "frame" those of equally many valid frames together.
+
+    The numbers of the frames are on the device of `like`.
+    """
+    xp, numbers, counts = namespace(like), numpy.arange(valid.size).reshape(valid.shape), valid.sum(1)
     if mode == "sequence":
-        return [Pools(numpy.zeros(1, int), numbers[valid][:, None])] if counts.any() else []
+        return [Pools(numpy.zeros(1, int), upload(numbers[valid][:, None], xp))] if counts.any() else []
     return [
-        Pools(steps, numbers[steps][valid[steps]].reshape(len(steps), n).T)
+        Pools(steps, upload(numbers[steps][valid[steps]].reshape(len(steps), n).T, xp))
         for n in numpy.unique(counts[counts > 0])
         for steps in [numpy.flatnonzero(counts == n)]
     ]
@@ -82,8 +85,10 @@ def for_pools(v: Array | None, pools: Pools) -> Array | None:
     """
     if v is None:
         return None
-    per_step = v.reshape(-1, v.shape[-1])
-    return per_step[upload(pools.steps.clip(max=len(per_step) - 1), namespace(v))].reshape(1, -1, 1)
+    xp, steps = namespace(v), pools.steps
+    if v.ndim == 1:
+        return xp.broadcast_to(v, (len(steps), len(v))).reshape(1, -1, 1)
+    return v[upload(steps.clip(max=len(v) - 1), xp)].reshape(1, -1, 1)
 
 
 def sum_of_pools(v: Array, C: int) -> Array:
