@@ -10,6 +10,7 @@ from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifie
 from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
+from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
 from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import strips
 from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
@@ -107,6 +108,10 @@ KERNELS = [
     Kernel("attention_weights", attention_weights._kernels, FORWARD_SHAPES, halves=False),
     Kernel("attention_gradient", attention_weights._kernels, BACKWARD_SHAPES, halves=False),
     Kernel("max_pool_forward", maxpool._kernels, (), vectors=False),
+    Kernel("lstm_step", lstm_steps._kernels, (), vectors=False, halves=False),
+    Kernel("lstm_step_backward", lstm_steps._kernels, (), vectors=False, halves=False),
+    Kernel("gru_step", gru_steps._kernels, (), vectors=False, halves=False),
+    Kernel("gru_step_backward", gru_steps._kernels, (), vectors=False, halves=False),
     Kernel("random_dropout", dropout._kernels, ((),)),
     *(Kernel(name, source, ((),)) for source, names in CURVES.items() for name in names),
 ]

@@ -17,6 +17,13 @@ __device__ __forceinline__ A logistic_of(A x) {
   return (x >= A(0) ? A(1) : e) / (A(1) + e);
 }
 
+// tanh(x). CUDA's own flushes subnormals inside.
+template <class A>
+__device__ __forceinline__ A tanh_of(A x) {
+  const A e = expm1(A(2) * (abs(x) < A(20) ? abs(x) : A(20)));  // for larger |x|, the result is 1 or -1
+  return x != x ? x : copysign(e / (e + A(2)), x);
+}
+
 // log(1 + exp(x)), NaN for NaN.
 template <class A>
 __device__ __forceinline__ A softplus_of(A x) {

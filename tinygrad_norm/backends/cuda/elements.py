@@ -1,5 +1,6 @@
 """Launches kernels over all elements of arrays of one shape: the Python side of elements.cuh."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import Array, namespace
@@ -26,3 +27,16 @@ class ElementSource(CudaSource):
         args = *given, result, first.size, *numbers
         self.launch(kernel, first.dtype, (vector,), blocks, 256, args)
         return result
+
+    def step(self, kernel: str, place: int) -> Callable[..., None]:
+        """Return a call that launches a kernel of a time step, with a thread for each of N·H units.
+
+        The call takes the kernel's arrays; that at `place` is (N, H). The kernel takes them, N·H and H.
+        """
+
+        def launch(*arrays: Array) -> None:
+            units = arrays[place]
+            args = *arrays, units.size, units.shape[-1]
+            self.launch(kernel, units.dtype, (), -(-units.size // 256), 256, args)
+
+        return launch

@@ -41,7 +41,12 @@ from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
-from .gru_steps import gru_backward_by_steps, gru_forward_by_steps
+from .gru_steps import (
+    gru_backward_by_kernels,
+    gru_backward_by_steps,
+    gru_forward_by_kernels,
+    gru_forward_by_steps,
+)
 from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
@@ -146,6 +151,7 @@ def gru_forward(
 
 
 gru_forward.cpu(gru_forward_by_steps)
+gru_forward.cuda(gru_forward_by_kernels)
 
 
 @kernel
@@ -195,6 +201,7 @@ def gru_backward(
 
 
 gru_backward.cpu(gru_backward_by_steps)
+gru_backward.cuda(gru_backward_by_kernels)
 
 
 class GRUFunction(Function):

@@ -1,12 +1,13 @@
-"""The GRU of gru.py with a plain loop for each time step, as in lstm_steps.py."""
+"""The GRU of gru.py with a plain loop or a kernel for each time step, as in lstm_steps.py."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import sigmoid, tanh
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop
+from ...backends.cuda.elements import ElementSource
 from .unrolled import (
     column_parts,
     freeze,
@@ -16,6 +17,8 @@ from .unrolled import (
     time_order,
     trajectory,
 )
+
+_kernels = ElementSource(__file__)
 
 
 def gru_step_loop(
@@ -57,7 +60,28 @@ def gru_step_backward_loop(dh: Array, gates: Array, q_n: Array, h: Array, d: Arr
 _step, _step_backward = Loop(gru_step_loop), Loop(gru_step_backward_loop)
 
 
-def gru_forward_by_steps(
+def gru_forward_by_steps(x: Array, *args: Any) -> Any:
+    """Return what the body of gru_forward returns, or leave it to the body."""
+    return _forward(_step, x, *args) if fits_a_loop(x) else NotImplemented
+
+
+def gru_forward_by_kernels(x: Array, *args: Any) -> tuple[Array, ...]:
+    """Return what the body of gru_forward returns, with two launches for each step."""
+    return _forward(_kernels.step("gru_step", 4), x, *args)
+
+
+def gru_backward_by_steps(*args: Any) -> Any:
+    """Return what the body of gru_backward returns, or leave it to the body."""
+    return _backward(_step_backward, *args) if fits_a_loop(args[2]) else NotImplemented
+
+
+def gru_backward_by_kernels(*args: Any) -> tuple[Array | None, ...]:
+    """Return what the body of gru_backward returns, with four launches for each step."""
+    return _backward(_kernels.step("gru_step_backward", 3), *args)
+
+
+def _forward(
+    step: Callable[..., None],
     x: Array,
     h0: Array | None,
     weight_ih: Array,
@@ -67,9 +91,6 @@ def gru_forward_by_steps(
     padding: Array | None,
     reverse: bool,
 ) -> Any:
-    """Return what the body of gru_forward returns."""
-    if not fits_a_loop(x):
-        return NotImplemented
     xp, (T, N, _), (K, H) = namespace(x), x.shape, weight_hh.shape
     gates = input_product(x, weight_ih, None).reshape(T, N, 3, H)
     biases = step_bias(3, H, x, bias_ih), step_bias(3, H, x, bias_hh)
@@ -78,12 +99,13 @@ def gru_forward_by_steps(
     weight_parts, q_parts = column_parts(xp.ascontiguousarray(weight_hh.T), q.reshape(N, K))
     for t in time_order(T, reverse):
         xp.matmul(h[t], weight_parts, out=q_parts)
-        _step(gates[t], q, *biases, h[t], q_n[t], h_after[t])
+        step(gates[t], q, *biases, h[t], q_n[t], h_after[t])
         freeze(h_after, h, padding, t)
     return h, h_after, q_n, gates.reshape(T, N, K)
 
 
-def gru_backward_by_steps(
+def _backward(
+    step: Callable[..., None],
     dy: Array,
     dh: Array,
     x: Array,
@@ -96,16 +118,13 @@ def gru_backward_by_steps(
     gates: Array,
     needs: Sequence[bool],
 ) -> Any:
-    """Return what the body of gru_backward returns."""
-    if not fits_a_loop(x):
-        return NotImplemented
     xp, (T, N, H) = namespace(x), h.shape
     d, gates = xp.empty((T, N, 4, H), x.dtype), gates.reshape(T, N, 3, H)
     dh, straight = dh.copy(), xp.empty((N, H), x.dtype)
     weight_parts, dh_parts = column_parts(xp.roll(weight_hh, H, 0), dh)
     for t in reversed(time_order(T, reverse)):
         dh += dy[t]
-        _step_backward(dh, gates[t], q_n[t], h[t], d[t], straight)
+        step(dh, gates[t], q_n[t], h[t], d[t], straight)
         if padding is not None:
             xp.copyto(d[t], 0, where=padding[t, :, None])
             xp.copyto(straight, dh, where=padding[t])

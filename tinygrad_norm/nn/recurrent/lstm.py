@@ -41,7 +41,12 @@ from ...ops import ones, sigmoid, tanh
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, register
 from ..linear import linear_composed
-from .lstm_steps import lstm_backward_by_steps, lstm_forward_by_steps
+from .lstm_steps import (
+    lstm_backward_by_kernels,
+    lstm_backward_by_steps,
+    lstm_forward_by_kernels,
+    lstm_forward_by_steps,
+)
 from .recurrent_module import Recurrent, RecurrentCell, States
 from .unrolled import (
     Lengths,
@@ -155,6 +160,7 @@ def lstm_forward(
 
 
 lstm_forward.cpu(lstm_forward_by_steps)
+lstm_forward.cuda(lstm_forward_by_kernels)
 
 
 @kernel
@@ -220,6 +226,7 @@ def lstm_backward(
 
 
 lstm_backward.cpu(lstm_backward_by_steps)
+lstm_backward.cuda(lstm_backward_by_kernels)
 
 
 class LSTMFunction(Function):

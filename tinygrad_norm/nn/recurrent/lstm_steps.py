@@ -1,15 +1,17 @@
-"""The LSTM of lstm.py with a plain loop for each time step: the products stay with BLAS.
+"""The LSTM of lstm.py with a plain loop or a kernel for each time step: the products stay with BLAS.
 
 Between two products a step reads and writes every number once, while it is in the cache. The loops have one
 inner loop for each array they write, which the compiler can then vectorize.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ...backends import Array, namespace
 from ...backends.cpu.loop_math import sigmoid, tanh
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop
+from ...backends.cuda.elements import ElementSource
 from .unrolled import (
     column_parts,
     freeze,
@@ -20,6 +22,8 @@ from .unrolled import (
     time_order,
     trajectory,
 )
+
+_kernels = ElementSource(__file__)
 
 
 def lstm_step_loop(
@@ -69,7 +73,28 @@ def lstm_step_backward_loop(dm: Array, gates: Array, c: Array, tanh_c: Array, dc
 _step, _step_backward = Loop(lstm_step_loop), Loop(lstm_step_backward_loop)
 
 
-def lstm_forward_by_steps(
+def lstm_forward_by_steps(x: Array, *args: Any) -> Any:
+    """Return what the body of lstm_forward returns, or leave it to the body."""
+    return _forward(_step, x, *args) if fits_a_loop(x) else NotImplemented
+
+
+def lstm_forward_by_kernels(x: Array, *args: Any) -> tuple[Array, ...]:
+    """Return what the body of lstm_forward returns, with two launches for each step."""
+    return _forward(_kernels.step("lstm_step", 3), x, *args)
+
+
+def lstm_backward_by_steps(*args: Any) -> Any:
+    """Return what the body of lstm_backward returns, or leave it to the body."""
+    return _backward(_step_backward, *args) if fits_a_loop(args[3]) else NotImplemented
+
+
+def lstm_backward_by_kernels(*args: Any) -> tuple[Array | None, ...]:
+    """Return what the body of lstm_backward returns, with three launches for each step."""
+    return _backward(_kernels.step("lstm_step_backward", 3), *args)
+
+
+def _forward(
+    step: Callable[..., None],
     x: Array,
     h0: Array | None,
     c0: Array | None,
@@ -81,9 +106,6 @@ def lstm_forward_by_steps(
     padding: Array | None,
     reverse: bool,
 ) -> tuple[Array, ...]:
-    """Return what the body of lstm_forward returns."""
-    if not fits_a_loop(x):
-        return NotImplemented
     xp = namespace(x)
     (T, N, _), (K, P) = x.shape, weight_hh.shape
     H = K // 4
@@ -95,7 +117,7 @@ def lstm_forward_by_steps(
     weight_parts, q_parts = column_parts(weight, q.reshape(N, K))
     for t in time_order(T, reverse):
         xp.matmul(h[t], weight_parts, out=q_parts)
-        _step(gates[t], q, bias, c[t], c_after[t], tanh_c[t], h_after[t] if weight_hr is None else m)
+        step(gates[t], q, bias, c[t], c_after[t], tanh_c[t], h_after[t] if weight_hr is None else m)
         if weight_hr is not None:
             xp.matmul(m, weight_hr.T, out=h_after[t])
         freeze(h_after, h, padding, t)
@@ -103,7 +125,8 @@ def lstm_forward_by_steps(
     return h, h_after, c, c_after, tanh_c, gates.reshape(T, N, K)
 
 
-def lstm_backward_by_steps(
+def _backward(
+    step: Callable[..., None],
     dy: Array,
     dh: Array,
     dc: Array,
@@ -119,9 +142,6 @@ def lstm_backward_by_steps(
     gates: Array,
     needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:
-    """Return what the body of lstm_backward returns."""
-    if not fits_a_loop(x):
-        return NotImplemented
     xp = namespace(x)
     T, N, H = c.shape
     da, gates = xp.empty_like(gates), gates.reshape(T, N, 4, H)
@@ -134,7 +154,7 @@ def lstm_backward_by_steps(
             dhs[t] = dh
         dm = dh if weight_hr is None else dh @ weight_hr
         ended = None if padding is None else (padding[t], dh * padding[t], dc.copy())
-        _step_backward(dm, gates[t], c[t], tanh_c[t], dc, da[t].reshape(N, 4, H))
+        step(dm, gates[t], c[t], tanh_c[t], dc, da[t].reshape(N, 4, H))
         if ended is not None:
             xp.copyto(da[t], 0, where=ended[0])
             xp.copyto(dc, ended[2], where=ended[0])

@@ -167,15 +167,17 @@ def scale_rows(weight: Array, scale: Array) -> Array:
 def step_bias(gates: int, H: int, x: Array, *biases: Array | None) -> Array:
     """Return the sum of the biases (gates·H,) that are not None as (gates, H), zeros if there are none."""
     bias = sum_biases(*biases)
-    return numpy.zeros((gates, H), x.dtype) if bias is None else bias.reshape(gates, H)
+    return namespace(x).zeros((gates, H), x.dtype) if bias is None else bias.reshape(gates, H)
 
 
 def column_parts(weight: Array, out: Array) -> tuple[Array, Array]:
     """Return views of weight (K, P) and out (N, P) as (parts, K, P/parts) and (parts, N, P/parts).
 
     The product with the parts is that of the whole arrays, without the copies that OpenBLAS makes of larger
-    factors: those take a third of the time of a step.
+    factors: those take a third of the time of a step. On a GPU, they are the whole arrays.
     """
+    if type(weight) is not numpy.ndarray:
+        return weight, out
     (K, P), N = weight.shape, len(out)
     fitting = [size for size in (128, 64, 32) if P % size == 0 and N * K * size <= FEW_PAIRS]
     size = fitting[0] if fitting and N <= 64 else P
