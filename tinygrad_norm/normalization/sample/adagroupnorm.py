@@ -110,7 +110,15 @@ def adaptive_group_norm(
     return AdaptiveGroupNormFunction.apply(input, scale, shift, num_groups=num_groups, eps=float(eps))
 
 
-_x, _scale = ones(2, 4, 3), ones(2, 4)
+def _call(
+    num_groups: int = 2,
+    x: tuple[int, ...] = (2, 4, 3),
+    scale: tuple[int, ...] = (2, 4),
+    shift: tuple[int, ...] = (2, 4),
+    eps: float = 1e-5,
+) -> Tensor:
+    return adaptive_group_norm(ones(*x), ones(*scale), ones(*shift), num_groups, eps)
+
 
 register(
     name="adaptive_group_norm",
@@ -126,12 +134,14 @@ register(
         Case(((0, 4, 3), (0, 4), (0, 4)), {"num_groups": 2}),
     ),
     errors=(
-        ErrorCase(lambda: adaptive_group_norm(_x, _scale, _scale, 3), ValueError, "divide"),
-        ErrorCase(lambda: adaptive_group_norm(_x, ones(4), _scale, 2), ValueError, "scale (N, C) = (2, 4)"),
-        ErrorCase(lambda: adaptive_group_norm(_x, _scale, ones(2, 3), 2), ValueError, "shift (N, C)"),
-        ErrorCase(lambda: adaptive_group_norm(_x, _scale.half(), _scale, 2), TypeError, "float16"),
-        ErrorCase(lambda: adaptive_group_norm(_scale, _scale, _scale, 4), ValueError, "more than one value"),
-        ErrorCase(lambda: adaptive_group_norm(_x, _scale, _scale, 2, eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: _call(3), ValueError, "divide"),
+        ErrorCase(lambda: _call(scale=(4,)), ValueError, "scale (N, C) = (2, 4)"),
+        ErrorCase(lambda: _call(shift=(2, 3)), ValueError, "shift (N, C)"),
+        ErrorCase(
+            lambda: adaptive_group_norm(ones(2, 4, 3), ones(2, 4).half(), ones(2, 4), 2), TypeError, "float16"
+        ),
+        ErrorCase(lambda: _call(4, x=(2, 4)), ValueError, "more than one value"),
+        ErrorCase(lambda: _call(eps=-1.0), ValueError, "eps"),
     ),
     kind="normalization",
     title="AdaGroupNorm",

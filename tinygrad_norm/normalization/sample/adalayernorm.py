@@ -138,8 +138,6 @@ def adaptive_layer_norm(input: Tensor, scale: Tensor, shift: Tensor, eps: float 
     return AdaptiveLayerNormFunction.apply(input, scale, shift, eps=float(eps))
 
 
-_x, _vector = ones(2, 3, 4), ones(2, 4)
-
 register(
     name="adaptive_layer_norm",
     function=adaptive_layer_norm,
@@ -153,11 +151,21 @@ register(
         Case(((2, 0, 4), (2, 4), (2, 4))),
     ),
     errors=(
-        ErrorCase(lambda: adaptive_layer_norm(_vector, _vector, _vector), ValueError, "(N, T, D)"),
-        ErrorCase(lambda: adaptive_layer_norm(_x, ones(4), _vector), ValueError, "scale (N, D) = (2, 4)"),
-        ErrorCase(lambda: adaptive_layer_norm(_x, _vector, ones(3, 4)), ValueError, "shift (N, D)"),
-        ErrorCase(lambda: adaptive_layer_norm(_x, _vector.half(), _vector), TypeError, "float16"),
-        ErrorCase(lambda: adaptive_layer_norm(_x, _vector, _vector, eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: adaptive_layer_norm(ones(2, 4), ones(2, 4), ones(2, 4)), ValueError, "(N, T, D)"),
+        ErrorCase(
+            lambda: adaptive_layer_norm(ones(2, 3, 4), ones(4), ones(2, 4)),
+            ValueError,
+            "scale (N, D) = (2, 4)",
+        ),
+        ErrorCase(
+            lambda: adaptive_layer_norm(ones(2, 3, 4), ones(2, 4), ones(3, 4)), ValueError, "shift (N, D)"
+        ),
+        ErrorCase(
+            lambda: adaptive_layer_norm(ones(2, 3, 4), ones(2, 4).half(), ones(2, 4)), TypeError, "float16"
+        ),
+        ErrorCase(
+            lambda: adaptive_layer_norm(ones(2, 3, 4), ones(2, 4), ones(2, 4), eps=-1.0), ValueError, "eps"
+        ),
     ),
     kind="normalization",
     title="AdaLayerNorm",

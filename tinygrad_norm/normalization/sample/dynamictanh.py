@@ -184,8 +184,6 @@ class DynamicTanh(Module):
         return f"{self.dim}"
 
 
-_x, _alpha = ones(2, 3), ones(1)
-
 register(
     name="dynamic_tanh",
     function=dynamic_tanh,
@@ -199,11 +197,11 @@ register(
         Case(((0, 4), (1,), (4,), (4,))),
     ),
     errors=(
-        ErrorCase(lambda: dynamic_tanh(ones(2, 3, dtype=int), _alpha), TypeError, "floating-point"),
-        ErrorCase(lambda: dynamic_tanh(_x, ones(3)), ValueError, "alpha has shape (3,)"),
-        ErrorCase(lambda: dynamic_tanh(_x, _alpha, ones(2)), ValueError, "last sizes"),
-        ErrorCase(lambda: dynamic_tanh(_x, _alpha, ones(3), ones(2, 3)), ValueError, "bias"),
-        ErrorCase(lambda: dynamic_tanh(_x, _alpha.double()), TypeError, "alpha has dtype float64"),
+        ErrorCase(lambda: dynamic_tanh(ones(2, 3, dtype=int), ones(1)), TypeError, "floating-point"),
+        ErrorCase(lambda: dynamic_tanh(ones(2, 3), ones(3)), ValueError, "alpha has shape (3,)"),
+        ErrorCase(lambda: dynamic_tanh(ones(2, 3), ones(1), ones(2)), ValueError, "last sizes"),
+        ErrorCase(lambda: dynamic_tanh(ones(2, 3), ones(1), ones(3), ones(2, 3)), ValueError, "bias"),
+        ErrorCase(lambda: dynamic_tanh(ones(2, 3), ones(1).double()), TypeError, "alpha has dtype float64"),
         ErrorCase(lambda: DynamicTanh(0), ValueError, "positive sizes"),
         ErrorCase(lambda: DynamicTanh(3, "0.5"), TypeError, "alpha"),  # type: ignore[arg-type]
     ),
