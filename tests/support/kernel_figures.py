@@ -37,6 +37,8 @@ SIZES = {
     "batch_norm_eval": IMAGES[1:2],
     "group_norm": IMAGES,
     "instance_norm": IMAGES,
+    "gelu": EXTREMES[:1],
+    "embedding": ((1024, 256),),
     "sgd": ((1 << 18,),),
     "adamw": ((1 << 18,),),
 }

@@ -12,7 +12,7 @@ from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
 from tinygrad_norm.normalization.batch import batchnorm
-from tinygrad_norm.normalization.core import strips
+from tinygrad_norm.normalization.core import running_stats, strips
 from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
 from tinygrad_norm.ops import elementwise, error_function
@@ -88,6 +88,7 @@ KERNELS = [
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),
     Kernel("strip_sums", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_backward", batchnorm._kernels.source, STRIPS),
+    Kernel("move_statistics", running_stats._kernels, (), vectors=False),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),
     Kernel("log_softmax_forward", softmax._kernels, FORWARD_SHAPES),

@@ -9,6 +9,8 @@ from kernel_counts import SHARED_MEMORY, count, sized
 from kernels import ITEMSIZE, KERNELS
 from machine_code import accesses, disassemble, loads_in_flight, nvdisasm, resident_warps
 
+import tinygrad_norm as tn
+from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.backends.cuda import nvrtc
 from tinygrad_norm.backends.cuda.signature import name_expression
 from tinygrad_norm.backends.cuda.teams import PACK, SMALLEST_BLOCK
@@ -63,6 +65,34 @@ def test_a_floor_of_pools_that_shared_memory_holds_once_or_twice():
         assert [one.floor for one in counted.values()] == [n * 2 * positions * 4 for n in passes]
         assert max(one.ratio for one in counted.values()) <= most
         assert all(launch.shared_mem <= SHARED_MEMORY for one in counted.values() for launch in one.launches)
+
+
+# -- running statistics
+
+
+@needs_emulator
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+@pytest.mark.parametrize("C", [3, 300])
+def test_running_statistics_move_in_one_launch(C, checked):
+    x = np.random.default_rng(0).normal(2, 3, size=(8, C)).astype(np.float32)
+
+    def after_two_steps():
+        layer = tn.nn.BatchNorm1d(C)
+        for _ in range(2):
+            layer(tn.tensor(x))
+        return [to_numpy(one.array) for one in (layer.running_mean, layer.running_var)]
+
+    expected = after_two_steps()
+    with (
+        tn.use_backend("emulator"),
+        emulator.schedule(checked=checked, seed=1),
+        emulator.record() as launches,
+    ):
+        found = after_two_steps()
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+    assert [one.name for one in launches].count("move_statistics<float>") == 2
+    assert len(launches) == 2 * (LAUNCHES["batch_norm"]["forward"] + 1)
 
 
 # -- registers, warps and loads
