@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.backends.cuda.signature import STORAGE, name_expression
-from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, VECTOR_SHAPES, Shapes
+from tinygrad_norm.backends.cuda.teams import (
+    BACKWARD_SHAPES,
+    FORWARD_SHAPES,
+    PACK,
+    SUM_SHAPES,
+    VECTOR_SHAPES,
+    Shapes,
+)
 from tinygrad_norm.nn import dropout, embedding
 from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
 from tinygrad_norm.nn.attention import attention_weights
@@ -19,6 +26,7 @@ from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
 
 ITEMSIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+SUMS = Shapes((*VECTOR_SHAPES.pairs, *SUM_SHAPES.pairs), most_packs=VECTOR_SHAPES.most_packs)
 STRIPS = strips.STRIP_SHAPES[:-1]
 COLUMNS = (strips._COLUMNS.team, strips._COLUMNS.kept)
 
@@ -69,16 +77,16 @@ CURVES = {  # kernels over all elements
 }
 KERNELS = [
     Kernel("layer_norm_forward", layernorm._kernels, VECTOR_SHAPES),
-    Kernel("layer_norm_backward", layernorm._kernels, VECTOR_SHAPES),
+    Kernel("layer_norm_backward", layernorm._kernels, SUMS),
     Kernel("column_sums", layernorm._kernels, (), vectors=False),
     Kernel("rms_norm_forward", rmsnorm._kernels, VECTOR_SHAPES),
-    Kernel("rms_norm_backward", rmsnorm._kernels, VECTOR_SHAPES),
+    Kernel("rms_norm_backward", rmsnorm._kernels, SUMS),
     Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
     Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
-    Kernel("add_layer_norm_backward", addnorm._kernels, VECTOR_SHAPES),
+    Kernel("add_layer_norm_backward", addnorm._kernels, SUMS),
     Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),
-    Kernel("add_rms_norm_backward", addnorm._kernels, VECTOR_SHAPES),
+    Kernel("add_rms_norm_backward", addnorm._kernels, SUMS),
     Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),

@@ -13,7 +13,7 @@ from machine_code import accesses, disassemble, loads_in_flight, nvdisasm, resid
 from tinygrad_norm.backends import emulator
 from tinygrad_norm.backends.cuda import launch, nvrtc
 from tinygrad_norm.backends.cuda.signature import name_expression
-from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, VECTOR_SHAPES, WIDE_BLOCK
+from tinygrad_norm.backends.cuda.teams import BACKWARD_SHAPES, FORWARD_SHAPES, PACK, WIDE_BLOCK
 from tinygrad_norm.registry import REGISTRY
 
 SLOW = pytest.mark.slow
@@ -55,7 +55,10 @@ def test_weights_and_sums_cost_no_bytes_per_row(name):
 @pytest.mark.parametrize("name", [*NORMS, "softmax"])
 def test_bytes_that_threads_ask_for(name, D, dtype):
     for direction, counted in count(name, sized(name, rows(D, dtype), D), dtype).items():
-        assert counted.asked <= LIMITS[direction] * counted.floor
+        first = counted.launches[0]
+        vectors = sum(first.sizes[i] for i in first.traffic if first.sizes[i] < counted.floor // 8)
+        least = counted.floor + (vectors if direction == "forward" else 0)  # mean and rstd must be written
+        assert counted.asked <= LIMITS[direction] * least
         assert len(counted.launches) == (1 if name == "softmax" else LAUNCHES[direction])
 
 
@@ -66,7 +69,9 @@ def test_bytes_that_threads_ask_for(name, D, dtype):
 @pytest.mark.parametrize(
     ("kilobytes", "D", "shape", "used"),
     [
-        (227, 8200, "4, 1024, 4", 3 * 8200 * 4),
+        (227, 8192, "4, 512, 4", 3 * 8192 * 4),
+        pytest.param(163, 8192, "4, 1024, 2", 0, marks=SLOW),
+        pytest.param(227, 8200, "4, 1024, 4", 3 * 8200 * 4, marks=SLOW),
         pytest.param(99, 8200, "4, 1024, 4", 3 * 8200 * 4, marks=SLOW),
         pytest.param(64, 8200, "4, 512, 0", 0, marks=SLOW),
         pytest.param(99, 12000, "4, 512, 0", 2 * 12000 * 4, marks=SLOW),
@@ -143,7 +148,7 @@ WITH_VECTORS = [
 @needs_nvrtc
 @pytest.mark.parametrize(("kernel", "storage"), WITH_VECTORS)
 def test_32_warps_are_resident_and_a_whole_row_is_in_flight(kernel, storage):
-    for (_, team, kept), found, code in compiled(kernel, storage, VECTOR_SHAPES):
+    for (_, team, kept), found, code in compiled(kernel, storage, kernel.shapes):
         wide = kernel.name.endswith("backward")
         threads = max(team, WIDE_BLOCK if wide else 128)
         assert found.registers <= 64

@@ -17,14 +17,26 @@ from .. import Array, namespace
 from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
 from .signature import STORAGE, accumulator, name_expression, parameters_of
-from .teams import FORWARD_SHAPES, PACK, VECTOR_SHAPES, WIDE_BLOCK, Pairs, Shapes, Teams, teams_for
+from .teams import (
+    FORWARD_SHAPES,
+    MOST_THREADS,
+    PACK,
+    SUM_SHAPES,
+    VECTOR_SHAPES,
+    WIDE_BLOCK,
+    Pairs,
+    Shapes,
+    Teams,
+    teams_for,
+)
 
-MOST_THREADS = 1024
 MOST_PERSISTENT = 1024  # threads of a multiprocessor
 MOST_BLOCKS = 2**31 - 1
 FEW = 32  # bytes of a vector that a thread keeps in registers: FEW in teams.cuh
 SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
 HERE = Path(__file__).parent
+_FORWARD = VECTOR_SHAPES, VECTOR_SHAPES.pairs[-1:]
+_BACKWARD = SUM_SHAPES, *_FORWARD
 _HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_bf16.h>\n"}
 
 
@@ -167,7 +179,7 @@ class CudaSource:
         columns = [wide_empty(x, N, 1) for _ in range(statistics)]
         of_launch = *rows, *results, *vectors
         if vectors:
-            shape, shared = teams_with_vectors(D, len(vectors), *of_launch)
+            shape, shared = teams_with_vectors(_FORWARD, D, len(vectors), *of_launch)
             shared = shared or kept_bytes(shape, D, x)
             blocks = self.persistent_blocks(kernel, x, shape, N, shared)
         else:
@@ -218,7 +230,7 @@ class CudaSource:
         """
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
-        shape, shared = teams_with_vectors(D, 1 + vectors, *reversed(rows), weight)
+        shape, shared = teams_with_vectors(_BACKWARD, D, 1 + vectors, *reversed(rows), weight)
         shape = dataclasses.replace(shape, smallest_block=WIDE_BLOCK)
         if not shape.kept:
             shared = shared_bytes(x, vectors, D)
@@ -324,16 +336,22 @@ def teams(D: int, *arrays: Array | None, shapes: Shapes | Pairs = FORWARD_SHAPES
     return teams_for(D, itemsize, together % PACK == 0, shapes)
 
 
-def teams_with_vectors(D: int, vectors: int, x: Array, *others: Array | None) -> tuple[Teams, int]:
+def teams_with_vectors(
+    shapes: Sequence[Shapes | Pairs], D: int, vectors: int, x: Array, *others: Array | None
+) -> tuple[Teams, int]:
     """Return how teams share rows if they keep `vectors` vectors (D,) from row to row, and the shared memory.
 
-    Few values are in registers. More are in shared memory if it can hold them, else they are not kept.
+    Few values are in registers. More are in shared memory, by the first of `shapes` with which a
+    multiprocessor can hold those of all its blocks. The last of `shapes` keeps none.
     """
-    shape = teams(D, x, *others, shapes=VECTOR_SHAPES)
-    if shape.kept * shape.vector * accumulator_dtype(x).itemsize <= FEW:
-        return shape, 0
-    shared = shared_bytes(x, vectors, D)
-    return (shape, shared) if shared else (teams(D, x, *others, shapes=VECTOR_SHAPES.pairs[-1:]), 0)
+    for one in shapes:
+        shape = teams(D, x, *others, shapes=one)
+        if shape.kept * shape.vector * accumulator_dtype(x).itemsize <= FEW:
+            return shape, 0
+        blocks = MOST_PERSISTENT // shape.block
+        if shared := shared_bytes(x, blocks * vectors, D) // blocks:
+            return shape, shared
+    raise AssertionError("the last of `shapes` keeps vectors")
 
 
 def shared_bytes(x: Array, vectors: int, D: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 PACK = 16  # bytes: the most that a thread loads at once
 SMALLEST_BLOCK = 128
+MOST_THREADS = 1024  # of a block
 
 
 Pairs = Sequence[tuple[int, int]]
@@ -22,7 +23,8 @@ class Shapes:
     """Shapes for rows of increasing length, as pairs: the threads of a row, and the values that each keeps.
 
     A pair is for rows of up to threads·values values. The values are counted in 4 bytes: threads keep half as
-    many of float64. Half types stay packed, two in a register. 0 values: the row is not kept in registers.
+    many of float64, and teams of 1024 threads, with 64 registers each, have no room for it. Half types stay
+    packed, two in a register. 0 values: the row is not kept in registers.
     `most_packs` limits the packs of a thread; each is a load, and has an address.
     """
 
@@ -32,7 +34,11 @@ class Shapes:
     def in_packs(self, vector: int, itemsize: int) -> list[tuple[int, int]]:
         """Return the pairs with packs of `vector` values instead of values."""
         narrow = max(itemsize // 4, 1)
-        return [(team, min(-(-values // narrow // vector), self.most_packs)) for team, values in self.pairs]
+        return [
+            (team, min(-(-values // narrow // vector), self.most_packs))
+            for team, values in self.pairs
+            if narrow * team < MOST_THREADS * 2 or not values
+        ]
 
 
 FORWARD_SHAPES = Shapes(((8, 4), (8, 16), (32, 16), (32, 32), (128, 32), (256, 32), (512, 32), (512, 0)))
@@ -40,7 +46,10 @@ FORWARD_SHAPES = Shapes(((8, 4), (8, 16), (32, 16), (32, 32), (128, 32), (256, 3
 BACKWARD_SHAPES = Shapes(((8, 4), (8, 16), (32, 16), (128, 16), (256, 16), (512, 16), (1024, 16), (512, 0)))
 # A thread keeps weight, bias or their gradients from row to row, so it has few columns. It keeps them in
 # registers or, if it has 16, in shared memory.
-VECTOR_SHAPES = Shapes((*((8 << k, 8) for k in range(8)), (1024, 16), (512, 0)), most_packs=4)
+_FEW_COLUMNS = tuple((8 << k, 8) for k in range(7))
+VECTOR_SHAPES = Shapes((*_FEW_COLUMNS, (1024, 8), (1024, 16), (512, 0)), most_packs=4)
+# Backward waits for its loads in every row, so two blocks of 512 threads are better than one of 1024.
+SUM_SHAPES = Shapes((*_FEW_COLUMNS, (512, 16), (1024, 16), (512, 0)), most_packs=4)
 WIDE_BLOCK = 512  # threads of a block that accumulates sums over rows, if a team is not larger
 
 

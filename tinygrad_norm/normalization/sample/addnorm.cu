@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
 }
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, RESIDENT<T, WIDE_BLOCK<TEAM>, KEPT>)
+__global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, RESIDENT_BACKWARD<T, WIDE_BLOCK<TEAM>, KEPT>)
     add_layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ ds, const T* __restrict__ s,
                             const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
                             const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,

@@ -4,12 +4,22 @@
 // traffic per row:
 //
 //   FEW columns   in registers; a block has 1 to 64 teams, which add their sums in shared memory at the end
-//   more columns  in shared memory, three vectors (D,); one team of 1024 threads, one block per multiprocessor
+//   more columns  in shared memory, three vectors (D,); two blocks of 512 threads on a multiprocessor, or one of 1024
 //   KEPT = 0      sums in shared memory (`keep`) or, if that is too small, in the partial sums in global memory;
 //                 x, dy and the weight are read twice
 //
 // A row of x and dy is loaded at once, before the first value is used; ds before the sums of the team are known, if
 // registers can hold it.
+
+// Blocks of layer normalization's backward that a multiprocessor must hold. For sm_100 and above, the compiler needs
+// more than the 64 registers that two blocks of 512 threads leave to a thread.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <class T, int THREADS, int KEPT>
+constexpr int RESIDENT_BACKWARD = 1;
+#else
+template <class T, int THREADS, int KEPT>
+constexpr int RESIDENT_BACKWARD = RESIDENT<T, THREADS, KEPT>;
+#endif
 
 // The shared memory where the columns' sums are accumulated, or the block's partial sums in global memory.
 template <int KEPT, class A>
