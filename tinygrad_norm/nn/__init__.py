@@ -32,6 +32,7 @@ from .adaptive import AdaGroupNorm, AdaLayerNorm, AdaLayerNormZero
 from .recurrent.rnn import RNN, RNNCell
 from .recurrent.lstm import LSTM, LSTMCell
 from .recurrent.gru import GRU, GRUCell
+from .recurrent.batchnormrnn import BatchNormRNN
 from .recurrent.batchnormlstm import BatchNormLSTM
 from .recurrent.layernormlstm import LayerNormLSTM
 

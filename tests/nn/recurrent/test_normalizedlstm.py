@@ -72,7 +72,8 @@ def test_padding_is_in_no_statistic_and_gets_output_and_gradient_0(cls, reverse)
 def test_the_scales_start_at_a_tenth_and_one():
     assert (nn.BatchNormLSTM(D, H).gamma_c_l0.numpy() == np.float32(0.1)).all()
     assert (nn.BatchNormLSTM(D, H, gamma=1.0).gamma_hh_l0.numpy() == 1).all()
-    assert (nn.LayerNormLSTM(D, H).gamma_ih_l0.numpy() == 1).all()
+    assert (nn.LayerNormLSTM(D, H).gamma_ih_l0.numpy() == np.float32(0.1)).all()
+    assert (nn.BatchNormRNN(D, H).gamma_ih_l0.numpy() == np.float32(0.1)).all()
     layer = nn.BatchNormLSTM(D, H)
     layer.gamma_c_l0.array[...] = 3
     layer.reset_parameters()

@@ -28,7 +28,7 @@ from typing import Any
 import numpy
 
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace, to_numpy
+from ...backends import Array, namespace
 from ...backends.cuda.capture import upload
 from ...normalization.batch.sequencebatchnorm import (
     sequence_batch_norm_backward,
@@ -50,6 +50,7 @@ from .normalizedlstm import (
     check_normalized_layer,
 )
 from .recurrent_module import States
+from .stepstatistics import first_steps, track_steps, valid_steps
 from .unrolled import Lengths, composed_layer, padding_mask, recurrent_weights, time_order, zeros_for_none
 
 Running = Sequence[Tensor | None]
@@ -74,7 +75,7 @@ def batch_norm_lstm_composed(
     eps: float = 1e-5,
 ) -> tuple[Tensor, ...]:
     """BN-LSTM over a sequence from primitives, step by step (without the running update)."""
-    valid, order = _valid(lengths, input), iter(time_order(len(input), reverse))
+    valid, order = valid_steps(lengths, input), iter(time_order(len(input), reverse))
 
     def normalize(k: int, t: int, x: Tensor, gamma: Tensor, beta: Tensor | None) -> Tensor:
         mean, var = (None, None) if running is None else running[2 * k : 2 * k + 2]
@@ -147,15 +148,6 @@ class _BatchNormSteps(StepNorm):
         return sequence_batch_norm_backward(dy, *saved)
 
 
-def _valid(lengths: Lengths | None, x: Tensor) -> numpy.ndarray:
-    """Return a mask (T, N) on the host, True where x (T, N, D) is not padding."""
-    T, N = x.shape[:2]
-    if lengths is None:
-        return numpy.ones((T, N), bool)
-    array = to_numpy(lengths.array) if isinstance(lengths, Tensor) else numpy.asarray(lengths)
-    return numpy.arange(T)[:, None] < array
-
-
 def batch_norm_lstm_layer(
     input: Tensor,
     hx: State | None,
@@ -210,7 +202,7 @@ def batch_norm_lstm_layer(
     check_flags(training=training, reverse=reverse)
     _check_running(input, running, training, len(weight_ih) // 4)
     padding = padding_mask(lengths, input)
-    norm = _BatchNormSteps(_valid(lengths, input), input.array, running, training, momentum, float(eps))
+    norm = _BatchNormSteps(valid_steps(lengths, input), input.array, running, training, momentum, float(eps))
     return NormalizedLSTMFunction.apply(
         input, h0, c0, weight_ih, weight_hh, *norms, norm=norm, padding=padding, reverse=reverse
     )
@@ -291,12 +283,9 @@ class BatchNormLSTM(NormalizedLSTM):
         reverse: bool,
     ) -> States:
         if self.training:
-            steps = int(_valid(lengths, x).any(1).sum())
-            tracked = self.num_steps_tracked.array
-            tracked[...] = namespace(tracked).maximum(tracked, min(steps, self.max_length))
+            track_steps(self.num_steps_tracked, valid_steps(lengths, x), self.max_length)
         else:
-            steps = max(1, int(to_numpy(self.num_steps_tracked.array)))
-            weights = {**weights, "running": [s[:steps] for s in weights["running"]]}
+            weights = {**weights, "running": first_steps(weights["running"], self.num_steps_tracked)}
         hx = None if states is None else (states[0], states[1])
         return batch_norm_lstm_layer(
             x,

@@ -125,8 +125,9 @@ def layer_norm_lstm_layer(
 class LayerNormLSTM(NormalizedLSTM):
     """LSTM with layer-normalized gates and memory cells: stacked layers, in one direction or in both.
 
-    Inputs, outputs and parameters are those of BatchNormLSTM; gamma_… start at `gamma`. It has no running
-    statistics and takes sequences of any length: `max_length` is there so that the two can be exchanged.
+    Inputs, outputs and parameters are those of BatchNormLSTM. It has no running statistics and takes
+    sequences of any length; `max_length` is there so that the two can be exchanged. In the paper, scales
+    start at 1.
     Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
 
@@ -142,7 +143,7 @@ class LayerNormLSTM(NormalizedLSTM):
         *,
         max_length: int | None = None,
         eps: float = 1e-5,
-        gamma: float = 1.0,
+        gamma: float = 0.1,
     ) -> None:
         super().__init__(
             input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, eps, gamma
