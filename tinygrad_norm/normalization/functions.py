@@ -14,6 +14,8 @@ from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.dynamictanh import dynamic_tanh as dynamic_tanh
+from .sample.filterresponsenorm import filter_response_norm as filter_response_norm
+from .sample.globalresponsenorm import global_response_norm as global_response_norm
 from .sample.groupnorm import group_norm as group_norm
 from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm

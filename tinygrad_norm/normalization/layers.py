@@ -22,6 +22,8 @@ from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.dynamictanh import DynamicTanh as DynamicTanh
+from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
+from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm
 from .sample.groupnorm import GroupNorm as GroupNorm
 from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
 from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
