@@ -24,7 +24,7 @@ def losses(model, norm, backend, folder, steps=6):
     sums = [0.0]
 
     def on_step(run):
-        sums.append(run.progress.sums.loss)
+        sums.append(float(run.progress.sums.loss))
         if len(sums) > steps:
             raise Enough
 
