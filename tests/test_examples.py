@@ -80,6 +80,13 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
     [
         ("batch_renorm", ["--seeds", "0"], "argument --seeds: must be an integer of at least 1, got '0'"),
         ("batch_renorm", [], "pip install 'tinygrad_norm[data]'"),
+        (
+            "batch_norm_lstm",
+            ["--epochs", "0"],
+            "argument --epochs: must be an integer of at least 1, got '0'",
+        ),
+        ("batch_norm_lstm", ["--lr", "nan"], "argument --lr: must be a positive number, got nan"),
+        ("batch_norm_lstm", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
@@ -169,3 +176,15 @@ def test_a_tiny_gpt_learns_with_pre_and_post_ln(tmp_path, capsys):
     assert max(before[8], behind[8]) < 4.5
     assert tiny_gpt.train(tiny_gpt.data.load_text(path), True, steps=3, every=2).keys() == {2, 3}
     assert "pre-LN  post-LN" in capsys.readouterr().out
+
+
+def test_batch_norm_in_an_lstm_learns_faster_and_keeps_gradients(capsys):
+    pytest.importorskip("sklearn")
+    found = load("batch_norm_lstm").main(["--epochs", "3"])
+    plain, small, large = (found[name] for name in ("LSTM", "BN-LSTM, γ = 0.1", "BN-LSTM, γ = 1"))
+    assert large[0][-1] < plain[0][-1]
+    assert small[1] > max(0.85, plain[1])
+    assert plain[2] < 1e-9
+    assert 0.02 < small[2] < 5
+    assert large[2] > 50
+    assert "gradient left" in capsys.readouterr().out

@@ -8,8 +8,9 @@ BN is frame-wise, as in sequencebatchnorm.py: the statistics are those of step t
 sequences that have not ended; γ and β are one for all steps. In evaluation the statistics are running ones,
 (L, 4H) or (L, H), of each of the first L steps; a later step uses those of step L - 1.
 
-γ starts at 0.1: of numbers with variance 1, many lie where tanh is nearly flat, and through recurrent weights
-near the identity, with which the paper starts, gradients vanish.
+γ starts at 0.1, where tanh is almost linear and gradients keep their size over many steps. With γ = 1 they do
+not: through recurrent weights near the identity, with which the paper starts, they vanish, and through random
+ones they explode (examples/batch_norm_lstm.py).
 
 Cooijmans, Ballas, Laurent, Gülçehre, Courville 2016, arXiv:1603.09025.
 
