@@ -153,9 +153,9 @@ def find_norm(text: str) -> Norm:
         try:
             return build(shape, **options)
         except ValueError as error:
-            if _fits(name, shape):  # the options do not
+            if fits(name, shape):  # the options do not
                 raise
-            fitting = ", ".join(other for other in NORMS if _fits(other, shape))
+            fitting = ", ".join(other for other in NORMS if fits(other, shape))
             raise ValueError(f"{error}. Norms that fit: {fitting}") from None
 
     return make
@@ -178,7 +178,8 @@ def _unknown_option(name: str, key: str) -> str:
     return unknown(f"option of norm {name!r}:", key, known)
 
 
-def _fits(name: str, shape: tuple[int, ...]) -> bool:
+def fits(name: str, shape: tuple[int, ...]) -> bool:
+    """Return whether the normalization `name` of NORMS is for features of this shape."""
     try:
         NORMS[name].build(shape)
     except ValueError:
