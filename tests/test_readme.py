@@ -47,7 +47,7 @@ def test_the_page_of_loops_shows_the_code():
     test = doctest.DocTestParser().get_doctest(page, {}, "loops.md", "loops.md", 0)
     assert test.examples
     assert not doctest.DocTestRunner(verbose=False).run(test).failed
-    for language, file in {"python": "layernorm.py", "cuda": "layernorm.cu"}.items():
+    for language, file in {"python": "layernorm.py", "cuda": "rowgradients.cuh"}.items():
         lines = {line.strip() for line in (folder / file).read_text(encoding="utf-8").splitlines()}
         shown = [
             block for block in re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) if ">>>" not in block
