@@ -156,3 +156,54 @@ def test_half_precision_comes_back_as_it_went_in():
         y = layer.to("float16")(tn.tensor(X.astype("float16")))[0]
         assert y.dtype == "float16"
         np.testing.assert_allclose(y.numpy(), wide, atol=2e-2)
+
+
+LAYERS = [nn.BatchNormLSTM, nn.LayerNormLSTM, nn.BatchNormRNN]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30, 1e37])
+@pytest.mark.parametrize("cls", LAYERS)
+def test_extreme_inputs_are_as_in_float64(cls, scale):
+    layer = cls(D, H)
+    wide = cls(D, H)
+    wide.load_state_dict(layer.state_dict())
+    values = X.astype("float32") * np.float32(scale)
+    x = tn.tensor(values, requires_grad=True)
+    y, _ = layer(x)
+    y.backward(tn.tensor(RNG.normal(size=y.shape).astype("float32")))
+    expected = wide.double()(tn.tensor(values.astype("float64")))[0]
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), 1e-3, 1e-5)
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_a_nan_spoils_its_sequence_and_with_batch_statistics_the_others_from_its_step_on():
+    x = X.astype("float32")
+    x[2, 1, 0] = np.nan
+    spoiled = [np.isnan(cls(D, H)(tn.tensor(x))[0].numpy()).all(2) for cls in LAYERS[:2]]
+    assert not spoiled[0][:2].any()
+    assert spoiled[0][2:].all()
+    np.testing.assert_array_equal(spoiled[1], (np.arange(T)[:, None] >= 2) & (np.arange(N) == 1))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("cls", LAYERS)
+def test_on_a_gpu_it_is_the_same(cls):
+    dy = RNG.normal(size=(T, N, 2 * H)).astype("float32")
+
+    def results(state=None):
+        layer, found = cls(D, H, num_layers=2, bidirectional=True), []
+        if state:
+            layer.load_state_dict({name: tn.tensor(value) for name, value in state.items()})
+        state = {name: value.numpy().copy() for name, value in layer.state_dict().items()}
+        for lengths in (None, LENGTHS):
+            x = tn.tensor(X.astype("float32"), requires_grad=True)
+            y, _ = layer(x, lengths=lengths)
+            y.backward(tn.tensor(dy))
+            found += [y.numpy(), x.grad.numpy()]
+        return state, [*found, layer.eval()(tn.tensor(X.astype("float32")))[0].numpy()]
+
+    state, expected = results()
+    with tn.use_backend("cupy"):
+        _, found = results(state)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, 1e-3, 1e-4)
