@@ -106,6 +106,20 @@ def _instance(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.InstanceNorm2d(shape[0], eps, affine=True)
 
 
+def _dyt(shape: tuple[int, ...], *, alpha: float = 0.5) -> Module:
+    return nn.DynamicTanh(shape, alpha)
+
+
+def _grn(shape: tuple[int, ...], *, eps: float = 1e-6) -> Module:
+    check_positions(shape, "global response normalization needs several positions per channel")
+    return nn.GlobalResponseNorm(shape[0], eps)
+
+
+def _frn(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
+    check_positions(shape, "filter response normalization needs several positions per channel")
+    return nn.FilterResponseNorm2d(shape[0], eps)
+
+
 NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
     "renorm": Choice("batch_renorm", _renorm),
@@ -118,6 +132,9 @@ NORMS: dict[str, Choice] = {
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
     "instance": Choice("instance_norm", _instance),
+    "grn": Choice("global_response_norm", _grn),
+    "frn": Choice("filter_response_norm", _frn),
+    "dyt": Choice("dynamic_tanh", _dyt),
     "none": Choice("", lambda shape: nn.Identity()),
 }
 
@@ -210,6 +227,9 @@ class Stepwise(Module):
         return self.module(x.flatten(0, 1)).reshape(x.shape)
 
 
+_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.DynamicTanh, nn.Identity)
+
+
 def sequence_norm(norm: Norm, features: int) -> Module:
     """Return `norm` for sequences (N, T, features); each step is normalized like a sample.
 
@@ -219,4 +239,4 @@ def sequence_norm(norm: Norm, features: int) -> Module:
         ValueError: if `norm` needs several positions per channel, as instance normalization does.
     """
     module = norm((features,))
-    return module if isinstance(module, nn.LayerNorm | nn.RMSNorm | nn.Identity) else Stepwise(module)
+    return module if isinstance(module, _STEP_BY_STEP) else Stepwise(module)
