@@ -44,6 +44,17 @@ def test_batch_renorm_closes_the_gap_between_training_and_evaluation(capsys):
     assert capsys.readouterr().out.count("renorm") == 2
 
 
+@pytest.mark.slow
+def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys):
+    pytest.importorskip("sklearn")
+    found = load("convnext_v2").main(["--epochs", "6", "--seeds", "1"])
+    for loss, accuracy, diversity in found.values():
+        assert loss < 0.4
+        assert accuracy > 0.9
+        assert 0 < diversity < 1
+    assert "with GRN" in capsys.readouterr().out
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
