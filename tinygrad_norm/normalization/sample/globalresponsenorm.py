@@ -35,7 +35,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Channels, kernel, namespace
+from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import accumulator_dtype
@@ -44,7 +44,7 @@ from ...ops import ones
 from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..batch.fixednorm import as_channels, as_given, batch_norm_eval_backward
+from ..batch.fixednorm import PER_CHANNEL, as_channels, as_given, batch_norm_eval_backward
 from ..vector.normalize import normalize_forward
 
 
@@ -75,9 +75,26 @@ def _responses(rnorm: Array, eps: float) -> Array:
     return G / (row_means(G) + eps)
 
 
+@kernel
 @in_blocks("x", "response", weight=1.0, bias=0.0)
-def _amplified(x: Channels, response: Array, weight: Array | None, bias: Array | None) -> Channels:
+def amplified_forward(
+    x: Channels, response: Array, weight: PerChannel | None, bias: PerChannel | None
+) -> Channels:
+    """Return y (N, C, S), for response (N, C, 1), weight and bias (1, C, 1)."""
     return (1 + weight * response) * x + bias
+
+
+@amplified_forward.loops(weight=PER_CHANNEL, bias=PER_CHANNEL)
+def amplified_forward_loop(
+    x: Channels, response: Array, weight: PerChannel, bias: PerChannel, y: Channels
+) -> None:
+    """One channel of one sample after the other, once."""
+    (N, C, S), one = x.shape, x.dtype.type(1)
+    for n in range(N):
+        for c in range(C):
+            s, b = one + weight[0, c, 0] * response[n, c, 0], bias[0, c, 0]
+            for i in range(S):
+                y[n, c, i] = s * x[n, c, i] + b
 
 
 @kernel
@@ -89,7 +106,7 @@ def global_response_norm_forward(
     least = float(numpy.finfo(accumulator_dtype(x)).tiny)  # stands in for a length of 0
     rnorm = normalize_forward(x.reshape(N * C, S), 2.0, least)[1].reshape(N, C)
     response = _responses(rnorm, eps)[..., None]
-    return _amplified(x, response, weight, bias), response, rnorm[..., None]
+    return amplified_forward(x, response, weight, bias), response, rnorm[..., None]
 
 
 @in_blocks("along", "response", "rnorm", add=True, weight=1.0)
@@ -101,11 +118,32 @@ def _response_gradients(
     return p - row_mean_products(p, response), column_sums(along / rnorm * response)
 
 
+@kernel
 @in_blocks("dy", "x", "response", "rnorm", "through", weight=1.0)
-def _both_paths(
-    dy: Channels, x: Channels, response: Array, rnorm: Array, through: Array, weight: Array | None
+def both_paths_backward(
+    dy: Channels, x: Channels, response: Array, rnorm: Array, through: Array, weight: PerChannel | None
 ) -> Channels:
+    """Return dx (N, C, S), for through = p - mean(p·N) (N, C, 1)."""
     return (1 + weight * response) * dy + x * rnorm * through
+
+
+@both_paths_backward.loops(weight=PER_CHANNEL)
+def both_paths_backward_loop(
+    dy: Channels,
+    x: Channels,
+    response: Array,
+    rnorm: Array,
+    through: Array,
+    weight: PerChannel,
+    dx: Channels,
+) -> None:
+    """One channel of one sample after the other, once."""
+    (N, C, S), one = x.shape, x.dtype.type(1)
+    for n in range(N):
+        for c in range(C):
+            s, r, q = one + weight[0, c, 0] * response[n, c, 0], rnorm[n, c, 0], through[n, c, 0]
+            for i in range(S):
+                dx[n, c, i] = s * dy[n, c, i] + x[n, c, i] * r * q
 
 
 @kernel
@@ -120,7 +158,11 @@ def global_response_norm_backward(
     along, dbias = (s.reshape(N, C) for s in sums)
     vector = None if weight is None else weight.reshape(C)
     through, dweight = _response_gradients(along, response[..., 0], rnorm[..., 0], vector)
-    return _both_paths(dy, x, response, rnorm, through[..., None], weight), dweight, column_sums(dbias)
+    return (
+        both_paths_backward(dy, x, response, rnorm, through[..., None], weight),
+        dweight,
+        column_sums(dbias),
+    )
 
 
 class GlobalResponseNormFunction(Function):
