@@ -99,9 +99,9 @@ def test_a_gradient_that_is_0_is_judged_by_the_size_of_the_inputs():
 
 @needs_compiler
 def test_integers_count_with_their_own_size_and_a_composite_with_its_kernels_arrays():
-    # forward: x, losses, p, and indices of 8 bytes; backward: dy, p, indices, dx
+    # forward: x, losses, p, and indices of 8 bytes; backward: dlosses, p, indices, dx
     assert (
-        f"the {4 * (2 * 640 + 64) + 8 * 64 + 4 * 2 * 640 + 8 * 64 + 4:,}\nneeded"
+        f"the {4 * (2 * 640 + 64) + 8 * 64 + 4 * (2 * 640 + 64) + 8 * 64:,}\nneeded"
         in kernel("cross_entropy").output
     )
     for op in ("cross_entropy", "transformer_encoder_layer"):
@@ -143,7 +143,7 @@ def test_an_op_without_a_kernel():
 def test_an_unknown_op_and_an_unknown_case():
     assert "no registered op is called 'layernorm'" in kernel("layernorm").output
     suggested = " ".join(kernel("softmx").output.replace("│", " ").split())
-    assert "Did you mean softmax, log_softmax?" in suggested  # softmin and lstm have no kernel of their own
+    assert "Did you mean softmax, log_softmax, lstm?" in suggested  # softmin has no kernel of its own
     result = kernel("layer_norm", "--case", "99")
     assert result.exit_code == 2
     assert "layer_norm has no case 99" in result.output
