@@ -31,7 +31,8 @@ MISSING = pytest.StashKey[str | None]()
 def pytest_collection_modifyitems(config, items):
     """Without a GPU, tests marked `cuda` run on the stand-in, as the marker's argument `stand_in` says.
 
-    Of the registered cases of an op, the quick suite then runs only the first.
+    Of the registered cases of an op, the quick suite then runs only the first; with stand_in="first" no suite
+    runs the others, nor the composed form.
     """
     needing = [(item, marker) for item in items if (marker := item.get_closest_marker("cuda"))]
     config.stash[MISSING] = _missing_cuda() if needing else None
@@ -42,13 +43,20 @@ def pytest_collection_modifyitems(config, items):
         stand_in = marker.kwargs.get("stand_in")
         if stand_in == "slow" or _is_further_case(item):
             item.add_marker(pytest.mark.slow)
-        elif stand_in == "no" or skip:
+        if stand_in == "no" or skip:
             item.add_marker(skip or pytest.mark.skip(reason=config.stash[MISSING]))
+        elif stand_in == "first" and (_is_further_case(item) or _is_composed(item)):
+            item.add_marker(pytest.mark.skip(reason="the stand-in takes the closed form of the first case"))
 
 
 def _is_further_case(item):
     given = getattr(item, "callspec", None) and item.callspec.params
     return bool(given) and "case" in given and given["case"] is not given["op"].cases[0]
+
+
+def _is_composed(item):
+    given = item.callspec.params
+    return given["form"] is given["op"].composed
 
 
 @pytest.fixture(autouse=True)
