@@ -34,15 +34,18 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.sums import column_sums
+from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import column_sums, sum_products, sums
 from ...module import Module, Parameter
 from ...ops import ones
 from ...ops.arguments import as_size
 from ...ops.checks import Shape, check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, register
-from ..batch.fixednorm import as_channels, batch_norm_eval_backward
+from ..batch.fixednorm import PER_CHANNEL, as_channels, channel_kernels
 from ..core.moments import affine
 from .rmsnorm import rms_norm_forward
+
+POSITIONS = (2,)
 
 
 def filter_response_norm_composed(
@@ -80,33 +83,83 @@ def filter_response_norm_forward(
     return _thresholded(x_hat.reshape(x.shape), weight, bias, tau), rstd.reshape(N, C, 1)
 
 
-@in_blocks("dy", "y", tau=-math.inf)
-def _of_z(dy: Channels, y: Channels, tau: PerChannel | None) -> Channels:
-    return namespace(dy).where(y <= tau, 0, dy)
+def _VECTOR(shape: Shape) -> Shape:
+    return shape[1:2]
 
 
-@in_blocks("dz", "x", "rstd", "sum_dz_x_hat", weight=1.0)
-def _through_rstd(
-    dz: Channels, x: Channels, rstd: Array, sum_dz_x_hat: Array, weight: PerChannel | None
-) -> Channels:
-    return rstd * (weight * dz - x * rstd * (weight * sum_dz_x_hat / x.shape[2]))
+_SHAPES = dict.fromkeys(("dweight", "dbias", "dtau"), _VECTOR) | dict.fromkeys(("weight", "tau"), PER_CHANNEL)
 
 
 @kernel
+@in_blocks("dy", "x", "y", "rstd", add=True, weight=1.0, tau=-math.inf)
 def filter_response_norm_backward(
     dy: Channels, x: Channels, y: Channels, weight: PerChannel | None, tau: PerChannel | None, rstd: Array
 ) -> tuple[Channels, Array, Array, Array]:
     """Return dx (N, C, S), dweight, dbias and dtau (C,)."""
+    x_hat, below = x * rstd, y <= tau
+    dz, dy_below = namespace(x).where(below, 0, dy), namespace(x).where(below, dy, 0)
+    sum_dz_x_hat = sum_products(dz, x_hat, POSITIONS)
+    dx = rstd * (weight * dz - x_hat * (weight * sum_dz_x_hat / x.shape[2]))
+    by_row = sum_dz_x_hat, sums(dz, POSITIONS), sums(dy_below, POSITIONS)
+    dweight, dbias, dtau = (column_sums(s[..., 0]) for s in by_row)
+    return dx, dweight, dbias, dtau
+
+
+@filter_response_norm_backward.loops(**_SHAPES)
+def filter_response_norm_backward_loop(
+    dy: Channels,
+    x: Channels,
+    y: Channels,
+    weight: PerChannel,
+    tau: PerChannel,
+    rstd: Array,
+    dx: Channels,
+    dweight: Array,
+    dbias: Array,
+    dtau: Array,
+    zero: float,
+) -> None:
+    """One channel of one sample after the other: once for all sums, once to write dx."""
+    (N, C, S), real = x.shape, x.dtype.type
+    nothing = real(0)
+    for n in range(N):
+        for c in range(C):
+            r, w, threshold = rstd[n, c, 0], weight[0, c, 0], tau[0, c, 0]
+            sum_dz_x_hat = sum_dz = sum_below = zero
+            for i in range(S):
+                below = y[n, c, i] <= threshold
+                dz = nothing if below else dy[n, c, i]
+                sum_dz_x_hat += dz * (x[n, c, i] * r)
+                sum_dz += dz
+                sum_below += dy[n, c, i] if below else nothing
+            mean_g_x_hat = real(w * sum_dz_x_hat / S)
+            for i in range(S):
+                dz = nothing if y[n, c, i] <= threshold else dy[n, c, i]
+                dx[n, c, i] = r * (w * dz - x[n, c, i] * r * mean_g_x_hat)
+            dweight[c] += sum_dz_x_hat
+            dbias[c] += sum_dz
+            dtau[c] += sum_below
+
+
+@filter_response_norm_backward.cuda
+def filter_response_norm_backward_cuda(
+    dy: Channels, x: Channels, y: Channels, weight: PerChannel | None, tau: PerChannel | None, rstd: Array
+) -> tuple[Channels, Array, Array, Array]:
+    """The sums of channels, with every row as a channel, and of channels for dτ; the rest is elementwise."""
     N, C, S = x.shape
-    dz = _of_z(dy, y, tau)
-    rows = (a.reshape(1, N * C, S) for a in (dz, x))
-    rstds = rstd.reshape(1, N * C, 1)
-    _, *sums = batch_norm_eval_backward(*rows, None, namespace(x).zeros_like(rstds), rstds)
-    sum_dz_x_hat, sum_dz = (s.reshape(N, C) for s in sums)
-    dx = _through_rstd(dz, x, rstd, sum_dz_x_hat[..., None], weight)
-    zeros = namespace(x).zeros((1, C, 1), rstd.dtype)
-    dtau = batch_norm_eval_backward(dy - dz, x, None, zeros, zeros)[2].reshape(C)
-    return dx, column_sums(sum_dz_x_hat), column_sums(sum_dz), dtau
+    xp, wide = namespace(x), upcast(x)
+    below = y <= (-math.inf if tau is None else tau)
+    dz, rows, rstds = xp.where(below, 0, dy), (1, N * C, S), rstd.reshape(1, N * C, 1)
+    by_row = channel_kernels.sums(dz.reshape(rows), x.reshape(rows), xp.zeros_like(rstds), rstds)
+    sum_dz_x_hat = by_row[0].reshape(N, C, 1)
+    g, mean_g_x_hat = upcast(dz), sum_dz_x_hat / S
+    if weight is not None:
+        g, mean_g_x_hat = weight * g, weight * mean_g_x_hat
+    dx = downcast(rstd * (g - wide * rstd * mean_g_x_hat), dy)
+    dweight_dbias = channel_kernels.source.sum_columns(by_row.reshape(2, N, C))
+    nothing = xp.zeros((1, C, 1), rstd.dtype)
+    dtau = channel_kernels.sums(xp.where(below, dy, 0), x, nothing, nothing)[1]
+    return dx, dweight_dbias[0], dweight_dbias[1], dtau.reshape(C)
 
 
 class FilterResponseNormFunction(Function):
