@@ -40,6 +40,8 @@ REQUIRED = {
     "step_size": 2,
     "T_max": 4,
     "dim": 1,
+    "ghost_batch_size": 2,
+    "cond_dim": 3,
     "unflattened_size": (2, 2),
     "lr_lambda": lambda step: 1.0,
 }
