@@ -55,6 +55,17 @@ def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys
     assert "with GRN" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "digits.png"
+    losses, share = load("conditional_digits").main(["--steps", "500", "--out", str(path)])
+    assert numpy.mean(losses[-50:]) < 0.4 * losses[0]
+    assert share > 0.4  # 0.1 by chance
+    assert path.stat().st_size > 10_000
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
@@ -98,6 +109,12 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ),
         ("batch_norm_lstm", ["--lr", "nan"], "argument --lr: must be a positive number, got nan"),
         ("batch_norm_lstm", [], "pip install 'tinygrad_norm[data]'"),
+        (
+            "conditional_digits",
+            ["--steps", "0"],
+            "argument --steps: must be an integer of at least 1, got '0'",
+        ),
+        ("conditional_digits", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
