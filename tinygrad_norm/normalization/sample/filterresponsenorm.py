@@ -232,8 +232,6 @@ class FilterResponseNorm2d(Module):
         return f"{self.num_features}, eps={self.eps}"
 
 
-_x = ones(2, 3, 4)
-
 register(
     name="filter_response_norm",
     function=filter_response_norm,
@@ -250,11 +248,11 @@ register(
     errors=(
         ErrorCase(lambda: filter_response_norm(ones(2, 3, dtype=int)), TypeError, "floating-point"),
         ErrorCase(lambda: filter_response_norm(ones(3)), ValueError, "2 axes"),
-        ErrorCase(lambda: filter_response_norm(_x, ones(4)), ValueError, "weight"),
-        ErrorCase(lambda: filter_response_norm(_x, tau=ones(4)), ValueError, "tau"),
-        ErrorCase(lambda: filter_response_norm(_x, eps=-1.0), ValueError, "eps"),
-        ErrorCase(lambda: FilterResponseNorm2d(3)(_x), ValueError, "4-d"),
-        ErrorCase(lambda: FilterResponseNorm2d(4)(_x), ValueError, "4 channels"),
+        ErrorCase(lambda: filter_response_norm(ones(2, 3, 4), ones(4)), ValueError, "weight"),
+        ErrorCase(lambda: filter_response_norm(ones(2, 3, 4), tau=ones(4)), ValueError, "tau"),
+        ErrorCase(lambda: filter_response_norm(ones(2, 3, 4), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: FilterResponseNorm2d(3)(ones(2, 3, 4)), ValueError, "4-d"),
+        ErrorCase(lambda: FilterResponseNorm2d(4)(ones(2, 3, 4)), ValueError, "4 channels"),
     ),
     kind="normalization",
     title="FilterResponseNorm",

@@ -237,8 +237,6 @@ class GlobalResponseNorm(Module):
         return f"{self.dim}, eps={self.eps}, channels_last={self.channels_last}"
 
 
-_x = ones(2, 3, 4)
-
 register(
     name="global_response_norm",
     function=global_response_norm,
@@ -257,12 +255,14 @@ register(
         ErrorCase(lambda: global_response_norm(ones(2, 3, dtype=int)), TypeError, "floating-point"),
         ErrorCase(lambda: global_response_norm(ones(3)), ValueError, "2 axes"),
         ErrorCase(lambda: global_response_norm(ones(2, 3, 0)), ValueError, "positions"),
-        ErrorCase(lambda: global_response_norm(_x, ones(4)), ValueError, "weight"),
-        ErrorCase(lambda: global_response_norm(_x, ones(3), channels_last=True), ValueError, "weight"),
-        ErrorCase(lambda: global_response_norm(_x, eps=-1.0), ValueError, "eps"),
-        ErrorCase(lambda: global_response_norm(_x, channels_last=1), TypeError, "channels_last"),  # type: ignore[arg-type]
-        ErrorCase(lambda: GlobalResponseNorm(4)(_x), ValueError, "4 channels"),
-        ErrorCase(lambda: GlobalResponseNorm(3, channels_last=True)(_x), ValueError, "axis -1"),
+        ErrorCase(lambda: global_response_norm(ones(2, 3, 4), ones(4)), ValueError, "weight"),
+        ErrorCase(
+            lambda: global_response_norm(ones(2, 3, 4), ones(3), channels_last=True), ValueError, "weight"
+        ),
+        ErrorCase(lambda: global_response_norm(ones(2, 3, 4), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: global_response_norm(ones(2, 3, 4), channels_last=1), TypeError, "channels_last"),  # type: ignore[arg-type]
+        ErrorCase(lambda: GlobalResponseNorm(4)(ones(2, 3, 4)), ValueError, "4 channels"),
+        ErrorCase(lambda: GlobalResponseNorm(3, channels_last=True)(ones(2, 3, 4)), ValueError, "axis -1"),
     ),
     kind="normalization",
     title="GlobalResponseNorm",
