@@ -91,7 +91,7 @@ def test_changing_the_sum_before_backward_is_noticed(fused, norm):
 def test_every_array_crosses_once(D):
     """In registers, and (20000) in shared memory; backward reads rows that long again.
 
-    Forward reads the first value of each row once more.
+    In forward, each of up to 32 warps reads the first value of a row once more.
     """
     N = 2
     rows = [normal(N, D, seed=k, dtype=np.float32) for k in range(4)]
@@ -99,6 +99,8 @@ def test_every_array_crosses_once(D):
         x, z = (Tensor(row, requires_grad=True) for row in rows[:2])
         grad(F.add_rms_norm(x, z, D), [x], rows[2:])
     forward, backward = ([sum(moved) for moved in launch.traffic.values()] for launch in launches[:2])
-    assert sorted(forward) == [4 * N, *[4 * N * D] * 2, *[4 * N * (D + 1)] * 2]
+    rstd, y, s, x, residual = sorted(forward)
+    assert (rstd, y, s) == (4 * N, 4 * N * D, 4 * N * D)
+    assert 4 * N * D < x == residual <= 4 * N * (D + 32)
     if D <= 4096:
         assert backward.count(4 * N * D) >= 4
