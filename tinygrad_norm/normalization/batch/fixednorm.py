@@ -144,7 +144,7 @@ def batch_norm_eval_backward_cuda(
     dy: Channels, x: Channels, weight: PerChannel | None, mean: PerChannel, rstd: PerChannel
 ) -> tuple[Channels, PerChannel, PerChannel]:
     """One kernel for dx and the sums of strips, and one for the sums of channels."""
-    dx = namespace(x).empty_like(x)
+    dx = namespace(x).empty(x.shape, x.dtype)
     sums = channel_kernels.sums(dy, x, mean, rstd, dx, weight)
     return dx, sums[0], sums[1]
 

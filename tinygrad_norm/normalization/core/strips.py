@@ -60,8 +60,9 @@ class ChannelKernels:
         self, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array
     ) -> Array:
         """Return weight·(x - mean)·rstd + bias, by one kernel."""
-        (x,), y = contiguous(x), namespace(x).empty_like(x)
-        strips, vectors = _strips(x, y), wide(x, weight, bias, mean, rstd)
+        (x,) = contiguous(x)
+        y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
+        strips = _strips(x, y)
         self._launch("fixed_norm_forward", x, strips, x, *vectors, y, *strips.arguments)
         return y
 
@@ -89,8 +90,9 @@ class ChannelKernels:
         self, dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, *sums: Array
     ) -> Array:
         """Return dx, by one kernel, from the two `sums`."""
-        (dy, x), vectors, dx = contiguous(dy, x), wide(x, weight, mean, rstd), namespace(x).empty_like(x)
-        strips, each = _strips(x, dy, dx), x.shape[1] / x.size
+        (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
+        dx, each = namespace(x).empty_like(x), x.shape[1] / x.size
+        strips = _strips(x, dy, dx)
         self._launch("batch_norm_backward", x, strips, dy, x, *vectors, *sums, dx, *strips.arguments, each)
         return dx
 
