@@ -124,6 +124,7 @@ def embedding_backward_cpu(dy: Array, index: Array, count: int) -> Any:
 
 
 _TILE, _CHUNK, _DIGIT_BITS = 4096, 32, 8  # as in embedding.cu
+_ANY_DTYPE = numpy.dtype(numpy.float32)  # for kernels that store integers only
 
 
 @embedding_backward.cuda
@@ -166,7 +167,7 @@ def _sorted_positions(index: Array, count: int) -> Array:
 
 
 def _launch_sort(name: str, blocks: int, threads: int, *args: Any) -> None:
-    _kernels.launch(name, numpy.float32, (), blocks, threads, args)  # they store integers only
+    _kernels.launch(name, _ANY_DTYPE, (), blocks, threads, args)
 
 
 class EmbeddingFunction(Function):

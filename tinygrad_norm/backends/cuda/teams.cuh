@@ -219,7 +219,8 @@ struct Vector<A, VEC, TEAM, 0, false> {
 
 // ---- sums over columns, for dweight and dbias: accumulated while a team goes through its rows
 
-// The sums of this thread's columns, to which `add` adds a part of a pack: FEW in registers, more in memory (D,) that only this thread uses.
+// The sums of this thread's columns, to which `add` adds a part of a pack: FEW in registers, more in memory (D,), of
+// which each thread uses its own columns only.
 template <class A, int VEC, int TEAM, int KEPT, bool = FEW<A, VEC, KEPT>>
 struct Columns {
   A* memory;

@@ -29,7 +29,8 @@ __device__ __forceinline__ Strip strip(long long j, long long N, long long C, lo
   const long long outer = quotient(row, inverse_C), c = row - outer * C;
   const long long sample = TEAM == 1 ? outer * whole : outer, first = TEAM == 1 ? inner : inner * whole;
   const long long rest = sample < N ? (TEAM == 1 ? N - sample : S - first) : 0;
-  return {sample < N ? (sample * C + c) * S + first : 0, TEAM == 1 ? C * S : 1, c, (outer * I + inner) * C + c, int(min(rest, whole))};
+  return {sample < N ? (sample * C + c) * S + first : 0, TEAM == 1 ? C * S : 1, c, (outer * I + inner) * C + c,
+          int(min(rest, whole))};
 }
 
 // Call f(k, pack index) for the packs `first` to first + COUNT - 1 of this thread in its strip.

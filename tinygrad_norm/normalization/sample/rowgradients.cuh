@@ -68,7 +68,8 @@ __device__ __forceinline__ void layer_norm_gradients(const T* dy, const T* ds, c
         dbias.add(k, i, v, dy_wide);
       }
     });
-    const Row<T, VEC, TEAM, FEW<A, VEC, KEPT> && sizeof(A) == 4 ? KEPT : 0> direct(ADDED ? ds + n * D : x, ADDED && there ? D : 0);
+    const Row<T, VEC, TEAM, FEW<A, VEC, KEPT> && sizeof(A) == 4 ? KEPT : 0> direct(ADDED ? ds + n * D : x,
+                                                                                   ADDED && there ? D : 0);
     sums = reduce<TEAM, WIDE_BLOCK<TEAM>>(sums, Sum{});
     const A mean_g = sums.first * inverse_count, mean_g_x_hat = sums.second * inverse_count;
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
@@ -126,7 +127,8 @@ __device__ __forceinline__ void rms_norm_gradients(const T* dy, const T* ds, con
         dweight.add(k, i, v, dy_x_hat);
       }
     });
-    const Row<T, VEC, TEAM, FEW<A, VEC, KEPT> && sizeof(A) == 4 ? KEPT : 0> direct(ADDED ? ds + n * D : x, ADDED && there ? D : 0);
+    const Row<T, VEC, TEAM, FEW<A, VEC, KEPT> && sizeof(A) == 4 ? KEPT : 0> direct(ADDED ? ds + n * D : x,
+                                                                                   ADDED && there ? D : 0);
     const A mean_g_x_hat = reduce<TEAM, WIDE_BLOCK<TEAM>>(sum, Sum{}) * inverse_count;
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       const Pack<T, VEC> dys = dy_row.pack(k, i);
