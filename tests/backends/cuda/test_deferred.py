@@ -126,6 +126,16 @@ def test_every_replay_of_a_graph_repeats_the_check(monkeypatch, options):
             assert loss.item() == pytest.approx(expected, rel=1e-6, nan_ok=True)
 
 
+def test_a_check_that_is_new_in_the_capture_raises(monkeypatch):
+    fake_cupy.install(monkeypatch)
+    with use_backend("emulator"):
+        limits, t = iter((1003, 1019)), tn.Tensor([3, 1])
+        with pytest.raises(
+            RuntimeError, match=r"cannot be captured.*indices are checked that the run before"
+        ):
+            Graph(lambda: check_later(t.array, next(limits), "{} is too large"), warm_up=1)
+
+
 def test_a_run_on_a_gpu_reads_its_sums_at_the_end_of_an_epoch_only(emulator, tmp_path, monkeypatch):
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     run = Run(Config("digits", batch_size=512, epochs=2), tmp_path / "run")

@@ -33,18 +33,26 @@ def check_later(index: Array, limit: int, message: str, error: type[Exception] =
     """Check that the integers `index` (...) are from 0 to limit - 1, without waiting for the GPU.
 
     A wrong one raises error(message.format(wrong)) when the host next reads an array of the GPU.
+
+    Raises:
+        RuntimeError: if a step is captured that did not make this check when it warmed up.
     """
     if not index.size:
         return
     xp = namespace(index)
     check = _Check(type(index), getattr(getattr(index, "device", None), "id", 0), limit, message, error)
+    graph = current_graph()
     if check not in _largest:
+        if graph is not None and graph.capturing:  # a capture would not write the 0
+            raise RuntimeError(
+                "indices are checked that the run before did not check: let the step warm up until it does "
+                "the same every time"
+            )
         _largest[check] = xp.zeros((), numpy.uint64)
     largest = _largest[check]
     # A negative index is a very large one without its sign: one comparison for both ends.
     xp.maximum(largest, index.astype(numpy.int64, copy=False).view(numpy.uint64).max(), out=largest)
     _unread.add(check)
-    graph = current_graph()
     if graph is not None:
         graph.after_each_run(functools.partial(_unread.add, check))
 
