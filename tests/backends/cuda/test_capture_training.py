@@ -161,7 +161,7 @@ def test_a_parameter_that_is_new_in_the_capture_raises(tape):
             optimizer.step()
 
         with pytest.raises(
-            RuntimeError, match=r"captured.*did not update in the run before: let the step warm up"
+            RuntimeError, match=r"captured.*did not need in the run before: let the step warm up"
         ):
             Graph(step)
 

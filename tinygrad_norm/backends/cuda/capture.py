@@ -131,15 +131,18 @@ class Graph:
         self.capturing = True
         try:
             self._run()
-        except Exception as error:
+            captured = self._stream.end_capture()
+        except BaseException as error:
             self._abandon()
+            if not isinstance(error, Exception):  # Ctrl-C
+                raise
             raise RuntimeError(
                 f"the step cannot be captured as a CUDA graph ({error}): it must not wait for the GPU, "
                 "copy to or from the CPU, or need more memory than in the runs before"
             ) from error
         finally:
             self.capturing = False
-        return self._stream.end_capture()
+        return captured
 
     def _abandon(self) -> None:
         try:
@@ -160,8 +163,8 @@ class Graph:
         if [array.dtype for array in self._scalars[k : k + 1]] != [dtype]:
             if self.capturing:
                 raise RuntimeError(
-                    "an optimizer updates parameters that it did not update in the run before: let the step "
-                    "warm up until it does the same every time"
+                    "an optimizer or a dropout needs a number that it did not need in the run before: let "
+                    "the step warm up until it does the same every time"
                 )
             self._scalars[k:] = [namespace(like).empty((), dtype)]
         array = self._scalars[k]

@@ -57,8 +57,12 @@ ones_like = _guarded(numpy.ones_like)
 
 
 def empty_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
-    """Return an array filled with NaN bytes; shape and dtype default to those of `x`."""
-    return empty(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
+    """Return an array filled with NaN bytes; shape, dtype and the order of axes default to those of `x`."""
+    made = empty(numpy.shape(x) if shape is None else shape, x.dtype if dtype is None else dtype)
+    if shape is not None or x.flags.c_contiguous:
+        return made
+    axes = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))  # as CuPy: the longest strides first
+    return empty([x.shape[axis] for axis in axes], made.dtype).transpose(numpy.argsort(axes))
 
 
 def zeros_like(x: Any, dtype: Any = None, *, shape: Any = None) -> EmulatorArray:
