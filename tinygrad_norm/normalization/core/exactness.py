@@ -84,7 +84,7 @@ def _rescaled(
     body: Callable[..., Any], x: Array, others: list[Any], eps: float, pool: Axes, statistics: tuple[str, ...]
 ) -> tuple[Array, ...]:
     xp = namespace(x)
-    size = _usable(abs(x).max(pool, keepdims=True))
+    size = _power_of_two(_usable(abs(x).max(pool, keepdims=True)))  # so that x/size keeps all digits
     relative, first = x / size, scalar(0.0, x)
     if "mean" in statistics:
         first = x[_first(x, pool)]
@@ -106,6 +106,12 @@ def _rescaled(
 def _usable(scale: Array) -> Array:
     """Return `scale` with 1 for what cannot be divided by: 0, infinity and NaN."""
     return namespace(scale).where((scale > 0) & (scale < math.inf), scale, scale.dtype.type(1))
+
+
+def _power_of_two(size: Array) -> Array:
+    """Return the largest power of two that is not above `size`."""
+    _, exponent = namespace(size).frexp(size)
+    return namespace(size).ldexp(size.dtype.type(0.5), exponent)
 
 
 def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
