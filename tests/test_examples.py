@@ -66,6 +66,19 @@ def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_adain_moves_the_statistics_of_one_picture_to_another(tmp_path):
+    for package in ("sklearn", "matplotlib", "PIL"):
+        pytest.importorskip(package)
+    example, path = load("style_transfer"), tmp_path / "style.png"
+    found = example.main(["--out", str(path)])
+    assert all(after < 0.01 < 0.3 < before for before, after in found.values())
+    assert path.stat().st_size > 10_000
+    picture = example.load_images()[0]
+    frequencies = example.Frequencies(8)
+    numpy.testing.assert_allclose(frequencies.back(frequencies(picture)).numpy(), picture.numpy(), atol=1e-5)
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
@@ -132,6 +145,7 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("layernorm_ladder", ["--features", "0"], "must be an integer of at least 1, got '0'"),
         ("layernorm_ladder", ["--features", "6"], "must be a multiple of 4 up to 2048, got 6"),
         ("layernorm_ladder", ["--rows", "-1"], "argument --rows: must be an integer of at least 1, got '-1'"),
+        ("style_transfer", [], "pip install 'tinygrad_norm[data]'"),
         ("textures", ["folder", "--images", "0"], "must be an integer of at least 1, got '0'"),
         ("textures", [], "the following arguments are required: folder"),
         ("tiny_gpt", ["--steps", "many"], "argument --steps: must be an integer of at least 1, got 'many'"),
