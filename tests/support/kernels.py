@@ -1,5 +1,6 @@
 """Every kernel and the instances of it that launches ask for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tinygrad_norm.backends.cuda.launch import CudaSource
@@ -37,7 +38,7 @@ class Kernel:
 
     name: str
     source: CudaSource
-    shapes: Shapes | tuple[tuple[int, ...], ...]
+    shapes: Shapes | tuple[tuple[int, ...], ...] | Callable[[int], tuple[int, ...]]
     vectors: bool = True  # whether its template has VEC
     loads: bool = True  # whether it loads VEC values at once
     halves: bool = True  # whether it is launched for half types
@@ -53,6 +54,8 @@ class Kernel:
         return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels.source else chosen
 
     def _shapes(self, vector, itemsize):
+        if callable(self.shapes):
+            return [(team,) for team in self.shapes(itemsize)]
         if not isinstance(self.shapes, Shapes):
             return self.shapes
         return dict.fromkeys(self.shapes.in_packs(vector, itemsize))  # some shapes coincide
@@ -90,7 +93,7 @@ KERNELS = [
     Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
-    Kernel("group_norm_backward", groupnorm._kernels, tuple((team,) for team in groupnorm.BACKWARD_TEAMS)),
+    Kernel("group_norm_backward", groupnorm._kernels, groupnorm.backward_teams),
     Kernel("strip_moments", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_moments", batchnorm._kernels.source, (), vectors=False),
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),

@@ -119,6 +119,15 @@ constexpr int WIDE_BLOCK = TEAM < 512 ? 512 : TEAM;
 template <class T, int THREADS, int KEPT>
 constexpr int RESIDENT = KEPT > 0 && sizeof(T) <= 4 ? 1024 / THREADS : 1;
 
+// As RESIDENT, for kernels over pools: for sm_80 to sm_89, and from sm_100 on, the compiler needs more registers.
+#if defined(__CUDA_ARCH__) && ((__CUDA_ARCH__ >= 800 && __CUDA_ARCH__ < 900) || __CUDA_ARCH__ >= 1000)
+template <class T, int THREADS>
+constexpr int RESIDENT_OF_POOLS = 1;
+#else
+template <class T, int THREADS>
+constexpr int RESIDENT_OF_POOLS = RESIDENT<T, THREADS, 1>;
+#endif
+
 // Whether a thread has so few columns that their weight, bias and sums stay in registers.
 template <class A, int VEC, int KEPT>
 constexpr bool FEW = KEPT > 0 && KEPT * VEC * sizeof(A) <= 32;

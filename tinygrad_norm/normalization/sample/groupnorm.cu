@@ -10,7 +10,7 @@
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     group_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Accumulator<T>* __restrict__ mean,
                        Accumulator<T>* __restrict__ rstd, long long pools, long long G, long long channels, long long S,
@@ -72,7 +72,7 @@ __device__ __forceinline__ void synchronize_team() {
 
 // dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy. `lanes`, a power of two, go through a channel.
 template <class T, int VEC, int TEAM>
-__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     group_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                         const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ sums_dy_x_hat,

@@ -64,7 +64,6 @@ from .shortgroups import short_groups, short_groups_backward
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
 POOL = (2, 3)  # of x (N, G, C/G, S): the channels of a group, and their positions
-BACKWARD_TEAMS = (32, 128, 256, 512, 1024)  # threads of a pool: for up to four packs each, or the most
 SAMPLES, CHANNELS, POSITIONS = (0,), (2,), (3,)
 PER_POOL, PER_CHANNEL = kept(0, 1), kept(1, 2)
 FORWARD_SHAPES = {"mean": PER_POOL, "rstd": PER_POOL, "weight": PER_CHANNEL, "bias": PER_CHANNEL}
@@ -209,6 +208,14 @@ def group_norm_backward_loop(
 attach_short_rows(group_norm_backward, short_groups_backward, BACKWARD_SHAPES)
 
 
+def backward_teams(itemsize: int) -> tuple[int, ...]:
+    """Return how many threads a pool may have: enough for four packs each, or the most.
+
+    1024 threads have 64 registers each: enough for float32 only.
+    """
+    return (32, 128, 256, 512, 1024) if itemsize == 4 else (32, 128, 256, 512)
+
+
 @group_norm_backward.cuda
 def group_norm_backward_cuda(
     dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array
@@ -216,10 +223,9 @@ def group_norm_backward_cuda(
     """One kernel for dx and for the sums of every channel; a second one adds them up over the samples."""
     (N, G, channels, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
     D, dx, parts = channels * S, namespace(x).empty_like(x), wide_empty(x, 2, N, G * channels)
-    vector = teams(S, x, dy, dx).vector
-    shape = Teams(
-        vector, next((team for team in BACKWARD_TEAMS if 4 * vector * team >= D), BACKWARD_TEAMS[-1]), 0
-    )
+    vector, sizes_of_teams = teams(S, x, dy, dx).vector, backward_teams(x.itemsize)
+    team = next((team for team in sizes_of_teams if 4 * vector * team >= D), sizes_of_teams[-1])
+    shape = Teams(vector, team, 0)
     lanes = min(shape.team, 1 << (max(S // vector // 2, 1)).bit_length() - 1)
     shared = kept_bytes(shape, shape.per_block * 2 * D, x)
     sizes = N * G, G, channels, S, inverse(G), inverse(S), lanes

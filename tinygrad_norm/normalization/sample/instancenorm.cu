@@ -9,7 +9,7 @@
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     instance_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                           const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
                           Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
 
 // dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)): w is one number per pool.
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, 1>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     instance_norm_backward(const T* __restrict__ dy, const T* __restrict__ x,
                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
                            const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
