@@ -93,7 +93,7 @@ KERNELS = [
     Kernel("instance_norm_forward", instancenorm._kernels, FORWARD_SHAPES),
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
-    Kernel("group_norm_backward", groupnorm._kernels, groupnorm.backward_teams),
+    Kernel("group_norm_backward", groupnorm._kernels, groupnorm._backward_teams),
     Kernel("strip_moments", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_moments", batchnorm._kernels.source, (), vectors=False),
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),

@@ -208,7 +208,7 @@ def group_norm_backward_loop(
 attach_short_rows(group_norm_backward, short_groups_backward, BACKWARD_SHAPES)
 
 
-def backward_teams(itemsize: int) -> tuple[int, ...]:
+def _backward_teams(itemsize: int) -> tuple[int, ...]:
     """Return how many threads a pool may have: enough for four packs each, or the most.
 
     1024 threads have 64 registers each: enough for float32 only.
@@ -223,7 +223,7 @@ def group_norm_backward_cuda(
     """One kernel for dx and for the sums of every channel; a second one adds them up over the samples."""
     (N, G, channels, S), (dy, x), (weight,) = x.shape, contiguous(dy, x), wide(x, weight)
     D, dx, parts = channels * S, namespace(x).empty_like(x), wide_empty(x, 2, N, G * channels)
-    vector, sizes_of_teams = teams(S, x, dy, dx).vector, backward_teams(x.itemsize)
+    vector, sizes_of_teams = teams(S, x, dy, dx).vector, _backward_teams(x.itemsize)
     team = next((team for team in sizes_of_teams if 4 * vector * team >= D), sizes_of_teams[-1])
     shape = Teams(vector, team, 0)
     lanes = min(shape.team, 1 << (max(S // vector // 2, 1)).bit_length() - 1)
