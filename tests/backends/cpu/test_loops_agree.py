@@ -83,7 +83,7 @@ def test_registered_cases_reach_every_loop(pickled):
                     if pickled:  # such an array has a dtype object of its own
                         drawn = pickle.loads(pickle.dumps(drawn))
                     in_mode("python", op, drawn, case.options)
-    steps = {"sgd_step", "adam_step"}  # those of optimizers, which are no ops: tests/optim has them
+    steps = {"sgd_step", "adam_step", "move_statistics"}  # of optimizers and modules, which are no ops
     assert {(name, dtype) for name in LOOPED.keys() - steps for dtype in TOLERANCE} <= seen
 
 

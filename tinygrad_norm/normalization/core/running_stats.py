@@ -4,17 +4,14 @@ The functions stay pure: they return the statistics of their input. This module 
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, to_numpy
-from ...backends.cpu.loop_compiler import NotCompiled
-from ...backends.cpu.loop_mode import loop_mode
 from ...backends.cpu.loops import Loop
-from ...backends.cpu.pool_loops import fits_a_loop
+from ...backends.cpu.pool_loops import fits_a_loop, plain
 from ...backends.cpu.sums import increment, scalar
 from ...backends.cuda.launch import CudaSource, wide
 from ...module import Module, Parameter
@@ -49,20 +46,10 @@ def move_statistics(
         running += new * scalar(weight, new)
 
 
-@move_statistics.cuda
-def move_statistics_cuda(
-    mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
-) -> None:
-    """One kernel instead of six operations."""
-    C, new = mean.size, wide(mean, new_mean, new_var)
-    args = mean, var, *new, C, kept, gain, gain_var
-    _kernels.launch("move_statistics", mean.dtype, (), -(-C // 256), 256, args)
-
-
 def running_loop(
     mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
 ) -> None:
-    """What two calls of `update_running` do, channel by channel."""
+    """Channel by channel."""
     real = mean.dtype.type
     a, b, c = real(kept), real(gain), real(gain_var)
     for i in range(mean.size):
@@ -71,6 +58,26 @@ def running_loop(
 
 
 _loop = Loop(running_loop)
+
+
+@move_statistics.cpu
+def move_statistics_cpu(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
+) -> Any:
+    """One loop instead of six operations."""
+    if not (fits_a_loop(mean, var, new_mean, new_var) and mean.flags.carray and var.flags.carray):
+        return NotImplemented
+    return _loop(mean, var, plain(new_mean), plain(new_var), kept, gain, gain_var)
+
+
+@move_statistics.cuda
+def move_statistics_cuda(
+    mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
+) -> None:
+    """One kernel instead of six operations."""
+    C, new = mean.size, wide(mean, new_mean, new_var)
+    args = mean, var, *new, C, kept, gain, gain_var
+    _kernels.launch("move_statistics", mean.dtype, (), -(-C // 256), 256, args)
 
 
 def update_both(
@@ -82,17 +89,7 @@ def update_both(
     n: float,
 ) -> None:
     """Move both running statistics towards the mean and the biased variance of n values, in place."""
-    if loop_mode.on and type(mean) is numpy.ndarray and running_mean is not None and running_var is not None:
-        old_mean, old_var = running_mean.array, running_var.array
-        if fits_a_loop(mean, var, old_mean, old_var) and old_mean.flags.carray and old_var.flags.carray:
-            m, v, momentum = mean.reshape(-1), var.reshape(-1), as_number(momentum, "momentum")
-            gain_var = momentum * n / (n - 1) if n > 1 else momentum
-            with suppress(NotCompiled):
-                _loop(old_mean, old_var, m, v, 1 - momentum, momentum, gain_var)
-                running_mean.mark_written()
-                running_var.mark_written()
-                return
-    elif type(mean) is not numpy.ndarray and running_mean is not None and running_var is not None:
+    if running_mean is not None and running_var is not None:
         old_mean, old_var = running_mean.array, running_var.array
         if old_mean.dtype == old_var.dtype and old_mean.flags.c_contiguous and old_var.flags.c_contiguous:
             momentum = as_number(momentum, "momentum")
