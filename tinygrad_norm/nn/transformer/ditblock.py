@@ -14,7 +14,7 @@ whose gradients are not, have moved.
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization.sample.adalayernorm import adaptive_layer_norm
-from ...ops.arguments import as_size
+from ...ops.arguments import as_number, as_size
 from ..activation.gated import GELU
 from ..adaptive import AdaLayerNormZero
 from ..attention.multihead import MultiheadAttention
@@ -23,8 +23,9 @@ from ..linear import Linear
 
 
 class DiTBlock(Module):
-    """A transformer layer for `forward(x, c)`, x (N, T, dim) and a condition c (N, cond_dim), that returns x
-    at first.
+    """A transformer layer that depends on a condition: `forward(x, c)`, x (N, T, dim) and c (N, cond_dim).
+
+    A new block is the identity.
 
     Args:
         dim: D, the features of x.
@@ -38,11 +39,11 @@ class DiTBlock(Module):
     Source: Peebles, Xie 2022, arXiv:2212.09748.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: int = 4, cond_dim: int | None = None) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, cond_dim: int | None = None) -> None:
         super().__init__()
         self.norm = AdaLayerNormZero(dim, cond_dim)
         self.attention = MultiheadAttention(dim, num_heads, batch_first=True)
-        hidden = as_size(mlp_ratio, "mlp_ratio") * dim
+        hidden = as_size(int(as_number(mlp_ratio, "mlp_ratio") * dim), "mlp_ratio·dim")
         self.mlp = Sequential(Linear(dim, hidden), GELU("tanh"), Linear(hidden, dim))
 
     def forward(self, input: Tensor, condition: Tensor) -> Tensor:
