@@ -35,7 +35,7 @@ from ...ops import ones
 from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.moments import affine, standardized
+from ..core.moments import affine, standardized, var_of
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_both
 from ..sample.groupnorm import check_groups, group_norm_backward, group_norm_forward
 from .fixednorm import BatchNormEvalFunction
@@ -81,16 +81,11 @@ def _as_given(pools: Array, shape: tuple[int, ...]) -> Array:
 def batch_group_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, P: int, G: int, eps: float
 ) -> tuple[Array, ...]:
-    """Return y (N, C, ...), and mean, var and rstd (P, G, 1, 1); weight and bias are (C,).
-
-    The core knows the variance as r; v + eps = 1/r² is all that evaluation needs of it.
-    """
-    pools, xp = _as_pools(x, P, G), namespace(x)
-    n = len(x) // P
+    """Return y (N, C, ...), and mean, var and rstd (P, G, 1, 1); weight and bias are (C,)."""
+    pools, n = _as_pools(x, P, G), len(x) // P
     wide = [None if v is None else _for_samples(v, G, n) for v in (weight, bias)]
     y, mean, rstd = group_norm_forward(pools, *wide, eps)
-    var = xp.where(rstd == 0, 0, xp.maximum(1 / xp.where(rstd == 0, 1, rstd) ** 2 - eps, 0))
-    return _as_given(y, x.shape), mean, var, rstd
+    return _as_given(y, x.shape), mean, var_of(rstd, eps), rstd
 
 
 @kernel

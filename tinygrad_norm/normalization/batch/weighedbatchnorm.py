@@ -32,13 +32,13 @@ import math
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Channels, PerChannel, kernel, namespace
+from ...backends import Array, Channels, PerChannel, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...ops import ones
 from ...ops.arguments import as_number
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.moments import affine
+from ..core.moments import affine, rsqrt, var_of
 from ..core.running_stats import RunningNorm
 from .batchnorm import batch_norm, batch_norm_composed, batch_norm_forward
 from .fixednorm import as_channels, batch_norm_eval_backward
@@ -101,12 +101,9 @@ def weighed_batch_norm_forward(
     N, C, S = x.shape
     _, mean, _, own_rstd = batch_norm_forward(x.reshape(1, N * C, S), None, None, eps)
     m, r, M, V = (s.astype("float64").reshape(-1, C, 1) for s in (mean, own_rstd, M, V))
-    xp = namespace(x)
-    v = xp.where(r == 0, 0, xp.maximum(1 / xp.where(r == 0, 1, r) ** 2 - eps, 0))
     mu = alpha * m + (1 - alpha) * M
-    var = alpha * v + (1 - alpha) * V + alpha * (1 - alpha) * (m - M) ** 2 + eps
-    rstd = xp.where(var == 0, 0, 1 / xp.where(var == 0, 1, var) ** 0.5)
-    mu, rstd = mu.astype(mean.dtype), rstd.astype(mean.dtype)
+    var = alpha * var_of(r, eps) + (1 - alpha) * V + alpha * (1 - alpha) * (m - M) ** 2
+    mu, rstd = mu.astype(mean.dtype), rsqrt(var + eps).astype(mean.dtype)
     y = _normalize(x, mu, rstd if weight is None else weight * rstd, 0.0 if bias is None else bias)
     return y, mu, rstd
 
@@ -181,8 +178,7 @@ def weighed_batch_norm(
 
     Source: Summers, Dinneen 2020, arXiv:1906.03548.
     """
-    if not 0 <= as_number(inference_weight, "inference_weight") <= 1:
-        raise ValueError(f"inference_weight must be between 0 and 1, got {inference_weight}")
+    check_inference_weight(inference_weight)
     if training or not inference_weight or running_mean is None or running_var is None:
         return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
     C = check_channels(input, "weighed_batch_norm")
@@ -202,6 +198,12 @@ def weighed_batch_norm(
     )
 
 
+def check_inference_weight(inference_weight: float) -> None:
+    """Raise ValueError unless an inference weight is between 0 and 1."""
+    if not 0 <= as_number(inference_weight, "inference_weight") <= 1:
+        raise ValueError(f"inference_weight must be between 0 and 1, got {inference_weight}")
+
+
 class _WeighedBatchNorm(RunningNorm):
     def __init__(
         self,
@@ -213,8 +215,7 @@ class _WeighedBatchNorm(RunningNorm):
         inference_weight: float = 0.0,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats=True, bias=True)
-        if not 0 <= as_number(inference_weight, "inference_weight") <= 1:
-            raise ValueError(f"inference_weight must be between 0 and 1, got {inference_weight}")
+        check_inference_weight(inference_weight)
         self.inference_weight = inference_weight
 
     def forward(self, input: Tensor) -> Tensor:

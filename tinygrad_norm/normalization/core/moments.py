@@ -57,3 +57,14 @@ def rsqrt(v: Array) -> Array:
         return namespace(v).where(v == 0, 0, 1 / namespace(v).where(v == 0, 1, v) ** 0.5)
     std = numpy.sqrt(v)
     return numpy.divide(1, std, out=numpy.zeros_like(std), where=std != 0)
+
+
+def std_of(rstd: Array) -> Array:
+    """Return √(v + eps) = 1/rstd, and 0 for rstd = 0, which is `rsqrt` of 0."""
+    xp = namespace(rstd)
+    return xp.where(rstd == 0, 0, 1 / xp.where(rstd == 0, 1, rstd))
+
+
+def var_of(rstd: Array, eps: float) -> Array:
+    """Return v, given 1/√(v + eps): v + eps, which is what evaluation needs of it, has all digits."""
+    return namespace(rstd).maximum(std_of(rstd) ** 2 - eps, 0)

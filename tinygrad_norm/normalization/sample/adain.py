@@ -33,14 +33,14 @@ from typing import Any
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Channels, PerChannel, kernel, namespace
+from ...backends import Array, Channels, PerChannel, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_channels, check_eps, check_pool, check_same_dtype
 from ...registry import Case, ErrorCase, register
 from ..batch.batchnorm import batch_norm_backward, batch_norm_forward
-from ..core.moments import standardized
+from ..core.moments import standardized, std_of
 
 
 def adaptive_instance_norm_composed(input: Tensor, style: Tensor, eps: float = 1e-5) -> Tensor:
@@ -65,8 +65,7 @@ def adaptive_instance_norm_forward(
 ) -> tuple[Channels, Channels, PerChannel, PerChannel, PerChannel]:
     """Return y (1, N·C, S), ẑ (1, N·C, S_z), and σ_z, mean and rstd of x (1, N·C, 1)."""
     z_hat, bias, _, rstd_z = batch_norm_forward(z, None, None, eps)
-    xp = namespace(x)
-    weight = xp.where(rstd_z == 0, 0, 1 / xp.where(rstd_z == 0, 1, rstd_z))
+    weight = std_of(rstd_z)
     y, mean, _, rstd = batch_norm_forward(x, weight, bias, eps)
     return y, z_hat, weight, mean, rstd
 

@@ -103,7 +103,7 @@ def global_response_norm_forward(
 ) -> tuple[Channels, Array, Array]:
     """Return y (N, C, S), response and rnorm (N, C, 1), for weight and bias (1, C, 1)."""
     N, C, S = x.shape
-    least = float(numpy.finfo(accumulator_dtype(x)).tiny)  # stands in for a length of 0
+    least = float(numpy.finfo(accumulator_dtype(x)).tiny)  # of a channel of zeros
     rnorm = normalize_forward(x.reshape(N * C, S), 2.0, least)[1].reshape(N, C)
     response = _responses(rnorm, eps)[..., None]
     return amplified_forward(x, response, weight, bias), response, rnorm[..., None]
@@ -203,7 +203,7 @@ def global_response_norm(
     Source: Woo et al. 2023, arXiv:2301.00808.
     """
     check_flags(channels_last=channels_last)
-    C = check_channels(input, "global_response_norm")
+    check_channels(input, "global_response_norm")
     x = input.movedim(-1, 1) if channels_last else input
     C = x.shape[1]
     check_vectors(input, (C,), weight=weight, bias=bias)
