@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from tinygrad_norm.cli import app, tables
 from tinygrad_norm.cli import datasets as cli_datasets
+from tinygrad_norm.cli import norms as cli_norms
 from tinygrad_norm.data import load
 from tinygrad_norm.registry import REGISTRY
 from tinygrad_norm.training import DATASETS, IMAGE_MODELS, NORMS, TEXT_MODELS
@@ -100,6 +101,18 @@ def test_an_unknown_normalization_gets_a_suggestion():
     result = CliRunner().invoke(app, ["norms", "grup"])
     assert result.exit_code == 2
     assert "Did you mean group" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_in_a_terminal_of_80_characters_no_word_of_the_norms_is_broken():
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    cli_norms._list(console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    words = set(" ".join(lines).split())
+    for op in REGISTRY.values():
+        if op.kind == "normalization":
+            assert {*op.paper.split(), *op.pool.split()} <= words
+    assert {"track_running_stats=True,", "composed,", "batch", "*"} <= words
 
 
 @pytest.mark.parametrize("width", [60, 80])

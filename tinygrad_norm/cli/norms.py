@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from .. import nn, normalization
 from ..learn.ladder import kernels_of, rungs_of
@@ -40,12 +41,22 @@ def _list(console: Console) -> None:
         rows = [_row(op) for op in ops.values() if op.family == family]
         if rows:
             print_line(console, f"\n{title}")
-            console.print(words_table(console, HEADINGS, rows))
+            console.print(_table(console, rows))
     print_line(
         console,
         "\n* train --norm takes this name, and `none`. tinygrad-norm norms NAME shows one: its formula, its "
         "derivation and its use.",
     )
+
+
+def _table(console: Console, rows: list[tuple[str, ...]]) -> Table:
+    """Return the table of a family; in a terminal, what is said of a norm stands in lines, not in columns."""
+    if not console.is_terminal:
+        return words_table(console, HEADINGS, rows)
+    lines = [
+        (name, f"{pool}\n{parameters}\n{rungs}\n{paper}\n") for name, pool, parameters, rungs, paper in rows
+    ]
+    return words_table(console, (HEADINGS[0], ", ".join(HEADINGS[1:])), lines)
 
 
 def _normalizations() -> dict[str, Op]:
