@@ -41,9 +41,9 @@ class DiTBlock(Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, cond_dim: int | None = None) -> None:
         super().__init__()
+        hidden = as_size(int(as_number(mlp_ratio, "mlp_ratio") * as_size(dim, "dim")), "mlp_ratio·dim")
         self.norm = AdaLayerNormZero(dim, cond_dim)
         self.attention = MultiheadAttention(dim, num_heads, batch_first=True)
-        hidden = as_size(int(as_number(mlp_ratio, "mlp_ratio") * dim), "mlp_ratio·dim")
         self.mlp = Sequential(Linear(dim, hidden), GELU("tanh"), Linear(hidden, dim))
 
     def forward(self, input: Tensor, condition: Tensor) -> Tensor:
