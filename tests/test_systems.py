@@ -1,0 +1,251 @@
+"""Every normalization that this project promises, by name: is it registered, derived, tested, shown?
+
+A row is complete if its ops have a derivation with its five parts, cases, error cases and a CUDA kernel (its
+own, or the one of another that is named), and if an example uses it. What is not an op is a public function
+or class with an example.
+"""
+
+import ast
+import operator
+import pathlib
+import re
+import sys
+from typing import NamedTuple
+
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.backends import KERNELS
+from tinygrad_norm.learn.ladder import kernels_of
+from tinygrad_norm.registry import REGISTRY
+
+EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+PARTS = [r"\by(_t)? = ", "arXiv:", "Backward", "dx = ", "Insight: "]
+
+
+class Row(NamedTuple):
+    """One system: its registered ops or its public names, and what an example of it must use.
+
+    `kernels` are names without "_forward" and "_backward"; each op calls one of them. Each entry of `uses` is
+    a name, or several with "|" between them, of which one is enough.
+    """
+
+    name: str
+    uses: tuple[str, ...]
+    ops: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
+
+
+def op(name, ops, kernels, *uses):
+    return Row(name, uses, tuple(ops.split()), tuple(kernels.split()))
+
+
+def public(name, *names, uses=()):
+    return Row(name, uses or tuple(full.rpartition(".")[2] for full in names), public=names)
+
+
+ROWS = [
+    # data scaling and vector norms
+    public("min-max to [0,1], [−1,1], [a,b]", "data.MinMaxScaler"),
+    public("standardization", "data.StandardScaler"),
+    public("image scaling", "data.ImageScaler"),
+    public("contrast normalization (input)", "data.GlobalContrastScaler", "data.LocalContrastScaler"),
+    op("L1, L2, Lp vector normalization", "normalize", "normalize", "normalize"),
+    op("power (Lp) norm layer", "lp_norm", "lp_norm normalize", "LpNorm|lp_norm"),
+    # the batch family
+    op("BatchNorm1d/2d/3d", "batch_norm", "batch_norm", "BatchNorm1d|BatchNorm2d|BatchNorm3d"),
+    public("population statistics", "nn.utils.update_bn"),
+    op("Batch Renormalization", "batch_renorm", "batch_norm", "BatchRenorm1d|BatchRenorm2d|BatchRenorm3d"),
+    op(
+        "frame-wise and sequence-wise BatchNorm for RNNs", "sequence_batch_norm", "batch_norm", "BatchNormRNN"
+    ),
+    op("masked BatchNorm", "sequence_batch_norm", "batch_norm", "SequenceBatchNorm"),
+    op("BN-LSTM, recurrent batch normalization", "batch_norm_lstm", "batch_norm", "BatchNormLSTM"),
+    op("Ghost BatchNorm", "ghost_batch_norm", "batch_norm", "GhostBatchNorm1d|GhostBatchNorm2d"),
+    op(
+        "BatchNorm + GroupNorm",
+        "batch_group_norm batch_channel_norm",
+        "group_norm",
+        "BatchGroupNorm2d",
+        "BatchChannelNorm2d",
+    ),
+    op(
+        "inference example weighing",
+        "weighed_batch_norm",
+        "batch_norm",
+        "WeighedBatchNorm1d|WeighedBatchNorm2d",
+    ),
+    op("L1 / L2 / L∞ BatchNorm", "lp_batch_norm", "lp_batch_norm", "LpBatchNorm1d|LpBatchNorm2d"),
+    op("noisy BatchNorm", "noisy_batch_norm", "batch_norm", "NoisyBatchNorm1d|NoisyBatchNorm2d"),
+    op("PowerNorm", "power_norm", "power_norm", "PowerNorm"),
+    public("weight decay on γ and β", "optim.split_decay", uses=("split_decay", "norm_decay")),
+    public(
+        "BatchNorm folding",
+        "nn.utils.fuse_conv_bn_eval",
+        "nn.utils.fuse_linear_bn_eval",
+        uses=("fuse_conv_bn_eval|fuse_linear_bn_eval",),
+    ),
+    # the per-sample family
+    op("LayerNorm", "layer_norm", "layer_norm", "LayerNorm"),
+    op("LayerNorm per time step in RNNs", "layer_norm_lstm", "layer_norm", "LayerNormLSTM"),
+    op("RMSNorm", "rms_norm", "rms_norm", "RMSNorm"),
+    op("GroupNorm", "group_norm", "group_norm", "GroupNorm"),
+    op("InstanceNorm1d/2d/3d", "instance_norm", "instance_norm", "InstanceNorm1d|InstanceNorm2d"),
+    op("AdaIN", "adaptive_instance_norm", "batch_norm", "AdaIN|adaptive_instance_norm"),
+    op("adaLN, adaLN-Zero", "adaptive_layer_norm", "layer_norm", "AdaLayerNorm", "AdaLayerNormZero|DiTBlock"),
+    op("AdaGroupNorm", "adaptive_group_norm", "group_norm", "AdaGroupNorm"),
+    op("LocalResponseNorm", "local_response_norm", "local_response_norm", "LocalResponseNorm"),
+    op(
+        "local contrast / divisive normalization",
+        "local_contrast_norm subtractive_norm divisive_norm",
+        "local_contrast_norm subtractive_norm divisive_norm local_mean",
+        "LocalContrastNorm2d",
+        "DivisiveNorm2d",
+    ),
+    op(
+        "Global Response Normalization",
+        "global_response_norm",
+        "normalize",
+        "GlobalResponseNorm|ConvNeXtV2Block",
+    ),
+    op("Dynamic Tanh", "dynamic_tanh", "dynamic_tanh", "DynamicTanh"),
+    op("Filter Response Normalization", "filter_response_norm", "rms_norm", "FilterResponseNorm2d"),
+    # on weights
+    op("WeightNorm", "weight_norm", "weight_norm", "weight_norm"),
+    op("SpectralNorm", "spectral_norm", "spectral_norm", "spectral_norm"),
+    op("cosine normalization", "cosine_linear", "normalize", "CosineLinear", "CosineConv2d"),
+    op(
+        "weight standardization, scaled",
+        "weight_standardization scaled_weight_standardization",
+        "weight_standardization layer_norm instance_norm",
+        "WSConv2d",
+        "ScaledWSConv2d",
+    ),
+    # in transformers and whole networks
+    op("post-LN, pre-LN", "transformer_encoder_layer", "layer_norm", "norm_first"),
+    public("sandwich, DeepNorm", "nn.TransformerEncoderLayer", uses=("sandwich", "deep")),
+    op("ScaleNorm", "scale_norm", "scale_norm normalize", "ScaleNorm"),
+    op("FixNorm", "fix_norm", "fix_norm normalize", "FixNorm"),
+    op("QKNorm", "qk_norm_attention", "normalize", "QKNormAttention"),
+    public("nGPT", "nn.NGPTBlock"),
+    public("Normalizer-Free ResNet", "nn.NFBlock", "nn.utils.adaptive_clip_grad_"),
+    # on gradients
+    public("gradient clipping by norm", "nn.utils.clip_grad_norm_"),
+    public("gradient clipping by value", "nn.utils.clip_grad_value_"),
+    public("gradient unit normalization", "nn.utils.unit_norm_grad_"),
+    public("adaptive gradient clipping", "nn.utils.adaptive_clip_grad_"),
+    public("gradient centralization", "nn.utils.centralize_grad_"),
+    public("GradNorm", "optim.GradNorm"),
+]
+
+NOT_THERE_YET = {
+    "min-max to [0,1], [−1,1], [a,b]",
+    "contrast normalization (input)",
+    "power (Lp) norm layer",
+    "population statistics",
+    "frame-wise and sequence-wise BatchNorm for RNNs",
+    "masked BatchNorm",
+    "Ghost BatchNorm",
+    "BatchNorm + GroupNorm",
+    "inference example weighing",
+    "L1 / L2 / L∞ BatchNorm",
+    "noisy BatchNorm",
+    "PowerNorm",
+    "weight decay on γ and β",
+    "BatchNorm folding",
+    "LayerNorm per time step in RNNs",
+    "GroupNorm",
+    "InstanceNorm1d/2d/3d",
+    "AdaGroupNorm",
+    "LocalResponseNorm",
+    "local contrast / divisive normalization",
+    "Dynamic Tanh",
+    "Filter Response Normalization",
+    "WeightNorm",
+    "SpectralNorm",
+    "cosine normalization",
+    "weight standardization, scaled",
+    "sandwich, DeepNorm",
+    "ScaleNorm",
+    "FixNorm",
+    "QKNorm",
+    "nGPT",
+    "Normalizer-Free ResNet",
+    "gradient clipping by value",
+    "gradient unit normalization",
+    "adaptive gradient clipping",
+    "gradient centralization",
+    "GradNorm",
+}
+"""Rows that are not there yet; when one is complete, the test asks to take it off."""
+
+
+def used_in_examples():
+    """Every name in the code of the examples: of variables, attributes, imports and keyword arguments."""
+    found = set()
+    for path in EXAMPLES.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for field in ("id", "attr", "name", "arg"):
+                if isinstance(name := getattr(node, field, None), str):
+                    found.add(name)
+    return found
+
+
+USED = used_in_examples()
+
+
+def lacks(row):
+    """What is missing of a row, as a list of sentences."""
+    missing = [f"no example uses {names}" for names in row.uses if not USED & set(names.split("|"))]
+    for full in row.public:
+        try:
+            operator.attrgetter(full)(tn)
+        except AttributeError:
+            missing.append(f"there is no tinygrad_norm.{full}")
+    for name in row.ops:
+        if name not in REGISTRY:
+            missing.append(f"there is no registered op {name}")
+            continue
+        registered = REGISTRY[name]
+        missing += [f"{name} has no {what}" for what in ("cases", "errors") if not getattr(registered, what)]
+        docstring = sys.modules[registered.function.__module__].__doc__ or ""
+        missing += [f"the derivation of {name} has no {p!r}" for p in PARTS if not re.search(p, docstring)]
+        called = {kernel for kernel in kernels_of(name) if "cuda" in KERNELS[kernel].versions}
+        if not {kernel.rpartition("_")[0] for kernel in called} & set(row.kernels):
+            missing.append(f"{name} calls no CUDA kernel of {row.kernels}, only {sorted(called)}")
+    return missing
+
+
+def test_what_a_row_lacks_is_named():
+    assert lacks(op("exp", "exp", "exp", "Nowhere|Absent", "LayerNorm")) == [
+        "no example uses Nowhere|Absent",
+        *(f"the derivation of exp has no {part!r}" for part in PARTS),
+        "exp calls no CUDA kernel of ('exp',), only []",
+    ]
+    assert lacks(op("new", "no_such_norm", "", "Linear")) == ["there is no registered op no_such_norm"]
+    assert lacks(public("new", "nn.utils.nothing_", uses=("Linear",))) == [
+        "there is no tinygrad_norm.nn.utils.nothing_"
+    ]
+
+
+def test_no_row_is_listed_twice():
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert set(NOT_THERE_YET) <= set(names)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_every_system_has_all_its_rungs_and_an_example(row):
+    missing = lacks(row)
+    if row.name in NOT_THERE_YET:
+        assert missing, f"{row.name} is complete: take it off NOT_THERE_YET"
+    else:
+        assert not missing, f"{row.name}: {'; '.join(missing)}"
+
+
+def test_every_registered_normalization_is_in_a_row():
+    """Except for the one over several processes, and for sums with the residual, a form of two others."""
+    listed = {name for row in ROWS for name in row.ops}
+    normalizations = {op.name for op in REGISTRY.values() if op.kind == "normalization"}
+    assert normalizations - listed == {"sync_batch_norm", "add_layer_norm", "add_rms_norm"}
