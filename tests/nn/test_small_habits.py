@@ -58,7 +58,7 @@ def test_a_generator_that_is_used_up_is_warned_of(clip):
     layer(tn.ones(1, 2)).sum().backward()
     parameters = layer.parameters()
     clip(parameters)
-    with pytest.warns(UserWarning, match="generator of tensors is empty, so no gradient is clipped") as seen:
+    with pytest.warns(UserWarning, match="generator of tensors is empty, so no gradient is changed") as seen:
         clip(parameters)
     assert seen[0].filename == __file__
     clip([])

@@ -1,6 +1,13 @@
 """Utilities for whole networks: gradients clipped, normalizations fused or measured, parametrizations."""
 
 from . import parametrizations, parametrize
-from .clip_grad import adaptive_clip_grad_, clip_grad_norm_, clip_grad_value_, get_total_norm
+from .clip_grad import (
+    adaptive_clip_grad_,
+    centralize_grad_,
+    clip_grad_norm_,
+    clip_grad_value_,
+    get_total_norm,
+    normalize_grad_,
+)
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .population import update_bn

@@ -1,19 +1,18 @@
-"""Gradient clipping: limit the length of a step, and keep the direction of the gradient.
+"""Gradient clipping and unit normalization: limit or fix the length of the gradient.
 
     by norm    g ← g·min(1, max_norm/(‖g‖ + 1e-6))       ‖g‖ over all parameters together
     by value   g ← min(max(g, -clip_value), clip_value)   elementwise: this changes the direction
-    adaptive   G_i ← G_i·min(1, λ·max(‖W_i‖, eps)/‖G_i‖)  for every unit i, a row of the weight
+    unit       g ← g/max(‖g‖, eps)                        always, not only if ‖g‖ is large
 
-Pascanu, Mikolov, Bengio 2012, arXiv:1211.5063 (norm); Brock, De, Smith, Simonyan 2021, arXiv:2102.06171
-(adaptive).
+Pascanu, Mikolov, Bengio 2012, arXiv:1211.5063 (by norm); Hazan, Levy, Shalev-Shwartz 2015, arXiv:1507.02030
+(unit). Clipping by the norm of the weights is in adaptiveclipping.py.
 
-Insight: a step is large or small only compared with the weight it changes. ‖G_i‖/‖W_i‖ bounds the
-relative change of a unit, whatever the scale of the loss; normalization layers give that bound for free.
+Insight: clipping trusts the length of the gradient up to a limit, unit normalization not at all: every step
+of plain gradient descent is lr long. It crosses a plateau as fast as a cliff, but near a minimum it cannot
+slow down, so its learning rate has to fall.
 """
 
 import math
-import warnings
-from collections.abc import Iterable, Iterator
 
 import numpy
 
@@ -22,11 +21,8 @@ from ...backends import Array, asarray, namespace
 from ...backends.cpu.half import upcast
 from ...backends.cpu.silence import silent
 from ...backends.cpu.sums import row_sum_products, total
-from ...module import Module
 from ...ops.arguments import as_number, check_flags
-from ...ops.reduction import largest_or_0
-
-Tensors = Tensor | Iterable[Tensor]
+from .units import Tensors, listed, with_gradients
 
 
 def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False) -> Tensor:
@@ -45,7 +41,7 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     if not as_number(norm_type, "norm_type") > 0:
         raise ValueError(f"norm_type must be positive, got {norm_type}")
     check_flags(error_if_nonfinite=error_if_nonfinite)
-    arrays = [upcast(x.array) for x in _listed(tensors) if x.array.size]
+    arrays = [upcast(x.array) for x in listed(tensors) if x.array.size]
     with silent():
         total = _norm(arrays, norm_type) if arrays else asarray(numpy.zeros((), numpy.float32))
     if error_if_nonfinite and not numpy.isfinite(float(total)):
@@ -56,32 +52,13 @@ def get_total_norm(tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite:
     return Tensor._wrap(total)
 
 
-def _listed(tensors: Tensors) -> list[Tensor]:
-    if isinstance(tensors, Module):
-        raise TypeError(f"expected tensors, got the module {type(tensors).__name__}: pass its parameters()")
-    if not isinstance(tensors, Iterable):
-        raise TypeError(f"expected a tensor or several, got {type(tensors).__name__}")
-    listed = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-    if not listed and isinstance(tensors, Iterator):
-        warnings.warn(
-            "the generator of tensors is empty, so no gradient is clipped: it was used before; call "
-            "parameters() again",
-            stacklevel=4,
-        )
-    for i, tensor in enumerate(listed):
-        if not isinstance(tensor, Tensor):
-            advice = ": pass parameters(), not named_parameters()" if isinstance(tensor, tuple) else ""
-            raise TypeError(f"expected tensors, entry {i} is a {type(tensor).__name__}{advice}")
-    return listed
-
-
 def _norm(arrays: list[Array], p: float) -> Array:
     xp = namespace(arrays[0])
     largest = xp.stack([abs(x).max() for x in arrays]).max()
     if p == math.inf:
         return largest
-    # No power of a finite gradient overflows. If one is infinite, the scale is 1, since ∞/∞ would be NaN.
-    scale = xp.where(largest < math.inf, xp.maximum(largest, 1), 1)
+    # No power of a finite gradient overflows or vanishes. The scale is not ∞, since ∞/∞ would be NaN.
+    scale = xp.where((largest > 0) & (largest < math.inf), largest, 1)
     if p == 2:
         rows = ((x / scale).reshape(1, -1) for x in arrays)
         powers = [row_sum_products(row, row)[0, 0] for row in rows]
@@ -113,26 +90,13 @@ def clip_grad_norm_(
     """
     if not as_number(max_norm, "max_norm") >= 0:
         raise ValueError(f"max_norm must not be negative, got {max_norm}")
-    grads = _gradients(parameters)
+    grads = [grad for _, grad in with_gradients(parameters)]
     total = get_total_norm(grads, norm_type, error_if_nonfinite)
     with silent():
-        factor = _at_most_1(max_norm, total.array + 1e-6)
+        factor = namespace(total.array).minimum(max_norm / (total.array + 1e-6), 1)
         for grad in grads:
-            _scale(grad, factor)
+            grad.copy_(grad.array * factor)
     return total
-
-
-def _gradients(parameters: Tensors) -> list[Tensor]:
-    return [parameter.grad for parameter in _listed(parameters) if parameter.grad is not None]
-
-
-def _at_most_1(limit: Array | float, norm: Array) -> Array:
-    return namespace(norm).minimum(limit / norm, 1)
-
-
-def _scale(grad: Tensor, factor: Array) -> None:
-    grad.array[...] = grad.array * factor
-    grad.mark_written()
 
 
 def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
@@ -143,45 +107,36 @@ def clip_grad_value_(parameters: Tensors, clip_value: float) -> None:
     """
     if not as_number(clip_value, "clip_value") >= 0:
         raise ValueError(f"clip_value must not be negative, got {clip_value}")
-    for grad in _gradients(parameters):
+    for _, grad in with_gradients(parameters):
         grad.copy_(grad.array.clip(-clip_value, clip_value))
 
 
-def adaptive_clip_grad_(parameters: Tensors, clip_factor: float = 0.01, eps: float = 1e-3) -> None:
-    """Scale each unit's gradient, in place, to at most `clip_factor` times the norm of its weights.
+def normalize_grad_(
+    parameters: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, eps: float = 1e-12
+) -> Tensor:
+    """Scale all gradients, in place, so that their total norm is 1; return the norm before.
 
-    A unit is one output: a row of a weight (out, in, ...), or a whole vector (a bias, a gain). The paper
-    does not clip the last linear layer: do not pass its parameters.
+    The direction stays. Gradients that are all zero stay zero.
 
     Args:
         parameters: a parameter without a gradient is skipped.
-        clip_factor: the λ of the paper, a fraction per step at learning rate 1.
-        eps: the smallest norm of weights to compare with, in their units, so that zeros can grow.
+        norm_type: see get_total_norm.
+        error_if_nonfinite: see get_total_norm.
+        eps: the smallest norm to divide by, in units of the gradients.
 
     Raises:
-        TypeError: if `parameters` are not tensors, or clip_factor or eps is not a number.
-        ValueError: if clip_factor or eps is not positive.
+        TypeError: if `parameters` are not tensors, or norm_type or eps is not a number.
+        ValueError: if norm_type or eps is not positive.
+        RuntimeError: if the norm is not finite and error_if_nonfinite is True.
 
-    Source: Brock, De, Smith, Simonyan 2021, arXiv:2102.06171.
+    Source: Hazan, Levy, Shalev-Shwartz 2015, arXiv:1507.02030.
     """
-    if not (as_number(clip_factor, "clip_factor") > 0 and as_number(eps, "eps") > 0):
-        raise ValueError(f"clip_factor and eps must be positive, got {clip_factor} and {eps}")
+    if not as_number(eps, "eps") > 0:
+        raise ValueError(f"eps must be positive, got {eps}")
+    grads = [grad for _, grad in with_gradients(parameters)]
+    total = get_total_norm(grads, norm_type, error_if_nonfinite)
     with silent():
-        for parameter in _listed(parameters):
-            if parameter.grad is not None:
-                _scale(parameter.grad, _unit_factor(parameter, parameter.grad, clip_factor, eps))
-
-
-def _unit_factor(weight: Tensor, grad: Tensor, clip_factor: float, eps: float) -> Array:
-    xp = namespace(weight.array)
-    limit = clip_factor * xp.maximum(_unit_norms(weight.array), eps)
-    return _at_most_1(limit, xp.maximum(_unit_norms(grad.array), 1e-6))
-
-
-def _unit_norms(x: Array) -> Array:
-    """Return one norm per row, or of the whole vector; all axes are kept."""
-    xp = namespace(x)
-    axes = tuple(range(1 if x.ndim > 1 else 0, x.ndim))
-    x = upcast(x)
-    scale = xp.maximum(largest_or_0(abs(x), axes, True), 1)
-    return scale * xp.sqrt(total(xp.square(x / scale), axes, True))
+        n = namespace(total.array).maximum(total.array, eps)
+        for grad in grads:
+            grad.copy_(grad.array / n)
+    return total
