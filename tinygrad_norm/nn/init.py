@@ -13,6 +13,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends.random import generator as default_generator
+from ..normalization.weight.weightstandardization import ACTIVATION_GAINS as ACTIVATION_GAINS
 from ..ops.arguments import as_number, as_size
 
 Generator = numpy.random.Generator | None

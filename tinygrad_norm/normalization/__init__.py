@@ -9,3 +9,4 @@ from .functions import *
 from .layers import *
 from .weight.spectralnorm import SpectralNorm, spectral_norm
 from .weight.weightnorm import WeightNorm, weight_norm
+from .weight.weightstandardization import ScaledWeightStandardization, WeightStandardization

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..nn.convolution.wsconv import ScaledWSConv2d
 from ..normalization.core.running_stats import RunningNorm
 
 
@@ -24,7 +25,8 @@ def split_decay(
     """Return parameter groups: the first decays by `weight_decay`, the second does not.
 
     The second has every parameter with fewer than two axes (biases, weights of normalizations, scalars),
-    and the weight and bias of normalizations over several axes (LayerNorm, RMSNorm). Frozen parameters are
+    the weight and bias of normalizations over several axes (LayerNorm, RMSNorm), and gains of weights
+    (ScaledWSConv2d). Frozen parameters are
     in the groups too, each of them once.
 
     With `norm_decay`, the parameters of normalizations are in two groups of their own, which decay by that
@@ -36,11 +38,13 @@ def split_decay(
         if type(layer).__module__.startswith(_NORMALIZATION) or hasattr(layer, "normalized_shape")
         for name, parameter in layer.named_parameters(recurse=False)
     }
+    convolutions = [layer for layer in module.modules() if isinstance(layer, ScaledWSConv2d)]
+    of_norms |= {id(layer.gain): "gain" for layer in convolutions}
     groups: dict[str, list[Tensor]] = {"decayed": [], "undecayed": [], "weights": [], "biases": []}
     for parameter in module.parameters():
         name = of_norms.get(id(parameter))
         if name is not None and norm_decay:
-            groups["weights" if name.endswith("weight") else "biases"].append(parameter)
+            groups["weights" if name.endswith(("weight", "gain")) else "biases"].append(parameter)
         else:
             exempt = parameter.ndim < 2 or name is not None
             groups["undecayed" if exempt else "decayed"].append(parameter)

@@ -225,14 +225,16 @@ class _Conv(ConvNd):
         )
 
     def forward(self, input: Tensor) -> Tensor:
+        return self.convolve(input, self.weight)
+
+    def convolve(self, input: Tensor, weight: Tensor) -> Tensor:
+        """Return the convolution with this weight, and with everything else as in the layer."""
         padding: Sizes | str = self.padding
         if self.padding_mode != "zeros":
             ends = zip(*paddings(self.kernel_size, padding, self.dilation), strict=True)
             widths = [width for pair in reversed(tuple(ends)) for width in pair]
             input, padding = pad(input, widths, self.padding_mode), 0
-        return _conv(
-            self.axes, input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
-        )
+        return _conv(self.axes, input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 class Conv1d(_Conv):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ...backends import Array, namespace
 from ...module import Module, Parameter
 from ...normalization.core.moments import rsqrt
+from ..convolution.wsconv import WSConv2d
 
 Layer = TypeVar("Layer", bound=Module)
 
@@ -27,8 +28,14 @@ def fuse_conv_bn_eval(conv: Layer, bn: Module, transpose: bool = False) -> Layer
 
     Raises:
         RuntimeError: if a layer is in training mode, or there are no running statistics.
+        TypeError: if the convolution computes its weight from `weight`, as WSConv2d does.
         ValueError: if the numbers of channels differ.
     """
+    if isinstance(conv, WSConv2d):
+        raise TypeError(
+            f"fusion scales the weight of a convolution, but {type(conv).__name__} standardizes it again: "
+            "put its standardized weight into a Conv2d first"
+        )
     channel_axis = 1 if transpose else 0
     groups = conv.groups if transpose else 1
     a, shift = _scale_and_shift(conv, bn, conv.weight.shape[channel_axis] * groups)
