@@ -31,3 +31,5 @@ from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d
 from .sample.layernorm import LayerNorm as LayerNorm
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.rmsnorm import RMSNorm as RMSNorm
+from .vector.scalenorm import FixNorm as FixNorm
+from .vector.scalenorm import ScaleNorm as ScaleNorm
