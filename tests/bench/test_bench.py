@@ -222,6 +222,7 @@ def test_the_default_malloc_is_measured_in_another_process(monkeypatch, torch):
     assert 0.01 < cpu_ops.ratio_to_torch("softmax", 0, 0, "float32") < 100
 
 
+@pytest.mark.slow
 def test_every_op_with_benchmark_sizes_can_be_measured(fair):
     """On its smallest ordinary case instead, which has the same inputs and options."""
     timed = [op for op in REGISTRY.values() if op.bench]

@@ -47,9 +47,16 @@ def cases(choose=lambda op, case: True):
     return pytest.mark.parametrize(("op", "case"), chosen)
 
 
-def cases_and_forms():
+def cases_and_forms(composed=()):
+    """Every case of every op in each of its forms; `composed`: marks of the composed forms."""
     chosen = [
-        pytest.param(op, case, form, id=label(op, case, name.replace(" ", "_")))
+        pytest.param(
+            op,
+            case,
+            form,
+            id=label(op, case, name.replace(" ", "_")),
+            marks=composed if form is op.composed else (),
+        )
         for op in REGISTRY.values()
         for case in op.cases
         for name, form in forms(op).items()
@@ -67,7 +74,8 @@ def test_closed_form_equals_composed(op, case, backend):
     assert max(found.values()) <= COMPOSED_TOLERANCE, found
 
 
-@cases_and_forms()
+# A composed form is slow here, and is primitives, checked each, that equal the closed form, checked here.
+@cases_and_forms(composed=pytest.mark.slow)
 @pytest.mark.parametrize("backend", NUMERIC_BACKENDS, indirect=True)
 def test_gradients_equal_finite_differences(op, case, form, backend):
     numeric = numeric_error(op, form, case)
