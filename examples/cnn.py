@@ -1,7 +1,8 @@
 """A convolutional network learns handwritten digits: model, training loop and test in full.
 
-Two convolutions with BatchNorm and ReLU, a Linear, and Adam, on scikit-learn's 8×8 digits. Ten epochs
-take a few seconds on one core.
+Two convolutions with BatchNorm and ReLU, a Linear, and Adam, on scikit-learn's 8×8 digits. After training
+each BatchNorm is folded into the convolution before it: fewer layers, the same results. Ten epochs take a few
+seconds on one core.
 
     python examples/cnn.py [--epochs 10]
 
@@ -9,6 +10,7 @@ The output ends like this, with small differences between machines:
 
     epoch 10  loss 0.0052  validation accuracy 98.1%
     test accuracy 98.1%
+    with BatchNorm folded into the convolutions: 98.1%
 """
 
 import argparse
@@ -30,6 +32,17 @@ def make_cnn():
         nn.Flatten(),
         nn.Linear(32 * 4 * 4, 10),
     )
+
+
+def folded(model):
+    """Return a copy, for evaluation, in which each BatchNorm is a part of the convolution before it."""
+    layers = []
+    for layer in model.eval():
+        if isinstance(layer, nn.BatchNorm2d):
+            layers.append(nn.utils.fuse_conv_bn_eval(layers.pop(), layer))
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers)
 
 
 @tn.no_grad()
@@ -76,6 +89,7 @@ def main(arguments=None):
         )
     test_accuracy = accuracy(model, digits.test)
     print(f"test accuracy {test_accuracy:.1%}")
+    print(f"with BatchNorm folded into the convolutions: {accuracy(folded(model), digits.test):.1%}")
     return test_accuracy
 
 
