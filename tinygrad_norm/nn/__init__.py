@@ -44,6 +44,7 @@ from .embedding import Embedding
 from .attention.multihead import MultiheadAttention
 from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
+from .transformer.deepnorm import DeepNorm
 from .transformer.ditblock import DiTBlock
 from .convolution.convnextblock import ConvNeXtV2Block
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder

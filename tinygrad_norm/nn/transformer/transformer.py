@@ -26,7 +26,15 @@ from .. import init
 from ..activation.rectifiers import relu
 from ..attention.masks import causal_mask
 from ..containers import ModuleList
-from .transformerlayer import Activation, Norm, TransformerDecoderLayer, TransformerEncoderLayer, norm_maker
+from .deepnorm import DeepNorm
+from .transformerlayer import (
+    Activation,
+    Norm,
+    TransformerDecoderLayer,
+    TransformerEncoderLayer,
+    TransformerLayer,
+    norm_maker,
+)
 
 
 class _Stack(Module):
@@ -115,7 +123,8 @@ class Transformer(Module):
     """Encoder and decoder, each with a normalization at its end; weights start with xavier_uniform_.
 
     The arguments are those of `TransformerLayer`, the numbers of layers, and `custom_encoder` and
-    `custom_decoder`, which replace encoder and decoder. Source: Vaswani et al. 2017, arXiv:1706.03762.
+    `custom_decoder`, which replace encoder and decoder. residual="deep" is `DeepNorm` for the depth of both.
+    Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
     def __init__(
@@ -135,6 +144,7 @@ class Transformer(Module):
         bias: bool = True,
         *,
         norm: Norm | None = None,
+        residual: str | None = None,
     ) -> None:
         super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
@@ -150,15 +160,27 @@ class Transformer(Module):
             norm_first,
             bias,
         )
+        of_encoder: str | DeepNorm | None = residual
+        of_decoder: str | DeepNorm | None = residual
+        if residual == "deep":
+            of_encoder = DeepNorm.encoder(num_encoder_layers, num_decoder_layers)
+            of_decoder = DeepNorm.decoder(num_decoder_layers)
         self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*options, norm=norm), num_encoder_layers, make_norm(d_model)
+            TransformerEncoderLayer(*options, norm=norm, residual=of_encoder),
+            num_encoder_layers,
+            make_norm(d_model),
         )
         self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*options, norm=norm), num_decoder_layers, make_norm(d_model)
+            TransformerDecoderLayer(*options, norm=norm, residual=of_decoder),
+            num_decoder_layers,
+            make_norm(d_model),
         )
         for parameter in self.parameters():
             if parameter.ndim > 1:
                 init.xavier_uniform_(parameter)
+        for layer in self.modules():
+            if isinstance(layer, TransformerLayer) and isinstance(layer.residual, DeepNorm):
+                layer.residual.scale_(layer)
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
 
     def forward(

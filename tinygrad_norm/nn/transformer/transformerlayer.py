@@ -1,25 +1,31 @@
 """Transformer layers: attention mixes positions, a small network mixes features, both with a residual sum.
 
     x (L, N, D)   a(x) = attention of x to itself   f(x) = W₂·activation(W₁·x + b₁) + b₂
-    n₁, n₂ normalizations over D
+    a layer: z = step of x with a, y = step of z with f; every step has its own normalizations n, m over D
 
-    post-LN (norm_first=False)    z = n₁(x + a(x))    y = n₂(z + f(z))
-    pre-LN  (norm_first=True)     z = x + a(n₁(x))    y = z + f(n₂(z))
+    post-LN   residual="post", norm_first=False    z = n(x + a(x))
+    pre-LN    residual="pre", norm_first=True      z = x + a(n(x))
+    sandwich  residual="sandwich"                  z = x + m(a(n(x)))
+    DeepNorm  residual=DeepNorm(α, β)              z = n(α·x + a(x))    α, β by depth: deepnorm.py
 
 A decoder layer has a third step between the two, attention to the encoder's output `memory`. In training,
 dropout follows every a and f, and the activation.
 
-Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745.
+Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745; sandwich: Ding et al.
+2021, arXiv:2105.13290; DeepNorm: Wang et al. 2022, arXiv:2203.00555.
 
 Backward, of one step, from dz = dL/dz, where a′(g) is the backward of a, given the gradient g of its
 output (multihead.py, linear.py and the normalizations derive theirs). A sum passes its gradient on to both
 terms. x reaches the sum on two paths, directly and through a; by the chain rule their contributions add up:
 
-    post-LN    g = n₁′(dz)    dx = g + a′(g)
-    pre-LN                    dx = dz + n₁′(a′(dz))
+    post-LN    g = n′(dz)    dx = g + a′(g)
+    pre-LN                   dx = dz + n′(a′(dz))
+    sandwich                 dx = dz + n′(a′(m′(dz)))
+    DeepNorm   g = n′(dz)    dx = α·g + a′(g)
 
-Insight: in pre-LN dx contains dz as it is, however many layers lie between, so a deep stack learns
-without a warm-up. In post-LN every step puts its normalization in the way.
+Insight: in pre-LN and sandwich dx contains dz as it is, however many layers lie between, so a deep stack
+learns without a warm-up. In post-LN every step puts its normalization in the way. In pre-LN the stream x
+grows with every step, and the last ones add little to it; in a sandwich m keeps what a step adds at one size.
 """
 
 import functools
@@ -34,13 +40,16 @@ from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, Input, register
+from ...suggestions import unknown
 from ..activation.gated import gelu, gelu_composed
 from ..activation.rectifiers import relu
 from ..attention.multihead import MultiheadAttention, multihead_attention_composed
 from ..dropout import Dropout
 from ..linear import Linear, linear_composed
 from ..utils.parameter_swap import functional_call
+from .deepnorm import DeepNorm
 
+RESIDUALS = ("post", "pre", "sandwich")
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], Module]
 Sublayer = Callable[[Tensor], Tensor]
@@ -48,26 +57,43 @@ Sublayer = Callable[[Tensor], Tensor]
 
 def transformer_encoder_layer_composed(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
     """An encoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
-    attention, network, norms = parameters[:4], parameters[4:8], parameters[8:]
-    x = _step_composed(src, lambda x: _attend_composed(x, x, attention, options), norms[:2], options)
-    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[2:], options)
+    attention, network, norms = parameters[:4], parameters[4:8], _norms_of_steps(parameters[8:], 2)
+    x = _step_composed(src, lambda x: _attend_composed(x, x, attention, options), norms[0], options)
+    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[1], options)
 
 
 def transformer_decoder_layer_composed(
     tgt: Tensor, memory: Tensor, *parameters: Tensor, **options: Any
 ) -> Tensor:
     """A decoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
-    own, cross, network, norms = parameters[:4], parameters[4:8], parameters[8:12], parameters[12:]
-    x = _step_composed(tgt, lambda x: _attend_composed(x, x, own, options), norms[:2], options)
-    x = _step_composed(x, lambda x: _attend_composed(x, memory, cross, options), norms[2:4], options)
-    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[4:], options)
+    own, cross, network = parameters[:4], parameters[4:8], parameters[8:12]
+    norms = _norms_of_steps(parameters[12:], 3)
+    x = _step_composed(tgt, lambda x: _attend_composed(x, x, own, options), norms[0], options)
+    x = _step_composed(x, lambda x: _attend_composed(x, memory, cross, options), norms[1], options)
+    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[2], options)
 
 
-def _step_composed(x: Tensor, sublayer: Sublayer, norm: Sequence[Tensor], options: dict[str, Any]) -> Tensor:
-    weight, bias = norm
-    if options["norm_first"]:
-        return x + sublayer(layer_norm_composed(x, x.shape[-1:], weight, bias))
-    return layer_norm_composed(x + sublayer(x), x.shape[-1:], weight, bias)
+def _norms_of_steps(vectors: Sequence[Tensor], steps: int) -> Sequence[Sequence[Sublayer]]:
+    """Return the normalizations of each step: one, or in a sandwich n and m."""
+    pairs = zip(vectors[::2], vectors[1::2], strict=True)
+    norms = [functools.partial(_norm_composed, *pair) for pair in pairs]
+    return [norms[step::steps] for step in range(steps)]
+
+
+def _norm_composed(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    return layer_norm_composed(x, x.shape[-1:], weight, bias)
+
+
+def _step_composed(
+    x: Tensor, sublayer: Sublayer, norms: Sequence[Sublayer], options: dict[str, Any]
+) -> Tensor:
+    norm, *behind = norms
+    order = residual_order(options.get("norm_first", False), options.get("residual"))
+    if order == "sandwich":
+        return x + behind[0](sublayer(norm(x)))
+    if order == "pre":
+        return x + sublayer(norm(x))
+    return norm((x * order.alpha if isinstance(order, DeepNorm) else x) + sublayer(x))
 
 
 def _attend_composed(
@@ -97,9 +123,12 @@ class TransformerLayer(Module):
         bias: whether linear layers, attention and layer normalizations have a bias.
         norm: a function or class that makes a normalization over D features, such as nn.RMSNorm, instead
             of LayerNorm; it does not get bias and layer_norm_eps.
+        residual: where a step normalizes: "post", "pre", "sandwich" or a `DeepNorm`. None means what
+            norm_first says.
 
     Raises:
-        ValueError: if the activation is unknown, or the number of heads does not divide d_model.
+        ValueError: if the activation or residual is unknown, residual contradicts norm_first, or the number
+            of heads does not divide d_model.
     """
 
     attentions: ClassVar[tuple[str, ...]]
@@ -117,31 +146,68 @@ class TransformerLayer(Module):
         bias: bool = True,
         *,
         norm: Norm | None = None,
+        residual: str | DeepNorm | None = None,
     ) -> None:
         super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
+        self.residual = residual_order(norm_first, residual)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
         for name in self.attentions:
             setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))
         self.linear1 = Linear(d_model, dim_feedforward, bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
-        self.norm_first = norm_first
         steps = range(1, len(self.attentions) + 2)
         for i in steps:
             setattr(self, f"norm{i}", make_norm(d_model))
+        if self.residual == "sandwich":
+            for i in steps:
+                setattr(self, f"post_norm{i}", make_norm(d_model))
         for i in steps:
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = _as_function(activation)
+        if isinstance(self.residual, DeepNorm):
+            self.residual.scale_(self)
+
+    @property
+    def norm_first(self) -> bool:
+        """Whether a step normalizes its input: pre-LN and sandwich."""
+        return self.residual in ("pre", "sandwich")
 
     def _step(self, i: int, x: Tensor, sublayer: Sublayer) -> Tensor:
         norm, dropout = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
-        if self.norm_first:
+        if self.residual == "pre":
             return x + dropout(sublayer(norm(x)))
-        return norm(x + dropout(sublayer(x)))
+        if self.residual == "sandwich":
+            return x + getattr(self, f"post_norm{i}")(dropout(sublayer(norm(x))))
+        y = dropout(sublayer(x))
+        return norm(self.residual.alpha * x + y if isinstance(self.residual, DeepNorm) else x + y)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
+
+
+def residual_order(norm_first: bool, residual: str | DeepNorm | None) -> str | DeepNorm:
+    """Return where a step normalizes: `residual`, or what `norm_first` says if that is None.
+
+    Raises:
+        ValueError: if residual is unknown, or contradicts norm_first.
+    """
+    if residual is None:
+        return "pre" if norm_first else "post"
+    if residual == "deep":
+        raise ValueError(
+            "the numbers of DeepNorm depend on the depth of the stack: pass "
+            "residual=nn.DeepNorm.alone(layers), or nn.DeepNorm.encoder(...) and nn.DeepNorm.decoder(...) if "
+            "one stack reads the other"
+        )
+    if not isinstance(residual, DeepNorm) and residual not in RESIDUALS:
+        raise ValueError(f"{unknown('residual', str(residual), RESIDUALS)}, or an nn.DeepNorm")
+    if norm_first and residual != "pre":
+        raise ValueError(
+            f"norm_first=True means residual='pre', got residual={residual!r} too: pass only one"
+        )
+    return residual
 
 
 def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
@@ -245,17 +311,29 @@ register(
     function=_encoder_layer,
     composed=transformer_encoder_layer_composed,
     cases=tuple(
-        Case(((2, 4), *_ATTENTION, *_NETWORK, *_NORM * 2), _OPTIONS | {"norm_first": norm_first})
-        for norm_first in (False, True)
+        Case(((2, 4), *_ATTENTION, *_NETWORK, *_NORM * norms), _OPTIONS | options)
+        for norms, options in (
+            (2, {"norm_first": False}),
+            (2, {"norm_first": True}),
+            (4, {"residual": "sandwich"}),
+            (2, {"residual": DeepNorm(1.5, 0.6)}),
+        )
     ),
     errors=(
         ErrorCase(lambda: TransformerEncoderLayer(4, 3), ValueError, "multiple of num_heads"),
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, activation="tanh"), ValueError, "activation"),
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, dropout=-1.0), ValueError, "probability"),
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, 8)(ones(3, 2, 5)), ValueError, "takes"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, residual="both"), ValueError, "post, pre, sandwich"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, residual="deep"), ValueError, "DeepNorm.alone("),
+        ErrorCase(
+            lambda: TransformerEncoderLayer(4, 2, norm_first=True, residual="post"),
+            ValueError,
+            "pass only one",
+        ),
     ),
     kind="block",
-    title="Transformer encoder layer",
+    title="Transformer encoder layer: post-LN, pre-LN, sandwich, DeepNorm",
     paper="Vaswani et al. 2017, arXiv:1706.03762",
 )
 register(
