@@ -1,0 +1,85 @@
+"""Normalizations that share kernels with others, on the emulator: pools of any length, every dtype.
+
+The ops whose kernels these are have their rows of every length in backends/cuda/test_kernels.py.
+"""
+
+import shutil
+
+import pytest
+from kernel_runs import OPS, TOLERANCE, worst_error
+
+from tinygrad_norm.backends import KERNELS, emulator
+from tinygrad_norm.learn.ladder import kernels_of
+from tinygrad_norm.registry import REGISTRY, Case, Input, fixed, positive
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+LENGTHS = [1, 2, 31, 32, 33, 1023, 4096, pytest.param(65537, marks=pytest.mark.slow)]
+DTYPES = ["float64", "float32", "float16"]
+RUNNING = (Input((2,), differentiable=False), positive(2, differentiable=False))
+
+
+def sequences(S):
+    """Two steps of S sequences, of which the last, if there are more than two, has ended after the first."""
+    N = max(S, 2)
+    valid = [[True] * N, [True] * (N - 1) + [N == 2]]
+    return Case(((2, N, 2), fixed(valid), None, None, (2,), (2,)), {"training": True, "mode": "sequence"})
+
+
+POOLS = {  # a case with pools, or rows, of S numbers: of 2 where one has no variance
+    "batch_renorm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,)), {"training": True, "momentum": 0.0}),
+    "ghost_batch_norm": lambda S: Case(
+        ((4, 2, S), None, None, (2,), (2,)), {"training": True, "ghost_batch_size": 2}
+    ),
+    "noisy_batch_norm": lambda S: Case(((2, 2, S), (2,), (2,), None, None, (2,), (2,)), {"training": True}),
+    "sequence_batch_norm": sequences,
+    "weighed_batch_norm": lambda S: Case(
+        ((2, 2, max(S, 2)), *RUNNING, (2,), (2,)), {"inference_weight": 0.3}
+    ),
+    "batch_group_norm": lambda S: Case(
+        ((4, 4, S), None, None, (4,), (4,)), {"training": True, "num_groups": 2, "sample_groups": 2}
+    ),
+    "batch_channel_norm": lambda S: Case(
+        ((2, 4, S), None, None, (4,), (4,), (4,), (4,)), {"training": True, "num_groups": 2}
+    ),
+    "adaptive_instance_norm": lambda S: Case(((2, 2, max(S, 2)), (2, 2, S + 1))),
+    "adaptive_layer_norm": lambda S: Case(((2, 2, S), (2, S), (2, S))),
+    "adaptive_group_norm": lambda S: Case(((2, 4, S), (2, 4), (2, 4)), {"num_groups": 2}),
+    "dynamic_tanh": lambda S: Case(((3, S), (1,), (S,), (S,))),
+    "scale_norm": lambda S: Case(((3, S), (1,))),
+    "global_response_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
+    "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
+    "weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
+    "scaled_weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
+}
+TWO_LAYERS = {"batch_channel_norm"}  # half types are rounded between the first and the second
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", POOLS)
+def test_every_case_is_as_exact_as_its_dtype(name, dtype):
+    op = REGISTRY[name]
+    roundings = 1 + (name in TWO_LAYERS and dtype == "float16")
+    assert max(worst_error(op, case, dtype) for case in op.cases) < roundings * TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("S", LENGTHS)
+@pytest.mark.parametrize("name", POOLS)
+def test_pools_of_any_length(name, S):
+    assert worst_error(REGISTRY[name], POOLS[name](S), "float32") < TOLERANCE["float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("S", [2, 33, 1023])
+@pytest.mark.parametrize("name", POOLS)
+def test_pools_with_every_access_checked_in_other_orders(name, S):
+    for seed in range(2):
+        with emulator.schedule(seed=seed, checked=True):
+            assert worst_error(REGISTRY[name], POOLS[name](S), "float32") < TOLERANCE["float32"]
+
+
+def test_every_normalization_with_kernels_has_pools_of_any_length():
+    """Here, or in `row_case` of tests/support/kernel_runs.py."""
+    for op in REGISTRY.values():
+        if op.kind == "normalization" and op.name not in OPS:
+            has_kernel = any("cuda" in KERNELS[name].versions for name in kernels_of(op.name))
+            assert has_kernel == (op.name in POOLS), op.name
