@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Tensor, grad
-from tinygrad_norm.backends import to_numpy
+from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.nn import functional as F
 
 POWERS = (0.5, 1.0, 2.0, 3.0, math.inf)
@@ -85,19 +85,50 @@ def test_infinity_and_nan_stay_in_their_row(backend):
     np.testing.assert_allclose(dx[2], clean[1][2], rtol=1e-5, atol=1e-6)
 
 
-def test_ties_share_the_slope_of_the_largest_entry(torch):
+@backends
+def test_ties_share_the_slope_of_the_largest_entry(backend, torch):
     x, dy = np.array([[2.0, -2.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0]]), normal(2, 4)
     theirs = torch.tensor(x, requires_grad=True)
     torch.nn.functional.normalize(theirs, p=math.inf).backward(torch.tensor(dy))
-    np.testing.assert_allclose(forward_backward(x, dy, p=math.inf)[1], theirs.grad.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(
+        forward_backward(x, dy, backend, p=math.inf)[1], theirs.grad.numpy(), rtol=1e-12
+    )
 
 
+@backends
 @pytest.mark.parametrize("p", [0.5, 1.0, 3.0])
-def test_entries_of_0_as_pytorch_has_them(p, torch):
+def test_entries_of_0_as_pytorch_has_them(p, backend, torch):
     x, dy = np.array([[0.0, -2.0, 1.0]]), normal(1, 3)
     theirs = torch.tensor(x, requires_grad=True)
     torch.nn.functional.normalize(theirs, p=p).backward(torch.tensor(dy))
-    np.testing.assert_allclose(forward_backward(x, dy, p=p)[1], theirs.grad.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(forward_backward(x, dy, backend, p=p)[1], theirs.grad.numpy(), rtol=1e-12)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+@pytest.mark.parametrize("p", [0.5, 1.0, 3.0, math.inf])
+@pytest.mark.parametrize(
+    "D", [1, 2, 31, 32, 33, 1023, 4096, pytest.param(65537, marks=pytest.mark.slow)], ids="D {}".format
+)
+def test_rows_of_every_length_in_the_kernels(p, D):
+    x, dy = normal(3, D).astype(np.float32), normal(3, D, seed=1).astype(np.float32)
+    right = forward_backward(x.astype(np.float64), dy, p=p)
+    for checked in (False, True):
+        with emulator.schedule(seed=1, checked=checked), emulator.record() as launches:
+            found = forward_backward(x, dy, "emulator", p=p)
+        assert [launch.name.split("<")[0] for launch in launches] == [
+            "normalize_power_forward",
+            "normalize_power_backward",
+        ]
+        for ours, expected in zip(found, right, strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+def test_a_power_beyond_float32_is_infinite():
+    x, dy = normal(3, 8).astype(np.float32), normal(3, 8, seed=1).astype(np.float32)
+    for found, right in zip(
+        forward_backward(x, dy, p=1e60), forward_backward(x, dy, p=math.inf), strict=True
+    ):
+        np.testing.assert_allclose(found, right, rtol=1e-5)
 
 
 @powers

@@ -30,7 +30,6 @@ CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)
     for k, case in enumerate(REGISTRY[name].cases)
-    if case.options.get("p", 2) == 2  # normalize by another power has no kernel
 ]
 
 

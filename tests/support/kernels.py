@@ -86,6 +86,8 @@ KERNELS = [
     Kernel("rms_norm_backward", rmsnorm._kernels, SUMS),
     Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
+    Kernel("normalize_power_forward", _normalize, FORWARD_SHAPES),
+    Kernel("normalize_power_backward", _normalize, BACKWARD_SHAPES),
     Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
     Kernel("add_layer_norm_backward", addnorm._kernels, SUMS),
     Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),

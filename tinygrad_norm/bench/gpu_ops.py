@@ -183,6 +183,11 @@ def _normalize(x: Array) -> Any:
     return (y,), (y, rnorm, 2.0, 1e-12)
 
 
+def _normalize_by_power(x: Array) -> Any:
+    y, rnorm = normalize_forward(x, 3.0, 1e-12)
+    return (y,), (y, rnorm, 3.0, 1e-12)
+
+
 def _softmax(x: Array) -> Any:
     y = softmax_forward(x)
     return (y,), (y,)
@@ -293,6 +298,9 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         lambda shape, itemsize, memory: (4, 4),
     ),
     "normalize": Op(_rows(0), _normalize, normalize_backward, lambda F, x: F.normalize(x, dim=1)),
+    "normalize_p3": Op(
+        _rows(0), _normalize_by_power, normalize_backward, lambda F, x: F.normalize(x, 3.0, dim=1)
+    ),
     "batch_norm": Op(
         _images((8192, 1024)),
         _batch_norm,

@@ -9,6 +9,7 @@ import numpy
 
 from ...backends import Array, host_can_read, namespace
 from ...backends.cpu.loop_helpers import helper
+from ...backends.cpu.loop_math import exp, log
 from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
 
 
@@ -37,8 +38,27 @@ def slope(y: Array, p: float) -> Array:
 
 
 @helper
+def ratio(a: float, b: float) -> float:
+    """Return a/b, rounded once: a loop may multiply by 1/b instead, which makes b/b other than 1."""
+    return a / b
+
+
+@helper
+def power(size: float, p: float) -> float:
+    """Return sizeᵖ for a loop, of a size of at least 0 and p above 0."""
+    return exp(p * log(size))
+
+
+@helper
+def slope_of_power(y: float, p: float) -> float:
+    """Return sign(y)·|y|ᵖ⁻¹ for a loop, for finite p; it is 0 where y is 0, also for p < 1."""
+    size = exp((p - 1.0) * log(abs(y)))
+    return size if y > 0.0 else -size if y < 0.0 else y
+
+
+@helper
 def is_extreme(rnorm: float) -> bool:
-    """Return whether a loop leaves a row of this 1/‖x‖ to the guard, for p = 1 or 2 in float32 or float64."""
+    """Return whether a loop leaves a row of this 1/‖x‖ to the guard, in float32 or float64."""
     return not (1e-36 < rnorm < 1e15)
 
 

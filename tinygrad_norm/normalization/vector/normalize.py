@@ -25,6 +25,7 @@ makes Σ dx·x = 0: stretching x changes nothing, so no gradient points along x.
 """
 
 import math
+from typing import Any
 
 import numpy
 
@@ -33,6 +34,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loop_math import larger
 from ...backends.cpu.pool_loops import COLUMN
 from ...backends.cpu.sums import row_sum_products
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams
@@ -41,9 +43,9 @@ from ...ops.checks import check_eps, check_input
 from ...ops.dims import Axes, Dim, normalize_dim, normalize_dims
 from ...ops.shape import permute, reshape
 from ...registry import Case, ErrorCase, distinct, register, uniform
-from ..core.lengths import exact_lengths, is_extreme, lengths, limits, slope
+from ..core.lengths import exact_lengths, is_extreme, lengths, limits, power, ratio, slope, slope_of_power
 
-_kernels = CudaSource(__file__)
+_kernels = CudaSource(__file__, "../core/powers.cuh")
 
 
 def normalize_composed(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -> Tensor:
@@ -64,10 +66,10 @@ def normalize_forward(x: Array, p: float, eps: Array) -> tuple[Array, Array]:
 def normalize_forward_loop(
     x: Array, p: float, eps: float, y: Array, rnorm: Array, zero: float, left: Array
 ) -> None:
-    """For p = 1 and 2, one row after the other: once to find n, once to write y."""
+    """One row after the other: once to find n (a power: of |x| by the largest |x|), once to write y."""
     (N, D), real = x.shape, x.dtype.type
     for row in range(N):
-        s = zero
+        s, top = zero, real(0)
         if p == 2:
             for i in range(D):
                 s += x[row, i] * x[row, i]
@@ -77,20 +79,38 @@ def normalize_forward_loop(
                 s += abs(x[row, i])
             n = s
         else:
-            left[row] = True
-            continue
+            for i in range(D):
+                top = larger(top, abs(x[row, i]))
+            if not 0 < top < math.inf:
+                left[row] = True
+                continue
+            n = top
+            if p < math.inf:
+                for i in range(D):
+                    s += power(abs(x[row, i]) / top, p)
+                n = top * s ** (1 / p)
         r = real(1 / (eps if n <= eps else n))
-        for i in range(D):
-            y[row, i] = x[row, i] * r
+        if p == math.inf and n > eps:
+            for i in range(D):
+                y[row, i] = ratio(x[row, i], top)  # exactly ±1 at the top: backward finds it by that
+        else:
+            for i in range(D):
+                y[row, i] = x[row, i] * r
         rnorm[row, 0], left[row] = r, is_extreme(r)
 
 
 @normalize_forward.cuda
 def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, ...]:
-    """For p = 2, one kernel: every row is read once and written once."""
-    if p != 2:
-        return normalize_forward.numpy_version(x, p, eps)
-    return _kernels.forward_rows("normalize_forward", (x,), (), 1, *limits(accumulator_dtype(x), eps))
+    """One kernel: every row is read once and written once."""
+    numbers = limits(accumulator_dtype(x), eps)
+    if p == 2:
+        return _kernels.forward_rows("normalize_forward", (x,), (), 1, *numbers)
+    return _kernels.forward_rows("normalize_power_forward", (x,), (), 1, *numbers, _for_kernels(p, x))
+
+
+def _for_kernels(p: float, x: Array) -> float:
+    """Return p as the type of the kernel holds it; what is too large for that is ∞."""
+    return p if p < numpy.finfo(accumulator_dtype(x)).max else math.inf
 
 
 @kernel
@@ -106,36 +126,47 @@ def normalize_backward(dy: Array, y: Array, rnorm: Array, p: float, eps: float) 
 def normalize_backward_loop(
     dy: Array, y: Array, rnorm: Array, p: float, eps: float, dx: Array, zero: float, left: Array
 ) -> None:
-    """For p = 1 and 2, one row after the other: once to find Σ(g·y), once to write dx."""
+    """One row after the other: once to find Σ(g·y), once to write dx."""
     (N, D), real = dy.shape, dy.dtype.type
-    at_eps, none = real(1 / eps), real(0)
+    at_eps, none, one = real(1 / eps), real(0), real(1)
     for row in range(N):
         r = rnorm[row, 0]
-        left[row] = is_extreme(r) or not (p == 2 or p == 1)
+        left[row] = is_extreme(r)
         if left[row]:
             continue
-        s = zero
+        s, ties = zero, 0
         for i in range(D):
             s += dy[row, i] * y[row, i]
         along = none if r == at_eps else real(s)
         if p == 2:
             for i in range(D):
                 dx[row, i] = r * (dy[row, i] - y[row, i] * along)
-        else:
+        elif p == 1:
             for i in range(D):
                 dx[row, i] = r * (dy[row, i] - numpy.sign(y[row, i]) * along)
+        elif p < math.inf:
+            for i in range(D):
+                dx[row, i] = r * (dy[row, i] - slope_of_power(y[row, i], p) * along)
+        else:
+            for i in range(D):
+                ties += abs(y[row, i]) == one
+            along = along / real(max(ties, 1))
+            for i in range(D):
+                top = y[row, i] if abs(y[row, i]) == one else none
+                dx[row, i] = r * (dy[row, i] - top * along)
 
 
 @normalize_backward.cuda
 def normalize_backward_cuda(dy: Array, y: Array, rnorm: Array, p: float, eps: float) -> Array:
-    """For p = 2, one kernel: dy and y are read once, dx is written once."""
-    if p != 2:
-        return normalize_backward.numpy_version(dy, y, rnorm, p, eps)
+    """One kernel: dy and y are read once, dx is written once."""
     (N, D), (dy, y) = y.shape, contiguous(dy, y)
     dx, (_, at_eps, _) = namespace(y).empty_like(y), limits(rnorm.dtype, eps)
     shape = teams(D, y, dy, shapes=BACKWARD_SHAPES)
-    args = dy, y, rnorm, dx, N, D, at_eps
-    _kernels.launch("normalize_backward", y.dtype, shape.template, shape.blocks(N), shape.block, args)
+    args: tuple[Any, ...] = dy, y, rnorm, dx, N, D, at_eps
+    name = "normalize_backward"
+    if p != 2:
+        name, args = "normalize_power_backward", (*args, _for_kernels(p, y))
+    _kernels.launch(name, y.dtype, shape.template, shape.blocks(N), shape.block, args)
     return dx
 
 
