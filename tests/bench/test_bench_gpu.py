@@ -79,6 +79,7 @@ def test_every_kernel_is_timed():
     # Parts of blocks, small beside their products:
     other |= {"attention_weights", "attention_gradient", "largest_magnitudes", "power_of_two_above"}
     other |= {"lstm_step", "lstm_step_backward", "gru_step", "gru_step_backward", "max_pool_forward"}
+    other |= {"channel_sums", "window_sums", "less_windows"}  # PyTorch has no such windows
     other |= {"move_statistics"}  # of one number for each channel
     assert names == {kernel.name for kernel in KERNELS} - other
 

@@ -25,7 +25,8 @@ OPS = [
     "log_softmax",
     "cross_entropy",
 ]
-OTHERS = ["embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # ops that do not go through rows
+WINDOWS = ["subtractive_norm"]
+OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # ops that do not go through rows
 CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)

@@ -21,7 +21,14 @@ from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
 from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import running_stats, strips
-from tinygrad_norm.normalization.sample import addnorm, groupnorm, instancenorm, layernorm, rmsnorm
+from tinygrad_norm.normalization.sample import (
+    addnorm,
+    groupnorm,
+    instancenorm,
+    layernorm,
+    rmsnorm,
+    subtractivenorm,
+)
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
 from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
@@ -121,6 +128,9 @@ KERNELS = [
     Kernel("power_of_two_above", attention_weights._kernels, (), vectors=False, halves=False),
     Kernel("attention_weights", attention_weights._kernels, FORWARD_SHAPES, halves=False),
     Kernel("attention_gradient", attention_weights._kernels, BACKWARD_SHAPES, halves=False),
+    Kernel("channel_sums", subtractivenorm._kernels, (), vectors=False),
+    Kernel("window_sums", subtractivenorm._kernels, (), vectors=False, halves=False),
+    Kernel("less_windows", subtractivenorm._kernels, (), vectors=False),
     Kernel("max_pool_forward", maxpool._kernels, (), vectors=False),
     Kernel("lstm_step", lstm_steps._kernels, (), vectors=False, halves=False),
     Kernel("lstm_step_backward", lstm_steps._kernels, (), vectors=False, halves=False),

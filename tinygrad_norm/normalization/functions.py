@@ -21,6 +21,7 @@ from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
 from .sample.rmsnorm import rms_norm as rms_norm
+from .sample.subtractivenorm import subtractive_norm as subtractive_norm
 from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm
 from .weight.weightstandardization import scaled_weight_standardization as scaled_weight_standardization
