@@ -1,17 +1,21 @@
-"""What the registry cannot say of local response normalization: windows, extremes, k = 0, the paper."""
+"""What the registry cannot say of local response normalization: windows, extremes, the paper, kernels."""
 
 import shutil
 
 import numpy as np
 import pytest
+from kernel_runs import TOLERANCE, worst_error
 from twins import compare_gradients, compare_training, exchange_states, twins
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
-from tinygrad_norm.backends import to_numpy
+from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.backends.cpu.blocks import settings
+from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.normalization.sample import localresponsenorm
+from tinygrad_norm.registry import REGISTRY, Case
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 backends = pytest.mark.parametrize("backend", ["numpy", pytest.param("emulator", marks=needs_compiler)])
@@ -102,12 +106,13 @@ def test_windows_of_zeros_with_k_0_are_zero_with_a_finite_gradient(beta, backend
     assert dx[1, 1, 0] != 0
 
 
-def test_infinity_and_nan_stay_in_their_windows():
+@backends
+def test_infinity_and_nan_stay_in_their_windows(backend):
     x, dy = normal(3, 8, 2), normal(3, 8, 2, seed=1)
-    clean = forward_backward(x, dy, size=3)
+    clean = forward_backward(x, dy, backend, size=3)
     x[0, 0, 0], x[1, 7, 1] = np.inf, np.nan
     with np.errstate(invalid="ignore"):
-        y, dx = forward_backward(x, dy, size=3)
+        y, dx = forward_backward(x, dy, backend, size=3)
     assert np.isnan(y[0, 0, 0])
     assert np.isnan(y[1, 6:, 1]).all()
     for ours, before in zip((y, dx), clean, strict=True):
@@ -123,6 +128,66 @@ def test_the_results_do_not_depend_on_blocks_and_threads():
         parts = forward_backward(x, dy, size=3, alpha=1.0)
     for a, b in zip(parts, whole, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_sample_near_the_limits_is_computed_with_care_and_no_other():
+    x, dy = normal(3, 5, 40).astype(np.float32), normal(3, 5, 40, seed=1).astype(np.float32)
+    alone = forward_backward(x, dy, size=3, alpha=1.0)
+    x[1] *= np.float32(1e25)
+    right = forward_backward(x.astype(np.float64), dy, size=3, alpha=1.0)
+    found = forward_backward(x, dy, size=3, alpha=1.0)
+    for ours, before, exact in zip(found, alone, right, strict=True):
+        np.testing.assert_array_equal(ours[[0, 2]], before[[0, 2]])
+        np.testing.assert_allclose(ours[1], exact[1], rtol=1e-4, atol=1e-5 * abs(exact[1]).max())
+
+
+CHANNELS_AND_SIZES = [(1, 1), (3, 5), (15, 4), (16, 31), (17, 2), (33, 5), (40, 100)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+@pytest.mark.parametrize(("channels", "size"), CHANNELS_AND_SIZES)
+def test_the_kernels_for_any_number_of_channels_and_positions(channels, size, checked):
+    for dtype, S in (("float32", 1), ("float64", 33), ("float16", 2)):
+        case = Case(((2, channels, S),), {"size": size, "alpha": 2.0})
+        with emulator.schedule(seed=1, checked=checked), emulator.record() as launches:
+            assert worst_error(REGISTRY["local_response_norm"], case, dtype) <= TOLERANCE[dtype]
+        assert [launch.name.split("<")[0][len("local_response_norm_") :] for launch in launches] == [
+            "forward",
+            "backward",
+        ]
+
+
+@needs_compiler
+@pytest.mark.parametrize("S", [1023, 4096, pytest.param(65537, marks=pytest.mark.slow)])
+def test_the_kernels_for_many_positions(S):
+    case = Case(((1, 3, S),), {"size": 3, "alpha": 1.0})
+    assert worst_error(REGISTRY["local_response_norm"], case, "float32") <= TOLERANCE["float32"]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "max(c - above, 0LL), high = min(c + below + 1, C)",
+            "max(c - below, 0LL), high = min(c + above + 1, C)",
+        ),
+        ("- slope * A(x[at]) * sum", "- slope * sum"),
+        ("d += z * z", "d = z * z"),
+    ],
+    ids=["a window that is not mirrored", "no x", "the last channel only"],
+)
+def test_planted_errors_in_the_kernels_are_seen(old, new, tmp_path, monkeypatch):
+    source = CudaSource(localresponsenorm.__file__, "../core/moments.cuh")
+    text = source.path.read_text()
+    assert text.count(old) == 1
+    wrong = tmp_path / source.path.name
+    wrong.write_text(text.replace(old, new))
+    source.parts = (*source.parts[:-1], wrong)
+    monkeypatch.setattr(localresponsenorm, "_kernels", source)
+    case = Case(((2, 5, 3),), {"size": 4, "alpha": 2.0})
+    assert worst_error(REGISTRY["local_response_norm"], case, "float32") > 1e-2
 
 
 def test_half_precision_is_only_stored():

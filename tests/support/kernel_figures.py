@@ -37,6 +37,7 @@ SIZES = {
     "batch_norm_eval": IMAGES[1:2],
     "group_norm": IMAGES,
     "instance_norm": IMAGES,
+    "local_response_norm": IMAGES[1:2],
     "gelu": EXTREMES[:1],
     "embedding": ((1024, 256),),
     "sgd": ((1 << 18,),),

@@ -26,6 +26,7 @@ from tinygrad_norm.normalization.sample import (
     groupnorm,
     instancenorm,
     layernorm,
+    localresponsenorm,
     rmsnorm,
     subtractivenorm,
 )
@@ -103,6 +104,8 @@ KERNELS = [
     Kernel("instance_norm_backward", instancenorm._kernels, BACKWARD_SHAPES),
     Kernel("group_norm_forward", groupnorm._kernels, FORWARD_SHAPES),
     Kernel("group_norm_backward", groupnorm._kernels, groupnorm._backward_teams),
+    Kernel("local_response_norm_forward", localresponsenorm._kernels, (), vectors=False),
+    Kernel("local_response_norm_backward", localresponsenorm._kernels, (), vectors=False),
     Kernel("strip_moments", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_moments", batchnorm._kernels.source, (), vectors=False),
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),

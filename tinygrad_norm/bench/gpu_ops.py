@@ -34,6 +34,10 @@ from ..normalization.sample.addrmsnorm import add_rms_norm_backward, add_rms_nor
 from ..normalization.sample.groupnorm import group_norm_backward, group_norm_forward
 from ..normalization.sample.instancenorm import instance_norm_backward, instance_norm_forward
 from ..normalization.sample.layernorm import layer_norm_backward, layer_norm_forward
+from ..normalization.sample.localresponsenorm import (
+    local_response_norm_backward,
+    local_response_norm_forward,
+)
 from ..normalization.sample.rmsnorm import rms_norm_backward, rms_norm_forward
 from ..normalization.vector.normalize import normalize_backward, normalize_forward
 from ..optim.adam import adam_step
@@ -222,6 +226,13 @@ def _gelu(x: Array) -> Any:
     return (_curve.forward(x),), (x,)
 
 
+def _local_response_norm(x: Array) -> Any:
+    window = 5, 1e-4, 0.75
+    x = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    y, *statistics = local_response_norm_forward(x, *window, 1.0)
+    return (y,), (x, *statistics, *window)
+
+
 _DROPPED, _draw = 0.1, Draw(key=0, number=0)
 
 
@@ -243,6 +254,11 @@ def _of_batch(shape: Shape, itemsize: int, memory: Memory) -> tuple[int, int]:
 def _of_pools(shape: Shape, itemsize: int, memory: Memory, groups: int = 0) -> tuple[int, int]:
     pool = math.prod(shape) * itemsize // (shape[0] * (groups or shape[1]))
     return 2 if pool <= memory.shared else 3, 3 if 2 * pool <= memory.shared else 5
+
+
+def _of_windows(shape: Shape, itemsize: int, memory: Memory) -> tuple[int, int]:
+    statistics = 2 * max(itemsize, 4) // itemsize
+    return 2 + statistics, 3 + statistics
 
 
 # -- the list
@@ -327,6 +343,13 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         instance_norm_backward,
         lambda F, x, w, b: F.instance_norm(x, None, None, w, b, True, 0.1, EPS),
         _of_pools,
+    ),
+    "local_response_norm": Op(
+        tuple(Case((shape,)) for shape in _IMAGES),
+        _local_response_norm,
+        local_response_norm_backward,
+        lambda F, x: F.local_response_norm(x, 5),
+        _of_windows,
     ),
     "softmax": Op(_rows(0), _softmax, softmax_backward, lambda F, x: F.softmax(x, -1)),
     "log_softmax": Op(_rows(0), _log_softmax, log_softmax_backward, lambda F, x: F.log_softmax(x, -1)),

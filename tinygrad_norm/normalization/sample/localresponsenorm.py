@@ -9,8 +9,8 @@ at the borders the sum has fewer terms, but alpha is divided by the whole size.
 In the code: r = √d root, s scale.
 
 Krizhevsky, Sutskever, Hinton 2012 (NIPS 25), with k = 2, 5 channels, beta = 0.75 and alpha = 1e-4, not
-divided by the size; here that is alpha = 5e-4. Simonyan, Zisserman 2014, arXiv:1409.1556, found no gain
-from it in deep networks.
+divided by the size; here that is alpha = 5e-4. Caffe, and PyTorch after it, took over the number 1e-4 but
+divide it by the size. Simonyan, Zisserman 2014, arXiv:1409.1556, found no gain from it in deep networks.
 
 Backward, from dy = dL/dy. x_c is in the windows of all channels i with c in window(i): from c - (size-1)//2
 to c + size//2, the window mirrored.
@@ -29,20 +29,27 @@ up to a constant factor. A small window makes it local: a strong response pushes
 import functools
 import math
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
 import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, host_can_read, kernel, namespace
+from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.loop_math import exp, larger, log_of_normal
+from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import largest, smallest
+from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, inverse, wide, wide_empty
 from ...module import Module
 from ...ops import cat, zeros
 from ...ops.arguments import as_number, as_size
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, register
+
+_kernels = CudaSource(__file__, "../core/moments.cuh")
+_WALKED = 16  # channels of a thread: CHANNELS in localresponsenorm.cu
+_LIKE_X = kept(0, 1, 2)
 
 
 def local_response_norm_composed(
@@ -69,6 +76,57 @@ def local_response_norm_forward(
         return _extreme_forward(x, size, alpha, beta, k)
     scale = root ** (-2 * beta)
     return x * scale, scale, root
+
+
+@local_response_norm_forward.loops(scale=_LIKE_X, root=_LIKE_X)
+def local_response_norm_forward_loop(
+    x: Array,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+    y: Array,
+    scale: Array,
+    root: Array,
+    left: Array,
+) -> None:
+    """One channel after the other: the sum over its window at all positions, then the powers."""
+    (N, C, S), real = x.shape, x.dtype.type
+    below, above = int(size) // 2, (int(size) - 1) // 2
+    share, one, most = real(alpha / size), real(1), real(numpy.exp(_ORDINARY / (abs(beta) + 1)))
+    for n in range(N):
+        worst = real(0)
+        for c in range(C):
+            d = root[n, c]
+            d[:] = 0
+            for j in range(max(c - below, 0), min(c + above + 1, C)):
+                for i in range(S):
+                    d[i] += x[n, j, i] * x[n, j, i]
+            for i in range(S):
+                total = k + share * d[i]
+                worst = larger(worst, larger(total, one / total))
+                s = exp(-beta * log_of_normal(total))
+                y[n, c, i], scale[n, c, i], d[i] = x[n, c, i] * s, s, numpy.sqrt(total)
+        left[n] = not worst < most
+
+
+@local_response_norm_forward.cuda
+def local_response_norm_forward_cuda(
+    x: Array, size: int, alpha: float, beta: float, k: float
+) -> tuple[Array, ...]:
+    """One kernel: a thread has one position of some channels."""
+    (x,) = contiguous(x)
+    results = namespace(x).empty_like(x), wide_empty(x, *x.shape), wide_empty(x, *x.shape)
+    _launch("local_response_norm_forward", (x, *results), size, math.sqrt(alpha / size), math.sqrt(k), beta)
+    return results
+
+
+def _launch(kernel: str, arrays: tuple[Any, ...], size: int, *numbers: float) -> None:
+    N, C, S = arrays[0].shape
+    parts = -(-C // _WALKED)
+    below, above = min(size // 2, C), min((size - 1) // 2, C)
+    args = *arrays, N, C, S, inverse(S), inverse(parts), below, above, *numbers
+    _kernels.launch(kernel, arrays[0].dtype, (), -(-N * parts * S // 256), 256, args)
 
 
 def _window_sums(z: Array, size: int, mirrored: bool = False) -> Array:
@@ -103,6 +161,54 @@ def local_response_norm_backward(
     return scale * dy - (2 * alpha * beta / size) * x * _window_sums(dy * y / d, size, mirrored=True)
 
 
+@local_response_norm_backward.loops()
+def local_response_norm_backward_loop(
+    dy: Array,
+    x: Array,
+    scale: Array,
+    root: Array,
+    size: int,
+    alpha: float,
+    beta: float,
+    dx: Array,
+    left: Array,
+) -> None:
+    """One sample after the other: dy·y/d of all channels, then their sums over the mirrored windows."""
+    (N, C, S), real = x.shape, x.dtype.type
+    above, below = int(size) // 2, (int(size) - 1) // 2
+    slope, most = real(2 * alpha * beta / size), real(numpy.exp(_ORDINARY / (2 * abs(beta) + 2)))
+    dy_y_d, one = numpy.empty((C, S), x.dtype), real(1)
+    for n in range(N):
+        worst = real(0)
+        for c in range(C):
+            for i in range(S):
+                r = root[n, c, i]
+                inverse_r = one / r
+                worst = larger(worst, larger(r, inverse_r))
+                dy_y_d[c, i] = dy[n, c, i] * (x[n, c, i] * scale[n, c, i]) * inverse_r * inverse_r
+        for c in range(C):
+            through = dx[n, c]
+            through[:] = 0
+            for j in range(max(c - below, 0), min(c + above + 1, C)):
+                for i in range(S):
+                    through[i] += dy_y_d[j, i]
+            for i in range(S):
+                through[i] = scale[n, c, i] * dy[n, c, i] - slope * x[n, c, i] * through[i]
+        left[n] = not worst < most
+
+
+@local_response_norm_backward.cuda
+def local_response_norm_backward_cuda(
+    dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
+) -> Array:
+    """One kernel, like forward with mirrored windows."""
+    (dy, x), statistics, dx = contiguous(dy, x), wide(x, scale, root), namespace(x).empty_like(x)
+    slope, most = 2 * alpha * beta / size, _highest_ordinary(accumulator_dtype(x), beta)
+    arrays = dy, x, *statistics, dx
+    _launch("local_response_norm_backward", arrays, size, slope, beta, most)
+    return dx
+
+
 def _extreme_backward(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
@@ -114,7 +220,7 @@ def _extreme_backward(
         through[:, other] += _product(share[:, own] * _ratio(x[:, other], root[:, own]), relative_scale)
     dx = _product(dy - through * (2 * alpha * beta / size), scale)
     infinite = ~xp.isfinite(root)
-    if host_can_read(x) and not infinite.any():
+    if not infinite.any():
         return dx
     touched = _window_sums(infinite.astype(x.dtype), size, mirrored=True) > 0
     share = dy * x * root ** (-2 * beta - 2) if beta else xp.zeros_like(x)
@@ -130,14 +236,13 @@ def _windows(C: int, size: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _is_ordinary(root: Array, beta: float) -> bool:
-    """Return whether the powers of root in forward and backward stay in the range of the dtype.
-
-    On a GPU the answer is False: the host would have to wait for root.
-    """
-    if not host_can_read(root):
-        return False
+    """Return whether the powers of root in forward and backward stay in the range of the dtype."""
     high = _highest_ordinary(root.dtype, beta)
     return root.size == 0 or (1 / high < smallest(root) and largest(root) < high)
+
+
+_ORDINARY = 88.0
+"""log of the largest number to which powers of root may come in loops: for float32, and so for float64."""
 
 
 @functools.cache
