@@ -4,16 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
+from kernel_runs import worst_error
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
-from tinygrad_norm.backends import to_numpy
+from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.nn.utils import parametrizations
 from tinygrad_norm.normalization import weight_norm
 from tinygrad_norm.normalization.weight.weightnorm import norm_except_dim
 from tinygrad_norm.optim import SGD
+from tinygrad_norm.registry import REGISTRY, Case
 
+SLOW = pytest.mark.slow
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 backends = pytest.mark.parametrize("backend", ["numpy", pytest.param("emulator", marks=needs_compiler)])
 
@@ -107,3 +110,26 @@ def test_under_plain_descent_v_only_grows():
         ((layer(x) - target) ** 2).mean().backward()
         optimizer.step()
     assert (np.diff(lengths, axis=0) > 0).all()
+
+
+@needs_compiler
+@pytest.mark.parametrize("D", [1, 33, 1023, pytest.param(4096, marks=SLOW), pytest.param(65537, marks=SLOW)])
+@pytest.mark.parametrize("checked", [False, True], ids=["plain", "checked"])
+def test_the_kernel_takes_rows_of_every_length(D, checked):
+    case = Case(((3, D), (3, 1)))
+    with emulator.schedule(seed=1, checked=checked):
+        assert worst_error(REGISTRY["weight_norm"], case, np.float32) <= 1e-6
+        assert worst_error(REGISTRY["weight_norm"], case, np.float16) <= 2e-3
+
+
+@needs_compiler
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_bad_number_spoils_its_row_only(value):
+    v, g, dw = normal(3, 6), normal(3, 1, seed=1), normal(3, 6, seed=2)
+    v[1, 2] = value
+    expected = forward_backward(v, g, dw)
+    found = forward_backward(v.astype(np.float32), g.astype(np.float32), dw, backend="emulator")
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+        assert np.isfinite(a[[0, 2]]).all()
+        assert np.isnan(a[1]).any()

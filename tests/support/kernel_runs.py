@@ -26,7 +26,7 @@ OPS = [
     "cross_entropy",
 ]
 WINDOWS = ["subtractive_norm"]
-OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # ops that do not go through rows
+OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]
 CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)

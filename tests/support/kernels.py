@@ -31,6 +31,7 @@ from tinygrad_norm.normalization.sample import (
     subtractivenorm,
 )
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
+from tinygrad_norm.normalization.weight import weightnorm
 from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
 
@@ -96,6 +97,8 @@ KERNELS = [
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
     Kernel("normalize_power_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_power_backward", _normalize, BACKWARD_SHAPES),
+    Kernel("weight_norm_forward", weightnorm._kernels, FORWARD_SHAPES),
+    Kernel("weight_norm_backward", weightnorm._kernels, BACKWARD_SHAPES),
     Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
     Kernel("add_layer_norm_backward", addnorm._kernels, SUMS),
     Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),

@@ -8,25 +8,6 @@
 // p             of normalize_power_…: any but 2, up to ∞.
 // Accumulation  float; double for double. rnorm has that type.
 
-// Σ (scale·x)² of a row, and the scale: 1, or a power of two that keeps the squares in range.
-template <class T, int VEC, int TEAM, int KEPT>
-__device__ __forceinline__ Two<Accumulator<T>> scaled_square(const Row<T, VEC, TEAM, KEPT>& row,
-                                                             Accumulator<T> eps) {
-  using A = Accumulator<T>;
-  A scale = 1, square;
-  for (bool again = false;; again = true) {
-    square = row_sum(row, [=](A value) {
-      const A scaled = value * scale;
-      return scaled * scaled;
-    });
-    if (again) break;
-    if (!(square < infinity<A>())) scale = A(1) / FAR<A>;
-    if (square < VANISHING<A> && eps < A(1)) scale = FAR<A>;
-    if (!any_team<TEAM>(scale != A(1))) break;
-  }
-  return {square, scale};
-}
-
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     normalize_forward(const T* __restrict__ x, T* __restrict__ y, Accumulator<T>* __restrict__ rnorm, long long N,

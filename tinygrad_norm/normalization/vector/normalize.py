@@ -45,7 +45,7 @@ from ...ops.shape import permute, reshape
 from ...registry import Case, ErrorCase, distinct, register, uniform
 from ..core.lengths import exact_lengths, is_extreme, lengths, limits, power, ratio, slope, slope_of_power
 
-_kernels = CudaSource(__file__, "../core/powers.cuh")
+_kernels = CudaSource(__file__, "../core/lengths.cuh", "../core/powers.cuh")
 
 
 def normalize_composed(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -> Tensor:

@@ -34,12 +34,24 @@ from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.pool_loops import COLUMN
 from ...backends.cpu.sums import row_sum_products
+from ...backends.cuda.launch import (
+    CudaSource,
+    accumulator_dtype,
+    contiguous,
+    kept_bytes,
+    teams,
+    wide,
+    wide_empty,
+)
+from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...module import Module
 from ...ops import norm, where
 from ...ops.checks import check_input
 from ...ops.dims import Shape, normalize_dim
 from ...registry import Case, ErrorCase, fixed, register
-from ..core.lengths import directions, is_extreme
+from ..core.lengths import directions, is_extreme, limits
+
+_kernels = CudaSource(__file__, "../core/lengths.cuh")
 
 
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
@@ -70,6 +82,17 @@ def weight_norm_forward_loop(v: Array, g: Array, w: Array, rnorm: Array, zero: f
         rnorm[k, 0], left[k] = r, is_extreme(r)
 
 
+@weight_norm_forward.cuda
+def weight_norm_forward_cuda(v: Array, g: Array) -> tuple[Array, Array]:
+    """One kernel: every row is read once and written once."""
+    (K, D), (v,), most = v.shape, contiguous(v), limits(accumulator_dtype(v), 0.0)[2]
+    w, rnorm, shape = namespace(v).empty_like(v), wide_empty(v, K, 1), teams(D, v)
+    shared, blocks = kept_bytes(shape, D, v), shape.blocks(K)
+    args = v, *wide(v, g), w, rnorm, K, D, most, shared > 0
+    _kernels.launch("weight_norm_forward", v.dtype, shape.template, blocks, shape.block, args, shared)
+    return w, rnorm
+
+
 @kernel
 @in_blocks("dw", "v", "rnorm", "g")
 def weight_norm_backward(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
@@ -95,6 +118,16 @@ def weight_norm_backward_loop(
         along = dg[k, 0] = real(s)
         for i in range(D):
             dv[k, i] = g[k, 0] * (r * (dw[k, i] - along * (v[k, i] * r)))
+
+
+@weight_norm_backward.cuda
+def weight_norm_backward_cuda(dw: Array, v: Array, rnorm: Array, g: Array) -> tuple[Array, Array]:
+    """One kernel: dw and v are read once, dv is written once."""
+    (K, D), (dw, v), most = v.shape, contiguous(dw, v), limits(accumulator_dtype(v), 0.0)[2]
+    dv, dg, shape = namespace(v).empty_like(v), wide_empty(v, K, 1), teams(D, v, dw, shapes=BACKWARD_SHAPES)
+    args = dw, v, *wide(v, g), dv, dg, K, D, most
+    _kernels.launch("weight_norm_backward", v.dtype, shape.template, shape.blocks(K), shape.block, args)
+    return dv, dg
 
 
 class WeightNormFunction(Function):
