@@ -13,7 +13,7 @@ OMITTED = {  # deprecated in PyTorch, or meaningless without its devices and in-
     *("size_average", "reduce", "min_value", "max_value", "device", "dtype", "out", "_stacklevel", "foreach"),
     *("max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
 }
-ADDED = {"norm", "residual"}  # not in PyTorch: keyword only
+ADDED = {"norm", "attention", "residual"}  # not in PyTorch: keyword only
 
 
 def torch_parameters(torch_object):

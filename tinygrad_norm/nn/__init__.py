@@ -42,6 +42,7 @@ from .embedding import Embedding
 
 # Attention and transformers.
 from .attention.multihead import MultiheadAttention
+from .attention.qknorm import QKNormAttention
 from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
 from .transformer.deepnorm import DeepNorm

@@ -22,6 +22,7 @@ Insight: a softmax can focus sharply on one place only; H heads focus on H place
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy
@@ -39,6 +40,8 @@ from ..utils.parameter_swap import functional_call
 from .masks import joined_mask
 from .scaleddotproduct import attention, attention_composed, scaled_dot_product_attention
 
+HeadInputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, float | None]]
+
 
 def multihead_attention_composed(
     query: Tensor,
@@ -51,11 +54,13 @@ def multihead_attention_composed(
     num_heads: int,
     add_zero_attn: bool = False,
     is_causal: bool = False,
+    head_inputs: HeadInputs = lambda q, k: (q, k, None),
     **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
 
     `parameters` are the layer's, in its order; `others` are the options that decide which ones it has.
+    `head_inputs` takes the queries and keys of a head; it returns those that are multiplied, and the factor.
     """
     weights, biases, bias_k, bias_v, out_weight, out_bias = _split_parameters(parameters, **others)
     inputs = zip((query, key, value), weights, biases, strict=True)
@@ -75,7 +80,8 @@ def multihead_attention_composed(
             mask = mask + _float_mask(of_head, extra, q)
         if key_padding_mask is not None:
             mask = mask + _float_mask(key_padding_mask, extra, q).unsqueeze(-2)
-        y, w = attention_composed(q[..., part], k[..., part], v[..., part], mask)
+        q_head, k_head, scale = head_inputs(q[..., part], k[..., part])
+        y, w = attention_composed(q_head, k_head, v[..., part], mask, scale=scale)
         ys.append(y)
         ws.append(w)
     return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
@@ -124,6 +130,8 @@ class MultiheadAttention(Module):
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
+
+    scale: float | None = None  # the factor of the products q·k; None means 1/√D
 
     def __init__(
         self,
@@ -226,6 +234,7 @@ class MultiheadAttention(Module):
         )
         shape, unmasked = (*q.shape[:3], S), k.shape[2] - S
         mask = joined_mask(attn_mask, key_padding_mask, shape, q.dtype, batched=batched, unmasked=unmasked)
+        q, k = self._queries_and_keys(q, k)
         y, weights = self._attend(q, k, v, mask, need_weights)
         y = self.out_proj(y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2))
         if weights is not None and average_attn_weights:
@@ -283,14 +292,18 @@ class MultiheadAttention(Module):
         x = x.unflatten(-1, (self.num_heads, self.head_dim))
         return x.permute((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 
+    def _queries_and_keys(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the queries (N, H, L, D) and keys (N, H, S, D) to multiply; a subclass may change them."""
+        return q, k
+
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
         p = self.dropout if self.training else 0.0
         if not need_weights:
-            return scaled_dot_product_attention(q, k, v, mask, p), None
+            return scaled_dot_product_attention(q, k, v, mask, p, scale=self.scale), None
         kept = dropout(ones(*q.shape[:-1], k.shape[-2], dtype=q.dtype), p) if p > 0 else None
-        return attention(q, k, v, mask, kept)
+        return attention(q, k, v, mask, kept, scale=self.scale)
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"

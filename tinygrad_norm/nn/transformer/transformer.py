@@ -29,6 +29,7 @@ from ..containers import ModuleList
 from .deepnorm import DeepNorm
 from .transformerlayer import (
     Activation,
+    MakeAttention,
     Norm,
     TransformerDecoderLayer,
     TransformerEncoderLayer,
@@ -144,6 +145,7 @@ class Transformer(Module):
         bias: bool = True,
         *,
         norm: Norm | None = None,
+        attention: MakeAttention | None = None,
         residual: str | None = None,
     ) -> None:
         super().__init__()
@@ -166,12 +168,12 @@ class Transformer(Module):
             of_encoder = DeepNorm.encoder(num_encoder_layers, num_decoder_layers)
             of_decoder = DeepNorm.decoder(num_decoder_layers)
         self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*options, norm=norm, residual=of_encoder),
+            TransformerEncoderLayer(*options, norm=norm, attention=attention, residual=of_encoder),
             num_encoder_layers,
             make_norm(d_model),
         )
         self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*options, norm=norm, residual=of_decoder),
+            TransformerDecoderLayer(*options, norm=norm, attention=attention, residual=of_decoder),
             num_decoder_layers,
             make_norm(d_model),
         )

@@ -52,6 +52,7 @@ from .deepnorm import DeepNorm
 RESIDUALS = ("post", "pre", "sandwich")
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], Module]
+MakeAttention = Callable[..., Module]
 Sublayer = Callable[[Tensor], Tensor]
 
 
@@ -123,6 +124,8 @@ class TransformerLayer(Module):
         bias: whether linear layers, attention and layer normalizations have a bias.
         norm: a function or class that makes a normalization over D features, such as nn.RMSNorm, instead
             of LayerNorm; it does not get bias and layer_norm_eps.
+        attention: a function or class that makes the attention, such as nn.QKNormAttention, instead of
+            MultiheadAttention; it gets d_model, nhead, dropout, bias and batch_first.
         residual: where a step normalizes: "post", "pre", "sandwich" or a `DeepNorm`. None means what
             norm_first says.
 
@@ -146,14 +149,16 @@ class TransformerLayer(Module):
         bias: bool = True,
         *,
         norm: Norm | None = None,
+        attention: MakeAttention | None = None,
         residual: str | DeepNorm | None = None,
     ) -> None:
         super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
         self.residual = residual_order(norm_first, residual)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
+        make_attention = attention_maker(attention)
         for name in self.attentions:
-            setattr(self, name, MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first))
+            setattr(self, name, make_attention(d_model, nhead, dropout, bias, batch_first=batch_first))
         self.linear1 = Linear(d_model, dim_feedforward, bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
@@ -219,6 +224,18 @@ def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
             f"norm must make a normalization, given its number of features, as nn.RMSNorm does, got {norm!r}"
         )
     return norm
+
+
+def attention_maker(attention: MakeAttention | None) -> MakeAttention:
+    """Return the function that makes an attention: `attention`, or MultiheadAttention if it is None."""
+    if attention is None:
+        return MultiheadAttention
+    if not callable(attention):
+        raise TypeError(
+            "attention must make an attention, given d_model, nhead, dropout, bias and batch_first, as "
+            f"nn.QKNormAttention does, got {attention!r}"
+        )
+    return attention
 
 
 def _as_function(activation: str | Activation) -> Activation:
