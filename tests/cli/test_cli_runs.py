@@ -216,11 +216,13 @@ def test_a_model_that_pytorch_has_not_is_not_exported(tmp_path):
     assert "has a Rows, which PyTorch has not" in printed("export", tmp_path / "lstm", exit_code=2)
 
 
-def test_text(tmp_path):
+@pytest.mark.parametrize(("model", "part"), [("lstm", "RecurrentStack"), ("ngpt", "NGPTBlock")])
+def test_text(tmp_path, model, part):
     file = tmp_path / "text.txt"
     file.write_text("the quick brown fox jumps over the lazy dog;\n" * 67)
-    run = Run(Config("text", "lstm", epochs=1, file=str(file)), tmp_path / "run")
+    run = Run(Config("text", model, epochs=1, file=str(file)), tmp_path / "run")
     run.train()
+    assert f"has a {part}, which PyTorch has not" in printed("export", tmp_path / "run", exit_code=2)
     bits = run.figures()["validation"]["bits_per_character"]
     assert f"bits per character: {bits:.4f}" in printed("evaluate", tmp_path / "run")
     assert "is a run on text" in printed("predict", tmp_path / "run", file, exit_code=2)

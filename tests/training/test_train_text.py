@@ -11,7 +11,7 @@ from train_runs import assert_same_numbers, invoke, metrics
 
 import tinygrad_norm as tn
 from tinygrad_norm import data
-from tinygrad_norm.training import TEXT_MODELS, Config, Interrupted, Run, language_modelling
+from tinygrad_norm.training import TEXT_MODELS, Config, Interrupted, Run, language_modelling, load_run
 from tinygrad_norm.training.language_modelling import sample_codes
 
 
@@ -180,3 +180,45 @@ def test_a_tiny_gpt_reaches_two_bits_per_character(tmp_path):
     run = Run(Config("text"), tmp_path)
     run.train()
     assert run.progress.history[-1]["validation_bits_per_character"] <= 2.0
+
+
+# -- nGPT
+
+
+def test_ngpt_trains_without_warm_up_and_decay_and_its_vectors_stay_on_the_sphere(tmp_path, file):
+    run = Run(Config("text", "ngpt", file=str(file), epochs=1, batch_size=4), tmp_path)
+    assert (run.config.warmup, run.config.weight_decay, run.config.norm) == (0, 0, "none")
+    worst = []
+
+    def measure(run):
+        model = run.model
+        vectors = [(model[0].weight, 1), (model[len(model) - 1].out_proj.weight, 1)]
+        for block in model[1:-1]:
+            vectors += [(block.in_proj.weight, 1), (block.up_proj.weight, 1)]
+            vectors += [(block.out_proj.weight, 0), (block.down_proj.weight, 0)]
+        worst.extend(abs(np.linalg.norm(w.numpy(), axis=axis) - 1).max() for w, axis in vectors)
+
+    run.train(on_step=measure)
+    assert max(worst) < 1e-6
+
+
+def test_ngpt_resumes_with_the_numbers_of_an_uninterrupted_run(tmp_path, file):
+    config = Config("text", "ngpt", file=str(file), epochs=2, batch_size=8)
+    Run(config, tmp_path / "whole").train()
+
+    def stop(run):
+        if run.progress.epoch == 1 and run.progress.step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        Run(config, tmp_path / "parts").train(on_step=stop)
+    Run(config, tmp_path / "parts", resume=True).train()
+    assert_same_numbers(tmp_path / "whole", tmp_path / "parts")
+    loaded = load_run(tmp_path / "parts")
+    assert len(loaded.generate("the quick", 10)) == 10
+
+
+def test_ngpt_takes_no_other_norm(tmp_path):
+    result = invoke("text", "--model", "ngpt", "--norm", "layer", "--out", tmp_path / "run")
+    assert result.exit_code == 2
+    assert "takes no other norm, got 'layer'" in " ".join(result.output.split())

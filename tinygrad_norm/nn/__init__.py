@@ -47,6 +47,8 @@ from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
 from .transformer.deepnorm import DeepNorm
 from .transformer.ditblock import DiTBlock
+from .transformer.ngptblock import NGPTBlock
+from .transformer.ngpt import NGPT
 from .convolution.convnextblock import ConvNeXtV2Block
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder
 

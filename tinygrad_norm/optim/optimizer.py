@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy
 
 from ..autograd.grad_mode import enable_grad
+from ..autograd.hooks import RemovableHandle
 from ..autograd.memory import tick, writes
 from ..autograd.tensor import Tensor
 from ..backends import Array, backend_of, to_device
@@ -25,6 +26,8 @@ from ..ops.arguments import as_number, check_flags
 from .flat_buffers import FlatBuffer, FlatGroup, Place, check_memory_not_shared
 from .optimizer_state import read_entry, read_groups
 from .parameter_groups import Parameters, as_groups, as_parameters, check_names
+
+StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
 
 
 class StepInfo(NamedTuple):
@@ -66,6 +69,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self._layout: list[FlatGroup] = []
+        self._post_hooks: list[StepHook] = []
         self._check(defaults)
         for group in as_groups(params):
             self._append_group(group)
@@ -114,7 +118,23 @@ class Optimizer:
             for group, flat in zip(self.param_groups, self._layout, strict=True):
                 for buffer in flat.buffers:
                     self._step_buffer(group, buffer)
+        for hook in [*self._post_hooks]:
+            hook(self, (self,) if closure is None else (self, closure), {})
         return loss
+
+    def register_step_post_hook(self, hook: StepHook) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` at the end of each step.
+
+        The hook may write to the parameters, to bring them back to where they must stay. As in PyTorch, args
+        are those of `step`, the optimizer first. Returns a handle with `remove()`. Hooks are not part of the
+        state.
+
+        Raises:
+            TypeError: if the hook cannot be called.
+        """
+        if not callable(hook):
+            raise TypeError(f"a hook of a step is a function (optimizer, args, kwargs), got {hook!r}")
+        return RemovableHandle(self._post_hooks, hook)
 
     def _step_buffer(self, group: dict[str, Any], buffer: FlatBuffer) -> None:
         names = self._moments(group)

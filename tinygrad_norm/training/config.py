@@ -29,8 +29,8 @@ class Config:
     dataset      a name in DATASETS, such as "digits", "idx" (with `data_dir`) or "text"; the path of a file
                  or folder that `tn.data.load` reads, or of a .txt file, which is "text" with this `file`;
                  "own" if a script passes it to `Run`
-    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm" or "transformer"; "own"
-                 if a script passes it to `Run`
+    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm", "transformer" or
+                 "ngpt"; "own" if a script passes it to `Run`
     norm         a name in NORMS, such as "batch", or one with options, such as "group:groups=4"
     epochs       passes over the training set
     lr           highest learning rate
@@ -163,6 +163,11 @@ class Config:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "
                 "another norm"
+            )
+        if self.model == "ngpt" and norm_name(self.norm) != "none":
+            raise ValueError(
+                "the model 'ngpt' keeps every vector at length 1 and takes no other norm, got "
+                f"{self.norm!r}: leave out norm, or use the model 'transformer'"
             )
         if self.dataset == "idx" and self.data_dir is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as --data-dir")

@@ -77,6 +77,11 @@ def transformer_text(characters: int, context: int, norm: Norm, norm_first: bool
     return nn.Sequential(nn.Embedding(characters, 96), stack, nn.Linear(96, characters))
 
 
+def ngpt_text(characters: int, context: int, norm: Norm) -> Module:
+    """Return a tiny nGPT of four blocks of 96 features, with about as many weights as the transformer."""
+    return nn.NGPT(characters, 96, 4, 4, mlp_ratio=8 / 3, alpha=1 / 4)
+
+
 IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "mlp": mlp,
     "cnn": cnn,
@@ -88,7 +93,11 @@ IMAGE_MODELS: dict[str, Callable[..., Module]] = {
 """Builders (shape, classes, norm), for transformers also norm_first: images (N, C, H, W), for the mlp any "
 "inputs, to logits."""
 
-TEXT_MODELS: dict[str, Callable[..., Module]] = {"lstm": lstm_text, "transformer": transformer_text}
+TEXT_MODELS: dict[str, Callable[..., Module]] = {
+    "lstm": lstm_text,
+    "transformer": transformer_text,
+    "ngpt": ngpt_text,
+}
 """Builders (characters, context, norm), for transformers also norm_first: (N, T) to logits (N, T, …)."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from .. import optim
 from ..module import Module
+from ..nn import NGPT
 from ..optim import lr_scheduler
 from .config import Config
 
@@ -22,13 +23,18 @@ SCHEDULES: dict[str, Decay] = {
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
     """Return the optimizer of `config` for the parameters of `model`.
 
-    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`).
+    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`). After each step,
+    the weights of an nGPT are normalized.
     """
     split = config.optimizer == "adamw" or config.weight_decay
     groups = optim.split_decay(model, config.weight_decay) if split else model.parameters()
     if config.optimizer == "sgd":
-        return optim.SGD(groups, config.lr, momentum=0.9)
-    return (optim.Adam if config.optimizer == "adam" else optim.AdamW)(groups, config.lr)
+        optimizer: optim.Optimizer = optim.SGD(groups, config.lr, momentum=0.9)
+    else:
+        optimizer = (optim.Adam if config.optimizer == "adam" else optim.AdamW)(groups, config.lr)
+    if isinstance(model, NGPT):
+        optimizer.register_step_post_hook(lambda *_: model.normalize_weights_())
+    return optimizer
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:

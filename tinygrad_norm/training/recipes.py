@@ -47,6 +47,7 @@ OWN_MODEL = Recipe("none", 30, 3e-3, 64, warmup=0.1)
 TEXT = {
     "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
+    "ngpt": Recipe("none", 6, 1e-2, 8, warmup=0.0),
 }
 
 
