@@ -143,7 +143,6 @@ NOT_THERE_YET = {
     "power (Lp) norm layer",
     "L1 / L2 / L∞ BatchNorm",
     "PowerNorm",
-    "LocalResponseNorm",
     "local contrast / divisive normalization",
     "WeightNorm",
     "SpectralNorm",
