@@ -80,6 +80,8 @@ def test_every_kernel_is_timed():
     other |= {"attention_weights", "attention_gradient", "largest_magnitudes", "power_of_two_above"}
     other |= {"lstm_step", "lstm_step_backward", "gru_step", "gru_step_backward", "max_pool_forward"}
     other |= {"channel_sums", "window_sums", "less_windows"}  # PyTorch has no such windows
+    other |= {"channel_norms", "window_norms", "divide_by_deviations"}
+    other |= {"divisor_gradients", "divided_gradients"}
     other |= {"move_statistics"}  # of one number for each channel
     other |= {"weight_norm_forward", "weight_norm_backward"}  # of weights, small beside their products
     assert names == {kernel.name for kernel in KERNELS} - other

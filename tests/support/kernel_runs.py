@@ -27,6 +27,8 @@ OPS = [
 ]
 WINDOWS = ["subtractive_norm"]
 OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]
+WINDOWS = ["subtractive_norm", "divisive_norm"]
+OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # ops that do not go through rows
 CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)

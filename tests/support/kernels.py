@@ -23,6 +23,7 @@ from tinygrad_norm.normalization.batch import batchnorm
 from tinygrad_norm.normalization.core import running_stats, strips
 from tinygrad_norm.normalization.sample import (
     addnorm,
+    divisivenorm,
     groupnorm,
     instancenorm,
     layernorm,
@@ -137,6 +138,11 @@ KERNELS = [
     Kernel("channel_sums", subtractivenorm._kernels, (), vectors=False),
     Kernel("window_sums", subtractivenorm._kernels, (), vectors=False, halves=False),
     Kernel("less_windows", subtractivenorm._kernels, (), vectors=False),
+    Kernel("channel_norms", divisivenorm._kernels, (), vectors=False),
+    Kernel("window_norms", divisivenorm._kernels, (), vectors=False, halves=False),
+    Kernel("divide_by_deviations", divisivenorm._kernels, (), vectors=False),
+    Kernel("divisor_gradients", divisivenorm._kernels, (), vectors=False),
+    Kernel("divided_gradients", divisivenorm._kernels, (), vectors=False),
     Kernel("max_pool_forward", maxpool._kernels, (), vectors=False),
     Kernel("lstm_step", lstm_steps._kernels, (), vectors=False, halves=False),
     Kernel("lstm_step_backward", lstm_steps._kernels, (), vectors=False, halves=False),

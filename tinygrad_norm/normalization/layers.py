@@ -21,6 +21,7 @@ from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d
 from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
+from .sample.divisivenorm import DivisiveNorm2d as DivisiveNorm2d
 from .sample.dynamictanh import DynamicTanh as DynamicTanh
 from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
 from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm

@@ -12,14 +12,20 @@ __device__ __forceinline__ Inside inside(long long at, long long S, long long re
   return {at < reach ? -at : -reach, S - 1 - at < reach ? S - 1 - at : reach};
 }
 
-// Σ weight·t along an axis whose positions are `step` apart; t is the own position, weights the whole window.
+// Σ weight·f(t) along an axis whose positions are `step` apart; t is the own position, weights the whole window.
+template <class A, class F>
+__device__ __forceinline__ A window_sum(const A* t, const A* weights, long long at, long long S, long long step,
+                                        long long reach, F f) {
+  const Inside window = inside(at, S, reach);
+  A sum = 0;
+  for (long long k = window.from; k <= window.to; k++) sum += weights[reach + k] * f(t[k * step]);
+  return sum;
+}
+
 template <class A>
 __device__ __forceinline__ A window_sum(const A* t, const A* weights, long long at, long long S, long long step,
                                         long long reach) {
-  const Inside window = inside(at, S, reach);
-  A sum = 0;
-  for (long long k = window.from; k <= window.to; k++) sum += weights[reach + k] * t[k * step];
-  return sum;
+  return window_sum(t, weights, at, S, step, reach, [](A value) { return value; });
 }
 
 // Along rows of W positions.

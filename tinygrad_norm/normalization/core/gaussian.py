@@ -68,9 +68,20 @@ def as_gaussian(kernel_size: int | Sequence[int], sigma: float | None) -> Gaussi
         raise ValueError(f"kernel_size must be odd, so that a window has a middle, got {kernel_size}")
     if sigma is None:
         return Gaussian(sizes, tuple([size / 6 for size in sizes]))
-    if not 0 < as_number(sigma, "sigma") < math.inf:
-        raise ValueError(f"sigma must be positive and finite, got {sigma}")
-    return Gaussian(sizes, (float(sigma),) * 2)
+    return Gaussian(sizes, (as_positive(sigma, "sigma"),) * 2)
+
+
+def as_positive(value: float, name: str) -> float:
+    """Return `value` as a float.
+
+    Raises:
+        TypeError: if it is not a number.
+        ValueError: if it is not positive and finite.
+    """
+    number = as_number(value, name)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+    return number
 
 
 def check_image(x: Tensor, name: str, channels: int | None = None) -> None:
