@@ -1,8 +1,8 @@
 """Every normalization that this project promises, by name: is it registered, derived, tested, shown?
 
 A row is complete if its ops have a derivation with its five parts, cases, error cases and a CUDA kernel (its
-own, or the one of another that is named), and if an example uses it. What is not an op is a public function
-or class with an example.
+own, or the one of another that is named), and if an example uses it; a normalization also has sizes for
+benchmarks. What is not an op is a public function or class with an example.
 """
 
 import ast
@@ -20,7 +20,7 @@ from tinygrad_norm.learn.ladder import kernels_of
 from tinygrad_norm.registry import REGISTRY
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
-PARTS = [r"\by(_t)? = ", "arXiv:", "Backward", "dx = ", "Insight: "]
+PARTS = [r"\by(_t)? = ", "arXiv:", "Backward", r"\bd[xq] = ", "Insight: "]
 
 
 class Row(NamedTuple):
@@ -164,13 +164,12 @@ NOT_THERE_YET = {
 
 
 def used_in_examples():
-    """Every name in the code of the examples: of variables, attributes, imports and keyword arguments."""
+    """Every name in the code of the examples: variables, attributes, imports, keyword arguments, strings."""
     found = set()
     for path in EXAMPLES.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for field in ("id", "attr", "name", "arg"):
-                if isinstance(name := getattr(node, field, None), str):
-                    found.add(name)
+            names = (getattr(node, field, None) for field in ("id", "attr", "name", "arg", "value"))
+            found |= {name for name in names if isinstance(name, str)}
     return found
 
 
@@ -191,6 +190,8 @@ def lacks(row):
             continue
         registered = REGISTRY[name]
         missing += [f"{name} has no {what}" for what in ("cases", "errors") if not getattr(registered, what)]
+        if registered.kind == "normalization" and not registered.bench:
+            missing.append(f"{name} has no sizes for benchmarks")
         docstring = sys.modules[registered.function.__module__].__doc__ or ""
         missing += [f"the derivation of {name} has no {p!r}" for p in PARTS if not re.search(p, docstring)]
         called = {kernel for kernel in kernels_of(name) if "cuda" in KERNELS[kernel].versions}

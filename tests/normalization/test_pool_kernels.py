@@ -25,7 +25,7 @@ def sequences(S):
     return Case(((2, N, 2), fixed(valid), None, None, (2,), (2,)), {"training": True, "mode": "sequence"})
 
 
-POOLS = {  # a case with pools, or rows, of S numbers: of 2 where one has no variance
+POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where one has no variance
     "batch_renorm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,)), {"training": True, "momentum": 0.0}),
     "ghost_batch_norm": lambda S: Case(
         ((4, 2, S), None, None, (2,), (2,)), {"training": True, "ghost_batch_size": 2}
@@ -48,6 +48,10 @@ POOLS = {  # a case with pools, or rows, of S numbers: of 2 where one has no var
     "scale_norm": lambda S: Case(((3, S), (1,))),
     "global_response_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
     "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
+    "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
+    "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
+    "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
+    "weight_norm": lambda S: Case(((3, S), (3, 1))),
     "weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
     "scaled_weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
 }
@@ -78,8 +82,9 @@ def test_pools_with_every_access_checked_in_other_orders(name, S):
 
 
 def test_every_normalization_with_kernels_has_pools_of_any_length():
-    """Here, or in `row_case` of tests/support/kernel_runs.py."""
-    for op in REGISTRY.values():
-        if op.kind == "normalization" and op.name not in OPS:
-            has_kernel = any("cuda" in KERNELS[name].versions for name in kernels_of(op.name))
-            assert has_kernel == (op.name in POOLS), op.name
+    """In POOLS, or in `row_case` of tests/support/kernel_runs.py."""
+    normalizations = {op.name for op in REGISTRY.values() if op.kind == "normalization"} - set(OPS)
+    with_kernels = {
+        name for name in normalizations if any("cuda" in KERNELS[k].versions for k in kernels_of(name))
+    }
+    assert with_kernels == POOLS.keys()
