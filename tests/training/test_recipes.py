@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from tinygrad_norm import data, nn
+from tinygrad_norm import data, full, nn, no_grad
 from tinygrad_norm.training import NORMS, Config, Run
-from tinygrad_norm.training.optimization import make_optimizer, make_schedule
+from tinygrad_norm.training.optimization import make_clipping, make_optimizer, make_schedule
+from tinygrad_norm.training.recipes import IMAGES
 
 
 def rates(steps, **settings):
@@ -52,6 +53,49 @@ def test_the_weight_decay_of_the_optimizers():
         (group,) = make_optimizer(Config(optimizer=optimizer), nn.Linear(2, 2)).param_groups
         assert group["weight_decay"] == 0
     assert len(make_optimizer(Config(optimizer="adamw", weight_decay=0.0), nn.Linear(2, 2)).param_groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"clip_grad": 1.0}, {"0.weight": 0.6, "0.bias": 0.0, "1.weight": 0.8}),  # of a total norm of 5
+        ({"clip_grad": 2.0, "clip_mode": "value"}, {"0.weight": 2.0, "0.bias": 0.0, "1.weight": 2.0}),
+        ({"clip_grad": 0.5, "clip_mode": "agc"}, {"0.weight": 1.0, "0.bias": 0.0, "1.weight": 4.0}),
+        ({}, {"0.weight": 3.0, "0.bias": 0.0, "1.weight": 4.0}),
+    ],
+)
+def test_gradients_are_clipped_as_the_config_says(settings, expected):
+    model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1, bias=False))
+    gradients = {"0.weight": 3.0, "0.bias": 0.0, "1.weight": 4.0}
+    with no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(2.0)
+            parameter.grad = full(parameter.shape, gradients[name])
+    make_clipping(Config(**settings), model)()
+    found = {name: parameter.grad.sum().item() for name, parameter in model.named_parameters()}
+    assert found == pytest.approx(expected)
+
+
+def test_the_nf_resnet_is_clipped_adaptively_and_no_other_model_is():
+    assert {model for model, recipe in IMAGES.items() if recipe.clip_grad} == {"nf-resnet"}
+    config = Config(model="nf-resnet")
+    assert (config.clip_grad, config.clip_mode) == (0.05, "agc")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip_grad": 0}, "clip_grad must be a positive number, got 0"),
+        (
+            {"clip_grad": 1.0, "clip_mode": "global"},
+            "unknown clip_mode 'global': choose one of norm, value, agc",
+        ),
+        ({"clip_mode": "agc"}, "clip_mode 'agc' needs clip_grad"),
+    ],
+)
+def test_bad_clipping_raises(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**settings)
 
 
 OLD = {

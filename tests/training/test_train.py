@@ -183,16 +183,20 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(tmp_path):
 def models_and_norms():
     """Those that fit; in the quick suite PyTorch's norms."""
     for norm in NORMS:
-        quick = norm in ("batch", "layer", "rms", "group", "instance", "none")
         for model in IMAGE_MODELS:
-            if fits(norm, (32, 8, 8) if model == "cnn" else (64,)):
+            quick = norm in ("batch", "layer", "rms", "group", "instance", "none")
+            if model in ("resnet", "nf-resnet", "convnext"):
+                quick = (model, norm) in {("resnet", "batch"), ("nf-resnet", "none"), ("convnext", "layer")}
+            shape = (32, 8, 8) if model in ("cnn", "resnet") else (64,)
+            if norm == "none" or (model != "nf-resnet" and fits(norm, shape)):
                 yield pytest.param(model, norm, marks=() if quick else pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("model", "norm"), list(models_and_norms()))
 def test_every_model_learns_with_every_norm(tmp_path, model, norm):
     few = 3 if norm == "dyt" else 1  # which does not bring activations to size 1
-    run = Run(Config(model=model, norm=norm, epochs=few if model in ("mlp", "cnn") else 2), tmp_path)
+    epochs = few if model in ("mlp", "cnn") else 6 if model == "convnext" else 2
+    run = Run(Config(model=model, norm=norm, epochs=epochs), tmp_path)
     before = run.task.evaluate("validation")["loss"]
     run.train()
     assert run.task.evaluate("validation")["loss"] < 0.9 * before
@@ -208,8 +212,19 @@ def test_an_mlp_takes_inputs_of_any_shape_and_the_other_models_images():
             build_image_model(Config("moons", name), (2,), 7)
 
 
+def test_the_nf_resnet_takes_no_normalization():
+    with pytest.raises(ValueError, match="the nf-resnet has no normalization: leave out --norm"):
+        build_image_model(Config(model="nf-resnet", norm="batch"), (1, 8, 8), 10)
+    model = build_image_model(Config(model="nf-resnet"), (3, 9, 7), 5)
+    assert model(tn.randn(2, 3, 9, 7)).shape == (2, 5)
+    assert [block.beta**2 for block in model[1:5]] == pytest.approx([1, 1.04, 1.08, 1.04])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "accuracy"), [("mlp", 0.97), ("cnn", 0.985)])
+@pytest.mark.parametrize(
+    ("model", "accuracy"),
+    [("mlp", 0.97), ("cnn", 0.985), ("resnet", 0.98), ("nf-resnet", 0.97), ("convnext", 0.975)],
+)
 def test_reaches_the_accuracy_that_the_readme_promises(tmp_path, model, accuracy):
     run = Run(Config(model=model), tmp_path)
     run.train()

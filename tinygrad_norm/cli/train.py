@@ -99,6 +99,17 @@ def train(
             "adamw, else 0)."
         ),
     ] = None,
+    clip_grad: Annotated[
+        float | None,
+        typer.Option(help=f"Clip gradients before each step to this --clip-mode {RECIPE}."),
+    ] = None,
+    clip_mode: Annotated[
+        str | None,
+        typer.Option(
+            help="norm (default), of all gradients together; value, of each; or agc: adaptive, --clip-grad "
+            "is a fraction of the weights' norm."
+        ),
+    ] = None,
     augment: Annotated[
         str,
         typer.Option(
@@ -189,6 +200,8 @@ def train(
                 weight_decay=weight_decay,
                 augment=augment,
                 early_stop=early_stop,
+                clip_grad=clip_grad,
+                clip_mode=clip_mode,
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:
@@ -329,6 +342,7 @@ def _describe(console: Console, run: Run) -> None:
     )
     extras = [f"augment {', '.join(config.augment)}"] if config.augment else []
     extras += [f"early stop {config.early_stop}"] if config.early_stop else []
+    extras += [f"clip {config.clip_mode} {config.clip_grad:g}"] if config.clip_grad else []
     console.print(
         f"schedule {config.schedule}, warm-up {config.warmup:.0%}, weight decay {config.weight_decay:g}"
         f"{''.join(f', {extra}' for extra in extras)}"

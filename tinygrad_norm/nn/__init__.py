@@ -49,8 +49,12 @@ from .transformer.deepnorm import DeepNorm
 from .transformer.ditblock import DiTBlock
 from .transformer.ngptblock import NGPTBlock
 from .transformer.ngpt import NGPT
-from .convolution.convnextblock import ConvNeXtV2Block
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder
+
+# Residual blocks for images.
+from .networks.convnextblock import ConvNeXtV2Block
+from .networks.nfblock import NFBlock
+from .networks.residualblock import ResidualBlock
 
 # Dropout.
 from .dropout import Dropout

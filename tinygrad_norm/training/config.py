@@ -18,6 +18,7 @@ from .recipes import DATASETS, OWN, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "constant")
+CLIP_MODES = ("norm", "value", "agc")
 AUGMENTATIONS = ("shift", "flip", "noise")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
 
@@ -29,8 +30,8 @@ class Config:
     dataset      a name in DATASETS, such as "digits", "idx" (with `data_dir`) or "text"; the path of a file
                  or folder that `tn.data.load` reads, or of a .txt file, which is "text" with this `file`;
                  "own" if a script passes it to `Run`
-    model        "mlp", "cnn", "rnn", "lstm", "gru" or "transformer"; for text "lstm", "transformer" or
-                 "ngpt"; "own" if a script passes it to `Run`
+    model        a name in IMAGE_MODELS, such as "mlp", or for text in TEXT_MODELS; "own" if a script passes
+                 it to `Run`
     norm         a name in NORMS, such as "batch", or one with options, such as "group:groups=4"
     epochs       passes over the training set
     lr           highest learning rate
@@ -53,6 +54,10 @@ class Config:
                  adamw, otherwise 0. It is decoupled in adamw; sgd and adam add it to the gradient (L2)
     augment      random changes of the training inputs, any of "shift", "flip" (images) and "noise"
                  (augmentation.py)
+    clip_grad    how far gradients are clipped before each step; None does not clip
+    clip_mode    what clip_grad is: the largest "norm" of all gradients together, the largest "value" of an
+                 entry, or, for "agc" (adaptive clipping), the largest norm of a unit's gradient as a fraction
+                 of its weights' norm, not in the last linear layer
     early_stop   stop after so many epochs without a better validation cost, and keep the best weights; None
                  trains all epochs
 
@@ -80,6 +85,8 @@ class Config:
     weight_decay: float
     augment: tuple[str, ...]
     early_stop: int | None
+    clip_grad: float | None
+    clip_mode: str
 
     def __init__(
         self,
@@ -103,6 +110,8 @@ class Config:
         weight_decay: float | None = None,
         augment: str | Sequence[str] = (),
         early_stop: int | None = None,
+        clip_grad: float | None = None,
+        clip_mode: str | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model, regression=target is not None or dataset == "sine")
@@ -116,6 +125,8 @@ class Config:
             "schedule": schedule,
             "warmup": warmup,
             "weight_decay": weight_decay,
+            "clip_grad": clip_grad,
+            "clip_mode": clip_mode,
         }
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
@@ -145,6 +156,10 @@ class Config:
             )
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be a number of at least 0, got {self.weight_decay}")
+        if self.clip_grad is not None and not 0 < as_number(self.clip_grad, "clip_grad") < float("inf"):
+            raise ValueError(f"clip_grad must be a positive number, got {self.clip_grad}")
+        if self.clip_grad is None and self.clip_mode != "norm":
+            raise ValueError(f"clip_mode {self.clip_mode!r} needs clip_grad, such as 0.05 for agc")
         if self.early_stop is not None and self.early_stop < 1:
             raise ValueError(f"early_stop must be at least 1 epoch, got {self.early_stop}")
         if self.augment and self.dataset == "text":
@@ -154,7 +169,11 @@ class Config:
             )
         choices: Collection[str]
         find_norm(self.norm)
-        for name, choices in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, choices in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("clip_mode", CLIP_MODES),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import nn
 from ..module import Module
 from .config import Config
-from .norm_choices import Norm, find_norm
+from .norm_choices import Norm, find_norm, sequence_norm
 from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 
@@ -51,6 +51,74 @@ def cnn(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
     )
 
 
+def resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
+    """Return a 3×3 convolution, two residual blocks of 16 channels, two of 32 at half the size, and a Linear.
+
+    Norm and ReLU stand before each convolution of a block, and before the mean over all pixels at the end.
+    """
+    channels, height, width = shape
+    full, half = (height, width), (-(-height // 2), -(-width // 2))
+    blocks = []
+    for before, after, stride, sizes in (
+        (16, 16, 1, (full, full)),
+        (16, 16, 1, (full, full)),
+        (16, 32, 2, (full, half)),
+        (32, 32, 1, (half, half)),
+    ):
+        block = nn.ResidualBlock(before, after, stride)
+        block.norm1, block.norm2 = norm((before, *sizes[0])), norm((after, *sizes[1]))
+        blocks.append(block)
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1, bias=False),
+        *blocks,
+        norm((32, *half)),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, classes),
+    )
+
+
+def nf_resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
+    """Return the resnet without normalization: its blocks are NFBlocks, with scaled standardized weights."""
+    if not isinstance(norm((16, 2, 2)), nn.Identity):
+        raise ValueError("the nf-resnet has no normalization: leave out --norm, or choose --model resnet")
+    blocks = [nn.NFBlock(16, 16)]
+    for before, after, stride in ((16, 16, 1), (16, 32, 2), (32, 32, 1)):
+        blocks.append(nn.NFBlock(before, after, stride, beta=blocks[-1].out_std))
+    return nn.Sequential(
+        nn.ScaledWSConv2d(shape[0], 16, 3, padding=1),
+        *blocks,
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, classes),
+    )
+
+
+def convnext(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
+    """Return a 2×2 convolution of stride 2, two ConvNeXt V2 blocks of 32 channels, and a Linear.
+
+    The norm is over the channels of each pixel: in each block, and of the mean over all pixels at the end.
+    """
+    channels, height, width = shape
+    if height < 2 or width < 2:
+        raise ValueError(
+            f"the convnext begins with 2×2 pixels and needs images of at least 2×2, got {height}×{width}"
+        )
+    blocks = [nn.ConvNeXtV2Block(32, kernel_size=3) for _ in range(2)]
+    for block in blocks:
+        block.norm = sequence_norm(norm, 32)
+    return nn.Sequential(
+        nn.Conv2d(channels, 32, 2, stride=2),
+        *blocks,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        norm((32,)),
+        nn.Linear(32, classes),
+    )
+
+
 def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: str) -> Module:
     """Return two recurrent layers of 64 features over the rows, and a Linear on the last step."""
     channels, _, width = shape
@@ -85,6 +153,9 @@ def ngpt_text(characters: int, context: int, norm: Norm) -> Module:
 IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "mlp": mlp,
     "cnn": cnn,
+    "resnet": resnet,
+    "nf-resnet": nf_resnet,
+    "convnext": convnext,
     "rnn": partial(recurrent_rows, kind="rnn"),
     "lstm": partial(recurrent_rows, kind="lstm"),
     "gru": partial(recurrent_rows, kind="gru"),

@@ -217,23 +217,23 @@ def _parse(what: str, text: str, annotation: Any) -> Any:
 
 
 class Stepwise(Module):
-    """Apply a `module` for (N, D) to sequences (N, T, D), every step as a sample of its own."""
+    """Apply a `module` for (N, D) to (N, ..., D), every step of a sequence, or pixel, by itself."""
 
     def __init__(self, module: Module) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.module(x.flatten(0, 1)).reshape(x.shape)
+        return self.module(x.flatten(0, -2)).reshape(x.shape)
 
 
 _STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.DynamicTanh, nn.Identity)
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:
-    """Return `norm` for sequences (N, T, features); each step is normalized like a sample.
+    """Return `norm` for sequences (N, T, features), or pixels (N, H, W, features), each as a sample.
 
-    Only batch normalization mixes steps, and only in training: its statistics are over all N·T steps.
+    Only batch normalization mixes them, and only in training: its statistics are over all N·T steps.
 
     Raises:
         ValueError: if `norm` needs several positions per channel, as instance normalization does.

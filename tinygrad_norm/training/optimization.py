@@ -1,8 +1,8 @@
-"""The optimizer and the learning rate schedule of a run."""
+"""The optimizer, the clipping of gradients and the learning rate schedule of a run."""
 
 from collections.abc import Callable
 
-from .. import optim
+from .. import nn, optim
 from ..module import Module
 from ..nn import NGPT
 from ..optim import lr_scheduler
@@ -35,6 +35,26 @@ def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
     if isinstance(model, NGPT):
         optimizer.register_step_post_hook(lambda *_: model.normalize_weights_())
     return optimizer
+
+
+def make_clipping(config: Config, model: Module) -> Callable[[], object]:
+    """Return what clips the gradients of `model`, in place, as `config` says.
+
+    Adaptive clipping leaves out the last linear layer, as in Brock et al. 2021, arXiv:2102.06171: its
+    gradients may be large beside its weights, which start small, without harm to other layers.
+    """
+    limit, utils = config.clip_grad, nn.utils
+    parameters = list(model.parameters())
+    if limit is None:
+        return lambda: None
+    if config.clip_mode == "norm":
+        return lambda: utils.clip_grad_norm_(parameters, limit)
+    if config.clip_mode == "value":
+        return lambda: utils.clip_grad_value_(parameters, limit)
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    left_out = {id(parameter) for layer in linear[-1:] for parameter in layer.parameters()}
+    clipped = [parameter for parameter in parameters if id(parameter) not in left_out]
+    return lambda: utils.adaptive_clip_grad_(clipped, limit)
 
 
 def make_schedule(config: Config, optimizer: optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:

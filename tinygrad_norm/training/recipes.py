@@ -24,12 +24,16 @@ class Recipe(NamedTuple):
     schedule: str = "cosine"
     warmup: float = 0.05
     weight_decay: float | None = None
+    clip_grad: float | None = None
+    clip_mode: str = "norm"
 
     def __str__(self) -> str:
         order = " before each sublayer" if self.norm_first else ""
+        norm = "no" if self.norm == "none" else self.norm
+        clip = "" if self.clip_grad is None else f", clip {self.clip_mode} {self.clip_grad:g}"
         return (
-            f"{self.norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
-            f"batch size {self.batch_size}, {self.optimizer}, warm-up {self.warmup:.0%}"
+            f"{norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
+            f"batch size {self.batch_size}, {self.optimizer}, warm-up {self.warmup:.0%}{clip}"
         )
 
 
@@ -38,6 +42,9 @@ _RECURRENT = Recipe("layer", 30, 5e-3, 64)
 IMAGES = {
     "mlp": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
     "cnn": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
+    "resnet": Recipe("batch", 15, 3e-3, 64, warmup=0.1),
+    "nf-resnet": Recipe("none", 15, 3e-3, 64, warmup=0.1, clip_grad=0.05, clip_mode="agc"),
+    "convnext": Recipe("layer", 15, 1e-2, 64, "adamw"),
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,

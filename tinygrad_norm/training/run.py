@@ -42,7 +42,7 @@ from .dataset_task import DatasetTask, LossFunction, Metric
 from .early_stopping import EarlyStopping
 from .interrupt import stop_after_step
 from .language_modelling import TextTask
-from .optimization import make_optimizer, make_schedule
+from .optimization import make_clipping, make_optimizer, make_schedule
 from .scaling import save_scalers
 from .task import Batch, Figures, Sums, Task
 
@@ -121,6 +121,7 @@ class Run:
             self.loader = AugmentedLoader(self.loader, config.augment, config.seed)
         self.model.to(current_backend().device)
         self.optimizer = make_optimizer(config, self.model)
+        self.clip_gradients = make_clipping(config, self.model)
         self.schedule = make_schedule(config, self.optimizer, config.epochs * len(self.loader))
         self.early_stopping = EarlyStopping(config.early_stop, f"validation_{self.task.cost.name}")
         self.progress = Progress()
@@ -221,6 +222,7 @@ class Run:
         if backend_of(loss.array).kernels != "cuda":  # a GPU goes on: the sums are checked when they are read
             self._check_finite(sums)
         loss.backward()
+        self.clip_gradients()
         self.optimizer.step()
         self.schedule.step()
         self.progress.step += 1

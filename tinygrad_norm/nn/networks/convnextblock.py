@@ -17,8 +17,8 @@ from ...normalization.sample.layernorm import LayerNorm
 from ...ops.arguments import as_size
 from ...ops.checks import check_channels
 from ..activation.gated import gelu
+from ..convolution.conv import Conv2d
 from ..linear import Linear
-from .conv import Conv2d
 
 
 class ConvNeXtV2Block(Module):
@@ -33,7 +33,7 @@ class ConvNeXtV2Block(Module):
         ValueError: if a size is below 1, or kernel_size is even.
 
     The parts are `dwconv`, `norm`, `pwconv1`, `grn` and `pwconv2`. Assign `nn.Identity()` to `grn` for a
-    block without it. Source: Woo et al. 2023, arXiv:2301.00808.
+    block without it; `norm` takes (N, H, W, dim). Source: Woo et al. 2023, arXiv:2301.00808.
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, mlp_ratio: int = 4) -> None:
@@ -43,7 +43,7 @@ class ConvNeXtV2Block(Module):
             raise ValueError(f"kernel_size must be odd, so that the block keeps the shape, got {K}")
         hidden = as_size(mlp_ratio, "mlp_ratio") * dim
         self.dwconv = Conv2d(dim, dim, K, padding=K // 2, groups=dim)
-        self.norm = LayerNorm(dim, eps=1e-6)
+        self.norm: Module = LayerNorm(dim, eps=1e-6)
         self.pwconv1 = Linear(dim, hidden)
         self.grn: Module = GlobalResponseNorm(hidden, channels_last=True)
         self.pwconv2 = Linear(hidden, dim)

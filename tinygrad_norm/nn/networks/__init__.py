@@ -1,0 +1,1 @@
+"""Residual blocks of whole networks: each from convolutions, a normalization or none, and a sum."""
