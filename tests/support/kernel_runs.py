@@ -25,10 +25,9 @@ OPS = [
     "log_softmax",
     "cross_entropy",
 ]
-WINDOWS = ["subtractive_norm"]
-OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]
 WINDOWS = ["subtractive_norm", "divisive_norm"]
-OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # ops that do not go through rows
+OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]  # not through rows
+OTHERS += ["lp_norm"]  # whose rows of every length are in its own tests, for several powers
 CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)

@@ -28,6 +28,7 @@ from tinygrad_norm.normalization.sample import (
     instancenorm,
     layernorm,
     localresponsenorm,
+    lpnorm,
     rmsnorm,
     subtractivenorm,
 )
@@ -100,6 +101,8 @@ KERNELS = [
     Kernel("normalize_power_backward", _normalize, BACKWARD_SHAPES),
     Kernel("weight_norm_forward", weightnorm._kernels, FORWARD_SHAPES),
     Kernel("weight_norm_backward", weightnorm._kernels, BACKWARD_SHAPES),
+    Kernel("lp_norm_forward", lpnorm._kernels, VECTOR_SHAPES),
+    Kernel("lp_norm_backward", lpnorm._kernels, SUMS),
     Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
     Kernel("add_layer_norm_backward", addnorm._kernels, SUMS),
     Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),

@@ -38,6 +38,7 @@ from ..normalization.sample.localresponsenorm import (
     local_response_norm_backward,
     local_response_norm_forward,
 )
+from ..normalization.sample.lpnorm import lp_norm_backward, lp_norm_forward
 from ..normalization.sample.rmsnorm import rms_norm_backward, rms_norm_forward
 from ..normalization.vector.normalize import normalize_backward, normalize_forward
 from ..optim.adam import adam_step
@@ -141,6 +142,11 @@ def _layer_norm(x: Array, weight: Array, bias: Array) -> Any:
 def _rms_norm(x: Array, weight: Array) -> Any:
     y, rstd = rms_norm_forward(x, weight, EPS)
     return (y,), (x, weight, rstd)
+
+
+def _lp_norm(x: Array, weight: Array) -> Any:
+    y, size = lp_norm_forward(x, weight, 3.0, EPS)
+    return (y,), (x, weight, size, 3.0, EPS)
 
 
 def _add_layer_norm(x: Array, z: Array, weight: Array, bias: Array) -> Any:
@@ -298,6 +304,12 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         _rms_norm,
         rms_norm_backward,
         lambda F, x, w: F.rms_norm(x, w.shape, w, EPS),
+    ),
+    "lp_norm": Op(
+        _rows(1),
+        _lp_norm,
+        lp_norm_backward,
+        lambda F, x, w: w * x / ((x.abs() ** 3).mean(-1, keepdim=True) ** (2 / 3) + EPS) ** 0.5,
     ),
     "add_layer_norm": Op(
         _rows(2, arrays=2),

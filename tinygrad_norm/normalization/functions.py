@@ -21,6 +21,7 @@ from .sample.groupnorm import group_norm as group_norm
 from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
+from .sample.lpnorm import lp_norm as lp_norm
 from .sample.rmsnorm import rms_norm as rms_norm
 from .sample.subtractivenorm import subtractive_norm as subtractive_norm
 from .vector.normalize import normalize as normalize

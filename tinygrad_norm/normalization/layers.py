@@ -31,6 +31,7 @@ from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
 from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d
 from .sample.layernorm import LayerNorm as LayerNorm
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
+from .sample.lpnorm import LpNorm as LpNorm
 from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.subtractivenorm import SubtractiveNorm2d as SubtractiveNorm2d
 from .vector.scalenorm import FixNorm as FixNorm

@@ -221,12 +221,13 @@ class CudaSource:
         statistics: Sequence[Array],
         weight: Array | None,
         vectors: int,
+        *numbers: float,
     ) -> tuple[Array, ...]:
         """Launch a backward pass over rows (N, D), x last; return dx and `vectors` gradients (D,).
 
         The kernel takes: rows, the weight (D,), statistics (N, 1), dx, one array (blocks, D) of partial sums
-        for each vector, N, D, 1/D, and whether the sums of a row that registers cannot hold are in shared
-        memory. A second kernel adds up all partial sums.
+        for each vector, N, D, 1/D, `numbers`, and whether the sums of a row that registers cannot hold are in
+        shared memory. A second kernel adds up all partial sums.
         """
         rows = contiguous(*rows)
         x, (N, D), (weight,) = rows[-1], rows[-1].shape, wide(rows[-1], weight)
@@ -239,7 +240,7 @@ class CudaSource:
         blocks = self.persistent_blocks(kernel, x, shape, N, shared)
         dx, partials = namespace(x).empty_like(x), wide_empty(x, vectors, blocks, D)
         parts = [partials[k] for k in range(vectors)]
-        args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D, shape.kept == 0 and shared > 0
+        args = *rows, weight, *statistics, dx, *parts, N, D, 1 / D, *numbers, shape.kept == 0 and shared > 0
         self.launch(kernel, x.dtype, shape.template, blocks, shape.block, args, shared)
         sums = self.sum_columns(partials)
         return dx, *(sums[k] for k in range(vectors))

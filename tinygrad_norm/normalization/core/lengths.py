@@ -10,7 +10,15 @@ import numpy
 from ...backends import Array, host_can_read, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.loop_math import exp, log
-from ...backends.cpu.sums import largest, row_sum_products, row_sums, smallest
+from ...backends.cpu.sums import largest, row_means, row_sum_products, row_sums, smallest
+from ...ops.arguments import as_number
+
+
+def check_power(p: float) -> float:
+    """Return p as a Python float; raise ValueError unless it is above 0."""
+    if not as_number(p, "p") > 0:
+        raise ValueError(f"p must be above 0, such as 1, 2 or inf, got {p!r}: other powers are no lengths")
+    return float(p)
 
 
 def lengths(x: Array, p: float) -> Array:
@@ -20,6 +28,34 @@ def lengths(x: Array, p: float) -> Array:
     if p == math.inf:
         return abs(x).max(1, keepdims=True)
     return row_sums(abs(x) ** p) ** (1 / p)
+
+
+def power_means(x: Array, p: float) -> Array:
+    """Return n = (mean(|x|ᵖ))^(1/p) of each row of x (N, D), as (N, 1); p = ∞ is the largest |x|.
+
+    Powers are those of |x| by the largest |x| of the row, so none overflows.
+    """
+    xp = namespace(x)
+    if not x.size:
+        return xp.zeros((len(x), 1), x.dtype)
+    top = abs(x).max(1, keepdims=True)
+    if p == math.inf:
+        return top
+    scale = xp.where((top > 0) & (top < math.inf), top, x.dtype.type(1))
+    return scale * row_means(abs(x / scale) ** p) ** (1 / p)
+
+
+def divisors(size: Array, eps: float) -> Array:
+    """Return √(size² + eps) without overflow, and 1 for 0: with eps = 0, a row of zeros stays zero."""
+    xp = namespace(size)
+    length = xp.hypot(size, size.dtype.type(math.sqrt(eps)))
+    return xp.where(length == 0, size.dtype.type(1), length)
+
+
+def mean_slope(x: Array, size: Array, p: float) -> Array:
+    """Return ∂size/∂x = sign(x)·(|x|/size)ᵖ⁻¹/D for `power_means`; for p = ∞, ties share the slope."""
+    y = x / namespace(x).where(size > 0, size, size.dtype.type(1))
+    return slope(y, p) if p == math.inf else slope(y, p) / x.dtype.type(x.shape[1])
 
 
 def slope(y: Array, p: float) -> Array:

@@ -28,6 +28,13 @@ __device__ __forceinline__ A slope(A y, A p, A ties) {
   return p == A(1) || size == A(0) ? sign_of(y) : sign_of(y) * power(size, p - A(1));
 }
 
+// √(a² + b²) without overflow, for numbers of at least 0. CUDA's hypot would flush subnormals in double.
+template <class A>
+__device__ __forceinline__ A root_of_squares(A a, A b) {
+  const A larger = Largest{}(a, b), share = larger == A(0) ? A(0) : (larger == a ? b : a) / larger;
+  return larger * sqrt(A(1) + share * share);
+}
+
 // scale·root = (Σ inverse_count·|x|ᵖ)^(1/p). The scale is the largest |x|, so no power overflows.
 template <class A>
 struct Power {

@@ -43,7 +43,17 @@ from ...ops.checks import check_eps, check_input
 from ...ops.dims import Axes, Dim, normalize_dim, normalize_dims
 from ...ops.shape import permute, reshape
 from ...registry import Case, ErrorCase, distinct, register, uniform
-from ..core.lengths import exact_lengths, is_extreme, lengths, limits, power, ratio, slope, slope_of_power
+from ..core.lengths import (
+    check_power,
+    exact_lengths,
+    is_extreme,
+    lengths,
+    limits,
+    power,
+    ratio,
+    slope,
+    slope_of_power,
+)
 
 _kernels = CudaSource(__file__, "../core/lengths.cuh", "../core/powers.cuh")
 
@@ -220,14 +230,13 @@ def normalize(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -
     """
     check_input(input, "normalize")
     check_eps(eps)
-    if not p > 0:
-        raise ValueError(f"p must be above 0, such as 1, 2 or inf, got {p!r}: other powers are no lengths")
+    p = check_power(p)
     if dim is None or isinstance(dim, tuple | list):
         axes = normalize_dims(dim, input.ndim)
         if len(axes) != 1:
             return _over_axes(input, p, axes, eps)
         dim = axes[0]
-    return NormalizeFunction.apply(input, p=float(p), dim=normalize_dim(dim, input.ndim), eps=float(eps))
+    return NormalizeFunction.apply(input, p=p, dim=normalize_dim(dim, input.ndim), eps=float(eps))
 
 
 def _over_axes(x: Tensor, p: float, axes: Axes, eps: float) -> Tensor:
