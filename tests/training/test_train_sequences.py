@@ -21,17 +21,31 @@ def test_reads_digits_row_by_row(tmp_path, model):
     assert run.figures()["test"]["accuracy"] >= 0.96
 
 
-@pytest.mark.parametrize("norm_first", [True, False])
-def test_pre_and_post_ln_are_two_models(tmp_path, norm_first):
+@pytest.mark.parametrize(
+    ("residual", "qk_norm", "norms"),
+    [
+        ("pre", "none", 5),
+        ("post", "none", 4),
+        pytest.param("sandwich", "none", 9, marks=pytest.mark.slow),
+        ("deep", "none", 4),
+        ("pre", "l2", 5),
+        pytest.param("pre", "rms", 5, marks=pytest.mark.slow),
+        pytest.param("sandwich", "layer", 13, marks=pytest.mark.slow),
+    ],
+)
+def test_every_place_of_the_normalization_learns(tmp_path, residual, qk_norm, norms):
     pytest.importorskip("sklearn")
-    run = Run(Config(model="transformer", norm_first=norm_first, epochs=2), tmp_path)
+    run = Run(Config(model="transformer", residual=residual, qk_norm=qk_norm, epochs=2), tmp_path)
     before = run.task.evaluate("validation")["loss"]
     run.train()
-    assert run.progress.history[-1]["validation_loss"] < 0.7 * before
+    learned = 0.8 if residual == "deep" else 0.7  # its sublayers are small at first
+    assert run.progress.history[-1]["validation_loss"] < learned * before
     layers = [part for part in run.model.modules() if isinstance(part, nn.TransformerEncoderLayer)]
-    assert [layer.norm_first for layer in layers] == [norm_first] * 2
-    norms = [part for part in run.model.modules() if isinstance(part, nn.LayerNorm)]
-    assert len(norms) == 4 + norm_first
+    expected = nn.DeepNorm.alone(2) if residual == "deep" else residual
+    assert [layer.residual for layer in layers] == [expected] * 2
+    found = [getattr(layer.self_attn, "norm", "none") for layer in layers]
+    assert found == [qk_norm] * 2
+    assert sum(isinstance(part, nn.LayerNorm) for part in run.model.modules()) == norms
 
 
 def test_rows_come_from_the_top_with_all_channels():
@@ -56,7 +70,7 @@ def test_a_norm_of_a_sequence_treats_every_step_alike(name):
 @pytest.mark.parametrize("stack", ["transformer", "lstm"])
 def test_no_step_sees_a_later_one(stack, name):
     if stack == "transformer":
-        model = TransformerStack(16, 2, 2, 6, find_norm(name), norm_first=True, causal=True)
+        model = TransformerStack(16, 2, 2, 6, find_norm(name), causal=True)
     else:
         model = RecurrentStack("lstm", 16, 16, 2, find_norm(name))
     model.eval()
@@ -69,9 +83,27 @@ def test_no_step_sees_a_later_one(stack, name):
 
 
 def test_the_classifier_sees_all_rows():
-    model = TransformerStack(16, 2, 2, 6, nn.LayerNorm, norm_first=False)
+    model = TransformerStack(16, 2, 2, 6, nn.LayerNorm, "post")
     x = np.random.default_rng(0).standard_normal((2, 6, 16)).astype(np.float32)
     changed = x.copy()
     changed[:, 5] += np.arange(16)
     y, y_changed = (model(tn.tensor(array)).numpy() for array in (x, changed))
     assert (np.abs(y - y_changed).max(axis=(0, 2)) > 1e-3).all()
+
+
+@pytest.mark.parametrize("residual", ["post", "sandwich", "deep"])
+@pytest.mark.parametrize("qk_norm", ["l2", "layer", "rms"])
+def test_no_step_sees_a_later_one_in_any_place(residual, qk_norm):
+    model = TransformerStack(16, 2, 2, 6, find_norm("scale"), residual, qk_norm, causal=True)
+    x = np.random.default_rng(0).standard_normal((2, 6, 16)).astype(np.float32)
+    changed = x.copy()
+    changed[:, 4:] += np.arange(16)
+    y, y_changed = (model(tn.tensor(array)).numpy() for array in (x, changed))
+    np.testing.assert_allclose(y[:, :4], y_changed[:, :4], atol=1e-6)
+    assert not np.allclose(y[:, 4:], y_changed[:, 4:], atol=1e-3)
+
+
+def test_g_of_qk_norm_starts_with_the_length_of_the_model():
+    for length, expected in ((128, np.log2(128**2 - 128)), (1, 1.0)):
+        model = TransformerStack(16, 2, 1, length, find_norm("layer"), qk_norm="l2")
+        assert model.layers[0].self_attn.g.item() == pytest.approx(expected)

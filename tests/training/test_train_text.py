@@ -83,10 +83,10 @@ def test_a_text_that_changed_since_raises(tmp_path, file):
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "rms", "group", "none"])
 @pytest.mark.parametrize(
-    ("model", "norm_first"), [("lstm", None), ("transformer", True), ("transformer", False)]
+    ("model", "residual"), [("lstm", None), ("transformer", "pre"), ("transformer", "post")]
 )
-def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, norm_first):
-    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), norm_first=norm_first)
+def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, residual):
+    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), residual=residual)
     run = Run(config, tmp_path)
     before = run.task.evaluate("validation")["bits_per_character"]
     run.train()
@@ -149,11 +149,14 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
         (["text", "--model", "mlp"], "mlp is for images, not text: choose one of transformer, lstm"),
         (["text", "--model", "gpt"], "unknown model 'gpt': choose one of transformer, lstm"),
         (["text", "--norm", "instance"], "Norms that fit: batch, "),
-        (["text", "--model", "lstm", "--norm-first"], "has no such option"),
+        (["text", "--model", "lstm", "--residual", "pre"], "residual sets what a transformer normalizes"),
+        (["text", "--model", "lstm", "--qk-norm", "l2"], "qk_norm sets what a transformer normalizes"),
+        (["text", "--residual", "sandwhich"], "(did you mean 'sandwich'?)"),
+        (["text", "--qk-norm", "batch"], "unknown qk_norm 'batch': choose one of none, l2, layer, rms"),
         (["text", "--data-dir", "."], "data_dir is only for the dataset 'idx'"),
         (["digits", "--file", "short.txt"], "file is only for the dataset 'text'"),
         (["digits", "--model", "lstm", "--norm", "instance"], "Norms that fit: batch, "),
-        (["digits", "--model", "mlp", "--no-norm-first"], "has no such option"),
+        (["digits", "--model", "mlp", "--residual", "post"], "has no such option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -222,3 +225,33 @@ def test_ngpt_takes_no_other_norm(tmp_path):
     result = invoke("text", "--model", "ngpt", "--norm", "layer", "--out", tmp_path / "run")
     assert result.exit_code == 2
     assert "takes no other norm, got 'layer'" in " ".join(result.output.split())
+
+
+# -- where a transformer normalizes
+
+
+@pytest.mark.usefixtures("short_samples")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "layer normalization before each sublayer, "),
+        (["--residual", "post", "--norm", "scale"], "scale normalization after each sublayer, "),
+        (
+            ["--residual", "sandwich", "--qk-norm", "l2"],
+            "layer normalization before and after each sublayer, l2 on queries and keys, ",
+        ),
+        (["--residual", "deep", "--norm", "rms"], "rms normalization after each sublayer, as DeepNorm, "),
+    ],
+)
+def test_a_run_says_where_it_normalizes_and_can_be_used_and_continued(tmp_path, file, arguments, told):
+    folder = tmp_path / "run"
+    common = ["text", "--file", file, "--epochs", 1, "--batch-size", 16]
+    result = invoke(*common, *arguments, "--out", folder)
+    assert result.exit_code == 0, result.output
+    assert f"transformer with {told}" in " ".join(result.output.split())
+    loaded = load_run(folder)
+    assert len(loaded.generate("the quick", 5)) == 5
+    assert invoke(*common, *arguments, "--resume", folder).exit_code == 0
+    result = invoke("--resume", folder, "--residual", "sandwich" if "deep" in arguments else "deep")
+    assert result.exit_code == 2
+    assert "was started with --residual" in " ".join(result.output.split())

@@ -68,11 +68,17 @@ def train(
             "table and a plot."
         ),
     ] = None,
-    norm_first: Annotated[
-        bool | None,
+    residual: Annotated[
+        str | None,
         typer.Option(
-            "--norm-first/--no-norm-first",
-            help="In a transformer, normalize before (pre-LN, the default) or after each sublayer (post-LN).",
+            help="In a transformer, normalize before each sublayer (pre, the default), after it (post), "
+            "before and after it (sandwich), or after it as DeepNorm (deep)."
+        ),
+    ] = None,
+    qk_norm: Annotated[
+        str | None,
+        typer.Option(
+            help="In a transformer, normalize queries and keys: none (default), l2 (QKNorm), layer or rms."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training set {RECIPE}.")] = None,
@@ -190,7 +196,7 @@ def train(
                 seed,
                 data_dir=data_dir,
                 file=file,
-                norm_first=norm_first,
+                residual=residual,
                 scale=scale,
                 label=label,
                 target=target,
@@ -202,6 +208,7 @@ def train(
                 early_stop=early_stop,
                 clip_grad=clip_grad,
                 clip_mode=clip_mode,
+                qk_norm=qk_norm,
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:
@@ -329,8 +336,8 @@ def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Pa
 def _describe(console: Console, run: Run) -> None:
     config = run.config
     norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
-    if config.norm_first is not None:
-        norm += " before each sublayer" if config.norm_first else " after each sublayer"
+    norm += f" {recipes.PLACES['pre']}" if config.residual == "pre" else ""
+    norm += config.details
     console.print(backend_line(run.threads))
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(

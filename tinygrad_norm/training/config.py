@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.sources import KINDS, locate
+from ..nn.attention.qknorm import QK_NORMS
 from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
 from .norm_choices import find_norm, norm_name
-from .recipes import DATASETS, OWN, find_recipe
+from .recipes import DATASETS, OWN, PLACES, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "constant")
@@ -40,8 +41,8 @@ class Config:
     seed         for the weights, the order of the batches and the split
     data_dir     folder of IDX files, for "idx"
     file         text file, for "text"; default: the standard library's pydoc_data.topics
-    norm_first   in transformers, whether normalization comes before each sublayer (pre-LN) or after the
-                 residual sum (post-LN); None in other models
+    residual     in transformers, where each sublayer has its normalization: "pre" (before it), "post" (after
+                 the residual sum), "sandwich" (before and after it) or "deep" (DeepNorm); else None
     scale        how inputs are scaled, fitted on the training part: "minmax", "standard", "image", "contrast"
                  or "none"; None means "image" for images and "standard" for other inputs
     label        in a table, the column with the classes
@@ -60,6 +61,8 @@ class Config:
                  of its weights' norm, not in the last linear layer
     early_stop   stop after so many epochs without a better validation cost, and keep the best weights; None
                  trains all epochs
+    qk_norm      in transformers, how queries and keys are normalized: "none", "l2" (QKNorm), "layer" or
+                 "rms"; else None
 
     Raises:
         ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
@@ -75,7 +78,7 @@ class Config:
     seed: int
     data_dir: str | None
     file: str | None
-    norm_first: bool | None
+    residual: str | None
     scale: str | None
     label: str | None
     target: str | None
@@ -87,6 +90,7 @@ class Config:
     early_stop: int | None
     clip_grad: float | None
     clip_mode: str
+    qk_norm: str | None
 
     def __init__(
         self,
@@ -100,7 +104,7 @@ class Config:
         seed: int = 0,
         data_dir: str | None = None,
         file: str | None = None,
-        norm_first: bool | None = None,
+        residual: str | None = None,
         scale: str | None = None,
         label: str | None = None,
         target: str | None = None,
@@ -112,6 +116,7 @@ class Config:
         early_stop: int | None = None,
         clip_grad: float | None = None,
         clip_mode: str | None = None,
+        qk_norm: str | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model, regression=target is not None or dataset == "sine")
@@ -121,7 +126,8 @@ class Config:
             "lr": lr,
             "batch_size": batch_size,
             "optimizer": optimizer,
-            "norm_first": norm_first,
+            "residual": residual,
+            "qk_norm": qk_norm,
             "schedule": schedule,
             "warmup": warmup,
             "weight_decay": weight_decay,
@@ -136,7 +142,7 @@ class Config:
             settings["weight_decay"] = _default_decay(settings["optimizer"])
         for name, value in settings.items():
             object.__setattr__(self, name, value)
-        self._check(recipe.norm_first is not None)
+        self._check(is_transformer=recipe.residual is not None)
 
     def _check(self, is_transformer: bool) -> None:
         for name in ("epochs", "batch_size", "seed"):
@@ -190,10 +196,14 @@ class Config:
             )
         if self.dataset == "idx" and self.data_dir is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as --data-dir")
-        if self.norm_first is not None and not is_transformer:
-            raise ValueError(
-                f"norm_first sets where a transformer normalizes; the model {self.model!r} has no such option"
-            )
+        for name, choices in (("residual", tuple(PLACES)), ("qk_norm", ("none", *QK_NORMS))):
+            value = getattr(self, name)
+            if value is not None and not is_transformer:
+                raise ValueError(
+                    f"{name} sets what a transformer normalizes; the model {self.model!r} has no such option"
+                )
+            if value is not None and value not in choices:
+                raise ValueError(unknown(name, str(value), choices))
         for name, dataset in (("data_dir", "idx"), ("file", "text")):
             if getattr(self, name) is not None and self.dataset != dataset:
                 raise ValueError(
@@ -215,7 +225,8 @@ class Config:
                 object.__setattr__(own, name, OWN)
         if model:
             object.__setattr__(own, "norm", "none")
-            object.__setattr__(own, "norm_first", None)
+            object.__setattr__(own, "residual", None)
+            object.__setattr__(own, "qk_norm", None)
         return own
 
     @classmethod
@@ -231,7 +242,7 @@ class Config:
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
         if not isinstance(fields, dict):
             raise ValueError(f"{path} is not a config: expected a JSON object, got {type(fields).__name__}")
-        fields = _old_settings(fields) | fields
+        fields = of_today(fields)
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
@@ -255,7 +266,14 @@ class Config:
     @property
     def title(self) -> str:
         """A short description of the run, for plots."""
-        return f"{self.model} on {self.data_name}, {self.norm} normalization"
+        return f"{self.model} on {self.data_name}, {self.norm} normalization{self.details}"
+
+    @property
+    def details(self) -> str:
+        """Where a transformer normalizes, if not before each sublayer, and what else it does."""
+        place = f" {PLACES[self.residual]}" if self.residual not in (None, "pre") else ""
+        scores = f", {self.qk_norm} on queries and keys" if self.qk_norm not in (None, "none") else ""
+        return place + scores
 
 
 def as_augmentations(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -275,10 +293,15 @@ def _default_decay(optimizer: str) -> float:
     return 0.01 if optimizer == "adamw" else 0.0
 
 
-def _old_settings(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the runs of versions that did not save them."""
-    return {
+def of_today(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return saved settings by their names of today, with those that older versions did not save."""
+    today = dict(fields)
+    if "residual" not in today:
+        norm_first = today.pop("norm_first", None)
+        today["residual"] = None if norm_first is None else "pre" if norm_first else "post"
+    defaults = {
         "schedule": "cosine",
-        "warmup": 0.0 if fields.get("norm_first") is None else 0.05,
-        "weight_decay": _default_decay(fields.get("optimizer", "")),
+        "warmup": 0.0 if today["residual"] is None else 0.05,
+        "weight_decay": _default_decay(today.get("optimizer", "")),
     }
+    return defaults | today

@@ -126,10 +126,10 @@ def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: st
     return nn.Sequential(Rows(), stack, LastStep(), nn.Linear(64, classes))
 
 
-def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, norm_first: bool) -> Module:
+def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, residual: str, qk_norm: str) -> Module:
     """Return two transformer layers of 64 features over the rows, and a Linear on the mean over the rows."""
     channels, height, width = shape
-    stack = TransformerStack(64, 4, 2, height, norm, norm_first)
+    stack = TransformerStack(64, 4, 2, height, norm, residual, qk_norm)
     return nn.Sequential(Rows(), nn.Linear(channels * width, 64), stack, MeanStep(), nn.Linear(64, classes))
 
 
@@ -139,9 +139,9 @@ def lstm_text(characters: int, context: int, norm: Norm) -> Module:
     return nn.Sequential(nn.Embedding(characters, 64), stack, nn.Linear(192, characters))
 
 
-def transformer_text(characters: int, context: int, norm: Norm, norm_first: bool) -> Module:
+def transformer_text(characters: int, context: int, norm: Norm, residual: str, qk_norm: str) -> Module:
     """Return a tiny GPT: an Embedding, four causal transformer layers of 96 features, a Linear."""
-    stack = TransformerStack(96, 4, 4, context, norm, norm_first, causal=True)
+    stack = TransformerStack(96, 4, 4, context, norm, residual, qk_norm, causal=True)
     return nn.Sequential(nn.Embedding(characters, 96), stack, nn.Linear(96, characters))
 
 
@@ -161,15 +161,15 @@ IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "gru": partial(recurrent_rows, kind="gru"),
     "transformer": transformer_rows,
 }
-"""Builders (shape, classes, norm), for transformers also norm_first: images (N, C, H, W), for the mlp any "
-"inputs, to logits."""
+"""Builders (shape, classes, norm), for transformers also residual and qk_norm: images (N, C, H, W), for the
+mlp any inputs, to logits."""
 
 TEXT_MODELS: dict[str, Callable[..., Module]] = {
     "lstm": lstm_text,
     "transformer": transformer_text,
     "ngpt": ngpt_text,
 }
-"""Builders (characters, context, norm), for transformers also norm_first: (N, T) to logits (N, T, …)."""
+"""Builders (characters, context, norm), for transformers also residual and qk_norm: (N, T) to logits."""
 
 
 def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> Module:
@@ -183,7 +183,7 @@ def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> M
             f"the {config.model} is for images (C, H, W), but the inputs of {config.dataset} have shape "
             f"{shape}: use --model mlp"
         )
-    return IMAGE_MODELS[config.model](shape, classes, find_norm(config.norm), **_norm_order(config))
+    return IMAGE_MODELS[config.model](shape, classes, find_norm(config.norm), **_of_transformer(config))
 
 
 def build_text_model(config: Config, characters: int, context: int) -> Module:
@@ -192,8 +192,8 @@ def build_text_model(config: Config, characters: int, context: int) -> Module:
     Raises:
         ValueError: if model and normalization do not fit together.
     """
-    return TEXT_MODELS[config.model](characters, context, find_norm(config.norm), **_norm_order(config))
+    return TEXT_MODELS[config.model](characters, context, find_norm(config.norm), **_of_transformer(config))
 
 
-def _norm_order(config: Config) -> dict[str, Any]:
-    return {} if config.norm_first is None else {"norm_first": config.norm_first}
+def _of_transformer(config: Config) -> dict[str, Any]:
+    return {} if config.residual is None else {"residual": config.residual, "qk_norm": config.qk_norm}

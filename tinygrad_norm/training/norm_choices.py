@@ -96,6 +96,12 @@ def _rms(shape: tuple[int, ...], *, eps: float | None = None) -> Module:
     return nn.RMSNorm(shape, eps)
 
 
+def _scale(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
+    if len(shape) != 1:
+        raise ValueError("ScaleNorm is for vectors of features, not for images (C, H, W)")
+    return nn.ScaleNorm(shape[0], eps)
+
+
 def _group(shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5) -> Module:
     groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
     return nn.GroupNorm(groups, shape[0], eps)
@@ -132,6 +138,7 @@ NORMS: dict[str, Choice] = {
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
     "instance": Choice("instance_norm", _instance),
+    "scale": Choice("scale_norm", _scale),
     "grn": Choice("global_response_norm", _grn),
     "frn": Choice("filter_response_norm", _frn),
     "dyt": Choice("dynamic_tanh", _dyt),
@@ -227,7 +234,7 @@ class Stepwise(Module):
         return self.module(x.flatten(0, -2)).reshape(x.shape)
 
 
-_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.DynamicTanh, nn.Identity)
+_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.ScaleNorm, nn.DynamicTanh, nn.Identity)
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:

@@ -26,7 +26,7 @@ import numpy
 from .. import data
 from ..files import replacing
 from .bands import save_bands
-from .config import Config
+from .config import Config, of_today
 from .norm_choices import find_norm, folder_name
 from .run import Diverged, Run
 from .task import Figures
@@ -122,7 +122,7 @@ class NormGrid:
         if not path.exists():
             raise ValueError(f"{out} has no grid.json: there is no grid to continue")
         state = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Config(**state["config"]), state["norms"], state["seeds"], out, threads=threads)
+        return cls(Config(**of_today(state["config"])), state["norms"], state["seeds"], out, threads=threads)
 
     def train(self, train: Callable[[Run], Any] = lambda run: run.train()) -> None:
         """Train what is not finished, and save after every run. `train` trains one `Run`.

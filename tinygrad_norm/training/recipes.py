@@ -12,23 +12,33 @@ OWN = "own"
 """The name, in a config, of a dataset or a model that a script passes to `Run`."""
 
 
+PLACES = {
+    "pre": "before each sublayer",
+    "post": "after each sublayer",
+    "sandwich": "before and after each sublayer",
+    "deep": "after each sublayer, as DeepNorm",
+}
+"""Where a transformer normalizes, by the names of `residual`."""
+
+
 class Recipe(NamedTuple):
-    """The default settings of a model; `norm_first` is None if the model has no such option."""
+    """The default settings of a model; `residual` and `qk_norm` are None if it has no such options."""
 
     norm: str
     epochs: int
     lr: float
     batch_size: int
     optimizer: str = "adam"
-    norm_first: bool | None = None
+    residual: str | None = None
     schedule: str = "cosine"
     warmup: float = 0.05
     weight_decay: float | None = None
     clip_grad: float | None = None
     clip_mode: str = "norm"
+    qk_norm: str | None = None
 
     def __str__(self) -> str:
-        order = " before each sublayer" if self.norm_first else ""
+        order = f" {PLACES[self.residual]}" if self.residual else ""
         norm = "no" if self.norm == "none" else self.norm
         clip = "" if self.clip_grad is None else f", clip {self.clip_mode} {self.clip_grad:g}"
         return (
@@ -48,11 +58,11 @@ IMAGES = {
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
-    "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", norm_first=True),
+    "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", residual="pre", qk_norm="none"),
 }
 OWN_MODEL = Recipe("none", 30, 3e-3, 64, warmup=0.1)
 TEXT = {
-    "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", norm_first=True),
+    "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", residual="pre", qk_norm="none"),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
     "ngpt": Recipe("none", 6, 1e-2, 8, warmup=0.0),
 }

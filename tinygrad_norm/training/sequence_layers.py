@@ -30,8 +30,9 @@ class RecurrentStack(Module):
 class TransformerStack(Module):
     """Learned positions and transformer layers on (N, T, features), T at most `length`.
 
-    With `causal`, no step sees a later step. Pre-LN (norm_first) adds a normalization at the end, because
-    pre-LN layers do not normalize their outputs.
+    `residual` is "pre", "post", "sandwich" or "deep", `qk_norm` "none", "l2", "layer" or "rms". With
+    `causal`, no step sees a later step. In pre-LN and sandwich, where the layers do not normalize their
+    outputs, a normalization stands at the end.
     """
 
     def __init__(
@@ -41,25 +42,31 @@ class TransformerStack(Module):
         num_layers: int,
         length: int,
         norm: Norm,
-        norm_first: bool,
+        residual: str = "pre",
+        qk_norm: str = "none",
         causal: bool = False,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.positions = nn.LearnedPositions(length, features, batch_first=True)
-        self.layers = nn.ModuleList(
+        attention = None
+        if qk_norm != "none":
+            attention = partial(nn.QKNormAttention, norm=qk_norm, length=max(length, 2))
+        layers = [
             nn.TransformerEncoderLayer(
                 features,
                 heads,
                 dim_feedforward=4 * features,
                 dropout=0.0,
                 batch_first=True,
-                norm_first=norm_first,
                 norm=partial(sequence_norm, norm),
+                attention=attention,
+                residual=nn.DeepNorm.alone(num_layers) if residual == "deep" else residual,
             )
             for _ in range(num_layers)
-        )
-        self.norm = sequence_norm(norm, features) if norm_first else nn.Identity()
+        ]
+        self.layers = nn.ModuleList(layers)
+        self.norm = sequence_norm(norm, features) if layers[0].norm_first else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None
