@@ -51,6 +51,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
+    "local_contrast_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "weight_norm": lambda S: Case(((3, S), (3, 1))),
     "weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
     "scaled_weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),

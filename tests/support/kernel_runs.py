@@ -25,7 +25,7 @@ OPS = [
     "log_softmax",
     "cross_entropy",
 ]
-WINDOWS = ["subtractive_norm", "divisive_norm"]
+WINDOWS = ["subtractive_norm", "divisive_norm", "local_contrast_norm"]
 OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]  # not through rows
 OTHERS += ["lp_norm"]  # whose rows of every length are in its own tests, for several powers
 CASES = [

@@ -20,6 +20,7 @@ from .sample.globalresponsenorm import global_response_norm as global_response_n
 from .sample.groupnorm import group_norm as group_norm
 from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm
+from .sample.localcontrastnorm import local_contrast_norm as local_contrast_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
 from .sample.lpnorm import lp_norm as lp_norm
 from .sample.rmsnorm import rms_norm as rms_norm

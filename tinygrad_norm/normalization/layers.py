@@ -30,6 +30,7 @@ from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
 from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
 from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d
 from .sample.layernorm import LayerNorm as LayerNorm
+from .sample.localcontrastnorm import LocalContrastNorm2d as LocalContrastNorm2d
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.lpnorm import LpNorm as LpNorm
 from .sample.rmsnorm import RMSNorm as RMSNorm

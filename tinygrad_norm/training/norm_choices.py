@@ -126,6 +126,13 @@ def _frn(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.FilterResponseNorm2d(shape[0], eps)
 
 
+def _contrast(
+    shape: tuple[int, ...], *, kernel_size: int = 5, eps: float = 1e-3, mean_floor: bool = True
+) -> Module:
+    check_positions(shape, "local contrast normalization is for windows of positions")
+    return nn.LocalContrastNorm2d(shape[0], kernel_size, eps=eps, mean_floor=mean_floor)
+
+
 NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
     "renorm": Choice("batch_renorm", _renorm),
@@ -141,6 +148,7 @@ NORMS: dict[str, Choice] = {
     "scale": Choice("scale_norm", _scale),
     "grn": Choice("global_response_norm", _grn),
     "frn": Choice("filter_response_norm", _frn),
+    "contrast": Choice("local_contrast_norm", _contrast),
     "dyt": Choice("dynamic_tanh", _dyt),
     "none": Choice("", lambda shape: nn.Identity()),
 }
