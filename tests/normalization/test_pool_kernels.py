@@ -46,6 +46,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "adaptive_group_norm": lambda S: Case(((2, 4, S), (2, 4), (2, 4)), {"num_groups": 2}),
     "dynamic_tanh": lambda S: Case(((3, S), (1,), (S,), (S,))),
     "scale_norm": lambda S: Case(((3, S), (1,))),
+    "lp_norm": lambda S: Case(((3, S), (S,)), {"normalized_shape": (S,), "p": 3.0, "eps": 1e-5}),
     "global_response_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
     "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
     "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
