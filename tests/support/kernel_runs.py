@@ -26,8 +26,8 @@ OPS = [
     "cross_entropy",
 ]
 WINDOWS = ["subtractive_norm", "divisive_norm", "local_contrast_norm"]
-OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d", "weight_norm"]  # not through rows
-OTHERS += ["lp_norm"]  # whose rows of every length are in its own tests, for several powers
+OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # not through rows
+OTHERS += ["lp_norm", "weight_norm", "spectral_norm"]  # whose rows of every length are in tests of their own
 CASES = [
     pytest.param(REGISTRY[name], case, id=f"{name}-{k}")
     for name in (*OPS, *OTHERS)

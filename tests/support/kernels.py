@@ -33,7 +33,7 @@ from tinygrad_norm.normalization.sample import (
     subtractivenorm,
 )
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
-from tinygrad_norm.normalization.weight import weightnorm
+from tinygrad_norm.normalization.weight import spectralnorm, weightnorm
 from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
 
@@ -103,6 +103,11 @@ KERNELS = [
     Kernel("weight_norm_backward", weightnorm._kernels, BACKWARD_SHAPES),
     Kernel("lp_norm_forward", lpnorm._kernels, VECTOR_SHAPES),
     Kernel("lp_norm_backward", lpnorm._kernels, SUMS),
+    Kernel("largest_of_rows", spectralnorm._kernels, FORWARD_SHAPES, loads=False),
+    Kernel("root_of_largest", spectralnorm._kernels, (), vectors=False, halves=False),
+    Kernel("spectral_norm_forward", spectralnorm._kernels, ((),)),
+    Kernel("products_of_rows", spectralnorm._kernels, BACKWARD_SHAPES, loads=False),
+    Kernel("spectral_norm_backward", spectralnorm._kernels, FORWARD_SHAPES),
     Kernel("add_layer_norm_forward", addnorm._kernels, VECTOR_SHAPES),
     Kernel("add_layer_norm_backward", addnorm._kernels, SUMS),
     Kernel("add_rms_norm_forward", addnorm._kernels, VECTOR_SHAPES),

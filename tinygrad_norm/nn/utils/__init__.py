@@ -12,3 +12,4 @@ from .clip_grad import (
 from .data_dependent import data_dependent_init_
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .population import update_bn
+from .spectral_projection import SpectralProjection

@@ -28,6 +28,7 @@ Insight: the gradient is pushed away from the direction in which W is largest, b
 along Ŵ: the layer cannot gain by scaling W up.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -37,7 +38,11 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, asarray, host_can_read, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import F8, LONG, fits_a_loop, plain, run_over_pools
 from ...backends.cpu.silence import silent
+from ...backends.cuda.launch import CudaSource, contiguous, packs, teams, wide, wide_empty
+from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...backends.random import generator
 from ...module import Module
 from ...ops.arguments import as_size
@@ -46,6 +51,7 @@ from ...ops.dims import Shape, normalize_dim
 from ...registry import Case, ErrorCase, Input, fixed, register
 from ..vector.normalize import normalize, normalize_forward
 
+_kernels = CudaSource(__file__)
 STEPS_AT_FIRST = 15  # of the power method, from random vectors
 
 
@@ -59,8 +65,6 @@ def spectral_norm_composed(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -
 def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Array]:
     """Return y (H, D) and sigma (): matrix (H, D), u (H,), v (D,)."""
     xp, wide, u, v = namespace(matrix), upcast(matrix), upcast(u), upcast(v)
-    if not host_can_read(matrix):
-        return _forward_without_looking(matrix, wide, u, v)
     sigma = u @ (wide @ v)
     if sigma == 0:
         _refuse_unless_zero(wide)
@@ -73,26 +77,6 @@ def spectral_norm_forward(matrix: Array, u: Array, v: Array) -> tuple[Array, Arr
     return downcast(wide / sigma, matrix), sigma
 
 
-def _forward_without_looking(matrix: Array, wide: Array, u: Array, v: Array) -> tuple[Array, Array]:
-    """Return the same on a GPU, where the host would have to wait to look at sigma.
-
-    A matrix with sigma = 0 that is not 0 becomes ±∞, instead of an error.
-    """
-    xp = namespace(matrix)
-    scale = _power_of_two_below(xp.abs(wide).max())
-    wide = wide / scale
-    sigma = u @ (wide @ v)
-    y = xp.where((sigma == 0) & (wide == 0), 0, wide / sigma)
-    return downcast(y, matrix), sigma * scale
-
-
-def _power_of_two_below(x: Array) -> Array:
-    """Return the power of two below x (), or 1 if there is none: dividing by it is exact."""
-    xp = namespace(x)
-    usable = (x > 0) & (x < math.inf)
-    return xp.ldexp(xp.ones_like(x), xp.frexp(xp.where(usable, x, 1))[1] - 1)
-
-
 def _refuse_unless_zero(matrix: Array) -> None:
     if matrix.any():
         raise RuntimeError(
@@ -101,14 +85,89 @@ def _refuse_unless_zero(matrix: Array) -> None:
         )
 
 
+@spectral_norm_forward.cuda
+def spectral_norm_forward_cuda(matrix: Array, u: Array, v: Array) -> tuple[Array, Array]:
+    """Two products by cuBLAS and three kernels. The host would have to wait to look at sigma.
+
+    So a matrix with sigma = 0 that is not 0 becomes ±∞, instead of an error.
+    """
+    (matrix,), n = contiguous(matrix), matrix.size
+    root, (u, v) = _root(matrix), (upcast(u), upcast(v))
+    s = (u / root)[None] @ (upcast(matrix) @ (v / root))[:, None]
+    y, sigma = namespace(matrix).empty_like(matrix), wide_empty(matrix)
+    vector, blocks = packs(matrix, y)
+    args = matrix, *wide(matrix, s), root, y, sigma, n
+    _kernels.launch("spectral_norm_forward", matrix.dtype, (vector,), blocks, 256, args)
+    return y, sigma
+
+
+def _root(matrix: Array) -> Array:
+    """Return, on a GPU, a power of two () near the root of the largest |W|, or 1 if that is 0 or infinite."""
+    (matrix,), (H, D) = contiguous(matrix), matrix.shape
+    largest, root, shape = wide_empty(matrix, H), wide_empty(matrix), teams(D, matrix)
+    args = matrix, largest, H, D
+    _kernels.launch("largest_of_rows", matrix.dtype, shape.template, shape.blocks(H), shape.block, args)
+    _kernels.launch("root_of_largest", root.dtype, (), 1, 256, (largest, root, H))
+    return root
+
+
 @kernel
 def spectral_norm_backward(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Array:
     """Return the gradient (H, D) of the matrix."""
     dy, y = upcast(dy), upcast(y)
-    if host_can_read(sigma) and sigma == 0:
+    if sigma == 0:
         return dy * 0
-    dw = (dy - (dy * y).sum() * (upcast(u)[:, None] * upcast(v))) / sigma
-    return dw if host_can_read(sigma) else namespace(dy).where(sigma == 0, 0, dw)
+    return (dy - (dy * y).sum() * (upcast(u)[:, None] * upcast(v))) / sigma
+
+
+def products_loop(dy: Array, y: Array, products: Array, zero: float, start: int, stop: int) -> None:
+    """Σ dy∘y of one row after the other."""
+    D = dy.shape[1]
+    for h in range(start, stop):
+        s = zero
+        for d in range(D):
+            s += dy[h, d] * y[h, d]
+        products[h] = s
+
+
+def spectral_norm_backward_loop(
+    dy: Array, u: Array, v: Array, along: float, sigma: float, dx: Array, start: int, stop: int
+) -> None:
+    """One row after the other, with Σ dy∘y of all of them."""
+    D = dy.shape[1]
+    for h in range(start, stop):
+        of_row = along * u[h]
+        for d in range(D):
+            dx[h, d] = (dy[h, d] - of_row * v[d]) / sigma
+
+
+_products_loop, _backward_loop = Loop(products_loop), Loop(spectral_norm_backward_loop)
+
+
+@spectral_norm_backward.cpu
+def spectral_norm_backward_by_rows(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Any:
+    """The two loops; a matrix of zeros is left to the body. In the forward, BLAS is the loop."""
+    if not fits_a_loop(dy, y, u, v) or sigma == 0:
+        return NotImplemented
+    (H, D), real, (dy, y, u, v) = dy.shape, dy.dtype.type, (plain(a) for a in (dy, y, u, v))
+    products, dx = numpy.empty(H), numpy.empty_like(dy)
+    run_over_pools(_products_loop, dy.size, H, dy, y, products, F8.type(0) if D > LONG else real(0))
+    run_over_pools(_backward_loop, dy.size, H, dy, u, v, real(products.sum()), real(sigma), dx)
+    return dx
+
+
+@spectral_norm_backward.cuda
+def spectral_norm_backward_cuda(dy: Array, y: Array, u: Array, v: Array, sigma: Array) -> Array:
+    """One kernel and a sum of columns for Σ dy∘y, one for dx."""
+    (H, D), (dy, y) = y.shape, contiguous(dy, y)
+    products, dx = wide_empty(y, H, 1), namespace(y).empty_like(y)
+    shape = teams(D, y, dy, shapes=BACKWARD_SHAPES)
+    args: tuple[Any, ...] = dy, y, products, H, D
+    _kernels.launch("products_of_rows", y.dtype, shape.template, shape.blocks(H), shape.block, args)
+    along, shape = _kernels.sum_columns(products), teams(D, dy, dx)
+    args = dy, *wide(y, u, v), along, sigma, dx, H, D
+    _kernels.launch("spectral_norm_backward", y.dtype, shape.template, shape.blocks(H), shape.block, args)
+    return dx
 
 
 class SpectralNormFunction(Function):
@@ -175,23 +234,31 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
     """
     matrix = upcast(_matrix(weight.array, dim))
     new_u, new_v = upcast(u.array), upcast(v.array)
+    step = _direction
+    if matrix.size and not host_can_read(matrix):
+        step = functools.partial(_direction_on_gpu, root=_root(matrix))
     with silent():
         for _ in range(steps):
-            new_u = _direction(matrix, new_v, new_u, eps)
-            new_v = _direction(matrix.T, new_u, new_v, eps)
+            new_u = step(matrix, new_v, new_u, eps)
+            new_v = step(matrix.T, new_u, new_v, eps)
     u.copy_(downcast(new_u, u.array))
     v.copy_(downcast(new_v, v.array))
 
 
 def _direction(matrix: Array, vector: Array, before: Array, eps: float) -> Array:
+    """Return p/max(‖p‖, eps) of the product p = matrix @ vector, or `before` if that is 0."""
     xp, product = namespace(matrix), matrix @ vector
-    if not host_can_read(matrix):
-        product = (matrix / _power_of_two_below(xp.abs(matrix).max())) @ vector
-        direction = normalize_forward(product[None], 2.0, eps)[0][0]
-        return xp.where(product.any(), direction, before)
     if not xp.isfinite(product).all():
         product = (matrix / xp.abs(matrix).max()) @ vector
     return normalize_forward(product[None], 2.0, eps)[0][0] if product.any() else before
+
+
+def _direction_on_gpu(matrix: Array, vector: Array, before: Array, eps: float, root: Array) -> Array:
+    """Return the same, from p/root²: its direction and ‖p‖ = root²/rnorm. The host does not look at p."""
+    xp = namespace(matrix)
+    direction, rnorm = normalize_forward((matrix @ (vector / root) / root)[None], 2.0, 0.0)
+    shrunk = xp.minimum(root / (rnorm[0] * eps) * root, 1)
+    return xp.where(rnorm[0] == 0, before, direction[0] * shrunk)
 
 
 class SpectralNorm(Module):
