@@ -111,19 +111,29 @@ def test_a_whole_transformer_knows_its_depths():
     assert model(x, x).shape == X.shape
 
 
+def new_stack(residual, layers):
+    """New layers, whose matrices start as those of nn.Transformer."""
+    stack = [nn.TransformerEncoderLayer(16, 2, 64, 0.0, residual=residual) for _ in range(layers)]
+    for parameter in (p for made in stack for p in made.parameters() if p.ndim > 1):
+        nn.init.xavier_uniform_(parameter)
+    for made in stack if isinstance(residual, nn.DeepNorm) else ():
+        residual.scale_(made)
+    return stack
+
+
+def run(stack, x):
+    for made in stack:
+        x = made(x)
+    return F.layer_norm(x, (16,)) if stack[0].norm_first else x
+
+
 def first_update(residual, layers):
     """Σ‖dW‖² over the matrices that DeepNorm scales: what gradient descent moves in its first step."""
     total = 0.0
     for seed in range(3):
         tn.manual_seed(seed)
-        stack = [nn.TransformerEncoderLayer(16, 2, 64, 0.0, residual=residual) for _ in range(layers)]
-        for parameter in (p for made in stack for p in made.parameters() if p.ndim > 1):
-            nn.init.xavier_normal_(parameter)
-        for made in stack if isinstance(residual, nn.DeepNorm) else ():
-            residual.scale_(made)
-        y = tn.randn(6, 2, 16)
-        for made in stack:
-            y = made(y)
+        stack = new_stack(residual, layers)
+        y = run(stack, tn.randn(6, 2, 16))
         y.backward(tn.randn(*y.shape))
         for made in stack:
             found = [made.linear1.weight.grad, made.linear2.weight.grad, made.self_attn.out_proj.weight.grad]
@@ -137,6 +147,30 @@ def test_the_first_update_of_deep_norm_does_not_grow_with_depth():
     post = [first_update("post", layers) for layers in (3, 12)]
     assert 0.7 < deep[1] / deep[0] < 1.4
     assert post[1] / post[0] > 3
+
+
+def last_gradient(order, layers):
+    """The length of the gradient of the last layer's W₂ at the start, a geometric mean over seeds."""
+    lengths = []
+    for seed in range(4):
+        tn.manual_seed(seed)
+        stack = new_stack(nn.DeepNorm.alone(layers) if order == "deep" else order, layers)
+        embedded = 0.02 * tn.randn(8, 8, 16)  # as small as embeddings start in a GPT
+        logits = nn.Linear(16, 32)(run(stack, embedded)).flatten(0, 1)
+        F.cross_entropy(logits, tn.tensor(np.random.default_rng(seed).integers(32, size=64))).backward()
+        lengths.append(np.linalg.norm(stack[-1].linear2.weight.grad.numpy()))
+    return np.exp(np.mean(np.log(lengths)))
+
+
+SLOPES = {"pre": -0.5, "post": 0.0, "sandwich": -0.5, "deep": -0.5}
+
+
+@pytest.mark.parametrize(("order", "slope"), SLOPES.items())
+def test_how_the_gradient_of_the_last_layer_falls_with_depth(order, slope):
+    """As depth^slope: flat in post-LN; β/α = 1/√(4N) in DeepNorm. Without training (Xiong et al. 2020)."""
+    depths = [2, 4, 8, 16, 24]
+    lengths = [last_gradient(order, depth) for depth in depths]
+    assert np.polyfit(np.log(depths), np.log(lengths), 1)[0] == pytest.approx(slope, abs=0.08), lengths
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,9 @@ terms. x reaches the sum on two paths, directly and through a; by the chain rule
 
 Insight: in pre-LN and sandwich dx contains dz as it is, however many layers lie between, so a deep stack
 learns without a warm-up. In post-LN every step puts its normalization in the way. In pre-LN the stream x
-grows with every step, and the last ones add little to it; in a sandwich m keeps what a step adds at one size.
+grows with every step, as √N after N layers, and the normalization at the end of the stack divides by that: at
+the start, the gradient of the last layer falls as 1/√N, where that of post-LN is the same at any depth. In a
+sandwich m keeps what a step adds at one size.
 """
 
 import functools
