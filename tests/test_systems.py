@@ -143,7 +143,6 @@ NOT_THERE_YET = {
     "L1 / L2 / L∞ BatchNorm",
     "PowerNorm",
     "local contrast / divisive normalization",
-    "SpectralNorm",
     "cosine normalization",
     "sandwich, DeepNorm",
     "ScaleNorm",
