@@ -293,3 +293,22 @@ def test_batch_norm_in_an_lstm_learns_faster_and_keeps_gradients(capsys):
     assert large[2] > 50
     assert plain[2] < over_features[2] < small[2]
     assert "gradient left" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_gradnorm_gives_loud_tasks_small_weights(capsys):
+    weights, equal, balanced = load("gradnorm").main(["--steps", "300"])
+    assert (numpy.diff(weights[3:]) < 0).all()
+    assert weights[0] > 50 * weights[-1]
+    assert balanced.max() < 0.9 * equal.max()
+    assert "weight·scale" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_gradients_that_are_limited_let_a_network_learn_at_a_large_learning_rate(capsys):
+    pytest.importorskip("sklearn")
+    found = load("gradient_norms").main(["--epochs", "2"])
+    assert found["nothing"][2] > 0.5
+    assert found["clipped adaptively"][2] < 0.0501
+    assert found["clipped adaptively"][0] < found["nothing"][0] - 0.2
+    assert "clipped by value" in capsys.readouterr().out

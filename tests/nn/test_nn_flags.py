@@ -43,6 +43,7 @@ REQUIRED = {
     "dim": 1,
     "ghost_batch_size": 2,
     "cond_dim": 3,
+    "num_tasks": 2,
     "unflattened_size": (2, 2),
     "lr_lambda": lambda step: 1.0,
 }

@@ -1,7 +1,8 @@
-"""Optimizers on flat parameter buffers, learning rate schedules, and the choice of parameters that decay."""
+"""Optimizers on flat parameter buffers, learning rate schedules, parameters that decay, weights of losses."""
 
 from . import lr_scheduler
 from .adam import Adam, AdamW
+from .gradnorm import GradNorm
 from .optimizer import Optimizer
 from .sgd import SGD
 from .weight_decay import split_decay
