@@ -129,6 +129,18 @@ def test_a_denoiser_is_better_if_it_is_told_the_level(capsys):
     assert "not told" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_local_contrast_takes_a_shadow_away(tmp_path):
+    for package in ("sklearn", "matplotlib", "PIL"):
+        pytest.importorskip(package)
+    path = tmp_path / "contrast.png"
+    found = load("local_contrast").main(["--out", str(path)])
+    for name in ("temple", "flower"):
+        assert found[name, "local contrast"] < 0.2 < 0.5 < found[name, "subtractive"]
+        assert found[name, "subtractive"] < found[name, "as it is"]
+    assert path.stat().st_size > 10_000
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
@@ -205,6 +217,7 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("layernorm_ladder", ["--features", "0"], "must be an integer of at least 1, got '0'"),
         ("layernorm_ladder", ["--features", "6"], "must be a multiple of 4 up to 2048, got 6"),
         ("layernorm_ladder", ["--rows", "-1"], "argument --rows: must be an integer of at least 1, got '-1'"),
+        ("local_contrast", [], "pip install 'tinygrad_norm[data]'"),
         ("style_transfer", [], "pip install 'tinygrad_norm[data]'"),
         ("textures", ["folder", "--images", "0"], "must be an integer of at least 1, got '0'"),
         ("textures", [], "the following arguments are required: folder"),

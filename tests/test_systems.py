@@ -142,7 +142,6 @@ ROWS = [
 NOT_THERE_YET = {
     "L1 / L2 / L∞ BatchNorm",
     "PowerNorm",
-    "local contrast / divisive normalization",
     "cosine normalization",
     "sandwich, DeepNorm",
     "ScaleNorm",
