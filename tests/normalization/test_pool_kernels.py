@@ -25,6 +25,10 @@ def sequences(S):
     return Case(((2, N, 2), fixed(valid), None, None, (2,), (2,)), {"training": True, "mode": "sequence"})
 
 
+def _constant(D):
+    return Input((D,), differentiable=False)
+
+
 POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where one has no variance
     "batch_renorm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,)), {"training": True, "momentum": 0.0}),
     "ghost_batch_norm": lambda S: Case(
@@ -53,6 +57,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "local_contrast_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
+    "spectral_norm": lambda S: Case(((3, S), _constant(3), _constant(S))),
     "weight_norm": lambda S: Case(((3, S), (3, 1))),
     "weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
     "scaled_weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
