@@ -56,11 +56,11 @@ def test_the_strength_of_an_image_has_no_effect_and_no_gradient():
     ("name", "wrong"),
     [
         ("_to_least", lambda ds, deviation, least: ds),
-        ("_through_deviations", lambda ds, dc, deviation, least, eps: (ds + dc / 48) * (least / deviation)),
+        ("_through_deviations", lambda ds, dc, deviation, least, eps: (ds + dc / 24) * (least / deviation)),
     ],
 )
 def test_a_gradient_on_the_wrong_side_of_the_maximum_is_found(name, wrong, monkeypatch):
-    x = tn.tensor(X, requires_grad=True)
+    x = tn.tensor(X[:1, :1, :3], requires_grad=True)
     with tn.use_loops("off"):
         assert gradcheck(lambda x: F.divisive_norm(x, 3), [x])
         monkeypatch.setattr(divisivenorm, name, wrong)

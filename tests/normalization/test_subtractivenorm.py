@@ -29,16 +29,17 @@ def results(x, dy, size=3, **options):
 
 
 def test_it_is_the_formula_of_the_paper_with_weights_that_sum_to_one_at_borders():
-    mean = np.empty((2, 1, 6, 8))
-    for p in product(range(6), range(8)):
-        inside = [q for q in product(range(6), range(8)) if abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 2]
+    x, places = X[..., :4, :5], list(product(range(4), range(5)))
+    mean = np.empty((2, 1, 4, 5))
+    for p in places:
+        inside = [q for q in places if abs(p[0] - q[0]) <= 1 and abs(p[1] - q[1]) <= 2]
         w = np.array([np.exp(-((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2) / (2 * 0.7**2)) for q in inside])
-        mean[:, 0, *p] = sum(a * X[:, :, *q].mean(1) for a, q in zip(w / w.sum(), inside, strict=True))
-    np.testing.assert_allclose(results(X, DY, (3, 5), sigma=0.7)[0], X - mean, 1e-12, 1e-14)
+        mean[:, 0, *p] = sum(a * x[:, :, *q].mean(1) for a, q in zip(w / w.sum(), inside, strict=True))
+    np.testing.assert_allclose(results(x, x, (3, 5), sigma=0.7)[0], x - mean, 1e-12, 1e-14)
 
 
 def test_by_default_a_window_is_six_standard_deviations_wide():
-    for size, sigma in ((3, 0.5), (9, 1.5), (1, 5.0)):
+    for size, sigma in ((3, 0.5), (9, 1.5), (1, 5.0), (1, 1e-300)):
         np.testing.assert_array_equal(results(X, DY, size)[0], results(X, DY, size, sigma=sigma)[0])
 
 
@@ -58,7 +59,7 @@ def test_a_gradient_without_the_transpose_is_found(monkeypatch):
     def not_transposed(dy, window):
         return dy - window.scale * gaussian.window_sums(dy.sum(1, keepdims=True), window)
 
-    x = tn.tensor(X, requires_grad=True)
+    x = tn.tensor(X[:1, :2, :4, :4], requires_grad=True)
     assert gradcheck(lambda x: F.subtractive_norm(x, 3), [x])
     with tn.use_loops("off"):
         monkeypatch.setattr(subtractive_norm_backward, "numpy_version", not_transposed)

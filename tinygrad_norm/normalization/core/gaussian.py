@@ -115,7 +115,8 @@ def _window_on(image: Shape, gaussian: Gaussian) -> Window:
     totals: list[numpy.ndarray] = []
     for S, size, sigma in zip(space, *gaussian, strict=True):
         reach = min(size // 2, S - 1)
-        w = numpy.exp(-0.5 * (numpy.arange(-reach, reach + 1) / sigma) ** 2)
+        with numpy.errstate(over="ignore"):  # of a tiny sigma: only the middle counts
+            w = numpy.exp(-0.5 * (numpy.arange(-reach, reach + 1) / sigma) ** 2)
         weights.append(w)
         totals.append(numpy.array([w[max(0, reach - p) : reach + S - p].sum() for p in range(S)]))
     return Window(weights[0], weights[1], 1 / (max(C, 1) * totals[0][:, None] * totals[1]))

@@ -395,6 +395,6 @@ register(
     kind="normalization",
     title="DivisiveNorm",
     paper="Jarrett, Kavukcuoglu, Ranzato, LeCun 2009",
-    pool="a Gaussian window around each position of a sample, all channels; no mean",
+    pool="a Gaussian window around each position, all channels; no mean; c: the whole sample",
     bench=(Case(((8, 16, 64, 64),)),),
 )

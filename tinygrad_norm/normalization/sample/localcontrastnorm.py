@@ -106,6 +106,6 @@ register(
     kind="normalization",
     title="LocalContrastNorm",
     paper="Jarrett, Kavukcuoglu, Ranzato, LeCun 2009",
-    pool="a Gaussian window around each position of a sample, all channels",
+    pool="a Gaussian window around each position, all channels; c: the whole sample",
     bench=(Case(((8, 16, 64, 64),)),),
 )

@@ -4,7 +4,8 @@
 // Forward       channel_sums reads x; window_sums reads and writes planes (N, H, W), 1/C of x; less_windows reads x
 //               again and writes y: 3 values per entry, and windows from the caches.
 // Backward      the same on dy, with the scale before the sums instead of after them.
-// shifted       whether the first entry of a sample is taken off first, so that a flat image becomes exactly 0.
+// shifted       whether the first entry of a sample is taken off first, so that a flat image becomes exactly 0, and a
+//               mean that is large beside the deviation costs no digits. (One that is far from all others costs some.)
 // scale         1/(C·Z) of every position, or none.
 // Accumulation  float; double for double. Planes, weights and scale have that type.
 

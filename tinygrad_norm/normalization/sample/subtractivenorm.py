@@ -267,6 +267,6 @@ register(
     kind="normalization",
     title="SubtractiveNorm",
     paper="Jarrett, Kavukcuoglu, Ranzato, LeCun 2009",
-    pool="a Gaussian window around each position of a sample, all channels; mean only",
+    pool="a Gaussian window around each position, all channels; mean only",
     bench=(Case(((8, 16, 64, 64),)),),
 )
