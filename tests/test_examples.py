@@ -103,15 +103,6 @@ def test_every_normalization_of_images_learns_the_digits(capsys):
     assert min(share for _, share in found.values()) > 0.7
 
 
-def test_limits_of_gradients_let_a_network_learn_where_it_does_not_without(capsys):
-    pytest.importorskip("sklearn")
-    found = load("gradient_limits").main(["--epochs", "3"])
-    loss, _, longest = found.pop("nothing")
-    assert max(other for other, *_ in found.values()) < loss
-    assert max(step for name, (*_, step) in found.items() if name != "mean 0") < 0.2 * longest
-    assert "mean 0" in capsys.readouterr().out
-
-
 @pytest.mark.slow
 def test_a_mask_keeps_padding_out_of_the_statistics():
     found = load("padded_sequences").main([])
@@ -201,8 +192,6 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ),
         ("denoising", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("denoising", [], "pip install 'tinygrad_norm[data]'"),
-        ("gradient_limits", ["--lr", "nan"], "argument --lr: must be a positive number, got nan"),
-        ("gradient_limits", [], "pip install 'tinygrad_norm[data]'"),
         ("image_norms", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("image_norms", ["--norms", "batch,layers"], "there is no 'layers': choose of none, batch, "),
         ("image_norms", [], "pip install 'tinygrad_norm[data]'"),
