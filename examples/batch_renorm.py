@@ -1,11 +1,11 @@
-"""Batch renormalization on small batches: training computes what evaluation does.
+"""Batch renormalization and PowerNorm on small batches: training computes what evaluation does.
 
 A small MLP on scikit-learn's digits, with batches of 64 and of 4 samples, the same number of samples in both.
 With batches of 4, the statistics of BatchNorm are noise that evaluation has not; BatchRenorm corrects them by
-the running ones. In the rows "population" the running statistics of the trained BatchNorm are replaced by
-those of all training images. Prints a table of test accuracies and of the gap between both modes: how far the
-logits of the test images, in batches as in training, are from those in evaluation. About 20 seconds on one
-core.
+the running ones, and PowerNorm divides by running ones in training too. In the rows "population" the running
+statistics of the trained BatchNorm are replaced by those of all training images. Prints a table of test
+accuracies and of the gap between both modes: how far the logits of the test images, in batches as in
+training, are from those in evaluation. About 20 seconds on one core.
 
     python examples/batch_renorm.py [--epochs 8] [--seeds 3]
 """
@@ -22,7 +22,11 @@ from tinygrad_norm.nn import functional as F
 def make_mlp(norm, batches):
     """Return an MLP whose renormalization is fully corrected after half of the batches."""
     schedule = nn.RenormSchedule(batches // 20, batches // 2, batches // 2)
-    layers = {"batch": nn.BatchNorm1d, "renorm": lambda n: nn.BatchRenorm1d(n, schedule=schedule)}
+    layers = {
+        "batch": nn.BatchNorm1d,
+        "renorm": lambda n: nn.BatchRenorm1d(n, schedule=schedule),
+        "power": lambda n: nn.PowerNorm(n, warmup=batches // 20),
+    }
     hidden = [part for _ in range(2) for part in (nn.Linear(64, 64), layers[norm](64), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, 10))
 
@@ -72,9 +76,9 @@ def main(arguments=None):
     print(f"{'':10} {'batch size':>10} {'test accuracy':>14} {'gap of the modes':>17}")
     found = {}
     for batch_size in (64, 4):
-        figures = {"batch": [], "population": [], "renorm": []}
+        figures = {"batch": [], "population": [], "renorm": [], "power": []}
         for seed in range(options.seeds):
-            for norm in ("batch", "renorm"):
+            for norm in ("batch", "renorm", "power"):
                 tn.manual_seed(seed)
                 model = train(norm, digits, batch_size, options.epochs)
                 figures[norm].append(measure(model, digits, batch_size))

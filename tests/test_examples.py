@@ -40,6 +40,7 @@ def test_batch_renorm_closes_the_gap_between_training_and_evaluation(capsys):
     found = load("batch_renorm").main(["--epochs", "2", "--seeds", "1"])
     (accuracy, gap), (accuracy_renorm, gap_renorm) = found["batch", 4], found["renorm", 4]
     assert gap_renorm < 0.8 * gap
+    assert found["power", 4][1] < 0.8 * gap
     assert accuracy_renorm > accuracy
     assert found["population", 64][1] < 0.8 * found["batch", 64][1]
     assert capsys.readouterr().out.count("renorm") == 2

@@ -141,7 +141,6 @@ ROWS = [
 
 NOT_THERE_YET = {
     "L1 / L2 / L∞ BatchNorm",
-    "PowerNorm",
     "cosine normalization",
     "sandwich, DeepNorm",
     "ScaleNorm",

@@ -83,6 +83,7 @@ def test_every_kernel_is_timed():
     other |= {"channel_norms", "window_norms", "divide_by_deviations"}
     other |= {"divisor_gradients", "divided_gradients"}
     other |= {"move_statistics"}  # of one number for each channel
+    other |= {"squares_of_columns", "power_norm_backward"}  # PyTorch has no such layer
     # Of weights, small beside their products:
     other |= {"weight_norm_forward", "weight_norm_backward", "largest_of_rows", "root_of_largest"}
     other |= {"spectral_norm_forward", "products_of_rows", "spectral_norm_backward"}

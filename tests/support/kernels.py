@@ -19,7 +19,7 @@ from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
-from tinygrad_norm.normalization.batch import batchnorm
+from tinygrad_norm.normalization.batch import batchnorm, powernorm, rootmeansquares
 from tinygrad_norm.normalization.core import running_stats, strips
 from tinygrad_norm.normalization.sample import (
     addnorm,
@@ -123,6 +123,8 @@ KERNELS = [
     Kernel("fixed_norm_forward", batchnorm._kernels.source, STRIPS),
     Kernel("strip_sums", batchnorm._kernels.source, STRIPS),
     Kernel("batch_norm_backward", batchnorm._kernels.source, STRIPS),
+    Kernel("squares_of_columns", rootmeansquares._kernels, (), vectors=False),
+    Kernel("power_norm_backward", powernorm._kernels, (), vectors=False),
     Kernel("move_statistics", running_stats._kernels, (), vectors=False),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),

@@ -7,7 +7,7 @@ from tinygrad_norm import nn
 from tinygrad_norm.registry import REGISTRY
 from tinygrad_norm.training import NORMS, Config
 from tinygrad_norm.training.models import build_image_model
-from tinygrad_norm.training.norm_choices import find_norm, fits
+from tinygrad_norm.training.norm_choices import find_norm, fits, sequence_norm
 
 
 @pytest.mark.parametrize("name", NORMS)
@@ -59,6 +59,12 @@ def test_a_normalization_that_does_not_fit_says_which_do():
         ValueError, match=r"several positions .* Norms that fit: batch, .*layer, rms, group, .*none"
     ):
         find_norm("instance")((16,))
+
+
+def test_power_normalization_is_for_features_on_the_last_axis():
+    with pytest.raises(ValueError, match=r"on the last axis, but channels \(16, 2, 2\) .* that fit: batch, "):
+        find_norm("power")((16, 2, 2))
+    assert isinstance(sequence_norm(find_norm("power:warmup=7"), 8), nn.PowerNorm)
 
 
 def test_train_takes_options_and_names_the_folder_after_them(tmp_path, monkeypatch):

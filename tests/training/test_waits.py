@@ -18,6 +18,7 @@ DIGITS = [
     ("cnn", "batch"),
     ("transformer", "layer"),
     pytest.param("mlp", "rms", marks=SLOW),
+    pytest.param("mlp", "power", marks=SLOW),
     pytest.param("cnn", "group", marks=SLOW),
     pytest.param("lstm", "layer", marks=SLOW),
 ]

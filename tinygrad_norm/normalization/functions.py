@@ -6,6 +6,7 @@ from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
+from .batch.powernorm import power_norm as power_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
 from .sample.adagroupnorm import adaptive_group_norm as adaptive_group_norm

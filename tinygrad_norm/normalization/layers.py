@@ -14,6 +14,7 @@ from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
+from .batch.powernorm import PowerNorm as PowerNorm
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d

@@ -88,6 +88,14 @@ def _noisy(
     return layer(shape[0], eps, mean_range=mean_range, scale_range=scale_range)
 
 
+def _power(shape: tuple[int, ...], *, warmup: int = 100, eps: float = 1e-5, momentum: float = 0.1) -> Module:
+    if len(shape) > 1:
+        raise ValueError(
+            f"power normalization has its features on the last axis, but channels {shape} are on the first"
+        )
+    return nn.PowerNorm(shape[0], eps, momentum, warmup)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -141,6 +149,7 @@ NORMS: dict[str, Choice] = {
     "batchchannel": Choice("batch_channel_norm", _batchchannel),
     "weighed": Choice("weighed_batch_norm", _weighed),
     "noisy": Choice("noisy_batch_norm", _noisy),
+    "power": Choice("power_norm", _power),
     "layer": Choice("layer_norm", _layer),
     "rms": Choice("rms_norm", _rms),
     "group": Choice("group_norm", _group),
@@ -242,13 +251,13 @@ class Stepwise(Module):
         return self.module(x.flatten(0, -2)).reshape(x.shape)
 
 
-_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.ScaleNorm, nn.DynamicTanh, nn.Identity)
+_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.ScaleNorm, nn.PowerNorm, nn.DynamicTanh, nn.Identity)
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:
     """Return `norm` for sequences (N, T, features), or pixels (N, H, W, features), each as a sample.
 
-    Only batch normalization mixes them, and only in training: its statistics are over all N·T steps.
+    Only those of the batch family mix them, and only in training: their statistics are over all N·T steps.
 
     Raises:
         ValueError: if `norm` needs several positions per channel, as instance normalization does.
