@@ -58,6 +58,17 @@ def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys
 
 
 @pytest.mark.slow
+def test_a_network_without_normalization_has_the_variances_that_were_predicted(capsys):
+    pytest.importorskip("sklearn")
+    rows = load("nf_resnet").main(["--epochs", "4", "--alpha", "1"])
+    for name, predicted in (("normalizer-free", "  predicted"), ("batch norm", "  predicted ")):
+        numpy.testing.assert_allclose(rows[name], rows[predicted], rtol=0.15)
+        assert rows[name, "accuracy"] > 0.9
+    assert rows["  predicted"] == [2, 3, 2, 3]
+    assert capsys.readouterr().out.count("predicted") == 2
+
+
+@pytest.mark.slow
 def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")
