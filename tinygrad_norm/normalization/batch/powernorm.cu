@@ -19,12 +19,12 @@ __global__ void __launch_bounds__(256, 1)
   const long long t = (long long)blockIdx.x * 256 + threadIdx.x, part = quotient(t, inverse_C), c = t - part * C;
   const long long first = part * ROWS;
   if (first >= N) return;
-  const int rows = int(min(N - first, (long long)ROWS));
+  const int length = int(min(N - first, (long long)ROWS));
   const A r = rstd[c], w = weight == nullptr ? A(1) : weight[c];
   const A along = projection == nullptr ? A(0) : projection[c];
   A sum_dy_x_hat = 0, sum_dy = 0;
 #pragma unroll 8
-  for (int k = 0; k < rows; k++) {
+  for (int k = 0; k < length; k++) {
     const long long at = (first + k) * C + c;
     const A of_y = A(dy[at]), x_hat = A(x[at]) * r, g = w * of_y;
     sum_dy_x_hat += of_y * x_hat;

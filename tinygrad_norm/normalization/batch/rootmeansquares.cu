@@ -15,10 +15,10 @@ __global__ void __launch_bounds__(256, 1)
   const long long t = (long long)blockIdx.x * 256 + threadIdx.x, part = quotient(t, inverse_C), c = t - part * C;
   const long long first = part * ROWS;
   if (first >= N) return;
-  const int rows = int(min(N - first, (long long)ROWS));
+  const int length = int(min(N - first, (long long)ROWS));
   A large = 0, sum = 0, small = 0;
 #pragma unroll 8
-  for (int k = 0; k < rows; k++) {
+  for (int k = 0; k < length; k++) {
     const A value = A(x[(first + k) * C + c]), down = value * (A(1) / FAR<A>), up = value * FAR<A>;
     large += down * down;
     sum += value * value;
