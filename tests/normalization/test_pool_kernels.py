@@ -45,6 +45,10 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "batch_channel_norm": lambda S: Case(
         ((2, 4, S), None, None, (4,), (4,), (4,), (4,)), {"training": True, "num_groups": 2}
     ),
+    "power_norm": lambda S: Case(
+        ((S, 3), positive(3, differentiable=False), _constant(3), (3,), (3,)),
+        {"training": True, "momentum": 0.0, "warming_up": True},
+    ),
     "adaptive_instance_norm": lambda S: Case(((2, 2, max(S, 2)), (2, 2, S + 1))),
     "adaptive_layer_norm": lambda S: Case(((2, 2, S), (2, S), (2, S))),
     "adaptive_group_norm": lambda S: Case(((2, 4, S), (2, 4), (2, 4)), {"num_groups": 2}),
