@@ -210,6 +210,9 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("nearest_digits", ["--darkest", "2"], "--darkest: must be above 0 and at most 1, got 2.0"),
         ("nearest_digits", [], "pip install 'tinygrad_norm[data]'"),
         ("padded_sequences", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
+        ("gpt_norms", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
+        ("gpt_norms", ["--file", "/nope"], "there is no file /nope"),
+        ("gpt_norms", ["--out", "/nope/x.png"], "in an existing folder, got '/nope/x.png'"),
         ("high_learning_rate", [], "pip install 'tinygrad_norm[data]'"),
         ("high_learning_rate", ["--lr", "-1"], "argument --lr: must be a positive number, got '-1'"),
         ("high_learning_rate", ["--lr", "nan"], "argument --lr: must be a positive number, got 'nan'"),
@@ -234,10 +237,11 @@ def test_wrong_arguments_and_missing_packages_end_in_one_line(monkeypatch, capsy
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_curves_without_matplotlib_end_before_the_training(monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["gpt_norms", "high_learning_rate"])
+def test_curves_without_matplotlib_end_before_the_training(monkeypatch, capsys, name):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit) as stopped:
-        load("high_learning_rate").main([])
+        load(name).main([])
     assert stopped.value.code == 2
     assert "pip install 'tinygrad_norm[plot]'" in capsys.readouterr().err.splitlines()[-1]
 
@@ -294,6 +298,33 @@ def test_a_tiny_gpt_learns_with_pre_and_post_ln(tmp_path, capsys):
     assert max(before[8], behind[8]) < 4.5
     assert tiny_gpt.train(tiny_gpt.data.load_text(path), True, steps=3, every=2).keys() == {2, 3}
     assert "pre-LN  post-LN" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_tiny_gpt_learns_with_seven_normalizations(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "curves.png"
+    text = tmp_path / "text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog.\n" * 200)
+    curves = load("gpt_norms").main(["--steps", "20", "--file", str(text), "--out", str(path)])
+    assert list(curves) == ["layer", "rms", "scale", "QKNorm", "sandwich", "DeepNorm", "nGPT"]
+    for curve in curves.values():
+        bits = list(curve.values())
+        assert numpy.isfinite(bits).all()
+        assert bits[-1] < 0.8 * bits[0]
+    assert path.stat().st_size > 10_000
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[-1] == "20"
+    assert max(map(len, lines)) < 80 or str(path) in lines[-1]
+
+
+def test_fix_norm_in_the_tiny_gpt_starts_with_logits_of_size_1():
+    example = load("gpt_norms")
+    tn.manual_seed(0)
+    model = example.build_text_model(example.Config("text", norm="scale"), 30, 64)
+    example.fix_lengths(model)
+    codes = tn.tensor(numpy.random.default_rng(0).integers(30, size=(4, 64)))
+    assert 0.7 < float(numpy.std(model(codes).numpy())) < 1.4
 
 
 def test_batch_norm_in_an_lstm_learns_faster_and_keeps_gradients(capsys):
