@@ -46,6 +46,12 @@ def parametrized():
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(12, TOKENS))
 
 
+def power():
+    """Its second replay is the first step after the layer's own warm-up."""
+    hidden = nn.Linear(16, 12), nn.PowerNorm(12, warmup=WARM_UP + 1), nn.ReLU()
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(12, TOKENS))
+
+
 def transformer():
     return Language(nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True))
 
@@ -53,6 +59,7 @@ def transformer():
 NETWORKS = {
     "cnn": (cnn, (4, 1, 8, 8)),
     "parametrized": (parametrized, (4, 1, 4, 4)),
+    "power": (power, (4, 1, 4, 4)),
     "transformer": (transformer, None),
     "gru": (lambda: Language(nn.GRU(8, 8, batch_first=True)), None),
 }
