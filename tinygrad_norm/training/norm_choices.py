@@ -120,6 +120,13 @@ def _instance(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.InstanceNorm2d(shape[0], eps, affine=True)
 
 
+def _lrn(
+    shape: tuple[int, ...], *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Module:
+    check_positions(shape, "local response normalization is for channels with positions")
+    return nn.LocalResponseNorm(size, alpha, beta, k)
+
+
 def _dyt(shape: tuple[int, ...], *, alpha: float = 0.5) -> Module:
     return nn.DynamicTanh(shape, alpha)
 
@@ -158,6 +165,7 @@ NORMS: dict[str, Choice] = {
     "grn": Choice("global_response_norm", _grn),
     "frn": Choice("filter_response_norm", _frn),
     "contrast": Choice("local_contrast_norm", _contrast),
+    "lrn": Choice("local_response_norm", _lrn),
     "dyt": Choice("dynamic_tanh", _dyt),
     "none": Choice("", lambda shape: nn.Identity()),
 }
