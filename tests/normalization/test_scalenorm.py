@@ -1,11 +1,15 @@
 """ScaleNorm and FixNorm: what the registry cannot say of them."""
 
+import shutil
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn, optim
 from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.utils.parametrize import register_parametrization, remove_parametrizations
@@ -17,7 +21,19 @@ X, DY = RNG.normal(1.0, 3.0, (6, 5)), RNG.normal(size=(6, 5))
 def results(x, dy, g=1.5, eps=1e-5):
     x, g = tn.tensor(x, requires_grad=True), tn.tensor(np.full(1, g, x.dtype), requires_grad=True)
     y = F.scale_norm(x, g, eps)
-    return [a.numpy() for a in (y, *grad(y, [x, g], tn.tensor(dy.astype(x.dtype))))]
+    return [to_numpy(a.array) for a in (y, *grad(y, [x, g], tn.tensor(dy.astype(x.dtype))))]
+
+
+RUNGS = ["off", "python", "emulator"]
+
+
+@contextmanager
+def rung(name):
+    """The NumPy body, the loop, or the kernels on the emulator."""
+    if name == "emulator" and shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++: apt install g++")
+    with tn.use_backend("emulator") if name == "emulator" else use_loops(name):
+        yield
 
 
 def test_every_result_has_the_length_g_which_starts_at_the_root_of_dim():
@@ -50,28 +66,28 @@ def test_a_factor_of_root_d_before_g_learns_faster(make, further):
     assert moved[1] / moved[0] == pytest.approx(further, rel=1e-2)
 
 
-@pytest.mark.parametrize("loops", ["off", "python"])
+@pytest.mark.parametrize("name", RUNGS)
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e-6, 1e4, 1e30])
 @pytest.mark.parametrize("eps", [0.0, 1e-5])
-def test_extremes_are_as_in_float64(scale, eps, loops):
+def test_extremes_are_as_in_float64(scale, eps, name):
     """Also with rows of ordinary size beside them, and a row of zeros."""
     x = X.astype("float32")
     x[:3] *= np.float32(scale)
     x[4] = 0
-    with use_loops(loops):
+    expected = results(x.astype("float64"), DY, eps=eps)
+    with rung(name):
         found = results(x, DY, eps=eps)
-        expected = results(x.astype("float64"), DY, eps=eps)
     for a, b in zip(found, expected, strict=True):
         assert np.isfinite(a).all()
         assert (abs(a - b) <= 1e-5 * abs(b).max(-1, keepdims=True)).all()
     assert not found[0][4].any()
 
 
-@pytest.mark.parametrize("loops", ["off", "python"])
-def test_a_nan_stays_in_its_vector(loops):
+@pytest.mark.parametrize("name", RUNGS)
+def test_a_nan_stays_in_its_vector(name):
     x = X.copy()
     x[1, 2] = np.nan
-    with use_loops(loops):
+    with rung(name):
         y, dx, dg = results(x, DY)
     for a in (y, dx):
         np.testing.assert_array_equal(np.isnan(a), np.arange(6)[:, None] == np.full(5, 1))
