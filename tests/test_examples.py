@@ -204,6 +204,10 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ),
         ("denoising", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("denoising", [], "pip install 'tinygrad_norm[data]'"),
+        ("gradnorm", ["--steps", "0"], "--steps must be at least 1, got 0"),
+        ("gradient_norms", ["--epochs", "0"], "--epochs must be at least 1, got 0"),
+        ("gradient_norms", [], "pip install 'tinygrad_norm[data]'"),
+        ("spectral_gan", ["--steps", "0"], "--steps must be at least 1, got 0"),
         ("image_norms", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("image_norms", ["--norms", "batch,layers"], "there is no 'layers': choose of none, batch, "),
         ("image_norms", [], "pip install 'tinygrad_norm[data]'"),
@@ -357,3 +361,17 @@ def test_gradients_that_are_limited_let_a_network_learn_at_a_large_learning_rate
     assert found["clipped adaptively"][2] < 0.0501
     assert found["clipped adaptively"][0] < found["nothing"][0] - 0.2
     assert "clipped by value" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_spectrally_normalized_discriminator_keeps_its_bound(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "samples.png"
+    found = load("spectral_gan").main(["--steps", "500", "--out", str(path)])
+    for _, samples, bound, stretch, *_ in found["spectral norm"]:
+        assert stretch <= bound < 1.05
+        assert samples.shape == (1000, 2)
+    assert found["spectral norm"][-1][4] >= 7
+    assert found["plain"][-1][2] > 1.3
+    assert "Gaussians" in capsys.readouterr().out
+    assert path.stat().st_size > 10_000
