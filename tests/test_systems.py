@@ -142,9 +142,7 @@ ROWS = [
 NOT_THERE_YET = {
     "L1 / L2 / L∞ BatchNorm",
     "cosine normalization",
-    "sandwich, DeepNorm",
     "ScaleNorm",
-    "FixNorm",
     "QKNorm",
     "nGPT",
 }
