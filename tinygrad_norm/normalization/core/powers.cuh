@@ -19,12 +19,10 @@ __device__ __forceinline__ A sign_of(A value) {
   return A((value > A(0)) - (value < A(0)));
 }
 
-// sign(y)·|y|ᵖ⁻¹: the slope of ‖x‖p for y = x/‖x‖p. For p = ∞, `ties` entries with |y| = 1 share it. At an entry of
-// 0 it is 0, also for p < 1.
+// sign(y)·|y|ᵖ⁻¹ for a finite p: the slope of ‖x‖p for y = x/‖x‖p. At an entry of 0 it is 0, also for p < 1.
 template <class A>
-__device__ __forceinline__ A slope(A y, A p, A ties) {
+__device__ __forceinline__ A slope(A y, A p) {
   const A size = fabs(y);
-  if (p == infinity<A>()) return size == A(1) ? sign_of(y) / ties : A(0);
   return p == A(1) || size == A(0) ? sign_of(y) : sign_of(y) * power(size, p - A(1));
 }
 

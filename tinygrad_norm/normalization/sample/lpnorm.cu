@@ -15,6 +15,12 @@ __device__ __forceinline__ A divisor_of(A size, A root_eps) {
   return length == A(0) ? A(1) : length;
 }
 
+template <class A>
+__device__ __forceinline__ A inverse_of(A length) {
+  const A inverse = A(1) / length;
+  return inverse > LARGEST<A> ? LARGEST<A> : inverse;
+}
+
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     lp_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight, T* __restrict__ y,
@@ -64,7 +70,7 @@ __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, 1)
     const bool there = n < N;
     const A size_there = load_first<TEAM>(sizes + n, there);
     const Row<T, VEC, TEAM, KEPT> row(x + n * D, there ? D : 0), dy_row(dy + n * D, there ? D : 0);
-    const A size = broadcast<TEAM>(size_there), divisor = divisor_of(size, root_eps);
+    const A size = broadcast<TEAM>(size_there), r = inverse_of(divisor_of(size, root_eps));
     Two<A> sums = {0, 0};  // Σ(g·x̂), and how many entries have |x| = size
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       const Pack<T, VEC> dys = dy_row.pack(k, i);
@@ -75,7 +81,7 @@ __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, 1)
 #pragma unroll
         for (int u = 0; u < PART<A, VEC>; u++) {
           const A value = A(values.at[v + u]);
-          dy_x_hat.at[u] = A(dys.at[v + u]) * (value / divisor);
+          dy_x_hat.at[u] = A(dys.at[v + u]) * (value * r);
           sums.first += w.at[u] * dy_x_hat.at[u];
           sums.second += A(fabs(value) == size);
         }
@@ -83,8 +89,9 @@ __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, 1)
       }
     });
     sums = reduce<TEAM, WIDE_BLOCK<TEAM>>(sums, Sum{});
-    const A unit = size > A(0) ? size : A(1), ties = sums.second;
-    const A along = size / divisor * sums.first * (p < infinity<A>() ? inverse_count : A(1));
+    const bool largest = p == infinity<A>();
+    const A along = size * r * sums.first * (largest ? A(1) / sums.second : inverse_count);
+    const A inverse_size = inverse_of(size > A(0) ? size : A(1));
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       const Pack<T, VEC> dys = dy_row.pack(k, i);
       Pack<T, VEC> out;
@@ -93,8 +100,9 @@ __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, 1)
         const Pack<A, PART<A, VEC>> w = weights.part(k, i, v);
 #pragma unroll
         for (int u = 0; u < PART<A, VEC>; u++) {
-          const A s = slope(A(values.at[v + u]) / unit, p, ties);
-          out.at[v + u] = T((w.at[u] * A(dys.at[v + u]) - s * along) / divisor);
+          const A value = A(values.at[v + u]);
+          const A s = largest ? (fabs(value) == size ? sign_of(value) : A(0)) : slope(value * inverse_size, p);
+          out.at[v + u] = T(r * (w.at[u] * A(dys.at[v + u]) - s * along));
         }
       }
       store(dx + n * D + i, out);

@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
   }
 }
 
-// dx = r·(dy - s·Σ(dy·y)) with s = sign(y)·|y|ᵖ⁻¹, without the second term if r is at_eps.
+// dx = r·(dy - s·Σ(dy·y)) with s = sign(y)·|y|ᵖ⁻¹ or, for p = ∞, sign(y) where |y| = 1, which ties share; without the second term if r is at_eps.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     normalize_power_backward(const T* __restrict__ dy, const T* __restrict__ y,
@@ -102,12 +102,17 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     }
   });
   sums = reduce<TEAM>(sums, Sum{});
-  const A along = r == at_eps ? A(0) : sums.first, ties = sums.second;
+  const bool largest = p == infinity<A>();
+  const A along = r == at_eps ? A(0) : largest ? sums.first / sums.second : sums.first;
   y_row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);
     Pack<T, VEC> out;
 #pragma unroll
-    for (int v = 0; v < VEC; v++) out.at[v] = T(r * (A(dys.at[v]) - slope(A(values.at[v]), p, ties) * along));
+    for (int v = 0; v < VEC; v++) {
+      const A value = A(values.at[v]);
+      const A s = largest ? (fabs(value) == A(1) ? sign_of(value) : A(0)) : slope(value, p);
+      out.at[v] = T(r * (A(dys.at[v]) - s * along));
+    }
     store(dx + n * D + i, out);
   });
 }
