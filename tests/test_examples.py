@@ -144,6 +144,16 @@ def test_local_contrast_takes_a_shadow_away(tmp_path):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.slow
+def test_other_deviations_than_the_standard_one_train_alike(capsys):
+    pytest.importorskip("sklearn")
+    found = load("power_norms").main(["--epochs", "2", "--seeds", "1"])
+    assert found.pop("none")[1] < 0.3
+    assert min(accuracy for norm, (_, accuracy, _) in found.items() if "batch" in norm) > 0.85
+    assert found["L∞ batch"][2] < 0.5 < found["L1 batch"][2]
+    assert capsys.readouterr().out.count("L∞") == 2
+
+
 def test_own_training_goes_on_where_it_stopped(tmp_path, capsys):
     example = load("own_training")
     assert example.main(str(tmp_path / "run"), epochs=12) > 0.95
@@ -213,6 +223,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("image_norms", [], "pip install 'tinygrad_norm[data]'"),
         ("nearest_digits", ["--darkest", "2"], "--darkest: must be above 0 and at most 1, got 2.0"),
         ("nearest_digits", [], "pip install 'tinygrad_norm[data]'"),
+        ("power_norms", ["--seeds", "0"], "argument --seeds: must be an integer of at least 1, got '0'"),
+        ("power_norms", [], "pip install 'tinygrad_norm[data]'"),
         ("padded_sequences", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("gpt_norms", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("gpt_norms", ["--file", "/nope"], "there is no file /nope"),

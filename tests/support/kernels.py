@@ -19,7 +19,7 @@ from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
-from tinygrad_norm.normalization.batch import batchnorm, powernorm, rootmeansquares
+from tinygrad_norm.normalization.batch import batchnorm, lpbatchnorm, powernorm, rootmeansquares
 from tinygrad_norm.normalization.core import running_stats, strips
 from tinygrad_norm.normalization.sample import (
     addnorm,
@@ -62,7 +62,7 @@ class Kernel:
             return [()]
         packs = (PACK // ITEMSIZE[storage], 1)
         chosen = [(vector, *shape) for vector in packs for shape in self._shapes(vector, ITEMSIZE[storage])]
-        return [*chosen, (1, *COLUMNS)] if self.source is batchnorm._kernels.source else chosen
+        return [*chosen, (1, *COLUMNS)] if self.shapes is STRIPS else chosen
 
     def _shapes(self, vector, itemsize):
         if callable(self.shapes):
@@ -125,6 +125,12 @@ KERNELS = [
     Kernel("batch_norm_backward", batchnorm._kernels.source, STRIPS),
     Kernel("squares_of_columns", rootmeansquares._kernels, (), vectors=False),
     Kernel("power_norm_backward", powernorm._kernels, (), vectors=False),
+    Kernel("strip_shifts", lpbatchnorm._kernels.source, STRIPS),
+    Kernel("strip_deviations", lpbatchnorm._kernels.source, STRIPS),
+    Kernel("channel_deviations", lpbatchnorm._kernels.source, (), vectors=False),
+    Kernel("lp_batch_norm_forward", lpbatchnorm._kernels.source, STRIPS),
+    Kernel("strip_slopes", lpbatchnorm._kernels.source, STRIPS),
+    Kernel("lp_batch_norm_backward", lpbatchnorm._kernels.source, STRIPS),
     Kernel("move_statistics", running_stats._kernels, (), vectors=False),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),

@@ -27,6 +27,9 @@ def test_options_reach_the_layer():
     assert (layer.num_groups, layer.eps) == (4, 0.001)
     assert find_norm("rms:eps=0.5")((4,)).eps == 0.5
     assert find_norm("batch:momentum=0.3")((4,)).momentum == 0.3
+    assert find_norm("lpbatch:p=inf")((4,)).p == float("inf")
+    assert isinstance(find_norm("lpbatch:gaussian=true")((4, 2, 2)), nn.LpBatchNorm2d)
+    assert find_norm("lp:p=3")((4,)).p == 3.0
     model = build_image_model(Config(model="cnn", norm="group:groups=2"), (1, 8, 8), 10)
     assert {part.num_groups for part in model.modules() if isinstance(part, nn.GroupNorm)} == {2}
 

@@ -29,6 +29,7 @@ from ..nn.embedding import embedding_backward, embedding_forward
 from ..nn.loss.crossentropy import cross_entropy_backward, cross_entropy_forward
 from ..normalization.batch.batchnorm import batch_norm_backward, batch_norm_forward
 from ..normalization.batch.fixednorm import batch_norm_eval_backward, batch_norm_eval_forward
+from ..normalization.batch.lpbatchnorm import lp_batch_norm_backward, lp_batch_norm_forward
 from ..normalization.sample.addnorm import add_layer_norm_backward, add_layer_norm_forward
 from ..normalization.sample.addrmsnorm import add_rms_norm_backward, add_rms_norm_forward
 from ..normalization.sample.groupnorm import group_norm_backward, group_norm_forward
@@ -173,6 +174,19 @@ def _batch_norm_eval(*given: Array) -> Any:
     x, weight, bias, mean, var = _by_channel(*given)
     y, rstd = batch_norm_eval_forward(x, weight, bias, mean, var, EPS)
     return (y,), (x, weight, mean, rstd)
+
+
+def _l1_batch_norm(*given: Array) -> Any:
+    x, weight, bias = _by_channel(*given)
+    y, *statistics = lp_batch_norm_forward(x, weight, bias, 1.0, 1.0, EPS)
+    return (y,), (x, weight, *statistics, 1.0, 1.0)
+
+
+def _torch_l1_batch_norm(F: Any, x: Any, w: Any, b: Any) -> Any:
+    axes = (0, *range(2, x.ndim))
+    z = x - x.mean(axes, keepdim=True)
+    d, (w, b) = z.abs().mean(axes, keepdim=True), (v.view(-1, *(1,) * (x.ndim - 2)) for v in (w, b))
+    return w * z / (d * d + EPS) ** 0.5 + b
 
 
 def _instance_norm(*given: Array) -> Any:
@@ -341,6 +355,13 @@ SUBJECTS: dict[str, Op | Optimizer] = {
         _batch_norm_eval,
         batch_norm_eval_backward,
         lambda F, x, w, b, mean, var: F.batch_norm(x, mean, var, w, b, False, 0.1, EPS),
+    ),
+    "l1_batch_norm": Op(
+        _images((8192, 1024)),
+        _l1_batch_norm,
+        lp_batch_norm_backward,
+        _torch_l1_batch_norm,
+        lambda shape, itemsize, memory: (_of_batch(shape, itemsize, memory)[0] * 2 - 2, 5),
     ),
     "group_norm": Op(
         _images(),

@@ -5,6 +5,7 @@ from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
 from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
+from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.powernorm import power_norm as power_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm

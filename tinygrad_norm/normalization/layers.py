@@ -12,6 +12,8 @@ from .batch.batchrenorm import RenormSchedule as RenormSchedule
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
+from .batch.lpbatchnorm import LpBatchNorm1d as LpBatchNorm1d
+from .batch.lpbatchnorm import LpBatchNorm2d as LpBatchNorm2d
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
 from .batch.powernorm import PowerNorm as PowerNorm

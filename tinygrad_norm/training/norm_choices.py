@@ -96,6 +96,22 @@ def _power(shape: tuple[int, ...], *, warmup: int = 100, eps: float = 1e-5, mome
     return nn.PowerNorm(shape[0], eps, momentum, warmup)
 
 
+def _lpbatch(
+    shape: tuple[int, ...],
+    *,
+    p: float = 1.0,
+    gaussian: bool = False,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> Module:
+    layer = nn.LpBatchNorm1d if len(shape) == 1 else nn.LpBatchNorm2d
+    return layer(shape[0], p, eps, momentum, gaussian=gaussian)
+
+
+def _lp(shape: tuple[int, ...], *, p: float = 1.0, eps: float | None = None) -> Module:
+    return nn.LpNorm(shape, p, eps)
+
+
 def _layer(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.LayerNorm(shape, eps)
 
@@ -155,6 +171,7 @@ NORMS: dict[str, Choice] = {
     "batchgroup": Choice("batch_group_norm", _batchgroup),
     "batchchannel": Choice("batch_channel_norm", _batchchannel),
     "weighed": Choice("weighed_batch_norm", _weighed),
+    "lpbatch": Choice("lp_batch_norm", _lpbatch),
     "noisy": Choice("noisy_batch_norm", _noisy),
     "power": Choice("power_norm", _power),
     "layer": Choice("layer_norm", _layer),
@@ -166,6 +183,7 @@ NORMS: dict[str, Choice] = {
     "frn": Choice("filter_response_norm", _frn),
     "contrast": Choice("local_contrast_norm", _contrast),
     "lrn": Choice("local_response_norm", _lrn),
+    "lp": Choice("lp_norm", _lp),
     "dyt": Choice("dynamic_tanh", _dyt),
     "none": Choice("", lambda shape: nn.Identity()),
 }
@@ -259,7 +277,7 @@ class Stepwise(Module):
         return self.module(x.flatten(0, -2)).reshape(x.shape)
 
 
-_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.ScaleNorm, nn.PowerNorm, nn.DynamicTanh, nn.Identity)
+_STEP_BY_STEP = (nn.LayerNorm, nn.RMSNorm, nn.LpNorm, nn.ScaleNorm, nn.PowerNorm, nn.DynamicTanh, nn.Identity)
 
 
 def sequence_norm(norm: Norm, features: int) -> Module:

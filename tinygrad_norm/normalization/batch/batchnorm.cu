@@ -15,52 +15,6 @@
 //               is written for each strip lies in the order (O, I, C): a row for every part of the channels.
 // Accumulation  float; double for double. All but x, y, dy and dx have that type.
 
-struct Strip {
-  long long start, stride, channel, place;
-  int length;
-};
-
-// `whole` is the length of all strips but the last ones; for inverse_C and inverse_I see `quotient`. A strip that
-// does not exist has length 0. (Without its start of 0, the compiler splits a 16-byte store into four.)
-template <int TEAM>
-__device__ __forceinline__ Strip strip(long long j, long long N, long long C, long long S, long long I, long long whole,
-                                       long long inverse_C, long long inverse_I) {
-  const long long row = quotient(j, inverse_I), inner = j - row * I;
-  const long long outer = quotient(row, inverse_C), c = row - outer * C;
-  const long long sample = TEAM == 1 ? outer * whole : outer, first = TEAM == 1 ? inner : inner * whole;
-  const long long rest = sample < N ? (TEAM == 1 ? N - sample : S - first) : 0;
-  return {sample < N ? (sample * C + c) * S + first : 0, TEAM == 1 ? C * S : 1, c, (outer * I + inner) * C + c,
-          int(min(rest, whole))};
-}
-
-// Call f(k, pack index) for the packs `first` to first + COUNT - 1 of this thread in its strip.
-template <int VEC, int TEAM, int COUNT, class F>
-__device__ __forceinline__ void each_pack(const Strip& s, int first, F f) {
-#pragma unroll
-  for (int k = 0; k < COUNT; k++) {
-    const int within = ((first + k) * TEAM + lane_of_team<TEAM>()) * VEC;
-    if (within < s.length) f(k, s.start + within * s.stride);
-  }
-}
-
-// These packs, all loaded before one is used.
-template <class T, int VEC, int TEAM, int COUNT>
-struct Packs {
-  Pack<T, VEC> at[COUNT];
-
-  __device__ __forceinline__ Packs(const T* x, const Strip& s, int first = 0) {
-#pragma unroll
-    for (int k = 0; k < COUNT; k++) {
-      const int within = ((first + k) * TEAM + lane_of_team<TEAM>()) * VEC;
-      at[k] = within < s.length ? load<VEC>(x + s.start + within * s.stride) : Pack<T, VEC>{};
-    }
-  }
-};
-
-// How many pairs of packs a thread loads at once, of the KEPT that it has.
-template <int VEC, int KEPT>
-constexpr int PAIRS = KEPT > 8 ? 8 : VEC > 1 && KEPT > 4 ? 4 : KEPT;
-
 // means = mean of the strip, deviations = √(Σ (x - mean of the strip)²/n), where n counts the whole channel.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, 1)

@@ -29,7 +29,7 @@ from ..core.strips import ChannelKernels
 from .shortrows import attach_short_rows, eval_short_rows, eval_short_rows_backward
 
 channel_kernels = ChannelKernels(
-    CudaSource(str(Path(__file__).with_name("batchnorm")), "../core/moments.cuh")
+    CudaSource(str(Path(__file__).with_name("batchnorm")), "../core/moments.cuh", "../core/strips.cuh")
 )
 PER_CHANNEL = kept(1)
 FORWARD_SHAPES = dict.fromkeys(("rstd", "weight", "bias"), PER_CHANNEL)

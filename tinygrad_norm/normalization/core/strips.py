@@ -1,8 +1,9 @@
 """Strips: how threads share the channels of x (N, C, S), whose values lie apart in memory.
 
 A channel is cut into strips that a team of threads holds in its registers: pieces of rows of S positions, or,
-if S is small, several rows. Kernels over strips are in batchnorm.cu. A pass over channels is a few launches:
-sums or moments of strips, then of channels, then the elementwise pass.
+if S is small, several rows. Kernels over strips are in batchnorm.cu and lpbatchnorm.cu, which share
+strips.cuh. A pass over channels is a few launches: sums or moments of strips, then of channels, then the
+elementwise pass.
 """
 
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Strips:
         """What kernels take: N, C, S, I, whole, and the inverses of C and I."""
         return *self.sizes, self.inner, self.whole, inverse(self.sizes[1]), inverse(self.inner)
 
+    def launch(self, source: CudaSource, kernel: str, x: Array, *args: Any) -> None:
+        """Launch a kernel of `source` that gives every strip a team. Its arguments are x, then `args`."""
+        teams = self.teams
+        source.launch(kernel, x.dtype, teams.template, teams.blocks(self.count), teams.block, (x, *args))
+
 
 class ChannelKernels:
     """The launches over the strips of x (N, C, S). Vectors are (1, C, 1)."""
@@ -45,7 +51,7 @@ class ChannelKernels:
 
     def statistics(self, x: Array, eps: float) -> list[Array]:
         """Return mean, var and rstd of every channel, by one kernel for strips and one for channels."""
-        (N, C, S), (x,), strips = x.shape, contiguous(x), _strips(x)
+        (N, C, S), (x,), strips = x.shape, contiguous(x), strips_of(x)
         outer, inner, each = strips.outer, strips.inner, C / x.size
         parts = wide_empty(x, outer, inner, C), wide_empty(x, outer, inner, C)
         found = [wide_empty(x, 1, C, 1) for _ in range(3)]
@@ -62,7 +68,7 @@ class ChannelKernels:
         """Return weight·(x - mean)·rstd + bias, by one kernel."""
         (x,) = contiguous(x)
         y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
-        strips = _strips(x, y)
+        strips = strips_of(x, y)
         self._launch("fixed_norm_forward", x, strips, x, *vectors, y, *strips.arguments)
         return y
 
@@ -80,7 +86,7 @@ class ChannelKernels:
         The first also writes `dx` = rstd·weight·dy, if that is given.
         """
         (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
-        strips, C = _strips(x, dy, dx), x.shape[1]
+        strips, C = strips_of(x, dy, dx), x.shape[1]
         parts = wide_empty(x, 2, strips.outer * strips.inner, C)
         args = dy, x, *vectors, parts[0], parts[1], dx, *strips.arguments, strips.count
         self._launch("strip_sums", x, strips, *args)
@@ -92,7 +98,7 @@ class ChannelKernels:
         """Return dx, by one kernel, from the two `sums`."""
         (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
         dx, each = namespace(x).empty_like(x), x.shape[1] / x.size
-        strips = _strips(x, dy, dx)
+        strips = strips_of(x, dy, dx)
         self._launch("batch_norm_backward", x, strips, dy, x, *vectors, *sums, dx, *strips.arguments, each)
         return dx
 
@@ -101,7 +107,7 @@ class ChannelKernels:
         self.source.launch(kernel, x.dtype, teams.template, teams.blocks(strips.count), teams.block, args)
 
 
-def _strips(x: Array, *others: Array | None) -> Strips:
+def strips_of(x: Array, *others: Array | None) -> Strips:
     """Return the strips of x (N, C, S), in launches that also read or write `others`."""
     N, C, S = x.shape
     if S < 32:
