@@ -217,6 +217,7 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("gradnorm", ["--steps", "0"], "--steps must be at least 1, got 0"),
         ("gradient_norms", ["--epochs", "0"], "--epochs must be at least 1, got 0"),
         ("gradient_norms", [], "pip install 'tinygrad_norm[data]'"),
+        ("unit_sphere", ["--steps", "0"], "--steps must be at least 1, got 0"),
         ("spectral_gan", ["--steps", "0"], "--steps must be at least 1, got 0"),
         ("image_norms", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("image_norms", ["--norms", "batch,layers"], "there is no 'layers': choose of none, batch, "),
@@ -387,3 +388,13 @@ def test_a_spectrally_normalized_discriminator_keeps_its_bound(tmp_path, capsys)
     assert found["plain"][-1][2] > 1.3
     assert "Gaussians" in capsys.readouterr().out
     assert path.stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_an_ngpt_stays_on_the_sphere_and_its_blocks_learn_step_sizes_of_their_own(capsys):
+    losses, furthest, rows = load("unit_sphere").main(["--steps", "60"])
+    assert furthest < 1e-6
+    assert numpy.mean(losses[-10:]) < 4.3 < losses[0]
+    assert len({round(attention, 2) for attention, *_ in rows}) > 1
+    assert all(0 < angle < 90 for *_, angle in rows)
+    assert "turns by" in capsys.readouterr().out
