@@ -22,7 +22,7 @@ DIGITS = [
     pytest.param("cnn", "group", marks=SLOW),
     pytest.param("lstm", "layer", marks=SLOW),
 ]
-TEXT = ["transformer", pytest.param("lstm", marks=SLOW)]
+TEXT = ["transformer", pytest.param("lstm", marks=SLOW), pytest.param("ngpt", marks=SLOW)]
 
 
 class Enough(Exception):
@@ -79,6 +79,27 @@ def test_a_loop_of_ones_own_waits_where_it_reads_the_loss():
     with strict_cupy.record_waits() as waits:
         loss.item()
     assert waits
+
+
+def test_changes_of_gradients_and_gradnorm_wait_for_nothing():
+    tn.manual_seed(0)
+    shared, heads = nn.Linear(4, 8), [nn.Linear(8, 1), nn.Linear(8, 1)]
+    parameters = [p for layer in (shared, *heads) for p in layer.parameters()]
+    optimizer = tn.optim.Adam(parameters)
+    balance = tn.optim.GradNorm([shared.weight], 2)
+    x = tn.ones(5, 4)
+    with strict_cupy.record_waits() as waits:
+        for _ in range(2):
+            optimizer.zero_grad()
+            balance.backward([head(shared(x)).square().mean() for head in heads])
+            nn.utils.centralize_grad_(parameters)
+            nn.utils.adaptive_clip_grad_(parameters)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            nn.utils.normalize_grad_(parameters)
+            optimizer.step()
+            balance.step()
+    assert waits == []
+    assert balance.weights.numpy().sum() == pytest.approx(2, rel=1e-6)
 
 
 def test_a_hidden_item_in_a_step_is_found(tmp_path, monkeypatch):

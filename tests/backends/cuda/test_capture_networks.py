@@ -61,6 +61,7 @@ NETWORKS = {
     "parametrized": (parametrized, (4, 1, 4, 4)),
     "power": (power, (4, 1, 4, 4)),
     "transformer": (transformer, None),
+    "ngpt": (lambda: nn.NGPT(TOKENS, 8, 2, 1), None),
     "gru": (lambda: Language(nn.GRU(8, 8, batch_first=True)), None),
 }
 
@@ -71,6 +72,8 @@ class Training:
         build, self.shape = NETWORKS[name]
         self.model = build().to(tn.zeros(1).device)
         self.optimizer = tn.optim.AdamW(self.model.parameters(), 0.01)
+        if isinstance(self.model, nn.NGPT):  # the weights are normalized in the graph
+            self.optimizer.register_step_post_hook(lambda *_: self.model.normalize_weights_())
         x, t = self.batch(0)
         self.x, self.t, self.cost = tn.Tensor(x), tn.Tensor(t), tn.zeros(())
 
@@ -112,6 +115,9 @@ def check(name, tolerance):
     for a, b in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
     assert len(set(found[0])) == STEPS
+    if isinstance(captured.model, nn.NGPT):
+        lengths = np.linalg.norm(to_numpy(captured.model[1].out_proj.weight.array), axis=0)
+        np.testing.assert_allclose(lengths, 1, atol=1e-6)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
