@@ -141,7 +141,7 @@ def test_the_map_of_tests_mirrors_the_package():
 # -- the shape of a normalization
 
 SECTIONS = ["composed", "forward and backward", "Function", "function", "Module", "register"]
-FUNCTIONS_ONLY = {"normalize", "adagroupnorm", "adalayernorm"}  # as in PyTorch; with a Linear, so in nn
+FUNCTIONS_ONLY = {"normalize", "adagroupnorm", "adalayernorm", "cosinelinear"}  # as in PyTorch; in nn
 NORMALIZATIONS = [
     pytest.param(path, id=path.stem)
     for path in FILES

@@ -116,6 +116,18 @@ def test_every_normalization_of_images_learns_the_digits(capsys):
 
 
 @pytest.mark.slow
+def test_one_batch_sets_the_scale_of_weight_normalized_layers_and_they_learn_at_once(capsys):
+    pytest.importorskip("sklearn")
+    found = load("normalized_weights").main(["--epochs", "2"])
+    spread, loss, _ = found.pop("weight norm, initialized by a batch")
+    assert spread == pytest.approx(1, abs=1e-4)
+    assert loss < min(other for _, other, _ in found.values())
+    assert found["weight norm"][0] == pytest.approx(found["plain"][0], rel=1e-4)
+    assert found["cosine"][2] > 0.9
+    assert "cosine" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_mask_keeps_padding_out_of_the_statistics():
     found = load("padded_sequences").main([])
     assert all(moved == 0 for (_, masked), (_, moved) in found.items() if masked)
@@ -222,6 +234,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("image_norms", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("image_norms", ["--norms", "batch,layers"], "there is no 'layers': choose of none, batch, "),
         ("image_norms", [], "pip install 'tinygrad_norm[data]'"),
+        ("normalized_weights", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got"),
+        ("normalized_weights", [], "pip install 'tinygrad_norm[data]'"),
         ("nearest_digits", ["--darkest", "2"], "--darkest: must be above 0 and at most 1, got 2.0"),
         ("nearest_digits", [], "pip install 'tinygrad_norm[data]'"),
         ("power_norms", ["--seeds", "0"], "argument --seeds: must be an integer of at least 1, got '0'"),

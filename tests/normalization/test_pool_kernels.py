@@ -62,6 +62,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "local_contrast_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "spectral_norm": lambda S: Case(((3, S), _constant(3), _constant(S))),
+    "cosine_linear": lambda S: Case(((3, S), (2, S))),
     "weight_norm": lambda S: Case(((3, S), (3, 1))),
     "weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),
     "scaled_weight_standardization": lambda S: Case(((3, max(S, 2)), (3, 1))),

@@ -20,7 +20,7 @@ from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
 from tinygrad_norm.normalization.batch import batchnorm, lpbatchnorm, powernorm, rootmeansquares
-from tinygrad_norm.normalization.core import running_stats, strips
+from tinygrad_norm.normalization.core import magnitudes, running_stats, strips
 from tinygrad_norm.normalization.sample import (
     addnorm,
     divisivenorm,
@@ -103,7 +103,7 @@ KERNELS = [
     Kernel("weight_norm_backward", weightnorm._kernels, BACKWARD_SHAPES),
     Kernel("lp_norm_forward", lpnorm._kernels, VECTOR_SHAPES),
     Kernel("lp_norm_backward", lpnorm._kernels, SUMS),
-    Kernel("largest_of_rows", spectralnorm._kernels, FORWARD_SHAPES, loads=False),
+    Kernel("largest_of_rows", magnitudes._kernels, FORWARD_SHAPES, loads=False),
     Kernel("root_of_largest", spectralnorm._kernels, (), vectors=False, halves=False),
     Kernel("spectral_norm_forward", spectralnorm._kernels, ((),)),
     Kernel("products_of_rows", spectralnorm._kernels, BACKWARD_SHAPES, loads=False),

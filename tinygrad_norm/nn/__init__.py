@@ -10,6 +10,7 @@ from .linear import Bilinear, Identity, Linear
 from .convolution.conv import Conv1d, Conv2d, Conv3d
 from .convolution.convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .convolution.wsconv import ScaledWSConv2d, WSConv2d
+from .cosine import CosineConv2d, CosineLinear
 
 # Pools.
 from .pooling.maxpool import MaxPool1d, MaxPool2d, MaxPool3d

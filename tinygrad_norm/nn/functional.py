@@ -7,6 +7,7 @@
 from .linear import bilinear, linear
 from .convolution.conv import conv1d, conv2d, conv3d
 from .convolution.convtranspose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .cosine import cosine_conv2d
 
 # Pools and windows.
 from .pooling.maxpool import max_pool1d, max_pool2d, max_pool3d

@@ -29,5 +29,6 @@ from .sample.rmsnorm import rms_norm as rms_norm
 from .sample.subtractivenorm import subtractive_norm as subtractive_norm
 from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm
+from .weight.cosinelinear import cosine_linear as cosine_linear
 from .weight.weightstandardization import scaled_weight_standardization as scaled_weight_standardization
 from .weight.weightstandardization import weight_standardization as weight_standardization

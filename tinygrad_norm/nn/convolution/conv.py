@@ -168,6 +168,18 @@ def _conv(
     groups: int,
 ) -> Tensor:
     name = f"conv{axes}d"
+    x, single = check_conv(axes, input, weight, bias, groups, name)
+    check_vector(bias, "bias", weight.shape[:1])
+    windows = conv_windows(weight.shape[2:], stride, padding, dilation)
+    check_fit(windows, x.shape[2:], name)
+    y = ConvFunction.apply(x, weight, bias, windows=windows, groups=groups)
+    return y.squeeze(0) if single else y
+
+
+def check_conv(
+    axes: int, input: Tensor, weight: Tensor, bias: Tensor | None, groups: int, name: str
+) -> tuple[Tensor, bool]:
+    """Return the input (N, C, *S), and whether it had no batch axis; the weight must fit its channels."""
     x, single = as_batch(input, axes, name)
     check_weight(x, weight, bias, groups, name, "out, in/groups")
     C = weight.shape[1] * groups
@@ -178,11 +190,7 @@ def _conv(
             f"as ({'' if single else 'N, '}C, {('L', 'H, W', 'D, H, W')[axes - 1]}): channels are axis "
             f"{0 if single else 1}"
         )
-    check_vector(bias, "bias", weight.shape[:1])
-    windows = conv_windows(weight.shape[2:], stride, padding, dilation)
-    check_fit(windows, x.shape[2:], name)
-    y = ConvFunction.apply(x, weight, bias, windows=windows, groups=groups)
-    return y.squeeze(0) if single else y
+    return x, single
 
 
 def check_weight(
@@ -229,12 +237,15 @@ class _Conv(ConvNd):
 
     def convolve(self, input: Tensor, weight: Tensor) -> Tensor:
         """Return the convolution with this weight, and with everything else as in the layer."""
-        padding: Sizes | str = self.padding
-        if self.padding_mode != "zeros":
-            ends = zip(*paddings(self.kernel_size, padding, self.dilation), strict=True)
-            widths = [width for pair in reversed(tuple(ends)) for width in pair]
-            input, padding = pad(input, widths, self.padding_mode), 0
+        input, padding = self.padded(input)
         return _conv(self.axes, input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def padded(self, input: Tensor) -> tuple[Tensor, Sizes | str]:
+        """Return the input, padded unless by zeros, and the padding that is left to the convolution."""
+        if self.padding_mode == "zeros":
+            return input, self.padding
+        ends = zip(*paddings(self.kernel_size, self.padding, self.dilation), strict=True)
+        return pad(input, [width for pair in reversed(tuple(ends)) for width in pair], self.padding_mode), 0
 
 
 class Conv1d(_Conv):

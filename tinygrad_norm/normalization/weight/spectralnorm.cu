@@ -1,22 +1,11 @@
 // Spectral normalization of a matrix W (H, D): everything but the products with u and v, which are cuBLAS's.
 //
 // Owner         a team of 8 to 1024 threads has a row; a block has 1 to 16 teams.
-// Forward       finds the largest |W|: reads W once. With s = uᵀ·W·v/root² by cuBLAS, y = W/(s·root²): reads W once,
-//               writes y once. 3·H·D values, and those that cuBLAS reads.
+// Forward       with the largest |W| of each row (magnitudes.cu), and with s = uᵀ·W·v/root² by cuBLAS, y = W/(s·root²):
+//               reads W once, writes y once: 2·H·D values, and what those two read.
 // Backward      Σ dy·y of each row, which column_sums adds; then dW = (dy - Σ dy·y·u·vᵀ)/σ: 4·H·D values.
 // root          a power of two, about the root of the largest |W|: uᵀ·W·v, divided by it twice, cannot overflow.
 // Accumulation  float; double for double. u, v, s, sigma and root have that type.
-
-// largest (H,): the largest |x| of each row, without NaN.
-template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, 1)
-    largest_of_rows(const T* __restrict__ x, Accumulator<T>* __restrict__ largest, long long H, long long D) {
-  using A = Accumulator<T>;
-  const long long n = row_of_team<TEAM>();
-  const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < H ? D : 0);
-  const A found = row_max(row, [](A value) { return abs(value); });
-  if (n < H && lane_of_team<TEAM>() == 0) largest[n] = found;
-}
 
 // root (): a power of two with root² within a factor of 4 of the largest of n; 1 if that is 0 or infinite.
 template <class T>

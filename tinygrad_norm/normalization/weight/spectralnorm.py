@@ -49,6 +49,7 @@ from ...ops.arguments import as_size
 from ...ops.checks import check_eps, check_input, check_vector
 from ...ops.dims import Shape, normalize_dim
 from ...registry import Case, ErrorCase, Input, fixed, register
+from ..core.magnitudes import largest_of_rows
 from ..vector.normalize import normalize, normalize_forward
 
 _kernels = CudaSource(__file__)
@@ -103,11 +104,8 @@ def spectral_norm_forward_cuda(matrix: Array, u: Array, v: Array) -> tuple[Array
 
 def _root(matrix: Array) -> Array:
     """Return, on a GPU, a power of two () near the root of the largest |W|, or 1 if that is 0 or infinite."""
-    (matrix,), (H, D) = contiguous(matrix), matrix.shape
-    largest, root, shape = wide_empty(matrix, H), wide_empty(matrix), teams(D, matrix)
-    args = matrix, largest, H, D
-    _kernels.launch("largest_of_rows", matrix.dtype, shape.template, shape.blocks(H), shape.block, args)
-    _kernels.launch("root_of_largest", root.dtype, (), 1, 256, (largest, root, H))
+    largest, root = largest_of_rows(matrix), wide_empty(matrix)
+    _kernels.launch("root_of_largest", root.dtype, (), 1, 256, (largest, root, len(largest)))
     return root
 
 
