@@ -78,6 +78,18 @@ def test_dtype_and_requires_grad():
         tn.tensor([1, 2], requires_grad=True)
 
 
+@pytest.mark.parametrize("data", [0.1, [0.1, 1e300], [[2.0**40 + 1]], [-1.7, 2.0**53]])
+@pytest.mark.parametrize("dtype", ["float64", "int64", "float16", None])
+def test_python_floats_are_rounded_once_to_the_dtype_that_is_asked_for(torch, data, dtype):
+    """Not to float32 before."""
+    if dtype == "int64" and data == [0.1, 1e300]:
+        return  # out of range
+    expected = torch.tensor(data, dtype=None if dtype is None else getattr(torch, dtype))
+    found = tn.tensor(data, dtype=dtype)
+    assert str(found.dtype) == str(expected.dtype).removeprefix("torch.")
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [

@@ -19,8 +19,8 @@ from .operands import default_dtype
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Return a tensor with a copy of `data`: numbers, nested sequences, an array or a tensor.
 
-    An array keeps its dtype, and a DataFrame the common one of its columns. Python floats become float32,
-    ints int64, bools bool.
+    Without a dtype, an array keeps its own, and a DataFrame the common one of its columns. Python floats
+    become float32, ints int64, bools bool.
 
     Raises:
         ValueError: if nested sequences have unequal lengths, or an array has masked values.
@@ -87,7 +87,7 @@ def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:
     first = data
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    if array.dtype == numpy.float64 and not is_array_like(first):
+    if dtype is None and array.dtype == numpy.float64 and not is_array_like(first):
         with silent():
             return array.astype(default_dtype)
     return array
