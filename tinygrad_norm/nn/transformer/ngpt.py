@@ -21,7 +21,7 @@ from ...ops.arguments import as_number, as_size
 from .. import init
 from ..containers import Sequential
 from ..embedding import Embedding
-from ..linear import Linear
+from ..linear import Linear, linear
 from .ngptblock import LearnedScale, NGPTBlock, to_unit_vectors_
 
 
@@ -34,7 +34,7 @@ class NGPTHead(Module):
         self.scale_logits = LearnedScale(num_embeddings, 1.0, 1 / math.sqrt(embed_dim))
 
     def forward(self, input: Tensor) -> Tensor:
-        return self.out_proj(input) * self.scale_logits()
+        return linear(input, self.scale_logits().unsqueeze(1) * self.out_proj.weight)
 
 
 class NGPT(Sequential):

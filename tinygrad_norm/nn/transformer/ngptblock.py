@@ -55,7 +55,7 @@ from ..attention.scaleddotproduct import (
     scaled_dot_product_attention,
     scaled_dot_product_attention_composed,
 )
-from ..linear import Linear, linear_composed
+from ..linear import Linear, linear, linear_composed
 from ..utils.parameter_swap import functional_call
 
 
@@ -191,9 +191,10 @@ class NGPTBlock(Module):
         return self.out_proj(a.swapaxes(-3, -2).flatten(-2))
 
     def _mix(self, x: Tensor) -> Tensor:
-        u, z = self.up_proj(x).chunk(2, -1)
-        gate = silu(z * (self.scale_gate() * math.sqrt(self.embed_dim)))
-        return self.down_proj(u * self.scale_up() * gate)
+        # Scaling the rows of a weight scales its outputs, and there are fewer rows than outputs.
+        s = cat([self.scale_up(), self.scale_gate() * math.sqrt(self.embed_dim)])
+        u, z = linear(x, s.unsqueeze(1) * self.up_proj.weight).chunk(2, -1)
+        return self.down_proj(u * silu(z))
 
     def extra_repr(self) -> str:
         return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}"
