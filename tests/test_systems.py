@@ -215,10 +215,3 @@ def test_no_row_is_listed_twice():
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_every_system_has_all_its_rungs_and_an_example(row):
     assert not lacks(row)
-
-
-def test_every_registered_normalization_is_in_a_row():
-    """Except for the one over several processes, and for sums with the residual, a form of two others."""
-    listed = {name for row in ROWS for name in row.ops}
-    normalizations = {op.name for op in REGISTRY.values() if op.kind == "normalization"}
-    assert normalizations - listed == {"sync_batch_norm", "add_layer_norm", "add_rms_norm"}
