@@ -57,7 +57,6 @@ from ..core.deviations import (
     deviations,
     exact_means,
     inverse_deviations,
-    loops_over_positions,
     rest_of,
     slopes,
 )
@@ -65,14 +64,16 @@ from ..core.lengths import is_extreme
 from ..core.moments import affine
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_both
 from .batchnorm import batch_norm, batch_norm_composed
+from .deviationrows import deviation_rows, deviation_rows_backward
 from .fixednorm import PER_CHANNEL, as_channels, as_given
+from .shortrows import attach_short_rows
 
 _kernels = DeviationKernels(
     CudaSource(__file__, "../core/moments.cuh", "../core/powers.cuh", "../core/strips.cuh")
 )
 GAUSSIAN = math.sqrt(math.pi / 2)
-STATISTICS = dict.fromkeys(("mean", "rest", "deviation", "rstd"), PER_CHANNEL)
-AFFINE = dict.fromkeys(("weight", "bias"), PER_CHANNEL)
+FORWARD_SHAPES = dict.fromkeys(("mean", "rest", "deviation", "rstd", "weight", "bias"), PER_CHANNEL)
+BACKWARD_SHAPES = dict.fromkeys(("dweight", "dbias", "weight"), PER_CHANNEL)
 
 
 def lp_batch_norm_composed(
@@ -113,7 +114,7 @@ def lp_batch_norm_forward(
     return weight * rstd * z + bias, mean, rest, deviation, rstd
 
 
-@lp_batch_norm_forward.loops(**STATISTICS, **AFFINE)
+@lp_batch_norm_forward.loops(**FORWARD_SHAPES)
 def lp_batch_norm_forward_loop(
     x: Channels,
     weight: PerChannel,
@@ -163,7 +164,7 @@ def lp_batch_norm_forward_loop(
         left[c] = is_extreme(r)
 
 
-loops_over_positions(lp_batch_norm_forward)
+attach_short_rows(lp_batch_norm_forward, deviation_rows, FORWARD_SHAPES)
 
 
 @lp_batch_norm_forward.cuda
@@ -197,7 +198,7 @@ def lp_batch_norm_backward(
     return dx, dweight, dbias
 
 
-@lp_batch_norm_backward.loops(dweight=PER_CHANNEL, dbias=PER_CHANNEL, weight=PER_CHANNEL)
+@lp_batch_norm_backward.loops(**BACKWARD_SHAPES)
 def lp_batch_norm_backward_loop(
     dy: Channels,
     x: Channels,
@@ -244,7 +245,7 @@ def lp_batch_norm_backward_loop(
         dweight[0, c, 0], dbias[0, c, 0] = dw, db
 
 
-loops_over_positions(lp_batch_norm_backward)
+attach_short_rows(lp_batch_norm_backward, deviation_rows_backward, BACKWARD_SHAPES)
 
 
 @lp_batch_norm_backward.cuda

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from ...backends import Array, Channels, Kernel, PerChannel, namespace
+from ...backends import Array, Channels, PerChannel, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import channel_means, channel_sums
 from ...backends.cuda.launch import CudaSource, contiguous, wide, wide_empty
@@ -57,12 +57,6 @@ def inverse_deviations(d: PerChannel, eps: float) -> PerChannel:
     divisor = xp.hypot(d, d.dtype.type(math.sqrt(eps)))
     inverse = xp.minimum(1 / xp.where(divisor == 0, 1, divisor), most)
     return xp.where(divisor == 0, 0, inverse).astype(d.dtype, copy=False)
-
-
-def loops_over_positions(kernel: Kernel) -> None:
-    """Leave x (N, C, 1) to the body, which runs along C; a loop over one channel would take big strides."""
-    loop: Any = kernel.cpu_version
-    kernel.cpu(lambda x, *args: loop(x, *args) if x.shape[-1] > 1 else NotImplemented)
 
 
 class DeviationKernels:
