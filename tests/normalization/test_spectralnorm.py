@@ -1,5 +1,6 @@
 """What the registry cannot say of spectral normalization: singular vectors, zeros, extremes."""
 
+import copy
 import shutil
 
 import numpy as np
@@ -181,6 +182,15 @@ def test_a_step_divides_by_eps_if_the_product_is_shorter(eps, backend):
     product = weight.T @ expected_u
     np.testing.assert_allclose(found[0], expected_u, 1e-5)
     np.testing.assert_allclose(found[1], product / max(np.linalg.norm(product), eps), 1e-5)
+
+
+def test_a_deep_copy_has_vectors_of_its_own():
+    layer = normalized(nn.Linear(5, 4))
+    other = copy.deepcopy(layer)
+    before = layer.parametrizations.weight[0]._u.numpy().copy()
+    other(tn.ones(1, 5))
+    np.testing.assert_array_equal(layer.parametrizations.weight[0]._u.numpy(), before)
+    assert (other.parametrizations.weight[0]._u.numpy() != before).any()
 
 
 # -- what the power method promises

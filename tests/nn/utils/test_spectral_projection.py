@@ -69,6 +69,15 @@ def test_it_is_not_miyatos():
     np.testing.assert_allclose(theirs, ours - (ours * w).sum() * np.outer(u[:, 0], v[0]), atol=1e-9)
 
 
+def test_as_a_hook_of_the_optimizer():
+    net = network()
+    optimizer, projection = SGD(net.parameters(), 0.1), SpectralProjection(net)
+    optimizer.register_step_post_hook(lambda *_: projection.project_())
+    net(tn.ones(1, 2, 6, 6).double()).sum().backward()
+    optimizer.step()
+    np.testing.assert_allclose(sigmas(net), 1, rtol=2e-2)
+
+
 def test_zeros_stay_zeros():
     layer = nn.Linear(3, 2)
     with tn.no_grad():

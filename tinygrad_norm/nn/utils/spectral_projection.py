@@ -27,6 +27,8 @@ class SpectralProjection(Module):
         optimizer.step()
         projection.project_()
 
+    or, once, `optimizer.register_step_post_hook(lambda *_: projection.project_())`.
+
     It is for the weights of all Linear layers and convolutions in `module`; W is the weight as a matrix with
     one row per output. Its buffers are the singular vectors of each, `norms.0._u` and so on: the power method
     takes 15 steps when they are made, and `n_power_iterations` more at each call. Zeros stay zeros.
