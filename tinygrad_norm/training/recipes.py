@@ -39,10 +39,10 @@ class Recipe(NamedTuple):
 
     def __str__(self) -> str:
         order = f" {PLACES[self.residual]}" if self.residual else ""
-        norm = "no" if self.norm == "none" else self.norm
+        norm = "no normalization layer" if self.norm == "none" else f"{self.norm} normalization"
         clip = "" if self.clip_grad is None else f", clip {self.clip_mode} {self.clip_grad:g}"
         return (
-            f"{norm} normalization{order}, epochs {self.epochs}, lr {self.lr:g}, "
+            f"{norm}{order}, epochs {self.epochs}, lr {self.lr:g}, "
             f"batch size {self.batch_size}, {self.optimizer}, warm-up {self.warmup:.0%}{clip}"
         )
 
