@@ -96,21 +96,22 @@ __global__ void __launch_bounds__(256)
   ds[o] = -sum / divisor;
 }
 
-// dx = dy/s + (x/c)·(windows along columns, from those along rows of dσ·c/σ).
+// dx = dy/s + (x/unit)·(windows along columns, from those along rows of dσ·unit/σ); unit is one of each sample.
 template <class T>
 __global__ void __launch_bounds__(256)
     divided_gradients(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ deviation,
-                      const Accumulator<T>* __restrict__ least, const Accumulator<T>* __restrict__ along_rows,
+                      const Accumulator<T>* __restrict__ least, const Accumulator<T>* __restrict__ unit,
+                      const Accumulator<T>* __restrict__ along_rows,
                       const Accumulator<T>* __restrict__ weights, T* __restrict__ dx, long long total, long long C,
                       long long H, long long W, long long reach) {
   using A = Accumulator<T>;
   const long long o = (long long)blockIdx.x * 256 + threadIdx.x;
   if (o >= total) return;
   const long long n = o / (H * W), p = o - n * (H * W);
-  const A c_of_sample = least[n], divisor = divisor_of(deviation[o], c_of_sample);
+  const A divisor = divisor_of(deviation[o], least[n]);
   const A g = window_sum(along_rows + o, weights, p / W, H, W, reach);
   for (long long c = 0; c < C; c++) {
     const long long i = (n * C + c) * (H * W) + p;
-    dx[i] = T(A(dy[i]) / divisor + A(x[i]) / c_of_sample * g);
+    dx[i] = T(A(dy[i]) / divisor + A(x[i]) / unit[n] * g);
   }
 }

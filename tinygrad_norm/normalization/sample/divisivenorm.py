@@ -31,6 +31,7 @@ Insight: y does not know how strong the contrast of an image is: twice x has twi
 the image as a whole stays flat, and its noise is not made as loud as an edge.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -192,7 +193,7 @@ def divisive_norm_backward(
     divisor = namespace(x).maximum(deviation, least)
     ds = -sum_products(wide_planes(dy), x / divisor, CHANNELS) / divisor
     dc = sums(_to_least(ds, deviation, least), PLANE)
-    pull = _through_deviations(ds, dc, deviation, least, eps)
+    pull = _through_deviations(ds, dc, deviation, least, eps, least)
     return (dy / divisor + x / least * window_sums(window.scale * pull, window)).astype(dy.dtype, copy=False)
 
 
@@ -201,13 +202,14 @@ def _to_least(ds: Array, deviation: Array, least: Array) -> Array:
     return namespace(ds).where(deviation <= least, ds, 0)
 
 
-def _through_deviations(ds: Array, dc: Array, deviation: Array, least: Array, eps: float) -> Array:
-    """Return dσ·c/σ (N, 1, H, W), and 0 for a window of zeros."""
+def _through_deviations(
+    ds: Array, dc: Array, deviation: Array, least: Array, eps: float, unit: Array
+) -> Array:
+    """Return dσ·unit/σ (N, 1, H, W), and 0 for a window of zeros."""
     xp, (_, _, H, W) = namespace(ds), ds.shape
-    through_c = xp.where(least > eps, dc / (H * W), 0)
-    d_deviation = xp.where(deviation <= least, 0, ds) + through_c
-    none, far = deviation == 0, deviation < least / FAR
-    ratio = xp.where(far, 0, least / xp.where(none | far, 1, deviation))
+    d_deviation = xp.where(deviation <= least, 0, ds) + xp.where(least > eps, dc / (H * W), 0)
+    none, far = deviation == 0, deviation < unit / FAR
+    ratio = xp.where(far, 0, unit / xp.where(none | far, 1, deviation))
     return xp.where(none, 0, d_deviation * ratio)
 
 
@@ -282,9 +284,11 @@ def divisive_norm_backward_cuda(
     given, sizes = (dy, x, deviation, least), (ds.size, C, H * W)
     _kernels.launch("divisor_gradients", x.dtype, (), blocks_of(ds.size), THREADS, (*given, ds, *sizes))
     dc = _plane_sums(_to_least(ds, deviation, least))
-    pull = window.scale * _through_deviations(ds, dc, deviation, least, eps)
+    mean = _plane_sums(deviation / (H * W))
+    unit = namespace(x).where((mean > least) & (mean < math.inf), mean, least)  # c can be far from all σ
+    pull = window.scale * _through_deviations(ds, dc, deviation, least, eps, unit)
     along = window_sums_along_rows(_kernels, pull, window)
-    rest = *given, along, window.rows, dx, ds.size, C, H, W, len(window.rows) // 2
+    rest = *given, unit, along, window.rows, dx, ds.size, C, H, W, len(window.rows) // 2
     _kernels.launch("divided_gradients", x.dtype, (), blocks_of(ds.size), THREADS, rest)
     return dx
 
