@@ -17,8 +17,8 @@ good as `layer` at its end):
     nGPT        3.78   3.38   2.98   2.83    140   every vector has length 1, in the weights too
 
 None diverges. At four layers, where anything trains, six of them are close; DeepNorm starts last, as its
-sublayers are small at first. nGPT needs a third of the baseline's steps, but not only for its norms: it also
-has rotary positions, a gated network and three times the learning rate.
+sublayers are small at first. nGPT needs a third of the baseline's steps, but hardly for its norms: it has
+a gated network, three times the learning rate and, above all, rotary positions (nn/transformer/ngpt.py).
 """
 
 import argparse

@@ -146,7 +146,10 @@ def transformer_text(characters: int, context: int, norm: Norm, residual: str, q
 
 
 def ngpt_text(characters: int, context: int, norm: Norm) -> Module:
-    """Return a tiny nGPT of four blocks of 96 features, with about as many weights as the transformer."""
+    """Return a tiny nGPT of four blocks of 96 features, with about as many weights as the transformer.
+
+    It has rotary positions, as in the paper. The transformer has learned ones, with which both learn slower.
+    """
     return nn.NGPT(characters, 96, 4, 4, mlp_ratio=8 / 3, alpha=1 / 4)
 
 

@@ -9,6 +9,15 @@ Loshchilov, Hsieh, Sun, Ginsburg 2024, arXiv:2410.01131. The backward of a block
 
 The paper trains it with Adam, without weight decay and without warm-up: decay could only shrink vectors that
 are made unit vectors again, and steps on the sphere are bounded from the start.
+
+Measured on the default text of `tinygrad-norm train text`, with one seed, in bits per character of new text
+after 200 steps of 8 windows:
+
+                               nGPT    transformer (pre-LN)
+    with rotary positions      2.63    2.68
+    with learned positions     3.32    3.26
+
+So if it is compared with a model of learned positions, nearly all of the difference is due to the positions.
 """
 
 import math
