@@ -10,7 +10,10 @@
 α is the inference weight. α = 0 is batch normalization, α = 1 instance normalization. Training is that of
 batch normalization; α is chosen afterwards, on validation data, also for a network that is trained already.
 
-In the code: α alpha, σ² and μ are not kept; x is (N, C, S) with S = n positions, statistics are (N, C, 1).
+In the code: α alpha, r rstd; x is (N, C, S) with S = n positions, statistics are (N, C, 1). μ is not
+subtracted from x, whose mean may be large. `own` is the instance normalization of the sample, and
+
+    x̂ = ratio·own + offset      ratio = r·√(v + eps)      offset = r·(m - μ) = r·(1 - α)·(m - M)
 
 Summers, Dinneen 2020, arXiv:1906.03548.
 
@@ -32,13 +35,13 @@ import math
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Channels, PerChannel, kernel
+from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...ops import ones
 from ...ops.arguments import as_number
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.moments import affine, rsqrt, var_of
+from ..core.moments import affine, rsqrt, std_of, var_of
 from ..core.running_stats import RunningNorm
 from .batchnorm import batch_norm, batch_norm_composed, batch_norm_forward
 from .fixednorm import as_channels, batch_norm_eval_backward
@@ -66,22 +69,25 @@ def weighed_batch_norm_composed(
     return affine((input - mu) * (var + eps) ** -0.5, weight, bias, per_channel)
 
 
-@in_blocks("x", "mu", "scale")
-def _normalize(x: Channels, mu: Channels, scale: Channels, bias: PerChannel) -> Channels:
-    return scale * (x - mu) + bias
+@in_blocks("own", "ratio", "offset", weight=1.0, bias=0.0)
+def _mixed(
+    own: Channels, ratio: Channels, offset: Channels, weight: PerChannel | None, bias: PerChannel | None
+) -> Channels:
+    return weight * (ratio * own + offset) + bias
 
 
-@in_blocks("dy", "x", "mu", "rstd", "scale", "mean_dy", "mean_dy_x_hat")
+@in_blocks("dy", "own", "ratio", "offset", "rstd", "mean_dy", "mean_dy_x_hat", weight=1.0)
 def _subtract_means(
     dy: Channels,
-    x: Channels,
-    mu: Channels,
+    own: Channels,
+    ratio: Channels,
+    offset: Channels,
     rstd: Channels,
-    scale: Channels,
     mean_dy: Channels,
     mean_dy_x_hat: Channels,
+    weight: PerChannel | None,
 ) -> Channels:
-    return scale * (dy - mean_dy - (x - mu) * rstd * mean_dy_x_hat)
+    return rstd * weight * (dy - mean_dy - (ratio * own + offset) * mean_dy_x_hat)
 
 
 @kernel
@@ -93,34 +99,42 @@ def weighed_batch_norm_forward(
     V: PerChannel,
     alpha: float,
     eps: float,
-) -> tuple[Channels, Channels, Channels]:
-    """Return y (N, C, S), μ and r (N, C, 1); weight, bias, M and V are (1, C, 1).
+) -> tuple[Channels, Channels, Channels, Channels, Channels]:
+    """Return y (N, C, S), (x - m)/√(v + eps), and r·√(v + eps), r·(m - μ) and r (N, C, 1).
 
-    v is taken from 1/√(v + eps), and the few numbers of a mixture are in float64: squares do not overflow.
+    weight, bias, M and V are (1, C, 1). v is taken from 1/√(v + eps), and the few numbers of a mixture are in
+    float64: squares do not overflow.
     """
     N, C, S = x.shape
-    _, mean, _, own_rstd = batch_norm_forward(x.reshape(1, N * C, S), None, None, eps)
-    m, r, M, V = (s.astype("float64").reshape(-1, C, 1) for s in (mean, own_rstd, M, V))
-    mu = alpha * m + (1 - alpha) * M
-    var = alpha * var_of(r, eps) + (1 - alpha) * V + alpha * (1 - alpha) * (m - M) ** 2
-    mu, rstd = mu.astype(mean.dtype), rsqrt(var + eps).astype(mean.dtype)
-    y = _normalize(x, mu, rstd if weight is None else weight * rstd, 0.0 if bias is None else bias)
-    return y, mu, rstd
+    own, mean, _, own_rstd = batch_norm_forward(x.reshape(1, N * C, S), None, None, eps)
+    m, own_r, M, V = (s.astype("float64").reshape(-1, C, 1) for s in (mean, own_rstd, M, V))
+    var = alpha * var_of(own_r, eps) + (1 - alpha) * V + alpha * (1 - alpha) * (m - M) ** 2
+    r = rsqrt(var + eps)
+    ratio, offset, rstd = (
+        s.astype(own_rstd.dtype) for s in (r * std_of(own_r), r * ((1 - alpha) * (m - M)), r)
+    )
+    own = own.reshape(x.shape)
+    return _mixed(own, ratio, offset, weight, bias), own, ratio, offset, rstd
 
 
 @kernel
 def weighed_batch_norm_backward(
-    dy: Channels, x: Channels, weight: PerChannel | None, mu: Channels, rstd: Channels, alpha: float
+    dy: Channels,
+    weight: PerChannel | None,
+    own: Channels,
+    ratio: Channels,
+    offset: Channels,
+    rstd: Channels,
+    alpha: float,
 ) -> tuple[Channels, PerChannel, PerChannel]:
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
-    N, C, S = x.shape
-    rows = (a.reshape(1, N * C, -1) for a in (dy, x))
-    _, dweights, dbiases = batch_norm_eval_backward(
-        *rows, None, mu.reshape(1, N * C, 1), rstd.reshape(1, N * C, 1)
-    )
-    dweights, dbiases = (s.reshape(N, C, 1) for s in (dweights, dbiases))
-    scale = rstd if weight is None else weight * rstd
-    dx = _subtract_means(dy, x, mu, rstd, scale, dbiases * (alpha / S), dweights * (alpha / S))
+    (N, C, S), zero = dy.shape, namespace(rstd).zeros((1, rstd.size, 1), rstd.dtype)
+    rows = (a.reshape(1, N * C, S) for a in (dy, own))
+    _, dweights, dbiases = batch_norm_eval_backward(*rows, None, zero, zero + 1)
+    dbiases = dbiases.reshape(N, C, 1)
+    dweights = ratio * dweights.reshape(N, C, 1) + offset * dbiases
+    means = dbiases * (alpha / S), dweights * (alpha / S)
+    dx = _subtract_means(dy, own, ratio, offset, rstd, *means, weight)
     return dx, dweights.sum(0, keepdims=True), dbiases.sum(0, keepdims=True)
 
 
@@ -138,12 +152,13 @@ class WeighedBatchNormFunction(Function):
         eps: float,
     ) -> Array:
         pools, weight, bias, M, V = as_channels(x, weight, bias, *running)
-        y, mu, rstd = weighed_batch_norm_forward(pools, weight, bias, M, V, alpha, eps)
-        self.saved = pools, weight, mu, rstd, alpha
+        y, *saved = weighed_batch_norm_forward(pools, weight, bias, M, V, alpha, eps)
+        self.saved = weight, *saved, alpha
+        self.pools = pools.shape
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        dx, dweight, dbias = weighed_batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        dx, dweight, dbias = weighed_batch_norm_backward(dy.reshape(self.pools), *self.saved)
         return dx.reshape(dy.shape), dweight.reshape(-1), dbias.reshape(-1)
 
 
