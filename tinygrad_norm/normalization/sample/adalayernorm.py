@@ -57,43 +57,47 @@ def _scale_and_shift(x_hat: Array, weight: Array, shift: Array) -> Array:
 @kernel
 def adaptive_layer_norm_forward(
     x: Array, scale: Array, shift: Array, eps: float
-) -> tuple[Array, Array, Array, Array]:
-    """Return y (N, T, D), the weight 1 + s, mean and rstd (N·T, 1); scale, shift, weight (N, 1, D)."""
-    x_hat, mean, rstd = layer_norm_forward(x.reshape(-1, x.shape[2]), None, None, eps)
-    weight = 1 + scale
-    return _scale_and_shift(x_hat.reshape(x.shape), weight, shift), weight, mean, rstd
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return y and x̂ (N, T, D), the weight 1 + s, mean and rstd (N·T, 1); scale, shift, weight (N, 1, D)."""
+    rows, mean, rstd = layer_norm_forward(x.reshape(-1, x.shape[2]), None, None, eps)
+    x_hat, weight = rows.reshape(x.shape), 1 + scale
+    return _scale_and_shift(x_hat, weight, shift), x_hat, weight, mean, rstd
 
 
 @kernel
-@in_blocks("dy", "x", "weight", "mean", "rstd")
-def adaptive_affine_backward(
-    dy: Array, x: Array, weight: Array, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
-    """Return g (N, T, D), dscale and dshift (N, 1, D): mean and rstd are (N, T, 1)."""
-    return weight * dy, sum_products(dy, (x - mean) * rstd, STEPS), sums(dy, STEPS)
+@in_blocks("dy", "x_hat", "weight")
+def adaptive_affine_backward(dy: Array, x_hat: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Return g (N, T, D), dscale and dshift (N, 1, D)."""
+    return weight * dy, sum_products(dy, x_hat, STEPS), sums(dy, STEPS)
 
 
 @adaptive_affine_backward.cuda
-def adaptive_affine_backward_cuda(
-    dy: Array, x: Array, weight: Array, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+def adaptive_affine_backward_cuda(dy: Array, x_hat: Array, weight: Array) -> tuple[Array, Array, Array]:
     """One kernel for each sum over steps; the products are elementwise."""
     wide = upcast(dy)
-    terms = namespace(x).concatenate((wide * (upcast(x) - mean) * rstd, wide))
-    dscale, dshift = _kernels.sum_columns(terms).reshape(2, len(x), 1, x.shape[2])
+    terms = namespace(dy).concatenate((wide * x_hat, wide))
+    dscale, dshift = _kernels.sum_columns(terms).reshape(2, len(dy), 1, dy.shape[2])
     return (weight * wide).astype(dy.dtype, copy=False), dscale, dshift
+
+
+@in_blocks("dx", "rstd")
+def _scaled(dx: Array, rstd: Array) -> Array:
+    return rstd * dx
 
 
 @kernel
 def adaptive_layer_norm_backward(
-    dy: Array, x: Array, weight: Array, mean: Array, rstd: Array
+    dy: Array, x_hat: Array, weight: Array, mean: Array, rstd: Array
 ) -> tuple[Array, Array, Array]:
-    """Return dx (N, T, D), dscale and dshift (N, 1, D)."""
-    column = *x.shape[:2], 1
-    g, dscale, dshift = adaptive_affine_backward(dy, x, weight, mean.reshape(column), rstd.reshape(column))
-    rows = (a.reshape(-1, x.shape[2]) for a in (g, x))
-    dx = layer_norm_backward(*rows, None, mean, rstd)[0]
-    return dx.reshape(x.shape), dscale, dshift
+    """Return dx (N, T, D), dscale and dshift (N, 1, D).
+
+    x̂ is normalized already: as rows of mean 0 and r = 1, whose gradient is dx/r.
+    """
+    g, dscale, dshift = adaptive_affine_backward(dy, x_hat, weight)
+    rows = (a.reshape(-1, dy.shape[2]) for a in (g, x_hat))
+    xp = namespace(dy)
+    dx = layer_norm_backward(*rows, None, xp.zeros_like(mean), xp.ones_like(rstd))[0]
+    return _scaled(dx, rstd).reshape(dy.shape), dscale, dshift
 
 
 class AdaptiveLayerNormFunction(Function):
@@ -101,7 +105,7 @@ class AdaptiveLayerNormFunction(Function):
 
     def forward(self, x: Array, scale: Array, shift: Array, *, eps: float) -> Array:
         y, *statistics = adaptive_layer_norm_forward(x, scale[:, None], shift[:, None], eps)
-        self.saved = x, *statistics
+        self.saved = tuple(statistics)
         return y
 
     def backward(self, dy: Array) -> Gradients:
