@@ -179,8 +179,8 @@ def test_a_launch_is_short(stub):
     """Counted in calls, because times depend on the machine: no text is read, no dtype named."""
     source, function, _ = stub
     x, y = (emulator.zeros((4, 64), np.float32) for _ in range(2))
-    weight, mean = emulator.zeros(64, np.float32), emulator.zeros((4, 1), np.float32)
-    args = x, weight, None, y, mean, mean, 4, 64, 1 / 64, 1e-5, False
+    weight, mean = emulator.zeros(64, np.float32), emulator.zeros((4, 1), np.float64)
+    args = x, weight, None, y, mean, emulator.zeros((4, 1), np.float32), 4, 64, 1 / 64, 1e-5, False
     calls = Counter()
 
     def once():

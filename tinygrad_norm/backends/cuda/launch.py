@@ -16,7 +16,7 @@ import numpy
 from .. import Array, namespace
 from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
-from .signature import STORAGE, accumulator, name_expression, parameters_of
+from .signature import STORAGE, accumulator, mean_type, name_expression, parameters_of
 from .teams import (
     FORWARD_SHAPES,
     MOST_THREADS,
@@ -176,7 +176,7 @@ class CudaSource:
         rows = contiguous(*rows)
         x, (N, D), vectors = rows[0], rows[0].shape, wide(rows[0], *vectors)
         results = [namespace(x).empty_like(x) for _ in rows]
-        columns = [wide_empty(x, N, 1) for _ in range(statistics)]
+        columns = statistics_of(x, statistics, N, 1)
         of_launch = *rows, *results, *vectors
         if vectors:
             shape, shared = teams_with_vectors(_FORWARD, D, len(vectors), *of_launch)
@@ -207,7 +207,7 @@ class CudaSource:
         """
         (x,), vectors, pools = contiguous(x), wide(x, *vectors), x.shape[0] * x.shape[1]
         n, y = x.size // pools, namespace(x).empty_like(x)
-        columns = [wide_empty(x, *x.shape[:2], *(1,) * (x.ndim - 2)) for _ in range(statistics)]
+        columns = statistics_of(x, statistics, *x.shape[:2], *(1,) * (x.ndim - 2))
         shape = teams(n, x, y, run=run)
         shared = kept_bytes(shape, n, x)
         args = x, *vectors, y, *columns, pools, *sizes, 1 / n, eps, shared > 0
@@ -322,6 +322,29 @@ def _accumulator_dtype(dtype: numpy.dtype) -> numpy.dtype:
 def wide_empty(like: Array, *shape: int) -> Array:
     """Return an array that is yet to be written, in the type that kernels accumulate `like` in."""
     return namespace(like).empty(shape, accumulator_dtype(like))
+
+
+def mean_dtype(x: Array) -> numpy.dtype:
+    """Return the dtype in which kernels write the means of pools of x: float64 for float32."""
+    return _mean_dtype(x.dtype)
+
+
+@functools.cache
+def _mean_dtype(dtype: numpy.dtype) -> numpy.dtype:
+    return numpy.dtype(mean_type(dtype.name))
+
+
+def statistics_of(x: Array, count: int, *shape: int) -> list[Array]:
+    """Return arrays for the statistics of the pools of x; the first of several is the mean."""
+    others = [wide_empty(x, *shape) for _ in range(count - (count > 1))]
+    return others if count == 1 else [namespace(x).empty(shape, mean_dtype(x)), *others]
+
+
+def written_or_given(x: Array, mean: Array) -> tuple[Array | None, Array | None]:
+    """Return a mean of pools of x and None; or, if kernels write another dtype, None and it, made wide."""
+    if mean.dtype == mean_dtype(x):
+        return contiguous(mean)[0], None
+    return None, wide(x, mean)[0]
 
 
 def teams(D: int, *arrays: Array | None, shapes: Shapes | Pairs = FORWARD_SHAPES, run: int = 0) -> Teams:

@@ -15,6 +15,19 @@ struct AccumulatorOf<double> {
 template <class T>
 using Accumulator = typename AccumulatorOf<T>::type;
 
+template <class T>
+struct MeanOf {
+  using type = Accumulator<T>;
+};
+template <>
+struct MeanOf<float> {
+  using type = double;
+};
+// The mean of a pool as kernels write it. Values such as 1e4 ± 1e-2 are rounded to steps of 1e-3, and so would their
+// mean be in float: by up to 5 % of the standard deviation. Half types have far larger steps than float.
+template <class T>
+using Mean = typename MeanOf<T>::type;
+
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 // A block has one team, or as many small teams as fill 128 threads.
@@ -68,6 +81,13 @@ template <class A>
 struct Two {
   A first, second;
 };
+
+// a + b, rounded, and what rounding took from it. The sum of both is exact.
+template <class A>
+__device__ __forceinline__ Two<A> exact_sum(A a, A b) {
+  const A sum = a + b, of_b = sum - a;
+  return {sum, (a - (sum - of_b)) + (b - of_b)};
+}
 
 struct Sum {
   template <class A>

@@ -1,8 +1,8 @@
 """Reads a kernel's parameters from the text of a .cu file.
 
 CuPy passes the bytes of its arguments without checking them. Therefore a launch is checked against the
-kernel's own declaration, which may use these types: the template's storage type, Accumulator<T>, float,
-double, long long, bool, and pointers to them.
+kernel's own declaration, which may use these types: the template's storage type, Accumulator<T>, Mean<T>,
+float, double, long long, bool, and pointers to them.
 """
 
 import functools
@@ -43,7 +43,7 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
         raise ValueError(
             f"no kernel {kernel} in this text: it must be declared `__global__ void {kernel}(...)`"
         )
-    types = {**_SCALARS, "T": storage, "Accumulator<T>": accumulator(storage)}
+    types = {**_SCALARS, "T": storage, "Accumulator<T>": accumulator(storage), "Mean<T>": mean_type(storage)}
     declared = found[1].strip()
     return tuple(_parameter(kernel, part, types) for part in declared.split(",")) if declared else ()
 
@@ -51,6 +51,11 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
 def accumulator(storage: str) -> str:
     """Return the dtype in which kernels accumulate values of the dtype `storage`."""
     return "float64" if storage == "float64" else "float32"
+
+
+def mean_type(storage: str) -> str:
+    """Return the dtype in which kernels write the means of values of the dtype `storage`: Mean<T>."""
+    return "float32" if storage in ("float16", "bfloat16") else "float64"
 
 
 def name_expression(kernel: str, storage: str, numbers: Sequence[int]) -> str:

@@ -144,9 +144,15 @@ __device__ __forceinline__ Pack<A, PART<A, VEC>> part_of(const Pack<A, VEC>& pac
   return part;
 }
 
-// Whether a row is loaded while the row before it is worked on: if registers can hold both.
-template <class T, int KEPT>
+// Whether a row is loaded while the row before it is worked on: if registers can hold both. From sm_100 on, the
+// compiler needs more of them.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <class T, int VEC, int KEPT>
+constexpr bool AHEAD = KEPT > 0 && sizeof(T) <= 4 && KEPT * VEC * sizeof(T) <= 32;
+#else
+template <class T, int VEC, int KEPT>
 constexpr bool AHEAD = KEPT > 0 && sizeof(T) <= 4;
+#endif
 
 // The first value of a row, or any number of a team: one lane of each warp loads it, `broadcast` gives it to all.
 template <int TEAM, class T>
@@ -165,7 +171,7 @@ __device__ __forceinline__ void each_row(const T* x, long long N, long long D, T
   using A = Accumulator<T>;
   const long long step = (long long)gridDim.x * (BLOCK<TEAM> / TEAM);
   long long n = row_of_team<TEAM>();
-  if constexpr (AHEAD<T, KEPT>) {
+  if constexpr (AHEAD<T, VEC, KEPT>) {
     Row<T, VEC, TEAM, KEPT> row(x + n * D, n < N ? D : 0);
     T first = load_first<TEAM>(x + n * D, n < N);
     for (long long start = n - team_of_block<TEAM>(); start < N; start += step, n += step) {

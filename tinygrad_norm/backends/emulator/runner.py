@@ -103,6 +103,9 @@ class Report(ctypes.Structure):
     )
 
 
+_FLUSHED = ("float32", "float16", "bfloat16")  # kernels that compute in float: -ftz=true concerns no double
+
+
 @functools.cache
 def _runtime() -> ctypes.CDLL:
     runtime = ctypes.CDLL(str(compile_runtime()))
@@ -154,7 +157,7 @@ def launch(
         range_count=len(arrays),
         variable_count=len(library.shared_variables),
         checked=library.checked,
-        flush_to_zero=schedule.flush_to_zero and not any(a.parameter.dtype == "float64" for _, a in arrays),
+        flush_to_zero=schedule.flush_to_zero and any(a.parameter.dtype in _FLUSHED for _, a in arrays),
     )
     report = Report()
     if not _runtime().emulator_launch(ctypes.byref(config), ctypes.byref(report)):

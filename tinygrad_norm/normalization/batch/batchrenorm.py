@@ -79,7 +79,7 @@ def _corrections(
     xp, rs = namespace(mean), rsqrt(V + eps)
     r = xp.minimum(xp.maximum((var + eps) ** 0.5 * rs, 1 / rmax), rmax)
     d = xp.minimum(xp.maximum((mean - M) * rs, -dmax), dmax)
-    return r, d
+    return r, d.astype(r.dtype, copy=False)  # a kernel's mean has more digits
 
 
 @in_blocks("x_hat", "scale", "shift", axis=1)

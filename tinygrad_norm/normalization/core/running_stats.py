@@ -13,7 +13,7 @@ from ...backends import Array, kernel, to_numpy
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain
 from ...backends.cpu.sums import increment, scalar
-from ...backends.cuda.launch import CudaSource, wide
+from ...backends.cuda.launch import CudaSource, wide, written_or_given
 from ...module import Module, Parameter
 from ...ops.arguments import as_number, as_size, check_flags
 from ...ops.checks import check_eps
@@ -75,7 +75,7 @@ def move_statistics_cuda(
     mean: Array, var: Array, new_mean: Array, new_var: Array, kept: float, gain: float, gain_var: float
 ) -> None:
     """One kernel instead of six operations."""
-    C, new = mean.size, wide(mean, new_mean, new_var)
+    C, new = mean.size, (*written_or_given(mean, new_mean), *wide(mean, new_var))
     args = mean, var, *new, C, kept, gain, gain_var
     _kernels.launch("move_statistics", mean.dtype, (), -(-C // 256), 256, args)
 

@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...backends import Array, namespace
-from ...backends.cuda.launch import CudaSource, contiguous, inverse, teams, wide, wide_empty
+from ...backends.cuda.launch import (
+    CudaSource,
+    contiguous,
+    inverse,
+    mean_dtype,
+    statistics_of,
+    teams,
+    wide,
+    wide_empty,
+    written_or_given,
+)
 from ...backends.cuda.teams import Teams
 
 _COLUMNS = Teams(vector=1, team=1, kept=32)
@@ -53,8 +63,8 @@ class ChannelKernels:
         """Return mean, var and rstd of every channel, by one kernel for strips and one for channels."""
         (N, C, S), (x,), strips = x.shape, contiguous(x), strips_of(x)
         outer, inner, each = strips.outer, strips.inner, C / x.size
-        parts = wide_empty(x, outer, inner, C), wide_empty(x, outer, inner, C)
-        found = [wide_empty(x, 1, C, 1) for _ in range(3)]
+        parts = statistics_of(x, 2, outer, inner, C)
+        found = statistics_of(x, 3, 1, C, 1)
         self._launch("strip_moments", x, strips, x, *parts, *strips.arguments, strips.count, each)
         samples = strips.teams == _COLUMNS
         sizes = C, outer, inner, strips.whole, N if samples else S, inverse(inner)
@@ -67,7 +77,8 @@ class ChannelKernels:
     ) -> Array:
         """Return weight·(x - mean)·rstd + bias, by one kernel."""
         (x,) = contiguous(x)
-        y, vectors = namespace(x).empty_like(x), wide(x, weight, bias, mean, rstd)
+        y, affine = namespace(x).empty_like(x), wide(x, weight, bias)
+        vectors = *affine, *written_or_given(x, mean), *wide(x, rstd)
         strips = strips_of(x, y)
         self._launch("fixed_norm_forward", x, strips, x, *vectors, y, *strips.arguments)
         return y
@@ -85,7 +96,8 @@ class ChannelKernels:
 
         The first also writes `dx` = rstd·weight·dy, if that is given.
         """
-        (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
+        dy, x = contiguous(dy, x)
+        vectors = *wide(x, weight), *written_or_given(x, mean), *wide(x, rstd)
         strips, C = strips_of(x, dy, dx), x.shape[1]
         parts = wide_empty(x, 2, strips.outer * strips.inner, C)
         args = dy, x, *vectors, parts[0], parts[1], dx, *strips.arguments, strips.count
@@ -96,7 +108,8 @@ class ChannelKernels:
         self, dy: Array, x: Array, weight: Array | None, mean: Array, rstd: Array, *sums: Array
     ) -> Array:
         """Return dx, by one kernel, from the two `sums`."""
-        (dy, x), vectors = contiguous(dy, x), wide(x, weight, mean, rstd)
+        dy, x = contiguous(dy, x)
+        vectors = *wide(x, weight), mean.astype(mean_dtype(x), copy=False), *wide(x, rstd)
         dx, each = namespace(x).empty_like(x), x.shape[1] / x.size
         strips = strips_of(x, dy, dx)
         self._launch("batch_norm_backward", x, strips, dy, x, *vectors, *sums, dx, *strips.arguments, each)

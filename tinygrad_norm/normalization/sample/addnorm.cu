@@ -9,7 +9,7 @@
 //               the sums of all blocks.
 // Order         mean(g) is subtracted last, as in layernorm.cu.
 // inverse_count 1/D.
-// Accumulation  float; double for double. weight, bias, mean, rstd, dweight, dbias have that type.
+// Accumulation  float; double for double. weight, bias, rstd, dweight, dbias have that type, means are Mean<T>.
 
 // A row of x + z: read, added, written to `s` and kept by the same threads.
 template <class T, int VEC, int TEAM, int KEPT>
@@ -62,7 +62,7 @@ template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
     add_layer_norm_forward(const T* __restrict__ x, const T* __restrict__ z,
                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ bias,
-                           T* __restrict__ y, T* __restrict__ s, Accumulator<T>* __restrict__ mean,
+                           T* __restrict__ y, T* __restrict__ s, Mean<T>* __restrict__ mean,
                            Accumulator<T>* __restrict__ rstd, long long N, long long D, Accumulator<T> inverse_count,
                            Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
@@ -72,6 +72,10 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
   const Vector<A, VEC, TEAM, KEPT> weights(weight, A(1), D, vectors), biases(bias, A(0), D, vectors + D);
   each_sum<T, VEC, TEAM, KEPT>(x, z, s, N, D, kept, [&](long long n, const auto& row, A first) {
     const Moments<A> statistics = moments<T, VEC, TEAM, KEPT>(row, first, inverse_count, eps);
+    if (n < N && lane_of_team<TEAM>() == 0) {
+      mean[n] = mean_of_row<Mean<T>>(statistics);
+      rstd[n] = statistics.rstd_of_row();
+    }
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       Pack<T, VEC> out;
 #pragma unroll
@@ -84,10 +88,6 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
       }
       store(y + n * D + i, out);
     });
-    if (n < N && lane_of_team<TEAM>() == 0) {
-      mean[n] = statistics.mean_of_row();
-      rstd[n] = statistics.rstd_of_row();
-    }
   });
 }
 
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, RESIDENT_BACKWARD<T, WIDE_BLOCK<TEAM>, KEPT>)
     add_layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ ds, const T* __restrict__ s,
-                            const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
+                            const Accumulator<T>* __restrict__ weight, const Mean<T>* __restrict__ mean,
                             const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
                             Accumulator<T>* __restrict__ dweights, Accumulator<T>* __restrict__ dbiases, long long N,
                             long long D, Accumulator<T> inverse_count, bool keep) {

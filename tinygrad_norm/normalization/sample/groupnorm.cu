@@ -7,12 +7,12 @@
 //               samples. Groups of 1 to 1024 lanes go through the channels of a pool.
 // Order         mean(g) is subtracted last, as in layernorm.cu.
 // inverse_count 1/(C/G·S).
-// Accumulation  float; double for double. All but x, y, dy and dx have that type.
+// Accumulation  float; double for double. All but x, y, dy, dx and means have that type; means are Mean<T>.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     group_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
-                       const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Accumulator<T>* __restrict__ mean,
+                       const Accumulator<T>* __restrict__ bias, T* __restrict__ y, Mean<T>* __restrict__ mean,
                        Accumulator<T>* __restrict__ rstd, long long pools, long long G, long long channels, long long S,
                        long long inverse_G, long long inverse_S, Accumulator<T> inverse_count, Accumulator<T> eps,
                        bool keep) {
@@ -22,6 +22,10 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
   const Row<T, VEC, TEAM, KEPT> row(x + n * D, n < pools ? D : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * D, inverse_count, eps);
+  if (n < pools && lane_of_team<TEAM>() == 0) {
+    mean[n] = mean_of_row<Mean<T>>(of_pool);
+    rstd[n] = of_pool.rstd_of_row();
+  }
   const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
   // Weight and bias of the channel that a pack lies in: VEC divides S.
   auto affine = [&](long long i) {
@@ -55,10 +59,6 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
       }
     }
   }
-  if (n < pools && lane_of_team<TEAM>() == 0) {
-    mean[n] = of_pool.mean_of_row();
-    rstd[n] = of_pool.rstd_of_row();
-  }
 }
 
 template <int TEAM>
@@ -74,7 +74,7 @@ __device__ __forceinline__ void synchronize_team() {
 template <class T, int VEC, int TEAM>
 __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     group_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
-                        const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
+                        const Mean<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ sums_dy_x_hat,
                         Accumulator<T>* __restrict__ sums_dy, long long pools, long long G, long long channels,
                         long long S, long long inverse_G, long long inverse_S, long long lanes,
@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
   const long long channels_here = n < pools ? channels : 0;
   const long long first_channel = (n - quotient(n, inverse_G) * G) * channels;
   const A r = broadcast<TEAM>(load_first<TEAM>(rstd + n, n < pools));
-  const Moments<A> moments = written_moments(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
+  const Moments<A> moments = written_moments<A>(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
   const int group = lane_of_team<TEAM>() / int(lanes), lane = lane_of_team<TEAM>() % int(lanes);
 
   // What follows the copy, for rows in shared memory or not: the compiler knows which.

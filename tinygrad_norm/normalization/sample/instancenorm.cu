@@ -6,13 +6,13 @@
 //               memory, and read again (5·N·C·S values) if that is too small. Also writes Σ dy·x̂ and Σ dy of every
 //               pool; column_sums adds them over the samples.
 // inverse_count 1/S.
-// Accumulation  float; double for double. All but x, y, dy and dx have that type.
+// Accumulation  float; double for double. All but x, y, dy, dx and means have that type; means are Mean<T>.
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     instance_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                           const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
-                          Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
+                          Mean<T>* __restrict__ mean, Accumulator<T>* __restrict__ var,
                           Accumulator<T>* __restrict__ rstd, long long pools, long long C, long long S,
                           long long inverse_C, Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
@@ -21,6 +21,11 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, n < pools ? S : 0,
                                     keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
   const Moments<A> of_pool = moments(row, x + n * S, inverse_count, eps);
+  if (n < pools && lane_of_team<TEAM>() == 0) {
+    mean[n] = mean_of_row<Mean<T>>(of_pool);
+    var[n] = of_pool.var_of_row();
+    rstd[n] = of_pool.rstd_of_row();
+  }
   const long long c = n - quotient(n, inverse_C) * C;
   const A w = weight == nullptr ? A(1) : weight[c], b = bias == nullptr ? A(0) : bias[c];
   row.each_pack([&](int, long long i, const Pack<T, VEC>& values) {
@@ -29,18 +34,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
     for (int v = 0; v < VEC; v++) out.at[v] = T(of_pool.normalize(A(values.at[v])) * w + b);
     store(y + n * S + i, out);
   });
-  if (n < pools && lane_of_team<TEAM>() == 0) {
-    mean[n] = of_pool.mean_of_row();
-    var[n] = of_pool.var_of_row();
-    rstd[n] = of_pool.rstd_of_row();
-  }
 }
 
 // dx = r·w·(dy - mean(dy) - x̂·mean(dy·x̂)): w is one number per pool.
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>)
     instance_norm_backward(const T* __restrict__ dy, const T* __restrict__ x,
-                           const Accumulator<T>* __restrict__ weight, const Accumulator<T>* __restrict__ mean,
+                           const Accumulator<T>* __restrict__ weight, const Mean<T>* __restrict__ mean,
                            const Accumulator<T>* __restrict__ rstd, T* __restrict__ dx,
                            Accumulator<T>* __restrict__ sums_dy_x_hat, Accumulator<T>* __restrict__ sums_dy,
                            long long pools, long long C, long long S, long long inverse_C,
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_OF_POOLS<T, BLOCK<TEAM>>
   const Row<T, VEC, TEAM, KEPT> row(x + n * S, values_here, keep ? kept : nullptr);
   const Row<T, VEC, TEAM, KEPT> dy_row(dy + n * S, values_here, keep ? kept + S : nullptr);
   const A r = broadcast<TEAM>(load_first<TEAM>(rstd + n, n < pools));
-  const Moments<A> of_pool = written_moments(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
+  const Moments<A> of_pool = written_moments<A>(broadcast<TEAM>(load_first<TEAM>(mean + n, n < pools)), r);
   Two<A> sums = {0, 0};
   row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
     const Pack<T, VEC>& dys = dy_row.pack(k, i);

@@ -9,13 +9,22 @@
 // Order         mean(g) is subtracted last. In a row of one value, dx is 0; with mean(g) subtracted first, a
 //               fused multiply-add would leave the rounding error of w·dy, times r.
 // inverse_count 1/D.
-// Accumulation  float; double for double. weight, bias, mean, rstd, dweight, dbias have that type.
+// Accumulation  float; double for double. weight, bias, rstd, dweight, dbias have that type, means are Mean<T>.
+
+// Blocks of forward that a multiprocessor must hold. For sm_100 and above, the compiler needs 80 registers for float.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <class T, int THREADS, int KEPT>
+constexpr int RESIDENT_FORWARD = sizeof(T) == 4 ? 1 : RESIDENT<T, THREADS, KEPT>;
+#else
+template <class T, int THREADS, int KEPT>
+constexpr int RESIDENT_FORWARD = RESIDENT<T, THREADS, KEPT>;
+#endif
 
 template <class T, int VEC, int TEAM, int KEPT>
-__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
+__global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT_FORWARD<T, BLOCK<TEAM>, KEPT>)
     layer_norm_forward(const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
                        const Accumulator<T>* __restrict__ bias, T* __restrict__ y,
-                       Accumulator<T>* __restrict__ mean, Accumulator<T>* __restrict__ rstd, long long N,
+                       Mean<T>* __restrict__ mean, Accumulator<T>* __restrict__ rstd, long long N,
                        long long D, Accumulator<T> inverse_count, Accumulator<T> eps, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
@@ -24,6 +33,10 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
   const Vector<A, VEC, TEAM, KEPT> weights(weight, A(1), D, vectors), biases(bias, A(0), D, vectors + D);
   each_row<T, VEC, TEAM, KEPT>(x, N, D, kept, [&](long long n, const auto& row, A first) {
     const Moments<A> statistics = moments(row, first, inverse_count, eps);
+    if (n < N && lane_of_team<TEAM>() == 0) {
+      mean[n] = mean_of_row<Mean<T>>(statistics);
+      rstd[n] = statistics.rstd_of_row();
+    }
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       Pack<T, VEC> out;
 #pragma unroll
@@ -36,17 +49,13 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, RESIDENT<T, BLOCK<TEAM>, KEPT>)
       }
       store(y + n * D + i, out);
     });
-    if (n < N && lane_of_team<TEAM>() == 0) {
-      mean[n] = statistics.mean_of_row();
-      rstd[n] = statistics.rstd_of_row();
-    }
   });
 }
 
 template <class T, int VEC, int TEAM, int KEPT>
 __global__ void __launch_bounds__(WIDE_BLOCK<TEAM>, RESIDENT_BACKWARD<T, WIDE_BLOCK<TEAM>, KEPT>)
     layer_norm_backward(const T* __restrict__ dy, const T* __restrict__ x, const Accumulator<T>* __restrict__ weight,
-                        const Accumulator<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
+                        const Mean<T>* __restrict__ mean, const Accumulator<T>* __restrict__ rstd,
                         T* __restrict__ dx, Accumulator<T>* __restrict__ dweights,
                         Accumulator<T>* __restrict__ dbiases, long long N, long long D,
                         Accumulator<T> inverse_count, bool keep) {

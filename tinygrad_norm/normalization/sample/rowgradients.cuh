@@ -30,7 +30,7 @@ __device__ __forceinline__ A* memory_of_columns(A* shared, A* partial, long long
 // dx = r·(g - x̂·mean(g·x̂) - mean(g)) with g = w·dy, + ds if ADDED; dweights and dbiases (blocks, D).
 template <class T, int VEC, int TEAM, int KEPT, bool ADDED>
 __device__ __forceinline__ void layer_norm_gradients(const T* dy, const T* ds, const T* x,
-                                                     const Accumulator<T>* weight, const Accumulator<T>* mean,
+                                                     const Accumulator<T>* weight, const Mean<T>* mean,
                                                      const Accumulator<T>* rstd, T* dx, Accumulator<T>* dweights,
                                                      Accumulator<T>* dbiases, long long N, long long D,
                                                      Accumulator<T> inverse_count, bool keep) {
@@ -46,10 +46,10 @@ __device__ __forceinline__ void layer_norm_gradients(const T* dy, const T* ds, c
   for (long long first = (long long)blockIdx.x * TEAMS; first < N; first += (long long)gridDim.x * TEAMS) {
     const long long n = first + team_of_block<TEAM>();
     const bool there = n < N;
-    const A mean_there = load_first<TEAM>(mean + n, there), rstd_there = load_first<TEAM>(rstd + n, there);
     const Row<T, VEC, TEAM, KEPT> row(x + n * D, there ? D : 0), dy_row(dy + n * D, there ? D : 0);
-    const A r = broadcast<TEAM>(rstd_there);
-    const Moments<A> statistics = written_moments(broadcast<TEAM>(mean_there), r);
+    const Mean<T> mean_there = load_first<TEAM>(mean + n, there);
+    const A rstd_there = load_first<TEAM>(rstd + n, there), r = broadcast<TEAM>(rstd_there);
+    const Moments<A> statistics = written_moments<A>(broadcast<TEAM>(mean_there), r);
     Two<A> sums = {0, 0};
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
       const Pack<T, VEC> dys = dy_row.pack(k, i);
@@ -68,8 +68,8 @@ __device__ __forceinline__ void layer_norm_gradients(const T* dy, const T* ds, c
         dbias.add(k, i, v, dy_wide);
       }
     });
-    const Row<T, VEC, TEAM, FEW<A, VEC, KEPT> && sizeof(A) == 4 ? KEPT : 0> direct(ADDED ? ds + n * D : x,
-                                                                                   ADDED && there ? D : 0);
+    constexpr bool AT_ONCE = FEW<A, VEC, KEPT> && sizeof(A) == 4 && TEAM >= 32;  // smaller teams would spill
+    const Row<T, VEC, TEAM, AT_ONCE ? KEPT : 0> direct(ADDED ? ds + n * D : x, ADDED && there ? D : 0);
     sums = reduce<TEAM, WIDE_BLOCK<TEAM>>(sums, Sum{});
     const A mean_g = sums.first * inverse_count, mean_g_x_hat = sums.second * inverse_count;
     row.each_pack([&](int k, long long i, const Pack<T, VEC>& values) {
