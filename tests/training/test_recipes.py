@@ -63,6 +63,7 @@ def test_the_weight_decay_of_the_optimizers():
         ({"clip_grad": 2.0, "clip_mode": "value"}, {"0.weight": 2.0, "0.bias": 0.0, "1.weight": 2.0}),
         ({"clip_grad": 0.5, "clip_mode": "agc"}, {"0.weight": 1.0, "0.bias": 0.0, "1.weight": 4.0}),
         ({}, {"0.weight": 3.0, "0.bias": 0.0, "1.weight": 4.0}),
+        ({"clip_grad": 0.0}, {"0.weight": 3.0, "0.bias": 0.0, "1.weight": 4.0}),
     ],
 )
 def test_gradients_are_clipped_as_the_config_says(settings, expected):
@@ -77,21 +78,24 @@ def test_gradients_are_clipped_as_the_config_says(settings, expected):
     assert found == pytest.approx(expected)
 
 
-def test_the_nf_resnet_is_clipped_adaptively_and_no_other_model_is():
+def test_the_nf_resnet_is_clipped_adaptively_and_no_other_model_is(tmp_path):
     assert {model for model, recipe in IMAGES.items() if recipe.clip_grad} == {"nf-resnet"}
     config = Config(model="nf-resnet")
     assert (config.clip_grad, config.clip_mode) == (0.05, "agc")
+    (tmp_path / "config.json").write_text(Config(model="nf-resnet", clip_grad=0).to_json())
+    assert Config.load(tmp_path / "config.json").clip_grad == 0
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"clip_grad": 0}, "clip_grad must be a positive number, got 0"),
+        ({"clip_grad": -1}, "clip_grad must be a number of at least 0, got -1"),
         (
             {"clip_grad": 1.0, "clip_mode": "global"},
             "unknown clip_mode 'global': choose one of norm, value, agc",
         ),
-        ({"clip_mode": "agc"}, "clip_mode 'agc' needs clip_grad"),
+        ({"clip_mode": "agc"}, "clip_mode 'agc' needs a clip_grad of its own"),
+        ({"model": "nf-resnet", "clip_mode": "norm"}, "clip_mode 'norm' needs a clip_grad of its own"),
     ],
 )
 def test_bad_clipping_raises(settings, message):

@@ -213,8 +213,10 @@ def test_an_mlp_takes_inputs_of_any_shape_and_the_other_models_images():
 
 
 def test_the_nf_resnet_takes_no_normalization():
-    with pytest.raises(ValueError, match="the nf-resnet has no normalization: leave out --norm"):
-        build_image_model(Config(model="nf-resnet", norm="batch"), (1, 8, 8), 10)
+    with pytest.raises(
+        ValueError, match="'nf-resnet' standardizes its weights and takes no other norm, got 'power'"
+    ):
+        Config(model="nf-resnet", norm="power")
     model = build_image_model(Config(model="nf-resnet"), (3, 9, 7), 5)
     assert model(tn.randn(2, 3, 9, 7)).shape == (2, 5)
     assert [block.beta**2 for block in model[1:5]] == pytest.approx([1, 1.04, 1.08, 1.04])

@@ -107,7 +107,7 @@ def train(
     ] = None,
     clip_grad: Annotated[
         float | None,
-        typer.Option(help=f"Clip gradients before each step to this --clip-mode {RECIPE}."),
+        typer.Option(help=f"Clip gradients before each step to this --clip-mode; 0: do not {RECIPE}."),
     ] = None,
     clip_mode: Annotated[
         str | None,

@@ -2,17 +2,22 @@
 
     python -m tinygrad_norm.learn.systems README.md
 
-rewrites the tables between the two marker lines of the file: one per family of normalizations, and one of
-the layers that normalizations are used with.
+rewrites the tables between the two marker lines of the file: one per family of normalizations, one of the
+layers that normalizations are used with, and one of systems that are not one op.
 """
 
+import inspect
+import operator
 import pkgutil
+import re
 import sys
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
-from .. import nn, normalization  # noqa: F401 (nn registers every op)
+import tinygrad_norm as tn
+
+from .. import normalization
 from ..files import replacing
 from ..registry import REGISTRY, Op
 from .ladder import RUNGS, rungs_of
@@ -21,15 +26,52 @@ BEGIN = "<!-- systems: made by python -m tinygrad_norm.learn.systems README.md -
 END = "<!-- end of systems -->"
 
 
+OTHERS = {
+    "Scaling of data": (
+        "data.MinMaxScaler data.StandardScaler data.ImageScaler data.GlobalContrastScaler "
+        "data.LocalContrastScaler"
+    ),
+    "Population statistics": "nn.utils.update_bn",
+    "BatchNorm of the inputs of an RNN": "nn.BatchNormRNN",
+    "Weight decay of weight and bias of normalizations": "optim.split_decay",
+    "Folding of BatchNorm": "nn.utils.fuse_conv_bn_eval nn.utils.fuse_linear_bn_eval",
+    "adaLN-Zero": "nn.AdaLayerNormZero nn.DiTBlock",
+    "ConvNeXt V2": "nn.ConvNeXtV2Block",
+    "DeepNorm": "nn.DeepNorm",
+    "nGPT, whole": "nn.NGPT",
+    "Normalizer-Free ResNet": "nn.NFBlock",
+    "WeightNorm's initialization by data": "nn.utils.data_dependent_init_",
+    "Spectral projection": "nn.utils.SpectralProjection",
+    "Gradient clipping by norm": "nn.utils.clip_grad_norm_",
+    "Gradient clipping by value": "nn.utils.clip_grad_value_",
+    "Unit norm of gradients": "nn.utils.normalize_grad_",
+    "Adaptive gradient clipping": "nn.utils.adaptive_clip_grad_",
+    "Gradient centralization": "nn.utils.centralize_grad_",
+    "GradNorm": "optim.GradNorm",
+}
+"""Systems that are not one op, each with its public names."""
+
+
 def systems_tables() -> str:
-    """Return the registered normalizations, by family, and the blocks as Markdown tables."""
+    """Return the normalizations, by family, the blocks and the other systems as Markdown tables."""
     titles = {**families(), "block": "Layers that normalizations are used with"}
     tables = []
     for family, title in titles.items():
         ops = sorted((op for op in REGISTRY.values() if op.family == family), key=_name)
         if ops:
             tables.append(f"**{title}**\n\n{_table(ops)}")
+    tables.append(f"**Around them: data, statistics, networks, gradients**\n\n{_table_of_others()}")
     return "\n\n".join(tables)
+
+
+def _table_of_others() -> str:
+    lines = [_row(("system", "in the package", "paper")), _row(("---",) * 3)]
+    for system, names in OTHERS.items():
+        docstring = inspect.getdoc(operator.attrgetter(names.split()[0])(tn)) or ""
+        paper = re.search(r"Source: (.*arXiv:\S+\d)", docstring)
+        cell = ", ".join(f"`{name}`" for name in names.split())
+        lines.append(_row((system, cell, paper[1] if paper else "–")))
+    return "\n".join(lines)
 
 
 def families() -> dict[str, str]:

@@ -19,6 +19,12 @@ from .recipes import DATASETS, OWN, PLACES, find_recipe
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "constant")
+WITHOUT_NORM = {
+    "ngpt": ("keeps every vector at length 1", "transformer"),
+    "nf-resnet": ("standardizes its weights", "resnet"),
+}
+"""Models that take no norm: what they do instead, and the model that takes one."""
+
 CLIP_MODES = ("norm", "value", "agc")
 AUGMENTATIONS = ("shift", "flip", "noise")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
@@ -55,7 +61,7 @@ class Config:
                  adamw, otherwise 0. It is decoupled in adamw; sgd and adam add it to the gradient (L2)
     augment      random changes of the training inputs, any of "shift", "flip" (images) and "noise"
                  (augmentation.py)
-    clip_grad    how far gradients are clipped before each step; None does not clip
+    clip_grad    how far gradients are clipped before each step; 0 does not clip, None is the recipe's
     clip_mode    what clip_grad is: the largest "norm" of all gradients together, the largest "value" of an
                  entry, or, for "agc" (adaptive clipping), the largest norm of a unit's gradient as a fraction
                  of its weights' norm, not in the last linear layer
@@ -134,6 +140,8 @@ class Config:
             "clip_grad": clip_grad,
             "clip_mode": clip_mode,
         }
+        if clip_mode not in (None, recipe.clip_mode) and not clip_grad:
+            raise ValueError(f"clip_mode {clip_mode!r} needs a clip_grad of its own, such as 1.0 for norm")
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
         settings |= {"scale": scale, "label": label, "target": target, "size": size}
@@ -162,10 +170,8 @@ class Config:
             )
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"weight_decay must be a number of at least 0, got {self.weight_decay}")
-        if self.clip_grad is not None and not 0 < as_number(self.clip_grad, "clip_grad") < float("inf"):
-            raise ValueError(f"clip_grad must be a positive number, got {self.clip_grad}")
-        if self.clip_grad is None and self.clip_mode != "norm":
-            raise ValueError(f"clip_mode {self.clip_mode!r} needs clip_grad, such as 0.05 for agc")
+        if self.clip_grad is not None and not 0 <= as_number(self.clip_grad, "clip_grad") < float("inf"):
+            raise ValueError(f"clip_grad must be a number of at least 0, got {self.clip_grad}")
         if self.early_stop is not None and self.early_stop < 1:
             raise ValueError(f"early_stop must be at least 1 epoch, got {self.early_stop}")
         if self.augment and self.dataset == "text":
@@ -184,15 +190,17 @@ class Config:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:
             raise ValueError(unknown("scale", self.scale, SCALES))
-        if self.model == "mlp" and norm_name(self.norm) in ("batch", "renorm") and self.batch_size == 1:
+        of_batches = norm_name(self.norm) in ("batch", "renorm", "ghost", "lpbatch", "noisy")
+        if self.model == "mlp" and of_batches and self.batch_size == 1:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "
                 "another norm"
             )
-        if self.model == "ngpt" and norm_name(self.norm) != "none":
+        without, instead = WITHOUT_NORM.get(self.model, ("", ""))
+        if without and norm_name(self.norm) != "none":
             raise ValueError(
-                "the model 'ngpt' keeps every vector at length 1 and takes no other norm, got "
-                f"{self.norm!r}: leave out norm, or use the model 'transformer'"
+                f"the model {self.model!r} {without} and takes no other norm, got {self.norm!r}: leave out "
+                f"norm, or use the model {instead!r}"
             )
         if self.dataset == "idx" and self.data_dir is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as --data-dir")

@@ -45,7 +45,7 @@ def make_clipping(config: Config, model: Module) -> Callable[[], object]:
     """
     limit, utils = config.clip_grad, nn.utils
     parameters = list(model.parameters())
-    if limit is None:
+    if not limit:
         return lambda: None
     if config.clip_mode == "norm":
         return lambda: utils.clip_grad_norm_(parameters, limit)
