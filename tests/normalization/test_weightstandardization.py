@@ -188,7 +188,7 @@ def test_a_gain_does_not_decay_with_the_weights():
 
 
 def test_fusion_does_not_take_one():
-    with pytest.raises(TypeError, match="WSConv2d standardizes it again"):
+    with pytest.raises(TypeError, match="WSConv2d has a forward of its own"):
         fuse_conv_bn_eval(nn.WSConv2d(3, 4, 3).eval(), nn.BatchNorm2d(4).eval())
 
 

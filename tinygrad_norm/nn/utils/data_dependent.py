@@ -22,6 +22,7 @@ from ...normalization import WeightNorm
 from ..convolution.convnd import ConvNd
 from ..linear import Linear
 from .parametrize import is_parametrized
+from .plain_layers import is_plain
 
 
 @no_grad()
@@ -39,8 +40,9 @@ def data_dependent_init_(module: Module, *inputs: Any, **options: Any) -> Module
         options: its keyword arguments.
 
     Raises:
-        ValueError: if no layer has weight_norm; if a layer does not have one g for each output, or has
-            another parametrization after it; if an output has a single value, or one that is not finite.
+        ValueError: if no layer has weight_norm; if a layer does not have one g for each output, has another
+            parametrization after it, or a forward of its own (CosineLinear, WSConv2d), whose outputs need
+            not grow with g; if an output has a single value, or one that is not finite.
 
     Source: Salimans, Kingma 2016, arXiv:1602.07868, section 3.
     """
@@ -69,6 +71,11 @@ def _is_weight_normalized(layer: Module) -> bool:
 
 def _check_one_g_per_output(layer: Module) -> None:
     parametrizations, name = layer.parametrizations.weight, type(layer).__name__
+    if not is_plain(layer):
+        raise ValueError(
+            f"data_dependent_init_ sets the lengths of weights, but {name} has a forward of its own, whose "
+            "outputs need not grow with them: remove weight_norm from it"
+        )
     if len(parametrizations) > 1:
         raise ValueError(
             f"data_dependent_init_ sets the lengths of weights, but {name} has "

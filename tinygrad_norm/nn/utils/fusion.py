@@ -5,6 +5,9 @@
 and if z = W·x + c comes from a convolution or a linear layer, both can be folded into that layer:
 
     W' = a·W (per output channel)      c' = a·(c - m) + b
+
+So both must be what they seem: the layer computes with W itself, and the normalization's evaluation is this
+one map per channel, on the axis of the layer's outputs.
 """
 
 import copy
@@ -12,8 +15,12 @@ from typing import Any, TypeVar
 
 from ...backends import Array, namespace
 from ...module import Module, Parameter
+from ...normalization.batch.sequencebatchnorm import SequenceBatchNorm
 from ...normalization.core.moments import rsqrt
-from ..convolution.wsconv import WSConv2d
+from ...normalization.core.running_stats import RunningNorm
+from ..convolution.convnd import ConvNd
+from ..linear import Linear
+from .plain_layers import is_plain
 
 Layer = TypeVar("Layer", bound=Module)
 
@@ -28,14 +35,15 @@ def fuse_conv_bn_eval(conv: Layer, bn: Module, transpose: bool = False) -> Layer
 
     Raises:
         RuntimeError: if a layer is in training mode, or there are no running statistics.
-        TypeError: if the convolution computes its weight from `weight`, as WSConv2d does.
-        ValueError: if the numbers of channels differ.
+        TypeError: if `conv` is not a convolution, or does not compute with `weight` itself (WSConv2d); if
+            `bn` is not a normalization of the channels of its outputs with running statistics.
+        ValueError: if the numbers of channels differ, `transpose` does not fit the convolution, or the
+            evaluation of `bn` is not y above (WeighedBatchNorm2d, BatchChannelNorm2d).
     """
-    if isinstance(conv, WSConv2d):
-        raise TypeError(
-            f"fusion scales the weight of a convolution, but {type(conv).__name__} standardizes it again: "
-            "put its standardized weight into a Conv2d first"
-        )
+    _check_layer(conv, ConvNd, "fuse_conv_bn_eval", "a convolution")
+    if bool(transpose) != conv.transposed:
+        raise ValueError(f"{type(conv).__name__} needs transpose={conv.transposed}, got {transpose}")
+    _check_norm(conv, bn)
     channel_axis = 1 if transpose else 0
     groups = conv.groups if transpose else 1
     a, shift = _scale_and_shift(conv, bn, conv.weight.shape[channel_axis] * groups)
@@ -51,10 +59,46 @@ def fuse_linear_bn_eval(linear: Layer, bn: Module) -> Layer:
 
     Raises:
         RuntimeError: if a layer is in training mode, or there are no running statistics.
-        ValueError: if the numbers of features differ.
+        TypeError: if `linear` is not a Linear layer, or does not compute with `weight` itself (CosineLinear);
+            if `bn` is not a normalization of the features of its outputs with running statistics (PowerNorm).
+        ValueError: if the numbers of features differ, or the evaluation of `bn` is not y above.
     """
+    _check_layer(linear, Linear, "fuse_linear_bn_eval", "a Linear layer")
+    _check_norm(linear, bn)
     a, shift = _scale_and_shift(linear, bn, linear.weight.shape[0])
     return _with(linear, linear.weight.array * a[:, None], shift)
+
+
+def _check_layer(layer: Module, kind: Any, function: str, expected: str) -> None:
+    if not isinstance(layer, kind):
+        raise TypeError(f"{function} takes {expected}, got {type(layer).__name__}")
+    if not is_plain(layer):
+        raise TypeError(
+            f"fusion scales the weight, but {type(layer).__name__} has a forward of its own, maybe not "
+            "x·W + b with this weight: fold into a plain layer with the weight that it computes"
+        )
+
+
+def _check_norm(layer: Any, bn: Any) -> None:
+    """Raise TypeError or ValueError unless `bn` multiplies and shifts the channels of the layer's outputs."""
+    name, of_layer = type(bn).__name__, type(layer).__name__
+    if not isinstance(bn, RunningNorm):
+        raise TypeError(
+            f"fusion needs a batch normalization with running_mean and running_var, got {name}: leave it as "
+            "it is"
+        )
+    if not bn.is_affine_in_evaluation():
+        raise ValueError(
+            f"{name} cannot be folded into {of_layer}: its evaluation is not "
+            "weight·(x - running_mean)/√(running_var + eps) + bias per channel"
+        )
+    on_last = isinstance(bn, SequenceBatchNorm)
+    if isinstance(layer, ConvNd):
+        fits = not on_last and (not bn.input_ndims or layer.axes + 2 == max(bn.input_ndims))
+    else:
+        fits = on_last or not bn.input_ndims or (2 in bn.input_ndims and bn.over_the_batch)
+    if not fits:
+        raise TypeError(f"{name} does not normalize the channels of what {of_layer} returns: do not fold it")
 
 
 def _scale_and_shift(layer: Module, bn: Module, channels: int) -> tuple[Array, Array]:

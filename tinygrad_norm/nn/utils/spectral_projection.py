@@ -17,6 +17,7 @@ from ..containers import ModuleList
 from ..convolution.convnd import ConvNd
 from ..linear import Linear
 from .parametrize import is_parametrized
+from .plain_layers import is_plain
 
 
 class SpectralProjection(Module):
@@ -39,8 +40,8 @@ class SpectralProjection(Module):
         eps: the smallest length that a vector is divided by, in units of the weight.
 
     Raises:
-        ValueError: if `module` has no such layer, a weight is computed by a parametrization,
-            n_power_iterations is below 1, or eps is negative.
+        ValueError: if `module` has no such layer, a layer computes its weight, by a parametrization or as
+            WSConv2d and CosineLinear do, n_power_iterations is below 1, or eps is negative.
 
     Not Miyato et al. 2018, whose normalization is `nn.utils.parametrizations.spectral_norm`.
     """
@@ -57,6 +58,11 @@ class SpectralProjection(Module):
                 raise ValueError(
                     f"the weight of {type(layer).__name__} is computed by a parametrization, so "
                     "SpectralProjection cannot change it: remove that first"
+                )
+            if not is_plain(layer):
+                raise ValueError(
+                    f"{type(layer).__name__} has a forward of its own, which may compute another weight from "
+                    "`weight`, so σ of `weight` says nothing of it: leave it out of the module"
                 )
         self._layers: list[Linear | ConvNd] = layers
         self.norms = ModuleList(

@@ -130,6 +130,9 @@ class BatchChannelNorm2d(RunningNorm):
             self.eps,
         )
 
+    def is_affine_in_evaluation(self) -> bool:
+        return False
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, num_groups={self.num_groups}"
 

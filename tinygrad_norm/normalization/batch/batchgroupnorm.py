@@ -241,6 +241,9 @@ class BatchGroupNorm2d(RunningNorm):
             self.eps,
         )
 
+    def is_affine_in_evaluation(self) -> bool:
+        return False
+
     def extra_repr(self) -> str:
         groups = f"num_groups={self.num_groups}, sample_groups={self.sample_groups}"
         return f"{self.num_features}, {groups}, eps={self.eps}, momentum={self.momentum}"

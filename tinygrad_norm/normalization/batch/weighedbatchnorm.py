@@ -248,6 +248,9 @@ class _WeighedBatchNorm(RunningNorm):
             self.inference_weight,
         )
 
+    def is_affine_in_evaluation(self) -> bool:
+        return not self.inference_weight
+
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, inference_weight={self.inference_weight}"
 

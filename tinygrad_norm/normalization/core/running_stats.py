@@ -146,6 +146,10 @@ class RunningNorm(Module):
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
 
+    def is_affine_in_evaluation(self) -> bool:
+        """Return whether evaluation is weight·(x - running_mean)/√(running_var + eps) + bias per channel."""
+        return True
+
     def count_batch(self) -> float:
         """Count one more training batch; return the weight of its statistics in the running average."""
         if not (self.training and self.track_running_stats):
