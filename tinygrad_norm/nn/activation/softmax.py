@@ -11,12 +11,19 @@ and the softmax of -x, are
 
 Bridle 1990, "Probabilistic interpretation of feedforward classification network outputs".
 
+In the code: Σe total.
+
 Backward, for one row, from dy = dL/dy. x_k reaches every y_i of its row: y_k through its own exponential, and
 all of them through the sum. By the chain rule these contributions add up, dx_k = Σ_i dy_i·∂y_i/∂x_k. y does
 not depend on m, so m counts as a constant:
 
     softmax       ∂y_i/∂x_k = y_i·(1[i = k] - y_k)      dx_k = y_k·(dy_k - Σ_i dy_i·y_i)
     log_softmax   ∂y_i/∂x_k = 1[i = k] - exp(y_k)       dx_k = dy_k - exp(y_k)·Σ_i dy_i
+
+Path by path, where softmin is the softmax of -x:
+
+    straight    y_k·dy_k in softmax, dy_k in log_softmax, -y_k·dy_k in softmin
+    through Σe  -y_k·Σ_i dy_i·y_i in softmax, -exp(y_k)·Σ_i dy_i in log_softmax, y_k·Σ_i dy_i·y_i in softmin
 
 so that, with sums over each row,
 
@@ -63,14 +70,16 @@ def softmax_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Softmax from primitives: autograd finds the gradient."""
     x = input if dtype is None else input.to(dtype)
     e = (x - x.amax(dim, keepdim=True).detach()).exp()
-    return e / e.sum(dim, keepdim=True)
+    total = e.sum(dim, keepdim=True)
+    return e / total
 
 
 def log_softmax_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Log-softmax from primitives: autograd finds the gradient."""
     x = input if dtype is None else input.to(dtype)
     z = x - x.amax(dim, keepdim=True).detach()
-    return z - z.exp().sum(dim, keepdim=True).log()
+    total = z.exp().sum(dim, keepdim=True)
+    return z - total.log()
 
 
 def softmin_composed(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:

@@ -78,7 +78,8 @@ def power_norm_composed(
     square = running_rms * running_rms
     if training and warming_up:
         square = (input * input).mean(tuple(range(input.ndim - 1)))
-    return affine(input * (square + eps) ** -0.5, weight, bias)
+    rstd = (square + eps) ** -0.5
+    return affine(input * rstd, weight, bias)
 
 
 @kernel

@@ -79,7 +79,8 @@ def sequence_batch_norm_composed(
         steps = numpy.arange(len(input)).clip(max=len(per_step[0]) - 1)
         mean, var = (s[steps.tolist()] for s in per_step)
         centered = (input - mean).masked_fill(padding, 0.0)
-    return affine(centered * (var + eps) ** -0.5, weight, bias).masked_fill(padding, 0.0)
+    rstd = (var + eps) ** -0.5
+    return affine(centered * rstd, weight, bias).masked_fill(padding, 0.0)
 
 
 @kernel

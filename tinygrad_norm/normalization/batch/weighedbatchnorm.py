@@ -10,7 +10,7 @@
 α is the inference weight. α = 0 is batch normalization, α = 1 instance normalization. Training is that of
 batch normalization; α is chosen afterwards, on validation data, also for a network that is trained already.
 
-In the code: α alpha, r rstd; x is (N, C, S) with S = n positions, statistics are (N, C, 1). μ is not
+In the code: α alpha, μ mu, r rstd; x is (N, C, S) with S = n positions, statistics are (N, C, 1). μ is not
 subtracted from x, whose mean may be large. `own` is the instance normalization of the sample, and
 
     x̂ = ratio·own + offset      ratio = r·√(v + eps)      offset = r·(m - μ) = r·(1 - α)·(m - M)
@@ -66,7 +66,8 @@ def weighed_batch_norm_composed(
     mean, square = (z.mean(space, keepdim=True) if space else z for z in (input, input * input))
     mu = alpha * mean + (1 - alpha) * M
     var = alpha * square + (1 - alpha) * (V + M * M) - mu * mu
-    return affine((input - mu) * (var + eps) ** -0.5, weight, bias, per_channel)
+    rstd = (var + eps) ** -0.5
+    return affine((input - mu) * rstd, weight, bias, per_channel)
 
 
 @in_blocks("own", "ratio", "offset", weight=1.0, bias=0.0)

@@ -38,8 +38,11 @@ from ...ops.dims import Shape
 
 def standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
     """Return x̂ over the pools that `axes` make, from primitives."""
-    centered = x - x.mean(axes, keepdim=True)
-    return centered * ((centered * centered).mean(axes, keepdim=True) + eps) ** -0.5
+    mean = x.mean(axes, keepdim=True)
+    centered = x - mean
+    var = (centered * centered).mean(axes, keepdim=True)
+    rstd = (var + eps) ** -0.5
+    return centered * rstd
 
 
 def affine(x_hat: Tensor, weight: Tensor | None, bias: Tensor | None, shape: Shape | None = None) -> Tensor:

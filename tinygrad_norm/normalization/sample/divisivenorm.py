@@ -83,7 +83,8 @@ def divisive_norm_composed(
     """Divisive normalization from primitives: autograd finds the gradient."""
     deviation = window_means_composed(input * input, as_gaussian(kernel_size, sigma)).sqrt()
     least = deviation.mean(PLANE, keepdim=True).clamp(min=eps) if mean_floor else eps
-    return input / deviation.maximum(least)
+    divisor = deviation.maximum(least)
+    return input / divisor
 
 
 @kernel

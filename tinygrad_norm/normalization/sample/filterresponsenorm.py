@@ -58,7 +58,8 @@ def filter_response_norm_composed(
     """Filter response normalization from primitives: autograd finds the gradients."""
     N, C, *space = input.shape
     x = input.reshape(N, C, math.prod(space))
-    x_hat = x * ((x * x).mean(2, keepdim=True) + eps) ** -0.5
+    rstd = ((x * x).mean(2, keepdim=True) + eps) ** -0.5
+    x_hat = x * rstd
     z = affine(x_hat, weight, bias, (C, 1))
     if tau is None:
         return z.reshape(input.shape)

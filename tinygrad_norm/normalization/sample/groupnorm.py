@@ -333,6 +333,7 @@ register(
     cases=(
         Case(((2, 4, 3, 2), (4,), (4,)), {"num_groups": 2}),
         Case(((2, 4, 3, 2), None, None), {"num_groups": 4}),
+        Case(((1, 4), None, None), {"num_groups": 1}),
         Case(((2, 4, 3, 2), (4,), None), {"num_groups": 1}),
         Case(((2, 6, 3), (6,), (6,)), {"num_groups": 3, "eps": 1e-3}),
         Case(((3, 6), (6,), (6,)), {"num_groups": 2}),

@@ -15,8 +15,8 @@ divide it by the size. Simonyan, Zisserman 2014, arXiv:1409.1556, found no gain 
 Backward, from dy = dL/dy. x_c is in the windows of all channels i with c in window(i): from c - (size-1)//2
 to c + size//2, the window mirrored.
 
-    straight        s_c·dy_c
-    through every d Σi dy_i·x_i·(-beta)·d_i^(-beta-1)·(alpha/size)·2·x_c
+    straight         s_c·dy_c
+    through every d  Σi dy_i·x_i·(-beta)·d_i^(-beta-1)·(alpha/size)·2·x_c
 
     dx = s·dy - (2·alpha·beta/size)·x·Σ dy·y/d      Σ over the mirrored window
 
@@ -62,7 +62,8 @@ def local_response_norm_composed(
     total = squares[:, :C]
     for offset in range(1, size):
         total = total + squares[:, offset : offset + C]
-    return input * (total * (alpha / size) + k) ** -beta
+    d = total * (alpha / size) + k
+    return input * d**-beta
 
 
 @kernel

@@ -67,7 +67,8 @@ def lp_norm_composed(
     """Lp normalization from primitives: autograd finds the gradient."""
     shape, eps = as_shape(normalized_shape), machine_eps(input) if eps is None else eps
     size = input.norm(p, tuple(range(-len(shape), 0)), keepdim=True) * math.prod(shape) ** (-1 / p)
-    return affine(input * (size * size + eps) ** -0.5, weight, None)
+    divisor = (size * size + eps) ** 0.5
+    return affine(input / divisor, weight, None)
 
 
 @kernel

@@ -69,7 +69,8 @@ def subtractive_norm_composed(
     input: Tensor, kernel_size: int | Sequence[int] = 9, sigma: float | None = None
 ) -> Tensor:
     """Subtractive normalization from primitives: autograd finds the gradient."""
-    return input - window_means_composed(input, as_gaussian(kernel_size, sigma))
+    m = window_means_composed(input, as_gaussian(kernel_size, sigma))
+    return input - m
 
 
 @kernel

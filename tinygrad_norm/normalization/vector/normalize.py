@@ -60,7 +60,8 @@ _kernels = CudaSource(__file__, "../core/lengths.cuh", "../core/powers.cuh")
 
 def normalize_composed(input: Tensor, p: float = 2.0, dim: Dim = 1, eps: float = 1e-12) -> Tensor:
     """Lp normalization from primitives: autograd finds the gradient."""
-    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+    n = input.norm(p, dim, keepdim=True).clamp(min=eps)
+    return input / n
 
 
 @kernel

@@ -52,7 +52,9 @@ _kernels = CudaSource(
 
 def scale_norm_composed(input: Tensor, g: Tensor, eps: float = 1e-5) -> Tensor:
     """ScaleNorm from primitives: autograd finds the gradients."""
-    return g * (input / input.norm(2, -1, keepdim=True).clamp(min=eps))
+    n = input.norm(2, -1, keepdim=True).clamp(min=eps)
+    direction = input / n
+    return g * direction
 
 
 @kernel

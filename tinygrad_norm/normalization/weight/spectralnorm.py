@@ -59,7 +59,8 @@ STEPS_AT_FIRST = 15  # of the power method, from random vectors
 def spectral_norm_composed(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
     """Spectral normalization from primitives: autograd finds the gradient."""
     matrix = weight.movedim(dim, 0).flatten(1)
-    return weight / (u @ (matrix @ v))
+    sigma = u @ (matrix @ v)
+    return weight / sigma
 
 
 @kernel

@@ -57,7 +57,8 @@ _kernels = CudaSource(__file__, "../core/lengths.cuh")
 def weight_norm_composed(v: Tensor, g: Tensor, dim: int | None = 0) -> Tensor:
     """Weight normalization from primitives: autograd finds the gradient."""
     length = norm_except_dim(v, dim)
-    return v * (g / where(length <= 0, 1.0, length))
+    n = where(length <= 0, 1.0, length)
+    return v * (g / n)
 
 
 @kernel

@@ -1,0 +1,44 @@
+"""An explanation as text for a terminal, at most 100 columns wide."""
+
+from .explain_table import Row, cells, columns, padded, sections, title_of, wrapped
+from .explained import ExplainedOp
+
+_WIDTH, _LABEL, _TEXT, _CELL, _COLUMNS, _ROWS = 100, 18, 37, 10, 6, 12
+
+
+def as_text(found: ExplainedOp) -> str:
+    """Return the tables of an explanation one below the other, and whether everything agrees."""
+    lines = [*wrapped(title_of(found), _WIDTH)]
+    lines += wrapped(found.op.paper, _WIDTH) if found.op.paper else []
+    for section in sections(found):
+        lines += ["", section.title, *(wrapped(section.note, _WIDTH) if section.note else [])]
+        for row in section.rows:
+            lines += _row(row)
+    verdict = (
+        "Everything agrees: steps, paths, closed form and finite differences."
+        if found.correct
+        else "✗ marks what does not agree."
+    )
+    lines += ["", verdict if found.gradients else f"{found.op.name} has no gradient."]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(row: Row) -> list[str]:
+    if row.heading:
+        lines = wrapped(f"{row.label}   {row.formula}" if row.formula else row.label, _WIDTH - 4)
+        return ["", f"  {lines[0]}", *(f"      {line}" for line in lines[1:])]
+    if columns(row.label) >= _LABEL or columns(row.formula) > _TEXT - _LABEL - 2:
+        # Too long for one line: label and formula above, the numbers below.
+        heading = f"{row.label}   {row.formula}" if row.formula else row.label
+        above, beside = [f"  {line}" for line in wrapped(heading, _WIDTH - 2)], ""
+    else:
+        above, beside = [], f"  {padded(row.label, _LABEL)}{row.formula}"
+    numbers = [] if row.array is None else cells(row.array, _ROWS, _COLUMNS)
+    beside_all = [beside, *[""] * (len(numbers) - 1)]
+    lines = [
+        padded(text, _TEXT) + "".join(cell.rjust(_CELL) for cell in line)
+        for text, line in zip(beside_all, numbers, strict=True)
+    ]
+    if lines and row.verdict:
+        lines[-1] += f"  {row.verdict}"
+    return above + (lines or [padded(beside, _TEXT) + "     no numbers"])

@@ -1,0 +1,124 @@
+"""Small inputs for an op: one of its cases, made over to the shape of the x that is given."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy
+
+from ..autograd.grad_mode import no_grad
+from ..autograd.tensor import Tensor
+from ..backends import to_numpy
+from ..gradient_check.registered import draw
+from ..registry import Case, Input, Op
+
+README_X = (1.0, 2.0, 3.0, 6.0)
+README_DY = (1.0, 0.0, 0.0, 0.0)
+MOST_NUMBERS = 400
+"""Of x: a table that shows every value is for small inputs."""
+
+Inputs = tuple[list[Tensor | None], dict[str, Any]]
+
+
+def smallest_case(op: Op, seed: int = 0) -> Inputs:
+    """Return the inputs and options of the op's smallest case that has a gradient and no pool of one."""
+    cases = [case for case in op.cases if _size(case) and any(map(_differentiable, case.inputs))]
+    case = min(cases, key=lambda case: (_is_thin(_first_shape(case) or ()), _size(case)), default=op.cases[0])
+    return draw(case, seed=seed), case.options
+
+
+def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -> Inputs:
+    """Return inputs whose first is `x`, and options: those of the first case that can take its shape.
+
+    A vector may become a row or a column. Other inputs are drawn, in shapes that fit; optional ones are left
+    out if a case does without.
+
+    Raises:
+        ValueError: if no case can; it says why the first could not.
+    """
+    problem = ""
+    training = options.get("training", True)
+    cases = [case for case in op.cases if case.options.get("training", training) is training]
+    for case in sorted(cases or op.cases, key=_simplicity):
+        for shape in _shapes(x, case):
+            try:
+                case_like = _resized(case, shape)
+                inputs, chosen = draw(case_like, seed=seed), case_like.options | options
+                inputs[0] = Tensor(x.astype(numpy.float64).reshape(shape), requires_grad=True)
+                with no_grad():
+                    result = op.call(inputs, chosen)
+                ys = result if isinstance(result, tuple) else (result,)
+                if all(numpy.isfinite(to_numpy(y.array)).all() for y in ys):
+                    return inputs, chosen
+                problem = problem or f"the result is not finite for x of shape {_times(shape)}"
+            except Exception as error:
+                problem = problem or f"{type(error).__name__}: {error}"
+    known = ", ".join(dict.fromkeys(_times(s) for s in map(_first_shape, op.cases) if s is not None))
+    problem = problem or f"its first input has {known} in the registered cases"
+    raise ValueError(f"{op.name} cannot take an x of shape {_times(x.shape)}: {problem}")
+
+
+def _simplicity(case: Case) -> tuple[int, int]:
+    """Few inputs first, then few axes."""
+    return sum(spec is not None for spec in case.inputs), len(_first_shape(case) or ())
+
+
+def _shapes(x: numpy.ndarray, case: Case) -> Iterator[tuple[int, ...]]:
+    """Return the shapes that `x` may take in a case: its own, or a vector's as a row or a column."""
+    like = _first_shape(case)
+    if like is None or not _differentiable(case.inputs[0]):
+        return
+    if x.ndim == len(like):
+        yield x.shape
+    elif x.ndim == 1 and like:
+        yield (*(1,) * (len(like) - 1), x.size)
+        yield (x.size, *(1,) * (len(like) - 1))
+
+
+def _resized(case: Case, shape: tuple[int, ...]) -> Case:
+    like = _first_shape(case) or ()
+    sizes = dict(zip(like, shape, strict=True))
+
+    def fit(old: Sequence[int]) -> tuple[int, ...]:
+        if len(old) == len(like):
+            return tuple(new if n == n_like else n for n, n_like, new in zip(old, like, shape, strict=True))
+        return tuple(sizes.get(n, n) for n in old)
+
+    inputs = [
+        None
+        if spec is None
+        else replace(spec, shape=fit(spec.shape))
+        if isinstance(spec, Input)
+        else Input(fit(spec))
+        for spec in case.inputs
+    ]
+    options = dict(case.options)
+    if "normalized_shape" in options:
+        options["normalized_shape"] = shape[-len(options["normalized_shape"]) :]
+    return Case(tuple(inputs), options)
+
+
+def _first_shape(case: Case) -> tuple[int, ...] | None:
+    return _shape(case.inputs[0])
+
+
+def _shape(spec: Input | tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return spec.shape if isinstance(spec, Input) else spec
+
+
+def _is_thin(shape: tuple[int, ...]) -> bool:
+    return int(numpy.prod(shape)) < 4 or shape[-1:] == (1,)
+
+
+def _size(case: Case) -> int:
+    """Return how many numbers the inputs of a case have; 0 if one is empty."""
+    sizes = [int(numpy.prod(shape)) for shape in map(_shape, case.inputs) if shape is not None]
+    return 0 if 0 in sizes else sum(sizes)
+
+
+def _differentiable(spec: Input | tuple[int, ...] | None) -> bool:
+    return spec is not None and (not isinstance(spec, Input) or spec.differentiable)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "()"
