@@ -173,10 +173,8 @@ def test_a_shared_parameter_that_a_task_does_not_use():
     np.testing.assert_allclose(balance.norms.array[2], 2 * np.sqrt(3), rtol=1e-12)
     np.testing.assert_array_equal(other.grad.array, 2)
     unused = optim.GradNorm([nn.Parameter(np.ones(3))], 2)
-    unused.backward(model.losses(scales=(1.0, 5.0)))
-    np.testing.assert_array_equal(unused.norms.array, 0)
-    unused.step()
-    np.testing.assert_array_equal(unused.weights.array, 1)
+    with pytest.raises(ValueError, match="no loss depends on the params"):
+        unused.backward(model.losses(scales=(1.0, 5.0)))
 
 
 def test_one_tensor_of_losses_is_the_same_as_a_list():
@@ -205,6 +203,65 @@ def test_a_loaded_state_goes_on_with_the_same_numbers():
     np.testing.assert_array_equal(first.weights.array, second.weights.array)
     with pytest.raises(ValueError, match="the state is of 3 tasks, not of 2"):
         optim.GradNorm([model.shared.weight], 2).load_state_dict(first.state_dict())
+
+
+def test_a_frozen_parameter_is_named():
+    model = network(2)
+    balance = optim.GradNorm([model.shared.weight, model.shared.bias], 2)
+    model.shared.bias.requires_grad = False
+    with pytest.raises(ValueError, match="requires_grad=False"):
+        balance.backward(model.losses(scales=(1.0, 5.0)))
+
+
+def test_losses_are_positive_at_first_and_at_least_0_later():
+    w = nn.Parameter(np.ones(2))
+    balance = optim.GradNorm([w], 2)
+    for first in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match="first losses must be positive and finite"):
+            balance.backward([w.sum(), w.sum() * 0 + first])
+    assert w.grad is None
+    balance.backward([w.sum(), 2 * w.sum()])
+    with pytest.raises(ValueError, match="losses must be at least 0"):
+        balance.backward([w.sum(), -w.sum()])
+    for later in ([w.sum(), 0 * w.sum()], [0 * w.sum(), 0 * w.sum()]):
+        balance.backward(later)
+        balance.step()
+        assert np.isfinite(balance.weights.array).all()
+
+
+@needs_compiler
+def test_what_a_gpu_cannot_check_leaves_the_weights_finite():
+    with tn.use_backend("emulator"):
+        w = nn.Parameter(np.ones(2, "float32")).to(tn.backends.current_backend().device)
+        w = nn.Parameter(w.array)
+        balance = optim.GradNorm([w], 3)
+        for _ in range(2):
+            balance.backward([w.sum(), 0 * w.sum(), -w.sum()])
+            balance.step()
+        assert np.isfinite(balance.weights.numpy()).all()
+
+
+def test_a_backward_pass_that_fails_leaves_the_gradient():
+    w = nn.Parameter(np.ones(2))
+    balance = optim.GradNorm([w], 2)
+    w.grad = tn.tensor([3.0, 4.0], dtype=float)
+    loss = w.sum()
+    spent = (w * w).sum()
+    spent.backward()
+    before = w.grad.numpy().copy()
+    with pytest.raises(RuntimeError):
+        balance.backward([spent, loss])
+    np.testing.assert_array_equal(w.grad.numpy(), before)
+
+
+def test_a_loaded_state_is_a_copy():
+    model = network()
+    first, second = (optim.GradNorm([model.shared.weight], 3) for _ in range(2))
+    first.backward(model.losses())
+    state = first.state_dict()
+    second.load_state_dict(state)
+    state["initial_losses"].array[:] = 7
+    assert (second.initial_losses.array != 7).all()
 
 
 @needs_compiler

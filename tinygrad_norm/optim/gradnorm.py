@@ -36,7 +36,7 @@ import numpy
 
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
-from ..backends import namespace, to_device
+from ..backends import host_can_read, namespace, to_device
 from ..backends.cpu.silence import silent
 from ..normalization.gradient.clipping import get_total_norm
 from ..ops import stack
@@ -61,8 +61,8 @@ class GradNorm:
         lr: the step of Adam in log w, about the largest fraction by which a weight changes per step.
         alpha: how strongly a task that is behind is preferred, at least 0.
 
-    Each task has a backward pass of its own through the whole network. Losses must be positive: their
-    values at the first `backward` are the L_i(0) that progress is measured by.
+    Each task has a backward pass of its own through the whole network. The values of the losses at the first
+    `backward` are the L_i(0) that progress is measured by: these must be positive, later ones at least 0.
 
     Raises:
         TypeError: if params are not tensors, or a number is not one.
@@ -101,23 +101,44 @@ class GradNorm:
 
         Raises:
             TypeError: if losses are not tensors.
-            ValueError: if they are not T scalars.
+            ValueError: if they are not T scalars, a value is negative or, at first, 0 (not checked on a GPU:
+                there such a task counts as not yet started), a parameter of W is frozen, or no loss
+                depends on W.
         """
         losses = self._listed(losses)
-        weights, norms = self.weights, []
+        if not all(p.requires_grad for p in self.params):
+            raise ValueError("GradNorm compares gradients of its params, but one has requires_grad=False")
+        values = stack([loss.detach() for loss in losses])
+        self._check(values)
+        weights, norms, reached = self.weights, [], False
         for i, loss in enumerate(losses):
             before = [p.grad for p in self.params]
             for p in self.params:
                 p.grad = None
-            loss.backward(weights[i], retain_graph=i + 1 < len(losses))
-            norms.append(get_total_norm([p.grad for p in self.params if p.grad is not None]))
-            self._add(before)
-        values = stack([loss.detach() for loss in losses])
+            try:
+                loss.backward(weights[i], retain_graph=i + 1 < len(losses))
+                grads = [p.grad for p in self.params if p.grad is not None]
+                norms.append(get_total_norm(grads))
+                reached = reached or bool(grads)
+            finally:
+                self._add(before)
+        if not reached:
+            raise ValueError(
+                "no loss depends on the params of GradNorm: pass parameters that all tasks share"
+            )
         if self.initial_losses is None:
             self.initial_losses = values
         self.norms = stack(norms).to(weights.device)
         self._gradient = self._gradient_of_norms(values)
         return (weights * values).sum()
+
+    def _check(self, values: Tensor) -> None:
+        if not host_can_read(values.array):
+            return
+        if self.initial_losses is None and not ((values.array > 0) & (values.array < math.inf)).all():
+            raise ValueError(f"the first losses must be positive and finite, got {values.tolist()}")
+        if (values.array < 0).any():
+            raise ValueError(f"losses must be at least 0, got {values.tolist()}")
 
     def _add(self, before: Sequence[Tensor | None]) -> None:
         for p, old in zip(self.params, before, strict=True):
@@ -133,8 +154,9 @@ class GradNorm:
         G, L, L0 = self.norms.array, values.array, self.initial_losses.array
         xp = namespace(G)
         with silent():
-            q = L / L0
-            t = G.mean() * (q / q.mean()) ** self.alpha
+            q = xp.where(L0 > 0, xp.maximum(L, 0) / L0, 1)
+            mean = q.mean()
+            t = G.mean() * xp.where(mean == 0, 1, q / mean) ** self.alpha
             return xp.sign(G - t) * G
 
     @no_grad()
@@ -192,7 +214,9 @@ class GradNorm:
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.log_weights.copy_(saved)
         first = state_dict["initial_losses"]
-        self.initial_losses = None if first is None else first.to(self.log_weights.device)
+        if first is not None:
+            first = Tensor._wrap(first.to(self.log_weights.device).array.copy())
+        self.initial_losses = first
 
     def __repr__(self) -> str:
         return f"GradNorm(num_tasks={self.log_weights.shape[0]}, alpha={self.alpha})"
