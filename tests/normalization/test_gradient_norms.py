@@ -11,7 +11,7 @@ from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.backends import emulator
 from tinygrad_norm.nn import utils
 
-SHAPES = [(4, 3), (3, 2, 2, 2), (5,), (), (1, 6), (4, 1), (0, 3), (3, 0), (0,)]
+SHAPES = [(4, 3), (3, 2, 2, 2), (5,), (), (1, 6), (4, 1), (5, 1, 1, 1), (0, 3), (3, 0), (0,)]
 
 
 def parameter(weight, grad, dtype=np.float64):
@@ -26,11 +26,11 @@ def drawn(shape, scale=1.0, seed=0, dtype=np.float64):
 
 
 def reference_agc(weight, grad, clip_factor=0.01, eps=1e-3):
-    """timm.utils.agc.adaptive_clip_grad: unitwise_norm, clamp, where."""
+    """timm.utils.agc.adaptive_clip_grad: unitwise_norm, clamp, where; a gain (K, 1, 1, 1) is one unit."""
 
     def unitwise_norm(x):
-        axes = tuple(range(1, x.ndim)) if x.ndim > 1 else None
-        return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=x.ndim > 1))
+        axes = tuple(range(1, x.ndim)) if x.ndim == 2 or x.squeeze().ndim > 1 else None
+        return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=True))
 
     most = np.maximum(unitwise_norm(weight), eps) * clip_factor
     length = unitwise_norm(grad)
@@ -44,6 +44,12 @@ def test_adaptive_clipping_is_timms(shape, scale):
     expected = reference_agc(p.array, p.grad.array)
     utils.adaptive_clip_grad_(p)
     np.testing.assert_allclose(p.grad.array, expected, rtol=1e-12)
+
+
+def test_the_gain_of_a_convolution_is_one_unit():
+    flat, gain = drawn((5,), 7.0), drawn((5, 1, 1, 1), 7.0)
+    utils.adaptive_clip_grad_([flat, gain])
+    np.testing.assert_array_equal(gain.grad.array.ravel(), flat.grad.array)
 
 
 def test_adaptive_clipping_goes_unit_by_unit():
@@ -136,7 +142,7 @@ def test_unit_normalization_of_nothing():
 def test_centralization_is_the_projection_of_every_unit(shape):
     p = drawn(shape, 3.0)
     expected = p.grad.array.copy()
-    if len(shape) > 1 and p.grad.array.size:
+    if (len(shape) == 2 or np.prod(shape[1:]) != 1) and p.grad.array.size:  # otherwise a vector
         D = int(np.prod(shape[1:]))
         P = np.eye(D) - np.ones((D, D)) / D
         expected = (expected.reshape(-1, D) @ P).reshape(shape)

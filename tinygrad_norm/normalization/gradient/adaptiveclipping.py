@@ -5,8 +5,8 @@
     G_k ← G_k·min(1, λ·max(‖W_k‖, eps)/‖G_k‖)
 
 λ is clip_factor. A linear layer has one unit per row, a convolution one per filter (out, in, H, W); a bias or
-a gain (K,) is one unit. eps lets weights of zero grow: a unit with ‖W_k‖ < eps counts as eps long. A gradient
-of zero stays zero.
+a gain, (K,) or (K, 1, 1, 1), is one unit. eps lets weights of zero grow: a unit with ‖W_k‖ < eps counts as
+eps long. A gradient of zero stays zero.
 
 Brock, De, Smith, Simonyan 2021, arXiv:2102.06171.
 

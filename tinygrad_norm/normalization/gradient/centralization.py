@@ -4,7 +4,7 @@
 
     G_k ← G_k - m_k
 
-Vectors (biases, gains) are left as they are.
+Vectors (biases, gains), (K,) or (K, 1, 1, 1), are left as they are: a mean of one entry is that entry.
 
 Yong, Huang, Hua, Zhang 2020, arXiv:2004.01461.
 
@@ -28,7 +28,7 @@ changes that any more: the weights only learn how inputs differ from their mean.
 
 from ...backends.cpu.silence import silent
 from ..sample.layernorm import layer_norm_forward
-from .units import Tensors, as_units, with_gradients
+from .units import Tensors, as_units, is_vector, with_gradients
 
 
 def centralize_grad_(parameters: Tensors) -> None:
@@ -46,7 +46,7 @@ def centralize_grad_(parameters: Tensors) -> None:
     Source: Yong, Huang, Hua, Zhang 2020, arXiv:2004.01461.
     """
     for _, grad in with_gradients(parameters):
-        if grad.ndim < 2 or not grad.array.size:
+        if is_vector(grad) or not grad.array.size:
             continue
         with silent():
             rows = as_units(grad.array)

@@ -46,7 +46,15 @@ def listed(tensors: Tensors) -> list[Tensor]:
     return result
 
 
+def is_vector(x: Array | Tensor) -> bool:
+    """Return whether x (K,), (K, 1, 1, 1) or () has one entry for each output: a bias or a gain.
+
+    (K, 1) is the weight of a linear layer with one input: K units.
+    """
+    return x.ndim != 2 and math.prod(x.shape[1:]) == 1
+
+
 def as_units(x: Array) -> Array:
     """Return x as rows (K, D), one for each unit: the weights of one output, or a whole vector."""
-    K = len(x) if x.ndim > 1 else 1
-    return contiguous(upcast(x).reshape(K, math.prod(x.shape[1:]) if x.ndim > 1 else x.size))[0]
+    shape = (1, x.size) if is_vector(x) else (len(x), math.prod(x.shape[1:]))
+    return contiguous(upcast(x).reshape(shape))[0]
