@@ -127,3 +127,22 @@ def test_as_size_and_as_number_return_python_numbers():
 def test_an_error_names_the_integer_beyond_float64():
     with pytest.raises(ValueError, match=r"momentum must be less than 1\.8e308, got an integer of 1329 bits"):
         as_number(10**400, "momentum")
+
+
+NOT_FINITE = {
+    "mlp_ratio": lambda x: nn.NGPTBlock(4, 2, mlp_ratio=x),
+    "mlp_ratio of DiT": lambda x: nn.DiTBlock(4, 2, mlp_ratio=x),
+    "mlp_ratio of NGPT": lambda x: nn.NGPT(3, 4, 2, 1, mlp_ratio=x),
+    "alpha": lambda x: nn.NGPTBlock(4, 2, alpha=x),
+    "alpha of NFBlock": lambda x: nn.NFBlock(2, 2, alpha=x),
+    "beta of NFBlock": lambda x: nn.NFBlock(2, 2, beta=x),
+    "gamma": lambda x: nn.ScaledWSConv2d(2, 2, 3, gamma=x),
+    "gamma of the function": lambda x: F.scaled_weight_standardization(tn.ones(2, 3), gamma=x),
+}
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_an_error_names_the_number_that_is_not_finite(name, value):
+    with pytest.raises(ValueError, match=f"{name.split()[0]} must be finite, got {value}"):
+        NOT_FINITE[name](value)

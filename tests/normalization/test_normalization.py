@@ -413,6 +413,7 @@ def test_instance_norm_names_the_shape_that_was_passed(layer, shape, match):
 MAKERS = {
     "BatchNorm1d": lambda **options: nn.BatchNorm1d(3, **options),
     "InstanceNorm2d": lambda **options: nn.InstanceNorm2d(3, **options),
+    "PowerNorm": lambda **options: nn.PowerNorm(3, **options),
     "SyncBatchNorm": lambda **options: nn.SyncBatchNorm(3, **options),
     "LayerNorm": lambda **options: nn.LayerNorm(3, **options),
     "RMSNorm": lambda **options: nn.RMSNorm(3, **options),
@@ -425,6 +426,8 @@ def test_a_constructor_refuses_a_bad_eps(make):
     for eps in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="eps must be a number of at least 0, got"):
             make(eps=eps)
+    with pytest.raises(ValueError, match="eps must be finite, got inf"):
+        make(eps=float("inf"))
     with pytest.raises(TypeError, match="eps must be a number, got 'a'"):
         make(eps="a")
 

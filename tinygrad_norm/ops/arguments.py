@@ -1,5 +1,6 @@
 """Arguments that are single values: sizes, reals and flags, checked by name before NumPy sees them."""
 
+import math
 from typing import Any
 
 import numpy
@@ -37,6 +38,19 @@ def as_number(value: Any, name: str) -> float:
     except OverflowError:
         bits = int(value).bit_length()
         raise ValueError(f"{name} must be less than 1.8e308, got an integer of {bits} bits") from None
+
+
+def as_finite(value: Any, name: str) -> float:
+    """Return `value` as a Python float, as `as_number`.
+
+    Raises:
+        TypeError: unless it is a real number.
+        ValueError: unless it is finite.
+    """
+    number = as_number(value, name)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value}")
+    return number
 
 
 def check_numbers(**values: Any) -> None:

@@ -1,5 +1,6 @@
 """Arguments that must be tensors of some dtype and shape: the checks that layers share."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends.cpu.half import is_half
 from . import dims
-from .arguments import as_number
+from .arguments import as_finite, as_number
 
 Shape = dims.Shape
 
@@ -116,7 +117,7 @@ def check_rows(
     for vector in vectors.values():
         if vector is not None and (vector.array.shape != shape or vector.array.dtype is not x.array.dtype):
             check_vectors(x, shape, **vectors)
-    if not (type(eps) is float and eps >= 0):
+    if not (type(eps) is float and 0 <= eps < math.inf):
         check_eps(eps)
     return shape
 
@@ -142,6 +143,7 @@ def as_shape(normalized_shape: int | Sequence[int]) -> Shape:
 
 
 def check_eps(eps: float) -> None:
-    """Raise TypeError unless eps is a number, ValueError if it is negative."""
+    """Raise TypeError unless eps is a number, ValueError if it is negative or not finite."""
     if not as_number(eps, "eps") >= 0:
         raise ValueError(f"eps must be a number of at least 0, got {eps}")
+    as_finite(eps, "eps")

@@ -18,7 +18,7 @@ from ...normalization.weight.weightstandardization import (
     scaled_weight_standardization,
     weight_standardization,
 )
-from ...ops.arguments import as_number
+from ...ops.arguments import as_finite
 from ...ops.checks import check_eps
 from ..windows.sliding_view import Sizes
 from .conv import Conv2d
@@ -76,7 +76,7 @@ class ScaledWSConv2d(WSConv2d):
         eps: added to the variance, in units of weight².
 
     Raises:
-        ValueError: if an output has a single weight, or eps is negative.
+        ValueError: if an output has a single weight, eps is negative, or eps or gamma not finite.
 
     Source: Brock, De, Smith 2021, arXiv:2101.08692.
     """
@@ -95,7 +95,7 @@ class ScaledWSConv2d(WSConv2d):
         gamma: float = 1.0,
         eps: float = 1e-6,
     ) -> None:
-        gamma = as_number(gamma, "gamma")
+        gamma = as_finite(gamma, "gamma")
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, eps
         )

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization.weight.weightstandardization import ACTIVATION_GAINS
-from ...ops.arguments import as_number
+from ...ops.arguments import as_finite
 from ...suggestions import unknown
 from .. import init
 from ..activation.gated import gelu, silu
@@ -50,7 +50,8 @@ class NFBlock(Module):
 
     Raises:
         TypeError: if alpha or beta is not a number.
-        ValueError: if a size is below 1, beta is not positive, or the activation has another name.
+        ValueError: if a size is below 1, alpha or beta is not finite, beta not positive, or the activation
+            has another name.
 
     `out_std` is the expected standard deviation of the output. The parts are `conv1`, `conv2` and `shortcut`,
     which is None where the input itself is added. Source: Brock, De, Smith 2021, arXiv:2101.08692.
@@ -66,8 +67,8 @@ class NFBlock(Module):
         activation: str = "relu",
     ) -> None:
         super().__init__()
-        self.alpha, self.beta = as_number(alpha, "alpha"), as_number(beta, "beta")
-        if not 0 < self.beta < math.inf:
+        self.alpha, self.beta = as_finite(alpha, "alpha"), as_finite(beta, "beta")
+        if not self.beta > 0:
             raise ValueError(f"beta must be a positive number, got {beta}")
         if activation not in _ACTIVATIONS:
             raise ValueError(unknown("activation", activation, _ACTIVATIONS))

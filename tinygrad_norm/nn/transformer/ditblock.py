@@ -14,7 +14,7 @@ whose gradients are not, have moved.
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization.sample.adalayernorm import adaptive_layer_norm
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_finite, as_size
 from ..activation.gated import GELU
 from ..adaptive import AdaLayerNormZero
 from ..attention.multihead import MultiheadAttention
@@ -41,7 +41,7 @@ class DiTBlock(Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, cond_dim: int | None = None) -> None:
         super().__init__()
-        hidden = as_size(int(as_number(mlp_ratio, "mlp_ratio") * as_size(dim, "dim")), "mlp_ratio·dim")
+        hidden = as_size(int(as_finite(mlp_ratio, "mlp_ratio") * as_size(dim, "dim")), "mlp_ratio·dim")
         self.norm = AdaLayerNormZero(dim, cond_dim)
         self.attention = MultiheadAttention(dim, num_heads, batch_first=True)
         self.mlp = Sequential(Linear(dim, hidden), GELU("tanh"), Linear(hidden, dim))

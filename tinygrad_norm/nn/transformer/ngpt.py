@@ -26,7 +26,7 @@ from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...module import Module
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_finite, as_size
 from .. import init
 from ..containers import Sequential
 from ..embedding import Embedding
@@ -74,7 +74,7 @@ class NGPT(Sequential):
         mlp_ratio: float = 4.0,
         alpha: float = 0.05,
     ) -> None:
-        mlp_ratio, alpha = as_number(mlp_ratio, "mlp_ratio"), as_number(alpha, "alpha")
+        mlp_ratio, alpha = as_finite(mlp_ratio, "mlp_ratio"), as_finite(alpha, "alpha")
         blocks = [
             NGPTBlock(embed_dim, num_heads, mlp_ratio, alpha)
             for _ in range(as_size(num_layers, "num_layers"))

@@ -22,9 +22,9 @@ damping them by 1/√K; those of W_z are about 1/√D, so √D brings them to wh
 Loshchilov, Hsieh, Sun, Ginsburg 2024, arXiv:2410.01131.
 
 Backward: the chain rule through linear.py, scaleddotproduct.py and normalize.py. For one step y = norm(p),
-p = h + α·(b - h) with b = norm(f), r = 1/‖p‖ and g = dL/dy:
+p = h + |α|·(b - h) with b = norm(f), r = 1/‖p‖ and g = dL/dy:
 
-    dp = r·(g - y·Σ(g·y))     dh = (1 - α)·dp     db = α·dp     dα = Σrows dp·(b - h)
+    dp = r·(g - y·Σ(g·y))     dh = (1 - |α|)·dp     db = |α|·dp     dα = sign(α)·Σrows dp·(b - h)
 
 dp has no part along y: a step along the sphere is all that an update can learn from.
 
@@ -45,7 +45,7 @@ from ...backends.cuda.capture import upload
 from ...module import Module, Parameter
 from ...normalization.vector.normalize import normalize, normalize_composed
 from ...ops import cat, ones
-from ...ops.arguments import as_number, as_size
+from ...ops.arguments import as_finite, as_number, as_size
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, Input, register, uniform
 from .. import init
@@ -134,14 +134,14 @@ class NGPTBlock(Module):
         alpha: the step sizes at first, of about 1/layers.
 
     Raises:
-        ValueError: if the sizes do not fit, or alpha is not positive.
+        ValueError: if the sizes do not fit, alpha is not positive, or a number is not finite.
 
     Source: Loshchilov, Hsieh, Sun, Ginsburg 2024, arXiv:2410.01131.
     """
 
     def __init__(self, embed_dim: int, num_heads: int, mlp_ratio: float = 4.0, alpha: float = 0.05) -> None:
         super().__init__()
-        mlp_ratio, alpha = as_number(mlp_ratio, "mlp_ratio"), as_number(alpha, "alpha")
+        mlp_ratio, alpha = as_finite(mlp_ratio, "mlp_ratio"), as_finite(alpha, "alpha")
         D, H = as_size(embed_dim, "embed_dim"), as_size(num_heads, "num_heads")
         if D % (2 * H):
             raise ValueError(
@@ -238,6 +238,8 @@ register(
         ErrorCase(lambda: NGPTBlock(6, 2), ValueError, "even multiple of num_heads"),
         ErrorCase(lambda: NGPTBlock(4, 0), ValueError, "num_heads must be at least 1"),
         ErrorCase(lambda: NGPTBlock(4, 2, alpha=0.0), ValueError, "alpha must be positive"),
+        ErrorCase(lambda: NGPTBlock(4, 2, math.inf), ValueError, "mlp_ratio must be finite"),
+        ErrorCase(lambda: NGPTBlock(4, 2, alpha=math.nan), ValueError, "alpha must be finite"),
         ErrorCase(lambda: NGPTBlock(4, 2, 0.1), ValueError, "mlp_ratio·embed_dim"),
         ErrorCase(lambda: NGPTBlock(4, 2)(ones(2, 3)), ValueError, "takes x (..., T, 4), got shape (2, 3)"),
         ErrorCase(lambda: NGPTBlock(4, 2)(ones(2, 4).long()), TypeError, "floating-point"),

@@ -281,7 +281,7 @@ def batch_norm(
     """
     C = check_channels(input, "batch_norm")
     check_vectors(input, (C,), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    if type(eps) is not float or not eps >= 0:  # small layers are bound by their checks
+    if type(eps) is not float or not 0 <= eps < math.inf:  # small layers are bound by their checks
         check_eps(eps)
     if training is not True:
         check_flags(training=training)

@@ -41,7 +41,7 @@ from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.half import upcast
 from ...module import Module, Parameter
 from ...ops import ones
-from ...ops.arguments import as_number
+from ...ops.arguments import as_finite, as_number
 from ...ops.checks import check_eps, check_input, check_vectors
 from ...ops.dims import Shape
 from ...registry import Case, ErrorCase, register
@@ -159,7 +159,7 @@ def scaled_weight_standardization(
     """
     check_input(weight, "scaled_weight_standardization")
     check_weights_per_output(weight.shape, "scaled_weight_standardization")
-    return weight_standardization(weight, gain, _scale(weight.shape, as_number(gamma, "gamma")), eps)
+    return weight_standardization(weight, gain, _scale(weight.shape, as_finite(gamma, "gamma")), eps)
 
 
 def _scale(shape: Shape, gamma: float) -> float:
@@ -206,7 +206,7 @@ class ScaledWeightStandardization(Module):
         check_input(weight, "ScaledWeightStandardization")
         check_weights_per_output(weight.shape, "ScaledWeightStandardization")
         check_eps(eps)
-        self.gamma, self.eps = as_number(gamma, "gamma"), eps
+        self.gamma, self.eps = as_finite(gamma, "gamma"), eps
         self.gain = Parameter(numpy.ones((weight.shape[0], *(1,) * (weight.ndim - 1)), weight.dtype))
 
     def forward(self, weight: Tensor) -> Tensor:
