@@ -16,6 +16,8 @@ from typing import Any
 from ..autograd.tensor import Tensor
 from ..module import Module
 from ..nn.convolution.wsconv import ScaledWSConv2d
+from ..nn.utils.parametrize import ParametrizationList
+from ..normalization import GlobalResponseNorm, WeightNorm
 from ..normalization.core.running_stats import RunningNorm
 
 
@@ -25,12 +27,14 @@ def split_decay(
     """Return parameter groups: the first decays by `weight_decay`, the second does not.
 
     The second has every parameter with fewer than two axes (biases, weights of normalizations, scalars),
-    the weight and bias of normalizations over several axes (LayerNorm, RMSNorm), and gains of weights
-    (ScaledWSConv2d). Frozen parameters are
-    in the groups too, each of them once.
+    the weight and bias of normalizations over several axes (LayerNorm, RMSNorm), gains of weights
+    (ScaledWSConv2d), and the lengths g of weight_norm. Frozen parameters are in the groups too, each of them
+    once.
 
-    With `norm_decay`, the parameters of normalizations are in two groups of their own, which decay by that
-    much: weights toward `norm_target`, biases toward 0.
+    With `norm_decay`, the weights and biases of normalizations are in two groups of their own, which decay by
+    that much: weights and gains toward `norm_target`, biases and FilterResponseNorm2d's tau toward 0. Their
+    other parameters do not decay: the lengths g of ScaleNorm, FixNorm and weight_norm, DynamicTanh's alpha,
+    and GlobalResponseNorm's weight, whose neutral value is 0.
     """
     of_norms = {
         id(parameter): name
@@ -38,16 +42,22 @@ def split_decay(
         if type(layer).__module__.startswith(_NORMALIZATION) or hasattr(layer, "normalized_shape")
         for name, parameter in layer.named_parameters(recurse=False)
     }
-    convolutions = [layer for layer in module.modules() if isinstance(layer, ScaledWSConv2d)]
-    of_norms |= {id(layer.gain): "gain" for layer in convolutions}
+    for layer in module.modules():
+        if isinstance(layer, ScaledWSConv2d):
+            of_norms[id(layer.gain)] = "gain"
+        elif isinstance(layer, ParametrizationList) and isinstance(layer[0], WeightNorm):
+            of_norms[id(layer.original0)] = "g"
+        elif isinstance(layer, GlobalResponseNorm):
+            of_norms[id(layer.weight)] = "neutral at 0"
     groups: dict[str, list[Tensor]] = {"decayed": [], "undecayed": [], "weights": [], "biases": []}
     for parameter in module.parameters():
-        name = of_norms.get(id(parameter))
-        if name is not None and norm_decay:
-            groups["weights" if name.endswith(("weight", "gain")) else "biases"].append(parameter)
+        name = of_norms.get(id(parameter), "")
+        if norm_decay and name.endswith(("weight", "gain")):
+            groups["weights"].append(parameter)
+        elif norm_decay and name.endswith(("bias", "tau")):
+            groups["biases"].append(parameter)
         else:
-            exempt = parameter.ndim < 2 or name is not None
-            groups["undecayed" if exempt else "decayed"].append(parameter)
+            groups["undecayed" if name or parameter.ndim < 2 else "decayed"].append(parameter)
     split = [
         {"params": groups["decayed"], "weight_decay": weight_decay},
         {"params": groups["undecayed"], "weight_decay": 0.0},

@@ -1,0 +1,58 @@
+"""What decays toward what: lengths, slopes and weights that are neutral at 0 do not decay at all."""
+
+import pytest
+
+from tinygrad_norm import nn, optim
+from tinygrad_norm.nn.utils.parametrizations import spectral_norm, weight_norm
+
+LAYERS = {
+    "BatchChannelNorm2d": lambda: nn.BatchChannelNorm2d(4, 2),
+    "DynamicTanh": lambda: nn.DynamicTanh(4),
+    "FilterResponseNorm2d": lambda: nn.FilterResponseNorm2d(4),
+    "FixNorm": lambda: nn.FixNorm(4),
+    "GlobalResponseNorm": lambda: nn.GlobalResponseNorm(4),
+    "GroupNorm": lambda: nn.GroupNorm(2, 4),
+    "LayerNorm": lambda: nn.LayerNorm((3, 4)),
+    "PowerNorm": lambda: nn.PowerNorm(4),
+    "RMSNorm": lambda: nn.RMSNorm(4),
+    "ScaleNorm": lambda: nn.ScaleNorm(4),
+    "ScaledWSConv2d": lambda: nn.ScaledWSConv2d(2, 3, 2),
+    "spectral_norm": lambda: spectral_norm(nn.Linear(3, 4)),
+    "weight_norm": lambda: weight_norm(nn.Linear(3, 4)),
+    "weight_norm, one length": lambda: weight_norm(nn.Conv2d(2, 3, 2), dim=None),
+}
+UNDECAYED = {
+    "DynamicTanh": {"alpha"},
+    "FixNorm": {"g"},
+    "GlobalResponseNorm": {"weight"},
+    "ScaleNorm": {"g"},
+    "ScaledWSConv2d": {"bias"},
+    "spectral_norm": {"bias"},
+    "weight_norm": {"bias", "parametrizations.weight.original0"},
+    "weight_norm, one length": {"bias", "parametrizations.weight.original0"},
+}
+DECAYED = {
+    "ScaledWSConv2d": {"weight"},
+    "spectral_norm": {"parametrizations.weight.original"},
+    "weight_norm": {"parametrizations.weight.original1"},
+    "weight_norm, one length": {"parametrizations.weight.original1"},
+}
+TOWARD_1 = {"weight", "gain", "group_weight"}
+TOWARD_0 = {"bias", "tau", "group_bias"}
+
+
+def names(layer, groups):
+    of = {id(parameter): name for name, parameter in layer.named_parameters()}
+    return [{of[id(parameter)] for parameter in group["params"]} for group in groups]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_parameter_decays_toward_its_neutral_value_or_not_at_all(name):
+    layer = LAYERS[name]()
+    everything = {of for of, _ in layer.named_parameters()}
+    decayed, undecayed = DECAYED.get(name, set()), UNDECAYED.get(name, set())
+    rest = everything - decayed - undecayed
+    found = names(layer, optim.split_decay(layer, 0.1, norm_decay=0.01))
+    assert found == [decayed, undecayed, rest & TOWARD_1, rest & TOWARD_0]
+    assert rest <= TOWARD_1 | TOWARD_0
+    assert names(layer, optim.split_decay(layer, 0.1)) == [decayed, everything - decayed]
