@@ -59,11 +59,16 @@ def _ghost(shape: tuple[int, ...], *, size: int = 16, eps: float = 1e-5, momentu
 
 
 def _batchgroup(
-    shape: tuple[int, ...], *, groups: int | None = None, eps: float = 1e-5, momentum: float = 0.1
+    shape: tuple[int, ...],
+    *,
+    groups: int | None = None,
+    sample_groups: int = 1,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
 ) -> Module:
     check_positions(shape, "joint batch and group normalization is for channels with several positions")
     groups = max(1, shape[0] // 8) if groups is None else groups  # groups of 8 channels
-    return nn.BatchGroupNorm2d(shape[0], groups, 1, eps, momentum)
+    return nn.BatchGroupNorm2d(shape[0], groups, sample_groups, eps, momentum)
 
 
 def _batchchannel(
@@ -82,10 +87,15 @@ def _weighed(
 
 
 def _noisy(
-    shape: tuple[int, ...], *, mean_range: float = 0.5, scale_range: float = 1.25, eps: float = 1e-5
+    shape: tuple[int, ...],
+    *,
+    mean_range: float = 0.5,
+    scale_range: float = 1.25,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
 ) -> Module:
     layer = nn.NoisyBatchNorm1d if len(shape) == 1 else nn.NoisyBatchNorm2d
-    return layer(shape[0], eps, mean_range=mean_range, scale_range=scale_range)
+    return layer(shape[0], eps, momentum, mean_range=mean_range, scale_range=scale_range)
 
 
 def _power(shape: tuple[int, ...], *, warmup: int = 100, eps: float = 1e-5, momentum: float = 0.1) -> Module:
@@ -157,11 +167,33 @@ def _frn(shape: tuple[int, ...], *, eps: float = 1e-5) -> Module:
     return nn.FilterResponseNorm2d(shape[0], eps)
 
 
+def _subtractive(shape: tuple[int, ...], *, kernel_size: int = 5, sigma: float | None = None) -> Module:
+    check_positions(shape, "subtractive normalization is for windows of positions")
+    return nn.SubtractiveNorm2d(shape[0], kernel_size, sigma)
+
+
+def _divisive(
+    shape: tuple[int, ...],
+    *,
+    kernel_size: int = 5,
+    sigma: float | None = None,
+    eps: float = 1e-3,
+    mean_floor: bool = True,
+) -> Module:
+    check_positions(shape, "divisive normalization is for windows of positions")
+    return nn.DivisiveNorm2d(shape[0], kernel_size, sigma, eps, mean_floor)
+
+
 def _contrast(
-    shape: tuple[int, ...], *, kernel_size: int = 5, eps: float = 1e-3, mean_floor: bool = True
+    shape: tuple[int, ...],
+    *,
+    kernel_size: int = 5,
+    sigma: float | None = None,
+    eps: float = 1e-3,
+    mean_floor: bool = True,
 ) -> Module:
     check_positions(shape, "local contrast normalization is for windows of positions")
-    return nn.LocalContrastNorm2d(shape[0], kernel_size, eps=eps, mean_floor=mean_floor)
+    return nn.LocalContrastNorm2d(shape[0], kernel_size, sigma, eps, mean_floor)
 
 
 NORMS: dict[str, Choice] = {
@@ -181,6 +213,8 @@ NORMS: dict[str, Choice] = {
     "scale": Choice("scale_norm", _scale),
     "grn": Choice("global_response_norm", _grn),
     "frn": Choice("filter_response_norm", _frn),
+    "subtractive": Choice("subtractive_norm", _subtractive),
+    "divisive": Choice("divisive_norm", _divisive),
     "contrast": Choice("local_contrast_norm", _contrast),
     "lrn": Choice("local_response_norm", _lrn),
     "lp": Choice("lp_norm", _lp),
