@@ -95,6 +95,19 @@ def test_paths_come_from_the_core_that_an_op_is_built_on():
     assert list(paths(tn.learn.explain("add_layer_norm"))) == ["straight", "through m", "through r"]
 
 
+def test_the_formulas_of_dx_stand_at_dx_only():
+    dv, dg = tn.learn.explain("weight_norm", [3, 4]).gradients
+    assert all(path.formula for path in dv.paths)
+    assert not any(path.formula for path in dg.paths)
+
+
+def test_a_notebook_shows_the_tables(tmp_path):
+    found = tn.learn.explain("lp_batch_norm")
+    assert list(paths(found)) == ["straight", "through m", "through r"]
+    assert "<table>" in found._repr_html_()
+    assert found.save(tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def test_evaluation_has_no_path_through_constants():
     found = tn.learn.explain("batch_norm", numpy.ones((2, 3)), training=False)
     assert all(not name.startswith("through m") for name in paths(found))
@@ -175,6 +188,7 @@ def test_a_wrong_step_and_a_wrong_closed_form_are_marked():
         (lambda: tn.learn.explain("layer_norm", shape=(2, 0)), "at least 1"),
         (lambda: tn.learn.explain("layer_norm", X, shape=(4,)), "not both"),
         (lambda: tn.learn.explain("batch_norm", shape=(1, 3)), "more than one value"),
+        (lambda: tn.learn.explain("embedding", [1, 2]), "no gradient for its first input"),
         (lambda: tn.learn.explain("layer_norm", shape=(1, 2, 1, 1, 1, 2)), "registered cases"),
     ],
 )

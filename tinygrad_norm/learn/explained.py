@@ -16,7 +16,10 @@ SUM_TOLERANCE = 1e-12
 
 @dataclass(frozen=True)
 class PathGradient:
-    """One way from y back to an input: its name, its formula in the derivation or "", its contribution."""
+    """One way from y back to an input: its name, its formula in the derivation or "", its contribution.
+
+    Derivations have formulas for the first input only.
+    """
 
     name: str
     formula: str

@@ -200,7 +200,11 @@ def _compared(
     paths = gradients_of_paths(op, trace, xs, ys, dys, explained)
     found = []
     for k, (x, pair) in enumerate(zip(xs, pairs, strict=True)):
-        own = tuple(PathGradient(name, text, dxs[k]) for name, text, dxs in paths if dxs[k] is not None)
+        own = tuple(
+            PathGradient(name, text if k == 0 else "", dxs[k])
+            for name, text, dxs in paths
+            if dxs[k] is not None
+        )
         own = own or (PathGradient("no path", "", numpy.zeros(x.shape)),)
         dx = tape[k]
         found.append(

@@ -38,8 +38,9 @@ def gradients_of_paths(
             listed |= paths_of(module)
         through = _found(listed, trace, [*xs, *ys], explained.names)
         if through:
-            # Another module's contributions hold there: around them, this op may do more.
-            formulas = listed if modules is own else dict.fromkeys(listed, "")
+            # Formulas count if they are this op's own, and all contributions to dx: from straight on.
+            complete = modules is own and "straight" in listed
+            formulas = listed if complete else dict.fromkeys(listed, "")
             return _stopped(through, formulas, xs, ys, dys)
     return _by_use(trace, xs, ys, dys, explained)
 

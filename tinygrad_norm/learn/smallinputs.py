@@ -53,6 +53,8 @@ def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -
                 problem = problem or f"the result is not finite for x of shape {_times(shape)}"
             except Exception as error:
                 problem = problem or f"{type(error).__name__}: {error}"
+    if not any(_differentiable(case.inputs[0]) for case in op.cases):
+        raise ValueError(f"{op.name} has no gradient for its first input: leave out x and its shape")
     known = ", ".join(dict.fromkeys(_times(s) for s in map(_first_shape, op.cases) if s is not None))
     problem = problem or f"its first input has {known} in the registered cases"
     raise ValueError(f"{op.name} cannot take an x of shape {_times(x.shape)}: {problem}")

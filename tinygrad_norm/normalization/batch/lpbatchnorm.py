@@ -92,9 +92,11 @@ def lp_batch_norm_composed(
     if p == 2 or not training:
         return batch_norm_composed(input, running_mean, running_var, weight, bias, training, eps)
     pool, n = (0, *range(2, input.ndim)), max(input.array.size // max(input.shape[1], 1), 1)
-    z = input - input.mean(pool, keepdim=True)
+    m = input.mean(pool, keepdim=True)
+    z = input - m
     d = z.norm(p, pool, keepdim=True) * ((GAUSSIAN if gaussian else 1.0) / n if p == 1 else 1.0)
-    return affine(z * (d * d + eps) ** -0.5, weight, bias, (-1, *(1,) * (input.ndim - 2)))
+    rstd = (d * d + eps) ** -0.5
+    return affine(z * rstd, weight, bias, (-1, *(1,) * (input.ndim - 2)))
 
 
 @kernel
