@@ -52,7 +52,8 @@ def spectral_norm(
         module: the layer.
         name: the name of the weight. A weight with a single axis is divided by its length.
         n_power_iterations: steps of the power method at each use in training.
-        eps: the smallest length that a vector is divided by, in units of the weight.
+        eps: the smallest length that a weight with a single axis is divided by. No other weight needs it: the
+            singular vectors have length 1 however small the weight is, where PyTorch's shrink.
         dim: the axis of the outputs; None means 1 for transposed convolutions, else 0.
 
     Raises:

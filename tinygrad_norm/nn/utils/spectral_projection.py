@@ -12,7 +12,6 @@ from ...autograd.grad_mode import no_grad
 from ...module import Module
 from ...normalization import SpectralNorm
 from ...ops.arguments import as_size
-from ...ops.checks import check_eps
 from ..containers import ModuleList
 from ..convolution.convnd import ConvNd
 from ..linear import Linear
@@ -37,18 +36,16 @@ class SpectralProjection(Module):
     Args:
         module: the network.
         n_power_iterations: steps of the power method at each call.
-        eps: the smallest length that a vector is divided by, in units of the weight.
 
     Raises:
         ValueError: if `module` has no such layer, a layer computes its weight, by a parametrization or as
-            WSConv2d and CosineLinear do, n_power_iterations is below 1, or eps is negative.
+            WSConv2d and CosineLinear do, or n_power_iterations is below 1.
 
     Not Miyato et al. 2018, whose normalization is `nn.utils.parametrizations.spectral_norm`.
     """
 
-    def __init__(self, module: Module, n_power_iterations: int = 1, eps: float = 1e-12) -> None:
+    def __init__(self, module: Module, n_power_iterations: int = 1) -> None:
         super().__init__()
-        check_eps(eps)
         steps = as_size(n_power_iterations, "n_power_iterations")
         layers = [layer for layer in module.modules() if isinstance(layer, Linear | ConvNd)]
         if not layers:
@@ -66,7 +63,7 @@ class SpectralProjection(Module):
                 )
         self._layers: list[Linear | ConvNd] = layers
         self.norms = ModuleList(
-            SpectralNorm(layer.weight, steps, int(isinstance(layer, ConvNd) and layer.transposed), eps)
+            SpectralNorm(layer.weight, steps, int(isinstance(layer, ConvNd) and layer.transposed))
             for layer in layers
         )
 

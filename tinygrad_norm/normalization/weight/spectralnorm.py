@@ -8,7 +8,8 @@ vectors, or nearly: every call in training moves them by a step of the power met
     u ← W·v/‖W·v‖      v ← Wᵀ·u/‖Wᵀ·u‖
 
 and they are kept. As W changes little from call to call, one step is enough. A product of 0 has no
-direction, and leaves the vector as it was.
+direction, and leaves the vector as it was. A short product has one, however short: with max(‖p‖, eps), as in
+PyTorch, u and v shrink toward 0 if W is far below eps = 1e-12, and Ŵ grows without limit.
 
 In the code: W matrix, σ sigma.
 
@@ -83,7 +84,7 @@ def _refuse_unless_zero(matrix: Array) -> None:
     if matrix.any():
         raise RuntimeError(
             "spectral_norm: uᵀ·W·v is 0 although W is not, so u and v are no singular vectors of W: run the "
-            "power method, in training mode, with an eps far below the weight"
+            "power method, in training mode"
         )
 
 
@@ -220,7 +221,7 @@ def spectral_norm(weight: Tensor, u: Tensor, v: Tensor, dim: int = 0) -> Tensor:
     return SpectralNormFunction.apply(weight, u=u.array.copy(), v=v.array.copy(), dim=dim)
 
 
-def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0, eps: float = 1e-12) -> None:
+def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0) -> None:
     """Move u and v, in place, towards the first singular vectors of `weight`; see spectral_norm.
 
     Args:
@@ -229,7 +230,6 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
         v: (D,), changed; the start of the iteration.
         steps: of the power method.
         dim: the axis of the outputs.
-        eps: the smallest number that a product is divided by, in units of weight.
     """
     matrix = upcast(_matrix(weight.array, dim))
     new_u, new_v = upcast(u.array), upcast(v.array)
@@ -238,33 +238,32 @@ def power_method(weight: Tensor, u: Tensor, v: Tensor, steps: int, dim: int = 0,
         step = functools.partial(_direction_on_gpu, root=_root(matrix))
     with silent():
         for _ in range(steps):
-            new_u = step(matrix, new_v, new_u, eps)
-            new_v = step(matrix.T, new_u, new_v, eps)
+            new_u = step(matrix, new_v, new_u)
+            new_v = step(matrix.T, new_u, new_v)
     u.copy_(downcast(new_u, u.array))
     v.copy_(downcast(new_v, v.array))
 
 
-def _direction(matrix: Array, vector: Array, before: Array, eps: float) -> Array:
-    """Return p/max(‖p‖, eps) of the product p = matrix @ vector, or `before` if that is 0."""
+def _direction(matrix: Array, vector: Array, before: Array) -> Array:
+    """Return p/‖p‖ of the product p = matrix @ vector, or `before` if that is 0."""
     xp, product = namespace(matrix), matrix @ vector
     if not xp.isfinite(product).all():
         product = (matrix / xp.abs(matrix).max()) @ vector
-    return normalize_forward(product[None], 2.0, eps)[0][0] if product.any() else before
+    return normalize_forward(product[None], 2.0, 0.0)[0][0] if product.any() else before
 
 
-def _direction_on_gpu(matrix: Array, vector: Array, before: Array, eps: float, root: Array) -> Array:
-    """Return the same, from p/root²: its direction and ‖p‖ = root²/rnorm. The host does not look at p."""
-    xp = namespace(matrix)
+def _direction_on_gpu(matrix: Array, vector: Array, before: Array, root: Array) -> Array:
+    """Return the same, from p/root². The host does not look at p."""
     direction, rnorm = normalize_forward((matrix @ (vector / root) / root)[None], 2.0, 0.0)
-    shrunk = xp.minimum(root / (rnorm[0] * eps) * root, 1)
-    return xp.where(rnorm[0] == 0, before, direction[0] * shrunk)
+    return namespace(matrix).where(rnorm[0] == 0, before, direction[0])
 
 
 class SpectralNorm(Module):
     """What nn.utils.parametrizations.spectral_norm registers: takes a weight, returns weight/σ.
 
     Buffers: _u (H,) and _v (D,), drawn at random and moved by 15 steps of the power method when made, then by
-    `n_power_iterations` steps at every call in training. A weight with one axis is divided by its length.
+    `n_power_iterations` steps at every call in training. A weight with one axis is divided by its length, or
+    by `eps` if that is shorter; else eps has no effect: _u and _v have length 1 for weights of any size.
     """
 
     def __init__(self, weight: Tensor, n_power_iterations: int = 1, dim: int = 0, eps: float = 1e-12) -> None:
@@ -283,7 +282,7 @@ class SpectralNorm(Module):
     _v: Tensor
 
     def _move(self, weight: Tensor, steps: int) -> None:
-        power_method(weight, self._u, self._v, steps, self.dim, self.eps)
+        power_method(weight, self._u, self._v, steps, self.dim)
 
     def forward(self, weight: Tensor) -> Tensor:
         if weight.ndim == 1:
