@@ -97,6 +97,19 @@ def test_extremes_are_as_in_float64(size, mean_floor, backend):
         np.testing.assert_allclose(a, b, 1e-4, 1e-5 * abs(b).max())
 
 
+@pytest.mark.parametrize("loops", ["python", "off"])
+@pytest.mark.parametrize("function", [F.divisive_norm, F.local_contrast_norm])
+@pytest.mark.parametrize("size", [2.0**650, 2.0**-650])
+def test_extremes_of_float64_are_exact(size, function, loops):
+    """Also beside a sample of ordinary numbers."""
+    x, size = X.copy(), np.array([size, 1.0]).reshape(2, 1, 1, 1)
+    options = {"eps": 2.0**-700}
+    with tn.use_loops(loops):
+        (y, dx), (large, small) = (results(a, DY, function, **options) for a in (x, size * x))
+    np.testing.assert_allclose(large, y, 1e-14, 1e-14)
+    np.testing.assert_allclose(small * size, dx, 1e-12, 1e-12)
+
+
 def test_half_types_are_accumulated_in_float32():
     for a, b in zip(
         results(*(300 * X, DY)), results((300 * X).astype("float16"), DY.astype("float16")), strict=True

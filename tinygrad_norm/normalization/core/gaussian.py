@@ -33,6 +33,7 @@ from ...backends.cuda.launch import CudaSource, accumulator_dtype, wide_empty
 from ...ops import cat, zeros
 from ...ops.arguments import as_number, as_size
 from ...ops.checks import Shape, check_input
+from .magnitudes import scales_of_rows
 
 CHANNELS = (1,)
 THREADS = 256  # of a block
@@ -167,6 +168,14 @@ def window_sums_of_plane(t: Array, rows: Array, columns: Array, across: Array, m
 def wide_planes(x: Array) -> Array:
     """Return x in the precision of planes."""
     return x.astype(numpy.float64, copy=False)
+
+
+def units_of_samples(x: Array) -> Array:
+    """Return powers of two (N, 1, 1, 1) near the largest |x| of each sample; 1 if no square overflows."""
+    if x.dtype != numpy.float64 or not x.size:
+        return namespace(x).ones((len(x), 1, 1, 1))
+    scales = scales_of_rows(x.reshape(len(x), -1)).reshape(-1, 1, 1, 1)
+    return namespace(x).maximum(scales, 2.0**-1000)  # so that 1/unit is finite
 
 
 def first_entries(x: Array) -> Array:

@@ -24,7 +24,9 @@ Backward, from dy = dL/dy. x is in its own entry of y, and in s of all windows t
     dx = dy/s + x·Gᵀ·(dσ/σ)      dσ = (ds where σ > c, else 0) + (dc/(H·W) or 0)
 
 A window of zeros has σ = 0, and no entry that could change it to first order: 0 stands for dσ/σ there. So a
-flat image has a finite gradient. The code computes x/c and dσ·c/σ, which are not extreme if x is.
+flat image has a finite gradient. Where σ = c, all of ds goes to c: one of the subgradients; PyTorch's maximum
+gives one half each. The code squares x in units of its sample, a power of two, so no square overflows, and
+computes x/c and dσ·c/σ, which are not extreme if x is.
 
 Insight: y does not know how strong the contrast of an image is: twice x has twice σ and c, and the same y, so
 Σ dx·x = 0 unless c = eps. The maximum with the mean lets it know where the contrast is: what is flatter than
@@ -41,7 +43,6 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.loop_math import larger
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...backends.cpu.sums import means, sum_products, sums
@@ -60,17 +61,17 @@ from ..core.gaussian import (
     as_positive,
     blocks_of,
     check_image,
+    units_of_samples,
     wide_planes,
     window_means_composed,
     window_on,
     window_sums,
     window_sums_along_rows,
-    window_sums_of_plane,
 )
+from .divisiveloops import FAR, divisive_norm_backward_loop, divisive_norm_forward_loop
 
 _kernels = CudaSource(__file__, "../core/gaussian.cuh")
 PLANE = (2, 3)
-FAR = 2.0**100  # a deviation of c/FAR counts as 0
 
 
 def divisive_norm_composed(
@@ -94,7 +95,10 @@ def divisive_norm_forward(
 ) -> tuple[Array, Array, Array]:
     """Return y (N, C, H, W), deviation (N, 1, H, W) and least (N, 1, 1, 1)."""
     xp, wide = namespace(x), wide_planes(x)
-    deviation = xp.sqrt(window.scale * window_sums(sum_products(wide, wide, CHANNELS), window))
+    unit = units_of_samples(x)
+    scaled = wide / unit
+    squares = window_sums(sum_products(scaled, scaled, CHANNELS), window)
+    deviation = unit * xp.sqrt(window.scale * squares)
     least = _least(means(deviation, PLANE), eps, mean_floor)
     return (wide / xp.maximum(deviation, least)).astype(x.dtype, copy=False), deviation, least
 
@@ -103,46 +107,6 @@ def _least(mean: Array, eps: float, mean_floor: bool) -> Array:
     """Return c of each sample (N, 1, 1, 1), for the mean of its deviations."""
     xp = namespace(mean)
     return xp.maximum(mean, eps) if mean_floor else xp.full_like(mean, eps)
-
-
-def divisive_norm_forward_loop(
-    x: Array,
-    rows: Array,
-    columns: Array,
-    scale: Array,
-    eps: float,
-    mean_floor: bool,
-    y: Array,
-    deviation: Array,
-    least: Array,
-    start: int,
-    stop: int,
-) -> None:
-    """One sample after the other: its squares, their sums over windows, the mean of the roots, and y."""
-    (_, C, H, W), real = x.shape, x.dtype.type
-    t, across, m = numpy.empty((H, W)), numpy.empty((H, W)), numpy.empty((H, W))
-    for n in range(start, stop):
-        t[:] = 0.0
-        for k in range(C):
-            for h in range(H):
-                for i in range(W):
-                    v = numpy.float64(x[n, k, h, i])
-                    t[h, i] += v * v
-        window_sums_of_plane(t, rows, columns, across, m)
-        mean = 0.0
-        for h in range(H):
-            for i in range(W):
-                deviation[n, 0, h, i] = numpy.sqrt(scale[h, i] * m[h, i])
-                mean += deviation[n, 0, h, i] / (H * W)
-        c = larger(mean, eps) if mean_floor else eps
-        least[n, 0, 0, 0] = c
-        for h in range(H):
-            for i in range(W):
-                t[h, i] = larger(deviation[n, 0, h, i], c)
-        for k in range(C):
-            for h in range(H):
-                for i in range(W):
-                    y[n, k, h, i] = real(x[n, k, h, i] / t[h, i])
 
 
 _forward_loop = Loop(divisive_norm_forward_loop)
@@ -155,7 +119,8 @@ def _divisive_norm_forward_cpu(x: Array, window: Window, eps: float, mean_floor:
         return NotImplemented
     (N, _, H, W), y = x.shape, numpy.empty(x.shape, x.dtype)
     deviation, least = numpy.empty((N, 1, H, W)), numpy.empty((N, 1, 1, 1))
-    run_over_pools(_forward_loop, x.size, N, plain(x), *window, eps, mean_floor, y, deviation, least)
+    args = plain(x), *window, units_of_samples(x), eps, mean_floor, y, deviation, least
+    run_over_pools(_forward_loop, x.size, N, *args)
     return y, deviation, least
 
 
@@ -212,51 +177,6 @@ def _through_deviations(
     none, far = deviation == 0, deviation < unit / FAR
     ratio = xp.where(far, 0, unit / xp.where(none | far, 1, deviation))
     return xp.where(none, 0, d_deviation * ratio)
-
-
-def divisive_norm_backward_loop(
-    dy: Array,
-    x: Array,
-    deviation: Array,
-    least: Array,
-    rows: Array,
-    columns: Array,
-    scale: Array,
-    eps: float,
-    dx: Array,
-    start: int,
-    stop: int,
-) -> None:
-    """One sample after the other: Σ dy·x for ds and dc, dσ·c/σ, its sums over windows, and dx."""
-    (_, C, H, W), real = x.shape, x.dtype.type
-    t, across, g = numpy.empty((H, W)), numpy.empty((H, W)), numpy.empty((H, W))
-    for n in range(start, stop):
-        c, dc = least[n, 0, 0, 0], 0.0
-        t[:] = 0.0
-        for k in range(C):
-            for h in range(H):
-                for i in range(W):
-                    t[h, i] += numpy.float64(dy[n, k, h, i]) * x[n, k, h, i]
-        for h in range(H):
-            for i in range(W):
-                s = larger(deviation[n, 0, h, i], c)
-                t[h, i] = -t[h, i] / s / s
-                dc += t[h, i] if deviation[n, 0, h, i] <= c else 0.0
-        through_c = dc / (H * W) if c > eps else 0.0
-        for h in range(H):
-            for i in range(W):
-                d = deviation[n, 0, h, i]
-                d_deviation = (0.0 if d <= c else t[h, i]) + through_c
-                ratio = 0.0 if d < c / FAR else c / d
-                t[h, i] = 0.0 if d == 0 else scale[h, i] * (d_deviation * ratio)
-        window_sums_of_plane(t, rows, columns, across, g)
-        for h in range(H):
-            for i in range(W):
-                t[h, i], g[h, i] = 1 / larger(deviation[n, 0, h, i], c), g[h, i] / c
-        for k in range(C):
-            for h in range(H):
-                for i in range(W):
-                    dx[n, k, h, i] = real(dy[n, k, h, i] * t[h, i] + x[n, k, h, i] * g[h, i])
 
 
 _backward_loop = Loop(divisive_norm_backward_loop)
