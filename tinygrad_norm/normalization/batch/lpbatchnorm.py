@@ -32,7 +32,8 @@ mean(s) comes from m, which enters a. For p = 2 it does not show: there q·s = x
 entries that tie for the largest |z| share s in equal parts: one of the subgradients, as torch.amax has it.
 
 Insight: p says who pays. For p = 1 every entry pays the same, for p = 2 in proportion to its distance from
-the mean, for p = ∞ the farthest alone. And no entry is squared, so nothing overflows and no guard is needed.
+the mean, for p = ∞ the farthest alone. And no entry is squared: no guard is needed up to 1/(2·n) of the
+largest number, where the sums of n differences begin to overflow (on a GPU they are divided by n first).
 """
 
 import math
