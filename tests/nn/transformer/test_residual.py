@@ -34,7 +34,7 @@ def normal(x):
         ("sandwich", lambda x, f: x + normal(f(normal(x)))),
         (nn.DeepNorm(1.7, 0.6), lambda x, f: normal(1.7 * x + f(x))),
     ],
-    ids=str,
+    ids=("post", "pre", "sandwich", "deep"),
 )
 def test_every_step_normalizes_where_it_should(residual, step):
     made = layer(residual)
