@@ -84,7 +84,7 @@ def test_norms_shows_one_with_formula_derivation_and_use(name):
         "dx = r·(g - mean(g) - x̂·mean(g·x̂))",
         "Kernels: group_norm_forward, group_norm_backward",
         "nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True, bias=True)",
-        "--norm group    with options, as in group:eps=0.001: groups=None, eps=1e-05",
+        "--norm group    with options, as in group:eps=1e-05: groups=None, eps=1e-05",
     ):
         assert words in result.output
 

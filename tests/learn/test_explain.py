@@ -215,3 +215,22 @@ def test_a_derivation_is_read_from_its_docstring():
         "through m": "-r·mean(g)",
         "through r": "-r·x̂_i·mean(g·x̂)",
     }
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: tn.learn.explain(tn.nn.LayerNorm(4)), "takes the name of a registered op"),
+        (lambda: tn.learn.explain("layer_norm", shape=4), "shape must be a sequence of sizes"),
+        (lambda: tn.learn.explain("layer_norm", shape=(2, 4), seed="a"), "seed must be an int"),
+    ],
+)
+def test_what_is_of_another_type_is_named(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_the_prompt_shows_a_line_and_print_the_tables():
+    found = tn.learn.explain("layer_norm", X, DY)
+    assert repr(found) == "<explanation of layer_norm: print shows it>"
+    assert "through r" in str(found)

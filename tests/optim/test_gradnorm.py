@@ -294,6 +294,10 @@ def test_what_does_not_fit_is_named():
         balance.backward([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="needs the parameters that all tasks share"):
         optim.GradNorm([], 3)
+    with pytest.raises(ValueError, match="lr must be a positive number, got 0"):
+        optim.GradNorm([model.shared.weight], 2, lr=0)
+    with pytest.raises(ValueError, match="one has requires_grad=False"):
+        optim.GradNorm([tn.ones(3)], 2)
     with pytest.raises(ValueError, match="num_tasks must be at least 1"):
         optim.GradNorm([model.shared.weight], 0)
     with pytest.raises(ValueError, match="alpha must be a number of at least 0, got -1"):

@@ -94,6 +94,8 @@ def test_the_nf_resnet_is_clipped_adaptively_and_no_other_model_is(tmp_path):
             {"clip_grad": 1.0, "clip_mode": "global"},
             "unknown clip_mode 'global': choose one of norm, value, agc",
         ),
+        ({"clip_mode": "agd"}, "unknown clip_mode 'agd'"),
+        ({"model": "ngpt"}, "ngpt is for text"),
         ({"clip_mode": "agc"}, "clip_mode 'agc' needs a clip_grad of its own"),
         ({"model": "nf-resnet", "clip_mode": "norm"}, "clip_mode 'norm' needs a clip_grad of its own"),
     ],

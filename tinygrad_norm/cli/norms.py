@@ -13,6 +13,7 @@ from ..learn.ladder import kernels_of, rungs_of
 from ..learn.systems import families
 from ..registry import REGISTRY, Op
 from ..training import NORMS
+from ..training.norm_choices import fits
 from .op_names import find_op
 from .tables import NOTHING, print_line, wide_console, words_table
 
@@ -93,9 +94,17 @@ def _uses(op: Op, choice: str | None) -> list[str]:
     uses = [_signature(_use_of(op)), _signature(op.function), f"tinygrad-norm gradcheck {op.name}"]
     if choice is not None:
         options = ", ".join(_without_annotation(p) for p in NORMS[choice].options.values())
-        uses.append(f"tinygrad-norm train digits --model cnn --norm {choice}")
-        uses[-1] += f"    with options, as in {choice}:eps=0.001: {options}" if options else ""
+        model = "cnn" if fits(choice, (16, 8, 8)) else "mlp"
+        uses.append(f"tinygrad-norm train digits --model {model} --norm {choice}")
+        uses[-1] += f"    with options, as in {_example(choice)}: {options}" if options else ""
     return list(dict.fromkeys(uses))
+
+
+def _example(choice: str) -> str:
+    """Return the choice with its last option that has a default to be typed."""
+    given = {name: p.default for name, p in NORMS[choice].options.items() if p.default is not None}
+    name, default = list(given.items())[-1] if given else ("eps", 1e-3)
+    return f"{choice}:{name}={str(default).lower() if isinstance(default, bool) else default}"
 
 
 def _use_of(op: Op) -> Any:

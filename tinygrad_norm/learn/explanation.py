@@ -23,6 +23,7 @@ from ..files import replacing
 from ..gradient_check.check import jacobians
 from ..gradient_check.failure_report import disagreement
 from ..gradient_check.registered import NUMERIC_TOLERANCE, cotangent
+from ..ops.arguments import as_size
 from ..registry import REGISTRY, Op
 from ..suggestions import did_you_mean
 from .dot import argument_names, formula_of
@@ -40,6 +41,9 @@ class Explanation(ExplainedOp):
 
     def __str__(self) -> str:
         return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"<explanation of {self.op.name}: print shows it>"
 
     def _repr_html_(self) -> str:
         return as_fragment(self)
@@ -79,10 +83,16 @@ def explain(
         options: options of the op, such as num_groups=1.
 
     Raises:
+        TypeError: if op is not a name, or shape not a sequence.
         ValueError: if no op has this name, the op cannot take `x`, there are more than 400 numbers, one of
             them is NaN or infinite, or `dy` is of another size than y.
     """
     op = _find(op) if isinstance(op, str) else op
+    if not isinstance(op, Op):
+        raise TypeError(f"explain takes the name of a registered op, such as 'layer_norm', got {op!r}")
+    if shape is not None and not isinstance(shape, Sequence):
+        raise TypeError(f"shape must be a sequence of sizes, such as (2, 4), got {shape!r}")
+    as_size(seed, "seed", 0)
     rng = numpy.random.default_rng(seed)
     if x is not None and shape is not None:
         raise ValueError("pass x or shape, not both")

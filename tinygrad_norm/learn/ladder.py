@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from ..backends import KERNELS, Kernel, use_backend
+from ..backends import KERNELS, Kernel, use_backend, use_loops
 from ..gradient_check.registered import evaluate
 from ..registry import REGISTRY
 
@@ -23,7 +23,7 @@ def kernels_of(name: str) -> tuple[str, ...]:
 
     Kernel.__call__ = recorded  # type: ignore[assignment, method-assign]
     try:
-        with use_backend("numpy"):
+        with use_backend("numpy"), use_loops("off"):  # which would be compiled first
             for case in op.cases:
                 evaluate(op, op.function, case)
     finally:

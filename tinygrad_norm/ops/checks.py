@@ -80,7 +80,8 @@ def check_channels(x: Tensor, name: str, channels: int | None = None, axis: int 
     check_input(x, name)
     shape = x.array.shape
     if len(shape) < 2:
-        raise ValueError(f"{name} takes x (N, C, ...) with at least 2 axes, got shape {shape}")
+        layout = "(N, C, ...)" if axis != -1 else "(..., C)"
+        raise ValueError(f"{name} takes x {layout} with at least 2 axes, got shape {shape}")
     if channels is not None and shape[axis] != channels:
         raise ValueError(
             f"{name} was made for {channels} channels, but x of shape {shape} has {shape[axis]} on "

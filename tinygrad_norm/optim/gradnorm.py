@@ -77,6 +77,9 @@ class GradNorm:
         self.params, self.alpha = as_parameters(params), alpha
         if not self.params:
             raise ValueError("GradNorm needs the parameters that all tasks share, got none")
+        self._check_params()
+        if not as_number(lr, "lr") > 0:
+            raise ValueError(f"lr must be a positive number, got {lr}")
         first, T = self.params[0], as_size(num_tasks, "num_tasks")
         zeros = to_device(numpy.zeros(T, first.dtype), first.device)
         self.log_weights = Tensor._wrap(zeros)
@@ -85,6 +88,10 @@ class GradNorm:
         self.initial_losses: Tensor | None = None
         self.norms: Tensor | None = None
         self._gradient: Any = None
+
+    def _check_params(self) -> None:
+        if not all(p.requires_grad for p in self.params):
+            raise ValueError("GradNorm compares gradients of its params, but one has requires_grad=False")
 
     @property
     def weights(self) -> Tensor:
@@ -106,8 +113,7 @@ class GradNorm:
                 depends on W.
         """
         losses = self._listed(losses)
-        if not all(p.requires_grad for p in self.params):
-            raise ValueError("GradNorm compares gradients of its params, but one has requires_grad=False")
+        self._check_params()
         values = stack([loss.detach() for loss in losses])
         self._check(values)
         weights, norms, reached = self.weights, [], False

@@ -140,7 +140,7 @@ class Config:
             "clip_grad": clip_grad,
             "clip_mode": clip_mode,
         }
-        if clip_mode not in (None, recipe.clip_mode) and not clip_grad:
+        if clip_mode in CLIP_MODES and clip_mode != recipe.clip_mode and not clip_grad:
             raise ValueError(f"clip_mode {clip_mode!r} needs a clip_grad of its own, such as 1.0 for norm")
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}

@@ -227,8 +227,8 @@ def check_positions(shape: tuple[int, ...], needs: str) -> None:
     """Raise ValueError with what a normalization `needs`, unless the features are images (C, H, W)."""
     if len(shape) == 1:
         raise ValueError(
-            f"{needs}, but the features of this model have none (sequences are normalized step by step); for "
-            "images, --model cnn has them"
+            f"{needs}, but the features of this model have none (steps of sequences, and pixels of the "
+            "convnext, are normalized one by one); --model cnn and resnet have them"
         )
 
 

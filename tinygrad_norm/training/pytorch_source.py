@@ -20,6 +20,7 @@ PLAIN = (
     nn.RMSNorm,
     nn.GroupNorm,
     nn.InstanceNorm2d,
+    nn.LocalResponseNorm,
 )
 """Modules whose printed form builds the same module in PyTorch."""
 

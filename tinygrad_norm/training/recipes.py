@@ -96,4 +96,6 @@ def find_recipe(dataset: str, model: str | None, regression: bool = False) -> tu
         return model, recipe._replace(norm="layer") if regression and recipe.norm == "batch" else recipe
     if model in IMAGES:
         raise ValueError(f"{model} is for images, not text: choose one of {', '.join(recipes)}")
+    if model in TEXT:
+        raise ValueError(f"{model} is for text: choose one of {', '.join(recipes)}, or the dataset text")
     raise ValueError(unknown("model", model, recipes))
