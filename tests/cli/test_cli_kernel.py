@@ -30,8 +30,8 @@ def test_launches_bytes_and_agreement():
     assert "layer_norm_forward" in result.output
     assert "layer_norm_backward" in result.output
     # forward: x, weight, bias, y, mean, rstd; backward: dy, x, weight, mean, rstd, dx and a row of both
-    # vectors' sums for its one block, which column_sums read and write again
-    forward, backward, sums = 2 * 32 + 2 * 8 + 2 * 4, 3 * 32 + 8 + 2 * 4 + 2 * 8, 2 * 2 * 8
+    # vectors' sums for its one block, which column_sums read and write again; the mean is float64
+    forward, backward, sums = 2 * 32 + 2 * 8 + 3 * 4, 3 * 32 + 8 + 3 * 4 + 2 * 8, 2 * 2 * 8
     assert f" times the {4 * (forward + backward + sums):,}\nneeded to read and write" in result.output
     assert max(map(len, result.output.splitlines())) <= 80
     difference, verdict = result.output.strip().split("\n")[-2:]
