@@ -132,10 +132,11 @@ def test_the_results_do_not_depend_on_blocks_and_threads():
 
 def test_a_sample_near_the_limits_is_computed_with_care_and_no_other():
     x, dy = normal(3, 5, 40).astype(np.float32), normal(3, 5, 40, seed=1).astype(np.float32)
-    alone = forward_backward(x, dy, size=3, alpha=1.0)
-    x[1] *= np.float32(1e25)
+    with tn.use_loops("python"):  # the body computes all samples anew
+        alone = forward_backward(x, dy, size=3, alpha=1.0)
+        x[1] *= np.float32(1e25)
+        found = forward_backward(x, dy, size=3, alpha=1.0)
     right = forward_backward(x.astype(np.float64), dy, size=3, alpha=1.0)
-    found = forward_backward(x, dy, size=3, alpha=1.0)
     for ours, before, exact in zip(found, alone, right, strict=True):
         np.testing.assert_array_equal(ours[[0, 2]], before[[0, 2]])
         np.testing.assert_allclose(ours[1], exact[1], rtol=1e-4, atol=1e-5 * abs(exact[1]).max())
