@@ -34,6 +34,7 @@ REFUSED = {  # op: which of its cases cannot be captured, and the words of the e
     # These functions make a module first, whose parameters come from the CPU.
     "multihead_attention": (lambda case: True, FROM_CPU),
     "qk_norm_attention": (lambda case: True, FROM_CPU),
+    "ngpt_block": (lambda case: True, FROM_CPU),
     "learned_positions": (lambda case: True, FROM_CPU),
     "transformer_encoder_layer": (lambda case: True, FROM_CPU),
     "transformer_decoder_layer": (lambda case: True, FROM_CPU),
