@@ -51,7 +51,7 @@ def _list(console: Console) -> None:
 
 
 def _table(console: Console, rows: list[tuple[str, ...]]) -> Table:
-    """Return the table of a family; in a terminal, what is said of a norm stands in lines, not in columns."""
+    """Return the table of a family; in a terminal, a norm's properties are lines below each other."""
     if not console.is_terminal:
         return words_table(console, HEADINGS, rows)
     lines = [

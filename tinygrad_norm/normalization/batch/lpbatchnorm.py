@@ -5,9 +5,9 @@
     r = 1/√(d² + eps)   x̂ = z·r   y = w·x̂ + b
 
 κ is 1 or, with `gaussian`, √(π/2): √(π/2)·mean|z| is the standard deviation of normally distributed numbers.
-p = 2 is batch normalization. For every p, d² stands in the place of the variance: beside eps, and in the
-running variance, where it counts n/(n - 1) times, as z is short by √(1 - 1/n) whatever p is. Evaluation is
-that of batch normalization.
+p = 2 is batch normalization. For every p, d² is used where batch normalization uses the variance: eps is
+added to it, and the running variance moves towards d²·n/(n - 1). The factor is right for every p, since m
+makes z too short by √(1 - 1/n). Evaluation is that of batch normalization.
 
 In the code: z centered, m mean + rest (see core/deviations.py), a deviation, κ factor, r rstd, x̂ x_hat, w
 weight, b bias; x is (N, C, S).
@@ -39,13 +39,10 @@ largest number, where the sums of n differences begin to overflow (on a GPU they
 import math
 from typing import Any
 
-import numpy
-
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.loop_math import larger
 from ...backends.cpu.sums import channel_means, channel_sum_products, channel_sums, repeat_vectors
 from ...backends.cuda.launch import CudaSource
 from ...ops import ones
@@ -58,14 +55,17 @@ from ..core.deviations import (
     deviations,
     exact_means,
     inverse_deviations,
-    rest_of,
     slopes,
 )
-from ..core.lengths import is_extreme
 from ..core.moments import affine
 from ..core.running_stats import RunningNorm, UpdateStatistics, update_both
 from .batchnorm import batch_norm, batch_norm_composed
-from .deviationrows import deviation_rows, deviation_rows_backward
+from .deviationloops import (
+    deviation_backward_loop,
+    deviation_forward_loop,
+    deviation_rows,
+    deviation_rows_backward,
+)
 from .fixednorm import PER_CHANNEL, as_channels, as_given
 from .shortrows import attach_short_rows
 
@@ -117,56 +117,7 @@ def lp_batch_norm_forward(
     return weight * rstd * z + bias, mean, rest, deviation, rstd
 
 
-@lp_batch_norm_forward.loops(**FORWARD_SHAPES)
-def lp_batch_norm_forward_loop(
-    x: Channels,
-    weight: PerChannel,
-    bias: PerChannel,
-    p: float,
-    factor: float,
-    eps: float,
-    y: Channels,
-    mean: PerChannel,
-    rest: PerChannel,
-    deviation: PerChannel,
-    rstd: PerChannel,
-    zero: float,
-    left: Array,
-    start: int,
-    stop: int,
-) -> None:
-    """One channel after the other: for m, for a, and to write y."""
-    (N, _, S), real = x.shape, x.dtype.type
-    for c in range(start, stop):
-        origin, total, top = x[0, c, 0], 0.0, real(0)
-        for n in range(N):
-            s = zero
-            for i in range(S):
-                s += centered(x[n, c, i], origin, real(0))
-            total += s
-        shift = real(total / (N * S))
-        m = origin + shift
-        left_of_m = rest_of(origin, shift, m)
-        total = 0.0
-        for n in range(N):
-            s = zero
-            if p == 1:
-                for i in range(S):
-                    s += abs(centered(x[n, c, i], m, left_of_m))
-            else:
-                for i in range(S):
-                    top = larger(top, abs(centered(x[n, c, i], m, left_of_m)))
-            total += s
-        a = real(total / (N * S)) if p == 1 else top
-        r = real(1 / numpy.hypot(factor * a, numpy.sqrt(eps)))
-        w, b = weight[0, c, 0] * r, bias[0, c, 0]
-        for n in range(N):
-            for i in range(S):
-                y[n, c, i] = w * centered(x[n, c, i], m, left_of_m) + b
-        mean[0, c, 0], rest[0, c, 0], deviation[0, c, 0], rstd[0, c, 0] = m, left_of_m, a, r
-        left[c] = is_extreme(r)
-
-
+lp_batch_norm_forward.loops(**FORWARD_SHAPES)(deviation_forward_loop)
 attach_short_rows(lp_batch_norm_forward, deviation_rows, FORWARD_SHAPES)
 
 
@@ -201,53 +152,7 @@ def lp_batch_norm_backward(
     return dx, dweight, dbias
 
 
-@lp_batch_norm_backward.loops(**BACKWARD_SHAPES)
-def lp_batch_norm_backward_loop(
-    dy: Channels,
-    x: Channels,
-    weight: PerChannel,
-    mean: PerChannel,
-    rest: PerChannel,
-    deviation: PerChannel,
-    rstd: PerChannel,
-    p: float,
-    factor: float,
-    dx: Channels,
-    dweight: PerChannel,
-    dbias: PerChannel,
-    zero: float,
-    start: int,
-    stop: int,
-) -> None:
-    """One channel after the other: once for all sums, once to write dx."""
-    (N, _, S), real = x.shape, x.dtype.type
-    for c in range(start, stop):
-        m, left_of_m, a, r = mean[0, c, 0], rest[0, c, 0], deviation[0, c, 0], rstd[0, c, 0]
-        none, least = real(0), a if p > 1 else real(0)  # |z| from which on s is sign(z)
-        dw = db = signs = ties = 0.0
-        for n in range(N):
-            s = s_x_hat = s_sign = s_ties = zero
-            for i in range(S):
-                z = centered(x[n, c, i], m, left_of_m)
-                sign = numpy.sign(z) if abs(z) >= least else none
-                s += dy[n, c, i]
-                s_x_hat += dy[n, c, i] * (z * r)
-                s_sign += sign
-                s_ties += abs(sign)
-            db += s
-            dw += s_x_hat
-            signs += s_sign
-            ties += s_ties
-        w, mean_dy, mean_s = r * weight[0, c, 0], real(db / (N * S)), real(signs / (N * S))
-        along = r * factor * (factor * a) * real(dw / (max(ties, 1) if p > 1 else N * S))
-        for n in range(N):
-            for i in range(S):
-                z = centered(x[n, c, i], m, left_of_m)
-                sign = numpy.sign(z) if abs(z) >= least else none
-                dx[n, c, i] = w * (dy[n, c, i] - mean_dy - (sign - mean_s) * along)
-        dweight[0, c, 0], dbias[0, c, 0] = dw, db
-
-
+lp_batch_norm_backward.loops(**BACKWARD_SHAPES)(deviation_backward_loop)
 attach_short_rows(lp_batch_norm_backward, deviation_rows_backward, BACKWARD_SHAPES)
 
 

@@ -8,7 +8,7 @@
     Ψ² ← (1 - momentum)·Ψ² + momentum·ψ²               in forward
     ν ← ν + momentum·(Λ - ν·Γ)                         in backward, with Λ and Γ as below
 
-In warm-up ψ, of the batch, stands in the place of Ψ, which means nothing yet. Evaluation uses Ψ.
+During warm-up the batch's ψ is used instead of Ψ, which means nothing yet. Evaluation uses Ψ.
 
 In the code: ψ, Ψ rms, r rstd, x̂ x_hat, ν, Λ projection, Γ power, w weight, b bias.
 
@@ -221,9 +221,9 @@ def power_norm(
 ) -> Tensor:
     """Divide each feature, on the last axis, by its running root mean square; then scale and shift.
 
-    After warm-up the gradient in training is an approximation: a running value stands in the place of one
-    of this batch. And a backward pass in training writes: it moves `running_projection`, and two of them
-    through one graph move it twice. With momentum 0, and in evaluation, nothing is written.
+    After warm-up the gradient in training is an approximation: it uses a running value instead of the
+    batch's own. A backward pass in training also changes `running_projection`; two of them through one
+    graph change it twice. With momentum 0, and in evaluation, nothing is changed.
 
     Args:
         input: (..., C), as in transformers.

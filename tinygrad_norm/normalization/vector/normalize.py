@@ -16,7 +16,7 @@ Backward, for one vector, from g = dL/dy:
 
     dx = r·(g - s·Σ(g·y))     s = sign(y)·|y|ᵖ⁻¹, as |y| = |x|/n; for p = 2, s = y
 
-and dx = g/eps where eps stands in for n, as that does not move with x. For p = ∞, s is sign(y) where
+If n < eps, the divisor is eps, which does not depend on x: dx = g/eps. For p = ∞, s is sign(y) where
 |y| = 1, and ties share it. For p < 1 the slope at an entry of 0 is infinite; it is taken to be 0, as
 PyTorch does.
 

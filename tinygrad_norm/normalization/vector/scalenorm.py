@@ -18,7 +18,7 @@ Backward, from dy = dL/dy. All vectors share g, and dL/du = g·dy takes the two 
 
     dx = g·r·(dy - u·Σ(dy·u))     the sum over one vector
 
-and dx = g·dy/eps where eps stands in for n, as that does not move with x.
+If n < eps, the divisor is eps, which does not depend on x: dx = g·dy/eps.
 
 Insight: g is the length itself. With y = √D·g'·u and g' = 1 at first, y is the same, but not what is learned:
 dg' = √D·dg, so a step of gradient descent moves the length D times as far, and one of Adam √D times.

@@ -1,4 +1,7 @@
-"""Loops of lpbatchnorm.py for x (N, C, S) with few positions S, or one: along rows, as in shortrows.py."""
+"""The loops of lpbatchnorm.py for x (N, C, S): channel after channel, or row after row.
+
+Rows are for few positions S, or one: the inner loop runs over all columns of a row, as in shortrows.py.
+"""
 
 import numpy
 
@@ -7,6 +10,101 @@ from ...backends.cpu.loop_math import larger
 from ..core.deviations import centered, rest_of
 from ..core.lengths import is_extreme
 from .shortrows import ROWS, add_up, columns_of, pour, side_by_side
+
+
+def deviation_forward_loop(
+    x: Channels,
+    weight: PerChannel,
+    bias: PerChannel,
+    p: float,
+    factor: float,
+    eps: float,
+    y: Channels,
+    mean: PerChannel,
+    rest: PerChannel,
+    deviation: PerChannel,
+    rstd: PerChannel,
+    zero: float,
+    left: Array,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other, three times: for m, for a, and to write y."""
+    (N, _, S), real = x.shape, x.dtype.type
+    for c in range(start, stop):
+        origin, total, top = x[0, c, 0], 0.0, real(0)
+        for n in range(N):
+            s = zero
+            for i in range(S):
+                s += centered(x[n, c, i], origin, real(0))
+            total += s
+        shift = real(total / (N * S))
+        m = origin + shift
+        left_of_m = rest_of(origin, shift, m)
+        total = 0.0
+        for n in range(N):
+            s = zero
+            if p == 1:
+                for i in range(S):
+                    s += abs(centered(x[n, c, i], m, left_of_m))
+            else:
+                for i in range(S):
+                    top = larger(top, abs(centered(x[n, c, i], m, left_of_m)))
+            total += s
+        a = real(total / (N * S)) if p == 1 else top
+        r = real(1 / numpy.hypot(factor * a, numpy.sqrt(eps)))
+        w, b = weight[0, c, 0] * r, bias[0, c, 0]
+        for n in range(N):
+            for i in range(S):
+                y[n, c, i] = w * centered(x[n, c, i], m, left_of_m) + b
+        mean[0, c, 0], rest[0, c, 0], deviation[0, c, 0], rstd[0, c, 0] = m, left_of_m, a, r
+        left[c] = is_extreme(r)
+
+
+def deviation_backward_loop(
+    dy: Channels,
+    x: Channels,
+    weight: PerChannel,
+    mean: PerChannel,
+    rest: PerChannel,
+    deviation: PerChannel,
+    rstd: PerChannel,
+    p: float,
+    factor: float,
+    dx: Channels,
+    dweight: PerChannel,
+    dbias: PerChannel,
+    zero: float,
+    start: int,
+    stop: int,
+) -> None:
+    """One channel after the other, twice: for all sums, and to write dx."""
+    (N, _, S), real = x.shape, x.dtype.type
+    for c in range(start, stop):
+        m, left_of_m, a, r = mean[0, c, 0], rest[0, c, 0], deviation[0, c, 0], rstd[0, c, 0]
+        none, least = real(0), a if p > 1 else real(0)  # |z| from which on s is sign(z)
+        dw = db = signs = ties = 0.0
+        for n in range(N):
+            s = s_x_hat = s_sign = s_ties = zero
+            for i in range(S):
+                z = centered(x[n, c, i], m, left_of_m)
+                sign = numpy.sign(z) if abs(z) >= least else none
+                s += dy[n, c, i]
+                s_x_hat += dy[n, c, i] * (z * r)
+                s_sign += sign
+                s_ties += abs(sign)
+            db += s
+            dw += s_x_hat
+            signs += s_sign
+            ties += s_ties
+        w, mean_dy, mean_s = r * weight[0, c, 0], real(db / (N * S)), real(signs / (N * S))
+        along = r * factor * (factor * a) * real(dw / (max(ties, 1) if p > 1 else N * S))
+        for n in range(N):
+            for i in range(S):
+                z = centered(x[n, c, i], m, left_of_m)
+                sign = numpy.sign(z) if abs(z) >= least else none
+                dx[n, c, i] = w * (dy[n, c, i] - mean_dy - (sign - mean_s) * along)
+        dweight[0, c, 0], dbias[0, c, 0] = dw, db
 
 
 def deviation_rows(
@@ -25,7 +123,7 @@ def deviation_rows(
     start: int,
     stop: int,
 ) -> None:
-    """Row after row: for m, for a, and to write y."""
+    """Row after row, three times: for m, for a, and to write y."""
     (N, C, S), real = x.shape, x.dtype.type
     rows, y_rows, many = x.reshape(x.size), y.reshape(x.size), side_by_side(C, S, start, stop)
     step, width, none = many * C * S, many * (stop - start) * S, real(0)
@@ -89,7 +187,7 @@ def deviation_rows_backward(
     start: int,
     stop: int,
 ) -> None:
-    """Row after row: once for all sums, once to write dx."""
+    """Row after row, twice: for all sums, and to write dx."""
     (N, C, S), real, many = x.shape, x.dtype.type, side_by_side(x.shape[1], x.shape[2], start, stop)
     rows, dy_rows, dx_rows = x.reshape(x.size), dy.reshape(x.size), dx.reshape(x.size)
     step, width, none = many * C * S, many * (stop - start) * S, real(0)
