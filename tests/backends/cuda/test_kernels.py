@@ -54,7 +54,7 @@ def row_cases():
         for D in LENGTHS:
             if name == "instance_norm" and D == 1:
                 continue  # raises: one position has no variance
-            quick = name == "layer_norm" or D in (33, 4096)
+            quick = (name == "layer_norm" and D < 1_000_000) or D in (33, 4096)
             for checked in (False, True):
                 marks = [] if quick and (not checked or D == 4096) else [SLOW]
                 mode = "checked" if checked else "plain"
