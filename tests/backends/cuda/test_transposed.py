@@ -1,7 +1,7 @@
 """Every registered op on a GPU, on arrays whose axes lie in memory in reverse: x.permute(...) of a tensor.
 
-CuPy's `empty_like` keeps such an order, so a kernel may get a result that is not contiguous, which it
-refuses. The emulator's `empty_like` does not, and shows nothing.
+`empty_like` keeps such an order, in CuPy and in NumPy, so a kernel may get a result that is not
+contiguous, which it refuses.
 """
 
 import numpy as np

@@ -203,7 +203,8 @@ def local_response_norm_backward_cuda(
     dy: Array, x: Array, scale: Array, root: Array, size: int, alpha: float, beta: float
 ) -> Array:
     """One kernel, like forward with mirrored windows."""
-    (dy, x), statistics, dx = contiguous(dy, x), wide(x, scale, root), namespace(x).empty_like(x)
+    (dy, x), statistics = contiguous(dy, x), wide(x, scale, root)
+    dx = namespace(x).empty_like(x)
     slope, most = 2 * alpha * beta / size, _highest_ordinary(accumulator_dtype(x), beta)
     arrays = dy, x, *statistics, dx
     _launch("local_response_norm_backward", arrays, size, slope, beta, most)
