@@ -75,11 +75,7 @@ def _row(op: Op) -> tuple[str, ...]:
 
 def _show(console: Console, name: str) -> None:
     ops = _normalizations()
-    op = (
-        ops[name]
-        if name in ops
-        else find_op(name, list(dict.fromkeys([*ops, *(op.name for op in ops.values())])))
-    )
+    op = find_op(name, list(dict.fromkeys([*ops, *(op.name for op in ops.values())])))
     choice = next((name for name, choice in NORMS.items() if choice.op == op.name), None)
     module = sys.modules[getattr(op.function, "__module__", "")]
     print_line(console, inspect.getdoc(module) or op.name)

@@ -9,6 +9,7 @@ import typer
 
 from ..learn.loading import load_all
 from ..registry import REGISTRY, Op
+from ..training.norm_choices import NORMS
 
 
 def _load(paths: list[Path] | None) -> list[Path] | None:
@@ -32,13 +33,16 @@ Load = Annotated[
 
 
 def find_op(name: str, known: Collection[str] = REGISTRY) -> Op:
-    """Return the registered op called `name`; for an unknown name, suggest similar ones from `known`.
+    """Return the registered op called `name`, or the one that `train --norm` calls so, as in "group".
+
+    For an unknown name, similar ones from `known` are suggested.
 
     Raises:
         typer.BadParameter: if no registered op has this name.
     """
-    if name in REGISTRY:
-        return REGISTRY[name]
+    op = REGISTRY.get(NORMS[name].op if name in NORMS else name)
+    if op is not None:
+        return op
     close = difflib.get_close_matches(name, known, n=5) or [other for other in known if name in other]
     hint = f"Did you mean {', '.join(close)}?" if close else f"Choose one of {', '.join(sorted(known))}"
     raise typer.BadParameter(f"no registered op is called {name!r}. {hint}", param_hint="NAME")
