@@ -1,6 +1,7 @@
-"""Learning tools: explanations with numbers, pictures of computations, and the README's table of systems."""
+"""Learning tools: explanations with numbers, a doctor for backwards, pictures, and the README's table of systems."""
 
 from ..gradient_check import registered as check  # its earlier name, which other code may import
+from .doctor.diagnosis import Diagnosis, diagnose
 from .explanation import Explanation, explain
 
-__all__ = ["Explanation", "check", "explain"]
+__all__ = ["Diagnosis", "Explanation", "check", "diagnose", "explain"]

@@ -25,7 +25,7 @@ from ..probing import Index, label
 
 
 @dataclass(frozen=True)
-class _Pool:
+class Pool:
     """Axes of an input along which entries may share a statistic; `shape` may split axis 1 into groups."""
 
     shape: Index
@@ -35,6 +35,11 @@ class _Pool:
     @property
     def size(self) -> int:
         return math.prod(self.shape[k] for k in self.axes)
+
+    def totals(self, array: numpy.ndarray) -> numpy.ndarray:
+        """Return, at every entry of an array of the input's shape, the sum over its pool."""
+        cube = array.reshape(self.shape)
+        return numpy.broadcast_to(cube.sum(self.axes, keepdims=True), self.shape).reshape(array.shape)
 
     def lines(self, rows: numpy.ndarray) -> numpy.ndarray:
         """Return rows of input entries as lines, one for every row and every pool."""
@@ -50,23 +55,23 @@ class _Pool:
         return f"along axis {names[0]}" if len(names) == 1 else f"along axes {', '.join(names)}"
 
 
-def _pools(shape: Index) -> Iterator[_Pool]:
-    """Yield every choice of axes with at least 3 entries, and with axis 1 in groups."""
+def pools(shape: Index, least: int = 3) -> Iterator[Pool]:
+    """Yield every choice of axes with at least `least` entries, and with axis 1 in groups."""
     channels = shape[1] if len(shape) > 1 else 1
     for groups in (1, *(g for g in range(2, channels) if channels % g == 0)):
         view = shape if groups == 1 else (shape[0], groups, channels // groups, *shape[2:])
         wide = [k for k, length in enumerate(view) if length > 1]
         for count in range(1, len(wide) + 1):
             for axes in itertools.combinations(wide, count):
-                pool = _Pool(view, axes, groups)
-                if pool.size >= 3 and (groups == 1 or (2 in axes and 1 not in axes)):
+                pool = Pool(view, axes, groups)
+                if pool.size >= least and (groups == 1 or (2 in axes and 1 not in axes)):
                     yield pool
 
 
 class _Lines:
     """Both gradients in lines of a pool, and whether func changes if x is shifted or scaled."""
 
-    def __init__(self, pair: JacobianPair, pool: _Pool) -> None:
+    def __init__(self, pair: JacobianPair, pool: Pool) -> None:
         self.pair, self.pool = pair, pool
         real = abs(pair.n) > pair.numeric.floor
         self.n, self.a = pool.lines(numpy.where(real, pair.n, 0.0)), pool.lines(pair.analytic)
@@ -131,7 +136,7 @@ class _Lines:
 
 def wrong_paths(pair: JacobianPair) -> str:
     """Return what is wrong with the paths through the statistics of a normalization, or ""."""
-    for pool in _pools(pair.input_shape):
+    for pool in pools(pair.input_shape):
         lines = _Lines(pair, pool)
         if not lines.moves or not (lines.shifts or lines.scales):
             continue
@@ -220,7 +225,7 @@ def _statistic(pair: JacobianPair, factors: numpy.ndarray) -> str:
     """Return which statistic of x equals the factors, or one over them, or ""."""
     if pair.input_shape != pair.output_shape or numpy.ptp(factors) < 0.01 * abs(factors).max():
         return ""
-    for pool in _pools(pair.input_shape):
+    for pool in pools(pair.input_shape):
         x = pair.x.reshape(pool.shape)
         mean = x.mean(pool.axes, keepdims=True)
         for name, centred in (("standard deviation", x - mean), ("root mean square", x)):

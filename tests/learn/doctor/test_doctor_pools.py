@@ -1,0 +1,175 @@
+"""The doctor names the mistakes planted in backwards of normalizations, and passes none of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.learn import diagnose
+
+SOURCE = """
+def forward(x, w, b):
+    c = x - M * mean(x)
+    r = (mean(c * c) + eps) ** -0.5
+    return w * (c * r) + b
+
+def backward(dy, x, w, b):
+    m = M * mean(x)
+    c = x - m
+    v = mean(c * c)
+    r = (v + eps) ** -0.5
+    xh = (x - m) * r
+    g = w * dy
+    straight = r * g
+    through_m = -M * r * mean(g)
+    through_r = -r * xh * mean(g * xh)
+    dx = straight + through_m + through_r
+    return dx, per_weight(dy * xh), per_weight(dy)
+"""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalization: the shape of x, the axes of a pool of `view`, the axis of the weight."""
+
+    op: str
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+    weight: tuple[int, ...]
+    view: tuple[int, ...] = ()
+    centered: bool = True
+    leaking: tuple[int, ...] = ()  # axes of a pool that is too large
+
+    @property
+    def size(self):
+        return int(np.prod([(self.view or self.shape)[k] for k in self.axes]))
+
+
+NORMS = {
+    "batch": Norm("batch_norm", (5, 3), (0,), (1, 3), leaking=(0, 1)),
+    "batch of images": Norm("batch_norm", (3, 2, 2, 2), (0, 2, 3), (1, 2, 1, 1), leaking=(0, 1, 2, 3)),
+    "layer": Norm("layer_norm", (3, 5), (1,), (5,), leaking=(0, 1)),
+    "layer over two axes": Norm("layer_norm", (4, 2, 3), (1, 2), (2, 3), leaking=(0, 1, 2)),
+    "rms": Norm("rms_norm", (3, 5), (1,), (5,), centered=False, leaking=(0, 1)),
+    "group": Norm("group_norm", (2, 4, 3), (2, 3), (4, 1), (2, 2, 2, 3), leaking=(1, 2, 3)),
+    "one group": Norm("group_norm", (3, 3, 2), (1, 2), (3, 1), leaking=(0, 1, 2)),
+    "instance": Norm("instance_norm", (3, 2, 4), (2,), (2, 1), leaking=(1, 2)),
+}
+
+
+def pair(norm, *changes):
+    """Forward and backward, with some text of backward replaced."""
+    head, tail = SOURCE.split("def backward")
+    for old, new in changes:
+        assert old in tail, old
+        tail = tail.replace(old, new, 1)
+
+    def mean(a, axes=norm.axes):
+        cube = a.reshape(norm.view or norm.shape)
+        return np.broadcast_to(cube.mean(axes, keepdims=True), cube.shape).reshape(norm.shape)
+
+    def per_weight(a):
+        padded = (1,) * (len(norm.shape) - len(norm.weight)) + norm.weight
+        axes = tuple(k for k, n in enumerate(padded) if n == 1)
+        return a.sum(axes, keepdims=True).reshape(norm.weight)
+
+    names = {
+        "mean": mean, "per_weight": per_weight, "eps": 1e-5, "M": float(norm.centered), "n": norm.size,
+        "total": lambda a: norm.size * mean(a), "count": np.prod(norm.shape) // np.prod(norm.weight),
+        "leaking": norm.leaking,
+    }  # fmt: skip
+    exec(head + "def backward" + tail, names)
+    return names["forward"], names["backward"]
+
+
+def inputs(norm, seed):
+    rng = np.random.default_rng(seed)
+    w = rng.uniform(0.5, 2.0, norm.weight) * np.where(rng.random(norm.weight) < 0.3, -1.0, 1.0)
+    return 1.5 * rng.normal(size=norm.shape) + 0.5, w, rng.normal(size=norm.weight)
+
+
+MEAN, WEIGHT = {"mean"}, {"weight"}  # where a mistake applies: a mean is subtracted, w differs in a pool
+G_MEAN, GX_MEAN = "r * mean(g)", "xh * mean(g * xh)"
+PLANTED = [
+    ([(" + through_m", "")], "the path through the mean is dropped", MEAN),
+    ([(" + through_r", "")], "the path through the variance is dropped", MEAN),
+    ([(" + through_m + through_r", "")], "the paths through the mean and the variance are dropped", MEAN),
+    ([(G_MEAN, "r * total(g)")], "Σ g stands where mean(g) belongs", MEAN),
+    ([(GX_MEAN, "xh * total(g * xh)")], "Σ g·x̂ stands where mean(g·x̂) belongs", set()),
+    ([(G_MEAN, "r * total(g)"), (GX_MEAN, "xh * total(g * xh)")], "sums stand where means belong", MEAN),
+    ([(G_MEAN, "r * total(g) / (n - 1)")], "n - 1 stands where n belongs, in the mean of g", MEAN),
+    ([(GX_MEAN, "xh * total(g * xh) / (n - 1)")], "n - 1 stands where n belongs, in the mean of g·x̂", set()),
+    ([(G_MEAN, "r * total(g) / (n - 1)"), (GX_MEAN, "xh * total(g * xh) / (n - 1)")], "in both means", MEAN),
+    ([("(v + eps) ** -0.5", "1 / (v ** 0.5 + eps)")], "backward adds eps outside the root", set()),
+    ([("(v + eps) ** -0.5", "v ** -0.5")], "eps is forgotten in backward", set()),
+    ([("-r * xh * mean(g * xh)", "-r * c * mean(g * c)")], "r stands where r³ belongs", set()),
+    ([("-r * xh * mean(g * xh)", "-r ** 2 * c * mean(g * c)")], "r² stands where r³ belongs", set()),
+    ([("-r * xh * mean(g * xh)", "-r ** 3 * xh * mean(g * xh)")], "r⁵ stands where r³ belongs", set()),
+    ([("through_m = -M", "through_m = M")], "the sign of the path through the mean is wrong", MEAN),
+    ([("through_r = -r", "through_r = r")], "the sign of the path through the", set()),
+    ([("dx = straight + through_m + through_r", "dx = -straight - through_m - through_r")],
+     "the sign is wrong", set()),
+    ([("g = w * dy", "g = dy")], "the weight is forgotten", set()),
+    ([("g = w * dy", "g = w * w * dy")], "the weight is applied twice", WEIGHT),
+    ([("g = w * dy", "g = dy"), ("return dx", "return w * dx")], "the weight is applied at the end", WEIGHT),
+    ([(GX_MEAN, "xh * mean(dy * xh)")], "the weight is forgotten in the mean of g·x̂", set()),
+    ([("straight = r * g", "straight = r * dy")], "the weight is forgotten in the straight path", set()),
+    ([("straight = r * g", "straight = g")], "r is forgotten in the straight path", set()),
+    ([("dx = straight + through_m + through_r", "dx = (straight + through_m + through_r) / r")],
+     "r is forgotten", set()),
+    ([(GX_MEAN, "x * mean(g * xh)")], "x stands where x̂ belongs", MEAN),
+    ([(G_MEAN, "r * mean(g, leaking)"), (GX_MEAN, "xh * mean(g * xh, leaking)")], "statistics leak", MEAN),
+    ([(GX_MEAN, "xh * mean(g * xh, leaking)")], "statistics leak", set()),
+    ([("per_weight(dy * xh)", "per_weight(dy)")], "the weight's gradient lacks x̂", set()),
+    ([("per_weight(dy * xh)", "per_weight(dy * x)")], "has x where x̂ belongs", set()),
+    ([("per_weight(dy * xh)", "per_weight(dy * xh) / count")], "the weight's gradient is a mean", set()),
+    ([("per_weight(dy)", "per_weight(dy) / count")], "the bias's gradient is a mean", set()),
+    ([("per_weight(dy)", "per_weight(g)")], "the weight is a factor of the bias's gradient", set()),
+    ([("per_weight(dy)", "dy")], "is not summed", set()),
+    ([("per_weight(dy)", "-per_weight(dy)")], "the sign of the bias's gradient is wrong", set()),
+]  # fmt: skip
+
+
+def applies(norm, where):
+    varies = norm.op not in ("batch_norm", "instance_norm")
+    return (norm.centered or where is not MEAN) and (varies or where is not WEIGHT)
+
+
+CASES = [
+    pytest.param(norm, changes, words, id=f"{name}-{words}")
+    for name, norm in NORMS.items()
+    for changes, words, where in PLANTED
+    if applies(norm, where)
+]
+
+
+def check(norm, changes, words, seed):
+    found = diagnose(pair(norm, *changes), inputs(norm, seed))
+    assert not found.passed
+    text = str(found)
+    told = [finding.what for finding in found.findings]
+    named = [what for finding in found.findings for what in (finding.what, *finding.others)]
+    assert any(words in what for what in told), f"{words} is not in\n{text}"
+    assert len(told) == 1, text
+    return named
+
+
+@pytest.mark.parametrize("name", NORMS)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_right_backward_passes(name, seed):
+    found = diagnose(pair(NORMS[name]), inputs(NORMS[name], seed))
+    assert found.passed
+    assert found.like == NORMS[name].op
+    assert found.findings == found.warnings == ()
+
+
+@pytest.mark.parametrize(("norm", "changes", "words"), [case for case in CASES if case.values[0].op == "layer_norm"])
+def test_a_planted_mistake_is_named(norm, changes, words):
+    check(norm, changes, words, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "changes", "words"), CASES)
+def test_planted_mistakes_are_named_at_five_seeds(norm, changes, words):
+    for seed in range(5):
+        check(norm, changes, words, seed)

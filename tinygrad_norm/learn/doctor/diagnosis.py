@@ -1,0 +1,288 @@
+"""Diagnose a backward: does it pass, and if not, which mistake is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ...autograd.tensor import Tensor
+from ...backends import to_numpy
+from ...gradient_check.check import jacobians
+from ...gradient_check.error import GradcheckError
+from ...gradient_check.failure_report import WrongEntry, wrong_entry
+from ...gradient_check.jacobian import JacobianPair
+from ...gradient_check.registered import NUMERIC_TOLERANCE, cotangent
+from ...registry import REGISTRY
+from ...suggestions import did_you_mean
+from .catalogue import Derivation, Mistake
+from .fitting import fits
+from .leaks import leak
+from .projection import missing_direction
+from .subject import Subject, subject_of
+from .trialinputs import trials
+
+Cause = tuple[Mistake, ...]
+"""One mistake, or two that are only right together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake: the gradients that it makes wrong, what it is, both formulas, and the first wrong entry.
+
+    `line` is the line of the derivation, "" if no known mistake fits; `others` are mistakes that give the
+    same numbers here.
+    """
+
+    gradients: tuple[str, ...]
+    what: str
+    line: str = ""
+    wrong: str = ""
+    right: str = ""
+    first: str = ""
+    others: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{', '.join(self.gradients)}: {self.what}" if self.gradients else self.what]
+        if self.line:
+            lines += [f"  line    {self.line}", f"  yours   {self.wrong}", f"  right   {self.right}"]
+        if self.first:
+            lines.append(f"  first wrong entry: {self.first}")
+        lines += [f"  or: {other}" for other in self.others]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor found; `str` of it is the verdict.
+
+    `passed` is what finite differences say. `like` is the registered op that forward computes, or "".
+    """
+
+    name: str
+    like: str
+    passed: bool
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+    checked: str
+
+    def __str__(self) -> str:
+        like = f" (computes {self.like})" if self.like else ""
+        verdict = "the backward is right" if self.passed else "the backward is wrong"
+        lines = [f"{self.name}{like}: {verdict}", f"  checked with {self.checked}"]
+        for finding in self.findings:
+            lines += ["", str(finding)]
+        lines += ["", *(f"warning: {text}" for text in self.warnings)] if self.warnings else []
+        return "\n".join(lines)
+
+
+def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diagnosis:
+    """Say whether a backward is the derivative of its forward, and if not, which mistake it has.
+
+    Args:
+        function: a Function class; a pair (forward, backward) of functions of NumPy arrays; a module; or a
+            function of tensors. A pair's forward returns y, or y and what backward needs; its backward takes
+            dy and that, or dy and forward's arguments, and returns a gradient for each of these.
+        inputs: the arguments of forward: arrays, numbers, None. Chosen by the arguments' names if not given.
+        like: the registered op that forward should compute, such as "layer_norm"; found out if not given.
+
+    Raises:
+        TypeError: if the function is none of these.
+        ValueError: if no op is called `like`, forward raises or is NaN or infinite for these inputs, or none
+            are given and none were found that it takes.
+    """
+    if like is not None and like not in REGISTRY:
+        raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
+    subject = subject_of(function)
+    arguments = _inputs(subject, like) if inputs is None else _given(subject, inputs)
+    y = subject.output(arguments)
+    derivation, notes = _chosen(subject, arguments, y, like)
+    checked = ", ".join(
+        f"{subject.label(i)} {x.shape if isinstance(x, Tensor) else x}" for i, x in enumerate(arguments)
+    )
+    warnings = (*notes, *(derivation.notes if derivation else ()))
+    name = derivation.op if derivation else ""
+    try:
+        pairs = jacobians(subject.apply, arguments)
+    except GradcheckError as error:
+        return Diagnosis(subject.name, name, False, (Finding((), str(error)),), warnings, checked)
+    findings = tuple(_findings(subject, pairs, derivation))
+    return Diagnosis(subject.name, name, not findings, findings, warnings, checked)
+
+
+def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:
+    single = isinstance(inputs, Tensor | numpy.ndarray)
+    return subject.arguments((inputs,) if single else tuple(inputs))
+
+
+def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
+    """Return inputs that forward takes, such that a derivation fits, if any does.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    runs: tuple[Any, ...] | None = None
+    problem = ""
+    for inputs in trials(subject):
+        arguments = subject.arguments(inputs)
+        try:
+            y = subject.output(arguments)
+        except ValueError as error:
+            problem = problem or str(error)
+            continue
+        found = [d.op for d in _fits(subject, arguments, y)]
+        if found and like in (None, *found):
+            return arguments
+        if runs is None or (found and y.size):
+            runs = arguments
+    if runs is None:
+        raise ValueError(f"pass inputs: none that were tried suit {subject.name}. {problem}")
+    return runs
+
+
+def _fits(subject: Subject, arguments: Sequence[Any], y: numpy.ndarray) -> list[Derivation]:
+    given = {subject.label(i): to_numpy(x.array) for i, x in enumerate(arguments) if isinstance(x, Tensor)}
+    if subject.module is not None:
+        module = subject.module
+        given |= {key: to_numpy(p.array) for key, p in module.named_parameters()}
+        given |= {key: to_numpy(p.array) for key, p in module.named_buffers()}
+    return fits(given, y)
+
+
+def _chosen(
+    subject: Subject, arguments: Sequence[Any], y: numpy.ndarray, like: str | None
+) -> tuple[Derivation | None, list[str]]:
+    """Return the derivation of forward: that of the op `like`, or of the one that its name says, if it fits."""
+    found = _fits(subject, arguments, y)
+    wanted = like or _named(subject.name)
+    fitting = [derivation for derivation in found if derivation.op == wanted]
+    if fitting or not found:
+        return (fitting or [None])[0], []
+    if like is None:
+        return found[0], []
+    return found[0], [f"forward does not compute {like} for these inputs: it computes {found[0].op}"]
+
+
+def _named(name: str) -> str:
+    plain = name.lower().replace("_", "")
+    known = [op for op in REGISTRY if op.replace("_", "") in plain]
+    return max(known, key=len, default="")
+
+
+def _findings(
+    subject: Subject, pairs: list[JacobianPair], derivation: Derivation | None
+) -> Iterator[Finding]:
+    for i in sorted(subject.through_constants):
+        what = (
+            "backward gives a gradient to running statistics: they are buffers, constants in evaluation and "
+            "unused in training; return None"
+        )
+        yield Finding((f"d{subject.label(i)}",), what)
+    for i, problem in sorted(subject.problems.items()):
+        yield Finding((f"d{subject.label(i)}",), problem)
+    wrong = [
+        (pair, entry) for pair in pairs if (entry := wrong_entry(pair, 0.0, NUMERIC_TOLERANCE, pairs))
+    ]
+    causes = {
+        id(pair): _causes(subject, pair, derivation)
+        for pair, _ in wrong
+        if derivation is not None and pair.output == 0
+    }
+    explained: dict[tuple[str, ...], list[JacobianPair]] = {}
+    for pair, entry in wrong:
+        possible = causes.get(id(pair), [])
+        if not possible:
+            yield _unknown(subject, pair, entry, derivation)
+            continue
+        shared = [sum(_has(other, cause) for other in causes.values()) for cause in possible]
+        best = possible[int(numpy.argmax(shared))]
+        explained.setdefault(tuple(m.name for m in best), []).append(pair)
+    for names, own in explained.items():
+        yield _known(subject, own, names, causes)
+
+
+def _causes(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> list[Cause]:
+    name = subject.label(pair.input)
+    if derivation is None or name not in derivation.gradients or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
+        return []
+    dys = _dys(pair)
+    found = [_gradient(dy, pair.analytic, pair) for dy in dys]
+    right = [_gradient(dy, pair.n, pair) for dy in dys]
+    if not all(_close(derivation.gradient(name, dy), dx) for dy, dx in zip(dys, right, strict=True)):
+        return []  # the derivation fits forward by chance
+    return derivation.candidates(name, dys, found)
+
+
+def _close(a: Any, b: numpy.ndarray) -> bool:
+    return numpy.shape(a) == b.shape and bool(abs(a - b).max(initial=0.0) <= 1e-6 * max(abs(b).max(initial=0.0), 1e-6))
+
+
+def _dys(pair: JacobianPair) -> list[numpy.ndarray]:
+    return [cotangent(pair.output_shape, 0, seed) for seed in (0, 1)]
+
+
+def _gradient(dy: numpy.ndarray, matrix: numpy.ndarray, pair: JacobianPair) -> numpy.ndarray:
+    return (dy.reshape(-1) @ matrix).reshape(pair.input_shape)
+
+
+def _has(causes: Sequence[Cause], wanted: Cause) -> bool:
+    names = [m.name for m in wanted]
+    return any([m.name for m in cause] == names for cause in causes)
+
+
+def _known(
+    subject: Subject, pairs: list[JacobianPair], names: tuple[str, ...], causes: dict[int, list[Cause]]
+) -> Finding:
+    possible = causes[id(pairs[0])]
+    best = next(cause for cause in possible if tuple(m.name for m in cause) == names)
+    told = " and ".join(names)
+    others = dict.fromkeys(" and ".join(m.name for m in cause) for cause in possible)
+    return Finding(
+        gradients=tuple(f"d{subject.label(pair.input)}" for pair in pairs),
+        what="; and ".join(names),
+        line="; ".join(m.line for m in best),
+        wrong="; ".join(m.wrong for m in best),
+        right="; ".join(m.right for m in best),
+        first=_first(subject, pairs[0]),
+        others=tuple(other for other in others if other != told)[:2],
+    )
+
+
+def _first(subject: Subject, pair: JacobianPair) -> str:
+    """Return the first entry, in order, where the gradients for a random dy differ."""
+    dy = _dys(pair)[0]
+    yours, right = (_gradient(dy, matrix, pair) for matrix in (pair.analytic, pair.n))
+    differ = abs(yours - right) > 1e-6 * max(abs(right).max(initial=0.0), abs(yours).max(initial=0.0))
+    if not differ.any():
+        return ""
+    at = tuple(map(int, numpy.argwhere(differ)[0]))
+    place = f"d{subject.label(pair.input)}{list(at) if at else ''}"
+    return f"{place} is {yours[at]:.6g}, right is {right[at]:.6g} (dy random, seed 0)"
+
+
+def _unknown(
+    subject: Subject, pair: JacobianPair, entry: WrongEntry, derivation: Derivation | None
+) -> Finding:
+    """Return what can be said where no known mistake fits: a leak, a measured pattern, or the residual."""
+    gradient = f"d{subject.label(pair.input)}"
+    hints = [line.removeprefix("  hint: ") for line in entry.text.splitlines() if line.startswith("  hint: ")]
+    leaking = leak(pair)
+    if leaking:
+        return Finding((gradient,), leaking, first=_first(subject, pair))
+    hint = hints[0] if hints else ""
+    if derivation is not None and "transpose" in hint and pair.input_shape == pair.output_shape:
+        hint = ""  # the Jacobian of a normalization is symmetric but for a weight outside
+    what = hint or _residual(subject, pair, derivation) or (
+        f"it is wrong at {int((pair.relative_error > NUMERIC_TOLERANCE).sum())} of {pair.n.size} entries of "
+        "its Jacobian, in no way that the catalogue knows, alone or in pairs"
+    )
+    return Finding((gradient,), what, first=_first(subject, pair))
+
+
+def _residual(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> str:
+    if derivation is None or derivation.gradients.get(subject.label(pair.input)) != "dx":
+        return ""
+    dys = _dys(pair)
+    return missing_direction(derivation, dys, [_gradient(dy, pair.analytic - pair.n, pair) for dy in dys])

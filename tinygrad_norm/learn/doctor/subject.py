@@ -1,0 +1,215 @@
+"""What the doctor examines: a Function, a pair of array functions, a module or a function of tensors.
+
+All become one function of tensors, `apply`. Gradients of the wrong shape are noted, and reduced to the right one
+if they are only not summed over the broadcast axes, so that the other gradients can still be compared.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+
+from ...autograd.function import Function
+from ...autograd.tensor import Tensor
+from ...backends import to_numpy
+from ...gradient_check.probing import Key
+from ...module import Module
+from ...ops.broadcast import unbroadcast
+from .roles import STATISTICS, role_of
+
+
+@dataclass
+class Subject:
+    """A function of tensors under examination: its name, its parameters, and what its backward did wrong."""
+
+    name: str
+    apply: Callable[..., Any]
+    signature: tuple[inspect.Parameter, ...]
+    module: Module | None = None
+    problems: dict[int, str] = field(default_factory=dict)
+    through_constants: set[int] = field(default_factory=set)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of forward's arguments."""
+        return tuple(p.name for p in self.signature)
+
+    def label(self, key: Key) -> str:
+        """Return the name of an input, or of a module's parameter."""
+        if isinstance(key, str):
+            return key
+        return self.parameters[key] if key < len(self.signature) else f"input {key}"
+
+    def arguments(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
+        """Return inputs as `apply` takes them: float64 tensors, with a gradient unless they are statistics."""
+        return tuple(
+            _tensor(x, role_of(self.label(i)) not in STATISTICS) for i, x in enumerate(inputs)
+        )
+
+    def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
+        """Return y; the first, if there are several.
+
+        Raises:
+            ValueError: if it cannot be computed, is not an array of floating-point numbers, or not finite.
+        """
+        given = ", ".join(
+            f"{name} {x.shape if isinstance(x, Tensor) else repr(x)}"
+            for name, x in zip(self.parameters, arguments, strict=False)
+        )
+        try:
+            with numpy.errstate(all="ignore"):
+                result = self.apply(*arguments)
+        except Exception as error:
+            raise ValueError(
+                f"the forward of {self.name}, called with {given}, raised {type(error).__name__}: {error}"
+            ) from error
+        y = result[0] if isinstance(result, tuple) else result
+        if not isinstance(y, Tensor) or y.array.dtype.kind != "f":
+            kind = "an array of integers" if isinstance(y, Tensor) else f"a {type(y).__name__}"
+            raise ValueError(f"the forward of {self.name} returned {kind}: return floating-point numbers")
+        if not numpy.isfinite(to_numpy(y.array)).all():
+            raise ValueError(f"the forward of {self.name} is NaN or infinite, called with {given}")
+        return to_numpy(y.array)
+
+
+def subject_of(function: Any, name: str = "") -> Subject:
+    """Return what is examined, given what the user wrote.
+
+    Raises:
+        TypeError: if it is none of a Function class, a pair of functions, a module or a function.
+    """
+    if isinstance(function, type) and issubclass(function, Function):
+        return _of_function(function, _parameters(function.forward, skip=1), name or function.__name__)
+    if isinstance(function, type) and issubclass(function, Module):
+        raise TypeError(f"{function.__name__} is a class: pass a module, such as {function.__name__}(…)")
+    if isinstance(function, Module):
+        own = copy.deepcopy(function).double()
+        names = _parameters(own.forward)
+        return Subject(name or type(own).__name__, own, names, module=own)
+    if isinstance(function, tuple | list) and len(function) == 2 and all(map(callable, function)):
+        forward, backward = function
+        pair = _as_function(forward, backward)
+        return _of_function(pair, _parameters(forward), name or getattr(forward, "__name__", "forward"))
+    if callable(function):
+        return Subject(name or getattr(function, "__name__", "function"), function, _parameters(function))
+    raise TypeError(
+        "diagnose needs a Function class, a pair of functions (forward, backward), a module or a function of "
+        f"tensors, got {function!r}"
+    )
+
+
+def _parameters(function: Callable[..., Any], skip: int = 0) -> tuple[inspect.Parameter, ...]:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+    except (TypeError, ValueError):
+        return ()
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return tuple(p for p in parameters if p.kind in kinds)
+
+
+def _tensor(x: Any, differentiable: bool) -> Any:
+    if isinstance(x, Tensor):
+        x = to_numpy(x.array)
+    if not isinstance(x, numpy.ndarray | list):
+        return x
+    array = numpy.array(x)
+    if array.dtype.kind == "f":
+        return Tensor(array.astype(numpy.float64), requires_grad=differentiable)
+    return Tensor(array)
+
+
+def _as_function(forward: Callable[..., Any], backward: Callable[..., Any]) -> type[Function]:
+    """Return a Function of a pair: backward takes dy, and then what forward kept or its arguments.
+
+    forward returns y, or a tuple of y and what backward needs.
+    """
+
+    class Pair(Function):
+        def forward(self, *arrays: Any) -> Any:
+            given = tuple(a.copy() if isinstance(a, numpy.ndarray) else a for a in arrays)
+            result = forward(*given)
+            y, *kept = result if isinstance(result, tuple) else (result,)
+            self.saved = tuple(kept) if kept else given
+            return numpy.asarray(y)
+
+        def backward(self, dy: Any) -> Any:
+            found = backward(dy, *_fitting(backward, self.saved, forward.__name__))
+            if isinstance(found, dict):
+                raise TypeError("return the gradients as a tuple in the order of forward's arguments, not a dict")
+            parts = tuple(found) if isinstance(found, tuple | list) else (found,)
+            if len(parts) > len(self.inputs):
+                raise ValueError(
+                    f"it returned {len(parts)} gradients for {len(self.inputs)} inputs of forward: return one "
+                    "for each, in the same order"
+                )
+            return (*parts, *[None] * (len(self.inputs) - len(parts)))
+
+    return Pair
+
+
+def _fitting(backward: Callable[..., Any], kept: tuple[Any, ...], forward: str) -> tuple[Any, ...]:
+    """Return the arguments after dy: what is kept, or all of it as one cache."""
+    try:
+        inspect.signature(backward).bind(None, *kept)
+    except TypeError:
+        try:
+            inspect.signature(backward).bind(None, kept)
+        except TypeError as error:
+            raise TypeError(
+                f"backward takes dy and then what {forward} returned after y, or {forward}'s arguments: it "
+                f"was given dy and {len(kept)} more ({error})"
+            ) from None
+        return (kept,)
+    except ValueError:  # no signature
+        pass
+    return kept
+
+
+def _of_function(cls: type[Function], parameters: tuple[inspect.Parameter, ...], name: str) -> Subject:
+    subject = Subject(name, cls.apply, parameters)
+
+    def backward(self: Function, *dys: Any) -> Any:
+        found = cls.backward(self, *dys)
+        parts = found if isinstance(found, tuple) else (found,)
+        if len(parts) != len(self.inputs) or found is None:
+            return found  # the sweep says what is wrong
+        return tuple(
+            _reduced(subject, i, x, dx) if needed else _unneeded(subject, i, x, dx)
+            for i, (x, dx, needed) in enumerate(zip(self.inputs, parts, self.needs, strict=True))
+        )
+
+    subject.apply = type(cls.__name__, (cls,), {"backward": backward, "__doc__": cls.__doc__}).apply
+    return subject
+
+
+def _unneeded(subject: Subject, i: int, x: Any, dx: Any) -> Any:
+    """Note a gradient of running statistics."""
+    if isinstance(x, Tensor) and isinstance(dx, numpy.ndarray) and dx.dtype.kind == "f" and dx.any():
+        subject.through_constants.add(i)
+    return dx
+
+
+def _reduced(subject: Subject, i: int, x: Any, dx: Any) -> Any:
+    """Return a gradient in its input's shape if it is only not reduced; note what was wrong."""
+    if isinstance(dx, int | float) and x.shape == ():
+        return numpy.asarray(float(dx))
+    if not isinstance(dx, numpy.ndarray) or dx.shape == x.shape:
+        return dx
+    try:
+        reduced = unbroadcast(dx, x.shape)
+    except (ValueError, IndexError):
+        return dx
+    if reduced.shape != x.shape:
+        return dx
+    axes = [k for k in range(dx.ndim) if k < dx.ndim - x.ndim or x.shape[k - dx.ndim + x.ndim] != dx.shape[k]]
+    if dx.size == x.numel():
+        subject.problems[i] = f"its shape is {dx.shape}, that of the input {x.shape}: reshape it"
+    else:
+        subject.problems[i] = (
+            f"it is not summed over the axes along which the input is broadcast: its shape is {dx.shape}, "
+            f"that of the input {x.shape}; sum it over axis {', '.join(map(str, axes))}"
+        )
+    return reduced
