@@ -1,4 +1,4 @@
-"""Learning tools: explanations with numbers, a doctor for backwards, pictures, and the README's table of systems."""
+"""Learning tools: explanations with numbers, a doctor for backwards, pictures, tables of systems."""
 
 from ..gradient_check import registered as check  # its earlier name, which other code may import
 from .doctor.diagnosis import Diagnosis, diagnose

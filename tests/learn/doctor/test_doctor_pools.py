@@ -74,10 +74,15 @@ def pair(norm, *changes):
         return a.sum(axes, keepdims=True).reshape(norm.weight)
 
     names = {
-        "mean": mean, "per_weight": per_weight, "eps": 1e-5, "M": float(norm.centered), "n": norm.size,
-        "total": lambda a: norm.size * mean(a), "count": np.prod(norm.shape) // np.prod(norm.weight),
+        "mean": mean,
+        "per_weight": per_weight,
+        "eps": 1e-5,
+        "M": float(norm.centered),
+        "n": norm.size,
+        "total": lambda a: norm.size * mean(a),
+        "count": np.prod(norm.shape) // np.prod(norm.weight),
         "leaking": norm.leaking,
-    }  # fmt: skip
+    }
     exec(head + "def backward" + tail, names)
     return names["forward"], names["backward"]
 
@@ -107,16 +112,22 @@ PLANTED = [
     ([("-r * xh * mean(g * xh)", "-r ** 3 * xh * mean(g * xh)")], "r⁵ stands where r³ belongs", set()),
     ([("through_m = -M", "through_m = M")], "the sign of the path through the mean is wrong", MEAN),
     ([("through_r = -r", "through_r = r")], "the sign of the path through the", set()),
-    ([("dx = straight + through_m + through_r", "dx = -straight - through_m - through_r")],
-     "the sign is wrong", set()),
+    (
+        [("dx = straight + through_m + through_r", "dx = -straight - through_m - through_r")],
+        "the sign is wrong",
+        set(),
+    ),
     ([("g = w * dy", "g = dy")], "the weight is forgotten", set()),
     ([("g = w * dy", "g = w * w * dy")], "the weight is applied twice", WEIGHT),
     ([("g = w * dy", "g = dy"), ("return dx", "return w * dx")], "the weight is applied at the end", WEIGHT),
     ([(GX_MEAN, "xh * mean(dy * xh)")], "the weight is forgotten in the mean of g·x̂", set()),
     ([("straight = r * g", "straight = r * dy")], "the weight is forgotten in the straight path", set()),
     ([("straight = r * g", "straight = g")], "r is forgotten in the straight path", set()),
-    ([("dx = straight + through_m + through_r", "dx = (straight + through_m + through_r) / r")],
-     "r is forgotten", set()),
+    (
+        [("dx = straight + through_m + through_r", "dx = (straight + through_m + through_r) / r")],
+        "r is forgotten",
+        set(),
+    ),
     ([(GX_MEAN, "x * mean(g * xh)")], "x stands where x̂ belongs", MEAN),
     ([(G_MEAN, "r * mean(g, leaking)"), (GX_MEAN, "xh * mean(g * xh, leaking)")], "statistics leak", MEAN),
     ([(GX_MEAN, "xh * mean(g * xh, leaking)")], "statistics leak", set()),
@@ -127,7 +138,7 @@ PLANTED = [
     ([("per_weight(dy)", "per_weight(g)")], "the weight is a factor of the bias's gradient", set()),
     ([("per_weight(dy)", "dy")], "is not summed", set()),
     ([("per_weight(dy)", "-per_weight(dy)")], "the sign of the bias's gradient is wrong", set()),
-]  # fmt: skip
+]
 
 
 def applies(norm, where):
@@ -163,7 +174,9 @@ def test_a_right_backward_passes(name, seed):
     assert found.findings == found.warnings == ()
 
 
-@pytest.mark.parametrize(("norm", "changes", "words"), [case for case in CASES if case.values[0].op == "layer_norm"])
+@pytest.mark.parametrize(
+    ("norm", "changes", "words"), [case for case in CASES if case.values[0].op == "layer_norm"]
+)
 def test_a_planted_mistake_is_named(norm, changes, words):
     check(norm, changes, words, 0)
 

@@ -22,6 +22,9 @@ Steps = dict[str, Step]
 EQUAL = 1e-8
 """The relative error up to which the gradient of a mistake is the learner's; eps = 1e-5 shows at 1e-6."""
 
+FITS = 1e-9
+"""The same for the output of a forward."""
+
 
 class Values:
     """The values of a derivation: those that are given, and the steps, computed when first asked for."""
@@ -39,6 +42,11 @@ class Values:
         return value
 
 
+def times(step: Step, factor: Step | float) -> Step:
+    """Return a step times a number, or times what another step gives."""
+    return lambda s: step(s) * (factor(s) if callable(factor) else factor)
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A mistake in words, the line of the derivation that it is in, both formulas, and its changed steps.
@@ -51,11 +59,6 @@ class Mistake:
     wrong: str
     right: str
     steps: Steps
-
-    def __add__(self, other: "Mistake") -> "Mistake":
-        return Mistake(
-            f"{self.name}; and {other.name}", self.line, self.wrong, self.right, self.steps | other.steps
-        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,9 @@ class Derivation:
         """
         if self._equals(name, {}, dys, found):
             return []
-        alone = [(m,) for m in self.mistakes if self._equals(name, m.steps, dys, found)]
+        alone: list[tuple[Mistake, ...]] = [
+            (m,) for m in self.mistakes if self._equals(name, m.steps, dys, found)
+        ]
         if alone:
             return alone
         # A mistake that changes nothing in this gradient adds nothing to another.
@@ -98,6 +103,13 @@ class Derivation:
         return [
             pair for pair in _pairs(active) if self._equals(name, pair[0].steps | pair[1].steps, dys, found)
         ]
+
+    def changes(self, name: str, mistakes: Sequence[Mistake], dys: Sequence[numpy.ndarray]) -> bool:
+        """Return whether mistakes make the gradient of an input wrong."""
+        steps: Steps = {}
+        for m in mistakes:
+            steps = steps | m.steps
+        return not self._equals(name, steps, dys, [self.gradient(name, dy) for dy in dys])
 
     def _equals(
         self, name: str, changes: Steps, dys: Sequence[numpy.ndarray], found: Sequence[numpy.ndarray]
@@ -111,6 +123,11 @@ def _pairs(mistakes: Sequence[Mistake]) -> Iterator[tuple[Mistake, Mistake]]:
     for first, second in itertools.combinations(mistakes, 2):
         if not first.steps.keys() & second.steps.keys():
             yield first, second
+
+
+def fits_output(a: numpy.ndarray, y: numpy.ndarray) -> bool:
+    """Return whether a formula gives the output of a forward, up to rounding."""
+    return a.shape == y.shape and bool(abs(a - y).max(initial=0.0) <= FITS * abs(y).max(initial=0.0))
 
 
 def same_gradient(a: Any, b: numpy.ndarray) -> bool:

@@ -154,12 +154,12 @@ def _fits(subject: Subject, arguments: Sequence[Any], y: numpy.ndarray) -> list[
 def _chosen(
     subject: Subject, arguments: Sequence[Any], y: numpy.ndarray, like: str | None
 ) -> tuple[Derivation | None, list[str]]:
-    """Return the derivation of forward: that of the op `like`, or of the one that its name says, if it fits."""
+    """Return the derivation of forward: the one of `like`, or of its name, if that fits."""
     found = _fits(subject, arguments, y)
     wanted = like or _named(subject.name)
     fitting = [derivation for derivation in found if derivation.op == wanted]
     if fitting or not found:
-        return (fitting or [None])[0], []
+        return (fitting[0] if fitting else None), []
     if like is None:
         return found[0], []
     return found[0], [f"forward does not compute {like} for these inputs: it computes {found[0].op}"]
@@ -182,11 +182,11 @@ def _findings(
         yield Finding((f"d{subject.label(i)}",), what)
     for i, problem in sorted(subject.problems.items()):
         yield Finding((f"d{subject.label(i)}",), problem)
-    wrong = [
-        (pair, entry) for pair in pairs if (entry := wrong_entry(pair, 0.0, NUMERIC_TOLERANCE, pairs))
-    ]
+    wrong = [(pair, entry) for pair in pairs if (entry := wrong_entry(pair, 0.0, NUMERIC_TOLERANCE, pairs))]
+    bad = {id(pair) for pair, _ in wrong}
+    right = [pair for pair in pairs if id(pair) not in bad and pair.output == 0]
     causes = {
-        id(pair): _causes(subject, pair, derivation)
+        id(pair): _causes(subject, pair, derivation, right)
         for pair, _ in wrong
         if derivation is not None and pair.output == 0
     }
@@ -203,20 +203,27 @@ def _findings(
         yield _known(subject, own, names, causes)
 
 
-def _causes(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> list[Cause]:
+def _causes(
+    subject: Subject, pair: JacobianPair, derivation: Derivation | None, right: Sequence[JacobianPair]
+) -> list[Cause]:
+    """Return what explains a wrong gradient; if possible, without changing those that are right."""
     name = subject.label(pair.input)
     if derivation is None or name not in derivation.gradients or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
         return []
     dys = _dys(pair)
     found = [_gradient(dy, pair.analytic, pair) for dy in dys]
-    right = [_gradient(dy, pair.n, pair) for dy in dys]
-    if not all(_close(derivation.gradient(name, dy), dx) for dy, dx in zip(dys, right, strict=True)):
+    true = [_gradient(dy, pair.n, pair) for dy in dys]
+    if not all(_close(derivation.gradient(name, dy), dx) for dy, dx in zip(dys, true, strict=True)):
         return []  # the derivation fits forward by chance
-    return derivation.candidates(name, dys, found)
+    causes = derivation.candidates(name, dys, found)
+    names = [other for p in right if (other := subject.label(p.input)) in derivation.gradients]
+    spoiled = [sum(derivation.changes(other, cause, dys) for other in names) for cause in causes]
+    return [cause for cause, count in zip(causes, spoiled, strict=True) if count == min(spoiled)]
 
 
 def _close(a: Any, b: numpy.ndarray) -> bool:
-    return numpy.shape(a) == b.shape and bool(abs(a - b).max(initial=0.0) <= 1e-6 * max(abs(b).max(initial=0.0), 1e-6))
+    scale = max(float(abs(b).max(initial=0.0)), 1e-6)
+    return numpy.shape(a) == b.shape and bool((abs(a - b) <= 1e-6 * scale).all())
 
 
 def _dys(pair: JacobianPair) -> list[numpy.ndarray]:
@@ -274,10 +281,12 @@ def _unknown(
     hint = hints[0] if hints else ""
     if derivation is not None and "transpose" in hint and pair.input_shape == pair.output_shape:
         hint = ""  # the Jacobian of a normalization is symmetric but for a weight outside
-    what = hint or _residual(subject, pair, derivation) or (
-        f"it is wrong at {int((pair.relative_error > NUMERIC_TOLERANCE).sum())} of {pair.n.size} entries of "
-        "its Jacobian, in no way that the catalogue knows, alone or in pairs"
+    count = int((pair.relative_error > NUMERIC_TOLERANCE).sum())
+    nothing = (
+        f"{count} of {pair.n.size} entries of its Jacobian are wrong, in no way that the catalogue knows, "
+        "alone or in pairs"
     )
+    what = hint or _residual(subject, pair, derivation) or nothing
     return Finding((gradient,), what, first=_first(subject, pair))
 
 

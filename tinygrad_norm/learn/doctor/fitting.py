@@ -4,17 +4,20 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
+from .attentionmistakes import fit_attention
 from .catalogue import Derivation
 from .poolfit import fit_pool
 from .roles import roles_of
+from .softmaxmistakes import fit_softmax
+from .weightnormmistakes import fit_weight_norm
 
 Fit = Callable[[dict[str, numpy.ndarray], numpy.ndarray, dict[str, str]], Iterator[Derivation]]
 
-FITS: tuple[Fit, ...] = (fit_pool,)
+FAMILIES: tuple[Fit, ...] = (fit_softmax, fit_weight_norm, fit_attention, fit_pool)
 
 
 def fits(arguments: dict[str, numpy.ndarray], y: numpy.ndarray) -> list[Derivation]:
     """Return the derivations that give `y` for these arguments; the simplest first."""
     roles = roles_of(arguments)
     with numpy.errstate(all="ignore"):
-        return [derivation for fit in FITS for derivation in fit(arguments, y, roles)]
+        return [derivation for fit in FAMILIES for derivation in fit(arguments, y, roles)]

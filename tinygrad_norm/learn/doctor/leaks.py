@@ -29,8 +29,8 @@ def leak(pair: JacobianPair) -> str:
             if len(pair.input_shape) <= 2 and axis == 1:
                 kind = "across features"
             return (
-                f"gradients leak {kind}: y{_at(row, pair)} does not depend on x{_at(column, pair)}, which has "
-                f"another index along axis {axis}, but backward gives that pair "
+                f"gradients leak {kind}: y{_at(row, pair)} does not depend on x{_at(column, pair)}, which "
+                f"has another index along axis {axis}, but backward gives that pair "
                 f"{pair.analytic[row, column]:.4g} instead of 0"
             )
     row, column = map(int, numpy.argwhere(leaking)[0])

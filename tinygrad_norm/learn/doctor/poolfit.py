@@ -2,7 +2,7 @@
 
     m = mean(x)   c = x - m   v = Σ c²/n   r = 1/√(v + eps)   x̂ = c·r   y = w·x̂ + b      RMSNorm: m = 0
 
-`fit_pool` finds out from x and y which entries share a pool, whether m is subtracted, what eps is and where it
+`fit_pool` finds out from x and y which entries share a pool, whether m is subtracted, what eps is, where it
 stands, and whether v is divided by n or n - 1. So the mistakes are those of the learner's own forward.
 """
 
@@ -13,12 +13,15 @@ from typing import Any
 import numpy
 
 from ...gradient_check.mistakes.normalization import Pool, pools
-from ...ops.broadcast import unbroadcast
-from .catalogue import Derivation
-from .poolmistakes import EVALUATION, STEPS, of_dx, of_evaluation, of_parameters
+from .catalogue import FITS, Derivation
+from .parametermistakes import of_parameters
+from .poolmistakes import of_dx, of_evaluation
+from .poolsteps import EVALUATION, STEPS
 
-FITS = 1e-9
-def fit_pool(arguments: dict[str, numpy.ndarray], y: numpy.ndarray, roles: dict[str, str]) -> Iterator[Derivation]:
+
+def fit_pool(
+    arguments: dict[str, numpy.ndarray], y: numpy.ndarray, roles: dict[str, str]
+) -> Iterator[Derivation]:
     """Yield the derivations of normalizations that give `y` for these arguments, the first is x.
 
     `roles` says which argument is "weight", "bias", "running_mean" or "running_var", where that is known.
@@ -77,10 +80,15 @@ def _frozen(
         for eps, outside in _epsilons(c, x_hat, v) if axes else ():
             pool = Pool(x.shape, axes, 1)
             yield {
-                "pool": pool, "n": pool.size, "count": pool.size, "centered": True, "eps": eps,
-                "outside": outside, "running_mean": numpy.broadcast_to(mean.reshape(view), x.shape),
+                "pool": pool,
+                "n": pool.size,
+                "count": pool.size,
+                "centered": True,
+                "eps": eps,
+                "outside": outside,
+                "running_mean": numpy.broadcast_to(mean.reshape(view), x.shape),
                 "running_var": v,
-            }  # fmt: skip
+            }
 
 
 def _pooled(x: numpy.ndarray, x_hat: numpy.ndarray) -> Iterator[dict[str, Any]]:
@@ -96,9 +104,13 @@ def _pooled(x: numpy.ndarray, x_hat: numpy.ndarray) -> Iterator[dict[str, Any]]:
             for count in (n, n - 1) if centered else (n,):
                 for eps, outside in _epsilons(c, x_hat, squares / count):
                     yield {
-                        "pool": pool, "n": n, "count": count, "centered": centered, "eps": eps,
+                        "pool": pool,
+                        "n": n,
+                        "count": count,
+                        "centered": centered,
+                        "eps": eps,
                         "outside": outside,
-                    }  # fmt: skip
+                    }
 
 
 def _epsilons(c: numpy.ndarray, x_hat: numpy.ndarray, v: numpy.ndarray) -> Iterator[tuple[float, bool]]:
@@ -128,9 +140,8 @@ def name_of(given: dict[str, Any]) -> str:
         return "batch_norm"
     if axes == wide - {0, 1} and ndim > 2:
         return "instance_norm"
-    if axes == wide - {0} and ndim > 2 and len(given.get("w_view") or ()) != ndim - 1:
-        return "group_norm"
-    return "layer_norm"
+    per_channel = ndim > 2 and given["w"].shape[-1:] == (1,) and given["x"].shape[-1] > 1
+    return "group_norm" if axes == wide - {0} and per_channel else "layer_norm"
 
 
 def _derivation(given: dict[str, Any], gradients: dict[str, str], symbols: dict[str, str]) -> Derivation:
@@ -162,5 +173,3 @@ def _hiding(given: dict[str, Any], frozen: bool) -> Iterator[str]:
         )
     if given["eps"] < 1e-10 and not frozen:
         yield "eps is too small to be seen here: a backward that puts it elsewhere would pass"
-
-

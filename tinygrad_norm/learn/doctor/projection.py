@@ -8,9 +8,9 @@ import itertools
 
 import numpy
 
-from .catalogue import Derivation, Values
+from .catalogue import Derivation, Steps, Values
 
-DIRECTIONS = {
+DIRECTIONS: Steps = {
     "1 (a constant per pool, as the path through the mean is)": lambda s: numpy.ones_like(s.x),
     "x̂ (as the path through the variance is)": lambda s: s.x_hat,
     "g": lambda s: s.g,
@@ -31,7 +31,8 @@ def missing_direction(
     pool = derivation.given["pool"]
     values = [Values(derivation.steps, derivation.given | {"dy": dy}) for dy in dys]
     lines = [
-        [pool.lines(numpy.asarray(direction(s) + 0 * s.x)) for direction in DIRECTIONS.values()] for s in values
+        [pool.lines(numpy.asarray(direction(s) + 0 * s.x)) for direction in DIRECTIONS.values()]
+        for s in values
     ]
     for count in range(1, 3):
         if 2 * count >= pool.size:

@@ -1,7 +1,7 @@
 """What the doctor examines: a Function, a pair of array functions, a module or a function of tensors.
 
-All become one function of tensors, `apply`. Gradients of the wrong shape are noted, and reduced to the right one
-if they are only not summed over the broadcast axes, so that the other gradients can still be compared.
+All become one function of tensors, `apply`. Gradients of the wrong shape are noted, and summed to the right
+one if they are only not summed over the broadcast axes, so that the other gradients can still be compared.
 """
 
 import copy
@@ -44,10 +44,8 @@ class Subject:
         return self.parameters[key] if key < len(self.signature) else f"input {key}"
 
     def arguments(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """Return inputs as `apply` takes them: float64 tensors, with a gradient unless they are statistics."""
-        return tuple(
-            _tensor(x, role_of(self.label(i)) not in STATISTICS) for i, x in enumerate(inputs)
-        )
+        """Return inputs as `apply` takes them: float64 tensors; running statistics without a gradient."""
+        return tuple(_tensor(x, role_of(self.label(i)) not in STATISTICS) for i, x in enumerate(inputs))
 
     def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
         """Return y; the first, if there are several.
@@ -138,12 +136,14 @@ def _as_function(forward: Callable[..., Any], backward: Callable[..., Any]) -> t
         def backward(self, dy: Any) -> Any:
             found = backward(dy, *_fitting(backward, self.saved, forward.__name__))
             if isinstance(found, dict):
-                raise TypeError("return the gradients as a tuple in the order of forward's arguments, not a dict")
+                raise TypeError(
+                    "return the gradients as a tuple in the order of forward's arguments, not a dict"
+                )
             parts = tuple(found) if isinstance(found, tuple | list) else (found,)
             if len(parts) > len(self.inputs):
                 raise ValueError(
-                    f"it returned {len(parts)} gradients for {len(self.inputs)} inputs of forward: return one "
-                    "for each, in the same order"
+                    f"it returned {len(parts)} gradients for {len(self.inputs)} inputs of forward: return "
+                    "one for each, in the same order"
                 )
             return (*parts, *[None] * (len(self.inputs) - len(parts)))
 
@@ -181,7 +181,8 @@ def _of_function(cls: type[Function], parameters: tuple[inspect.Parameter, ...],
             for i, (x, dx, needed) in enumerate(zip(self.inputs, parts, self.needs, strict=True))
         )
 
-    subject.apply = type(cls.__name__, (cls,), {"backward": backward, "__doc__": cls.__doc__}).apply
+    watched: type[Function] = type(cls.__name__, (cls,), {"backward": backward, "__doc__": cls.__doc__})
+    subject.apply = watched.apply
     return subject
 
 

@@ -15,9 +15,18 @@ from .subject import Subject
 
 SHAPES = ((4, 5), (3, 4, 5), (3, 4, 2, 3), (5,))
 _NUMBERS = {
-    "num_groups": 2, "groups": 2, "n_groups": 2, "g": 2, "eps": 1e-5, "axis": -1, "dim": -1, "training": True,
-    "train": True, "momentum": 0.1, "causal": False,
-}  # fmt: skip
+    "num_groups": 2,
+    "groups": 2,
+    "n_groups": 2,
+    "g": 2,
+    "eps": 1e-5,
+    "axis": -1,
+    "dim": -1,
+    "training": True,
+    "train": True,
+    "momentum": 0.1,
+    "causal": False,
+}
 
 
 def trials(subject: Subject) -> Iterator[tuple[Any, ...]]:
@@ -88,5 +97,3 @@ def _drawn(rng: numpy.random.Generator, role: str, shape: tuple[int, ...]) -> nu
     if role == "running_var":
         return rng.uniform(0.5, 2.0, shape)
     return 1.5 * rng.normal(size=shape) + (0.5 if role == "x" else 0.0)
-
-

@@ -1,0 +1,176 @@
+"""The doctor names planted mistakes in softmax, weight normalization and attention."""
+
+import numpy as np
+import pytest
+
+from tinygrad_norm.learn import diagnose
+
+SOFTMAX = """
+def forward(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+def backward(dy, x):
+    y = forward(x)
+    total = (dy * y).sum(-1, keepdims=True)
+    return y * (dy - total)
+"""
+WEIGHT_NORM = """
+def forward(v, g):
+    return g * v / np.sqrt((v * v).sum(1, keepdims=True))
+
+def backward(dw, v, g):
+    n = np.sqrt((v * v).sum(1, keepdims=True))
+    u = v / n
+    dg = (dw * u).sum(1, keepdims=True)
+    straight = g * dw / n
+    through_n = -g * dg * u / n
+    return straight + through_n, dg
+"""
+ATTENTION = """
+def softmax(s):
+    e = np.exp(s - s.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+def forward(q, k, v):
+    return softmax(q @ k.T / np.sqrt(q.shape[-1])) @ v
+
+def backward(dy, q, k, v):
+    root = np.sqrt(q.shape[-1])
+    p = softmax(q @ k.T / root)
+    dp = dy @ v.T
+    total = (dp * p).sum(-1, keepdims=True)
+    ds = p * (dp - total)
+    dq = ds @ k / root
+    dk = ds.T @ q / root
+    dv = p.T @ dy
+    return dq, dk, dv
+"""
+PLANTED = {
+    SOFTMAX: [
+        ("(dy - total)", "dy", "the path through the sum is missing"),
+        ("(dy - total)", "(dy + total)", "the sign of the path through the sum is wrong"),
+        ("y * (dy - total)", "-y * (dy - total)", "the sign is wrong"),
+        (
+            "(dy * y).sum(-1",
+            "(dy * y).sum(0",
+            "the sum is taken over axis 0, but the softmax is along axis 1",
+        ),
+        ("(dy * y).sum(-1, keepdims=True)", "(dy * y).sum()", "rows leak into each other"),
+        ("(dy * y).sum", "dy.sum", "y is missing in the sum"),
+        ("y * (dy - total)", "dy - total", "y is missing before the bracket"),
+        ("y * (dy - total)", "dy * y - total", "y is missing before the sum"),
+        ("y * (dy - total)", "y * (1 - y) * dy", "only the diagonal of the Jacobian is used"),
+        ("(dy * y).sum", "(dy * y).mean", "a mean stands where the sum belongs"),
+        ("y * (dy - total)", "y * y * (dy - total)", "y is applied twice"),
+        ("(dy * y).sum", "(dy * x).sum", "x stands where y belongs in the sum"),
+        ("y * (dy - total)", "dy - y * dy.sum(-1, keepdims=True)", "it is the backward of log_softmax"),
+    ],
+    WEIGHT_NORM: [
+        ("straight + through_n", "straight", "the path through the norm ‖v‖ is dropped"),
+        ("through_n = -g", "through_n = g", "the sign of the path through the norm is wrong"),
+        ("return straight", "return -straight", "the sign of the straight path"),
+        (
+            "straight = g * dw / n\n    through_n = -g *",
+            "straight = dw / n\n    through_n = -",
+            "g is forgotten",
+        ),
+        ("through_n = -g * dg", "through_n = -dg", "g is forgotten in the path through the norm"),
+        ("straight = g * dw", "straight = dw", "g is forgotten in the straight path"),
+        (
+            "return straight + through_n",
+            "return (straight + through_n) * n",
+            "the division by ‖v‖ is forgotten",
+        ),
+        ("return straight + through_n", "return (straight + through_n) / n", "it is divided by ‖v‖ twice"),
+        ("-g * dg * u / n", "-g * dg * v / n", "n² stands where n³ belongs"),
+        ("-g * dg * u / n", "-g * dg * (g * u) / n", "does w = g·u stand where u belongs?"),
+        ("through_n, dg", "through_n, (dw * v).sum(1, keepdims=True)", "dg has v where u = v/‖v‖ belongs"),
+        ("through_n, dg", "through_n, dw.sum(1, keepdims=True)", "dg lacks u"),
+        ("through_n, dg", "through_n, g * dg", "g is a factor of it"),
+        ("through_n, dg", "through_n, -dg", "the sign of dg is wrong"),
+        ("through_n, dg", "through_n, dg / v.shape[1]", "dg is a mean"),
+        ("through_n, dg", "through_n, dw * u", "is not summed"),
+    ],
+    ATTENTION: [
+        ("(dp - total)", "dp", "the softmax's sum term is missing"),
+        ("(dp - total)", "(dp + total)", "the softmax's sum term has the wrong sign"),
+        ("(dp * p).sum(-1", "(dp * p).sum(-2", "over the queries instead of the keys"),
+        ("p * (dp - total)", "dp", "the softmax's backward is left out"),
+        ("p * (dp - total)", "dp - total", "p is missing before the softmax's bracket"),
+        ("p * (dp - total)", "p * (1 - p) * dp", "only the diagonal of the softmax's Jacobian"),
+        ("k / root\n    dk = ds.T @ q / root", "k\n    dk = ds.T @ q", "1/√d is forgotten, in dq and dk"),
+        ("dq = ds @ k / root", "dq = ds @ k", "1/√d is forgotten, in dq"),
+        ("dk = ds.T @ q / root", "dk = ds.T @ q", "1/√d is forgotten, in dk"),
+        ("dk = ds.T @ q / root", "dk = ds.T @ q / root**2", "1/d stands where 1/√d belongs, in dk"),
+        ("k / root\n    dk = ds.T @ q /", "k * root\n    dk = ds.T @ q *", "√d stands where 1/√d belongs"),
+        ("dk = ds.T", "dk = ds", "ds is not transposed"),
+        ("dv = p.T", "dv = p", "p is not transposed"),
+        ("dv = p.T", "dv = -p.T", "the sign of dv is wrong"),
+        ("ds.T @ q", "ds.T @ k", "k stands where q belongs"),
+    ],
+}
+NAMES = {SOFTMAX: "softmax", WEIGHT_NORM: "weight_norm", ATTENTION: "attention"}
+
+
+def pair(source, old="", new=""):
+    head, tail = source.split("def backward")
+    assert old in tail, old
+    names = {"np": np}
+    exec(head + "def backward" + tail.replace(old, new, 1), names)
+    return names["forward"], names["backward"]
+
+
+def inputs(source, seed, square):
+    rng = np.random.default_rng(seed)
+    if source == SOFTMAX:
+        return (rng.normal(size=(4, 4) if square else (3, 5)),)
+    if source == WEIGHT_NORM:
+        return 1.5 * rng.normal(size=(3, 4)), rng.uniform(0.5, 2.0, (3, 1))
+    n = 4 if square else 5
+    return rng.normal(size=(4, 4)), rng.normal(size=(n, 4)), rng.normal(size=(n, 4))
+
+
+@pytest.mark.parametrize("source", PLANTED, ids=NAMES.get)
+def test_a_right_backward_passes(source):
+    for seed in range(5):
+        found = diagnose(pair(source), inputs(source, seed, square=seed % 2))
+        assert found.passed
+        assert found.like == NAMES[source]
+    assert diagnose(pair(source)).passed  # with inputs of its own
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new", "words"),
+    [
+        pytest.param(source, *planted, id=f"{NAMES[source]}-{planted[2]}")
+        for source, all_planted in PLANTED.items()
+        for planted in all_planted
+    ],
+)
+def test_a_planted_mistake_is_named(source, old, new, words):
+    square = source == ATTENTION and (".T" in old or "queries" in words or "k stands" in words)
+    for seed in range(5):
+        found = diagnose(pair(source, old, new), inputs(source, seed, square))
+        assert not found.passed
+        text = str(found)
+        assert any(words in finding.what for finding in found.findings), text
+        assert len(found.findings) == 1, text
+
+
+def test_an_attention_that_is_not_scaled_is_said_to_be():
+    forward, _ = pair(ATTENTION.replace(" / np.sqrt(q.shape[-1])) @ v", ") @ v"))
+    _, backward = pair(ATTENTION.replace("p = softmax(q @ k.T / root)", "p = softmax(q @ k.T)"))
+    found = diagnose((forward, backward), inputs(ATTENTION, 0, False))
+    assert "there is a factor 1/√d, which forward does not have, in dq and dk" in str(found)
+    assert "warning: forward multiplies q @ kᵀ by nothing; the op has 1/√d" in str(found)
+
+
+def test_a_length_of_one_hides_that_it_is_forgotten():
+    v = np.random.default_rng(0).normal(size=(3, 4))
+    forgotten = pair(
+        WEIGHT_NORM, "straight = g * dw / n\n    through_n = -g *", "straight = dw / n\n    through_n = -"
+    )
+    found = diagnose(forgotten, (v, np.ones((3, 1))))
+    assert found.passed  # these inputs cannot tell
+    assert "g is 1 everywhere" in found.warnings[0]
