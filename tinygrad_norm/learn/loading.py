@@ -38,7 +38,7 @@ def load_ops(path: str | Path) -> None:
     except (Exception, SystemExit) as error:
         REGISTRY.clear()
         REGISTRY.update(known)
-        where, kind = _line_in(file, error), type(error).__name__
+        where, kind = line_in(file, error), type(error).__name__
         raise ValueError(f"{path} cannot be loaded{where}: {kind}: {error}") from error
     if len(REGISTRY) == len(known):
         del sys.modules[name]
@@ -68,7 +68,7 @@ def _importable_name(file: Path) -> str:
     return name
 
 
-def _line_in(file: Path, error: BaseException) -> str:
+def line_in(file: Path, error: BaseException) -> str:
     """Return ", line N" for the last line of the file that ran before the error, or nothing."""
     if isinstance(error, SyntaxError):
         return ""  # its own message has the line

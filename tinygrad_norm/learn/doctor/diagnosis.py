@@ -20,7 +20,7 @@ from ...suggestions import did_you_mean
 from .catalogue import Derivation, Mistake
 from .fitting import fits
 from .leaks import leak
-from .projection import missing_direction
+from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
 from .trialinputs import trials
 
@@ -70,7 +70,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         like = f" (computes {self.like})" if self.like else ""
-        verdict = "the backward is right" if self.passed else "the backward is wrong"
+        failed = any(not finding.gradients for finding in self.findings)
+        wrong = "the check failed" if failed else "the backward is wrong"
+        verdict = "the backward is right" if self.passed else wrong
         lines = [f"{self.name}{like}: {verdict}", f"  checked with {self.checked}"]
         for finding in self.findings:
             lines += ["", str(finding)]
@@ -90,6 +92,7 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
 
     Raises:
         TypeError: if the function is none of these.
+        TimeoutError: if the code that is examined raises it.
         ValueError: if no op is called `like`, forward raises or is NaN or infinite for these inputs, or none
             are given and none were found that it takes.
     """
@@ -107,7 +110,11 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
     try:
         pairs = jacobians(subject.apply, arguments)
     except GradcheckError as error:
-        return Diagnosis(subject.name, name, False, (Finding((), str(error)),), warnings, checked)
+        if isinstance(error.__cause__, TimeoutError):
+            raise error.__cause__ from None
+        return Diagnosis(
+            subject.name, name, False, (Finding((), subject.in_words(str(error))),), warnings, checked
+        )
     findings = tuple(_findings(subject, pairs, derivation))
     return Diagnosis(subject.name, name, not findings, findings, warnings, checked)
 
@@ -124,6 +131,9 @@ def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
         ValueError: if there are none.
     """
     runs: tuple[Any, ...] | None = None
+    wanted = like or _named(subject.name)
+    fitting = False
+    subject.vary_parameters()
     problem = ""
     for inputs in trials(subject):
         arguments = subject.arguments(inputs)
@@ -133,10 +143,10 @@ def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
             problem = problem or str(error)
             continue
         found = [d.op for d in _fits(subject, arguments, y)]
-        if found and like in (None, *found):
+        if wanted in found:
             return arguments
-        if runs is None or (found and y.size):
-            runs = arguments
+        if runs is None or (found and not fitting):
+            runs, fitting = arguments, bool(found)
     if runs is None:
         raise ValueError(f"pass inputs: none that were tried suit {subject.name}. {problem}")
     return runs
@@ -278,7 +288,7 @@ def _unknown(
     leaking = leak(pair)
     if leaking:
         return Finding((gradient,), leaking, first=_first(subject, pair))
-    hint = hints[0] if hints else ""
+    hint = subject.in_words(hints[0]) if hints else ""
     if derivation is not None and "transpose" in hint and pair.input_shape == pair.output_shape:
         hint = ""  # the Jacobian of a normalization is symmetric but for a weight outside
     count = int((pair.relative_error > NUMERIC_TOLERANCE).sum())
@@ -286,8 +296,16 @@ def _unknown(
         f"{count} of {pair.n.size} entries of its Jacobian are wrong, in no way that the catalogue knows, "
         "alone or in pairs"
     )
-    what = hint or _residual(subject, pair, derivation) or nothing
+    what = _factors(subject, pair, derivation) or hint or _residual(subject, pair, derivation) or nothing
     return Finding((gradient,), what, first=_first(subject, pair))
+
+
+def _factors(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> str:
+    name = subject.label(pair.input)
+    if derivation is None or pair.output or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
+        return ""
+    dys = _dys(pair)
+    return path_factors(derivation, name, dys, [_gradient(dy, pair.analytic, pair) for dy in dys])
 
 
 def _residual(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> str:

@@ -19,6 +19,15 @@ DIRECTIONS: Steps = {
 }
 
 
+_PATHS = {
+    "straight": "the straight path",
+    "through_m": "the path through the mean",
+    "through_r": "the path through the variance",
+    "through_sum": "the path through the sum",
+    "through_n": "the path through the norm",
+}
+
+
 def missing_direction(
     derivation: Derivation, dys: list[numpy.ndarray], residuals: list[numpy.ndarray]
 ) -> str:
@@ -45,6 +54,36 @@ def missing_direction(
                 names = " and ".join(list(DIRECTIONS)[k] for k in chosen)
                 return f"in every pool, yours minus right is a multiple of {names}"
     return ""
+
+
+def path_factors(
+    derivation: Derivation, name: str, dys: list[numpy.ndarray], found: list[numpy.ndarray]
+) -> str:
+    """Return by which factors the paths of a gradient are wrong, if it is made of these paths alone, or "".
+
+    The factors are the same at every entry and for every dy.
+    """
+    paths = [step for step in derivation.steps if step == "straight" or step.startswith("through_")]
+    if derivation.gradients.get(name) not in ("dx", "dv") or len(paths) < 2:
+        return ""
+    values = [Values(derivation.steps, derivation.given | {"dy": dy}) for dy in dys]
+    columns = [
+        numpy.concatenate([numpy.asarray(getattr(s, path) + 0 * dx).reshape(-1) for s, dx in pairs])
+        for path in paths
+        for pairs in [list(zip(values, found, strict=True))]
+    ]
+    used = [k for k, column in enumerate(columns) if column.any()]
+    matrix = numpy.stack([columns[k] for k in used], axis=1)
+    target = numpy.concatenate([dx.reshape(-1) for dx in found])
+    factors, _, rank, _ = numpy.linalg.lstsq(matrix, target, rcond=None)
+    if rank < len(used) or abs(matrix @ factors - target).max() > 1e-8 * abs(target).max(initial=0.0):
+        return ""
+    wrong = [
+        f"{_PATHS[paths[k]]} is {factor:.6g} times what it should be"
+        for k, factor in zip(used, factors, strict=True)
+        if abs(factor - 1) > 1e-7
+    ]
+    return "; ".join(wrong)
 
 
 def _explains(basis: list[numpy.ndarray], residual: numpy.ndarray) -> bool:

@@ -6,6 +6,7 @@ one if they are only not summed over the broadcast axes, so that the other gradi
 
 import copy
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ class Subject:
     name: str
     apply: Callable[..., Any]
     signature: tuple[inspect.Parameter, ...]
+    backward: str = "backward"
     module: Module | None = None
     problems: dict[int, str] = field(default_factory=dict)
     through_constants: set[int] = field(default_factory=set)
@@ -42,6 +44,21 @@ class Subject:
         if isinstance(key, str):
             return key
         return self.parameters[key] if key < len(self.signature) else f"input {key}"
+
+    def in_words(self, message: str) -> str:
+        """Return a message of gradcheck with the names that the user gave."""
+        message = message.replace(f"{self.name}.backward", self.backward)
+        return re.sub(r"(?<!\w)(?:its )?input (\d+)", lambda found: self.label(int(found[1])), message)
+
+    def vary_parameters(self) -> None:
+        """Move parameters and statistics of the copied module that are all 1 or 0, by random numbers."""
+        if self.module is None:
+            return
+        rng = numpy.random.default_rng(0)
+        for name, x in (*self.module.named_parameters(), *self.module.named_buffers()):
+            role = role_of(name)
+            if role and x.array.dtype.kind == "f" and numpy.ptp(to_numpy(x.array)) == 0:
+                x.array = x.array + rng.uniform(0.2, 0.9, x.shape)
 
     def arguments(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
         """Return inputs as `apply` takes them: float64 tensors; running statistics without a gradient."""
@@ -60,6 +77,8 @@ class Subject:
         try:
             with numpy.errstate(all="ignore"):
                 result = self.apply(*arguments)
+        except TimeoutError:
+            raise
         except Exception as error:
             raise ValueError(
                 f"the forward of {self.name}, called with {given}, raised {type(error).__name__}: {error}"
@@ -90,7 +109,10 @@ def subject_of(function: Any, name: str = "") -> Subject:
     if isinstance(function, tuple | list) and len(function) == 2 and all(map(callable, function)):
         forward, backward = function
         pair = _as_function(forward, backward)
-        return _of_function(pair, _parameters(forward), name or getattr(forward, "__name__", "forward"))
+        pair.__name__ = name or getattr(forward, "__name__", "forward")
+        subject = _of_function(pair, _parameters(forward), pair.__name__)
+        subject.backward = getattr(backward, "__name__", "backward")
+        return subject
     if callable(function):
         return Subject(name or getattr(function, "__name__", "function"), function, _parameters(function))
     raise TypeError(

@@ -1,0 +1,43 @@
+"""`tinygrad-norm doctor FILE.py:NAME`: what is wrong with a backward."""
+
+from typing import Annotated
+
+import typer
+
+from ..learn.doctor.diagnosis import diagnose
+from ..learn.doctor.targets import find, stopped_after
+from .errors import exit_with
+from .op_names import find_op
+
+
+def doctor(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME",
+            help="A Function class, a module, a pair (forward, backward), or NAME_forward and NAME_backward.",
+        ),
+    ],
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="OP", help="The registered op that forward should compute, such as layer_norm."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Give up after this many seconds.", show_default=True)
+    ] = 60.0,
+) -> None:
+    """Say whether a backward is right, and if not, which mistake it has.
+
+    It is compared with finite differences. If it is wrong, known mistakes are tried on the derivation until
+    one gives the same gradient. Exits with status 1 if the backward is wrong, 2 if it cannot be checked.
+    """
+    if like is not None:
+        find_op(like)
+    try:
+        with stopped_after(seconds):
+            found = diagnose(find(target), like=like)
+    except (ValueError, TypeError, OSError, TimeoutError) as error:
+        exit_with(str(error))
+    typer.echo(str(found))
+    if not found.passed:
+        raise typer.Exit(1)

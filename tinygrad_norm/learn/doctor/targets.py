@@ -1,0 +1,85 @@
+"""Find what FILE.py:NAME says, and stop code that does not return."""
+
+import importlib.util
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+from typing import Any
+
+from ...suggestions import did_you_mean
+from ..loading import line_in
+
+
+def find(target: str) -> Any:
+    """Return what a file calls NAME: an object, or the pair NAME_forward and NAME_backward.
+
+    Raises:
+        ValueError: if the target is not FILE.py:NAME, there is no such file or name, or importing it fails.
+    """
+    path, colon, name = target.rpartition(":")
+    if not colon or not path.endswith(".py") or not name.isidentifier():
+        raise ValueError(f"pass FILE.py:NAME, such as norms.py:LayerNorm, got {target!r}")
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"there is no file {path}")
+    module = _imported(file, path)
+    pair = tuple(getattr(module, f"{name}_{part}", None) for part in ("forward", "backward"))
+    if hasattr(module, name):
+        return getattr(module, name)
+    if all(map(callable, pair)):
+        return pair
+    own = [key for key in vars(module) if not key.startswith("_")]
+    if any(map(callable, pair)):
+        there, lacking = ("forward", "backward") if callable(pair[0]) else ("backward", "forward")
+        raise ValueError(f"{path} has {name}_{there} but no {name}_{lacking}")
+    known = [key for key in own if callable(getattr(module, key)) or isinstance(getattr(module, key), tuple)]
+    raise ValueError(
+        f"{path} has neither {name} nor {name}_forward and {name}_backward{did_you_mean(name, own)}; it has "
+        f"{', '.join(known) or 'nothing that can be called'}"
+    )
+
+
+def _imported(file: Path, path: str) -> ModuleType:
+    """Return the module of a file, imported anew; the files beside it can be imported too."""
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent))
+    try:
+        spec.loader.exec_module(module)
+    except TimeoutError:
+        raise
+    except (Exception, SystemExit) as error:
+        kind = type(error).__name__
+        raise ValueError(f"{path} cannot be imported{line_in(file, error)}: {kind}: {error}") from error
+    finally:
+        sys.path.remove(str(file.parent))
+    return module
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the body after so many seconds, where the system has timers.
+
+    It is raised again every second, because the code that runs may catch it.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_: int, frame: FrameType | None) -> None:
+        where = f" (in {frame.f_code.co_name}, line {frame.f_lineno})" if frame else ""
+        raise TimeoutError(f"stopped after {seconds:g} seconds{where}: does a loop never end?")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
