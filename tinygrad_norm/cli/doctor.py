@@ -40,4 +40,4 @@ def doctor(
         exit_with(str(error))
     typer.echo(str(found))
     if not found.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if found.failed else 1)

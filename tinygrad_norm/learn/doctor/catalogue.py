@@ -66,7 +66,8 @@ class Derivation:
     """The derivation of one function, fitted to inputs: its steps, what is given, and known mistakes.
 
     `gradients` has the step that is the gradient of an input, by the input's name. `notes` say how the
-    function differs from the registered op, and which mistakes the inputs would hide.
+    function differs from the registered op, and which mistakes the inputs would hide. `also` are ops that
+    have this derivation too, for other shapes.
     """
 
     op: str
@@ -76,6 +77,7 @@ class Derivation:
     mistakes: tuple[Mistake, ...]
     symbols: dict[str, str]
     notes: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
 
     def gradient(self, name: str, dy: numpy.ndarray, changes: Steps | None = None) -> Any:
         """Return the gradient of an input, with some steps changed."""

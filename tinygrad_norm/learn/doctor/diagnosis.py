@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -14,11 +14,12 @@ from ...gradient_check.check import jacobians
 from ...gradient_check.error import GradcheckError
 from ...gradient_check.failure_report import WrongEntry, wrong_entry
 from ...gradient_check.jacobian import JacobianPair
-from ...gradient_check.registered import NUMERIC_TOLERANCE, cotangent
-from ...registry import REGISTRY
+from ...gradient_check.registered import NUMERIC_TOLERANCE, cotangent, draw
+from ...registry import REGISTRY, Case, Op
 from ...suggestions import did_you_mean
+from ..dot import argument_names
 from .catalogue import Derivation, Mistake
-from .fitting import fits
+from .fitting import OPS, fits
 from .leaks import leak
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
@@ -68,10 +69,14 @@ class Diagnosis:
     warnings: tuple[str, ...]
     checked: str
 
+    @property
+    def failed(self) -> bool:
+        """Whether there was nothing to compare: backward raised, or its result cannot be a gradient."""
+        return any(not finding.gradients for finding in self.findings)
+
     def __str__(self) -> str:
         like = f" (computes {self.like})" if self.like else ""
-        failed = any(not finding.gradients for finding in self.findings)
-        wrong = "the check failed" if failed else "the backward is wrong"
+        wrong = "the check failed" if self.failed else "the backward is wrong"
         verdict = "the backward is right" if self.passed else wrong
         lines = [f"{self.name}{like}: {verdict}", f"  checked with {self.checked}"]
         for finding in self.findings:
@@ -87,7 +92,8 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
         function: a Function class; a pair (forward, backward) of functions of NumPy arrays; a module; or a
             function of tensors. A pair's forward returns y, or y and what backward needs; its backward takes
             dy and that, or dy and forward's arguments, and returns a gradient for each of these.
-        inputs: the arguments of forward: arrays, numbers, None. Chosen by the arguments' names if not given.
+        inputs: the arguments of forward: arrays, numbers, None. If some are tensors that require grad, only
+            these are checked; else all arrays are, except running statistics. Chosen by the arguments' names if not given.
         like: the registered op that forward should compute, such as "layer_norm"; found out if not given.
 
     Raises:
@@ -98,7 +104,10 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
     """
     if like is not None and like not in REGISTRY:
         raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
-    subject = subject_of(function)
+    return _diagnosed(subject_of(function), inputs, like)
+
+
+def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
     arguments = _inputs(subject, like) if inputs is None else _given(subject, inputs)
     y = subject.output(arguments)
     derivation, notes = _chosen(subject, arguments, y, like)
@@ -117,6 +126,17 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
         )
     findings = tuple(_findings(subject, pairs, derivation))
     return Diagnosis(subject.name, name, not findings, findings, warnings, checked)
+
+
+def diagnose_op(op: Op, case: Case, form: Callable[..., Any] | None = None, seed: int = 0) -> Diagnosis:
+    """Diagnose one form of a registered op on one of its cases."""
+    inputs = draw(case, seed=seed)
+    names = op.inputs[: len(inputs)] or argument_names(op.function, len(inputs))
+
+    def call(*tensors: Any) -> Any:
+        return op.call(tensors, case.options, form)
+
+    return _diagnosed(Subject(op.name, call, tuple(names)), inputs, None)
 
 
 def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:
@@ -142,7 +162,7 @@ def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
         except ValueError as error:
             problem = problem or str(error)
             continue
-        found = [d.op for d in _fits(subject, arguments, y)]
+        found = [name for d in _fits(subject, arguments, y) for name in (d.op, *d.also)]
         if wanted in found:
             return arguments
         if runs is None or (found and not fitting):
@@ -167,10 +187,13 @@ def _chosen(
     """Return the derivation of forward: the one of `like`, or of its name, if that fits."""
     found = _fits(subject, arguments, y)
     wanted = like or _named(subject.name)
-    fitting = [derivation for derivation in found if derivation.op == wanted]
-    if fitting or not found:
-        return (fitting[0] if fitting else None), []
-    if like is None:
+    fitting = [derivation for derivation in found if wanted in (derivation.op, *derivation.also)]
+    if fitting:
+        return replace(fitting[0], op=wanted), []
+    if not found:
+        note = f"forward does not compute {like} for these inputs, so no known mistakes are tried"
+        return None, [note] if like in OPS else []
+    if like not in OPS:
         return found[0], []
     return found[0], [f"forward does not compute {like} for these inputs: it computes {found[0].op}"]
 
@@ -302,7 +325,12 @@ def _unknown(
 
 def _factors(subject: Subject, pair: JacobianPair, derivation: Derivation | None) -> str:
     name = subject.label(pair.input)
-    if derivation is None or pair.output or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
+    if (
+        derivation is None
+        or pair.output
+        or not pair.analytic.any()
+        or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any()
+    ):
         return ""
     dys = _dys(pair)
     return path_factors(derivation, name, dys, [_gradient(dy, pair.analytic, pair) for dy in dys])

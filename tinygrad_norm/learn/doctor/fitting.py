@@ -13,6 +13,19 @@ from .weightnormmistakes import fit_weight_norm
 
 Fit = Callable[[dict[str, numpy.ndarray], numpy.ndarray, dict[str, str]], Iterator[Derivation]]
 
+OPS = (
+    "softmax",
+    "log_softmax",
+    "weight_norm",
+    "attention",
+    "batch_norm",
+    "layer_norm",
+    "rms_norm",
+    "group_norm",
+    "instance_norm",
+)
+"""The registered ops that have a catalogue of mistakes."""
+
 FAMILIES: tuple[Fit, ...] = (fit_softmax, fit_weight_norm, fit_attention, fit_pool)
 
 

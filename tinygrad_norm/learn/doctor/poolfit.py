@@ -94,8 +94,8 @@ def _frozen(
 def _pooled(x: numpy.ndarray, x_hat: numpy.ndarray) -> Iterator[dict[str, Any]]:
     for pool in pools(x.shape, least=2):
         n, scale = pool.size, abs(x_hat).max(initial=0.0)
-        if abs(pool.totals(x_hat * x_hat) / n - 1).max(initial=0.0) > 0.5:
-            continue  # x̂ has mean square 1, nearly
+        if pool.totals(x_hat * x_hat).max(initial=0.0) > (1 + FITS) * n:
+            continue  # x̂ has mean square 1, less by eps
         for centered in (True, False):
             c = x - pool.totals(x) / n if centered else x
             if centered and abs(pool.totals(x_hat)).max(initial=0.0) > FITS * n * scale:
@@ -123,25 +123,28 @@ def _epsilons(c: numpy.ndarray, x_hat: numpy.ndarray, v: numpy.ndarray) -> Itera
         eps = float(f"{numpy.median(found):.3g}")
         eps = 0.0 if abs(eps) < 1e-13 else eps
         fitted = c / (v**0.5 + eps) if outside else c / (v + eps) ** 0.5
-        if 0 <= eps <= 0.5 and abs(fitted - x_hat).max() <= FITS * abs(x_hat).max():
+        if 0 <= eps <= 10 and abs(fitted - x_hat).max() <= FITS * abs(x_hat).max():
             yield eps, outside
             return
 
 
-def name_of(given: dict[str, Any]) -> str:
-    """Return the registered op whose pool this is, if its entries are in one of the usual places."""
+def names_of(given: dict[str, Any]) -> tuple[str, ...]:
+    """Return the registered ops that have this pool; the usual one first."""
     if not given["centered"]:
-        return "rms_norm"
-    pool, axes, ndim = given["pool"], set(given["pool"].axes), given["x"].ndim
+        return ("rms_norm",)
+    pool, ndim, shape = given["pool"], given["x"].ndim, given["x"].shape
     if pool.groups > 1:
-        return "group_norm"
-    wide = {k for k in range(ndim) if given["x"].shape[k] > 1}
-    if axes == wide - {1} and 0 in axes:
-        return "batch_norm"
+        return ("group_norm",)
+    axes, wide = set(pool.axes), {k for k in range(ndim) if shape[k] > 1}
+    per_channel = ndim > 2 and given["w"].shape[-1:] == (1,) and shape[-1] > 1
+    names = []
+    if axes == wide - {1} and ndim > 1 and (0 in axes or per_channel):
+        names.append("batch_norm")
     if axes == wide - {0, 1} and ndim > 2:
-        return "instance_norm"
-    per_channel = ndim > 2 and given["w"].shape[-1:] == (1,) and given["x"].shape[-1] > 1
-    return "group_norm" if axes == wide - {0} and per_channel else "layer_norm"
+        names.append("instance_norm")
+    if axes == wide - {0}:
+        names += ["group_norm", "layer_norm"] if per_channel else ["layer_norm", "group_norm"]
+    return tuple(names) or ("layer_norm",)
 
 
 def _derivation(given: dict[str, Any], gradients: dict[str, str], symbols: dict[str, str]) -> Derivation:
@@ -153,9 +156,8 @@ def _derivation(given: dict[str, Any], gradients: dict[str, str], symbols: dict[
         notes.append("forward divides the variance by n - 1; the derivation divides by n")
     mistakes = (*(of_evaluation() if frozen else ()), *of_dx(given), *of_parameters(given))
     steps = STEPS | (EVALUATION if frozen else {})
-    return Derivation(
-        name_of(given), given, steps, gradients, mistakes, symbols, (*notes, *_hiding(given, frozen))
-    )
+    names, notes = names_of(given), [*notes, *_hiding(given, frozen)]
+    return Derivation(names[0], given, steps, gradients, mistakes, symbols, tuple(notes), names)
 
 
 def _hiding(given: dict[str, Any], frozen: bool) -> Iterator[str]:

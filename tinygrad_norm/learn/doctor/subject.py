@@ -28,22 +28,18 @@ class Subject:
 
     name: str
     apply: Callable[..., Any]
-    signature: tuple[inspect.Parameter, ...]
+    parameters: tuple[str, ...]
+    signature: tuple[inspect.Parameter, ...] = ()
     backward: str = "backward"
     module: Module | None = None
     problems: dict[int, str] = field(default_factory=dict)
     through_constants: set[int] = field(default_factory=set)
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of forward's arguments."""
-        return tuple(p.name for p in self.signature)
-
     def label(self, key: Key) -> str:
         """Return the name of an input, or of a module's parameter."""
         if isinstance(key, str):
             return key
-        return self.parameters[key] if key < len(self.signature) else f"input {key}"
+        return self.parameters[key] if key < len(self.parameters) else f"input {key}"
 
     def in_words(self, message: str) -> str:
         """Return a message of gradcheck with the names that the user gave."""
@@ -61,7 +57,12 @@ class Subject:
                 x.array = x.array + rng.uniform(0.2, 0.9, x.shape)
 
     def arguments(self, inputs: Sequence[Any]) -> tuple[Any, ...]:
-        """Return inputs as `apply` takes them: float64 tensors; running statistics without a gradient."""
+        """Return inputs as `apply` takes them: float64 tensors; running statistics without a gradient.
+
+        Tensors of which some require grad keep what they require.
+        """
+        if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+            return tuple(_tensor(x, isinstance(x, Tensor) and x.requires_grad) for x in inputs)
         return tuple(_tensor(x, role_of(self.label(i)) not in STATISTICS) for i, x in enumerate(inputs))
 
     def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
@@ -104,8 +105,8 @@ def subject_of(function: Any, name: str = "") -> Subject:
         raise TypeError(f"{function.__name__} is a class: pass a module, such as {function.__name__}(…)")
     if isinstance(function, Module):
         own = copy.deepcopy(function).double()
-        names = _parameters(own.forward)
-        return Subject(name or type(own).__name__, own, names, module=own)
+        signature = _parameters(own.forward)
+        return Subject(name or type(own).__name__, own, _names(signature), signature, module=own)
     if isinstance(function, tuple | list) and len(function) == 2 and all(map(callable, function)):
         forward, backward = function
         pair = _as_function(forward, backward)
@@ -114,7 +115,9 @@ def subject_of(function: Any, name: str = "") -> Subject:
         subject.backward = getattr(backward, "__name__", "backward")
         return subject
     if callable(function):
-        return Subject(name or getattr(function, "__name__", "function"), function, _parameters(function))
+        signature = _parameters(function)
+        name = name or getattr(function, "__name__", "function")
+        return Subject(name, function, _names(signature), signature)
     raise TypeError(
         "diagnose needs a Function class, a pair of functions (forward, backward), a module or a function of "
         f"tensors, got {function!r}"
@@ -128,6 +131,10 @@ def _parameters(function: Callable[..., Any], skip: int = 0) -> tuple[inspect.Pa
         return ()
     kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     return tuple(p for p in parameters if p.kind in kinds)
+
+
+def _names(signature: tuple[inspect.Parameter, ...]) -> tuple[str, ...]:
+    return tuple(p.name for p in signature)
 
 
 def _tensor(x: Any, differentiable: bool) -> Any:
@@ -190,8 +197,8 @@ def _fitting(backward: Callable[..., Any], kept: tuple[Any, ...], forward: str) 
     return kept
 
 
-def _of_function(cls: type[Function], parameters: tuple[inspect.Parameter, ...], name: str) -> Subject:
-    subject = Subject(name, cls.apply, parameters)
+def _of_function(cls: type[Function], signature: tuple[inspect.Parameter, ...], name: str) -> Subject:
+    subject = Subject(name, cls.apply, _names(signature), signature)
 
     def backward(self: Function, *dys: Any) -> Any:
         found = cls.backward(self, *dys)
