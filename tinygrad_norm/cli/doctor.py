@@ -33,11 +33,17 @@ def doctor(
     """
     if like is not None:
         find_op(like)
+    status = examine(target, like, seconds)
+    if status:
+        raise typer.Exit(status)
+
+
+def examine(target: str, like: str | None = None, seconds: float = 60.0) -> int:
+    """Print the verdict on FILE.py:NAME; return 1 if it is wrong, 2 if it cannot be checked, else 0."""
     try:
         with stopped_after(seconds):
             found = diagnose(find(target), like=like)
     except (ValueError, TypeError, OSError, TimeoutError) as error:
         exit_with(str(error))
     typer.echo(str(found))
-    if not found.passed:
-        raise typer.Exit(2 if found.failed else 1)
+    return 0 if found.passed else 2 if found.failed else 1

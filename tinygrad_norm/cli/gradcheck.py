@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,15 +16,22 @@ from rich.table import Table
 from ..backends import current_backend, use_backend
 from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
-from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check
+from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check, forms
+from ..learn.doctor.diagnosis import diagnose_op
+from ..learn.dot import argument_names
 from ..registry import REGISTRY, Op
+from .doctor import examine
 from .op_names import Load, find_op
 
 
 def gradcheck(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Registered ops, such as layer_norm.", show_default="all"),
+        typer.Argument(
+            metavar="NAME",
+            help="Registered ops, such as layer_norm, or functions of your own: FILE.py:NAME.",
+            show_default="all",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")
@@ -41,12 +49,16 @@ def gradcheck(
 
     If a check fails, prints what is wrong and exits with status 1.
     """
-    ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY)]
+    own = [name for name in dict.fromkeys(names or ()) if ".py:" in name]
+    ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY) if name not in own]
     if backend is not None:
         try:
             use_backend(backend)
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from None
+    worst = max((examine(target) for target in own), default=0)
+    if not ops:
+        raise typer.Exit(worst)
     console = Console()
     verdicts = _run(console, ops)
     console.print(_table(verdicts))
@@ -65,6 +77,8 @@ def gradcheck(
         _number(_worst(errors))
         for errors in ((v.numeric_error for v in verdicts), (v.composed_error for v in verdicts))
     )
+    if worst:
+        raise typer.Exit(worst)
     for line in (
         f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct{_version()}.",
         "Worst relative errors:",
@@ -116,14 +130,40 @@ def _table(verdicts: list[Verdict]) -> Table:
 
 
 def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
-    """Print the first failure of every op in full, and one line for each further failure."""
+    """Print the first failure of every op in full, one line for each further failure, and the mistake."""
     for verdict in verdicts:
-        for failure in verdict.failures[:1]:
-            console.print(failure.text, markup=False, highlight=False, soft_wrap=True)
-        for failure in verdict.failures[1:]:
-            console.print(failure.summary, markup=False, highlight=False, soft_wrap=True)
+        texts = [failure.text for failure in verdict.failures[:1]]
+        texts += [failure.summary for failure in verdict.failures[1:]]
+        for text in (*texts, *_mistakes(verdict)):
+            console.print(_named(text, verdict.name), markup=False, highlight=False, soft_wrap=True)
         if verdict.failures:
             console.print()
+
+
+def _mistakes(verdict: Verdict) -> list[str]:
+    """Return what the doctor finds in the first wrong gradient, if it knows the mistake."""
+    failure = next((failure for failure in verdict.failures if failure.entry is not None), None)
+    if failure is None:
+        return []
+    op = REGISTRY[verdict.name]
+    case = next(case for case in op.cases if " ".join(str(case).split()) == failure.case)
+    try:
+        found = diagnose_op(op, case, forms(op)[failure.form])
+    except (ValueError, TypeError):
+        return []
+    return [str(finding) for finding in found.findings if finding.line]
+
+
+def _named(text: str, name: str) -> str:
+    """Return a report with the names of arguments instead of their numbers."""
+    op = REGISTRY[name]
+    count = max(len(case.inputs) for case in op.cases)
+    names = op.inputs or argument_names(op.function, count)
+    return re.sub(
+        r"(?<=with respect to )input (\d+)|(?<= / )input (\d+)",
+        lambda found: names[int(found[1] or found[2])],
+        text,
+    )
 
 
 def _worst(errors: Iterable[float | None]) -> float | None:

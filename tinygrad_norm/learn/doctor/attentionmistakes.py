@@ -45,7 +45,6 @@ def fit_attention(
                 ATTENTION,
                 dict(zip(names, ("dq", "dk", "dv"), strict=True)),
                 tuple(_of_attention(given)),
-                dict(zip("qkv", names, strict=True)),
                 notes,
             )
             return

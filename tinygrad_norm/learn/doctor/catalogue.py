@@ -75,7 +75,6 @@ class Derivation:
     steps: Steps
     gradients: dict[str, str]
     mistakes: tuple[Mistake, ...]
-    symbols: dict[str, str]
     notes: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
 

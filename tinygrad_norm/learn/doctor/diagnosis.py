@@ -92,8 +92,9 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
         function: a Function class; a pair (forward, backward) of functions of NumPy arrays; a module; or a
             function of tensors. A pair's forward returns y, or y and what backward needs; its backward takes
             dy and that, or dy and forward's arguments, and returns a gradient for each of these.
-        inputs: the arguments of forward: arrays, numbers, None. If some are tensors that require grad, only
-            these are checked; else all arrays are, except running statistics. Chosen by the arguments' names if not given.
+        inputs: the arguments of forward: arrays, numbers, None; chosen by the arguments' names if not given.
+            If some are tensors that require grad, only these are checked; else all arrays are, except
+            running statistics.
         like: the registered op that forward should compute, such as "layer_norm"; found out if not given.
 
     Raises:
@@ -319,7 +320,7 @@ def _unknown(
         f"{count} of {pair.n.size} entries of its Jacobian are wrong, in no way that the catalogue knows, "
         "alone or in pairs"
     )
-    what = _factors(subject, pair, derivation) or hint or _residual(subject, pair, derivation) or nothing
+    what = _factors(subject, pair, derivation) or _residual(subject, pair, derivation) or hint or nothing
     return Finding((gradient,), what, first=_first(subject, pair))
 
 

@@ -39,16 +39,16 @@ def fit_pool(
             if (w == 0).any():
                 continue
             given: dict[str, Any] = {"x": x, "w": w, "b": b}
-            gradients, symbols = {name: "dx"}, {"x": name}
+            gradients = {name: "dx"}
             if weight:
                 given |= {"w_view": w_view, "w_shape": rest[weight].shape}
-                gradients[weight], symbols["w"] = "dw", weight
+                gradients[weight] = "dw"
             if bias:
                 given |= {"b_view": b_view, "b_shape": rest[bias].shape}
-                gradients[bias], symbols["b"] = "db", bias
+                gradients[bias] = "db"
             x_hat = (y - b) / w
             for found in (*_frozen(arguments, x_hat, statistics), *_pooled(x, x_hat)):
-                yield _derivation(given | found, gradients, symbols)
+                yield _derivation(given | found, gradients)
 
 
 def _affines(names: list[str], roles: dict[str, str]) -> list[tuple[str, str]]:
@@ -147,7 +147,7 @@ def names_of(given: dict[str, Any]) -> tuple[str, ...]:
     return tuple(names) or ("layer_norm",)
 
 
-def _derivation(given: dict[str, Any], gradients: dict[str, str], symbols: dict[str, str]) -> Derivation:
+def _derivation(given: dict[str, Any], gradients: dict[str, str]) -> Derivation:
     frozen = "running_mean" in given
     notes = []
     if given["outside"]:
@@ -157,7 +157,7 @@ def _derivation(given: dict[str, Any], gradients: dict[str, str], symbols: dict[
     mistakes = (*(of_evaluation() if frozen else ()), *of_dx(given), *of_parameters(given))
     steps = STEPS | (EVALUATION if frozen else {})
     names, notes = names_of(given), [*notes, *_hiding(given, frozen)]
-    return Derivation(names[0], given, steps, gradients, mistakes, symbols, tuple(notes), names)
+    return Derivation(names[0], given, steps, gradients, mistakes, tuple(notes), names)
 
 
 def _hiding(given: dict[str, Any], frozen: bool) -> Iterator[str]:

@@ -30,10 +30,10 @@ def fit_softmax(
         given = {"x": x, "p": p, "y": y, "axis": axis}
         if fits_output(p, y):
             mistakes = tuple(_of_softmax(axis, x.shape))
-            yield Derivation("softmax", given, SOFTMAX, {name: "dx"}, mistakes, {"x": name})
+            yield Derivation("softmax", given, SOFTMAX, {name: "dx"}, mistakes)
         elif fits_output(numpy.log(p), y):
             mistakes = tuple(_of_log_softmax(axis, x.shape))
-            yield Derivation("log_softmax", given, LOG_SOFTMAX, {name: "dx"}, mistakes, {"x": name})
+            yield Derivation("log_softmax", given, LOG_SOFTMAX, {name: "dx"}, mistakes)
 
 
 def _total(s: Any, a: numpy.ndarray) -> numpy.ndarray:

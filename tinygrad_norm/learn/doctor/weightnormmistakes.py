@@ -41,7 +41,6 @@ def fit_weight_norm(
                     WEIGHT_NORM,
                     {v_name: "dv", g_name: "dg"},
                     mistakes,
-                    {"v": v_name, "g": g_name},
                     notes,
                 )
 
