@@ -46,7 +46,35 @@ def backward(dy, q, k, v):
     dv = p.T @ dy
     return dq, dk, dv
 """
+SPECTRAL = """
+def forward(w, u, v):
+    return w / (u @ w @ v)
+
+def backward(dy, w, u, v):
+    sigma = u @ w @ v
+    y = w / sigma
+    inner = (dy * y).sum()
+    straight = dy / sigma
+    through = -inner / sigma * np.outer(u, v)
+    return straight + through, None, None
+"""
 PLANTED = {
+    SPECTRAL: [
+        ("straight + through", "straight", "the path through σ is dropped"),
+        ("through = -inner", "through = inner", "the sign of the path through σ is wrong"),
+        ("return straight + through", "return -straight - through", "the sign is wrong"),
+        (
+            "return straight + through",
+            "return (straight + through) * sigma",
+            "the division by σ is forgotten",
+        ),
+        ("return straight + through", "return (straight + through) / sigma", "it is divided by σ twice"),
+        ("(dy * y).sum()", "(dy * w).sum()", "σ stands where σ² belongs"),
+        ("(dy * y).sum()", "dy.sum()", "Ŵ is missing in the sum"),
+        ("np.outer(u, v)", "y", "Ŵ stands where u·vᵀ belongs"),
+        ("(dy * y).sum()", "(dy * y).sum(0)", "the sum of dy∘Ŵ is taken over axis 0 alone"),
+        ("through, None, None", "through, dy[:, 0], None", "or to the vectors of a σ"),
+    ],
     SOFTMAX: [
         ("(dy - total)", "dy", "the path through the sum is missing"),
         ("(dy - total)", "(dy + total)", "the sign of the path through the sum is wrong"),
@@ -110,7 +138,7 @@ PLANTED = {
         ("ds.T @ q", "ds.T @ k", "k stands where q belongs"),
     ],
 }
-NAMES = {SOFTMAX: "softmax", WEIGHT_NORM: "weight_norm", ATTENTION: "attention"}
+NAMES = {SOFTMAX: "softmax", WEIGHT_NORM: "weight_norm", ATTENTION: "attention", SPECTRAL: "spectral_norm"}
 
 
 def pair(source, old="", new=""):
@@ -127,6 +155,10 @@ def inputs(source, seed, square):
         return (rng.normal(size=(4, 4) if square else (3, 5)),)
     if source == WEIGHT_NORM:
         return 1.5 * rng.normal(size=(3, 4)), rng.uniform(0.5, 2.0, (3, 1))
+    if source == SPECTRAL:
+        w = rng.normal(size=(3, 4))
+        left, _, right = np.linalg.svd(w)
+        return w, left[:, 0], right[0]
     n = 4 if square else 5
     return rng.normal(size=(4, 4)), rng.normal(size=(n, 4)), rng.normal(size=(n, 4))
 

@@ -210,8 +210,8 @@ def _findings(
 ) -> Iterator[Finding]:
     for i in sorted(subject.through_constants):
         what = (
-            "backward gives a gradient to running statistics: they are buffers, constants in evaluation and "
-            "unused in training; return None"
+            "backward gives a gradient to running statistics, or to the vectors of a σ: they are buffers, "
+            "constants in the derivation; return None"
         )
         yield Finding((f"d{subject.label(i)}",), what)
     for i, problem in sorted(subject.problems.items()):

@@ -9,6 +9,7 @@ from .catalogue import Derivation
 from .poolfit import fit_pool
 from .roles import roles_of
 from .softmaxmistakes import fit_softmax
+from .spectralmistakes import fit_spectral_norm
 from .weightnormmistakes import fit_weight_norm
 
 Fit = Callable[[dict[str, numpy.ndarray], numpy.ndarray, dict[str, str]], Iterator[Derivation]]
@@ -17,6 +18,7 @@ OPS = (
     "softmax",
     "log_softmax",
     "weight_norm",
+    "spectral_norm",
     "attention",
     "batch_norm",
     "layer_norm",
@@ -26,7 +28,7 @@ OPS = (
 )
 """The registered ops that have a catalogue of mistakes."""
 
-FAMILIES: tuple[Fit, ...] = (fit_softmax, fit_weight_norm, fit_attention, fit_pool)
+FAMILIES: tuple[Fit, ...] = (fit_softmax, fit_weight_norm, fit_attention, fit_spectral_norm, fit_pool)
 
 
 def fits(arguments: dict[str, numpy.ndarray], y: numpy.ndarray) -> list[Derivation]:

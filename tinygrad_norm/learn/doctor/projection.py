@@ -24,6 +24,7 @@ _PATHS = {
     "through_m": "the path through the mean",
     "through_r": "the path through the variance",
     "through_sum": "the path through the sum",
+    "through_sigma": "the path through σ",
     "through_n": "the path through the norm",
 }
 

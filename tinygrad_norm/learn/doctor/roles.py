@@ -24,6 +24,13 @@ def role_of(name: str) -> str:
     return _BY_NAME.get(name.lower().rsplit(".", 1)[-1], "")
 
 
+def constants_of(names: Iterable[str]) -> set[str]:
+    """Return which of these arguments have no gradient: running statistics, and the vectors u, v of a σ."""
+    names = tuple(names)
+    vectors = {"u", "v"} if {"u", "v"} <= set(names) else set()
+    return vectors | {name for name in names if role_of(name) in STATISTICS}
+
+
 def roles_of(names: Iterable[str]) -> dict[str, str]:
     """Return which of these arguments has which role; the first, if several have."""
     found: dict[str, str] = {}

@@ -19,7 +19,7 @@ from ...backends import to_numpy
 from ...gradient_check.probing import Key
 from ...module import Module
 from ...ops.broadcast import unbroadcast
-from .roles import STATISTICS, role_of
+from .roles import constants_of, role_of
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Subject:
         """
         if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
             return tuple(_tensor(x, isinstance(x, Tensor) and x.requires_grad) for x in inputs)
-        return tuple(_tensor(x, role_of(self.label(i)) not in STATISTICS) for i, x in enumerate(inputs))
+        constants = constants_of(self.parameters)
+        return tuple(_tensor(x, self.label(i) not in constants) for i, x in enumerate(inputs))
 
     def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
         """Return y; the first, if there are several.
@@ -155,6 +156,8 @@ def _as_function(forward: Callable[..., Any], backward: Callable[..., Any]) -> t
     """
 
     class Pair(Function):
+        """y = forward(*x) · dx = backward(dy, *x)"""
+
         def forward(self, *arrays: Any) -> Any:
             given = tuple(a.copy() if isinstance(a, numpy.ndarray) else a for a in arrays)
             result = forward(*given)

@@ -39,6 +39,11 @@ def trials(subject: Subject) -> Iterator[tuple[Any, ...]]:
             sizes = {"query": (*batch, 3, 4), "key": (*batch, 5, 4), "value": (*batch, 5, 2)}
             yield from _filled(needed, roles, sizes, (3, 4))
         return
+    if {"u", "v"} <= set(roles):
+        w = numpy.random.default_rng(0).normal(size=(3, 4))
+        u, _, vt = numpy.linalg.svd(w)
+        yield tuple({"u": u[:, 0], "v": vt[0]}.get(p.name, w) for p in needed)
+        return
     if {"value", "length"} <= by_role:
         for length in ((3, 1), (3,), (1, 4), (4,), ()):
             yield from _filled(needed, roles, {"value": (3, 4), "length": length}, (3, 4))
