@@ -235,7 +235,10 @@ def test_an_unknown_like_names_the_closest():
 
 def test_inputs_that_hide_mistakes():
     x = np.random.default_rng(0).normal(size=(4, 5))
-    assert "all weights are 1" in str(diagnose(Forgotten, (x, np.ones(5), np.zeros(5))))
+    text = str(diagnose(Forgotten, (x, np.ones(5), np.zeros(5))))
+    assert "the backward is right" in text
+    assert "all weights are 1" in text
+    assert "all biases are 0" in text
     found = diagnose(LayerNorm, (x[:, :2], np.array([1.5, 0.5]), np.zeros(2)))
     assert "pools of 2 hide almost everything" in str(found)
 

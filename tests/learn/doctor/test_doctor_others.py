@@ -206,3 +206,38 @@ def test_a_length_of_one_hides_that_it_is_forgotten():
     found = diagnose(forgotten, (v, np.ones((3, 1))))
     assert found.passed  # these inputs cannot tell
     assert "g is 1 everywhere" in found.warnings[0]
+
+
+# -- ops without a catalogue: the paths of their derivation
+
+
+@pytest.mark.parametrize(
+    ("dx", "what"),
+    [
+        ("dy / n", "the path through n is dropped"),
+        ("dy / n + u * inner / n", "the sign of the path through n is wrong"),
+        ("-u * inner / n", "the straight path is dropped"),
+        ("dy / n - 2 * u * inner / n", "the path through n counts twice"),
+        ("(u * inner - dy) / n", "the sign is wrong"),
+    ],
+)
+def test_paths_of_any_registered_op(dx, what):
+    names = {"np": np}
+    exec(
+        f"""
+def forward(x):
+    return x / np.sqrt((x * x).sum(1, keepdims=True))
+
+def backward(dy, x):
+    n = np.sqrt((x * x).sum(1, keepdims=True))
+    u = x / n
+    inner = (dy * u).sum(1, keepdims=True)
+    return {dx}
+""",
+        names,
+    )
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    found = diagnose((names["forward"], names["backward"]), x, like="normalize")
+    (finding,) = found.findings
+    assert finding.what == what
+    assert found.like == "normalize"

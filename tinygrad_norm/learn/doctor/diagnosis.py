@@ -18,9 +18,11 @@ from ...gradient_check.registered import NUMERIC_TOLERANCE, cotangent, draw
 from ...registry import REGISTRY, Case, Op
 from ...suggestions import did_you_mean
 from ..dot import argument_names
+from ..smallinputs import MOST_NUMBERS
 from .catalogue import Derivation, Mistake
 from .fitting import OPS, fits
 from .leaks import leak
+from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
 from .trialinputs import trials
@@ -125,6 +127,9 @@ def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
         return Diagnosis(
             subject.name, name, False, (Finding((), subject.in_words(str(error))),), warnings, checked
         )
+    if any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in pairs):
+        derivation = _by_paths(subject, arguments, y, like) or derivation
+        name = derivation.op if derivation else ""
     findings = tuple(_findings(subject, pairs, derivation))
     return Diagnosis(subject.name, name, not findings, findings, warnings, checked)
 
@@ -197,6 +202,16 @@ def _chosen(
     if like not in OPS:
         return found[0], []
     return found[0], [f"forward does not compute {like} for these inputs: it computes {found[0].op}"]
+
+
+def _by_paths(
+    subject: Subject, arguments: Sequence[Any], y: numpy.ndarray, like: str | None
+) -> Derivation | None:
+    """Return the paths of a registered op that has no catalogue, if forward is named so and computes it."""
+    wanted = like or _named(subject.name)
+    if wanted not in REGISTRY or wanted in OPS or subject.module is not None or y.size > MOST_NUMBERS:
+        return None
+    return next(fit_paths(REGISTRY[wanted], subject.parameters, arguments, y), None)
 
 
 def _named(name: str) -> str:

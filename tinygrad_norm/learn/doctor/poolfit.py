@@ -168,6 +168,8 @@ def _hiding(given: dict[str, Any], frozen: bool) -> Iterator[str]:
             f"all weights are {float(w.flat[0]):g}: with weights that differ, it would show where a weight "
             "is forgotten, applied twice or applied at the wrong place"
         )
+    if "b_view" in given and not given["b"].any():
+        yield "all biases are 0: with others, it would show where y stands for w·x̂"
     if n == 2 and not frozen:
         yield (
             "pools of 2 hide almost everything: x̂ is ±1 whatever x is, and dx is nearly 0; use pools of 3 "
