@@ -83,6 +83,12 @@ class WeightForgotten(LayerNorm):
         return self.dx(dy, x_hat, rstd), self.dweight(dy, x_hat), self.dbias(dy)
 
 
+class WeightOutside(LayerNorm):
+    def backward(self, dy):
+        _, x_hat, rstd, weight = self.saved
+        return weight * self.dx(dy, x_hat, rstd), self.dweight(dy, x_hat), self.dbias(dy)
+
+
 class EpsForgotten(LayerNorm):
     def dx(self, g, x_hat, rstd):
         return super().dx(g, x_hat, 1 / np.sqrt(1 / rstd**2 - self.eps))
@@ -267,6 +273,7 @@ PLANTED = [
     Planted(OneLessInTheMean, LayerNorm, LAYER, 0, "(n/(n - 1) for n = 4)"),
     Planted(RstdForgotten, LayerNorm, LAYER, 0, "the standard deviation of x along axis 1"),
     Planted(WeightForgotten, LayerNorm, LAYER, 0, "it is 1 / input 1: is a multiplication by it missing"),
+    Planted(WeightOutside, LayerNorm, LAYER, 0, "multiply dy by input 1 first, inside all sums and means"),
     Planted(EpsForgotten, LayerNorm, LAYER, 0, "depends on its index along axis 0 alone"),
     Planted(WeightSummedOverFeatures, LayerNorm, LAYER, 1, "the right numbers in the wrong places"),
     Planted(WeightFromRawInput, LayerNorm, LAYER, 1),

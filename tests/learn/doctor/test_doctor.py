@@ -121,6 +121,21 @@ def test_the_verdict_has_line_formulas_and_first_wrong_entry():
     assert float(place[3]) != float(place[4])
 
 
+class Layer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(np.ones(5))
+        self.bias = nn.Parameter(np.zeros(5))
+
+    def forward(self, x):
+        return Forgotten.apply(x, self.weight, self.bias)
+
+
+def test_a_module_with_a_wrong_function():
+    (finding,) = diagnose(Layer()).findings  # with weights that are not all 1
+    assert (finding.gradients, finding.what) == (("dx",), "the weight is forgotten")
+
+
 def test_modules_are_not_changed():
     layer = nn.BatchNorm1d(5)
     diagnose(layer)
@@ -285,12 +300,12 @@ def no_mutation_passes(seeds):
 
 
 def test_mutations_never_pass():
-    no_mutation_passes(range(5))
+    no_mutation_passes(range(2))
 
 
 @pytest.mark.slow
 def test_five_hundred_mutations_never_pass():
-    no_mutation_passes(range(5, 505))
+    no_mutation_passes(range(2, 502))
 
 
 def smallest_right(names):

@@ -10,7 +10,7 @@ import numpy
 from ..closeness import CLOSE, count_name
 from ..jacobian import JacobianPair
 from ..probing import label
-from .normalization import row_factors, wrong_paths
+from .normalization import factor_outside, row_factors, wrong_paths
 
 
 @numpy.errstate(all="ignore")  # squares of the largest gradients overflow: then there is no hint
@@ -39,6 +39,7 @@ def hint(pair: JacobianPair, wrong: numpy.ndarray, unsure: bool) -> str:
     if pair.fast_mode:
         return ""
     patterns = (
+        factor_outside,
         _transposed,
         _same_for_every_output,
         _one_of_a_broadcast,

@@ -213,6 +213,25 @@ def _argument(pair: JacobianPair, factors: numpy.ndarray) -> str:
     return ""
 
 
+def factor_outside(pair: JacobianPair) -> str:
+    """Return which argument is a factor of the gradient, but belongs to dy, or "".
+
+    Where only dy_i is 1, the first has w_j at dx_j and the second w_i. If all else is symmetric, as in a
+    normalization, one is the transpose of the other.
+    """
+    if pair.input_shape != pair.output_shape:
+        return ""
+    for key, array in pair.arguments.items():
+        for w in _broadcast(array, pair.output_shape):
+            if w.all() and numpy.ptp(w) and pair.close(pair.analytic * w[:, None], pair.n * w):
+                name = label(key)
+                return (
+                    f"{name} is a factor of the gradient, but it is one of func's result: multiply dy by "
+                    f"{name} first, inside all sums and means, not the gradient at the end"
+                )
+    return ""
+
+
 def _broadcast(array: numpy.ndarray, shape: Index) -> Iterator[numpy.ndarray]:
     """Yield the array broadcast to a shape in every way: its axes may be any that are neighbours there."""
     for after in range(len(shape) - array.ndim + 1 if array.dtype.kind == "f" else 0):
