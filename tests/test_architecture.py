@@ -25,7 +25,7 @@ LAYERS = [
     ["autograd"],
     ["registry"],
     ["ops"],
-    ["module_registry", "module_state", "parameter"],
+    ["module_hooks", "module_registry", "module_state", "parameter"],
     ["module"],
     ["normalization"],
     ["nn"],

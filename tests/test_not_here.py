@@ -62,8 +62,8 @@ def test_the_errors_say_what_was_asked_for():
             "module 'tinygrad_norm.optim' has no attribute 'RMSprop'; instead: `optim.Ad",
         ),
         (
-            lambda: tn.nn.Linear(1, 1).register_forward_hook,
-            "'Linear' object has no attribute 'register_forward_hook'",
+            lambda: tn.nn.Linear(1, 1).register_full_backward_hook,
+            "'Linear' object has no attribute 'register_full_backward_hook'",
         ),
         (lambda: tn.jit.script, "module 'tinygrad_norm' has no attribute 'jit'; nothing replaces it"),
     ):
@@ -138,15 +138,15 @@ def test_a_class_of_ones_own_may_have_such_a_name():
             super().__init__()
             self.type = "own"
 
-        def register_forward_hook(self, hook):
+        def register_full_backward_hook(self, hook):
             return hook
 
     class Delegating(tn.nn.Module):
         def __getattr__(self, name):
             return f"delegated {name}"
 
-    assert (Own().type, Own().register_forward_hook("a")) == ("own", "a")
-    assert {"type", "register_forward_hook"} <= set(dir(Own()))
+    assert (Own().type, Own().register_full_backward_hook("a")) == ("own", "a")
+    assert {"type", "register_full_backward_hook"} <= set(dir(Own()))
     assert Delegating().compile == "delegated compile"
 
 

@@ -13,6 +13,7 @@ import numpy
 from .autograd.conversion import device_and_dtype
 from .autograd.tensor import Tensor
 from .backends import to_device
+from .module_hooks import Hooked
 from .module_registry import (
     BUFFER,
     MODULE,
@@ -33,7 +34,7 @@ from .ops.arguments import check_flags
 from .parameter import Parameter
 
 
-class Module:
+class Module(Hooked):
     """Base of every layer: subclass, assign parameters and submodules, define `forward`.
 
     Assigning a Parameter or a Module to an attribute registers it; `register_buffer` registers state
@@ -55,13 +56,6 @@ class Module:
     else:
         _registered = SetByInit()
         _parameters, _buffers, _modules = RegistryAttribute(), RegistryAttribute(), RegistryAttribute()
-
-    def forward(self, *inputs: Any, **options: Any) -> Any:
-        """Compute the output. Every layer defines its own."""
-        raise NotImplementedError(f"{type(self).__name__} must define forward")
-
-    def __call__(self, *inputs: Any, **options: Any) -> Any:
-        return self.forward(*inputs, **options)
 
     # -- attributes
 

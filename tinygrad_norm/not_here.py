@@ -134,9 +134,8 @@ ROWS = (
     ),
     # Modules
     Row(
-        "nn.Module.register_forward_hook nn.Module.register_forward_pre_hook "
         "nn.Module.register_full_backward_hook nn.Module.register_full_backward_pre_hook",
-        "call the part of the model directly; `x.register_hook` for a gradient",
+        "`register_forward_hook`, and in the hook `output.register_hook` for the gradient",
     ),
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),

@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from ..backends import Array, asarray
 from ..backends.cpu.silence import silent
@@ -10,7 +10,7 @@ from .tensor import Tensor
 
 
 class RemovableHandle:
-    """The result of `register_hook`: `remove()` removes the hook."""
+    """The result of `register_hook`: `remove()`, or the end of a `with` block, removes the hook."""
 
     def __init__(self, hooks: list[Any], hook: Any) -> None:
         self.hooks, self.hook = hooks, hook
@@ -22,6 +22,12 @@ class RemovableHandle:
         if self.hook in self.hooks:
             self.hooks.remove(self.hook)
         self.hooks = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
 
 
 class RetainedGradient:
