@@ -113,6 +113,7 @@ class Op:
     composed    the same built from primitives; None if the op is itself a primitive
     cases       inputs and options on which both, and finite differences, must agree
     inputs      the argument names of the cases' inputs, if they are not the first arguments
+    parameters  those inputs that a module would register as parameters; of *weights, the name of all
     errors      calls that must raise an exception
     kind        "primitive", "function", "block", "loss" or "normalization"
     title       its name in prose
@@ -128,6 +129,7 @@ class Op:
     composed: Callable[..., Any] | None
     cases: tuple[Case, ...]
     inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
     errors: tuple[ErrorCase, ...] = ()
     kind: str = "function"
     title: str = ""

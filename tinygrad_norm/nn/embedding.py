@@ -329,6 +329,7 @@ register(
     name="embedding",
     function=embedding,
     composed=embedding_composed,
+    parameters=("weight",),
     cases=(
         Case((integers(5, 7), (5, 3))),
         Case((fixed([[4, 0], [4, 4]]), (5, 2)), {"padding_idx": 1}),

@@ -289,6 +289,7 @@ register(
     name="linear",
     function=linear,
     composed=linear_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), (5, 3), (5,))),
         Case(((4, 3), (5, 3), None)),
@@ -318,6 +319,7 @@ register(
     name="bilinear",
     function=bilinear,
     composed=bilinear_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), (4, 2), (5, 3, 2), (5,))),
         Case(((4, 3), (4, 2), (5, 3, 2), None)),

@@ -93,6 +93,7 @@ register(
     name="center_norm",
     function=center_norm,
     composed=center_norm_composed,
+    parameters=("weight",),
     cases=(Case(((4, 8), (8,))), Case(((2, 3, 5), (5,))), Case(((1,), (1,))), Case(((0, 3), (3,)))),
     errors=(
         ErrorCase(lambda: center_norm(ones(2, 3).long(), ones(3)), TypeError, "floating-point"),

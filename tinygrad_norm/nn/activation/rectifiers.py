@@ -267,6 +267,7 @@ register(
     name="prelu",
     function=prelu,
     composed=prelu_composed,
+    parameters=("weight",),
     cases=(
         Case((distinct(4, 3), (3,))),
         Case((distinct(2, 3, 2, 2), (3,))),

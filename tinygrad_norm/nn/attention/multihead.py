@@ -341,6 +341,7 @@ register(
     name="multihead_attention",
     function=_multihead_attention,
     composed=multihead_attention_composed,
+    parameters=("parameters",),
     cases=(
         Case((*_INPUTS, *_NO_MASKS, *_PACKED, *_OUT), _SMALL),
         Case(((2, 4), (2, 4), (2, 4), *_NO_MASKS, *_PACKED, *_OUT), _SMALL),

@@ -162,6 +162,7 @@ register(
     name="learned_positions",
     function=_learned,
     composed=learned_positions_composed,
+    parameters=("weight",),
     cases=(
         Case(((2, 3, 5), (4, 5)), _SIZES | {"max_length": 4}),
         Case(((3, 6), (3, 6)), {"max_length": 3, "embedding_dim": 6}),

@@ -169,6 +169,7 @@ register(
     name="qk_norm_attention",
     function=_qk_norm_attention,
     composed=qk_norm_attention_composed,
+    parameters=("parameters",),
     cases=(
         Case((*_INPUTS, None, *_IN, (1,), *_OUT), _OPTIONS | {"norm": "l2"}),
         Case(

@@ -274,6 +274,7 @@ register(
     name="conv1d",
     function=conv1d,
     composed=conv_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 3, 6), (4, 3, 3), (4,))),
         Case(((2, 3, 6), (4, 3, 3), None), {"padding": 1}),
@@ -298,6 +299,7 @@ register(
     name="conv2d",
     function=conv2d,
     composed=conv_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 2, 4, 5), (3, 2, 3, 3), (3,))),
         Case(((2, 2, 4, 3), (3, 2, 3, 3), (3,)), {"padding": 1}),
@@ -360,6 +362,7 @@ register(
     name="conv3d",
     function=conv3d,
     composed=conv_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 2, 3, 2, 3), (2, 2, 2, 2, 2), (2,))),
         Case(((1, 2, 3, 3, 3), (2, 1, 3, 2, 1), (2,)), {"groups": 2, "padding": 1, "stride": (1, 2, 1)}),

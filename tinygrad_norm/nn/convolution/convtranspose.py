@@ -300,6 +300,7 @@ register(
     name="conv_transpose1d",
     function=conv_transpose1d,
     composed=conv_transpose_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 3, 4), (3, 2, 3), (2,))),
         Case(((2, 3, 4), (3, 2, 3), None), {"stride": 2, "padding": 1, "output_padding": 1}),
@@ -324,6 +325,7 @@ register(
     name="conv_transpose2d",
     function=conv_transpose2d,
     composed=conv_transpose_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 2, 3, 2), (2, 3, 2, 3), (3,))),
         Case(((2, 2, 3, 3), (2, 3, 3, 3), (3,)), {"padding": 1}),
@@ -378,6 +380,7 @@ register(
     name="conv_transpose3d",
     function=conv_transpose3d,
     composed=conv_transpose_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((1, 2, 2, 1, 2), (2, 2, 2, 2, 2), (2,))),
         Case(

@@ -362,6 +362,7 @@ register(
     name="gru",
     function=gru_layer,
     composed=gru_layer_composed,
+    parameters=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     cases=(
         Case(((2, 2, 3), (2, 2), *_FULL)),
         Case(((3, 2, 1), None, *_SMALL), {"reverse": True}),
@@ -389,6 +390,7 @@ register(
     name="gru_cell",
     function=gru_cell,
     composed=gru_cell_composed,
+    parameters=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     cases=(
         Case(((2, 3), (2, 2), *_FULL)),
         Case(((2, 1), (2, 2), *_SMALL, None, None)),

@@ -441,6 +441,7 @@ register(
     name="lstm",
     function=_flat(lstm_layer),
     composed=_flat(lstm_layer_composed),
+    parameters=("weights",),
     cases=(
         Case(((2, 2, 3), *_STATES, *_FULL)),
         Case(((3, 2, 1), None, None, *_SMALL), {"reverse": True}),
@@ -480,6 +481,7 @@ register(
     name="lstm_cell",
     function=_flat(lstm_cell),
     composed=_flat(lstm_cell_composed),
+    parameters=("weights",),
     cases=(
         Case(((2, 3), *_STATES, *_FULL)),
         Case(((2, 1), None, None, *_SMALL)),

@@ -363,6 +363,7 @@ register(
     name="rnn",
     function=rnn_layer,
     composed=rnn_layer_composed,
+    parameters=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
     cases=(
         Case(((3, 2, 3), (2, 2), *_FULL)),
         Case(((3, 2, 3), (2, 2), *_FULL), {"nonlinearity": "relu"}),
@@ -403,6 +404,7 @@ for _cell, _nonlinearity in ((rnn_tanh_cell, "tanh"), (rnn_relu_cell, "relu")):
         name=_cell.__name__,
         function=_cell,
         composed=partial(rnn_cell_composed, nonlinearity=_nonlinearity),
+        parameters=("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
         cases=(
             Case(((2, 3), (2, 2), *_FULL)),
             Case(((2, 1), (2, 2), *_SMALL, None, None)),

@@ -230,6 +230,7 @@ register(
     name="ngpt_block",
     function=_ngpt_block,
     composed=ngpt_block_composed,
+    parameters=("parameters",),
     cases=(
         _case(3, 2, num_heads=1, weights=True),
         _case(1, 2, 4, num_heads=2, weights=False, alpha=0.5),

@@ -329,6 +329,7 @@ register(
     name="transformer_encoder_layer",
     function=_encoder_layer,
     composed=transformer_encoder_layer_composed,
+    parameters=("parameters",),
     cases=tuple(
         Case(((2, 4), *_ATTENTION, *_NETWORK, *_NORM * norms), _OPTIONS | options)
         for norms, options in (
@@ -359,6 +360,7 @@ register(
     name="transformer_decoder_layer",
     function=_decoder_layer,
     composed=transformer_decoder_layer_composed,
+    parameters=("parameters",),
     cases=(
         # The parameters that the encoder's cases check are constants here.
         Case(

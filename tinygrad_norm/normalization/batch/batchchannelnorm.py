@@ -145,6 +145,7 @@ register(
     function=batch_channel_norm,
     composed=batch_channel_norm_composed,
     inputs=("input", "running_mean", "running_var", "weight", "bias", "group_weight", "group_bias"),
+    parameters=("weight", "bias", "group_weight", "group_bias"),
     cases=(
         Case(((3, 4, 2, 2), None, None, (4,), (4,), (4,), (4,)), _TRAINING),
         Case(((4, 4, 3), None, None, None, (4,), (4,), None), {**_TRAINING, "eps": 1e-3}),

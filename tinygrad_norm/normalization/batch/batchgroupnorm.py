@@ -257,6 +257,7 @@ register(
     function=batch_group_norm,
     composed=batch_group_norm_composed,
     inputs=("input", "running_mean", "running_var", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 4, 3), None, None, (4,), (4,)), {**_TRAINING, "sample_groups": 2}),
         Case(((4, 6, 2, 2), None, None, (6,), None), {**_TRAINING, "sample_groups": 1, "eps": 1e-3}),

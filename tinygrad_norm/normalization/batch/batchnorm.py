@@ -361,6 +361,7 @@ register(
     name="batch_norm",
     function=batch_norm,
     composed=batch_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), None, None, (3,), (3,)), {"training": True}),
         Case(((4, 3), None, None, None, None), {"training": True}),

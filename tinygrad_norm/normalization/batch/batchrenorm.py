@@ -329,6 +329,7 @@ register(
     name="batch_renorm",
     function=batch_renorm,
     composed=batch_renorm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), *_FAR, (3,), (3,)), _TRAINING),
         Case(((4, 3, 2), *_FAR, (3,), None), {**_TRAINING, "rmax": 1.5, "dmax": 0.5}),

@@ -232,6 +232,7 @@ register(
     function=ghost_batch_norm,
     composed=ghost_batch_norm_composed,
     inputs=("input", "running_mean", "running_var", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((6, 3), None, None, (3,), (3,)), {**_TRAINING, "ghost_batch_size": 3}),
         Case(((7, 3), None, None, (3,), None), {**_TRAINING, "ghost_batch_size": 5, "eps": 1e-3}),

@@ -319,6 +319,7 @@ register(
     name="lp_batch_norm",
     function=lp_batch_norm,
     composed=lp_batch_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((5, 3), None, None, (3,), (3,)), {"training": True}),
         Case(((4, 3, 2), None, None, (3,), None), {"training": True, "gaussian": True, "eps": 0.1}),

@@ -149,6 +149,7 @@ register(
     name="noisy_batch_norm",
     function=noisy_batch_norm,
     composed=noisy_batch_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), *_noise(3), None, None, (3,), (3,)), _TRAINING),
         Case(((4, 3, 2), *_noise(3), None, None, None, None), {**_TRAINING, "eps": 1e-3}),

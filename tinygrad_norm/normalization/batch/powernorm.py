@@ -352,6 +352,7 @@ register(
     name="power_norm",
     function=power_norm,
     composed=power_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3), _RMS, _ANY, (3,), (3,)), _WARM_UP),
         Case(((2, 5, 3), _RMS, None, (3,), None), {**_WARM_UP, "eps": 1e-3}),

@@ -293,6 +293,7 @@ register(
     name="sequence_batch_norm",
     function=sequence_batch_norm,
     composed=sequence_batch_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 3, 3), _MASK, None, None, (3,), (3,)), _TRAINING),
         Case(((4, 3, 3), _MASK, None, None, (3,), None), {**_TRAINING, "mode": "sequence", "eps": 1e-3}),

@@ -259,6 +259,7 @@ register(
     function=sync_batch_norm,
     composed=sync_batch_norm_composed,
     inputs=("input", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((6, 3), (3,), (3,)), {"shards": (4, 2)}),
         Case(((6, 3), None, None), {"shards": (1, 1, 4)}),

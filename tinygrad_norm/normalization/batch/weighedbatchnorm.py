@@ -279,6 +279,7 @@ register(
     name="weighed_batch_norm",
     function=weighed_batch_norm,
     composed=weighed_batch_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 3, 5), *_STATISTICS, (3,), (3,)), {"inference_weight": 0.3}),
         Case(((2, 3, 2, 2), *_STATISTICS, (3,), None), {"inference_weight": 0.9, "eps": 1e-3}),

@@ -249,6 +249,7 @@ register(
     function=add_layer_norm,
     composed=add_layer_norm_composed,
     inputs=("input", "residual", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 8), (4, 8), (8,), (8,)), {"normalized_shape": (8,)}),
         Case(((4, 8), (4, 8), None, None), {"normalized_shape": (8,)}),

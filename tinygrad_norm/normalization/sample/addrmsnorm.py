@@ -207,6 +207,7 @@ register(
     function=add_rms_norm,
     composed=add_rms_norm_composed,
     inputs=("input", "residual", "weight"),
+    parameters=("weight",),
     cases=(
         Case(((4, 8), (4, 8), (8,)), {"normalized_shape": (8,), "eps": 1e-5}),
         Case(((4, 8), (4, 8), None), {"normalized_shape": (8,), "eps": 1e-5}),

@@ -188,6 +188,7 @@ register(
     name="dynamic_tanh",
     function=dynamic_tanh,
     composed=dynamic_tanh_composed,
+    parameters=("alpha", "weight", "bias"),
     cases=(
         Case(((4, 5), (1,), (5,), (5,))),
         Case(((2, 3, 4), (1,), (4,), None)),

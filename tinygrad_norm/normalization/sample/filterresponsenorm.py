@@ -237,6 +237,7 @@ register(
     name="filter_response_norm",
     function=filter_response_norm,
     composed=filter_response_norm_composed,
+    parameters=("weight", "bias", "tau"),
     cases=(
         Case(((2, 3, 4, 5), (3,), (3,), (3,))),
         Case(((2, 3, 4), (3,), None, (3,)), {"eps": 0.5}),

@@ -241,6 +241,7 @@ register(
     name="global_response_norm",
     function=global_response_norm,
     composed=global_response_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 3, 4, 5), (3,), (3,))),
         Case(((2, 3, 4), (3,), None), {"eps": 0.5}),

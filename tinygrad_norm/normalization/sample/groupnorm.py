@@ -330,6 +330,7 @@ register(
     function=group_norm,
     composed=group_norm_composed,
     inputs=("input", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 4, 3, 2), (4,), (4,)), {"num_groups": 2}),
         Case(((2, 4, 3, 2), None, None), {"num_groups": 4}),

@@ -342,6 +342,7 @@ register(
     name="instance_norm",
     function=instance_norm,
     composed=instance_norm_composed,
+    parameters=("weight", "bias"),
     cases=(
         Case(((2, 3, 4), None, None, (3,), (3,))),
         Case(((2, 3, 4), None, None, None, None)),

@@ -251,6 +251,7 @@ register(
     function=layer_norm,
     composed=layer_norm_composed,
     inputs=("input", "weight", "bias"),
+    parameters=("weight", "bias"),
     cases=(
         Case(((4, 8), (8,), (8,)), {"normalized_shape": (8,)}),
         Case(((4, 8), None, None), {"normalized_shape": (8,)}),

@@ -259,6 +259,7 @@ register(
     function=lp_norm,
     composed=lp_norm_composed,
     inputs=("input", "weight"),
+    parameters=("weight",),
     cases=(
         Case((distinct(4, 8), (8,)), {"normalized_shape": (8,), "p": 1.0}),
         Case((distinct(2, 3, 5), None), {"normalized_shape": (5,), "p": 1.0, "eps": 1.0}),

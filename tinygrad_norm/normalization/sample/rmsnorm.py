@@ -217,6 +217,7 @@ register(
     function=rms_norm,
     composed=rms_norm_composed,
     inputs=("input", "weight"),
+    parameters=("weight",),
     cases=(
         Case(((4, 8), (8,)), {"normalized_shape": (8,)}),
         Case(((4, 8), None), {"normalized_shape": (8,)}),

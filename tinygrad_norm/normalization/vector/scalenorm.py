@@ -226,6 +226,7 @@ register(
     name="scale_norm",
     function=scale_norm,
     composed=scale_norm_composed,
+    parameters=("g",),
     cases=(
         Case(((4, 5), (1,))),
         Case(((2, 3, 4), (1,))),

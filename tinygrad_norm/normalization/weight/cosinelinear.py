@@ -114,6 +114,7 @@ register(
     name="cosine_linear",
     function=cosine_linear,
     composed=cosine_linear_composed,
+    parameters=("weight",),
     cases=(
         Case(((3, 4), (2, 4))),
         Case(((4,), (2, 4))),

@@ -316,6 +316,7 @@ register(
     name="spectral_norm",
     function=spectral_norm,
     composed=spectral_norm_composed,
+    parameters=("weight",),
     cases=(
         Case(((4, 3), _constant(4), _constant(3))),
         Case(((4, 3), _constant(3), _constant(4)), {"dim": 1}),

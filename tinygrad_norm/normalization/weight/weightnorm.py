@@ -231,6 +231,7 @@ register(
     name="weight_norm",
     function=weight_norm,
     composed=weight_norm_composed,
+    parameters=("v", "g"),
     cases=(
         Case(((4, 3), (4, 1))),
         Case(((4, 3, 2), (4, 1, 1)), {"dim": 0}),

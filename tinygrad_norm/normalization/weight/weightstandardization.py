@@ -222,6 +222,7 @@ register(
     name="weight_standardization",
     function=weight_standardization,
     composed=weight_standardization_composed,
+    parameters=("weight", "gain"),
     cases=(
         Case(((4, 3), None)),
         Case(((4, 3, 2), (4, 1, 1)), {"scale": 0.3}),
@@ -249,6 +250,7 @@ register(
     name="scaled_weight_standardization",
     function=scaled_weight_standardization,
     composed=scaled_weight_standardization_composed,
+    parameters=("weight", "gain"),
     cases=(
         Case(((4, 3), None)),
         Case(((4, 3, 2, 2), (4, 1, 1, 1)), {"gamma": ACTIVATION_GAINS["relu"]}),
