@@ -3,6 +3,8 @@
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
 from ..module import Module
+from ..normalization.core.summary import derived_in
+from ..normalization.sample import adagroupnorm, adalayernorm
 from ..normalization.sample.adagroupnorm import adaptive_group_norm
 from ..normalization.sample.adalayernorm import adaptive_layer_norm
 from ..normalization.sample.groupnorm import check_groups
@@ -12,6 +14,7 @@ from .activation.gated import silu
 from .linear import Linear
 
 
+@derived_in(adagroupnorm)
 class AdaGroupNorm(Module):
     """Group normalization of x (N, C, ...) whose scale and shift come from a condition c (N, cond_dim).
 
@@ -37,6 +40,7 @@ class AdaGroupNorm(Module):
         return f"{self.cond_dim}, {self.num_channels}, {self.num_groups}, eps={self.eps}"
 
 
+@derived_in(adalayernorm)
 class AdaLayerNorm(Module):
     """Layer normalization of x (N, T, dim) whose shift and scale come from a condition c (N, cond_dim).
 
@@ -60,6 +64,7 @@ class AdaLayerNorm(Module):
         return f"{self.dim}, {self.cond_dim}, eps={self.eps}"
 
 
+@derived_in(adalayernorm)
 class AdaLayerNormZero(Module):
     """Adaptive layer normalization for a transformer block that is the identity at first (adaLN-Zero).
 

@@ -39,6 +39,8 @@ from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..normalization.core.magnitudes import scales_of_rows
 from ..normalization.core.moments import rsqrt
+from ..normalization.core.summary import derived_in
+from ..normalization.weight import cosinelinear
 from ..normalization.weight.cosinelinear import cosine_linear, directions_composed, ones_of
 from ..normalization.weight.weightnorm import weight_norm_backward, weight_norm_forward
 from ..ops import ones
@@ -153,6 +155,7 @@ def _check_no_bias(bias: bool, name: str) -> None:
         raise ValueError(f"{name} has no bias: a cosine has none. Leave bias=False")
 
 
+@derived_in(cosinelinear)
 class CosineLinear(Linear):
     """Linear layer whose outputs are cosines of the angles between the input and each row of the weight.
 
@@ -168,6 +171,7 @@ class CosineLinear(Linear):
         return cosine_linear(input, self.weight)
 
 
+@derived_in()
 class CosineConv2d(Conv2d):
     """Convolution whose outputs are cosines of the angles between each window of the input and each kernel.
 
@@ -201,6 +205,7 @@ register(
     name="cosine_conv2d",
     function=cosine_conv2d,
     composed=cosine_conv2d_composed,
+    parameters=("weight",),
     cases=(
         Case(((2, 2, 4, 5), (3, 2, 3, 3))),
         Case(((2, 2, 4, 3), (3, 2, 3, 3)), {"padding": 1}),

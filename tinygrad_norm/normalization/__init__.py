@@ -5,8 +5,11 @@ re-export. Only what PyTorch keeps elsewhere is imported here alone.
 """
 
 from .batch.syncbatchnorm import sync_batch_norm
+from .core.summary import show_derivations
 from .functions import *
 from .layers import *
 from .weight.spectralnorm import SpectralNorm, spectral_norm
 from .weight.weightnorm import WeightNorm, weight_norm
 from .weight.weightstandardization import ScaledWeightStandardization, WeightStandardization
+
+show_derivations(list(globals().values()))

@@ -37,6 +37,7 @@ from ...normalization.batch.sequencebatchnorm import (
     sequence_batch_norm_forward,
 )
 from ...normalization.core.frames import Pools, check_pools, pools_of, running_update
+from ...normalization.core.summary import derived_in
 from ...ops import ones, sigmoid, tanh
 from ...ops.arguments import as_number, as_size, check_flags
 from ...ops.checks import Shape, check_vectors
@@ -224,6 +225,7 @@ def _check_running(x: Tensor, running: Running | None, training: bool, H: int) -
         check_vectors(x, shape, **{f"running_mean_{name}": mean, f"running_var_{name}": var})
 
 
+@derived_in()
 class BatchNormLSTM(NormalizedLSTM):
     """LSTM with batch-normalized gates and memory cells: stacked layers, in one direction or in both.
 
@@ -343,6 +345,7 @@ register(
     name="batch_norm_lstm",
     function=_flat(batch_norm_lstm_layer),
     composed=_flat(batch_norm_lstm_composed),
+    parameters=("rest",),
     cases=(
         Case(((2, 4, 1), *_STATES, *_WEIGHTS), _TRAINING),
         Case(((2, 3, 3), None, None, *_PLAIN), {**_TRAINING, "reverse": True}),

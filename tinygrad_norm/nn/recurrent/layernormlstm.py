@@ -20,6 +20,7 @@ from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...backends import Array
+from ...normalization.core.summary import derived_in
 from ...normalization.sample.layernorm import layer_norm_backward, layer_norm_composed, layer_norm_forward
 from ...ops import ones, sigmoid, tanh
 from ...ops.arguments import check_flags
@@ -122,6 +123,7 @@ def layer_norm_lstm_layer(
     )
 
 
+@derived_in()
 class LayerNormLSTM(NormalizedLSTM):
     """LSTM with layer-normalized gates and memory cells: stacked layers, in one direction or in both.
 
@@ -191,6 +193,7 @@ register(
     name="layer_norm_lstm",
     function=_flat(layer_norm_lstm_layer),
     composed=_flat(layer_norm_lstm_composed),
+    parameters=("weights",),
     cases=(
         Case(((2, 2, 1), *_STATES, *_WEIGHTS)),
         Case(((2, 2, 3), None, None, *_PLAIN), {"reverse": True, "eps": 1e-2}),
