@@ -106,5 +106,6 @@ def forget_loaded(monkeypatch, tmp_path):
 
 @pytest.fixture
 def without_dot(monkeypatch, tmp_path):
-    """Graphviz's program is not found."""
+    """Neither Graphviz's program nor pygraphviz is found."""
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)

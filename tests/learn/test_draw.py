@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy
 import pytest
@@ -10,14 +11,11 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Function
 from tinygrad_norm.autograd.tensor import Tensor
-from tinygrad_norm.gradient_check.registered import evaluate
-from tinygrad_norm.learn.array_summary import summarize
 from tinygrad_norm.learn.dot import Panel, build
-from tinygrad_norm.learn.draw_op import draw_op
+from tinygrad_norm.learn.flows import flows_of
 from tinygrad_norm.learn.subgraph import find_subgraph
 from tinygrad_norm.module import Module, Parameter
 from tinygrad_norm.normalization import BatchNorm1d, LayerNorm
-from tinygrad_norm.registry import REGISTRY
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's program dot is not installed")
 
@@ -272,6 +270,59 @@ def test_a_constant_has_no_gradient_to_wait_for(example):
     assert "grad" not in label
 
 
+# -- gradients for the picture
+
+
+def test_with_dy_every_gradient_is_shown_and_none_is_kept(example):
+    x, weight, h, y = example
+    h.retain_grad()
+    labels = list(tensor_nodes(tn.draw(y, dy=2.0)).values())
+    assert all("grad: " in label and "not computed" not in label for label in labels)
+    assert "grad: 4.00&#160;&#160;6.00&#160;&#160;10.00" in labels[0].replace(
+        "&#160;&#160;&#160;", "&#160;&#160;"
+    )
+    assert x.grad is None
+    assert weight.grad is None
+    assert h.grad is None
+
+
+def test_an_arrow_shows_its_part_where_gradients_add_up():
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 3.0 + x * x
+    drawing = tn.draw(y, dy=[1.0, 1.0])
+    parts = {key: label for key, label in nodes(drawing).items() if key.startswith("t0_f")}
+    values = [re.findall(r"\d\.\d+", label) for label in parts.values()]
+    assert sorted(values) == [["1.000", "2.000"], ["1.000", "2.000"], ["3.000", "3.000"]]
+    assert "grad: 5.000&#160;&#160;7.000" in drawing.dot
+    for key in parts:
+        assert ("t0", key) in edges(drawing)
+        assert (key, key.split("_")[1]) in edges(drawing)
+    assert ("t1", "f2") in edges(drawing)  # what comes back along the only arrow of t1 is its gradient
+
+
+def test_the_parts_of_all_arrows_add_up_to_the_gradient():
+    x = tn.tensor([[1.0, 2.0, 4.0]], requires_grad=True)
+    a = x.exp()
+    y = (a * a).sum(1) / a.sum(1) + x.mean()
+    for t in (a, x):
+        t.retain_grad()
+    flows = flows_of([y], [numpy.float32([1.0])])
+    y.backward(numpy.float32([1.0]), retain_graph=True)
+    for t in (x, a):
+        parts = [dx for (node, i), dx in flows.arrows.items() if node.inputs[i] is t]
+        assert len(parts) > 1
+        numpy.testing.assert_allclose(sum(parts), t.grad.numpy(), rtol=1e-6)
+        numpy.testing.assert_array_equal(flows.tensors[id(t)], t.grad.numpy())
+
+
+def test_a_wrong_dy_raises(example):
+    y = example[-1]
+    with pytest.raises(ValueError, match="one gradient for each of 1 outputs, got 2"):
+        tn.draw([y], dy=[1.0, 2.0])
+    with pytest.raises(RuntimeError, match="gradient has shape"):
+        tn.draw(y, dy=[1.0, 2.0])
+
+
 # -- names and parameters
 
 
@@ -280,22 +331,6 @@ def test_parameters_are_marked_without_being_named(example):
     assert "parameter" in labels["t1"]
     assert "#fdf3d8" in labels["t1"]
     assert sum("parameter" in label for label in labels.values()) == 1
-
-
-@pytest.mark.parametrize(
-    ("op", "parameters"),
-    [
-        ("layer_norm", ["weight", "bias"]),
-        ("gru", ["weight_ih", "weight_hh", "bias_ih", "bias_hh"]),
-        ("lstm", [f"weights[{i}]" for i in range(4)]),
-        ("multihead_attention", [f"parameters[{i}]" for i in range(4)]),
-    ],
-)
-def test_the_weights_of_an_op_are_parameters_also_those_in_a_list(op, parameters):
-    registered = REGISTRY[op]
-    labels = tensor_nodes(draw_op(registered, registered.cases[0], ["closed"])).values()
-    marked = [re.search(r"<B>([^<]+)</B>", label)[1] for label in labels if ">parameter<" in label]
-    assert sorted(marked) == sorted(parameters)
 
 
 def test_a_module_names_its_parameters():
@@ -421,11 +456,35 @@ def test_another_suffix_raises(example, tmp_path, name):
 
 def test_without_dot_the_text_is_saved(example, tmp_path, without_dot):
     drawing = tn.draw(example[-1])
-    with pytest.warns(UserWarning, match=r"apt install graphviz.*brew install graphviz.*conda.*y\.dot"):
+    with pytest.warns(
+        UserWarning,
+        match=r"tinygrad_norm\[graph\].*apt install graphviz.*brew install graphviz.*conda.*y\.dot",
+    ):
         path = drawing.save(tmp_path / "y.svg")
     assert path == tmp_path / "y.dot"
     assert path.read_text() == drawing.dot
     assert drawing.save(tmp_path / "z.dot").read_text() == drawing.dot
+
+
+def test_without_dot_the_library_in_pygraphviz_draws(example, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.delitem(sys.modules, "pygraphviz", raising=False)
+    (tmp_path / "pygraphviz.py").write_text(
+        "class AGraph:\n"
+        "    def __init__(self, string):\n"
+        "        self.string = string\n"
+        "    def draw(self, format, prog):\n"
+        "        if format == 'pdf':\n"
+        "            raise ValueError('no such format')\n"
+        "        return f'{prog} {format} {self.string}'.encode()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    drawing = tn.draw(example[-1])
+    path = drawing.save(tmp_path / "y.svg")
+    assert path.read_text() == f"dot svg {drawing.dot}"
+    with pytest.warns(UserWarning, match="pygraphviz failed: ValueError: no such format"):
+        assert drawing.save(tmp_path / "y.pdf") == tmp_path / "y.dot"
+    monkeypatch.delitem(sys.modules, "pygraphviz")
 
 
 def test_where_dot_fails_the_text_is_saved(example, tmp_path, monkeypatch):
@@ -455,54 +514,6 @@ def test_a_notebook_shows_the_text_without_dot(example, without_dot):
     assert list(bundle) == ["text/plain"]
     assert "apt install graphviz" in bundle["text/plain"]
     assert drawing.dot in bundle["text/plain"]
-
-
-# -- registered ops
-
-
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_every_registered_op_can_be_drawn(name):
-    op = REGISTRY[name]
-    forms = ("composed", "closed") if op.composed else ("closed",)
-    drawing = draw_op(op, op.cases[0], forms)
-    assert drawing.dot.count("subgraph cluster_") == len(forms)
-    assert "not kept" not in drawing.dot
-    assert ("not computed" in drawing.dot) <= ("not computed" in draw_op(op, op.cases[0], forms[-1:]).dot)
-
-
-def gradients(drawing, panel):
-    found = {}
-    for key, label in nodes(drawing).items():
-        name = re.search(r"<B>(\w+)</B>", label)
-        if key.startswith(f"p{panel}_t") and name:
-            found[name[1]] = label[label.index("grad: ") :]
-    return found
-
-
-def test_composed_stands_beside_closed_form_with_the_same_gradients():
-    op = REGISTRY["layer_norm"]
-    drawing = draw_op(op, op.cases[0], ("composed", "closed"))
-    assert "<B>composed: 9 functions</B>" in drawing.dot
-    assert "<B>closed form: 1 function</B>" in drawing.dot
-    assert gradients(drawing, 0) == gradients(drawing, 1)
-    assert set(gradients(drawing, 0)) == {"input", "weight", "bias"}
-    dx = summarize(evaluate(op, op.function, op.cases[0]).gradients[0])[0]
-    assert dx.replace("  ", "&#160;&#160;") in gradients(drawing, 1)["input"]
-
-
-def test_dy_is_not_the_input():
-    op = REGISTRY["layer_norm"]
-    labels = nodes(draw_op(op, op.cases[0], ("closed",)))
-    data = re.search("data: ([^<]*)<", labels["p0_t0"])[1]
-    dy = re.search("grad: ([^<]*)<", labels["p0_t3"])[1]
-    assert data != dy
-
-
-def test_before_backward_an_op_has_no_gradients():
-    op = REGISTRY["layer_norm"]
-    dot = draw_op(op, op.cases[0], ("closed",), backward=False).dot
-    assert dot.count("grad: not computed") == 4
-    assert "before backward" in dot
 
 
 def test_a_function_without_a_formula_leaves_no_empty_font():

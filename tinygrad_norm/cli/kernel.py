@@ -11,7 +11,7 @@ from rich.table import Table
 from ..backends import KERNELS, use_backend
 from ..backends.emulator import KernelError, Launch, record, schedule
 from ..gradient_check.registered import Result, evaluate, places_of_nan
-from ..learn.dot import argument_names
+from ..learn.formulas import argument_names
 from ..registry import REGISTRY, Case, Op
 from .op_names import Load, find_op
 from .tables import print_line

@@ -4,6 +4,8 @@ Small arrays are printed in rows along their last axis; for large ones, mean ± 
 """
 
 import math
+import unicodedata
+from collections.abc import Sequence
 
 import numpy
 
@@ -21,6 +23,28 @@ def summarize(x: Array) -> list[str]:
     if rows.shape[0] <= _MAX_ROWS and rows.shape[1] <= _MAX_COLUMNS:
         return _table(rows)
     return [_statistics(values)]
+
+
+def table_of(arrays: Sequence[Array]) -> list[list[str]] | None:
+    """Return the rows of several arrays of one shape, in common columns; None if they are too large."""
+    values = [to_numpy(x) for x in arrays]
+    rows = [x.reshape(-1, x.shape[-1] if x.ndim else 1) for x in values]
+    if not rows or rows[0].shape[0] > _MAX_ROWS or rows[0].shape[1] > _MAX_COLUMNS or not rows[0].size:
+        return None
+    lines = _table(numpy.concatenate(rows))
+    count = len(rows[0])
+    return [lines[i : i + count] for i in range(0, len(lines), count)]
+
+
+def columns(text: str) -> int:
+    """Return how many columns a text takes: the circumflex of x̂ takes none."""
+    return sum(not unicodedata.combining(character) for character in text)
+
+
+def aligned(texts: Sequence[str]) -> list[str]:
+    """Return the texts with spaces behind, so that all are as wide as the widest."""
+    widest = max(map(columns, texts))
+    return [text + " " * (widest - columns(text)) for text in texts]
 
 
 def format_number(value: float) -> str:

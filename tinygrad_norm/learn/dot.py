@@ -1,25 +1,28 @@
 """Build the DOT text (Graphviz's language) of a computation; functions and tensors are nodes.
 
-A function's node shows its name, its formula (the first half of its docstring) with constant numbers
-filled in, and its options, such as axes. A tensor's node shows its role, shape, dtype, values and gradient.
+A function's node shows its name, its formula and its derivative (the two halves of its docstring) with
+constant numbers filled in, and its options, such as axes. A tensor's node shows its role, shape, dtype,
+values and gradient. Where the gradients of several arrows add up, each arrow shows its part.
 """
 
 from __future__ import annotations
 
 import html
-import inspect
 import itertools
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..module import Parameter
-from .array_summary import format_number, summarize
-from .subgraph import Subgraph, is_drawn
+from .array_summary import summarize
+from .flows import Flows
+from .formulas import argument_names, call_of, derivative_of, formula_of, options_of
+from .subgraph import Folded, Subgraph, is_drawn
 
 if TYPE_CHECKING:
     import graphviz
@@ -33,19 +36,28 @@ _COLOURS = {  # role: (fill, border)
     "constant": ("#f1f3f5", "#adb5bd"),
     "": ("#ffffff", "#c3cad2"),
 }
-_SYMBOLS = {"Add": "+", "Sub": "−", "Mul": "×", "Div": "/", "Pow": "**"}
 _LEGEND = "large arrays: mean ± standard deviation, smallest … largest"
+_FORWARD, _BACKWARD = "#d9e0e7", "#ffc9a3"  # on the dark of a function
 _FORMULA_WIDTH = 34
 _NEW_LINE = '<BR ALIGN="LEFT"/>'
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One graph of a picture, framed if it has a title; `names` maps the ids of tensors to names."""
+    """One graph of a picture, framed if it has a title; `names` maps the ids of tensors to names.
+
+    `formulas` has formula and derivative of functions in these names; without it, they are in those of their
+    arguments. `flows` has the gradients; without it, they are those that backward left in `.grad`. `notes`
+    are lines below the graph, and `width` is the longest line of a formula.
+    """
 
     graph: Subgraph
     names: Mapping[int, str] = field(default_factory=dict)
     title: str = ""
+    formulas: Mapping[Function, tuple[str, str]] = field(default_factory=dict)
+    flows: Flows | None = None
+    notes: Sequence[str] = ()
+    width: int = _FORMULA_WIDTH
 
 
 def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
@@ -77,7 +89,8 @@ def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
 def _draw_panel(picture: graphviz.Digraph, panel: Panel, prefix: str) -> None:
     graph = panel.graph
     tensors = {id(x): f"{prefix}t{i}" for i, x in enumerate(graph.tensors)}
-    functions = {node: f"{prefix}f{i}" for i, node in enumerate(graph.functions)}
+    boxes = {box: f"{prefix}f{i}" for i, box in enumerate(graph.functions)}
+    makers = {node: key for box, key in boxes.items() for node in _functions(box)}
     outputs = {id(x) for x in graph.outputs}
     if graph.omitted:
         note = f"{graph.omitted:,} earlier functions are not drawn (max_nodes reached)"
@@ -85,24 +98,83 @@ def _draw_panel(picture: graphviz.Digraph, panel: Panel, prefix: str) -> None:
             f"{prefix}more", f"<<I>{_text(note)}</I>>", style="dashed", color=_QUIET, fontcolor=_QUIET
         )
     for x in graph.tensors:
-        _draw_tensor(picture, tensors[id(x)], x, panel.names.get(id(x), ""), id(x) in outputs)
+        _draw_tensor(picture, tensors[id(x)], x, panel, id(x) in outputs)
     placed: set[str] = set()
-    for node, key in functions.items():
-        _draw_function(picture, key, node)
-        arguments = argument_names(node.forward, len(node.inputs))
-        drawn = [(name, x) for name, x in zip(arguments, node.inputs, strict=True) if is_drawn(x)]
-        for name, x in drawn:
-            picture.edge(tensors[id(x)], key, label=_plain(f" {name} ") if len(drawn) > 1 else None)
-        leaves = dict.fromkeys(tensors[id(x)] for _, x in drawn if x.creator is None)
+    arrows = {box: _arrows_into(box, tensors) for box in boxes}
+    uses = Counter(id(arrow.x) for into in arrows.values() for arrow in into)
+    for box, key in boxes.items():
+        if isinstance(box, Folded):
+            _draw_folded(picture, key, box, panel)
+        else:
+            _draw_function(picture, key, box, panel)
+        into = arrows[box]
+        for arrow in into:
+            name = arrow.name if len(into) > 1 and box not in panel.formulas else ""
+            dx = panel.flows.along(arrow.uses) if panel.flows and uses[id(arrow.x)] > 1 else None
+            _draw_arrow(picture, tensors[id(arrow.x)], key, name, [] if dx is None else summarize(dx))
+        leaves = dict.fromkeys(tensors[id(arrow.x)] for arrow in into if arrow.x.creator is None)
         _in_a_row(picture, [leaf for leaf in leaves if leaf not in placed])
         placed.update(leaves)
     for x in graph.tensors:
-        if x.creator in functions:
-            several = len(x.creator.outputs or ()) - len(x.creator.constants) > 1
-            label = _plain(f" output {x.index} ") if several else None
-            picture.edge(functions[x.creator], tensors[id(x)], label=label)
+        if x.creator in makers:
+            many = len(x.creator.outputs or ()) - len(x.creator.constants) > 1
+            label = _plain(f" output {x.index} ") if many and x.creator in boxes else None
+            picture.edge(makers[x.creator], tensors[id(x)], label=label)
         elif x.creator is not None:
             picture.edge(f"{prefix}more", tensors[id(x)], style="dashed")
+    if panel.notes:
+        lines = "".join(f"{_text(line) or '&#160;'}{_NEW_LINE}" for line in panel.notes)
+        picture.node(
+            f"{prefix}notes",
+            f'<<FONT FACE="{_MONO}" POINT-SIZE="10">{lines}</FONT>>',
+            style="filled",
+            fillcolor="#fff7ed",
+            color="#e7c8ac",
+        )
+        for y in graph.outputs:
+            picture.edge(tensors[id(y)], f"{prefix}notes", style="invis")
+
+
+def _functions(box: Function | Folded) -> tuple[Function, ...]:
+    return box.functions if isinstance(box, Folded) else (box,)
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """From a tensor to a box: the name of the argument, and the uses that it stands for."""
+
+    name: str
+    x: Tensor
+    uses: tuple[tuple[Function, int], ...]
+
+
+def _arrows_into(box: Function | Folded, tensors: Mapping[int, str]) -> list[_Arrow]:
+    """Return an arrow for each argument; of folded functions, one for each tensor from outside."""
+    if not isinstance(box, Folded):
+        names = argument_names(box.forward, len(box.inputs))
+        named = enumerate(zip(names, box.inputs, strict=True))
+        return [_Arrow(name, x, ((box, i),)) for i, (name, x) in named if is_drawn(x)]
+    made, used = set(box.functions), dict[int, tuple[Tensor, list[tuple[Function, int]]]]()
+    for node in box.functions:
+        for i, x in enumerate(node.inputs):
+            if is_drawn(x) and id(x) in tensors and x.creator not in made:
+                used.setdefault(id(x), (x, []))[1].append((node, i))
+    return [_Arrow("", x, tuple(uses)) for x, uses in used.values()]
+
+
+def _draw_arrow(picture: graphviz.Digraph, tail: str, head: str, name: str, part: Sequence[str]) -> None:
+    """Draw an arrow with the name of its argument, and the part of a gradient that comes back along it."""
+    if not part:
+        picture.edge(tail, head, label=_plain(f" {name} ") if name else None)
+        return
+    # A node on the way: unlike a label, it has a place of its own, where nothing else is.
+    middle = f"{tail}_{head}_{len(picture.body)}"
+    lines = "".join(f"{_coloured(line, _GRADIENT)}{_NEW_LINE}" for line in part)
+    heading = f"{_coloured(name, _QUIET)}{_NEW_LINE}" if name else ""
+    values = f'<FONT FACE="{_MONO}" POINT-SIZE="9">{lines}</FONT>'
+    picture.node(middle, f"<{heading}{values}>", shape="plain", style="solid", fontsize="9")
+    picture.edge(tail, middle, arrowhead="none")
+    picture.edge(middle, head)
 
 
 def _in_a_row(picture: graphviz.Digraph, keys: list[str]) -> None:
@@ -113,15 +185,15 @@ def _in_a_row(picture: graphviz.Digraph, keys: list[str]) -> None:
                 row.edge(left, right, style="invis")
 
 
-def _draw_tensor(picture: graphviz.Digraph, key: str, x: Tensor, name: str, is_output: bool) -> None:
-    role = role_of(x, is_output)
+def _draw_tensor(picture: graphviz.Digraph, key: str, x: Tensor, panel: Panel, is_output: bool) -> None:
+    role, name = role_of(x, is_output), panel.names.get(id(x), "")
     fill, border = _COLOURS[role]
     shape = f"{x.shape} {x.dtype}"
     titles = [_bold(name)] * (name != "") + [_coloured(role, _QUIET)] * (role not in ("", name))
     heading = "  ".join([*titles, _coloured(shape, _QUIET if titles else _INK)])
     rows = _rows("data: ", summarize(x.array), _INK)
     if x.requires_grad:
-        rows += _rows("grad: ", *gradient_lines(x))
+        rows += _rows("grad: ", *gradient_lines(x, panel.flows))
     values = f'<FONT FACE="{_MONO}" POINT-SIZE="9">{"".join(rows)}</FONT>'
     label = f"<{heading}{_NEW_LINE}{values}>"
     picture.node(key, label, fillcolor=fill, color=border, tooltip=_plain(f"{role or 'tensor'} {shape}"))
@@ -143,8 +215,11 @@ def role_of(x: Tensor, is_output: bool) -> str:
     return "input" if x.requires_grad else "constant"
 
 
-def gradient_lines(x: Tensor) -> tuple[list[str], str]:
+def gradient_lines(x: Tensor, flows: Flows | None = None) -> tuple[list[str], str]:
     """Return the lines that describe a tensor's gradient, and their colour; missing differs from zero."""
+    if flows is not None:
+        dx = flows.tensors.get(id(x))
+        return (["none arrives"], _QUIET) if dx is None else (summarize(dx), _GRADIENT)
     if x.grad is not None:
         return summarize(x.grad.array), _GRADIENT
     if x.creator is not None and x.creator.backward_ran:
@@ -152,14 +227,18 @@ def gradient_lines(x: Tensor) -> tuple[list[str], str]:
     return ["not computed"], _QUIET
 
 
-def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
-    formula, derivative = formula_of(type(node))
-    lines = textwrap.wrap(call_of(node) or formula, _FORMULA_WIDTH)
-    lines += textwrap.wrap(options_of(node), _FORMULA_WIDTH)
-    lines += ["inputs freed by backward"] * node.freed
-    below = "".join(f"<BR/>{_text(line)}" for line in lines)
-    if below:  # Graphviz takes no empty FONT
-        below = f'<FONT POINT-SIZE="9" COLOR="#d9e0e7">{below}</FONT>'
+def _draw_function(picture: graphviz.Digraph, key: str, node: Function, panel: Panel) -> None:
+    if node in panel.formulas:
+        formula, derivative = panel.formulas[node]
+        lines = textwrap.wrap(formula, panel.width)
+    else:
+        formula, derivative = formula_of(type(node))[0], derivative_of(node)
+        lines = textwrap.wrap(call_of(node) or formula, panel.width)
+        lines += textwrap.wrap(options_of(node), panel.width)
+    parts = re.split(r"(?<=,) (?=d[^ ]+ =)", derivative) if len(derivative) > panel.width else [derivative]
+    backward = [line for part in parts for line in textwrap.wrap(part, panel.width)]
+    below = _below(lines, _FORWARD) + _below(backward, _BACKWARD)
+    below += _below(["inputs freed by backward"] * node.freed, _FORWARD)
     picture.node(
         key,
         f'<<FONT COLOR="white">{_bold(node.name)}</FONT>{below}>',
@@ -169,48 +248,33 @@ def _draw_function(picture: graphviz.Digraph, key: str, node: Function) -> None:
     )
 
 
-def formula_of(function: type[Function]) -> tuple[str, str]:
-    """Return formula and derivative from a class docstring "y = ... · dx = ..."; else two empty strings."""
-    formula, dot, derivative = _first_line(function).replace("`", "").partition(" · ")
-    return (formula, derivative) if dot else ("", "")
+def _below(lines: Sequence[str], colour: str) -> str:
+    """Return lines for below a name; Graphviz takes no empty FONT."""
+    text = "".join(f"<BR/>{_text(line)}" for line in lines)
+    return f'<FONT POINT-SIZE="9" COLOR="{colour}">{text}</FONT>' if text else ""
 
 
-def options_of(node: Function) -> str:
-    """Return the attributes that the formula names in `backticks`, as "correction = 1, axes = (0, 2)"."""
-    named = re.findall(r"`(\w+)`", _first_line(type(node)).partition(" · ")[0])
-    kept = {name: vars(node)[name] for name in named if name in vars(node)}
-    return ", ".join(
-        f"{name} = {format_number(value) if isinstance(value, int | float) else value}"
-        for name, value in kept.items()
+def _draw_folded(picture: graphviz.Digraph, key: str, box: Folded, panel: Panel) -> None:
+    title = f"{box.count} × {box.title}" if box.count > 1 else box.title
+    size = len(box.functions) // box.count
+    counted = f"{size} function{'s' * (size != 1)}{' each' * (box.count > 1)}"
+    kinds = ", ".join(dict.fromkeys(node.name for node in box.functions))
+    lines = textwrap.wrap(f"{counted}: {kinds}", 48, max_lines=3, placeholder=" …")
+    names = [panel.names.get(id(x), "") for x in box.parameters]
+    numbers = sum(x.numel() for x in box.parameters)
+    if box.parameters:
+        listed = f"{numbers:,} numbers in {', '.join(filter(None, names)) or 'parameters'}"
+        lines += textwrap.wrap(listed, 48, max_lines=2, placeholder=" …")
+    places = [box.places[0], *box.places[-1:]] if len(box.places) > 1 else list(box.places)
+    place = _below([" … ".join(places)], _FORWARD) if places else ""
+    picture.node(
+        key,
+        f'<<FONT COLOR="white">{_bold(title)}</FONT>{place}{_below(lines, _FORWARD)}>',
+        fillcolor="#5b6b7b",
+        color=_FUNCTION,
+        penwidth="3" if box.count > 1 else "1",
+        tooltip=_plain(f"{title}: {kinds}"),
     )
-
-
-def _first_line(function: type[Function]) -> str:
-    return (vars(function).get("__doc__") or "").strip().partition("\n")[0]
-
-
-def call_of(node: Function) -> str:
-    """Return the call with its constant numbers, if any: "x ** -0.5" for operators, else "low = 0"."""
-    arguments = argument_names(node.forward, len(node.inputs))
-    constants = {
-        name: format_number(x.item() if isinstance(x, Tensor) else x)
-        for name, x in zip(arguments, node.inputs, strict=True)
-        if x is not None and not is_drawn(x)
-    }
-    if not constants:
-        return ""
-    if node.name in _SYMBOLS and len(arguments) == 2:
-        a, b = (constants.get(name, name) for name in arguments)
-        return f"{a} {_SYMBOLS[node.name]} {b}"
-    return ", ".join(f"{name} = {text}" for name, text in constants.items())
-
-
-def argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    """Return the names of the first `count` positional arguments: x, weight, or tensors[0] of *tensors."""
-    parameters = inspect.signature(function).parameters.values()
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), "input")
-    return (names + [f"{rest}[{i}]" for i in range(count - len(names))])[:count]
 
 
 def _bold(text: str) -> str:

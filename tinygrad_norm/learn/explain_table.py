@@ -1,13 +1,13 @@
 """The tables that explain an op: titled sections of rows, before they become text or a page."""
 
 import textwrap
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy
 
 from ..gradient_check.registered import COMPOSED_TOLERANCE
+from .array_summary import columns
 from .explained import SUM_TOLERANCE, ExplainedOp, InputGradient
 from .steps import Step
 
@@ -116,11 +116,6 @@ def _number(value: float) -> str:
 def wrapped(text: str, width: int) -> list[str]:
     """Return the lines of a text; a derivation's symbols are never broken."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def columns(text: str) -> int:
-    """Return how many columns a text takes: the circumflex of x̂ takes none."""
-    return sum(not unicodedata.combining(character) for character in text)
 
 
 def padded(text: str, width: int) -> str:

@@ -1,6 +1,7 @@
 """An explanation as text for a terminal, at most 100 columns wide."""
 
-from .explain_table import Row, cells, columns, padded, sections, title_of, wrapped
+from .array_summary import columns
+from .explain_table import Row, cells, padded, sections, title_of, wrapped
 from .explained import ExplainedOp
 
 _WIDTH, _LABEL, _TEXT, _CELL, _COLUMNS, _ROWS = 100, 18, 37, 10, 6, 12

@@ -22,18 +22,17 @@ from ..backends import to_numpy
 from ..files import replacing
 from ..gradient_check.check import jacobians
 from ..gradient_check.failure_report import disagreement
-from ..gradient_check.registered import NUMERIC_TOLERANCE, cotangent
-from ..ops.arguments import as_size
+from ..gradient_check.registered import NUMERIC_TOLERANCE
 from ..registry import REGISTRY, Op
 from ..suggestions import did_you_mean
-from .dot import argument_names, formula_of
 from .explain_page import as_fragment, as_page
 from .explain_text import as_text
 from .explained import ExplainedOp, InputGradient, PathGradient
+from .formulas import formula_of
+from .given import Given, choose, traced_call
 from .pathways import gradients_of_paths
-from .smallinputs import MOST_NUMBERS, README_DY, README_X, case_for, smallest_case
 from .steps import Explained, explain_calls
-from .tracing import Trace, traced
+from .tracing import Trace
 
 
 class Explanation(ExplainedOp):
@@ -90,19 +89,22 @@ def explain(
     op = _find(op) if isinstance(op, str) else op
     if not isinstance(op, Op):
         raise TypeError(f"explain takes the name of a registered op, such as 'layer_norm', got {op!r}")
-    if shape is not None and not isinstance(shape, Sequence):
-        raise TypeError(f"shape must be a sequence of sizes, such as (2, 4), got {shape!r}")
-    as_size(seed, "seed", 0)
-    rng = numpy.random.default_rng(seed)
-    if x is not None and shape is not None:
-        raise ValueError("pass x or shape, not both")
-    if shape is not None:
-        x = _drawn(tuple(shape), rng)
-    if x is not None:
-        inputs, chosen = case_for(op, _checked(x, "x"), options, seed)
-    else:
-        return _default(op, dy, options, seed)
-    return _explained(op, inputs, chosen, dy, seed)
+    given = choose(op, x, dy, shape=shape, seed=seed, options=options)
+    trace, results = traced_call(op, given, op.composed)
+    xs = [x for x in given.inputs if x is not None and x.requires_grad]
+    ys = [y for y in results if y.requires_grad]
+    dys = given.dys(ys)
+    explained = explain_calls(op, trace, given.inputs, xs, ys or results, dys)
+    return Explanation(
+        op=op,
+        options=given.options,
+        values=explained.values,
+        outputs=explained.outputs,
+        dys=explained.dys,
+        steps=explained.steps,
+        gradients=_compared(op, given, xs, ys, dys, trace, explained) if ys else (),
+        closed_formula=_closed_formula(op, given) if op.composed else "",
+    )
 
 
 def _find(name: str) -> Op:
@@ -112,85 +114,9 @@ def _find(name: str) -> Op:
     return REGISTRY[name]
 
 
-def _drawn(shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise ValueError(f"shape needs sizes of at least 1, got {shape}")
-    if numpy.prod(shape, dtype=float) > MOST_NUMBERS:
-        raise ValueError(f"explain shows every number: x may have {MOST_NUMBERS}, shape {shape} has more")
-    return rng.normal(size=shape).round(2)
-
-
-def _checked(values: Any, name: str) -> numpy.ndarray:
-    try:
-        array = numpy.asarray(to_numpy(values.array) if isinstance(values, Tensor) else values)
-    except ValueError:
-        array = numpy.array("rows of different lengths")
-    if array.size and array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be numbers in rows of equal length, got {values!r}")
-    if not array.size or array.size > MOST_NUMBERS:
-        raise ValueError(f"explain shows every number: {name} may have 1 to {MOST_NUMBERS}, got {array.size}")
-    if not numpy.isfinite(array).all():
-        raise ValueError(f"{name} must be finite: NaN and infinity have no finite differences")
-    return array.astype(numpy.float64)
-
-
-def _default(op: Op, dy: Any, options: dict[str, Any], seed: int) -> Explanation:
-    if op.kind == "normalization":
-        try:
-            inputs, chosen = case_for(op, numpy.array(README_X), options, seed)
-        except ValueError:
-            pass
-        else:
-            found = _explained(op, inputs, chosen, README_DY if dy is None else dy, seed)
-            if found.correct:  # a pool of one has a gradient of rounding only
-                return found
-    inputs, chosen = smallest_case(op, seed)
-    return _explained(op, inputs, chosen | options, dy, seed)
-
-
-def _explained(
-    op: Op, inputs: list[Tensor | None], options: dict[str, Any], dy: Any, seed: int
-) -> Explanation:
-    count = len(inputs)
-    arguments = op.inputs[:count] or argument_names(op.function, count)
-    with traced() as trace:
-        for argument, given in zip(arguments, inputs, strict=True):
-            trace.name(given, "x" if argument == "input" and "x" not in arguments else argument)
-        result = op.call(inputs, options, op.composed)
-    xs = [x for x in inputs if x is not None and x.requires_grad]
-    results = [y for y in (result if isinstance(result, tuple) else (result,)) if isinstance(y, Tensor)]
-    ys = [y for y in results if y.requires_grad]
-    dys = _gradients_of(ys, dy, seed)
-    explained = explain_calls(op, trace, inputs, xs, ys or results, dys)
-    return Explanation(
-        op=op,
-        options=options,
-        values=explained.values,
-        outputs=explained.outputs,
-        dys=explained.dys,
-        steps=explained.steps,
-        gradients=_compared(op, inputs, options, xs, ys, dys, trace, explained) if ys else (),
-        closed_formula=_closed_formula(op, inputs, options) if op.composed else "",
-    )
-
-
-def _gradients_of(ys: Sequence[Tensor], dy: Any, seed: int) -> list[numpy.ndarray]:
-    if not ys:
-        return []
-    if dy is None or (dy is README_DY and ys[0].numel() != len(README_DY)):
-        return [cotangent(y.shape, k, seed).round(2) for k, y in enumerate(ys)]
-    given = _checked(dy, "dy")
-    if given.size != ys[0].numel():
-        raise ValueError(
-            f"dy must have a number for each of y, {ys[0].numel()} ({ys[0].shape}), got {given.size}"
-        )
-    return [given.reshape(ys[0].shape), *(numpy.zeros(y.shape) for y in ys[1:])]
-
-
 def _compared(
     op: Op,
-    inputs: list[Tensor | None],
-    options: dict[str, Any],
+    given: Given,
     xs: list[Tensor],
     ys: list[Tensor],
     dys: list[numpy.ndarray],
@@ -198,16 +124,16 @@ def _compared(
     explained: Explained,
 ) -> tuple[InputGradient, ...]:
     def loss(*tensors: Any) -> Any:
-        result = op.call(tensors, options)
+        result = op.call(tensors, given.options)
         results = result if isinstance(result, tuple) else (result,)
         made = [y for y in results if isinstance(y, Tensor) and y.is_floating_point()]
         parts = [(y * Tensor(dy)).sum() for y, dy in zip(made, dys, strict=False)]
         return sum(parts[1:], parts[0])
 
-    leaves = [x if x is None else Tensor(x.array.copy(), requires_grad=x.requires_grad) for x in inputs]
+    leaves = [x if x is None else Tensor(x.array.copy(), requires_grad=x.requires_grad) for x in given.inputs]
     pairs = jacobians(loss, tuple(leaves))
     tape = gradients(ys, xs, dys, retain=True)
-    paths = gradients_of_paths(op, trace, xs, ys, dys, explained)
+    paths = gradients_of_paths(op, trace, xs, ys, dys, explained.names)
     found = []
     for k, (x, pair) in enumerate(zip(xs, pairs, strict=True)):
         own = tuple(
@@ -230,9 +156,8 @@ def _compared(
     return tuple(found)
 
 
-def _closed_formula(op: Op, inputs: list[Tensor | None], options: dict[str, Any]) -> str:
+def _closed_formula(op: Op, given: Given) -> str:
     """Return the closed form's derivative, from the docstring of its Function, if it has one of its own."""
-    with traced() as trace:
-        op.call(inputs, options)
+    trace, _ = traced_call(op, given, op.function)
     own = [call.node for call in trace.calls if ".ops." not in type(call.node).__module__]
     return formula_of(type(own[0]))[1] if len(own) == 1 else ""

@@ -14,7 +14,7 @@ from ..autograd.sweep import gradients
 from ..autograd.tensor import Tensor
 from ..registry import Op
 from .derivation import paths_of
-from .steps import Explained, expression, modules_of
+from .steps import expression, modules_of
 from .tracing import Trace
 
 Found = tuple[str, str, list[Any]]
@@ -27,7 +27,7 @@ def gradients_of_paths(
     xs: Sequence[Tensor],
     ys: Sequence[Tensor],
     dys: Sequence[numpy.ndarray],
-    explained: Explained,
+    names: dict[int, str],
 ) -> list[Found]:
     """Return the contributions of all paths to the gradients of `xs`; they add up to the gradients."""
     own = modules_of(op)
@@ -36,13 +36,13 @@ def gradients_of_paths(
         listed: dict[str, str] = {}
         for module in reversed(modules):
             listed |= paths_of(module)
-        through = _found(listed, trace, [*xs, *ys], explained.names)
+        through = _found(listed, trace, [*xs, *ys], names)
         if through:
             # Formulas count if they are this op's own, and all contributions to dx: from straight on.
             complete = modules is own and "straight" in listed
             formulas = listed if complete else dict.fromkeys(listed, "")
             return _stopped(through, formulas, xs, ys, dys)
-    return _by_use(trace, xs, ys, dys, explained)
+    return _by_use(trace, xs, ys, dys, names)
 
 
 def _found(
@@ -101,7 +101,7 @@ def _by_use(
     xs: Sequence[Tensor],
     ys: Sequence[Tensor],
     dys: Sequence[numpy.ndarray],
-    explained: Explained,
+    names: dict[int, str],
 ) -> list[Found]:
     """Return one path per use of each input; where it is used once, per use of what is made of it."""
     found: list[Found] = []
@@ -115,9 +115,9 @@ def _by_use(
             dx = outgoing.get((call.node, i))
             if dx is not None:
                 whole = dx if value is x else gradients([value], [x], [dx], retain=True)[0]
-                name = f"{explained.names[id(call.outputs[0])]} = {expression(call, explained.names)}"
+                made = f"{names[id(call.outputs[0])]} = {expression(call, names)}"
                 place = sum(use[0] is call for use in uses) > 1
-                label = f"through {name}" + (f", input {i + 1}" if place else "")
+                label = f"through {made}" + (f", input {i + 1}" if place else "")
                 found.append((label, "", [whole if j == k else None for j in range(len(xs))]))
         if _is_one_of(value, ys):
             end = next(n for n, y in enumerate(ys) if y is value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,9 +18,8 @@ from ..gradient_check.error import GradcheckError
 from ..gradient_check.failure_report import disagreement
 from ..gradient_check.registered import NUMERIC_TOLERANCE
 from ..registry import Op
-from .array_summary import format_number
 from .derivation import symbols_of
-from .dot import argument_names, formula_of, options_of
+from .formulas import formula_and_derivative, operand
 from .tracing import Call, Trace
 
 _SIGNS = {"Add": " + ", "Sub": " - ", "Mul": "·", "Div": "/", "Pow": " ** ", "Matmul": " @ "}
@@ -95,7 +93,7 @@ def explain_calls(
     if dys:
         gradients(ys, xs, dys, True, observer)
     calls = [call for call in trace.calls if call.node in swept]
-    names = _names(op, trace, calls, ys)
+    names = names_of(op, trace, calls, ys)
     values = [Value(names[id(x)], "", to_numpy(x.array)) for x in inputs if x is not None]
     values += [
         Value(names[id(y)], expression(call, names), to_numpy(y.array))
@@ -128,7 +126,7 @@ def modules_of(op: Op) -> list[str]:
     return list(dict.fromkeys(getattr(form, "func", form).__module__ for form in forms))
 
 
-def _names(op: Op, trace: Trace, calls: Sequence[Call], ys: Sequence[Tensor]) -> dict[int, str]:
+def names_of(op: Op, trace: Trace, calls: Sequence[Call], ys: Sequence[Tensor]) -> dict[int, str]:
     """Return a name for every tensor: the derivation's symbol, the code's name, or t₁, t₂, …"""
     own = modules_of(op)
     taken: Counter[str] = Counter()
@@ -157,7 +155,7 @@ def _names(op: Op, trace: Trace, calls: Sequence[Call], ys: Sequence[Tensor]) ->
 
 def expression(call: Call, names: dict[int, str]) -> str:
     """Return a call as it would be written: x - m, mean(x)."""
-    operands = [_operand(x, names) for x in call.inputs if x is not None]
+    operands = [operand(x, names) for x in call.inputs if x is not None]
     name = call.node.name
     if name in _SIGNS and len(operands) == 2:
         return _SIGNS[name].join(operands)
@@ -166,56 +164,19 @@ def expression(call: Call, names: dict[int, str]) -> str:
     return f"{name.lower()}({', '.join(operands)})"
 
 
-def _operand(x: Any, names: dict[int, str]) -> str:
-    if isinstance(x, Tensor):
-        if id(x) in names:
-            return names[id(x)]
-        return format_number(x.item()) if x.numel() == 1 else "constant"
-    return format_number(x) if isinstance(x, int | float) else str(x)
-
-
 def _step(call: Call, incoming: list[Any], outgoing: tuple[Any, ...], names: dict[int, str]) -> Step:
     first = next(k for k, dy in enumerate(incoming) if dy is not None)
     y = call.outputs[first]
-    arguments = argument_names(call.node.forward, len(call.inputs))
-    given = {a: _operand(x, names) for a, x in zip(arguments, call.inputs, strict=True) if x is not None}
-    formula, derivative = formula_of(type(call.node))
-    if call.node.name == "Pow" and isinstance(call.inputs[1], int | float):
-        formula, derivative = (_with_exponent(text, call.inputs[1]) for text in (formula, derivative))
-    constant = [a for a, needed in zip(arguments, call.node.needs, strict=True) if not needed]
-    derivative = _without(derivative, constant)
-    formula, derivative = (_renamed(text, {"y": names[id(y)]} | given) for text in (formula, derivative))
-    derivative = ", ".join(dict.fromkeys(derivative.split(", ")))
-    options = options_of(call.node)
-    if options.count(" = ") == 1 and formula.endswith(options.partition(" = ")[0]):
-        formula, options = formula.removesuffix(options.partition(" = ")[0]) + options, ""
+    formula, derivative = formula_and_derivative(call.node, call.inputs, y, names)
     return Step(
         name=names[id(y)],
         expression=expression(call, names),
-        formula=f"{formula}, {options}" if options and formula else formula,
+        formula=formula,
         derivative=derivative,
         array=to_numpy(y.array),
         incoming=to_numpy(incoming[first]),
         flows=tuple(_flows(call, incoming, outgoing, names)),
     )
-
-
-def _with_exponent(text: str, b: float) -> str:
-    text = re.sub(r" \(0 where .*?\)", "", text)
-    return text.replace("ᵇ⁻¹", f"^{format_number(b - 1)}").replace("ᵇ", f"^{format_number(b)}")
-
-
-def _without(derivative: str, constant: Sequence[str]) -> str:
-    """Leave out the derivatives of the arguments that have no gradient."""
-    parts = re.split(r", (?=d\w+ =)", derivative)
-    return ", ".join(part for part in parts if not part.startswith(tuple(f"d{name} =" for name in constant)))
-
-
-def _renamed(text: str, names: dict[str, str]) -> str:
-    """Replace the symbols of a primitive's formula, and the d of each, by the names of its values."""
-    symbols = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-    pattern = rf"(?<![A-Za-z_])(d?)({symbols})(?![A-Za-z_'])"
-    return re.sub(pattern, lambda found: found[1] + names[found[2]], text)
 
 
 def _flows(

@@ -14,6 +14,20 @@ from ..autograd.sweep import reachable
 from ..autograd.tensor import Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """Functions in one box: those of one call, or of `count` equal calls in a row.
+
+    `places` are the names of the modules that were called, `parameters` those that no other box uses.
+    """
+
+    title: str
+    functions: tuple[Function, ...]
+    count: int = 1
+    places: tuple[str, ...] = ()
+    parameters: tuple[Tensor, ...] = ()
+
+
 @dataclass(frozen=True)
 class Subgraph:
     """A part of the graph: functions, oldest first, and tensors in order of first use.
@@ -22,7 +36,7 @@ class Subgraph:
     """
 
     outputs: tuple[Tensor, ...]
-    functions: tuple[Function, ...]
+    functions: tuple[Function | Folded, ...]
     tensors: tuple[Tensor, ...]
     omitted: int
 
