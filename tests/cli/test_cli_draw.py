@@ -46,9 +46,9 @@ def test_the_command_draws_the_form_asked_for(folder, form, frames):
 def test_the_command_draws_the_numbers_that_explain_takes(folder):
     result = run("layer_norm", "--x", "1,2,3,6", "--dy", "0,1,0,0", "--out", "picture.dot")
     assert result.exit_code == 0
-    dot = (folder / "picture.dot").read_text().replace("&#160;", " ")
-    assert "data: 1.000  2.000  3.000  6.000" in dot
-    assert "grad: 0  1.000  0  0" in dot
+    dot = re.sub("(?:&#160;| )+", " ", (folder / "picture.dot").read_text())
+    assert "data: 1.000 2.000 3.000 6.000" in dot
+    assert "grad: 0 1.000 0 0" in dot
     run("layer_norm", "--shape", "2x3", "--seed", "3", "--out", "random.dot")
     assert "(2, 3) float64" in (folder / "random.dot").read_text()
 

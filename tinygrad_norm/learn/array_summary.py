@@ -3,6 +3,7 @@
 Small arrays are printed in rows along their last axis; for large ones, mean ± standard deviation and range.
 """
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -16,24 +17,33 @@ _MAX_ROWS, _MAX_COLUMNS = 4, 5
 
 def summarize(x: Array) -> list[str]:
     """Return the values of `x` as lines of text: all of them if they are few, else their statistics."""
-    values = to_numpy(x)
-    if values.size == 0:
-        return ["empty"]
-    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
-    if rows.shape[0] <= _MAX_ROWS and rows.shape[1] <= _MAX_COLUMNS:
-        return _table(rows)
-    return [_statistics(values)]
+    return summarize_all([x])[0]
+
+
+def summarize_all(arrays: Sequence[Array]) -> list[list[str]]:
+    """Summarize arrays of one shape; if they are small, their columns are as wide as each other's."""
+    tables = [_rows_of(to_numpy(x)) for x in arrays]
+    if _fits(tables[0]):
+        return _in_columns([_cells(rows) for rows in tables])
+    return [[_statistics(rows) if rows.size else "empty"] for rows in tables]
 
 
 def table_of(arrays: Sequence[Array]) -> list[list[str]] | None:
-    """Return the rows of several arrays of one shape, in common columns; None if they are too large."""
-    values = [to_numpy(x) for x in arrays]
-    rows = [x.reshape(-1, x.shape[-1] if x.ndim else 1) for x in values]
-    if not rows or rows[0].shape[0] > _MAX_ROWS or rows[0].shape[1] > _MAX_COLUMNS or not rows[0].size:
+    """Return the rows of several arrays of one shape, with as many decimals; None if they are too large."""
+    tables = [_rows_of(to_numpy(x)) for x in arrays]
+    if not tables or not _fits(tables[0]):
         return None
-    lines = _table(numpy.concatenate(rows))
-    count = len(rows[0])
-    return [lines[i : i + count] for i in range(0, len(lines), count)]
+    cells = _cells(numpy.concatenate(tables))
+    count = len(tables[0])
+    return _in_columns([cells[i : i + count] for i in range(0, len(cells), count)])
+
+
+def _rows_of(values: numpy.ndarray) -> numpy.ndarray:
+    return values.reshape(-1, values.shape[-1] if values.ndim and values.size else 1)
+
+
+def _fits(rows: numpy.ndarray) -> bool:
+    return rows.size > 0 and rows.shape[0] <= _MAX_ROWS and rows.shape[1] <= _MAX_COLUMNS
 
 
 def columns(text: str) -> int:
@@ -52,10 +62,13 @@ def format_number(value: float) -> str:
     return str(value) if isinstance(value, bool | int) else f"{value:.3g}"
 
 
-def _table(rows: numpy.ndarray) -> list[str]:
-    texts = _cells(rows)
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    return ["  ".join(text.rjust(n) for text, n in zip(row, widths, strict=True)) for row in texts]
+def _in_columns(tables: Sequence[list[list[str]]]) -> list[list[str]]:
+    columns_of_all = zip(*itertools.chain.from_iterable(tables), strict=True)
+    widths = [max(map(len, column)) for column in columns_of_all]
+    return [
+        ["  ".join(text.rjust(n) for text, n in zip(row, widths, strict=True)) for row in rows]
+        for rows in tables
+    ]
 
 
 def _cells(rows: numpy.ndarray) -> list[list[str]]:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
+from ..backends import Array
 from ..module import Parameter
-from .array_summary import summarize
+from .array_summary import summarize, summarize_all
 from .flows import Flows
 from .formulas import argument_names, call_of, derivative_of, formula_of, options_of
 from .subgraph import Folded, Subgraph, is_drawn
@@ -191,9 +192,12 @@ def _draw_tensor(picture: graphviz.Digraph, key: str, x: Tensor, panel: Panel, i
     shape = f"{x.shape} {x.dtype}"
     titles = [_bold(name)] * (name != "") + [_coloured(role, _QUIET)] * (role not in ("", name))
     heading = "  ".join([*titles, _coloured(shape, _QUIET if titles else _INK)])
-    rows = _rows("data: ", summarize(x.array), _INK)
+    dx = _gradient_of(x, panel.flows)
+    data, *gradient = summarize_all([x.array] if dx is None else [x.array, dx])
+    rows = _rows("data: ", data, _INK)
     if x.requires_grad:
-        rows += _rows("grad: ", *gradient_lines(x, panel.flows))
+        shown = (gradient[0], _GRADIENT) if gradient else ([_missing(x, panel.flows)], _QUIET)
+        rows += _rows("grad: ", *shown)
     values = f'<FONT FACE="{_MONO}" POINT-SIZE="9">{"".join(rows)}</FONT>'
     label = f"<{heading}{_NEW_LINE}{values}>"
     picture.node(key, label, fillcolor=fill, color=border, tooltip=_plain(f"{role or 'tensor'} {shape}"))
@@ -215,16 +219,20 @@ def role_of(x: Tensor, is_output: bool) -> str:
     return "input" if x.requires_grad else "constant"
 
 
-def gradient_lines(x: Tensor, flows: Flows | None = None) -> tuple[list[str], str]:
-    """Return the lines that describe a tensor's gradient, and their colour; missing differs from zero."""
+def _gradient_of(x: Tensor, flows: Flows | None) -> Array | None:
+    """Return the gradient of a tensor that the picture shows, if any."""
     if flows is not None:
-        dx = flows.tensors.get(id(x))
-        return (["none arrives"], _QUIET) if dx is None else (summarize(dx), _GRADIENT)
-    if x.grad is not None:
-        return summarize(x.grad.array), _GRADIENT
+        return flows.tensors.get(id(x))
+    return None if x.grad is None else x.grad.array
+
+
+def _missing(x: Tensor, flows: Flows | None) -> str:
+    """Return why a tensor has no gradient: missing differs from zero."""
+    if flows is not None:
+        return "none arrives"
     if x.creator is not None and x.creator.backward_ran:
-        return ["not kept (retain_grad() keeps it)"], _QUIET
-    return ["not computed"], _QUIET
+        return "not kept (retain_grad() keeps it)"
+    return "not computed"
 
 
 def _draw_function(picture: graphviz.Digraph, key: str, node: Function, panel: Panel) -> None:
