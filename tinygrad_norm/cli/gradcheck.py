@@ -18,7 +18,7 @@ from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
 from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check, forms
 from ..learn.doctor.diagnosis import diagnose_op
-from ..learn.dot import argument_names
+from ..learn.formulas import argument_names
 from ..registry import REGISTRY, Op
 from .doctor import examine
 from .op_names import Load, find_op

@@ -12,9 +12,9 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import to_numpy
 from ...registry import Op
-from ..dot import argument_names
+from ..formulas import argument_names
 from ..pathways import gradients_of_paths
-from ..steps import explain_calls
+from ..steps import names_of
 from ..tracing import traced
 from .catalogue import Derivation, Mistake, Step, Steps, fits_output, times
 
@@ -44,10 +44,10 @@ def fit_paths(op: Op, names: Sequence[str], inputs: Sequence[Any], y: numpy.ndar
         xs = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.requires_grad]
         used = [name for name, leaf in zip(names, leaves, strict=False) if any(leaf is x for x in xs)]
         dy = numpy.ones(y.shape)
-        explained = explain_calls(op, trace, [x for x in leaves if isinstance(x, Tensor)], xs, [first], [dy])
+        known = names_of(op, trace, trace.calls, [first])
 
         def paths(dy: numpy.ndarray) -> list[Contribution]:
-            found = gradients_of_paths(op, trace, xs, [first], [dy], explained)  # noqa: B023
+            found = gradients_of_paths(op, trace, xs, [first], [dy], known)  # noqa: B023
             return [
                 (name, formula, [_array(dx, x) for dx, x in zip(dxs, xs, strict=True)])  # noqa: B023
                 for name, formula, dxs in found
