@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 import numpy
 
 from .attentionmistakes import fit_attention
+from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
+from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
 from .roles import roles_of
 from .softmaxmistakes import fit_softmax
@@ -20,15 +22,25 @@ OPS = (
     "weight_norm",
     "spectral_norm",
     "attention",
+    "lstm_cell",
     "batch_norm",
     "layer_norm",
     "rms_norm",
     "group_norm",
     "instance_norm",
+    "batch_renorm",
 )
 """The registered ops that have a catalogue of mistakes."""
 
-FAMILIES: tuple[Fit, ...] = (fit_softmax, fit_weight_norm, fit_attention, fit_spectral_norm, fit_pool)
+FAMILIES: tuple[Fit, ...] = (
+    fit_softmax,
+    fit_weight_norm,
+    fit_attention,
+    fit_spectral_norm,
+    fit_lstm_cell,
+    fit_pool,
+    fit_batch_renorm,
+)
 
 
 def fits(arguments: dict[str, numpy.ndarray], y: numpy.ndarray) -> list[Derivation]:

@@ -76,6 +76,7 @@ def _mistakes(shape: tuple[int, ...]) -> Iterator[Mistake]:
     yield through(
         "a mean stands where the sum belongs", "-mean(dy∘Ŵ)/σ·u·vᵀ", inner=lambda s: (s.dy * s.y).mean()
     )
+    yield through("u·vᵀ is missing", "-Σ(dy∘Ŵ)/σ", outer=lambda s: numpy.ones_like(s.w))
     yield through("Ŵ stands where u·vᵀ belongs", "-Σ(dy∘Ŵ)/σ·Ŵ", outer=lambda s: s.y)
     yield through(
         "W stands where u·vᵀ belongs, as if σ were the norm ‖W‖", "-Σ(dy∘Ŵ)/σ·W", outer=lambda s: s.w

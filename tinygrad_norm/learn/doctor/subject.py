@@ -231,6 +231,9 @@ def _reduced(subject: Subject, i: int, x: Any, dx: Any) -> Any:
         return numpy.asarray(float(dx))
     if not isinstance(dx, numpy.ndarray) or dx.shape == x.shape:
         return dx
+    if dx.ndim > 1 and dx.shape == x.shape[::-1]:
+        subject.problems[i] = f"its shape is {dx.shape}, that of the input {x.shape}: transpose it"
+        return dx.T
     try:
         reduced = unbroadcast(dx, x.shape)
     except (ValueError, IndexError):
