@@ -12,6 +12,7 @@ from . import (
     doctor,
     draw,
     evaluate,
+    exercise,
     explain,
     export,
     gradcheck,
@@ -68,3 +69,4 @@ for command in (
     app.command()(command)
 app.add_typer(bench.bench, name="bench")
 app.add_typer(new.new, name="new")
+app.add_typer(exercise.exercise, name="exercise")

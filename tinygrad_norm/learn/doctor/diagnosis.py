@@ -324,7 +324,8 @@ def _unknown(
     """Return what can be said where no known mistake fits: a leak, a measured pattern, or the residual."""
     gradient = f"d{subject.label(pair.input)}"
     hints = [line.removeprefix("  hint: ") for line in entry.text.splitlines() if line.startswith("  hint: ")]
-    leaking = leak(pair)
+    nonlinear = pair.nonlinear(0.0, NUMERIC_TOLERANCE).any()  # then the Jacobian says nothing
+    leaking = "" if nonlinear else leak(pair)
     if leaking:
         return Finding((gradient,), leaking, first=_first(subject, pair))
     hint = subject.in_words(hints[0]) if hints else ""

@@ -26,7 +26,7 @@ def find(target: str) -> Any:
     file = Path(path).resolve()
     if not file.is_file():
         raise ValueError(f"there is no file {path}")
-    module = _imported(file, path)
+    module = import_file(file, path)
     pair = tuple(getattr(module, f"{name}_{part}", None) for part in ("forward", "backward"))
     if hasattr(module, name):
         return getattr(module, name)
@@ -43,8 +43,12 @@ def find(target: str) -> Any:
     )
 
 
-def _imported(file: Path, path: str) -> ModuleType:
-    """Return the module of a file, imported anew; the files beside it can be imported too."""
+def import_file(file: Path, path: str) -> ModuleType:
+    """Return the module of a file, imported anew; the files beside it can be imported too.
+
+    Raises:
+        ValueError: if importing it fails; the message says in which line. `path` is its name in messages.
+    """
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} cannot be imported as Python")

@@ -1,0 +1,100 @@
+"""Checks of files that are changed, broken, endless, or written with a library."""
+
+import pytest
+
+from tinygrad_norm.learn.exercises.checking import State, check
+from tinygrad_norm.learn.exercises.exercise import load
+from tinygrad_norm.learn.exercises.starttext import solution_text, start_text
+
+RIGHT = solution_text(load("linear").source)
+DX = "dx = dy @ weight"
+
+
+def checked(folder, text, seconds=60.0, name="linear"):
+    path = folder / "linear.py"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return check(load(name), path, seconds)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (DX, "dx = (dy @ weight", "SyntaxError: '(' was never closed"),
+        (DX, "dx = 1 / 0", "raised ZeroDivisionError"),
+        (DX, "dx = dy @ wieght", "raised NameError: name 'wieght' is not defined"),
+        (DX, "dx = dy[:2]", "shape"),
+        (DX, "dx = dy @ weight * float('nan')", "is NaN or infinite"),
+        (DX, "exit()", "ends the program: leave out exit()"),
+        ("def backward(", "def backwards(", "has no function backward: keep its name"),
+        ("import numpy as np", "import nunpy as np", "ModuleNotFoundError"),
+        ("return y, x, weight", "return None", "forward returned object values: return an array of numbers"),
+        (
+            "y = x @ weight.T",
+            "y = x @ weight",
+            "forward, called with inputs (4, 3), (2, 3), (2,), raised Val",
+        ),
+    ],
+    ids=["syntax", "raises", "name", "shape", "nan", "exit", "renamed", "import", "none", "forward"],
+)
+def test_files_that_cannot_be_checked(right, wrong, words, tmp_path):
+    assert right in RIGHT
+    outcome = checked(tmp_path, RIGHT.replace(right, wrong))
+    assert outcome.state is State.FAILED
+    assert words in outcome.text
+    assert "Traceback" not in outcome.text
+
+
+@pytest.mark.parametrize("name", ["forward", "backward"])
+def test_loops_that_never_end(name, tmp_path):
+    text = f"{RIGHT}\n\ndef {name}(*inputs):\n    while True:\n        pass\n"
+    outcome = checked(tmp_path, text, seconds=0.3)
+    assert outcome.state is State.FAILED
+    assert f"stopped after 0.3 seconds (in {name}, line" in outcome.text
+
+
+def test_forward_must_stay_what_it_was(tmp_path):
+    outcome = checked(tmp_path, RIGHT.replace("+ bias", "+ 2 * bias"))
+    assert outcome.state is State.CHANGED
+    assert "forward computes something else: y[0, 0] is" in outcome.text
+    assert "exercise start linear --again" in outcome.text
+    assert (
+        "y of shape (2, 4), but it must be (4, 2)" in checked(tmp_path, RIGHT.replace("y, x", "y.T, x")).text
+    )
+
+
+def test_a_backward_that_is_right_for_one_size_only(tmp_path):
+    text = RIGHT.replace("dbias = dy.sum(axis=0)", "dbias = 4 * dy.mean(axis=0)")
+    outcome = checked(tmp_path, text)
+    assert outcome.state is State.WRONG
+    assert "right for inputs (4, 3), (2, 3), (2,), but not for inputs (5, 4), (3, 4), (3,)" in outcome.text
+
+
+@pytest.mark.parametrize("line", ["import torch", "from jax import grad", "import tinygrad_norm.nn as nn"])
+def test_a_backward_by_a_library_does_not_count(line, tmp_path):
+    text = RIGHT.replace(DX, f"def unused():\n        {line}\n\n    {DX}")
+    outcome = checked(tmp_path, text)
+    assert outcome.state is State.WRONG
+    assert "write the derivative yourself, with NumPy alone" in outcome.text
+
+
+def test_lines_left_to_write_are_named(tmp_path):
+    start = start_text(load("linear").source, "linear")
+    number = next(k for k, line in enumerate(start.splitlines(), 1) if "raise NotImplementedError" in line)
+    outcome = checked(tmp_path, start)
+    assert outcome.state is State.UNWRITTEN
+    assert (
+        f'line {number}, still is: raise NotImplementedError("write dx, dweight and dbias")' in outcome.text
+    )
+
+
+def test_a_file_in_another_encoding(tmp_path):
+    assert checked(tmp_path, RIGHT.encode("utf-16")).state is State.FAILED
+    assert checked(tmp_path, b"").text.endswith("exercise start linear --again")
+
+
+def test_a_learner_may_keep_other_values(tmp_path):
+    text = RIGHT.replace("return y, x, weight", "return y, (x, weight)")
+    text = text.replace("dy: np.ndarray, x: np.ndarray, weight: np.ndarray", "dy, cache").replace(
+        "    dx =", "    x, weight = cache\n    dx ="
+    )
+    assert checked(tmp_path, text).state is State.RIGHT

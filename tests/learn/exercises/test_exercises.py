@@ -1,0 +1,121 @@
+"""Every exercise: its solution passes, what the learner gets does not, and typical mistakes are told."""
+
+import ast
+import re
+import shutil
+from types import SimpleNamespace
+
+import pytest
+
+from tinygrad_norm.learn.exercises import NAMES, checking
+from tinygrad_norm.learn.exercises.checking import State, check
+from tinygrad_norm.learn.exercises.exercise import load
+from tinygrad_norm.learn.exercises.starttext import has_bug, solution_text, start_text, todo_lines
+from tinygrad_norm.registry import REGISTRY
+
+WRONG = [
+    ("sigmoid", "dy * y * (1 - y)", "y * (1 - y)", "dx: the gradient is the same whatever dy is"),
+    ("sigmoid", "dy * y * (1 - y)", "dy * y", "dx: the factor 1 - y is missing"),
+    ("sigmoid", "dy * y * (1 - y)", "None", "dx: the analytic gradient is 0 everywhere"),
+    ("linear", "dy @ weight", "x @ weight.T @ weight", "dx: the gradient is the same whatever dy is"),
+    ("linear", "dbias = dy.sum(axis=0)", "dbias = dy", "dbias: it is not summed over the axes"),
+    ("linear", "dweight = dy.T @ x", "dweight = x.T @ dy", "dweight: its shape is that of x.T @ dy"),
+    ("linear", "dweight = dy.T @ x", "dweight = dy.T @ x / 4", "dweight: a mean over the samples stands"),
+]
+"""Attempts: what is replaced in the solution of an exercise, by what, and what the check then says."""
+
+
+@pytest.fixture(params=NAMES)
+def solved(request):
+    found = load(request.param)
+    if found.exercise.needs_compiler and shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++: apt install g++")
+    return found
+
+
+def write(folder, text):
+    path = folder / "attempt.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_exercise_is_described(solved):
+    exercise = solved.exercise
+    assert exercise.level in (1, 2, 3, 4)
+    assert 3 <= len(exercise.hints) <= 5
+    assert exercise.like is None or exercise.like in REGISTRY
+    assert len({load(name).exercise.title for name in NAMES}) == len(NAMES)
+    assert [load(name).exercise.name for name in NAMES] == list(NAMES)
+    assert (
+        NAMES.index(exercise.name) < 1
+        or exercise.level >= load(NAMES[NAMES.index(exercise.name) - 1]).exercise.level
+    )
+
+
+def test_the_solution_is_right(solved, tmp_path):
+    outcome = check(solved, write(tmp_path, solution_text(solved.source)))
+    assert outcome.state is State.RIGHT, outcome.text
+    assert outcome.text.startswith("checked with inputs")
+
+
+def test_what_the_learner_gets_is_not_written(solved, tmp_path):
+    text = start_text(solved.source, solved.exercise.name)
+    ast.parse(text)
+    outcome = check(solved, write(tmp_path, text))
+    assert outcome.state is State.UNWRITTEN
+    what = (
+        "the mistake is still in" if has_bug(solved.source) else f"still is: {todo_lines(solved.source)[0]}"
+    )
+    assert what in outcome.text
+
+
+def test_the_learner_gets_neither_solution_nor_hints(solved):
+    exercise, text = solved.exercise, start_text(solved.source, solved.exercise.name)
+    written = re.findall(
+        r"(?:#|//) begin solution.*?\n(.*?)(?:#|//) (?:begin bug|end solution)", solved.source, re.S
+    )
+    assert written
+    for block in written:
+        assert block.strip() not in text
+    for absent in ("EXERCISE", "Exercise", "TypicalMistake", "begin ", "end solution", *exercise.hints):
+        assert absent not in text
+    assert "begin " not in solution_text(solved.source)
+    assert "EXERCISE" not in solution_text(solved.source)
+
+
+def test_typical_mistakes_are_told(solved, tmp_path, monkeypatch):
+    """In the words of the exercise."""
+    right = solved.module
+    for mistake in solved.exercise.mistakes:
+        inputs = list(checking.inspect.signature(right.forward).parameters)
+        place = inputs.index(mistake.gradient.removeprefix("d"))
+
+        def backward(dy, *kept, mistake=mistake, place=place):
+            gradients = right.backward(dy, *kept)
+            gradients = list(gradients) if isinstance(gradients, tuple) else [gradients]
+            gradients[place] = mistake.value(dy, *kept)
+            return tuple(gradients)
+
+        module = SimpleNamespace(forward=right.forward, backward=backward)
+        monkeypatch.setattr(checking, "import_file", lambda path, name, module=module: module)
+        outcome = check(solved, write(tmp_path, ""))
+        assert outcome.state is State.WRONG, mistake
+        assert f"{mistake.gradient}: {mistake.words}" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "words"), WRONG, ids=[f"{row[0]}-{k}" for k, row in enumerate(WRONG)]
+)
+def test_wrong_attempts_are_told(name, right, wrong, words, tmp_path):
+    text = solution_text(load(name).source)
+    assert text.count(right) == 1
+    outcome = check(load(name), write(tmp_path, text.replace(right, wrong)))
+    assert outcome.state is State.WRONG
+    assert words in outcome.text
+
+
+def test_every_exercise_has_wrong_attempts(solved):
+    exercise = solved.exercise
+    assert (
+        has_bug(solved.source) or len(exercise.mistakes) + sum(row[0] == exercise.name for row in WRONG) >= 3
+    )

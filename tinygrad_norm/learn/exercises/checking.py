@@ -1,0 +1,212 @@
+"""Check a learner's file: the same forward as the exercise's, and a backward that the doctor passes."""
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy
+
+from ...backends.emulator import KernelError, schedule
+from ...backends.emulator.build import compiler
+from ...gradient_check.registered import cotangent
+from ..doctor.catalogue import same_gradient
+from ..doctor.diagnosis import Diagnosis, Finding, diagnose
+from ..doctor.targets import import_file, stopped_after
+from .exercise import Solved
+from .starttext import has_bug, start_text, todo_lines, writes_forward
+
+LIBRARIES = ("tinygrad_norm", "torch", "jax", "autograd", "tensorflow")
+"""Packages with backwards of their own."""
+
+
+class State(Enum):
+    """How a check ended."""
+
+    RIGHT = "right"
+    UNWRITTEN = "not written yet"
+    CHANGED = "forward was changed"
+    WRONG = "not right yet"
+    FAILED = "cannot be checked"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check ended, and what is to say about it."""
+
+    state: State
+    text: str
+
+
+def check(solved: Solved, path: Path, seconds: float = 60.0) -> Outcome:
+    """Check the learner's file of an exercise.
+
+    Args:
+        solved: the exercise.
+        path: the learner's file.
+        seconds: after this time the check gives up.
+
+    Raises:
+        OSError: if the file cannot be read.
+        RuntimeError: if the exercise needs g++ and there is none.
+    """
+    if solved.exercise.needs_compiler:
+        compiler()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if todo := _todo(solved.source, text, path):
+        return Outcome(State.UNWRITTEN, todo)
+    try:
+        with (
+            stopped_after(seconds),
+            schedule(checked=sys.platform == "linux", timeout=seconds),
+            numpy.errstate(all="ignore"),
+        ):
+            outcome = _checked(solved, path, text)
+    except (ValueError, TypeError, TimeoutError) as error:
+        return Outcome(State.FAILED, str(error))
+    except SystemExit:
+        return Outcome(State.FAILED, f"{path} ends the program: leave out exit()")
+    unchanged = text.rstrip() == start_text(solved.source, solved.exercise.name).rstrip()
+    if unchanged and outcome.state is State.WRONG:
+        what = f"the mistake is still in {path}. This is what it does:"
+        return Outcome(State.UNWRITTEN, f"{what}\n\n{outcome.text}")
+    return outcome
+
+
+def _todo(source: str, text: str, path: Path) -> str:
+    left = set(todo_lines(source))
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() in left:
+            what = line.strip().removeprefix('raise NotImplementedError("').removesuffix('")')
+            return (
+                f"{path}, line {number}, still is: {line.strip()}\n"
+                f"Put your own lines in its place: {what.removeprefix('#error ')}."
+            )
+    return ""
+
+
+def _checked(solved: Solved, path: Path, text: str) -> Outcome:
+    module, exercise = import_file(path.resolve(), str(path)), solved.exercise
+    if found := _libraries(text) - _libraries(solved.source):
+        what = f"{path} imports {', '.join(sorted(found))}: write the derivative yourself, with NumPy alone"
+        return Outcome(State.WRONG, what)
+    parts = [part for part in ("forward", "backward") if hasattr(solved.module, part)]
+    for part in parts:
+        if not callable(getattr(module, part, None)):
+            raise ValueError(f"{path} has no function {part}: keep its name. {_fresh(exercise.name)}")
+    checked = []
+    for more in (0, 1):
+        inputs = exercise.inputs(numpy.random.default_rng(more), more)
+        if wrong := _wrong_forward(solved, module.forward, inputs):
+            if writes_forward(solved.source):
+                return Outcome(State.WRONG, wrong)
+            advice = f"It is given in this exercise: leave it as it was. {_fresh(exercise.name)}"
+            return Outcome(State.CHANGED, f"{wrong}. {advice}")
+        checked.append(_shapes(inputs))
+        if len(parts) < 2:
+            continue
+        diagnosis = diagnose((module.forward, module.backward), inputs, exercise.like)
+        if not diagnosis.passed:
+            words = _words(diagnosis, solved, module, inputs)
+            if more:
+                words = f"it is right for {checked[0]}, but not for {checked[1]}.\n\n{words}"
+            return Outcome(State.FAILED if diagnosis.failed else State.WRONG, words)
+    return Outcome(State.RIGHT, f"checked with {' and with '.join(checked)}")
+
+
+def _libraries(text: str) -> set[str]:
+    """Return which of the LIBRARIES a text imports; relative imports are the exercise's own."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+    return {name.split(".")[0] for name in found} & set(LIBRARIES)
+
+
+def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence[Any]) -> str:
+    """Return where y differs from the exercise's, or "".
+
+    Raises:
+        ValueError: if forward raises an exception, or y is not an array of numbers.
+    """
+    right = _first(solved.module.forward(*_copies(inputs)))
+    try:
+        y = _first(forward(*_copies(inputs)))
+    except KernelError as error:
+        return f"the kernel has an error: {error}"
+    except TimeoutError:
+        raise
+    except Exception as error:
+        what = f"raised {type(error).__name__}: {error}"
+        raise ValueError(f"forward, called with {_shapes(inputs)}, {what}") from error
+    if y.dtype.kind not in "fiu":
+        raise ValueError(f"forward returned {y.dtype} values: return an array of numbers")
+    if y.shape != right.shape:
+        return f"forward returned y of shape {y.shape}, but it must be {right.shape}"
+    off = ~(abs(y - right) <= solved.exercise.tolerance * max(1.0, float(abs(right).max(initial=0.0))))
+    if not off.any():
+        return ""
+    at = tuple(map(int, numpy.argwhere(off)[0]))
+    place = f"y{list(at)}" if at else "y"
+    return f"forward computes something else: {place} is {y[at]:.6g}, but must be {right[at]:.6g}"
+
+
+def _first(result: Any) -> numpy.ndarray:
+    return numpy.asarray(result[0] if isinstance(result, tuple) else result)
+
+
+def _copies(inputs: Sequence[Any]) -> list[Any]:
+    return [x.copy() if isinstance(x, numpy.ndarray) else x for x in inputs]
+
+
+def _shapes(inputs: Sequence[Any]) -> str:
+    """Return the shapes of arrays, and other arguments as they are."""
+    given = [str(x.shape) if isinstance(x, numpy.ndarray) else repr(x) for x in inputs]
+    return f"inputs {', '.join(given)}"
+
+
+def _words(found: Diagnosis, solved: Solved, module: ModuleType, inputs: Sequence[Any]) -> str:
+    """Return what is wrong, by the exercise's typical mistakes and the doctor.
+
+    Where the mistake is to be found, it is only said which numbers are wrong.
+    """
+    if has_bug(solved.source):
+        named = [(", ".join(finding.gradients), finding) for finding in found.findings]
+        texts = [f"{names} is wrong: {one.first}" if names else one.what for names, one in named]
+    else:
+        typical = {} if found.failed else _typical(solved, module, inputs)
+        words = [typical.get(finding.gradients) for finding in found.findings]
+        findings = [
+            finding if what is None else Finding(finding.gradients, what, first=finding.first)
+            for finding, what in zip(found.findings, words, strict=True)
+        ]
+        texts = [str(finding) for finding in findings]
+    return "\n".join([*texts, *(f"warning: {text}" for text in found.warnings)])
+
+
+def _typical(solved: Solved, module: ModuleType, inputs: Sequence[Any]) -> dict[tuple[str, ...], str]:
+    """Return what is wrong with gradients that are typical mistakes of the exercise."""
+    arguments = inspect.signature(solved.module.forward).parameters
+    y, *kept = solved.module.forward(*_copies(inputs))
+    dy = cotangent(y.shape, 0, 0)
+    gradients = module.backward(dy, *_copies(kept))
+    found = dict(zip(arguments, gradients if isinstance(gradients, tuple) else (gradients,), strict=False))
+    words: dict[tuple[str, ...], str] = {}
+    for mistake in solved.exercise.mistakes:
+        dx = found.get(mistake.gradient.removeprefix("d"))
+        if isinstance(dx, numpy.ndarray | float) and same_gradient(
+            mistake.value(dy, *kept), numpy.asarray(dx)
+        ):
+            words[mistake.gradient,] = mistake.words
+    return words
+
+
+def _fresh(name: str) -> str:
+    return f"A fresh copy, with yours kept beside it: tinygrad-norm exercise start {name} --again"
