@@ -1,5 +1,9 @@
 """`tinygrad-norm doctor`: its verdict, its exit status and its errors."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
@@ -36,8 +40,32 @@ def never(dy, cache):
         pass
 
 
+def never_even_stopped(dy, cache):
+    while True:
+        try:
+            never(dy, cache)
+        except BaseException:
+            pass
+
+
+def never_in_compiled_code(dy, cache):
+    return sum(iter(int, 1))  # no signal stops it
+
+
+def leaving(dy, cache):
+    exit()
+
+
 wrong = norm_forward, dropped
-endless = norm_forward, never
+endless = norm_forward, never_even_stopped
+compiled = norm_forward, never_in_compiled_code
+ending = norm_forward, leaving
+nan = norm_forward, lambda dy, cache: (dy * np.nan, dy.sum(0), dy.sum(0))
+few = norm_forward, lambda dy: dy
+shape = norm_forward, lambda dy, cache: (dy[:, :2], dy.sum(0), dy.sum(0))
+nan_forward = lambda x: x * np.nan, norm_backward
+wanting = lambda x: x[7, 7], norm_backward
+number = 3
 raising = norm_forward, lambda dy, cache: 1 / 0
 half_forward = norm_forward
 """
@@ -48,6 +76,13 @@ def file(tmp_path):
     path = tmp_path / "norms.py"
     path.write_text(FILE)
     return path
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Examine in this process, which need not start first."""
+    call = lambda function, *arguments, **limits: function(*arguments)  # noqa: E731
+    monkeypatch.setattr("tinygrad_norm.cli.doctor.in_own_process", call)
 
 
 def run(*arguments):
@@ -76,32 +111,93 @@ def test_like(file):
     assert "layer_norm" in result.output
 
 
+WHAT_FAILS = [
+    (":nrm", "norms.py has neither nrm nor nrm_forward and nrm_backward (did you mean 'norm'"),
+    (":half", "has half_forward but no half_backward"),
+    (":raising", "raised ZeroDivisionError: division by zero"),
+    (":nan", "is NaN or infinite"),
+    (":nan_forward", "the forward of <lambda> is NaN or infinite"),
+    (":few", "backward takes dy and then what norm_forward returned after y"),
+    (":shape", "returned a gradient of shape (4, 2) for x, whose shape is (4, 5)"),
+    (":wanting", "pass inputs: none that were tried suit"),
+    (":number", "diagnose needs a Function class, a pair"),
+    (":ending", "ends the program: leave out exit()"),
+    ("", "pass FILE.py:NAME"),
+    (".txt:norm", "pass FILE.py:NAME"),
+]
+
+
+@pytest.mark.parametrize("command", ["doctor", "gradcheck"])
+@pytest.mark.parametrize(("name", "words"), WHAT_FAILS)
+def test_what_cannot_be_checked(command, file, name, words):
+    result = run(command, f"{file}{name}")
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("text", "words"),
     [
-        (":nrm", "norms.py has neither nrm nor nrm_forward and nrm_backward"),
-        (":half", "has half_forward but no half_backward"),
-        (":raising", "raised ZeroDivisionError: division by zero"),
-        ("", "pass FILE.py:NAME"),
+        (None, "there is no file"),
+        ("x = 1\nimport nothing_there\n", "cannot be imported, line 2: ModuleNotFoundError"),
+        ("x = (\n", "cannot be imported: SyntaxError"),
+        ("exit()\n", "cannot be imported, line 1: SystemExit"),
     ],
+    ids=["missing", "import", "syntax", "exit"],
 )
-def test_what_cannot_be_checked(file, name, words):
-    result = run("doctor", f"{file}{name}")
+def test_files_that_cannot_be_imported(tmp_path, text, words):
+    path = tmp_path / "broken.py"
+    if text is not None:
+        path.write_text(text)
+    result = run("doctor", f"{path}:x")
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
 
 
-def test_files_that_cannot_be_imported(tmp_path):
-    assert "there is no file" in run("doctor", f"{tmp_path}/none.py:x").output
-    path = tmp_path / "broken.py"
-    path.write_text("x = 1\nimport nothing_there\n")
-    result = run("doctor", f"{path}:x")
-    assert result.exit_code == 2
-    assert "broken.py cannot be imported, line 2: ModuleNotFoundError" in result.output
+def ending(target, *options):
+    """Exit status and error of the command as a user runs it."""
+    command = [sys.executable, "-m", "tinygrad_norm", "doctor", str(target), *options]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
 
 
-def test_a_backward_that_never_returns(file):
-    result = run("doctor", f"{file}:endless", "--seconds", "0.3")
-    assert result.exit_code == 2
-    assert "stopped after 0.3 seconds" in result.output
-    assert "does a loop never end?" in result.output
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "function"), [("endless", "never"), ("compiled", "never_in_compiled_code")])
+def test_a_backward_that_never_returns(file, name, function):
+    status, error = ending(f"{file}:{name}", "--seconds", "3")
+    assert status == 2
+    assert f"{name}: stopped after 3 seconds in {function} (norms.py, line " in error
+    assert "does a loop never end?" in error
+
+
+@pytest.mark.slow
+def test_a_file_that_never_ends(tmp_path):
+    path = tmp_path / "endless.py"
+    path.write_text("while True:\n    pass\n")
+    status, error = ending(f"{path}:x", "--seconds", "3")
+    assert status == 2
+    assert "stopped after 3 seconds (endless.py, line " in error
+
+
+@pytest.mark.slow
+def test_a_backward_that_crashes(tmp_path):
+    path = tmp_path / "crash.py"
+    path.write_text(
+        "import os\ndef x_forward(x): return x * x\ndef x_backward(dy, x): os.kill(os.getpid(), 9)\n"
+    )
+    status, error = ending(f"{path}:x")
+    assert status == 2
+    assert "ended without a result" in error
+    if hasattr(signal, "SIGKILL"):
+        assert "signal SIGKILL" in error
+
+
+@pytest.mark.slow
+def test_the_verdict_comes_from_the_own_process(file):
+    command = [sys.executable, "-m", "tinygrad_norm", "gradcheck", f"{file}:wrong"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert done.returncode == 1
+    assert "dx: the path through the mean is dropped" in done.stdout

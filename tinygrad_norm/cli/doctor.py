@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from ..learn.doctor.diagnosis import diagnose
-from ..learn.doctor.targets import find, stopped_after
+from ..backends import current_backend
+from ..learn.doctor.verdict import FAILED, verdict_on
+from ..learn.loading import LOADED
+from ..learn.ownprocess import in_own_process
 from .errors import exit_with
 from .op_names import find_op
 
@@ -39,11 +41,16 @@ def doctor(
 
 
 def examine(target: str, like: str | None = None, seconds: float = 60.0) -> int:
-    """Print the verdict on FILE.py:NAME; return 1 if it is wrong, 2 if it cannot be checked, else 0."""
+    """Print the verdict on FILE.py:NAME, found in a process of its own; return the exit status.
+
+    It is 1 if the backward is wrong, 2 if it cannot be checked, else 0.
+    """
+    given = target, like, current_backend().name, tuple(LOADED)
     try:
-        with stopped_after(seconds):
-            found = diagnose(find(target), like=like)
-    except (ValueError, TypeError, OSError, TimeoutError) as error:
-        exit_with(str(error))
-    typer.echo(str(found))
-    return 0 if found.passed else 2 if found.failed else 1
+        status, text = in_own_process(verdict_on, *given, seconds=seconds, file=target.rpartition(":")[0])
+    except (TimeoutError, RuntimeError) as error:
+        exit_with(f"{target}: {error}")
+    if status == FAILED:
+        exit_with(text)
+    typer.echo(text)
+    return int(status)

@@ -13,7 +13,7 @@ from .program import WRITING
 def exit_with(message: str) -> NoReturn:
     """Print `message` as an error, and exit with status 2."""
     Console(stderr=True).print(
-        f"error: {message}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        f"error: {message}", style="bold red", markup=False, emoji=False, highlight=False, soft_wrap=True
     )
     sys.exit(2)
 

@@ -49,7 +49,7 @@ def gradcheck(
 
     If a check fails, prints what is wrong and exits with status 1.
     """
-    own = [name for name in dict.fromkeys(names or ()) if ".py:" in name]
+    own = [name for name in dict.fromkeys(names or ()) if ":" in name or name.endswith(".py")]
     ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY) if name not in own]
     if backend is not None:
         try:

@@ -36,10 +36,11 @@ def find(target: str) -> Any:
     if any(map(callable, pair)):
         there, lacking = ("forward", "backward") if callable(pair[0]) else ("backward", "forward")
         raise ValueError(f"{path} has {name}_{there} but no {name}_{lacking}")
+    pairs = [key.removesuffix("_forward") for key in own if key.endswith("_forward")]
     known = [key for key in own if callable(getattr(module, key)) or isinstance(getattr(module, key), tuple)]
     raise ValueError(
-        f"{path} has neither {name} nor {name}_forward and {name}_backward{did_you_mean(name, own)}; it has "
-        f"{', '.join(known) or 'nothing that can be called'}"
+        f"{path} has neither {name} nor {name}_forward and {name}_backward{did_you_mean(name, own + pairs)}; "
+        f"it has {', '.join(known) or 'nothing that can be called'}"
     )
 
 
