@@ -81,7 +81,7 @@ def test_links_lead_somewhere(page, name):
 def test_the_files_and_folders_that_pages_name_exist(page, name):
     package = ROOT / "tinygrad_norm"
     roots = (ROOT, package, *(package / folder for folder in ("backends", "normalization", "nn")))
-    assert name == "runs/" or any((root / name).exists() for root in roots)
+    assert name in ("runs/", "exercises/") or any((root / name).exists() for root in roots)
 
 
 @mentioned(r"(?<=[` ])(tests/[\w./*]+)")
@@ -111,6 +111,13 @@ def test_the_readme_links_every_page_and_says_what_fast_buys():
     for page in PAGES:
         assert page == "README.md" or f"]({page})" in README
     assert "pip install '.[fast]'" in README
+
+
+def test_the_readme_names_every_example_and_begins_with_the_high_learning_rate():
+    table = README.partition("\n## Examples\n")[2].partition("\n## ")[0]
+    named = re.findall(r"`([\w]+\.(?:py|ipynb))`", table)
+    assert named[0] == "high_learning_rate.py"
+    assert sorted(named) == sorted(path.name for path in ROOT.glob("examples/*.[pi][py]*"))
 
 
 def test_the_two_commands_set_up_everything_themselves():
