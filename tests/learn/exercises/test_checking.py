@@ -24,6 +24,7 @@ def checked(folder, text, seconds=60.0, name="linear"):
         (DX, "dx = dy @ wieght", "raised NameError: name 'wieght' is not defined"),
         (DX, "dx = dy[:2]", "shape"),
         (DX, "dx = dy @ weight * float('nan')", "is NaN or infinite"),
+        (DX, DX + "; weight *= 2", "backward must not change what forward saved"),
         (DX, "exit()", "ends the program: leave out exit()"),
         ("def backward(", "def backwards(", "has no function backward: keep its name"),
         ("import numpy as np", "import nunpy as np", "ModuleNotFoundError"),
@@ -34,7 +35,19 @@ def checked(folder, text, seconds=60.0, name="linear"):
             "forward, called with inputs (4, 3), (2, 3), (2,), raised Val",
         ),
     ],
-    ids=["syntax", "raises", "name", "shape", "nan", "exit", "renamed", "import", "none", "forward"],
+    ids=[
+        "syntax",
+        "raises",
+        "name",
+        "shape",
+        "nan",
+        "in place",
+        "exit",
+        "renamed",
+        "import",
+        "none",
+        "forward",
+    ],
 )
 def test_files_that_cannot_be_checked(right, wrong, words, tmp_path):
     assert right in RIGHT

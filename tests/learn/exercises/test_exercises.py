@@ -21,6 +21,62 @@ WRONG = [
     ("linear", "dbias = dy.sum(axis=0)", "dbias = dy", "dbias: it is not summed over the axes"),
     ("linear", "dweight = dy.T @ x", "dweight = x.T @ dy", "dweight: its shape is that of x.T @ dy"),
     ("linear", "dweight = dy.T @ x", "dweight = dy.T @ x / 4", "dweight: a mean over the samples stands"),
+    (
+        "softmax_cross_entropy",
+        "truth = np.zeros_like(p)",
+        "truth = p",
+        "dx: the analytic gradient is 0 everywhere",
+    ),
+    ("softmax_cross_entropy", "dy * (p", "(p", "dx: the gradient is the same whatever dy is"),
+    ("batch_norm_steps", "g * r + dv * 2 * c / n", "g * r", "dx: the path through the variance is dropped"),
+    ("batch_norm_steps", "dc + dm / n", "dc", "dx: the path through the mean is dropped"),
+    ("batch_norm_steps", "r**3 / 2", "r**3", "dx: the path through the variance counts twice"),
+    ("batch_norm", "g - mean_g -", "g -", "dx: the path through the mean is dropped"),
+    ("batch_norm", " - x_hat * mean_gx", "", "dx: the path through the variance is dropped"),
+    ("batch_norm", "g = weight * dy", "g = dy", "dx: the weight is forgotten"),
+    ("batch_norm", "r * (g", "(g", "dx: r is forgotten"),
+    ("batch_norm", "g.mean(POOL", "g.mean((2, 3)", "dx: "),
+    ("batch_norm", "g.mean(POOL", "g.sum(POOL", "dx: Σ g stands where mean(g) belongs"),
+    ("batch_norm_eval", "r * weight * dy", "r * dy", "dx: the weight is forgotten"),
+    ("batch_norm_eval", "r * weight * dy", "weight * dy", "dx: r is forgotten"),
+    (
+        "batch_norm_eval",
+        "dx = r * weight * dy",
+        "g = weight * dy; dx = r * (g - g.mean(0) - x_hat * (g * x_hat).mean(0))",
+        "dx: training's backward in evaluation",
+    ),
+    ("layer_norm", "g = weight * dy", "g = dy", "dx: the weight is forgotten"),
+    ("layer_norm", "dx = r * (g", "dx = weight * r * (g", "dx: the weight is also applied at the end"),
+    (
+        "layer_norm",
+        "g - mean_g - x_hat * mean_gx",
+        "g",
+        "dx: the paths through the mean and the variance are",
+    ),
+    ("layer_norm", "g.mean(axis=1", "g.mean(axis=0", "dx: "),
+    ("layer_norm", "dy.sum(axis=0)", "dy", "dbias: it is not summed over the axes"),
+    (
+        "rms_norm",
+        "x_hat * (g * x_hat)",
+        "g.mean(axis=1, keepdims=True) - x_hat * (g * x_hat)",
+        "dx: there is a path",
+    ),
+    ("rms_norm", "g = weight * dy", "g = dy", "dx: the weight is forgotten"),
+    ("rms_norm", "(g * x_hat).mean(", "(g * x_hat).sum(", "dx: Σ g·x̂ stands where mean(g·x̂) belongs"),
+    ("group_norm", "x_hat.T.reshape(x.shape)", "x_hat.reshape(x.shape)", "forward computes something else"),
+    (
+        "group_norm",
+        "dx = dx.T.reshape(dy.shape)",
+        "dx = dx.reshape(dy.shape)",
+        "dx: the result is not transposed",
+    ),
+    ("group_norm", "(g.reshape", "(dy.reshape", "dx: dy stands where g belongs"),
+    (
+        "group_norm",
+        "x.reshape(pools, -1).T, eps",
+        "x.reshape(-1, pools), eps",
+        "forward computes something else",
+    ),
 ]
 """Attempts: what is replaced in the solution of an exercise, by what, and what the check then says."""
 
@@ -77,7 +133,15 @@ def test_the_learner_gets_neither_solution_nor_hints(solved):
     assert written
     for block in written:
         assert block.strip() not in text
-    for absent in ("EXERCISE", "Exercise", "TypicalMistake", "begin ", "end solution", *exercise.hints):
+    for absent in (
+        "EXERCISE",
+        "Exercise",
+        "TypicalMistake",
+        "def _",
+        "begin ",
+        "end solution",
+        *exercise.hints,
+    ):
         assert absent not in text
     assert "begin " not in solution_text(solved.source)
     assert "EXERCISE" not in solution_text(solved.source)

@@ -5,8 +5,8 @@
 
 forward is given. Write dx, dweight and dbias in backward.
 
-Entry by entry, y_no = Σ_i x_ni·weight_oi + bias_o. For each input, ask which entries of y one of its entries
-moves, and by how much; then add up dy times that, over all of these.
+Entry by entry, y_no = Σ_i x_ni·weight_oi + bias_o. For each input, ask which entries of y one of its
+entries moves, and by how much; then add up dy times that, over all of these.
 
     dx        x_ni moves y_no for every o, by ∂y_no/∂x_ni = weight_oi:
 

@@ -4,10 +4,10 @@
 
 forward is given. Write dx in backward.
 
-A network is a chain of functions that ends in one number, the loss L. Backpropagation walks it from the end:
-each function gets dy = dL/dy, one number for every entry of its y, and returns dx = dL/dx, one for every
-entry of x. Between the two stands the chain rule. Every y_j that x_i moves is a path from x_i to L, and what
-flows along the paths adds up:
+A network is a chain of functions that ends in one number, the loss L. Backpropagation walks it from the
+end: each function gets dy = dL/dy, one number for every entry of its y, and returns dx = dL/dx, one for
+every entry of x. Between the two stands the chain rule. Every y_j that x_i moves is a path from x_i to L,
+and what flows along the paths adds up:
 
     dx_i = Σ_j dy_j·∂y_j/∂x_i
 

@@ -1,8 +1,8 @@
 """The two texts made from an exercise's file: what the learner starts from, and the solution to read.
 
-A line `# begin solution: write dx` begins what the learner writes, `# end solution` ends it (`//` in CUDA).
-If a line `# begin bug` is between them, the lines after it are wrong, as comments: the learner gets these in
-place of the right ones, without a mark, and `# begin solution` says nothing.
+A line `# begin solution: write dx` begins what the learner writes, `# end solution` ends it (`//` in
+CUDA). If a line `# begin bug` is between them, the lines after it are wrong, as comments: the learner
+gets these in place of the right ones, without a mark, and `# begin solution` says nothing.
 """
 
 import ast
@@ -64,11 +64,12 @@ def _parts(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines_of_description(source: str) -> set[int]:
-    """Return the numbers of the lines that import Exercise, and of EXERCISE = Exercise(…)."""
+    """Return the numbers of the lines of EXERCISE = Exercise(…), of its import and of private functions."""
     found: set[int] = set()
     for node in ast.parse(source).body:
         imports = isinstance(node, ast.ImportFrom) and node.module == "exercise"
         assigns = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXERCISE"
-        if imports or assigns:
+        helps = isinstance(node, ast.FunctionDef) and node.name.startswith("_")
+        if imports or assigns or helps:
             found |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     return found
