@@ -294,18 +294,9 @@ def mutated(rng):
     return lambda dy, g, x_hat, r: r * (a * g - b * mean(g) - c * x_hat * mean(g * x_hat))
 
 
-def no_mutation_passes(seeds):
-    for seed in seeds:
-        assert not diagnose(with_dx(mutated(np.random.default_rng(seed)))).passed, seed
-
-
 def test_mutations_never_pass():
-    no_mutation_passes(range(2))
-
-
-@pytest.mark.slow
-def test_five_hundred_mutations_never_pass():
-    no_mutation_passes(range(2, 502))
+    for seed in range(3):
+        assert not diagnose(with_dx(mutated(np.random.default_rng(seed)))).passed, seed
 
 
 def smallest_right(names):
