@@ -5,6 +5,7 @@ A block that starts with `# FILE.py` writes that file, or replaces the functions
 
 import ast
 import doctest
+import html
 import importlib.util
 import re
 import shlex
@@ -15,8 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 from tinygrad_norm.cli import app
+from tinygrad_norm.learn.draw_op import draw_op
+from tinygrad_norm.registry import REGISTRY
 
-PAGE = (Path(__file__).parent.parent / "docs/learn.md").read_text(encoding="utf-8")
+PATH = Path(__file__).parent.parent / "docs/learn.md"
+PAGE = PATH.read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DRAWN = shutil.which("dot") or importlib.util.find_spec("pygraphviz")
@@ -92,3 +96,13 @@ def test_the_page_runs_commands_and_python():
     found = [language for text in SECTIONS.values() for language, _ in BLOCK.findall(text)]
     assert found.count("console") >= 4
     assert found.count("python") >= 6
+
+
+def words_of(texts):
+    return sorted(word for text in texts for word in html.unescape(re.sub("<[^>]*>", " ", text)).split())
+
+
+def test_the_picture_is_the_one_that_the_command_draws():
+    svg = (PATH.parent / "layer_norm.svg").read_text(encoding="utf-8")
+    labels = re.findall(r"label=<((?:[^<>]|<[^<>]*>)*)>", draw_op(REGISTRY["layer_norm"]).dot)
+    assert words_of(re.findall(r"<text [^>]*>(.*?)</text>", svg)) == words_of(labels)

@@ -68,7 +68,7 @@ def build(panels: Sequence[Panel], title: str = "") -> graphviz.Digraph:
     picture = graphviz.Digraph("computation")
     picture.attr(rankdir="TB", ranksep="0.28", nodesep="0.3", fontname=_SANS, fontcolor=_INK, pad="0.25")
     picture.attr("node", shape="box", style="rounded,filled", fontname=_SANS, fontsize="11", fontcolor=_INK)
-    picture.attr("node", margin="0.1,0.06", height="0.2", width="0.2")
+    picture.attr("node", margin="0.14,0.07", height="0.2", width="0.2")
     picture.attr("edge", color="#8794a1", arrowsize="0.6", fontname=_SANS, fontsize="9", fontcolor=_QUIET)
     for i, panel in enumerate(panels):
         if not panel.title:
