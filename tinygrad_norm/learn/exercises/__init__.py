@@ -15,5 +15,16 @@ NAMES = (
     "layer_norm",
     "rms_norm",
     "group_norm",
+    "weight_norm",
+    "spectral_norm",
+    "attention",
+    "batch_renorm",
+    "planted_softmax",
+    "planted_layer_norm",
+    "planted_batch_norm",
+    "lstm_cell",
+    "cuda_row_sum",
+    "planted_kernel",
+    "cuda_layer_norm",
 )
 """The exercises, in the order in which they build on each other."""

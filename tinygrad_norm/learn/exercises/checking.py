@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy
 
-from ...backends.emulator import KernelError, schedule
+from ...backends.emulator import CompileError, KernelError, schedule
 from ...backends.emulator.build import compiler
 from ...gradient_check.registered import cotangent
 from ..doctor.catalogue import same_gradient
 from ..doctor.diagnosis import Diagnosis, Finding, diagnose
 from ..doctor.targets import import_file, stopped_after
 from .exercise import Solved
+from .kernelerrors import in_words, kernel_error
 from .starttext import has_bug, start_text, todo_lines, writes_forward
 
 LIBRARIES = ("tinygrad_norm", "torch", "jax", "autograd", "tensorflow")
@@ -102,6 +103,9 @@ def _checked(solved: Solved, path: Path, text: str) -> Outcome:
     checked = []
     for more in (0, 1):
         inputs = exercise.inputs(numpy.random.default_rng(more), more)
+        if exercise.needs_compiler and (error := _kernel_error(module, inputs)):
+            state = State.FAILED if isinstance(error, CompileError) else State.WRONG
+            return Outcome(state, in_words(error, path, module))
         if wrong := _wrong_forward(solved, module.forward, inputs):
             if writes_forward(solved.source):
                 return Outcome(State.WRONG, wrong)
@@ -139,8 +143,6 @@ def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence
     right = _first(solved.module.forward(*_copies(inputs)))
     try:
         y = _first(forward(*_copies(inputs)))
-    except KernelError as error:
-        return f"the kernel has an error: {error}"
     except TimeoutError:
         raise
     except Exception as error:
@@ -156,6 +158,14 @@ def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence
     at = tuple(map(int, numpy.argwhere(off)[0]))
     place = f"y{list(at)}" if at else "y"
     return f"forward computes something else: {place} is {y[at]:.6g}, but must be {right[at]:.6g}"
+
+
+def _kernel_error(module: ModuleType, inputs: Sequence[Any]) -> KernelError | CompileError | None:
+    """Return the error of the first kernel that has one, in forward or in backward."""
+    if (error := kernel_error(module.forward, _copies(inputs))) or not hasattr(module, "backward"):
+        return error
+    y, *kept = module.forward(*_copies(inputs))
+    return kernel_error(module.backward, (cotangent(y.shape, 0, 0), *kept))
 
 
 def _first(result: Any) -> numpy.ndarray:

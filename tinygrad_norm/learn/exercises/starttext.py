@@ -53,7 +53,7 @@ def _parts(source: str) -> Iterator[tuple[str, str]]:
     for line in "\n".join(kept).rstrip().splitlines():
         mark = _MARK.fullmatch(line)
         if mark is None:
-            yield place, re.sub(r"# ?", "", line, count=1) if place == "bug" else line
+            yield place, re.sub(r"(#|//) ?", "", line, count=1) if place == "bug" else line
         elif mark[3] == "begin solution":
             place = "solution"
             if mark[4]:
