@@ -32,6 +32,13 @@ def test_the_command_draws_both_forms_into_the_current_folder(folder):
     assert "closed" in svg
 
 
+def test_options_of_the_op_are_given_as_in_python(folder):
+    result = run("group_norm", "--x", "1,2,3,6", "--option", "num_groups=2", "--out", "picture.dot")
+    assert result.exit_code == 0
+    assert "num_groups=2" in (folder / "picture.dot").read_text()
+    assert "unknown option of group_norm" in " ".join(run("group_norm", "--option", "n=2").output.split())
+
+
 @pytest.mark.parametrize(("form", "frames"), [("composed", 1), ("closed", 1), ("both", 2)])
 def test_the_command_draws_the_form_asked_for(folder, form, frames):
     result = run("rms_norm", "--form", form, "--case", "1", "--before", "--out", "picture.dot")

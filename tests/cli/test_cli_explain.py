@@ -101,6 +101,22 @@ def test_the_page_needs_no_other_file(tmp_path):
         assert words_in_it in text
 
 
+def test_options_of_the_op_are_given_as_in_python():
+    result = run("group_norm", "--x", "1,2,3,6", "--option", "num_groups=2", "--option", "eps=0.5")
+    assert result.exit_code == 0
+    assert "group_norm(num_groups=2, eps=0.5)" in result.output
+    assert "none" in run("mse_loss", "--option", "reduction=none").output
+
+
+def test_what_has_many_steps_is_shortened_unless_all_is_asked_for():
+    brief, full = run("gru"), run("gru", "--full")
+    assert brief.exit_code == full.exit_code == 0
+    assert len(brief.output.splitlines()) < 300 < len(full.output.splitlines())
+    assert "43 steps. --full" in brief.output
+    assert "incoming" in full.output
+    assert "incoming" not in brief.output
+
+
 def test_a_wrong_closed_form_gives_status_1(tmp_path, forget_loaded):
     path = tmp_path / "wrong.py"
     path.write_text(LOADED.replace("{name}", "wrong_square"))
@@ -125,6 +141,12 @@ def test_a_wrong_closed_form_gives_status_1(tmp_path, forget_loaded):
         (["layer_norm", "--input", "nowhere.npy"], "nowhere.npy cannot be read"),
         (["layer_norm", "--html", "nowhere/page.html"], "is not a folder"),
         (["batch_norm", "--shape", "1x3"], "more than one value"),
+        (["group_norm", "--option", "groups=2"], "unknown option of group_norm 'groups'"),
+        (["group_norm", "--option", "num_groups"], "must be NAME=VALUE"),
+        (["group_norm", "--x", "1,2,3,6", "--option", "num_groups=two"], "num_groups must be an int"),
+        (["softmax", "--option", "dim=7"], "softmax cannot be called with dim=7"),
+        (["exp", "--option", "dim=7"], "exp has no options"),
+        (["power_norm", "--option", "momentum=0.1"], "cannot be compared with finite differences"),
     ],
 )
 def test_errors_say_what_is_wrong(arguments, message, tmp_path, monkeypatch):

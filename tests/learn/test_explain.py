@@ -101,6 +101,22 @@ def test_the_formulas_of_dx_stand_at_dx_only():
     assert not any(path.formula for path in dg.paths)
 
 
+def test_a_file_of_several_ops_has_a_formula_for_each():
+    formulas = {
+        name: [path.formula for path in tn.learn.explain(name).gradients[0].paths]
+        for name in ("softmax", "log_softmax", "softmin")
+    }
+    assert formulas["softmax"] == ["y_k·dy_k", "-y_k·Σ_i dy_i·y_i"]
+    assert formulas["log_softmax"] == ["dy_k", "-exp(y_k)·Σ_i dy_i"]
+    assert formulas["softmin"] == ["-y_k·dy_k", "y_k·Σ_i dy_i·y_i"]
+
+
+def test_what_is_long_is_printed_in_short_and_has_all_numbers_in_its_text():
+    found = tn.learn.explain("lstm")
+    assert len(str(found).splitlines()) < 300 < len(found.text().splitlines())
+    assert str(tn.learn.explain("layer_norm")) == tn.learn.explain("layer_norm").text()
+
+
 def test_a_notebook_shows_the_tables(tmp_path):
     found = tn.learn.explain("lp_batch_norm")
     assert list(paths(found)) == ["straight", "through m", "through r"]
@@ -210,7 +226,7 @@ def test_tracing_leaves_no_trace():
 def test_a_derivation_is_read_from_its_docstring():
     module = "tinygrad_norm.normalization.sample.layernorm"
     assert symbols_of(module) == {"mean": "m", "rstd": "r", "x_hat": "x̂", "weight": "w", "bias": "b"}
-    assert paths_of(module) == {
+    assert paths_of(module, "layer_norm") == {
         "straight": "r·g_i",
         "through m": "-r·mean(g)",
         "through r": "-r·x̂_i·mean(g·x̂)",

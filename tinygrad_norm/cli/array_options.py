@@ -1,10 +1,16 @@
-"""The options by which `explain` and `draw` take an op's first input and the gradient of its result."""
+"""How `explain` and `draw` take the first input of an op, the gradient of its result, and its options."""
 
-from collections.abc import Mapping
+import ast
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy
 import typer
+
+from ..learn.given import names_of_arguments
+from ..registry import Op
+from ..suggestions import unknown
 
 X = Annotated[
     str | None,
@@ -16,6 +22,15 @@ Dy = Annotated[
 ]
 Shape = Annotated[str | None, typer.Option(metavar="SIZES", help="Draw x at random, in this shape: 2x4.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn at random.")]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="An option of the op, as in Python: num_groups=2, training=False. May be repeated.",
+        show_default=False,
+    ),
+]
 
 
 def numbers(text: str | None, option: str) -> numpy.ndarray | None:
@@ -53,3 +68,26 @@ def choose_one(given: Mapping[str, Any]) -> None:
     several = [option for option, value in given.items() if value is not None]
     if len(several) > 1:
         raise typer.BadParameter(f"{' and '.join(several)} all give x: choose one")
+
+
+def options_of(op: Op, given: Sequence[str] | None) -> dict[str, Any]:
+    """Return ["dim=-1", "reduction=sum"] as options of the op. What is not a Python literal is a text.
+
+    Raises:
+        typer.BadParameter: if there is no "=", or the op has no such option.
+    """
+    inputs = names_of_arguments(op, max(len(case.inputs) for case in op.cases))
+    known = [name for name in inspect.signature(op.function).parameters if name not in inputs]
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{text!r} must be NAME=VALUE, such as dim=-1", param_hint="--option")
+        if name not in known:
+            message = unknown(f"option of {op.name}", name, known) if known else f"{op.name} has no options"
+            raise typer.BadParameter(message, param_hint="--option")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found

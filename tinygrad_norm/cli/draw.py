@@ -9,7 +9,7 @@ import typer
 
 from ..learn.draw import MAX_NODES
 from ..learn.draw_op import draw_op
-from .array_options import Dy, Seed, Shape, X, choose_one, numbers, sizes
+from .array_options import Dy, Options, Seed, Shape, X, choose_one, numbers, options_of, sizes
 from .op_names import Load, find_op
 from .paths import new_file
 
@@ -35,6 +35,7 @@ def draw(
     case: Annotated[
         int | None, typer.Option(help="Draw a registered case of the op, by its index from 0.")
     ] = None,
+    option: Options = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="File to write: .svg, .png, .pdf or .dot.", show_default="NAME.svg"),
@@ -75,6 +76,7 @@ def draw(
                 dy=numbers(dy, "--dy"),
                 shape=sizes(shape),
                 seed=seed,
+                options=options_of(op, option),
                 max_nodes=max_nodes,
             )
             path = drawing.save(out)

@@ -7,7 +7,7 @@ import numpy
 import typer
 
 from ..learn.explanation import explain as explain_op
-from .array_options import Dy, Seed, Shape, X, choose_one, numbers, sizes
+from .array_options import Dy, Options, Seed, Shape, X, choose_one, numbers, options_of, sizes
 from .op_names import Load, find_op
 from .paths import new_file
 
@@ -33,6 +33,10 @@ def explain(
     input_file: Annotated[
         Path | None, typer.Option("--input", metavar="FILE.npy", help="Read x from a file.")
     ] = None,
+    option: Options = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show every number, also of an op of many steps.")
+    ] = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write one HTML page instead, that needs no network."),
@@ -50,9 +54,11 @@ def explain(
     new_file(html)
     values = _file(input_file) if x is None else numbers(x, "--x")
     try:
-        found = explain_op(op, values, numbers(dy, "--dy"), shape=sizes(shape), seed=seed)
+        found = explain_op(
+            op, values, numbers(dy, "--dy"), shape=sizes(shape), seed=seed, **options_of(op, option)
+        )
         if html is None:
-            typer.echo(str(found))
+            typer.echo(found.text() if full else str(found))
         else:
             typer.echo(f"{name} explained in {found.save(html)}")
     except (ValueError, OSError) as error:

@@ -9,20 +9,21 @@ import numpy
 from ..gradient_check.registered import COMPOSED_TOLERANCE
 from .array_summary import columns
 from .explained import SUM_TOLERANCE, ExplainedOp, InputGradient
-from .steps import Step
+from .steps import Flow, Step
 
 OK, WRONG, UNKNOWN = "✓", "✗", "–"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table: a label, a formula, numbers, and the verdict on them or ""."""
+    """A line of a table: a label, a formula, numbers, and the verdict on them or ""; `brief` in one line."""
 
     label: str
     formula: str = ""
     array: numpy.ndarray | None = None
     verdict: str = ""
     heading: bool = False
+    brief: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,24 @@ def title_of(found: ExplainedOp) -> str:
     return f"{found.op.title}: {call}" if found.op.title else call
 
 
-def sections(found: ExplainedOp) -> list[Section]:
-    """Return the tables of an explanation: forward, backward step by step, and each gradient by its paths."""
+def sections(found: ExplainedOp, brief: bool = False) -> list[Section]:
+    """Return the tables of an explanation: forward, backward step by step, and each gradient by its paths.
+
+    In brief, a step has a line for each outgoing gradient, without the incoming and the local one.
+    """
     values = (*found.values, *found.outputs)
-    forward = tuple(Row(value.name, value.expression, value.array) for value in values)
+    forward = tuple(Row(value.name, value.expression, value.array, brief=brief) for value in values)
     tables = [Section("Forward", "", forward)]
     if not found.gradients:
         return tables
+    parts = "" if brief else "its incoming gradient, the local derivative, and "
     note = (
-        "L = Σ y·dy. The last step comes first: its incoming gradient, the local derivative, and the "
-        "outgoing gradient, which is what the step before receives. ✓: finite differences of the step "
-        "agree; ✗: they do not; –: there are none at infinity."
+        f"L = Σ y·dy. The last step comes first: {parts}the outgoing gradient, which is what the step before "
+        "receives. ✓: finite differences of the step agree; ✗: they do not; –: there are none at infinity."
     )
-    steps = [Row(dy.name, "given", dy.array) for dy in found.dys]
+    steps = [Row(dy.name, "given", dy.array, brief=brief) for dy in found.dys]
     for step in reversed(found.steps):
-        steps += _step_rows(step)
+        steps += _brief_rows(step) if brief else _step_rows(step)
     tables.append(Section("Backward", note, tuple(steps)))
     return tables + [_gradient_table(gradient, found) for gradient in found.gradients]
 
@@ -68,8 +72,16 @@ def _step_rows(step: Step) -> Iterator[Row]:
     for flow in step.flows:
         if flow.local is not None:
             yield Row("local", f"∂{step.name}/∂{flow.name}", flow.local)
-        verdict = {True: OK, False: WRONG, None: UNKNOWN}[flow.correct]
-        yield Row("outgoing", f"to d{flow.name}", flow.outgoing, verdict)
+        yield Row("outgoing", f"to d{flow.name}", flow.outgoing, _verdict(flow))
+
+
+def _brief_rows(step: Step) -> Iterator[Row]:
+    for flow in step.flows:
+        yield Row(f"to d{flow.name}", f"from d{step.name}", flow.outgoing, _verdict(flow), brief=True)
+
+
+def _verdict(flow: Flow) -> str:
+    return {True: OK, False: WRONG, None: UNKNOWN}[flow.correct]
 
 
 def _gradient_table(gradient: InputGradient, found: ExplainedOp) -> Section:
@@ -99,6 +111,14 @@ def cells(array: numpy.ndarray, most_rows: int, most_columns: int) -> list[list[
     texts = [[_number(value) for value in line] for line in shown]
     left = sum(map(len, lines)) - sum(map(len, shown))
     return [*texts, [f"… {left} more"]] if left else texts
+
+
+def first_cells(array: numpy.ndarray, most: int) -> list[str]:
+    """Return the numbers as text in one line of at most `most` cells; the last says how many are left out."""
+    flat = array.reshape(-1)
+    if flat.size <= most:
+        return [_number(value) for value in flat]
+    return [*map(_number, flat[: most - 1]), f"… {flat.size - most + 1} more"]
 
 
 def _number(value: float) -> str:

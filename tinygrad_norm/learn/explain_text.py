@@ -1,17 +1,29 @@
 """An explanation as text for a terminal, at most 100 columns wide."""
 
+import sys
+
 from .array_summary import columns
-from .explain_table import Row, cells, padded, sections, title_of, wrapped
+from .explain_table import Row, cells, first_cells, padded, sections, title_of, wrapped
 from .explained import ExplainedOp
 
 _WIDTH, _LABEL, _TEXT, _CELL, _COLUMNS, _ROWS = 100, 18, 37, 10, 6, 12
+MOST_LINES = 300
+"""Of a text that can still be read: what is longer is shortened."""
 
 
-def as_text(found: ExplainedOp) -> str:
-    """Return the tables of an explanation one below the other, and whether everything agrees."""
+def as_text(found: ExplainedOp, most_lines: int = sys.maxsize) -> str:
+    """Return the tables of an explanation one below the other, and whether everything agrees.
+
+    If there are more lines, a value of a step has one line, and steps have their outgoing gradients only.
+    """
+    lines = _lines(found, brief=False)
+    return "\n".join(lines if len(lines) <= most_lines else _lines(found, brief=True))
+
+
+def _lines(found: ExplainedOp, brief: bool) -> list[str]:
     lines = [*wrapped(title_of(found), _WIDTH)]
     lines += wrapped(found.op.paper, _WIDTH) if found.op.paper else []
-    for section in sections(found):
+    for section in sections(found, brief):
         lines += ["", section.title, *(wrapped(section.note, _WIDTH) if section.note else [])]
         for row in section.rows:
             lines += _row(row)
@@ -21,7 +33,9 @@ def as_text(found: ExplainedOp) -> str:
         else "✗ marks what does not agree."
     )
     lines += ["", verdict if found.gradients else f"{found.op.name} has no gradient."]
-    return "\n".join(line.rstrip() for line in lines)
+    if brief:
+        lines += [f"Shortened: {len(found.steps)} steps. --full, or .text() in Python, shows all numbers."]
+    return [line.rstrip() for line in lines]
 
 
 def _row(row: Row) -> list[str]:
@@ -34,7 +48,10 @@ def _row(row: Row) -> list[str]:
         above, beside = [f"  {line}" for line in wrapped(heading, _WIDTH - 2)], ""
     else:
         above, beside = [], f"  {padded(row.label, _LABEL)}{row.formula}"
-    numbers = [] if row.array is None else cells(row.array, _ROWS, _COLUMNS)
+    if row.array is None:
+        numbers: list[list[str]] = []
+    else:
+        numbers = [first_cells(row.array, _COLUMNS)] if row.brief else cells(row.array, _ROWS, _COLUMNS)
     beside_all = [beside, *[""] * (len(numbers) - 1)]
     lines = [
         padded(text, _TEXT) + "".join(cell.rjust(_CELL) for cell in line)

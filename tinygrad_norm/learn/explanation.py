@@ -21,12 +21,13 @@ from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..files import replacing
 from ..gradient_check.check import jacobians
+from ..gradient_check.error import GradcheckError
 from ..gradient_check.failure_report import disagreement
 from ..gradient_check.registered import NUMERIC_TOLERANCE
 from ..registry import REGISTRY, Op
 from ..suggestions import did_you_mean
 from .explain_page import as_fragment, as_page
-from .explain_text import as_text
+from .explain_text import MOST_LINES, as_text
 from .explained import ExplainedOp, InputGradient, PathGradient
 from .formulas import formula_of
 from .given import Given, choose, traced_call
@@ -39,6 +40,10 @@ class Explanation(ExplainedOp):
     """An explained op: `print` shows its tables, and so does a notebook; `save` writes them as a page."""
 
     def __str__(self) -> str:
+        return as_text(self, most_lines=MOST_LINES)
+
+    def text(self) -> str:
+        """Return the tables with all numbers; `print` shortens the steps if there are very many."""
         return as_text(self)
 
     def __repr__(self) -> str:
@@ -83,8 +88,9 @@ def explain(
 
     Raises:
         TypeError: if op is not a name, or shape not a sequence.
-        ValueError: if no op has this name, the op cannot take `x`, there are more than 400 numbers, one of
-            them is NaN or infinite, or `dy` is of another size than y.
+        ValueError: if no op has this name, the op cannot take `x` or an option, there are more than 400
+            numbers, one of them is NaN or infinite, `dy` is of another size than y, or the op gives another
+            result when it is called again, as with a momentum.
     """
     op = _find(op) if isinstance(op, str) else op
     if not isinstance(op, Op):
@@ -131,7 +137,10 @@ def _compared(
         return sum(parts[1:], parts[0])
 
     leaves = [x if x is None else Tensor(x.array.copy(), requires_grad=x.requires_grad) for x in given.inputs]
-    pairs = jacobians(loss, tuple(leaves))
+    try:
+        pairs = jacobians(loss, tuple(leaves))
+    except GradcheckError as error:
+        raise ValueError(f"{op.name} cannot be compared with finite differences: {error}") from error
     tape = gradients(ys, xs, dys, retain=True)
     paths = gradients_of_paths(op, trace, xs, ys, dys, explained.names)
     found = []

@@ -64,7 +64,8 @@ def choose(
 
     Raises:
         TypeError: if shape is not a sequence, or seed not an integer.
-        ValueError: if the op cannot take `x`, or there are too many numbers, or one is NaN or infinite.
+        ValueError: if the op cannot take `x` or `options`, or there are too many numbers, or one is NaN or
+            infinite.
     """
     if shape is not None and not isinstance(shape, Sequence):
         raise TypeError(f"shape must be a sequence of sizes, such as (2, 4), got {shape!r}")
@@ -93,6 +94,8 @@ def choose(
                 fits = dy is None and y.numel() == len(README_DY)
                 return Given(inputs, chosen, numpy.array(README_DY), seed) if fits else found
     inputs, chosen = smallest_case(op, seed)
+    if options:
+        _check_call(op, inputs, chosen | options)
     return Given(inputs, chosen | options, given_dy, seed)
 
 
@@ -109,6 +112,15 @@ def traced_call(op: Op, given: Given, function: Callable[..., Any] | None) -> tu
 def names_of_arguments(op: Op, count: int) -> Sequence[str]:
     """Return the names of the first `count` inputs; a case may leave out the last ones."""
     return op.inputs[:count] or argument_names(op.function, count)
+
+
+def _check_call(op: Op, inputs: list[Tensor | None], options: dict[str, Any]) -> None:
+    """Raise ValueError if the op cannot be called."""
+    try:
+        op.call(inputs, options)
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ValueError(f"{op.name} cannot be called with {given}: {error}") from error
 
 
 def _first_result(op: Op, given: Given) -> Tensor | None:

@@ -35,7 +35,7 @@ def gradients_of_paths(
     for modules in (own, others):
         listed: dict[str, str] = {}
         for module in reversed(modules):
-            listed |= paths_of(module)
+            listed |= paths_of(module, op.name)
         through = _found(listed, trace, [*xs, *ys], names)
         if through:
             # Formulas count if they are this op's own, and all contributions to dx: from straight on.

@@ -8,12 +8,12 @@ In the code: 1/n is rnorm, u direction.
 
 Salimans, Kingma 2016, arXiv:1602.07868.
 
-Backward, for one row, from dw = dL/dw:
+Backward, for one row, from dw = dy = dL/dw:
 
     dg = Σ dw·u      dL/du = g·dw
 
     straight   g·dw/n
-    through n  ∂n/∂v = u      Σ(g·dw·v)·(-1/n²)·u = -g·dg·u/n
+    through n  ∂n/∂v = u      Σ(g·dw·v)·(-1/n²)·u = -g·dg·u/n, u = v/n, dw = dy
 
     dv = dx = (g/n)·(dw - dg·u)
 
