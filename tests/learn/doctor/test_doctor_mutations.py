@@ -1,7 +1,7 @@
 """No mutated gradient of a normalization passes: random factors on its paths, random paths dropped.
 
-A mutated gradient is the sum of the paths' parts, each times a factor. So its Jacobian is the sum of the paths'
-Jacobians, times these, and finite differences are needed only once.
+A mutated gradient is the sum of what the paths bring back, each times a factor. So its Jacobian is the sum of
+their Jacobians, times these factors, and finite differences are needed only once.
 """
 
 from dataclasses import replace
@@ -42,7 +42,7 @@ def paths_of(op, case):
     for pair in pairs:
         k = used.index(pair.input)
         parts = [np.stack([unit[path][k].reshape(-1) for unit in units]) for path in units[0]]
-        parts = [part for part in parts if part.any()]
+        parts = [part for part in parts if part.any()] or [pair.analytic]
         if abs(pair.analytic).max() > 1e-6 * max(abs(part).max() for part in parts):
             yield pair, parts  # else they cancel, as in pools of 1
 
