@@ -10,6 +10,7 @@ from ..backends import current_backend
 from ..backends.cpu.loops import version_on_cpu
 from ..training import Run
 from ..training.task import Figures, format_figure
+from .watched_run import watching
 
 PLAIN_INTERVAL = 10.0
 """Seconds between progress lines if the output is not a terminal."""
@@ -48,8 +49,11 @@ class Speed:
         )
 
 
-def train_with_progress(console: Console, run: Run) -> None:
-    """Train; print the figures of each epoch, and show how far it is and how long it will take."""
+def train_with_progress(console: Console, run: Run, watch_every: int | None = None) -> None:
+    """Train; print the figures of each epoch, and show how far it is and how long it will take.
+
+    `watch_every` is that of `watching`.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),  # what the texts leave
@@ -57,13 +61,17 @@ def train_with_progress(console: Console, run: Run) -> None:
         TextColumn("{task.fields[numbers]}"),
     )
     steps = len(run.loader)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with (
+        watching(run, watch_every) as record,
+        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+    ):
         done, total = run.progress.epoch * steps + run.progress.step, run.config.epochs * steps
         task = bar.add_task("training", total=total, completed=done, numbers="")
         speed, last_print = Speed(total - done), time.monotonic()
 
         def on_step(run: Run) -> None:
             nonlocal last_print
+            record(run)
             speed.step()
             epoch = f"epoch {run.progress.epoch + 1}"
             bar.update(task, advance=1, description=epoch)

@@ -168,13 +168,26 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Continue the run in this folder, with its settings.")
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Record activations, gradients and updates of every layer; writes stats.csv and stats.png.",
+        ),
+    ] = False,
+    watch_every: Annotated[
+        int | None,
+        typer.Option(help="Watch, and record every so many steps (default: about 100 of the run).", min=1),
+    ] = None,
 ) -> None:
     """Train a model on DATASET. Print its test accuracy; for text, bits per character and a sample.
 
     Writes metrics.csv, curves.png, model.safetensors, config.json and a checkpoint to the output folder.
-    Ctrl-C saves and stops. --resume continues, with the same results as a run that was not stopped.
+    Ctrl-C saves and stops. --resume continues, with the same results as a run that was not stopped. --watch
+    records what happens in every layer.
     """
     console = Console()
+    every = watch_every or (0 if watch else None)
     grid: NormGrid | None = None
     try:
         if backend is not None:
@@ -223,13 +236,13 @@ def train(
     except (ValueError, RuntimeError) as error:
         exit_with(str(error))
     if grid is not None:
-        _train_grid(console, grid)
+        _train_grid(console, grid, every)
         return
     _describe(console, run)
     started = time.perf_counter()
     with _exit_on_ctrl_c(console, run):
         try:
-            train_with_progress(console, run)
+            train_with_progress(console, run, every)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
             exit_with(message if error.strerror else str(error))
@@ -259,9 +272,9 @@ def _exit_on_ctrl_c(console: Console, run: Run) -> Iterator[None]:
     raise typer.Exit(130)
 
 
-def _train_grid(console: Console, grid: NormGrid) -> None:
+def _train_grid(console: Console, grid: NormGrid, watch_every: int | None) -> None:
     try:
-        finished = train_norms(console, grid)
+        finished = train_norms(console, grid, watch_every)
     except OSError as error:
         message = f"cannot write the results to {grid.out}: {error.strerror}"
         exit_with(message if error.strerror else str(error))
@@ -279,7 +292,7 @@ def _given(context: typer.Context) -> set[str]:
 
 def _check_no_settings(context: typer.Context, folder: Path) -> None:
     """Raise ValueError if an option was given that a grid in `folder` cannot take when it continues."""
-    for name in sorted(_given(context) - {"resume", "threads", "backend"}):
+    for name in sorted(_given(context) - {"resume", "threads", "backend", "watch", "watch_every"}):
         what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
         raise ValueError(
             f"{folder} holds several runs and continues with their settings: leave out {what}. To add norms "

@@ -11,10 +11,10 @@ from ..training.task import format_figure
 from .progress import backend_line, train_with_progress
 
 
-def train_norms(console: Console, grid: NormGrid) -> bool:
+def train_norms(console: Console, grid: NormGrid, watch_every: int | None = None) -> bool:
     """Train what is not finished in `grid`; print the table. After Ctrl-C, say how to continue.
 
-    Returns False after Ctrl-C.
+    `watch_every` is that of `watching`. Returns False after Ctrl-C.
     """
     number = len(grid.configs)
     console.print(backend_line(grid.threads))
@@ -31,7 +31,7 @@ def train_norms(console: Console, grid: NormGrid) -> bool:
 
     def train(run: Run) -> None:
         console.print(f"{run.out.name}: {run.task.describe()}", markup=False, soft_wrap=True)
-        train_with_progress(console, run)
+        train_with_progress(console, run, watch_every)
 
     try:
         grid.train(train)

@@ -1,8 +1,19 @@
-"""Learning tools: explanations with numbers, a doctor for backwards, pictures, tables of systems."""
+"""Learning tools: explanations with numbers, a doctor for backwards, pictures, watched training, tables."""
 
 from ..gradient_check import registered as check  # its earlier name, which other code may import
 from .doctor.diagnosis import Diagnosis, diagnose
 from .draw import Drawing, draw_model
 from .explanation import Explanation, explain
+from .watching import Watched, watch
 
-__all__ = ["Diagnosis", "Drawing", "Explanation", "check", "diagnose", "draw_model", "explain"]
+__all__ = [
+    "Diagnosis",
+    "Drawing",
+    "Explanation",
+    "Watched",
+    "check",
+    "diagnose",
+    "draw_model",
+    "explain",
+    "watch",
+]
