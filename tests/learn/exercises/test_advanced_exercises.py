@@ -62,12 +62,19 @@ def test_a_kernel_that_does_not_compile_is_told_with_the_line_of_the_file(tmp_pa
 @needs_compiler
 def test_the_race_is_reported_with_the_lines_of_the_file(tmp_path):
     outcome = checked("planted_kernel", tmp_path, text=start_text)
-    assert outcome.state is State.UNWRITTEN
+    assert outcome.state is State.UNMENDED
     assert "race on __shared__ of_warp" in outcome.text
     assert outcome.text.endswith("add __syncthreads()")
     lines = (tmp_path / "planted_kernel.py").read_text(encoding="utf-8").splitlines()
     named = [lines[int(at) - 1] for at in re.findall(r"planted_kernel\.py:(\d+)", outcome.text)]
     assert sorted(line.strip()[:10] for line in named) == ["const floa", "if (thread"]
+
+
+def test_where_a_mistake_is_to_be_found_the_check_does_not_name_it(tmp_path):
+    outcome = checked("planted_layer_norm", tmp_path, "dm = -(g * r)", "dm = (g * r)")
+    assert outcome.state is State.WRONG
+    assert outcome.text.startswith("dx is wrong: dx[0, 0] is ")
+    assert "path" not in outcome.text
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("planted_")])

@@ -31,6 +31,7 @@ class State(Enum):
 
     RIGHT = "right"
     UNWRITTEN = "not written yet"
+    UNMENDED = "not mended yet"
     CHANGED = "forward was changed"
     WRONG = "not right yet"
     FAILED = "cannot be checked"
@@ -75,7 +76,7 @@ def check(solved: Solved, path: Path, seconds: float = 60.0) -> Outcome:
     unchanged = text.rstrip() == start_text(solved.source, solved.exercise.name).rstrip()
     if unchanged and outcome.state is State.WRONG:
         what = f"the mistake is still in {path}. This is what it does:"
-        return Outcome(State.UNWRITTEN, f"{what}\n\n{outcome.text}")
+        return Outcome(State.UNMENDED, f"{what}\n\n{outcome.text}")
     return outcome
 
 

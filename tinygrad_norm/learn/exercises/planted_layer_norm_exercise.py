@@ -1,4 +1,4 @@
-"""Find the mistake: a LayerNorm that forgets one of its paths.
+"""Find the mistake: LayerNorm, one node of the graph after the other.
 
     x (N, D)   m = mean(x)   v = mean((x - m)²)   r = 1/√(v + eps)   x̂ = (x - m)·r   y = w·x̂ + b
     dy and dx (N, D)   m, v and r (N, 1)   w, b, dw and db (D,)
@@ -51,7 +51,7 @@ def backward(
 
 EXERCISE = Exercise(
     name="planted_layer_norm",
-    title="find the mistake: a LayerNorm that forgets one of its paths",
+    title="find the mistake: LayerNorm, node by node",
     level=3,
     hints=(
         "dw and db are right, so look at dx. Print dx.sum(axis=1): adding a number to x would change y, "

@@ -1,4 +1,4 @@
-"""Find the mistake: a softmax whose rows are not independent.
+"""Find the mistake: a softmax that runs, and trains.
 
     x (N, C)   e = exp(x)   y = e/Σe, every row by itself   dy, y and dx (N, C)
 
@@ -45,7 +45,7 @@ def backward(dy: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 EXERCISE = Exercise(
     name="planted_softmax",
-    title="find the mistake: a softmax whose rows are not independent",
+    title="find the mistake: a softmax that runs, and trains",
     level=3,
     hints=(
         "Give only row 0 of dy a value, as in the example. Row 1 of dx then has to be 0. Which of the two "
