@@ -102,6 +102,15 @@ def test_a_wrong_pair(file, command):
     assert "dx: the path through the mean is dropped" in result.output
 
 
+def test_one_half_of_a_pair_means_the_pair(tmp_path, file):
+    for half in ("norm_forward", "norm_backward"):
+        assert "norm_forward (computes layer_norm)" in run("doctor", f"{file}:{half}").output
+    path = tmp_path / "own.py"
+    path.write_text("def forward(x):\n    return x * x, x\n\n\ndef backward(dy, x):\n    return dy * x\n")
+    result = run("doctor", f"{path}:forward")  # not as a function of tensors, whose gradient autograd finds
+    assert result.exit_code == 1, result.output
+
+
 def test_like(file):
     result = run("doctor", f"{file}:norm", "--like", "softmax")
     assert result.exit_code == 0

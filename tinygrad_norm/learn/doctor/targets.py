@@ -17,6 +17,8 @@ from ..loading import line_in
 def find(target: str) -> Any:
     """Return what a file calls NAME: an object, or the pair NAME_forward and NAME_backward.
 
+    A name that is one half of a pair, such as `forward` beside `backward`, means the pair.
+
     Raises:
         ValueError: if the target is not FILE.py:NAME, there is no such file or name, or importing it fails.
     """
@@ -27,7 +29,11 @@ def find(target: str) -> Any:
     if not file.is_file():
         raise ValueError(f"there is no file {path}")
     module = import_file(file, path)
-    pair = tuple(getattr(module, f"{name}_{part}", None) for part in ("forward", "backward"))
+    pair = _halves(module, f"{name}_")
+    for part in ("forward", "backward"):
+        whole = _halves(module, name.removesuffix(part))
+        if name.endswith(part) and all(map(callable, whole)):
+            return whole
     if hasattr(module, name):
         return getattr(module, name)
     if all(map(callable, pair)):
@@ -42,6 +48,10 @@ def find(target: str) -> Any:
         f"{path} has neither {name} nor {name}_forward and {name}_backward{did_you_mean(name, own + pairs)}; "
         f"it has {', '.join(known) or 'nothing that can be called'}"
     )
+
+
+def _halves(module: ModuleType, name: str) -> tuple[Any, Any]:
+    return getattr(module, f"{name}forward", None), getattr(module, f"{name}backward", None)
 
 
 def import_file(file: Path, path: str) -> ModuleType:
