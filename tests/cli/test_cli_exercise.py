@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from tinygrad_norm.cli import app
 from tinygrad_norm.learn.exercises import NAMES
 from tinygrad_norm.learn.exercises.exercise import load
+from tinygrad_norm.learn.ownprocess import in_own_process
 
 SIGMOID = Path("exercises", "sigmoid.py")
 PROGRESS = Path("exercises", "progress.json")
@@ -17,6 +18,10 @@ TODO = 'raise NotImplementedError("write dx and return it")'
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
+    """Check in this process, which need not start first."""
+    monkeypatch.setattr(
+        "tinygrad_norm.cli.exercise.in_own_process", lambda function, *given, **limits: function(*given)
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -138,3 +143,21 @@ def test_all_done():
     run("start", "sigmoid")
     write("return dy * y * (1 - y)")
     assert "That was the last: all are done." in run("check")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("while True: dy", "stopped after 2 seconds in backward (sigmoid.py, line"),
+        ("os._exit(3)", "the process that ran it ended without a result (status 3)"),
+        ("return dy * y", "dx: the factor 1 - y is missing"),
+    ],
+    ids=["endless", "exit", "wrong"],
+)
+def test_a_check_runs_in_a_process_of_its_own(line, words, monkeypatch):
+    monkeypatch.setattr("tinygrad_norm.cli.exercise.in_own_process", in_own_process)
+    run("start", "sigmoid")
+    write(f"import os; {line}" if "os." in line else line)
+    seconds = "2" if "while" in line else "60"
+    assert words in run("check", "--seconds", seconds, status=1 if "dx" in words else 2)

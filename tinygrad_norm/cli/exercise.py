@@ -13,6 +13,7 @@ from ..learn.exercises.checking import check as check_file
 from ..learn.exercises.exercise import Solved, load
 from ..learn.exercises.exercise_progress import Progress, read_progress
 from ..learn.exercises.starttext import solution_text, start_text
+from ..learn.ownprocess import in_own_process
 from .errors import errors_printed, exit_with
 from .tables import words_table
 
@@ -95,7 +96,10 @@ def check(
         path = progress.path(name)
         if not path.exists():
             exit_with(f"there is no {path} here. Write it with: {_command('start', name)}")
-        outcome = check_file(solved, path, seconds)
+        try:
+            outcome = in_own_process(check_file, name, path, seconds, seconds=seconds, file=path)
+        except (TimeoutError, RuntimeError) as error:
+            exit_with(f"{name} cannot be checked: {error}")
         if outcome.state is State.FAILED:
             exit_with(f"{name} cannot be checked: {outcome.text}")
         progress.current, record = name, progress[name]

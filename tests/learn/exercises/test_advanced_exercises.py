@@ -28,7 +28,7 @@ def checked(name, folder, old="", new="", text=solution_text):
     assert not old or text.count(old) == 1
     path = folder / f"{name}.py"
     path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
-    return check(load(name), path)
+    return check(name, path)
 
 
 @pytest.mark.parametrize(("name", "right", "wrong", "words"), rows(ATTEMPTS, slow=["lstm_cell"]))

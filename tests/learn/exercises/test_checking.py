@@ -1,4 +1,4 @@
-"""Checks of files that are changed, broken, endless, or written with a library."""
+"""Checks of files that are changed, broken, or written with a library."""
 
 import pytest
 
@@ -10,10 +10,10 @@ RIGHT = solution_text(load("linear").source)
 DX = "dx = dy @ weight"
 
 
-def checked(folder, text, seconds=60.0, name="linear"):
+def checked(folder, text):
     path = folder / "linear.py"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return check(load(name), path, seconds)
+    return check("linear", path)
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,6 @@ def test_files_that_cannot_be_checked(right, wrong, words, tmp_path):
     assert outcome.state is State.FAILED
     assert words in outcome.text
     assert "Traceback" not in outcome.text
-
-
-@pytest.mark.parametrize("name", ["forward", "backward"])
-def test_loops_that_never_end(name, tmp_path):
-    text = f"{RIGHT}\n\ndef {name}(*inputs):\n    while True:\n        pass\n"
-    outcome = checked(tmp_path, text, seconds=0.3)
-    assert outcome.state is State.FAILED
-    assert f"stopped after 0.3 seconds (in {name}, line" in outcome.text
 
 
 def test_forward_must_stay_what_it_was(tmp_path):

@@ -110,7 +110,7 @@ def test_every_exercise_is_described(solved):
 
 
 def test_the_solution_is_right(solved, tmp_path):
-    outcome = check(solved, write(tmp_path, solution_text(solved.source)))
+    outcome = check(solved.exercise.name, write(tmp_path, solution_text(solved.source)))
     assert outcome.state is State.RIGHT, outcome.text
     assert outcome.text.startswith("checked with inputs")
 
@@ -118,7 +118,7 @@ def test_the_solution_is_right(solved, tmp_path):
 def test_what_the_learner_gets_is_not_written(solved, tmp_path):
     text = start_text(solved.source, solved.exercise.name)
     ast.parse(text)
-    outcome = check(solved, write(tmp_path, text))
+    outcome = check(solved.exercise.name, write(tmp_path, text))
     assert outcome.state is (State.UNMENDED if has_bug(solved.source) else State.UNWRITTEN)
     what = (
         "the mistake is still in" if has_bug(solved.source) else f"still is: {todo_lines(solved.source)[0]}"
@@ -163,7 +163,7 @@ def test_typical_mistakes_are_told(solved, tmp_path, monkeypatch):
 
         module = SimpleNamespace(forward=right.forward, backward=backward)
         monkeypatch.setattr(checking, "import_file", lambda path, name, module=module: module)
-        outcome = check(solved, write(tmp_path, ""))
+        outcome = check(solved.exercise.name, write(tmp_path, ""))
         assert outcome.state is State.WRONG, mistake
         assert f"{mistake.gradient}: {mistake.words}" in outcome.text
 
@@ -174,7 +174,7 @@ def test_typical_mistakes_are_told(solved, tmp_path, monkeypatch):
 def test_wrong_attempts_are_told(name, right, wrong, words, tmp_path):
     text = solution_text(load(name).source)
     assert text.count(right) == 1
-    outcome = check(load(name), write(tmp_path, text.replace(right, wrong)))
+    outcome = check(name, write(tmp_path, text.replace(right, wrong)))
     assert outcome.state is State.WRONG
     assert words in outcome.text
 

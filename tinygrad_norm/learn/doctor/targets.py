@@ -1,13 +1,9 @@
-"""Find what FILE.py:NAME says, and stop code that does not return."""
+"""Find what FILE.py:NAME says."""
 
 import importlib.util
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from ...suggestions import did_you_mean
@@ -75,26 +71,3 @@ def import_file(file: Path, path: str) -> ModuleType:
     finally:
         sys.path.remove(str(file.parent))
     return module
-
-
-@contextmanager
-def stopped_after(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the body after so many seconds, where the system has timers.
-
-    It is raised again every second, because the code that runs may catch it.
-    """
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_: int, frame: FrameType | None) -> None:
-        where = f" (in {frame.f_code.co_name}, line {frame.f_lineno})" if frame else ""
-        raise TimeoutError(f"stopped after {seconds:g} seconds{where}: does a loop never end?")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

@@ -17,8 +17,8 @@ from ...backends.emulator.build import compiler
 from ...gradient_check.registered import cotangent
 from ..doctor.catalogue import same_gradient
 from ..doctor.diagnosis import Diagnosis, Finding, diagnose
-from ..doctor.targets import import_file, stopped_after
-from .exercise import Solved
+from ..doctor.targets import import_file
+from .exercise import Solved, load
 from .kernelerrors import in_words, kernel_error
 from .starttext import has_bug, start_text, todo_lines, writes_forward
 
@@ -45,32 +45,28 @@ class Outcome:
     text: str
 
 
-def check(solved: Solved, path: Path, seconds: float = 60.0) -> Outcome:
-    """Check the learner's file of an exercise.
+def check(name: str, path: Path, kernel_seconds: float = 60.0) -> Outcome:
+    """Check the learner's file of the exercise called `name`; its code runs in this process.
 
-    Args:
-        solved: the exercise.
-        path: the learner's file.
-        seconds: after this time the check gives up.
+    A CUDA kernel is stopped after `kernel_seconds`.
 
     Raises:
-        OSError: if the file cannot be read.
-        RuntimeError: if the exercise needs g++ and there is none.
+        ValueError: if there is no such exercise.
     """
-    if solved.exercise.needs_compiler:
-        compiler()
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if todo := _todo(solved.source, text, path):
-        return Outcome(State.UNWRITTEN, todo)
+    solved = load(name)
     try:
+        if solved.exercise.needs_compiler:
+            compiler()
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if todo := _todo(solved.source, text, path):
+            return Outcome(State.UNWRITTEN, todo)
         with (
-            stopped_after(seconds),
-            schedule(checked=sys.platform == "linux", timeout=seconds),
+            schedule(checked=sys.platform == "linux", timeout=kernel_seconds),
             numpy.errstate(all="ignore"),
         ):
             outcome = _checked(solved, path, text)
-    except (ValueError, TypeError, TimeoutError) as error:
-        return Outcome(State.FAILED, str(error))
+    except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
+        return Outcome(State.FAILED, str(error) or type(error).__name__)
     except SystemExit:
         return Outcome(State.FAILED, f"{path} ends the program: leave out exit()")
     unchanged = text.rstrip() == start_text(solved.source, solved.exercise.name).rstrip()
@@ -144,8 +140,6 @@ def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence
     right = _first(solved.module.forward(*_copies(inputs)))
     try:
         y = _first(forward(*_copies(inputs)))
-    except TimeoutError:
-        raise
     except Exception as error:
         what = f"raised {type(error).__name__}: {error}"
         raise ValueError(f"forward, called with {_shapes(inputs)}, {what}") from error
