@@ -60,6 +60,7 @@ def test_a_kernel_that_does_not_compile_is_told_with_the_line_of_the_file(tmp_pa
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_the_race_is_reported_with_the_lines_of_the_file(tmp_path):
     outcome = checked("planted_kernel", tmp_path, text=start_text)
     assert outcome.state is State.UNMENDED
