@@ -82,7 +82,7 @@ def test_the_command_says_what_to_install(folder, without_dot):
         (["layer_nrm"], "layer_norm"),
         (["layer_norm", "--case", "99"], "has no case 99"),
         (["layer_norm", "--case", "-1"], "0: 4×8 8 8"),
-        (["layer_norm", "--x", "1,2", "--case", "0"], "--x and --case all give x: choose one"),
+        (["layer_norm", "--x", "1,2", "--case", "0"], "--x and --case each give x: choose one"),
         (["layer_norm", "--x", "1,two"], "'1,two' must be numbers"),
         (["layer_norm", "--x", "1,2", "--dy", "1,2,3"], "a number for each of y, 2"),
         (["layer_norm", "--shape", "2x"], "must be sizes such as 2x4"),

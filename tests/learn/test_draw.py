@@ -85,6 +85,10 @@ def test_inputs_are_labelled_with_the_names_of_the_formula(example):
     x, *_ = example
     assert 't0 -> f0 [label=" x "]' in tn.draw(LayerNorm(3)(x)).dot
     assert 't1 -> f0 [label=" weight "]' in tn.draw(LayerNorm(3)(x)).dot
+    layer = LayerNorm(3)
+    named = tn.draw(layer(x), {"0.weight": layer.weight}).dot  # it has the name already
+    assert "t1 -> f0" in named
+    assert 'label=" weight "' not in named
 
 
 @pytest.mark.parametrize(

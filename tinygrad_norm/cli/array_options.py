@@ -67,7 +67,7 @@ def choose_one(given: Mapping[str, Any]) -> None:
     """
     several = [option for option, value in given.items() if value is not None]
     if len(several) > 1:
-        raise typer.BadParameter(f"{' and '.join(several)} all give x: choose one")
+        raise typer.BadParameter(f"{' and '.join(several)} each give x: choose one")
 
 
 def options_of(op: Op, given: Sequence[str] | None) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def _draw_panel(picture: graphviz.Digraph, panel: Panel, prefix: str) -> None:
             _draw_function(picture, key, box, panel)
         into = arrows[box]
         for arrow in into:
-            name = arrow.name if len(into) > 1 and box not in panel.formulas else ""
+            is_named = panel.names.get(id(arrow.x), "").rpartition(".")[2] == arrow.name
+            name = arrow.name if len(into) > 1 and box not in panel.formulas and not is_named else ""
             dx = panel.flows.along(arrow.uses) if panel.flows and uses[id(arrow.x)] > 1 else None
             _draw_arrow(picture, tensors[id(arrow.x)], key, name, [] if dx is None else summarize(dx))
         leaves = dict.fromkeys(tensors[id(arrow.x)] for arrow in into if arrow.x.creator is None)
