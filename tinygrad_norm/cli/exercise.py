@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ..files import replacing
 from ..learn.exercises import NAMES
-from ..learn.exercises.checking import State
+from ..learn.exercises.checking import LAUNCH_SECONDS, State
 from ..learn.exercises.checking import check as check_file
 from ..learn.exercises.exercise import Solved, load
 from ..learn.exercises.exercise_progress import Progress, read_progress
@@ -96,8 +96,9 @@ def check(
         path = progress.path(name)
         if not path.exists():
             exit_with(f"there is no {path} here. Write it with: {_command('start', name)}")
+        launch = min(seconds / 2, LAUNCH_SECONDS)
         try:
-            outcome = in_own_process(check_file, name, path, seconds, seconds=seconds, file=path)
+            outcome = in_own_process(check_file, name, path, launch, seconds=seconds, file=path)
         except (TimeoutError, RuntimeError) as error:
             exit_with(f"{name} cannot be checked: {error}")
         if outcome.state is State.FAILED:

@@ -22,13 +22,13 @@ def rows(attempts, slow=()):
     ]
 
 
-def checked(name, folder, old="", new="", text=solution_text):
+def checked(name, folder, old="", new="", text=solution_text, **options):
     source = load(name).source
     text = text(source) if text is solution_text else text(source, name)
     assert not old or text.count(old) == 1
     path = folder / f"{name}.py"
     path.write_text(text.replace(old, new) if old else text, encoding="utf-8")
-    return check(name, path)
+    return check(name, path, **options)
 
 
 @pytest.mark.parametrize(("name", "right", "wrong", "words"), rows(ATTEMPTS, slow=["lstm_cell"]))
@@ -57,6 +57,15 @@ def test_a_kernel_that_does_not_compile_is_told_with_the_line_of_the_file(tmp_pa
     number = int(re.search(r"cuda_row_sum\.py:(\d+): error", outcome.text)[1])
     lines = (tmp_path / "cuda_row_sum.py").read_text(encoding="utf-8").splitlines()
     assert "for (int i = t" in lines[number - 1]
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_an_endless_loop_in_a_kernel_is_told_with_its_line(tmp_path):
+    outcome = checked("cuda_row_sum", tmp_path, "i += 128", "i += 0", kernel_seconds=0.5)
+    assert outcome.state is State.WRONG
+    assert "still running after 0.5 s" in outcome.text
+    assert "cuda_row_sum.py:" in outcome.text
 
 
 @needs_compiler

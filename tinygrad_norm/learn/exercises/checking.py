@@ -24,6 +24,8 @@ from .starttext import has_bug, start_text, todo_lines, writes_forward
 
 LIBRARIES = ("tinygrad_norm", "torch", "jax", "autograd", "tensorflow")
 """Packages with backwards of their own."""
+LAUNCH_SECONDS = 10.0
+"""A launch that takes longer is an endless loop: the emulator then says in which line."""
 
 
 class State(Enum):
@@ -45,7 +47,7 @@ class Outcome:
     text: str
 
 
-def check(name: str, path: Path, kernel_seconds: float = 60.0) -> Outcome:
+def check(name: str, path: Path, kernel_seconds: float = LAUNCH_SECONDS) -> Outcome:
     """Check the learner's file of the exercise called `name`; its code runs in this process.
 
     A CUDA kernel is stopped after `kernel_seconds`.
