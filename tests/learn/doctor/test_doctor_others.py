@@ -1,4 +1,4 @@
-"""The doctor names planted mistakes in softmax, weight normalization and attention."""
+"""The doctor names planted mistakes in softmax, attention, weight normalizations, Linear and a loss."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,58 @@ def backward(dy, w, u, v):
     through = -inner / sigma * np.outer(u, v)
     return straight + through, None, None
 """
+LINEAR = """
+def forward(x, weight, bias):
+    return x @ weight.T + bias, x, weight
+
+def backward(dy, x, weight):
+    return dy @ weight, dy.T @ x, dy.sum(0)
+"""
+CROSS_ENTROPY = """
+def forward(x, t):
+    p = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+    return -np.log(p[np.arange(len(t)), t]).mean(), x, p, t
+
+def backward(dy, x, p, t):
+    q = np.eye(p.shape[1])[t]
+    return dy * (p - q) / len(p)
+"""
 PLANTED = {
+    LINEAR: [
+        ("dy @ weight", "dy @ weight.T", "w is transposed"),
+        ("dy.T @ x", "x.T @ dy", "it is transposed"),
+        ("dy.T @ x", "dy @ x", "dy is not transposed"),
+        ("dy.T @ x", "dy.T @ x / len(x)", "a mean over the samples stands where their sum belongs"),
+        ("dy.sum(0)", "dy.mean(0)", "a mean over the samples stands where their sum belongs"),
+        ("dy.sum(0)", "dy", "is not summed over the axes along which the input is broadcast"),
+        ("dy.sum(0)", "dy[0]", "it is that of the first sample only"),
+        ("dy.sum(0)", "-dy.sum(0)", "the sign is wrong"),
+        ("dy @ weight", "dy.sum(1, keepdims=True) + 0 * x", "w is missing"),
+        ("dy.T @ x", "dy.sum(0)[:, None] + 0 * weight", "x is missing"),
+    ],
+    CROSS_ENTROPY: [
+        (" / len(p)", "", "the mean is forgotten"),
+        (" / len(p)", " / p.size", "the mean is taken over N·C entries"),
+        (" / len(p)", " / p.shape[1]", "the number of classes stands where that of the samples belongs"),
+        ("(p - q)", "p", "the target is not subtracted"),
+        ("(p - q)", "-q", "the path through the softmax's sum is dropped"),
+        ("(p - q)", "(q - p)", "the sign is wrong"),
+        ("(p - q)", "(p - 1)", "1 is subtracted in every class"),
+        ("(p - q)", "(p - 1) * q", "only the right class has a gradient"),
+        ("(p - q)", "(x - q)", "the scores x stand where p = softmax(x) belongs"),
+        ("(p - q)", "(np.exp(x) - q)", "exp(x) stands where p belongs"),
+        ("(p - q)", "-q / p", "it is the gradient with respect to p"),
+        (
+            "(p - q)",
+            "p * (p - q - (p * (p - q)).sum(1, keepdims=True))",
+            "the softmax's backward is applied again",
+        ),
+        (
+            "(p - q) / len(p)",
+            "p",
+            "the mean is forgotten: each of N samples has the share 1/N; and the target",
+        ),
+    ],
     SPECTRAL: [
         ("straight + through", "straight", "the path through σ is dropped"),
         ("through = -inner", "through = inner", "the sign of the path through σ is wrong"),
@@ -138,7 +189,14 @@ PLANTED = {
         ("ds.T @ q", "ds.T @ k", "k stands where q belongs"),
     ],
 }
-NAMES = {SOFTMAX: "softmax", WEIGHT_NORM: "weight_norm", ATTENTION: "attention", SPECTRAL: "spectral_norm"}
+NAMES = {
+    LINEAR: "linear",
+    CROSS_ENTROPY: "cross_entropy",
+    SOFTMAX: "softmax",
+    WEIGHT_NORM: "weight_norm",
+    ATTENTION: "attention",
+    SPECTRAL: "spectral_norm",
+}
 
 
 def pair(source, old="", new=""):
@@ -155,6 +213,11 @@ def inputs(source, seed, square):
         return (rng.normal(size=(4, 4) if square else (3, 5)),)
     if source == WEIGHT_NORM:
         return 1.5 * rng.normal(size=(3, 4)), rng.uniform(0.5, 2.0, (3, 1))
+    if source == LINEAR:
+        n = 4 if square else 3
+        return rng.normal(size=(4, 4)), rng.normal(size=(n, 4)), rng.normal(size=n)
+    if source == CROSS_ENTROPY:
+        return rng.normal(size=(4, 3)), rng.integers(0, 3, 4)
     if source == SPECTRAL:
         w = rng.normal(size=(3, 4))
         left, _, right = np.linalg.svd(w)
@@ -183,7 +246,9 @@ planted = pytest.mark.parametrize(
 
 
 def check(source, old, new, words, seeds):
-    square = source == ATTENTION and (".T" in old or "queries" in words or "k stands" in words)
+    square = source in (ATTENTION, LINEAR) and (
+        ".T" in old or "queries" in words or ".T" in new or "k stands" in words
+    )
     for seed in seeds:
         found = diagnose(pair(source, old, new), inputs(source, seed, square))
         assert not found.passed

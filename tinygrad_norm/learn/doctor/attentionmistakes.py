@@ -1,13 +1,12 @@
 """Attention: its derivation, fitted to a forward, and its mistakes. Lines as in scaleddotproduct.py."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy
 
 from ...ops.broadcast import unbroadcast
-from .catalogue import Derivation, Mistake, Steps, fits_output, times
+from .catalogue import Derivation, Mistake, Steps, fits_output, product, times
 from .softmaxmistakes import softmax_of
 
 
@@ -146,31 +145,31 @@ def _of_attention(given: dict[str, Any]) -> Iterator[Mistake]:
         "dk",
         "scale·ds @ q",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: _product(s.factor_k * s.ds, s.q)},
+        {"dk": lambda s: product(s.factor_k * s.ds, s.q)},
     )
     yield Mistake(
         "ds is transposed",
         "dq",
         "scale·dsᵀ @ k",
         "scale·ds @ k",
-        {"dq": lambda s: _product(s.factor_q * _t(s.ds), s.k)},
+        {"dq": lambda s: product(s.factor_q * _t(s.ds), s.k)},
     )
     yield Mistake(
         "q stands where k belongs",
         "dq",
         "scale·ds @ q",
         "scale·ds @ k",
-        {"dq": lambda s: _product(s.factor_q * s.ds, s.q)},
+        {"dq": lambda s: product(s.factor_q * s.ds, s.q)},
     )
     yield Mistake(
         "k stands where q belongs",
         "dk",
         "scale·dsᵀ @ k",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: _product(s.factor_k * _t(s.ds), s.k)},
+        {"dk": lambda s: product(s.factor_k * _t(s.ds), s.k)},
     )
-    yield Mistake("p is not transposed", "dv", "p @ dy", "pᵀ @ dy", {"dv": lambda s: _product(s.p, s.dy)})
-    yield Mistake("v is not transposed", "dp", "dy @ v", "dy @ vᵀ", {"dp": lambda s: _product(s.dy, s.v)})
+    yield Mistake("p is not transposed", "dv", "p @ dy", "pᵀ @ dy", {"dv": lambda s: product(s.p, s.dy)})
+    yield Mistake("v is not transposed", "dp", "dy @ v", "dy @ vᵀ", {"dp": lambda s: product(s.dy, s.v)})
     for gradient, line, wrong, right in (
         ("dq", "dq", "-scale·ds @ k", "scale·ds @ k"),
         ("dk", "dk", "-scale·dsᵀ @ q", "scale·dsᵀ @ q"),
@@ -189,11 +188,3 @@ def _scaled(line: str, factor: str) -> str:
     times = "" if factor == "1" else f"{factor}·"
     formulas = {"dq": f"{times}ds @ k", "dk": f"{times}dsᵀ @ q"}
     return formulas.get(line) or f"{formulas['dq']}, {formulas['dk']}"
-
-
-def _product(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
-    """Return a @ b, NaN if they cannot be multiplied: then it is not the mistake."""
-    try:
-        return a @ b
-    except ValueError:
-        return numpy.asarray(math.nan)

@@ -47,6 +47,14 @@ def times(step: Step, factor: Step | float) -> Step:
     return lambda s: step(s) * (factor(s) if callable(factor) else factor)
 
 
+def product(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
+    """Return a @ b, NaN if they cannot be multiplied: then it is not the mistake."""
+    try:
+        return numpy.asarray(a @ b)
+    except ValueError:
+        return numpy.asarray(numpy.nan)
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A mistake in words, the line of the derivation that it is in, both formulas, and its changed steps.

@@ -259,6 +259,8 @@ def _causes(
     name = subject.label(pair.input)
     if derivation is None or name not in derivation.gradients or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
         return []
+    if not pair.analytic.any():
+        return []  # all paths are dropped, but it is not that
     dys = _dys(pair)
     found = [_gradient(dy, pair.analytic, pair) for dy in dys]
     true = [_gradient(dy, pair.n, pair) for dy in dys]

@@ -7,6 +7,8 @@ import numpy
 from .attentionmistakes import fit_attention
 from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
+from .crossentropymistakes import fit_cross_entropy
+from .linearmistakes import fit_linear
 from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
 from .roles import roles_of
@@ -22,6 +24,8 @@ OPS = (
     "weight_norm",
     "spectral_norm",
     "attention",
+    "linear",
+    "cross_entropy",
     "lstm_cell",
     "batch_norm",
     "layer_norm",
@@ -37,6 +41,8 @@ FAMILIES: tuple[Fit, ...] = (
     fit_weight_norm,
     fit_attention,
     fit_spectral_norm,
+    fit_linear,
+    fit_cross_entropy,
     fit_lstm_cell,
     fit_pool,
     fit_batch_renorm,

@@ -80,7 +80,8 @@ def path_factors(
     if rank < len(used) or abs(matrix @ factors - target).max() > 1e-8 * abs(target).max(initial=0.0):
         return ""
     wrong = [
-        f"{_PATHS[paths[k]]} is {factor:.6g} times what it should be"
+        f"{_PATHS[paths[k]]} is "
+        + (f"{factor:.6g} times what it should be" if abs(factor) > 1e-9 else "dropped")
         for k, factor in zip(used, factors, strict=True)
         if abs(factor - 1) > 1e-7
     ]

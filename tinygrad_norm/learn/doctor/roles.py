@@ -11,6 +11,7 @@ ROLES = {
     "query": ("query", "q", "queries"),
     "key": ("key", "k", "keys"),
     "value": ("value", "v", "values"),
+    "target": ("t", "target", "targets", "label", "labels", "classes"),
     "length": ("g", "gain", "length"),
 }
 STATISTICS = ("running_mean", "running_var")

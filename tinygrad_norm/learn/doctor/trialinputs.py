@@ -48,12 +48,18 @@ def trials(subject: Subject) -> Iterator[tuple[Any, ...]]:
         for length in ((3, 1), (3,), (1, 4), (4,), ()):
             yield from _filled(needed, roles, {"value": (3, 4), "length": length}, (3, 4))
         return
+    if "target" in by_role:
+        roles = {name: role or "x" for name, role in roles.items()}
+        yield from _filled(needed, roles, {"x": (4, 3), "target": (4,)}, (4, 3))
+        yield from _filled(needed, roles, {"x": (4, 3)}, (4, 3))
     for position, p in enumerate(needed):
         roles[p.name] = roles[p.name] or ("x", "weight", "bias")[position] if position < 3 else roles[p.name]
     for shape in SHAPES:
         for parameter in dict.fromkeys(_parameter_shapes(shape)):
             sizes = {"x": shape} | dict.fromkeys(("weight", "bias", "running_mean", "running_var"), parameter)
             yield from _filled(needed, roles, sizes, shape)
+    for weight in ((3, 5), (5, 3)):
+        yield from _filled(needed, roles, {"x": (4, 5), "weight": weight, "bias": (3,)}, (4, 5))
 
 
 def _needed(signature: tuple[inspect.Parameter, ...]) -> list[inspect.Parameter]:
@@ -99,6 +105,8 @@ def _filled(
 def _drawn(rng: numpy.random.Generator, role: str, shape: tuple[int, ...]) -> numpy.ndarray:
     if role in ("weight", "length"):
         return rng.uniform(0.5, 2.0, shape) * numpy.where(rng.random(shape) < 0.3, -1.0, 1.0)
+    if role == "target" and len(shape) == 1:
+        return rng.integers(0, 3, shape)
     if role == "running_var":
         return rng.uniform(0.5, 2.0, shape)
     return 1.5 * rng.normal(size=shape) + (0.5 if role == "x" else 0.0)
