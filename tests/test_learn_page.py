@@ -29,7 +29,9 @@ DRAWN = shutil.which("dot") or importlib.util.find_spec("pygraphviz")
 def blocks():
     for title, text in SECTIONS.items():
         if BLOCK.search(text):
-            slow = [pytest.mark.slow] if " train " in text else []
+            slow = (
+                [pytest.mark.slow] if re.search(r"^\$ .* (train|doctor|check)\b", text, re.MULTILINE) else []
+            )
             yield pytest.param(text, id=title, marks=slow)
 
 

@@ -88,3 +88,7 @@ def test_only_the_normalized_network_learns(results):
     without, batch = printed_by(results, "def train(model").splitlines()
     assert float(without.split()[-1]) > 0.4
     assert float(batch.split()[-1]) < 0.2
+    first, second = printed_by(results, "watched.table()").split("with BatchNorm:")
+    dead = [float(line.split()[5]) for line in first.splitlines() if line.split()[1:2] == ["ReLU"]]
+    assert max(dead) > 0.3
+    assert second.count("ReLU") == 5
