@@ -1,7 +1,10 @@
 """Checks of files that are changed, broken, or written with a library."""
 
+import shutil
+
 import pytest
 
+from tinygrad_norm.learn.exercises import checking
 from tinygrad_norm.learn.exercises.checking import State, check
 from tinygrad_norm.learn.exercises.exercise import load
 from tinygrad_norm.learn.exercises.starttext import solution_text, start_text
@@ -103,3 +106,27 @@ def test_a_learner_may_keep_other_values(tmp_path):
         "    dx =", "    x, weight = cache\n    dx ="
     )
     assert checked(tmp_path, text).state is State.RIGHT
+
+
+def test_kernels_need_a_compiler(tmp_path, monkeypatch):
+    def missing():
+        raise RuntimeError("g++ was not found: apt install g++")
+
+    monkeypatch.setattr(checking, "compiler", missing)
+    path = tmp_path / "cuda_row_sum.py"
+    path.write_text(start_text(load("cuda_row_sum").source, "cuda_row_sum"), encoding="utf-8")
+    outcome = check("cuda_row_sum", path)
+    assert outcome.state is State.FAILED
+    assert outcome.text == "g++ was not found: apt install g++"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
+def test_a_kernel_that_never_ends(tmp_path):
+    start = start_text(load("cuda_row_sum").source, "cuda_row_sum")
+    path = tmp_path / "cuda_row_sum.py"
+    path.write_text(start.replace("#error write y[n]", "while (true) {}"), encoding="utf-8")
+    outcome = check("cuda_row_sum", path, kernel_seconds=0.3)
+    assert outcome.state is State.WRONG
+    assert "still running after 0.3 s" in outcome.text
+    assert "an endless loop?" in outcome.text

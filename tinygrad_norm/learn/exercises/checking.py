@@ -50,7 +50,7 @@ class Outcome:
 def check(name: str, path: Path, kernel_seconds: float = LAUNCH_SECONDS) -> Outcome:
     """Check the learner's file of the exercise called `name`; its code runs in this process.
 
-    A CUDA kernel is stopped after `kernel_seconds`.
+    A CUDA kernel is stopped after `kernel_seconds`, with a report that the end of the process does not give.
 
     Raises:
         ValueError: if there is no such exercise.
