@@ -74,6 +74,7 @@ KERNEL_ATTEMPTS = [
     ("cuda_layer_norm", "g - mean_g -", "g -", "dx: the path through the mean is dropped"),
     ("cuda_layer_norm", "sum_g += g", "sum_g += dy[i]", "dx: the weight is forgotten in the mean of g"),
     ("cuda_layer_norm", "dx[i] = r", "dx[i + 1] = r", "the kernel has an error: layer_norm_backward: out of"),
+    ("cuda_layer_norm", "sum_of_warp(sum_gx)", "sum_gx", "dx: Σ g·x̂ is the sum of single lanes"),
     ("cuda_layer_norm", "sum_of_warp(sum_g) / D", "sum_of_warp(sum_g)", "Σ g stands where mean(g) belongs"),
 ]
 """The same for those that run kernels."""

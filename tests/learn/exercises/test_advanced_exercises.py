@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from advanced_attempts import ATTEMPTS, KERNEL_ATTEMPTS
 
+from tinygrad_norm.backends.cuda import nvrtc
 from tinygrad_norm.learn.exercises import NAMES
 from tinygrad_norm.learn.exercises.checking import State, check
 from tinygrad_norm.learn.exercises.exercise import load
@@ -85,6 +86,15 @@ def test_where_a_mistake_is_to_be_found_the_check_does_not_name_it(tmp_path):
     assert outcome.state is State.WRONG
     assert outcome.text.startswith("dx is wrong: dx[0, 0] is ")
     assert "path" not in outcome.text
+
+
+@pytest.mark.skipif(not nvrtc.available(), reason=f"no NVRTC: {nvrtc.REMEDY}")
+@pytest.mark.parametrize("name", ["cuda_row_sum", "planted_kernel", "cuda_layer_norm"])
+def test_the_kernels_compile_for_a_gpu(name):
+    module = load(name).module.module
+    names = re.findall(r"__global__ void (\w+)", module.code)
+    compiled = nvrtc.compile(module.code, names, architecture="sm_90")
+    assert [kernel.spill_bytes for kernel in compiled.kernels.values()] == [0] * len(names)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("planted_")])

@@ -28,7 +28,7 @@ import numpy as np
 
 from tinygrad_norm.backends import emulator
 
-from .exercise import Exercise
+from .exercise import Exercise, TypicalMistake
 
 KERNELS = r"""
 typedef double real;
@@ -98,6 +98,34 @@ def backward(
     return emulator.asnumpy(dx), (dy * x_hat).sum(axis=0), dy.sum(axis=0)
 
 
+def _of_lanes(a: np.ndarray) -> np.ndarray:
+    """Return for each entry the sum that its lane has added up: over the entries 32 apart in its row."""
+    lane = np.arange(a.shape[1]) % 32
+    return a @ np.equal.outer(lane, lane)
+
+
+def _without_exchange(
+    missing: tuple[str, ...],
+    dy: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    rstd: np.ndarray,
+) -> np.ndarray:
+    """Return dx if these sums, g or gx, are those of single lanes."""
+    r = rstd[:, None]
+    g, x_hat = weight * dy, (x - mean[:, None]) * r
+    mean_g, mean_gx = (
+        (_of_lanes(a) if name in missing else a.sum(axis=1, keepdims=True)) / x.shape[1]
+        for name, a in (("g", g), ("gx", g * x_hat))
+    )
+    return np.asarray(r * (g - mean_g - x_hat * mean_gx))
+
+
+def _lanes_only(what: str) -> str:
+    return f"{what} of single lanes: sum_of_warp is missing, which adds up the sums of all lanes"
+
+
 EXERCISE = Exercise(
     name="cuda_layer_norm",
     title="a fused CUDA kernel: the backward of LayerNorm in one launch",
@@ -118,5 +146,12 @@ EXERCISE = Exercise(
         rng.normal(size=35 if more else 5),
     ),
     like="layer_norm",
+    mistakes=(
+        TypicalMistake("dx", _lanes_only("Σ g is the sum"), lambda *a: _without_exchange(("g",), *a)),
+        TypicalMistake("dx", _lanes_only("Σ g·x̂ is the sum"), lambda *a: _without_exchange(("gx",), *a)),
+        TypicalMistake(
+            "dx", _lanes_only("both sums are those"), lambda *a: _without_exchange(("g", "gx"), *a)
+        ),
+    ),
     needs_compiler=True,
 )
