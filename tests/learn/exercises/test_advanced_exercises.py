@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -79,6 +80,16 @@ def test_the_race_is_reported_with_the_lines_of_the_file(tmp_path):
     lines = (tmp_path / "planted_kernel.py").read_text(encoding="utf-8").splitlines()
     named = [lines[int(at) - 1] for at in re.findall(r"planted_kernel\.py:(\d+)", outcome.text)]
     assert sorted(line.strip()[:10] for line in named) == ["const floa", "if (thread"]
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_where_races_are_not_reported_the_planted_one_shows_in_the_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinygrad_norm.learn.exercises.checking.sys", SimpleNamespace(platform="darwin"))
+    assert checked("planted_kernel", tmp_path).state is State.RIGHT
+    outcome = checked("planted_kernel", tmp_path, text=start_text)
+    assert outcome.state is State.UNMENDED
+    assert "forward computes something else" in outcome.text
 
 
 def test_where_a_mistake_is_to_be_found_the_check_does_not_name_it(tmp_path):
