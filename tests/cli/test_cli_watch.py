@@ -47,6 +47,8 @@ def test_watching_changes_no_bit_and_is_off_by_default(tmp_path):
     listed = CliRunner().invoke(app, ["runs", str(tmp_path)])
     assert listed.exit_code == 0, listed.output
     assert "watched" in listed.output
+    result = invoke("--resume", tmp_path / "watched")
+    assert "stats.csv and stats.png are not continued without --watch" in result.output
 
 
 def test_a_run_in_two_parts_has_the_rows_of_one(tmp_path, monkeypatch):
@@ -65,6 +67,7 @@ def test_a_run_in_two_parts_has_the_rows_of_one(tmp_path, monkeypatch):
     assert 0 < len(stopped) < len(stats(tmp_path / "whole"))
     result = invoke("--resume", tmp_path / "parts", "--watch-every", 3)
     assert result.exit_code == 0, result.output
+    assert "stats.png was not drawn: pip install" in result.output
     assert stats(tmp_path / "parts") == stats(tmp_path / "whole")
     assert len({row[:3] for row in stats(tmp_path / "whole")}) == len(stats(tmp_path / "whole"))
 

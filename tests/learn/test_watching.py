@@ -351,6 +351,33 @@ def test_the_legend_of_many_layers_names_some_of_them(tmp_path, monkeypatch):
     assert legend.get_title().get_text() == "12 of 30 layers"
 
 
+class Attends(nn.Module):
+    """A ReLU that is a function, and an attention whose output is that of the layer in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.attention = nn.MultiheadAttention(2, 1, batch_first=True)
+
+    def forward(self, x):
+        h = self.b(F.relu(self.a(x)))[None]
+        return self.attention(h, h, h)[0]
+
+
+def test_an_attention_is_one_layer_and_a_function_has_the_colour_of_the_layer_before(tmp_path, monkeypatch):
+    tn.manual_seed(0)
+    model = Attends().double()
+    figure = drawn(model, X, tmp_path / "stats.png", monkeypatch)
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["a", "b", "attention.out_proj"]
+    outputs, _, gradients, _, dead = (
+        [tuple(line.get_color()) for line in axes.lines] for axes in figure.axes
+    )
+    assert len(set(outputs)) == 3
+    assert gradients == [*outputs, outputs[2]]  # in_proj_weight too
+    assert dead == outputs[:1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_the_picture_is_written(tmp_path, ending):

@@ -239,6 +239,8 @@ def train(
         _train_grid(console, grid, every)
         return
     _describe(console, run)
+    if every is None and (run.out / "stats.csv").exists():
+        console.print("stats.csv and stats.png are not continued without --watch")
     started = time.perf_counter()
     with _exit_on_ctrl_c(console, run):
         try:
@@ -386,6 +388,7 @@ def _report(console: Console, run: Run, seconds: float) -> None:
         table.add_row(part, *(format_figure(name, value) for name, value in values.items()))
     console.print(table)
     console.out(run.task.conclude(figures), highlight=False)
-    if not (run.out / "curves.png").exists():
-        console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
+    for data, picture in (("metrics.csv", "curves.png"), ("stats.csv", "stats.png")):
+        if (run.out / data).exists() and not (run.out / picture).exists():
+            console.print(f"{picture} was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)

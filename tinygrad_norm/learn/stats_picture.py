@@ -3,7 +3,7 @@
 Without normalization the lines fan out over decades from layer to layer; with it they stay together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from .step_recorder import layers_of
 
 _COLOURS, _LAST = "plasma", 0.86  # its end is too bright for white paper
 _ENTRIES = 12  # the most layers that the legend names
-_LETTERS = 26  # of a name in the legend
+_LETTERS = 30  # of a name in the legend
 _DECADES = 4  # the least span of a logarithmic axis, so that lines which are close look close
 
 
@@ -24,6 +24,7 @@ class _Panel(NamedTuple):
     title: str
     label: str
     log: bool = True
+    of_others: bool = False  # lines for layers without weights, too
 
 
 _PANELS = (
@@ -31,8 +32,8 @@ _PANELS = (
     _Panel("activation_grad", "gradients of these outputs", "norm ‖dL/dy‖"),
     _Panel("grad", "gradients of the weights", "norm ‖dL/dw‖"),
     _Panel("update_ratio", "updates of the weights (healthy: about 10⁻³)", "‖change of w‖ / ‖w‖"),
-    _Panel("dead", "dead units after each ReLU", "share of the units", log=False),
-    _Panel("mean_distance", "batch mean – running mean", "in running standard deviations"),
+    _Panel("dead", "dead units after each ReLU", "share of the units", log=False, of_others=True),
+    _Panel("mean_distance", "batch mean – running mean", "in running standard deviations", of_others=True),
 )
 
 Series = dict[str, dict[str, tuple[list[int], list[float]]]]
@@ -52,11 +53,19 @@ def save_picture(path: Path, rows: Sequence[Row], model: Module, title: str) -> 
         steps.append(step)
         values.append(value)
     layers = layers_of(model)
-    owners = _owners(model, layers)
+    owners = _owners(model, layers, list(series.get("unit_std", {})))
     order = [layer for layer in series.get("unit_std", {}) if layer in set(owners.values())]
     scale = [_LAST * i / max(1, len(order) - 1) for i in range(len(order))]
-    colours = dict(zip(order, colormaps[_COLOURS](scale), strict=True))
-    lines = {p: _lines(p.quantity, series, owners, colours) for p in _PANELS}
+    own = dict(zip(order, colormaps[_COLOURS](scale), strict=True))
+    colours = _colours(dict.fromkeys(layer for _, layer, _, _ in rows), own, owners)
+    lines = {
+        panel: [
+            (colours[name], *line)
+            for name, line in series.get(panel.quantity, {}).items()
+            if panel.of_others or name in own or name in owners
+        ]
+        for panel in _PANELS
+    }
     panels = [panel for panel in _PANELS if lines[panel]]
     columns = 3 if len(panels) > 4 else 2
     tall = -(-len(panels) // columns)
@@ -67,39 +76,38 @@ def save_picture(path: Path, rows: Sequence[Row], model: Module, title: str) -> 
         _draw(axes, panel, lines[panel])
     for axes in places[len(panels) :]:
         axes.remove()
-    _legend(figure, {_label(name, layers[name]): colours[name] for name in order})
+    _legend(figure, {_label(name, layers[name]): own[name] for name in order})
     with replacing(path) as temporary:
         figure.savefig(temporary)
     return True
 
 
-def _owners(model: Module, layers: Mapping[str, Module]) -> dict[str, str]:
-    """Return the layer of each matrix or filter, by the parameter's name: those that weight decay is for."""
+def _owners(model: Module, layers: Mapping[str, Module], recorded: Sequence[str]) -> dict[str, str]:
+    """Return the layer of each matrix or filter, by the parameter's name: those that weight decay is for.
+
+    A layer whose output is that of a layer in it, as of an attention, is not recorded: the inner one counts.
+    """
     decayed = {id(parameter) for parameter in split_decay(model, 0.0)[0]["params"]}
-    owners = {}
+    owners: dict[str, str] = {}
     for name, parameter in model.named_parameters():
         if id(parameter) in decayed:
             above = [layer for layer in layers if name.startswith(f"{layer}.")]
-            owners[name] = max(above, key=len, default=next(iter(layers)))
+            owner = max(above, key=len, default=next(iter(layers)))
+            inner = [layer for layer in recorded if layer == owner or layer.startswith(f"{owner}.")]
+            if inner:
+                owners[name] = inner[-1]
     return owners
 
 
-def _lines(
-    quantity: str, series: Series, owners: Mapping[str, str], colours: Mapping[str, Any]
-) -> list[tuple[Any, list[int], list[float]]]:
-    """Return the colour, steps and values of each line.
+def _colours(names: Iterable[str], own: Mapping[str, Any], owners: Mapping[str, str]) -> dict[str, Any]:
+    """Return a colour for each name of layer or parameter, in the order in which they ran.
 
-    A line that is of no layer with weights, such as that of a ReLU, has the colour of the layer before it.
+    A layer without weights, such as a ReLU, has the colour of the layer before it.
     """
-    found = series.get(quantity, {})
-    if quantity in ("grad", "update_ratio"):
-        return [(colours[owners[name]], *line) for name, line in found.items() if owners.get(name) in colours]
-    if quantity in ("dead", "mean_distance"):
-        colour, before = next(iter(colours.values()), "black"), {}
-        for layer in {layer: None for lines in series.values() for layer in lines}:
-            colour = before[layer] = colours.get(layer, colour)
-        return [(before[layer], *line) for layer, line in found.items()]
-    return [(colours[layer], *line) for layer, line in found.items() if layer in colours]
+    colour, colours = next(iter(own.values()), "black"), {}
+    for name in names:
+        colour = colours[name] = own.get(owners.get(name, name), colour)
+    return colours
 
 
 def _draw(axes: Any, panel: _Panel, lines: Sequence[tuple[Any, list[int], list[float]]]) -> None:
@@ -118,6 +126,7 @@ def _draw(axes: Any, panel: _Panel, lines: Sequence[tuple[Any, list[int], list[f
         axes.axhline(1e-3, color="0.4", linestyle="--", linewidth=1)
     axes.set_title(panel.title, fontsize=10)
     axes.set_xlabel("step", fontsize=9)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_ylabel(panel.label, fontsize=9)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)

@@ -54,6 +54,7 @@ class StepRecorder:
         self._weights: dict[str, Array] = {}  # before the update
         self._rectified: set[Node] = set()  # those whose dead units are recorded
         self._convolved = False  # whether the latest layer with a matrix or filters was a convolution
+        self._latest: tuple[Tensor, ...] = ()  # the output that was recorded last
         self._handles: list[Any] = []
         for name, layer in self._layers.items():
             self._handles.append(layer.register_forward_hook(partial(self._ran, name)))
@@ -127,8 +128,10 @@ class StepRecorder:
         y = next(_tensors(output), None)
         if y is None or y.ndim == 0 or y.array.size == 0 or y.array.dtype.kind != "f":
             return
-        if any(y is x or (y.memory is not None and y.memory is x.memory) for x in _tensors(args)):
-            return  # Identity, Flatten
+        known = [*_tensors(args), *self._latest]
+        if any(y is x or (y.memory is not None and y.memory is x.memory) for x in known):
+            return  # Identity and Flatten, and an attention, whose output is that of its last layer
+        self._latest = (y,)
         numbers = activation(y.array, self._units(y))
         for quantity, number in zip(("activation_mean", "activation_std", "unit_std"), numbers, strict=True):
             self._add(name, quantity, number)
