@@ -37,6 +37,13 @@ def test_help_shows_formula_backward_and_file():
         assert line in text
 
 
+def test_help_of_a_function_names_the_file_once():
+    text = inspect.getdoc(nn.functional.layer_norm)
+    assert text.count("Derived path by path in tinygrad_norm/normalization/sample/layernorm.py.") == 1
+    assert text.endswith("layernorm.py.")
+    assert "dx = y·(dy - Σ dy·y)" in inspect.getdoc(nn.functional.softmax)
+
+
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
 def test_every_layer_shows_them_once(layer):
     text = inspect.getdoc(layer)

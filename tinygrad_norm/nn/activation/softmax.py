@@ -271,6 +271,8 @@ class LogSoftmaxFunction(Function):
 def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Return exp(input)/Σ exp(input) along axis `dim`; a row with only -∞ gives NaN.
 
+    Backward: dx = y·(dy - Σ dy·y). Derived path by path in tinygrad_norm/nn/activation/softmax.py.
+
     Args:
         input: any shape.
         dim: the axis along which the result sums to 1.
@@ -289,6 +291,8 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
 @with_numpy_names
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """Return the logarithm of softmax(input, dim), without taking the logarithm of 0.
+
+    Backward: dx = dy - exp(y)·Σ dy.
 
     Args:
         input: any shape.

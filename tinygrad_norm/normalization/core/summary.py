@@ -29,11 +29,15 @@ def gradient_lines(derivation: str) -> list[str]:
     return _GRADIENT.findall(inspect.cleandoc(derivation).partition("\nBackward")[2])
 
 
-def show_derivations(layers: Iterable[Any]) -> None:
-    """Let `help` show, of every layer in these values, what the file that defines it derives."""
-    for layer in layers:
-        if isinstance(layer, type) and issubclass(layer, Module):
-            derived_in()(layer)
+def show_derivations(values: Iterable[Any]) -> None:
+    """Let `help` show what their files derive: of layers in short, of functions where it is."""
+    for value in values:
+        if isinstance(value, type) and issubclass(value, Module):
+            derived_in()(value)
+        elif inspect.isfunction(value) and value.__doc__:
+            source = sys.modules[value.__module__]
+            if gradient_lines(source.__doc__ or ""):
+                value.__doc__ = f"{inspect.cleandoc(value.__doc__)}\n\n{_place(source)}"
 
 
 def derived_in(module: ModuleType | None = None) -> Callable[[_Layer], _Layer]:
@@ -50,12 +54,16 @@ def derived_in(module: ModuleType | None = None) -> Callable[[_Layer], _Layer]:
                 inspect.cleandoc(own),
                 _indented("Formula:", formula_lines(derivation)),
                 _indented("Backward:", gradient_lines(derivation)),
-                f"Derived path by path in {source.__name__.replace('.', '/')}.py.",
+                _place(source),
             ]
             layer.__doc__ = "\n\n".join(parts)
         return layer
 
     return add
+
+
+def _place(source: ModuleType) -> str:
+    return f"Derived path by path in {source.__name__.replace('.', '/')}.py."
 
 
 def _indented(heading: str, lines: list[str]) -> str:
