@@ -143,7 +143,7 @@ def test_a_box_shows_formula_and_derivative_in_these_names(layer_norm):
         "centered = x - m",
         "dx = dcentered, dm = -dcentered",
         "r = t₂^-0.5",
-        "dt₂ = dr·-0.5·t₂^-1.5",
+        "dt₂ = dr·(-0.5)·t₂^-1.5",
     ):
         assert f"<BR/>{line}</FONT>" in layer_norm.dot
 

@@ -117,4 +117,10 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     """Replace the symbols of a primitive's formula, and the d of each, by the names of its values."""
     symbols = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
     pattern = rf"(?<![A-Za-z_])(d?)({symbols})(?![A-Za-z_'\u0302])"  # x̂ is not x
-    return re.sub(pattern, lambda found: found[1] + names[found[2]], text)
+
+    def renamed(found: re.Match[str]) -> str:
+        name = found[1] + names[found[2]]
+        is_factor = text[: found.start()].endswith("·")
+        return f"({name})" if is_factor and name.startswith("-") else name
+
+    return re.sub(pattern, renamed, text)
