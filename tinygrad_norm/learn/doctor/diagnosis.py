@@ -129,6 +129,8 @@ def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
         )
     if any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in pairs):
         derivation = _by_paths(subject, arguments, y, like) or derivation
+        if derivation is None and like is not None and not warnings:
+            warnings = (f"forward does not compute {like} for these inputs, so no known mistakes are tried",)
         name = derivation.op if derivation else ""
     findings = tuple(_findings(subject, pairs, derivation))
     return Diagnosis(subject.name, name, not findings, findings, warnings, checked)

@@ -32,8 +32,8 @@ def fit_pool(
     statistics = [roles[role] for role in ("running_mean", "running_var") if role in roles]
     rest = {key: array for key, array in others if array.dtype.kind == "f" and key not in statistics}
     for weight, bias in _affines(list(rest), roles):
-        views = [_views(rest[key], x.shape) if key else [None] for key in (weight, bias)]
-        for w_view, b_view in itertools.product(*views):
+        possible = [views(rest[key], x.shape) if key else [None] for key in (weight, bias)]
+        for w_view, b_view in itertools.product(*possible):
             w = rest[weight].reshape(w_view) if weight else numpy.float64(1.0)
             b = rest[bias].reshape(b_view) if bias else numpy.float64(0.0)
             if (w == 0).any():
@@ -59,7 +59,7 @@ def _affines(names: list[str], roles: dict[str, str]) -> list[tuple[str, str]]:
     return sorted(ways, key=lambda way: way != known)
 
 
-def _views(array: numpy.ndarray, shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
+def views(array: numpy.ndarray, shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
     """Return the shapes in which an array broadcasts to `shape`: its axes may be any neighbours there."""
     views = [(*array.shape, *(1,) * after) for after in range(len(shape) - array.ndim + 1)]
     return [v for v in views if all(i in (1, o) for i, o in zip(reversed(v), reversed(shape), strict=False))]
@@ -73,7 +73,7 @@ def _frozen(
         return
     x = next(iter(arguments.values()))
     mean, var = (arguments[key] for key in statistics)
-    for view in _views(mean, x.shape) if mean.shape == var.shape else ():
+    for view in views(mean, x.shape) if mean.shape == var.shape else ():
         assert view is not None
         c, v = x - mean.reshape(view), numpy.broadcast_to(var.reshape(view), x.shape)
         axes = tuple(k for k, n in enumerate((1,) * (x.ndim - len(view)) + view) if n == 1 < x.shape[k])
