@@ -123,7 +123,7 @@ def test_like(file):
 WHAT_FAILS = [
     (":nrm", "norms.py has neither nrm nor nrm_forward and nrm_backward (did you mean 'norm'"),
     (":half", "has half_forward but no half_backward"),
-    (":raising", "raised ZeroDivisionError: division by zero"),
+    (":raising", "raised ZeroDivisionError: division by zero (norms.py, line 58)"),
     (":nan", "is NaN or infinite"),
     (":nan_forward", "the forward of <lambda> is NaN or infinite"),
     (":few", "backward takes dy and then what norm_forward returned after y"),

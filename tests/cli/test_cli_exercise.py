@@ -72,6 +72,31 @@ def test_the_path_of_a_newcomer():
     assert "| next |" in said
 
 
+def test_the_formula_is_told_from_the_third_try_on():
+    run("start", "layer_norm")
+    path = Path("exercises", "layer_norm.py")
+    text = path.read_text(encoding="utf-8")
+    wrong = "g = weight * dy\n    dx = r * (g - x_hat * (g * x_hat).mean(axis=1, keepdims=True))"
+    path.write_text(
+        text.replace(
+            'raise NotImplementedError("write dx, dweight and dbias")',
+            f"dweight, dbias = (dy * x_hat).sum(0), dy.sum(0)\n    {wrong}",
+        ),
+        encoding="utf-8",
+    )
+    for told in (False, False, True):
+        said = run("check", status=1)
+        assert "dx: the path through the mean is dropped" in said
+        assert ("right -r·mean(g)" in said) == told
+
+
+def test_the_first_that_is_not_done_is_started():
+    assert "sigmoid.py is written" in run("start").replace("\\", "/")
+    write("return dy * y * (1 - y)")
+    run("check")
+    assert "linear.py is written" in run("start").replace("\\", "/")
+
+
 def test_a_file_is_never_overwritten():
     run("start", "sigmoid")
     SIGMOID.write_text("mine", encoding="utf-8")

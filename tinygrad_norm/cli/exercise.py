@@ -18,8 +18,16 @@ from .errors import errors_printed, exit_with
 from .tables import words_table
 
 exercise = typer.Typer()
+TRIES_ALONE = 2
+"""So many tries are told which mistake they have, and not yet the formula that would be right."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An exercise; `list` shows them.")]
+NameOrNext = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="An exercise; without it, the first that is not done.", show_default=False
+    ),
+]
 NameOrCurrent = Annotated[
     str | None,
     typer.Argument(metavar="[NAME]", help="An exercise; without it, the one begun last.", show_default=False),
@@ -51,15 +59,16 @@ def list_() -> None:
 
 @exercise.command()
 def start(
-    name: Name,
+    name: NameOrNext = None,
     again: Annotated[
         bool, typer.Option("--again", help="Write it anew; your file is kept under another name.")
     ] = False,
 ) -> None:
     """Write the file of an exercise to exercises/NAME.py. A file of yours is never overwritten."""
     with errors_printed():
-        solved, progress = load(name), read_progress()
-        path, kept = progress.path(name), None
+        progress = read_progress()
+        name = name or progress.next() or NAMES[0]
+        solved, path, kept = load(name), progress.path(name), None
         if path.exists() and not again:
             exit_with(
                 f"{path} is there already: go on with it and check it, or begin anew with --again, which "
@@ -87,6 +96,8 @@ def check(
 ) -> None:
     """Check your file of an exercise. If it is not right, say what is wrong, and give one more hint.
 
+    From the third try on, the right formula is shown too.
+
     Exits with status 1 if it is not right, 2 if it cannot be checked.
     """
     with errors_printed():
@@ -96,9 +107,11 @@ def check(
         path = progress.path(name)
         if not path.exists():
             exit_with(f"there is no {path} here. Write it with: {_command('start', name)}")
-        launch = min(seconds / 2, LAUNCH_SECONDS)
+        launch, tells_formula = min(seconds / 2, LAUNCH_SECONDS), progress[name].tries >= TRIES_ALONE
         try:
-            outcome = in_own_process(check_file, name, path, launch, seconds=seconds, file=path)
+            outcome = in_own_process(
+                check_file, name, path, launch, tells_formula, seconds=seconds, file=path
+            )
         except (TimeoutError, RuntimeError) as error:
             exit_with(f"{name} cannot be checked: {error}")
         if outcome.state is State.FAILED:

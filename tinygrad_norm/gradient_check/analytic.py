@@ -5,6 +5,8 @@ dy per output entry, only one entry of dy is not 0 and that is 1, so dy² = |dy|
 with all of them at once, in random sizes of both signs.
 """
 
+import traceback
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy
@@ -83,7 +85,7 @@ def _checked_backward(node: Function, dys: list[Any]) -> Any:
         shapes = ", ".join("None" if dy is None else str(dy.shape) for dy in dys)
         raise GradcheckError(
             f"{node.name}.backward, called with dy of shape {shapes}, raised {type(error).__name__}: "
-            f"{error}{_cause(node, error)}"
+            f"{error}{_place(error)}{_cause(node, error)}"
         ) from error
     for dy, old in zip(dys, before, strict=True):
         if dy is not None and old is not None and not same(to_numpy(dy), to_numpy(old), 0.0):
@@ -117,6 +119,14 @@ def _check_gradient(node: Function, i: int, dx: Any, dys: list[Any]) -> None:
             f"{node.name}.backward returned a {dx.dtype} gradient for its input {i}, "
             f"which is {x.dtype}: something in it converts to a narrower dtype"
         )
+
+
+def _place(error: Exception) -> str:
+    """Return " (FILE.py, line N)" for the last line that ran before the error outside of libraries, or ""."""
+    libraries = (str(Path(__file__).parents[1]), str(Path(numpy.__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(libraries)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
 
 
 def _cause(node: Function, error: Exception) -> str:

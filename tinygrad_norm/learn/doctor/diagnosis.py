@@ -35,8 +35,8 @@ Cause = tuple[Mistake, ...]
 class Finding:
     """A mistake: the gradients that it makes wrong, what it is, both formulas, and the first wrong entry.
 
-    `line` is the line of the derivation, "" if no known mistake fits; `others` are mistakes that give the
-    same numbers here.
+    `line` is the line of the derivation, "" if no known mistake fits; a formula that is "" is not shown;
+    `others` are mistakes that give the same numbers here.
     """
 
     gradients: tuple[str, ...]
@@ -50,7 +50,8 @@ class Finding:
     def __str__(self) -> str:
         lines = [f"{', '.join(self.gradients)}: {self.what}" if self.gradients else self.what]
         if self.line:
-            lines += [f"  line    {self.line}", f"  yours   {self.wrong}", f"  right   {self.right}"]
+            lines += [f"  line    {self.line}", f"  yours   {self.wrong}"]
+            lines += [f"  right   {self.right}"] if self.right else []
         if self.first:
             lines.append(f"  first wrong entry: {self.first}")
         lines += [f"  or: {other}" for other in self.others]

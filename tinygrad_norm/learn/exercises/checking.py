@@ -4,7 +4,7 @@ import ast
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -47,10 +47,13 @@ class Outcome:
     text: str
 
 
-def check(name: str, path: Path, kernel_seconds: float = LAUNCH_SECONDS) -> Outcome:
+def check(
+    name: str, path: Path, kernel_seconds: float = LAUNCH_SECONDS, tells_formula: bool = True
+) -> Outcome:
     """Check the learner's file of the exercise called `name`; its code runs in this process.
 
     A CUDA kernel is stopped after `kernel_seconds`, with a report that the end of the process does not give.
+    Without `tells_formula`, a mistake is named without the formula that would be right.
 
     Raises:
         ValueError: if there is no such exercise.
@@ -66,7 +69,7 @@ def check(name: str, path: Path, kernel_seconds: float = LAUNCH_SECONDS) -> Outc
             schedule(checked=sys.platform == "linux", timeout=kernel_seconds),
             numpy.errstate(all="ignore"),
         ):
-            outcome = _checked(solved, path, text)
+            outcome = _checked(solved, path, text, tells_formula)
     except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
         return Outcome(State.FAILED, str(error) or type(error).__name__)
     except SystemExit:
@@ -90,7 +93,7 @@ def _todo(source: str, text: str, path: Path) -> str:
     return ""
 
 
-def _checked(solved: Solved, path: Path, text: str) -> Outcome:
+def _checked(solved: Solved, path: Path, text: str, tells_formula: bool) -> Outcome:
     module, exercise = import_file(path.resolve(), str(path)), solved.exercise
     if found := _libraries(text) - _libraries(solved.source):
         what = f"{path} imports {', '.join(sorted(found))}: write the derivative yourself, with NumPy alone"
@@ -115,7 +118,7 @@ def _checked(solved: Solved, path: Path, text: str) -> Outcome:
             continue
         diagnosis = diagnose((module.forward, module.backward), inputs, exercise.like)
         if not diagnosis.passed:
-            words = _words(diagnosis, solved, module, inputs)
+            words = _words(diagnosis, solved, module, inputs, tells_formula)
             if more:
                 words = f"it is right for {checked[0]}, but not for {checked[1]}.\n\n{words}"
             return Outcome(State.FAILED if diagnosis.failed else State.WRONG, words)
@@ -179,7 +182,9 @@ def _shapes(inputs: Sequence[Any]) -> str:
     return f"inputs {', '.join(given)}"
 
 
-def _words(found: Diagnosis, solved: Solved, module: ModuleType, inputs: Sequence[Any]) -> str:
+def _words(
+    found: Diagnosis, solved: Solved, module: ModuleType, inputs: Sequence[Any], tells_formula: bool
+) -> str:
     """Return what is wrong, by the exercise's typical mistakes and the doctor.
 
     Where the mistake is to be found, it is only said which numbers are wrong.
@@ -194,7 +199,7 @@ def _words(found: Diagnosis, solved: Solved, module: ModuleType, inputs: Sequenc
             finding if what is None else Finding(finding.gradients, what, first=finding.first)
             for finding, what in zip(found.findings, words, strict=True)
         ]
-        texts = [str(finding) for finding in findings]
+        texts = [str(finding if tells_formula else replace(finding, right="")) for finding in findings]
     return "\n".join([*texts, *(f"warning: {text}" for text in found.warnings)])
 
 
