@@ -232,23 +232,36 @@ def test_ngpt_takes_no_other_norm(tmp_path):
 
 @pytest.mark.usefixtures("short_samples")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "told", "name"),
     [
-        ([], "layer normalization before each sublayer, "),
-        (["--residual", "post", "--norm", "scale"], "scale normalization after each sublayer, "),
+        ([], "layer normalization before each sublayer, ", "layer"),
+        (
+            ["--residual", "post", "--norm", "scale"],
+            "scale normalization after each sublayer, ",
+            "scale-post",
+        ),
         (
             ["--residual", "sandwich", "--qk-norm", "l2"],
             "layer normalization before and after each sublayer, l2 on queries and keys, ",
+            "layer-sandwich-qk-l2",
         ),
-        (["--residual", "deep", "--norm", "rms"], "rms normalization after each sublayer, as DeepNorm, "),
+        (
+            ["--residual", "deep", "--norm", "rms"],
+            "rms normalization after each sublayer, as DeepNorm, ",
+            "rms-deep",
+        ),
     ],
 )
-def test_a_run_says_where_it_normalizes_and_can_be_used_and_continued(tmp_path, file, arguments, told):
-    folder = tmp_path / "run"
+def test_a_run_says_where_it_normalizes_and_can_be_used_and_continued(
+    tmp_path, monkeypatch, file, arguments, told, name
+):
+    monkeypatch.chdir(tmp_path)
     common = ["text", "--file", file, "--epochs", 1, "--batch-size", 16]
-    result = invoke(*common, *arguments, "--out", folder)
+    result = invoke(*common, *arguments)
     assert result.exit_code == 0, result.output
     assert f"transformer with {told}" in " ".join(result.output.split())
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.endswith(f"-transformer-{name}")
     loaded = load_run(folder)
     assert len(loaded.generate("the quick", 5)) == 5
     assert invoke(*common, *arguments, "--resume", folder).exit_code == 0

@@ -340,7 +340,10 @@ def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Pa
                 f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
         return out
-    base = Path("runs") / f"{config.data_name}-{config.model}-{kind or folder_name(config.norm)}"
+    parts = [config.data_name, config.model, kind or folder_name(config.norm)]
+    parts += [config.residual] if config.residual not in (None, "pre") else []
+    parts += [f"qk-{config.qk_norm}"] if config.qk_norm not in (None, "none") else []
+    base = Path("runs") / "-".join(parts)
     folder, n = base, 1
     while folder.exists():
         n += 1
@@ -350,7 +353,7 @@ def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Pa
 
 def _describe(console: Console, run: Run) -> None:
     config = run.config
-    norm = "no normalization" if config.norm == "none" else f"{config.norm} normalization"
+    norm = config.norm_in_words
     norm += f" {recipes.PLACES['pre']}" if config.residual == "pre" else ""
     norm += config.details
     console.print(backend_line(run.threads))

@@ -274,7 +274,12 @@ class Config:
     @property
     def title(self) -> str:
         """A short description of the run, for plots."""
-        return f"{self.model} on {self.data_name}, {self.norm} normalization{self.details}"
+        return f"{self.model} on {self.data_name}, {self.norm_in_words}{self.details}"
+
+    @property
+    def norm_in_words(self) -> str:
+        """The normalization: "batch normalization", "no normalization"."""
+        return "no normalization" if self.norm == "none" else f"{self.norm} normalization"
 
     @property
     def details(self) -> str:
