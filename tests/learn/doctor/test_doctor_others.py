@@ -264,7 +264,7 @@ def test_a_planted_mistake_is_named(source, old, new, words):
 
 @pytest.mark.slow
 @planted
-def test_planted_mistakes_are_named_at_five_seeds(source, old, new, words):
+def test_planted_mistakes_are_named_at_five_seeds(source, old, new, words, measured_once):
     check(source, old, new, words, range(5))
 
 

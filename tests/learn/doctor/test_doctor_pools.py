@@ -45,6 +45,57 @@ class Norm:
         return int(np.prod([(self.view or self.shape)[k] for k in self.axes]))
 
 
+EVALUATION = """
+def forward(x, running_mean, running_var, w, b):
+    return w * (x - running_mean) * (running_var + 1e-5) ** -0.5 + b
+
+def backward(dy, x, running_mean, running_var, w, b):
+    c = x - running_mean
+    v = running_var
+    r = (v + 1e-5) ** -0.5
+    xh = c * r
+    g = w * dy
+    mean = lambda a: a.mean(0)
+    dx = r * g
+    return dx, None, None, (dy * xh).sum(0), dy.sum(0)
+"""
+TRAINING = "r * (g - mean(g) - xh * mean(g * xh))"
+OF_EVALUATION = [
+    ([("dx = r * g", f"dx = {TRAINING}")], "training's backward in evaluation, where m and r are constants"),
+    (
+        [("c = x - running_mean", "c = x - x.mean(0)"), ("v = running_var", "v = (c * c).mean(0)")],
+        "the statistics of the batch in evaluation, where the running ones belong",
+    ),
+    (
+        [
+            ("c = x - running_mean", "c = x - x.mean(0)"),
+            ("v = running_var", "v = (c * c).mean(0)"),
+            ("dx = r * g", f"dx = {TRAINING}"),
+        ],
+        "training's backward in evaluation, with the statistics of the batch",
+    ),
+    ([("g = w * dy", "g = dy")], "the weight is forgotten"),
+    ([("g = w * dy", "g = w * w * dy")], "the weight is applied twice"),
+    ([("g = w * dy", "g = dy / w")], "the weight is a divisor instead of a factor"),
+    ([("dx = r * g", "dx = -r * g")], "the sign is wrong"),
+    ([("dx = r * g", "dx = g")], "r is forgotten"),
+    ([("dx = r * g", "dx = r * r * g")], "r is applied twice"),
+    ([("dx = r * g", "dx = g / r")], "it is divided by r instead of multiplied"),
+    ([("(v + 1e-5) ** -0.5", "v ** -0.5")], "eps is forgotten in backward"),
+    ([("(v + 1e-5) ** -0.5", "1 / (v ** 0.5 + 1e-5)")], "backward adds eps outside the root"),
+    ([("(v + 1e-5) ** -0.5", "(v + 2e-5) ** -0.5")], "backward adds eps twice"),
+    ([("None, None", "-(r * g).sum(0), None")], "a gradient to running statistics"),
+    ([("(dy * xh).sum(0)", "dy.sum(0)")], "the weight's gradient lacks x̂"),
+    ([("(dy * xh).sum(0)", "(dy * x).sum(0)")], "the weight's gradient has x where x̂ belongs"),
+    ([("(dy * xh).sum(0)", "(dy * c).sum(0)")], "the weight's gradient has x - m where x̂ belongs"),
+    ([("(dy * xh).sum(0)", "(g * xh).sum(0)")], "the weight is a factor of the weight's gradient"),
+    ([("(dy * xh).sum(0)", "(dy * xh).mean(0)")], "the weight's gradient is a mean"),
+    ([("dy.sum(0)", "dy.mean(0)")], "the bias's gradient is a mean"),
+    ([("dy.sum(0)", "-dy.sum(0)")], "the sign of the bias's gradient is wrong"),
+    ([("dy.sum(0)", "g.sum(0)")], "the weight is a factor of the bias's gradient"),
+    ([("dy.sum(0)", "dy")], "it is not summed over the axes"),
+    ([("g = w * dy", "g = dy"), ("dx = r * g", "dx = g")], "the weight is forgotten; and r is forgotten"),
+]
 NORMS = {
     "batch": Norm("batch_norm", (5, 3), (0,), (1, 3), leaking=(0, 1)),
     "batch of images": Norm("batch_norm", (3, 2, 2, 2), (0, 2, 3), (1, 2, 1, 1), leaking=(0, 1, 2, 3)),
@@ -183,6 +234,96 @@ def test_a_planted_mistake_is_named(norm, changes, words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("norm", "changes", "words"), CASES)
-def test_planted_mistakes_are_named_at_five_seeds(norm, changes, words):
+def test_planted_mistakes_are_named_at_five_seeds(norm, changes, words, measured_once):
     for seed in range(5):
         check(norm, changes, words, seed)
+
+
+PAIRS = [
+    ([(G_MEAN, "r * total(g)"), ("g = w * dy", "g = dy")], ("Σ g stands", "weight is forgotten"), MEAN),
+    (
+        [(GX_MEAN, "xh * total(g * xh)"), ("g = w * dy", "g = dy")],
+        ("Σ g·x̂ stands", "weight is forgotten"),
+        set(),
+    ),
+    ([(" + through_m", ""), ("g = w * dy", "g = dy")], ("the mean is dropped", "weight is forgotten"), MEAN),
+    ([(" + through_r", ""), ("g = w * dy", "g = dy")], ("is dropped", "weight is forgotten"), set()),
+    (
+        [("through_m = -M", "through_m = M"), (GX_MEAN, "xh * total(g * xh) / (n - 1)")],
+        ("the sign of the path through the mean", "n - 1 stands where n belongs, in the mean of g·x̂"),
+        MEAN,
+    ),
+    (
+        [("(v + eps) ** -0.5", "v ** -0.5"), ("g = w * dy", "g = dy")],
+        ("eps is forgotten", "weight is forgotten"),
+        set(),
+    ),
+    ([(" + through_m", ""), ("per_weight(dy * xh)", "per_weight(dy)")], ("mean is dropped", "lacks x̂"), MEAN),
+    (
+        [("through_r = -r", "through_r = r"), ("per_weight(dy)", "per_weight(dy) / count")],
+        ("the sign of the path through the", "the bias's gradient is a mean"),
+        set(),
+    ),
+]
+PAIR_CASES = [
+    pytest.param(norm, changes, words, id=f"{name}-{' and '.join(words)}")
+    for name, norm in NORMS.items()
+    for changes, words, where in PAIRS
+    if applies(norm, where)
+]
+
+
+def check_pair(norm, changes, words, seeds):
+    for seed in seeds:
+        found = diagnose(pair(norm, *changes), inputs(norm, seed))
+        assert not found.passed
+        told = [(finding.what, *finding.others) for finding in found.findings]
+        for word in words:
+            assert any(word in what for whats in told for what in whats), str(found)
+
+
+@pytest.mark.parametrize(
+    ("norm", "changes", "words"), [case for case in PAIR_CASES if case.id.startswith("layer-")]
+)
+def test_two_planted_mistakes_are_named(norm, changes, words):
+    check_pair(norm, changes, words, [0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "changes", "words"), PAIR_CASES)
+def test_two_planted_mistakes_are_named_at_five_seeds(norm, changes, words, measured_once):
+    check_pair(norm, changes, words, range(5))
+
+
+def check_evaluation(changes, words, seeds):
+    for seed in seeds:
+        head, tail = EVALUATION.split("def backward")
+        for old, new in changes:
+            assert old in tail, old
+            tail = tail.replace(old, new, 1)
+        names = {"np": np}
+        exec(head + "def backward" + tail, names)
+        rng = np.random.default_rng(seed)
+        w = rng.uniform(0.5, 2.0, 3) * np.array([1.0, -1.0, 1.0])
+        given = rng.normal(size=(5, 3)), rng.normal(size=3), rng.uniform(0.5, 2.0, 3), w, rng.normal(size=3)
+        found = diagnose((names["forward"], names["backward"]), given)
+        assert found.like == "batch_norm"
+        assert found.passed == (not changes)
+        told = [what for finding in found.findings for what in (finding.what, *finding.others)]
+        assert not changes or any(words in what for what in told), str(found)
+
+
+evaluation = pytest.mark.parametrize(
+    ("changes", "words"), [pytest.param(*case, id=case[1]) for case in [([], "right"), *OF_EVALUATION]]
+)
+
+
+@evaluation
+def test_a_mistake_in_evaluation_is_named(changes, words):
+    check_evaluation(changes, words, [0])
+
+
+@pytest.mark.slow
+@evaluation
+def test_mistakes_in_evaluation_are_named_at_five_seeds(changes, words, measured_once):
+    check_evaluation(changes, words, range(5))
