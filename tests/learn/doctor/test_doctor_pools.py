@@ -239,6 +239,32 @@ def test_planted_mistakes_are_named_at_five_seeds(norm, changes, words, measured
         check(norm, changes, words, seed)
 
 
+def verdict_without(words, norm, changes):
+    text = str(diagnose(pair(norm, *changes), inputs(norm, 0)))
+    assert "the backward is wrong" in text
+    for word in words:
+        assert word not in text, text
+    return text
+
+
+EACH = [pytest.param(name, marks=() if name == "rms" else pytest.mark.slow) for name in NORMS]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_leak_is_never_called_a_factor(name):
+    leaking = [("return dx", "return 2 * dx + 0.1 * dy.sum()")]
+    text = verdict_without(["times", "×", "factor", "transpose"], NORMS[name], leaking)
+    assert "leak" in text or "connects entries that forward does not" in text
+
+
+@pytest.mark.parametrize("name", [name for name in EACH if applies(NORMS[name.values[0]], WEIGHT)])
+def test_a_weight_outside_is_never_called_transposed(name):
+    outside = [("g = w * dy", "g = dy"), ("return dx", "return w * dx")]
+    assert "at the end" in verdict_without(["transpose"], NORMS[name], outside)
+    more = [("g = w * dy", "g = dy"), ("return dx", "return w * (dx + 0.01 * xh * mean(g))")]
+    verdict_without(["transpose"], NORMS[name], more)
+
+
 PAIRS = [
     ([(G_MEAN, "r * total(g)"), ("g = w * dy", "g = dy")], ("Σ g stands", "weight is forgotten"), MEAN),
     (
