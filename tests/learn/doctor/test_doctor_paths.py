@@ -140,3 +140,17 @@ def test_a_planted_mistake_is_named(source, old, new, words):
 @pytest.mark.parametrize(("source", "old", "new", "words"), CASES)
 def test_planted_mistakes_are_named_at_five_seeds(source, old, new, words, measured_once):
     check(source, old, new, words, range(5))
+
+
+def test_a_weight_of_one_hides_that_it_is_forgotten():
+    x, w = inputs(LP, 0)
+    found = diagnose(pair(LP, "g = w * ", "g = "), (x, np.ones_like(w)), like="lp_norm")
+    assert found.passed  # these inputs cannot tell
+    assert found.warnings == ("w is 1 everywhere: it would not show if it were forgotten",)
+
+
+def test_another_forward_than_that_of_like_is_told():
+    found = diagnose((lambda x: x * x, lambda dy, x: dy * x), inputs(LP, 0)[0], like="lp_norm")
+    assert found.warnings == (
+        "forward does not compute lp_norm for these inputs, so no known mistakes are tried",
+    )

@@ -91,6 +91,9 @@ class Diagnosis:
 def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diagnosis:
     """Say whether a backward is the derivative of its forward, and if not, which mistake it has.
 
+    The functions run in this process, for as long as they take: if one never returns, neither does this. The
+    command `tinygrad-norm doctor FILE.py:NAME` ends after a time limit.
+
     Args:
         function: a Function class; a pair (forward, backward) of functions of NumPy arrays; a module; or a
             function of tensors. A pair's forward returns y, or y and what backward needs; its backward takes
@@ -118,7 +121,7 @@ def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
     checked = ", ".join(
         f"{subject.label(i)} {x.shape if isinstance(x, Tensor) else x}" for i, x in enumerate(arguments)
     )
-    warnings = (*notes, *(derivation.notes if derivation else ()))
+    warnings = (*notes, *(derivation.notes if derivation else ())) or subject.hiding(arguments)
     name = derivation.op if derivation else ""
     try:
         pairs = jacobians(subject.apply, arguments)

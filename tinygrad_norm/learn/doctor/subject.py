@@ -66,6 +66,18 @@ class Subject:
         constants = constants_of(self.parameters)
         return tuple(_tensor(x, self.label(i) not in constants) for i, x in enumerate(inputs))
 
+    def hiding(self, arguments: Sequence[Any]) -> tuple[str, ...]:
+        """Return a warning for every weight that is 1."""
+        names = [
+            self.label(i)
+            for i, x in enumerate(arguments)
+            if role_of(self.label(i)) in ("weight", "length")
+            and isinstance(x, Tensor)
+            and x.is_floating_point()
+            and (to_numpy(x.array) == 1).all()
+        ]
+        return tuple(f"{name} is 1 everywhere: it would not show if it were forgotten" for name in names)
+
     def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
         """Return y; the first, if there are several.
 
