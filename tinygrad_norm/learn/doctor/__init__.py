@@ -1,8 +1,8 @@
 """The doctor: what is wrong with a backward, in the words of the derivation.
 
 `diagnose` first compares the backward with finite differences, and only these decide whether it passes. For a
-wrong gradient, the mistakes of a catalogue are tried on the derivation of the function: named is the one whose
-gradient equals the learner's, at every entry and for random dys.
+wrong gradient, known mistakes are tried on the derivation of the function: named is the one whose gradient
+equals the learner's, at every entry and for random dys.
 
     diagnosis   the whole way, and what is said at its end
     subject     what is examined: a Function, a pair, a module; `trialinputs` and `roles` find inputs for it
