@@ -144,6 +144,17 @@ PLANTED = {
         ("y * (dy - total)", "y * y * (dy - total)", "y is applied twice"),
         ("(dy * y).sum", "(dy * x).sum", "x stands where y belongs in the sum"),
         ("y * (dy - total)", "dy - y * dy.sum(-1, keepdims=True)", "it is the backward of log_softmax"),
+        ("y * (dy - total)", "dy - y * total", "y is missing in the straight path"),
+        ("(dy * y).sum", "(dy * y * y).sum", "y² stands where y belongs in the sum"),
+        ("(dy - total)", "(dy - 2 * total)", "the path through the sum is 2 times what it should be"),
+        ("(dy - total)", "(dy / 2 - total)", "the straight path is 0.5 times what it should be"),
+        ("(dy - total)", "-total", "the straight path is dropped"),
+        ("(dy - total)", "(1 - total)", "dy must enter every term of a backward once"),
+        (
+            "y * (dy - total)",
+            "y * y * (dy - total / y.shape[1])",
+            "y is applied twice; and a mean stands where the sum belongs",
+        ),
     ],
     WEIGHT_NORM: [
         ("straight + through_n", "straight", "the path through the norm ‖v‖ is dropped"),
@@ -170,6 +181,11 @@ PLANTED = {
         ("through_n, dg", "through_n, -dg", "the sign of dg is wrong"),
         ("through_n, dg", "through_n, dg / v.shape[1]", "dg is a mean"),
         ("through_n, dg", "through_n, dw * u", "is not summed"),
+        ("-g * dg * u / n", "-g * dg * u / n**2", "n⁴ stands where n³ belongs"),
+        ("-g * dg * u / n", "-g * dg / n + 0 * v", "u is missing"),
+        ("return straight + through_n", "return -(straight + through_n)", "the sign is wrong"),
+        ("return straight + through_n", "return g * (straight + through_n)", "g is applied twice"),
+        ("-g * dg", "-g * (dw * u).sum(0, keepdims=True)", "the sum of dw·u is taken over axes (0,)"),
     ],
     ATTENTION: [
         ("(dp - total)", "dp", "the softmax's sum term is missing"),
@@ -187,6 +203,16 @@ PLANTED = {
         ("dv = p.T", "dv = p", "p is not transposed"),
         ("dv = p.T", "dv = -p.T", "the sign of dv is wrong"),
         ("ds.T @ q", "ds.T @ k", "k stands where q belongs"),
+        ("ds @ k", "ds @ q", "q stands where k belongs"),
+        ("ds @ k", "-ds @ k", "the sign of dq is wrong"),
+        ("ds.T @ q", "-ds.T @ q", "the sign of dk is wrong"),
+        ("dq = ds @ k", "dq = ds.T @ k", "ds is transposed"),
+        ("(dp * p).sum(-1", "dp.sum(-1", "p is missing in the softmax's sum term"),
+        (
+            "(dp * p).sum(-1, keepdims=True)",
+            "(dp * p).sum()",
+            "the softmax's sum is taken over queries and keys",
+        ),
     ],
 }
 NAMES = {
@@ -247,7 +273,7 @@ planted = pytest.mark.parametrize(
 
 def check(source, old, new, words, seeds):
     square = source in (ATTENTION, LINEAR) and (
-        ".T" in old or "queries" in words or ".T" in new or "k stands" in words
+        ".T" in old + new or "queries" in words or " stands where " in words
     )
     for seed in seeds:
         found = diagnose(pair(source, old, new), inputs(source, seed, square))
