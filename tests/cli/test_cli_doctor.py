@@ -115,6 +115,9 @@ def test_like(file):
     result = run("doctor", f"{file}:norm", "--like", "softmax")
     assert result.exit_code == 0
     assert "forward does not compute softmax for these inputs: it computes layer_norm" in result.output
+    result = run("doctor", f"{file}:norm", "--like", "layer")  # as in train --norm
+    assert result.exit_code == 0
+    assert "warning" not in result.output
     result = run("doctor", f"{file}:norm", "--like", "layernorm")
     assert result.exit_code == 2
     assert "layer_norm" in result.output

@@ -34,7 +34,7 @@ def doctor(
     one gives the same gradient. Exits with status 1 if the backward is wrong, 2 if it cannot be checked.
     """
     if like is not None:
-        find_op(like)
+        like = find_op(like).name
     status = examine(target, like, seconds)
     if status:
         raise typer.Exit(status)
