@@ -121,7 +121,7 @@ def _checked(solved: Solved, path: Path, text: str, tells_formula: bool) -> Outc
             words = _words(diagnosis, solved, module, inputs, tells_formula)
             if more:
                 words = f"it is right for {checked[0]}, but not for {checked[1]}.\n\n{words}"
-            return Outcome(State.FAILED if diagnosis.failed else State.WRONG, words)
+            return Outcome(State.WRONG, words)
     return Outcome(State.RIGHT, f"checked with {' and with '.join(checked)}")
 
 
