@@ -334,3 +334,16 @@ def test_right_backwards_of_every_registered_op_pass():
 def test_the_lines_are_those_of_the_derivation():
     paths = paths_of("tinygrad_norm.normalization.sample.layernorm", "layer_norm")
     assert {line: paths[line].replace("_i", "") for line in paths} == {line: LINES[line] for line in paths}
+
+
+def test_at_a_kink_every_slope_is_right():
+    x = np.array([[0.0, 1.0, -2.0]])
+    found = diagnose(nn.ReLU(), (x,))
+    assert found.passed
+    assert any("has a kink" in text for text in found.warnings)
+    tied = np.array([[1.0, 3.0, 3.0]])
+    assert diagnose(
+        (lambda x: x.max(1), lambda dy, x: dy[:, None] * (x == x.max(1, keepdims=True))), (tied,)
+    ).passed
+    wrong = diagnose((lambda x: np.maximum(x, 0), lambda dy, x: 2 * dy * (x > 0)), (x,))
+    assert not wrong.passed

@@ -175,6 +175,16 @@ PLANTED = [
     ([("straight = r * g", "straight = r * dy")], "the weight is forgotten in the straight path", set()),
     ([("straight = r * g", "straight = g")], "r is forgotten in the straight path", set()),
     (
+        [("straight = r * g", "straight = r ** 3 * g")],
+        "r³ stands where r belongs in the straight path",
+        set(),
+    ),
+    (
+        [("dx = straight + through_m + through_r", "dx = r * r * (straight + through_m + through_r)")],
+        "r³ stands where r belongs",
+        set(),
+    ),
+    (
         [("dx = straight + through_m + through_r", "dx = (straight + through_m + through_r) / r")],
         "r is forgotten",
         set(),
@@ -237,6 +247,47 @@ def test_a_planted_mistake_is_named(norm, changes, words):
 def test_planted_mistakes_are_named_at_five_seeds(norm, changes, words, measured_once):
     for seed in range(5):
         check(norm, changes, words, seed)
+
+
+def test_means_over_too_few_axes_are_named():
+    few = [(G_MEAN, "r * mean(g, (2, 3))"), (GX_MEAN, "xh * mean(g * xh, (2, 3))")]
+    check(NORMS["batch of images"], few, "too few axes", 0)
+
+
+@pytest.mark.parametrize(
+    ("added", "direction"),
+    [
+        ("mean(dy)", "1 (a constant per pool"),
+        ("xh * mean(dy)", "x̂"),
+        ("g * xh", "g·x̂"),
+        ("(w * xh + b) * mean(dy)", "y"),
+    ],
+    ids=["1", "x̂", "g·x̂", "y"],
+)
+def test_what_no_mistake_explains_is_projected_on_directions(added, direction):
+    norm = NORMS["layer"]
+    text = str(diagnose(pair(norm, ("return dx", f"return dx + 0.3 * {added}")), inputs(norm, 0)))
+    assert f"yours minus right is a multiple of {direction}" in text
+
+
+@pytest.mark.parametrize(
+    ("eps", "scale", "hidden"), [(1e-5, 1.0, False), (1e-8, 1.0, True), (1e-5, 1e3, True)]
+)
+def test_an_eps_that_cannot_be_seen_is_told(eps, scale, hidden):
+    x = scale * np.random.default_rng(0).normal(size=(3, 5))
+
+    def forward(x):
+        c = x - x.mean(1, keepdims=True)
+        return c * ((c * c).mean(1, keepdims=True) + eps) ** -0.5
+
+    def backward(dy, x):
+        c = x - x.mean(1, keepdims=True)
+        r = ((c * c).mean(1, keepdims=True) + eps) ** -0.5
+        return r * (dy - dy.mean(1, keepdims=True) - c * r * (dy * c * r).mean(1, keepdims=True))
+
+    found = diagnose((forward, backward), (x,))
+    assert found.passed
+    assert any("too small beside the variance" in text for text in found.warnings) == hidden
 
 
 def verdict_without(words, norm, changes):

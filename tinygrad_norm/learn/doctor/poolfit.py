@@ -18,6 +18,9 @@ from .parametermistakes import of_parameters
 from .poolmistakes import of_dx, of_evaluation
 from .poolsteps import EVALUATION, STEPS
 
+SEEN = 1e-6
+"""So large a part of v + eps must eps be, for gradients to show what is done with it."""
+
 
 def fit_pool(
     arguments: dict[str, numpy.ndarray], y: numpy.ndarray, roles: dict[str, str]
@@ -175,5 +178,15 @@ def _hiding(given: dict[str, Any], frozen: bool) -> Iterator[str]:
             "pools of 2 hide almost everything: x̂ is ±1 whatever x is, and dx is nearly 0; use pools of 3 "
             "or more"
         )
-    if given["eps"] < 1e-10 and not frozen:
-        yield "eps is too small to be seen here: a backward that puts it elsewhere would pass"
+    if not frozen and _share_of_eps(given) < SEEN:
+        yield (
+            f"eps ({given['eps']:g}) is too small beside the variance to be seen: a backward that forgets "
+            "it, or puts it elsewhere, would pass"
+        )
+
+
+def _share_of_eps(given: dict[str, Any]) -> float:
+    """Return the largest eps/(v + eps) of a pool."""
+    x, pool, eps = given["x"], given["pool"], given["eps"]
+    c = x - pool.totals(x) / pool.size if given["centered"] else x
+    return float((eps / (pool.totals(c * c) / given["count"] + eps)).max(initial=0.0)) if eps else 0.0

@@ -161,6 +161,12 @@ def _of_powers(mistake: Any) -> Iterator[Mistake]:
         "r is applied twice", "dx", "r²·(g - mean(g) - x̂·mean(g·x̂))", dx=times(STEPS["dx"], lambda s: s.r)
     )
     yield mistake(
+        "r³ stands where r belongs",
+        "dx",
+        "r³·(g - mean(g) - x̂·mean(g·x̂))",
+        dx=times(STEPS["dx"], _power(2)),
+    )
+    yield mistake(
         "it is divided by r instead of multiplied",
         "dx",
         "(g - mean(g) - x̂·mean(g·x̂))/r",
@@ -190,12 +196,13 @@ def _of_powers(mistake: Any) -> Iterator[Mistake]:
             formula.replace("r·", "", 1),
             **{step: times(STEPS[step], lambda s: 1 / s.r)},
         )
-        yield mistake(
-            f"r² stands where r belongs in {name}",
-            label,
-            formula.replace("r·", "r²·", 1),
-            **{step: times(STEPS[step], lambda s: s.r)},
-        )
+        for wrong, power in (("r²", 1), ("r³", 2)):
+            yield mistake(
+                f"{wrong} stands where r belongs in {name}",
+                label,
+                formula.replace("r·", f"{wrong}·", 1),
+                **{step: times(STEPS[step], _power(power))},
+            )
     yield mistake(
         "the path through the variance counts twice: ∂r/∂v is -r³/2, not -r³",
         "through r",
