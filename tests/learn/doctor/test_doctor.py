@@ -347,3 +347,24 @@ def test_at_a_kink_every_slope_is_right():
     ).passed
     wrong = diagnose((lambda x: np.maximum(x, 0), lambda dy, x: 2 * dy * (x > 0)), (x,))
     assert not wrong.passed
+
+
+def test_a_gradient_missing_for_a_second_output_names_it():
+    class Both(Function):
+        """y = x², z = x³ · dx = 2·x·dy + 3·x²·dz"""
+
+        def forward(self, x):
+            self.saved = (x,)
+            return x * x, x * x * x
+
+        def backward(self, dy, dz):
+            return 2 * self.saved[0] * dy
+
+    (finding,) = diagnose(Both, (np.array([1.0, 2.0, -1.5]),)).findings
+    assert finding.gradients == ("dx through output 1",)
+
+
+def test_the_first_wrong_entry_is_told_for_small_differences():
+    backward = lambda dy, x: 2 * dy * x * (1 + 3e-7)  # noqa: E731
+    found = diagnose((lambda x: x * x, backward), (np.array([1.0, 2.0, -1.5]),))
+    assert re.search(r"dx\[1\] is -3\.92211\d+, right is -3\.92211\d+ ", str(found))

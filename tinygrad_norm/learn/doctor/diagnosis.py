@@ -335,19 +335,22 @@ def _first(subject: Subject, pair: JacobianPair) -> str:
     """Return the first entry, in order, where the gradients for a random dy differ."""
     dy = _dys(pair)[0]
     yours, right = (_gradient(dy, matrix, pair) for matrix in (pair.analytic, pair.n))
-    differ = abs(yours - right) > 1e-6 * max(abs(right).max(initial=0.0), abs(yours).max(initial=0.0))
+    differ = abs(yours - right) > NUMERIC_TOLERANCE * max(
+        abs(right).max(initial=0.0), abs(yours).max(initial=0.0)
+    )
     if not differ.any():
         return ""
     at = tuple(map(int, numpy.argwhere(differ)[0]))
     place = f"d{subject.label(pair.input)}{list(at) if at else ''}"
-    return f"{place} is {yours[at]:.6g}, right is {right[at]:.6g} (dy random, seed 0)"
+    digits = 6 if f"{yours[at]:.6g}" != f"{right[at]:.6g}" else 12
+    return f"{place} is {yours[at]:.{digits}g}, right is {right[at]:.{digits}g} (dy random, seed 0)"
 
 
 def _unknown(
     subject: Subject, pair: JacobianPair, entry: WrongEntry, derivation: Derivation | None
 ) -> Finding:
     """Return what can be said where no known mistake fits: a leak, a measured pattern, or the residual."""
-    gradient = f"d{subject.label(pair.input)}"
+    gradient = f"d{subject.label(pair.input)}" + (f" through output {pair.output}" if pair.output else "")
     hints = [line.removeprefix("  hint: ") for line in entry.text.splitlines() if line.startswith("  hint: ")]
     nonlinear = pair.nonlinear(0.0, NUMERIC_TOLERANCE).any()  # then the Jacobian says nothing
     leaking = "" if nonlinear else leak(pair)
