@@ -98,6 +98,35 @@ def test_a_failure_is_printed_and_sets_the_exit_status():
     assert "1 of 2 ops failed: wrong_gradient" in result.output
 
 
+class WithoutWeight(Function):
+    """y = w·x̂ + b · dx = r·(dy - mean(dy) - x̂·mean(dy·x̂)), which forgets w; dw = Σ dy, which forgets x̂"""
+
+    def forward(self, x, weight, bias):
+        c = x - x.mean(-1, keepdims=True)
+        r = ((c * c).mean(-1, keepdims=True) + 1e-5) ** -0.5
+        self.saved = c * r, r
+        return weight * c * r + bias
+
+    def backward(self, dy):
+        x_hat, r = self.saved
+        dx = r * (dy - dy.mean(-1, keepdims=True) - x_hat * (dy * x_hat).mean(-1, keepdims=True))
+        return dx, dy.sum(0), dy.sum(0)
+
+
+def test_the_mistake_is_told_once_per_op_with_names_of_arguments(monkeypatch):
+    def own_norm(x, weight, bias):
+        return WithoutWeight.apply(x, weight, bias)
+
+    cases = (Case(((4, 5), (5,), (5,))), Case(((3, 5), (5,), (5,))))
+    monkeypatch.setitem(REGISTRY, "own_norm", Op("own_norm", own_norm, None, cases))
+    output = run("own_norm").output
+    assert "with respect to weight[" in output
+    assert "wrong in all: output 0 / x, output 0 / weight" in output
+    assert "with respect to input" not in output
+    assert output.count("dx: the weight is forgotten") == 1
+    assert output.count("dweight: the weight's gradient lacks x̂") == 1
+
+
 def test_the_first_failing_case_is_printed_in_full_the_others_in_one_line(monkeypatch):
     cases = (Case(((2, 3),)), Case(((),)), Case(((4,),)))
     monkeypatch.setitem(REGISTRY, "wrong", Op("wrong", WrongSquare.apply, None, cases))
