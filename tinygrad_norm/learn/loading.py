@@ -31,7 +31,7 @@ def load_ops(path: str | Path) -> None:
         raise ValueError(f"{path} is not a Python file: its name must end in .py")
     known = dict(REGISTRY)
     try:
-        name = _importable_name(file)
+        name = importable_name(file)
         if name in sys.modules:
             return
         importlib.import_module(name)
@@ -52,8 +52,12 @@ def load_all(paths: Iterable[str | Path]) -> None:
         load_ops(path)
 
 
-def _importable_name(file: Path) -> str:
-    """Return the module name of a file, and make sure that it is this file that the name imports."""
+def importable_name(file: Path) -> str:
+    """Return the module name of a file, and make sure that it is this file that the name imports.
+
+    Raises:
+        ImportError: if the name imports another file, or nothing.
+    """
     root, parts = file.parent, [file.stem]
     while (root / "__init__.py").is_file():
         root, parts = root.parent, [root.name, *parts]

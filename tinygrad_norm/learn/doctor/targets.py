@@ -1,13 +1,17 @@
 """Find what FILE.py:NAME says."""
 
-import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from ...suggestions import did_you_mean
-from ..loading import line_in
+from ..loading import LOADED, importable_name, line_in
+
+_IMPORTED: dict[str, ModuleType] = {}
+"""What `import_file` put into `sys.modules`."""
 
 
 def find(target: str) -> Any:
@@ -53,21 +57,37 @@ def _halves(module: ModuleType, name: str) -> tuple[Any, Any]:
 def import_file(file: Path, path: str) -> ModuleType:
     """Return the module of a file, imported anew; the files beside it can be imported too.
 
+    It is compiled from its text: bytecode that Python keeps is taken for new if a file was changed in the
+    same second without changing its size. A file whose ops were loaded has been imported, and only once.
+
     Raises:
         ValueError: if importing it fails; the message says in which line. `path` is its name in messages.
     """
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
+    if str(file) in LOADED:
+        return sys.modules[importable_name(file)]
     sys.path.insert(0, str(file.parent))
+    name = ""
     try:
-        spec.loader.exec_module(module)
-    except TimeoutError:
-        raise
-    except (Exception, SystemExit) as error:
+        name = _name_of(file)
+        spec = spec_from_file_location(name, file, loader=SourceFileLoader(name, str(file)))
+        assert spec is not None
+        module = _IMPORTED[name] = sys.modules[name] = module_from_spec(spec)
+        exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        if name in _IMPORTED:
+            sys.modules.pop(name, None)
         kind = type(error).__name__
         raise ValueError(f"{path} cannot be imported{line_in(file, error)}: {kind}: {error}") from error
     finally:
         sys.path.remove(str(file.parent))
     return module
+
+
+def _name_of(file: Path) -> str:
+    """Return the name of a file's module: another one if Python or an imported module has that name."""
+    if (file.parent / "__init__.py").is_file():
+        return importable_name(file)
+    name = file.stem
+    known = sys.modules.get(name)
+    taken = name in sys.stdlib_module_names or (known is not None and known is not _IMPORTED.get(name))
+    return f"{name}_under_examination" if taken else name
