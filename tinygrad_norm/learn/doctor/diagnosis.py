@@ -26,6 +26,7 @@ from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
 from .trialinputs import trials
+from .unchecked import not_checked, number_warnings, require_checkable, without_constants
 
 KINK = "forward has a kink at one of the inputs, where several gradients are right: checked beside it"
 Cause = tuple[Mistake, ...]
@@ -64,6 +65,7 @@ class Diagnosis:
     """What the doctor found; `str` of it is the verdict.
 
     `passed` is what finite differences say. `like` is the registered op that forward computes, or "".
+    `unchecked` are the arrays without a gradient to check, each with the reason.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Diagnosis:
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
     checked: str
+    unchecked: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -83,6 +86,7 @@ class Diagnosis:
         wrong = "the check failed" if self.failed else "the backward is wrong"
         verdict = "the backward is right" if self.passed else wrong
         lines = [f"{self.name}{like}: {verdict}", f"  checked with {self.checked}"]
+        lines += [f"  not checked: {', '.join(self.unchecked)}"] if self.unchecked else []
         for finding in self.findings:
             lines += ["", str(finding)]
         lines += ["", *(f"warning: {text}" for text in self.warnings)] if self.warnings else []
@@ -101,22 +105,25 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
             dy and that, or dy and forward's arguments, and returns a gradient for each of these.
         inputs: the arguments of forward: arrays, numbers, None; chosen by the arguments' names if not given.
             If some are tensors that require grad, only these are checked; else all arrays are, except
-            running statistics.
+            running statistics: inputs called running_… or moving_…, or constants of a known derivation.
         like: the registered op that forward should compute, such as "layer_norm"; found out if not given.
 
     Raises:
         TypeError: if the function is none of these.
         TimeoutError: if the code that is examined raises it.
-        ValueError: if no op is called `like`, forward raises or is NaN or infinite for these inputs, or none
-            are given and none were found that it takes.
+        ValueError: if no op is called `like`; forward raises or is NaN or infinite for these inputs; they
+            or y are empty, or have more than 2000 numbers; or none are given and none were found that it
+            takes.
     """
     if like is not None and like not in REGISTRY:
         raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
-    return _diagnosed(subject_of(function), inputs, like)
-
-
-def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
+    subject = subject_of(function)
     arguments = _inputs(subject, like) if inputs is None else _given(subject, inputs)
+    require_checkable(subject, arguments, subject.output(arguments).size)
+    return _diagnosed(subject, arguments, like)
+
+
+def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -> Diagnosis:
     y = subject.output(arguments)
     derivation, notes = _chosen(subject, arguments, y, like)
     checked = ", ".join(
@@ -136,13 +143,16 @@ def _diagnosed(subject: Subject, inputs: Any, like: str | None) -> Diagnosis:
         return Diagnosis(
             subject.name, name, False, (Finding((), subject.in_words(str(error))),), warnings, checked
         )
+    pairs, constants = without_constants(subject, pairs, derivation)
     if any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in pairs):
         derivation = _by_paths(subject, arguments, y, like) or derivation
         if derivation is None and like is not None and not warnings:
             warnings = (f"forward does not compute {like} for these inputs, so no known mistakes are tried",)
         name = derivation.op if derivation else ""
     findings = tuple(_findings(subject, pairs, derivation))
-    return Diagnosis(subject.name, name, not findings, findings, warnings, checked)
+    warnings = (*warnings, *number_warnings(subject, arguments))
+    unchecked = not_checked(subject, arguments, constants)
+    return Diagnosis(subject.name, name, not findings, findings, warnings, checked, unchecked)
 
 
 def _beside_kinks(arguments: Sequence[Any], pairs: Sequence[JacobianPair]) -> tuple[Any, ...] | None:
@@ -165,7 +175,7 @@ def diagnose_op(op: Op, case: Case, form: Callable[..., Any] | None = None, seed
     def call(*tensors: Any) -> Any:
         return op.call(tensors, case.options, form)
 
-    return _diagnosed(Subject(op.name, call, tuple(names)), inputs, None)
+    return _diagnosed(Subject(op.name, call, tuple(names)), tuple(inputs), None)
 
 
 def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:

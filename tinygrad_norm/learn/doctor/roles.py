@@ -14,9 +14,6 @@ ROLES = {
     "target": ("t", "target", "targets", "label", "labels", "classes"),
     "length": ("g", "gain", "length"),
 }
-STATISTICS = ("running_mean", "running_var")
-"""Inputs that have no gradient: they are buffers."""
-
 _BY_NAME = {name: role for role, names in ROLES.items() for name in names}
 
 
@@ -25,11 +22,9 @@ def role_of(name: str) -> str:
     return _BY_NAME.get(name.lower().rsplit(".", 1)[-1], "")
 
 
-def constants_of(names: Iterable[str]) -> set[str]:
-    """Return which of these arguments have no gradient: running statistics, and the vectors u, v of a σ."""
-    names = tuple(names)
-    vectors = {"u", "v"} if {"u", "v"} <= set(names) else set()
-    return vectors | {name for name in names if role_of(name) in STATISTICS}
+def is_constant(name: str) -> bool:
+    """Return whether an argument's name alone says that it has no gradient: running statistics."""
+    return name.lower().rsplit(".", 1)[-1].startswith(("running_", "moving_"))
 
 
 def roles_of(names: Iterable[str]) -> dict[str, str]:

@@ -19,12 +19,16 @@ from ...backends import to_numpy
 from ...gradient_check.probing import Key
 from ...module import Module
 from ...ops.broadcast import unbroadcast
-from .roles import constants_of, role_of
+from .roles import is_constant, role_of
 
 
 @dataclass
 class Subject:
-    """A function of tensors under examination: its name, its parameters, and what its backward did wrong."""
+    """A function of tensors under examination: its name, its parameters, and what its backward did wrong.
+
+    `through_constants` are running statistics to which backward gave a gradient, `numbers` arguments that
+    are numbers to which it did.
+    """
 
     name: str
     apply: Callable[..., Any]
@@ -34,6 +38,7 @@ class Subject:
     module: Module | None = None
     problems: dict[int, str] = field(default_factory=dict)
     through_constants: set[int] = field(default_factory=set)
+    numbers: set[int] = field(default_factory=set)
 
     def label(self, key: Key) -> str:
         """Return the name of an input, or of a module's parameter."""
@@ -63,8 +68,9 @@ class Subject:
         """
         if any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
             return tuple(_tensor(x, isinstance(x, Tensor) and x.requires_grad) for x in inputs)
-        constants = constants_of(self.parameters)
-        return tuple(_tensor(x, self.label(i) not in constants) for i, x in enumerate(inputs))
+        checked = [not is_constant(self.label(i)) for i in range(len(inputs))]
+        every = self.module is None and not any(checked)
+        return tuple(_tensor(x, every or own) for x, own in zip(inputs, checked, strict=True))
 
     def hiding(self, arguments: Sequence[Any]) -> tuple[str, ...]:
         """Return a warning for every weight that is 1."""
@@ -77,6 +83,12 @@ class Subject:
             and (to_numpy(x.array) == 1).all()
         ]
         return tuple(f"{name} is 1 everywhere: it would not show if it were forgotten" for name in names)
+
+    def forget(self) -> None:
+        """Forget what its backward did wrong for other inputs."""
+        self.problems.clear()
+        self.through_constants.clear()
+        self.numbers.clear()
 
     def output(self, arguments: Sequence[Any]) -> numpy.ndarray:
         """Return y; the first, if there are several.
@@ -231,8 +243,11 @@ def _of_function(cls: type[Function], signature: tuple[inspect.Parameter, ...], 
 
 
 def _unneeded(subject: Subject, i: int, x: Any, dx: Any) -> Any:
-    """Note a gradient of running statistics."""
-    if isinstance(x, Tensor) and isinstance(dx, numpy.ndarray) and dx.dtype.kind == "f" and dx.any():
+    """Note a gradient of running statistics, or of a number."""
+    if isinstance(x, int | float) and dx is not None:
+        subject.numbers.add(i)
+        return None
+    if isinstance(dx, numpy.ndarray) and dx.dtype.kind == "f" and dx.any() and is_constant(subject.label(i)):
         subject.through_constants.add(i)
     return dx
 

@@ -1,0 +1,106 @@
+"""What the doctor does not check: constants, integers, numbers; and inputs that it cannot check.
+
+Only an unmistakable name, such as running_mean, or a derivation that fits makes an input a constant, and the
+verdict lists it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...autograd.tensor import Tensor
+from ...gradient_check.jacobian import JacobianPair
+from ...gradient_check.registered import NUMERIC_TOLERANCE
+from .catalogue import Derivation
+from .roles import is_constant, role_of
+from .subject import Subject
+
+MOST = 2000
+"""How many numbers the checked inputs and y may have together: the time grows with their product."""
+
+
+def require_checkable(subject: Subject, arguments: Sequence[Any], size: int) -> None:
+    """Check that there is something to compare, and not too much; y has `size` numbers.
+
+    Raises:
+        ValueError: if nothing can be checked, y or every checked input is empty, or they are too large.
+    """
+    sizes = [x.numel() for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+    if subject.module is not None:
+        sizes += [p.numel() for p in subject.module.parameters() if p.requires_grad]
+    if not sizes:
+        raise ValueError(
+            f"no input of {subject.name} can be checked: pass at least one array of floating-point numbers"
+        )
+    shapes = ", ".join(
+        f"{subject.label(i)} {x.shape}" for i, x in enumerate(arguments) if isinstance(x, Tensor)
+    )
+    if not size or not any(sizes):
+        what = "y" if not size else "every input to check"
+        raise ValueError(f"{what} is empty, with {shapes}: pass inputs that are not")
+    if sum(sizes) + size > MOST:
+        raise ValueError(
+            f"the checked inputs and y have {sum(sizes) + size} numbers, with {shapes}; every number of y is "
+            f"compared for every number of the inputs, so they may have {MOST}: pass smaller inputs"
+        )
+
+
+def without_constants(
+    subject: Subject, pairs: list[JacobianPair], derivation: Derivation | None
+) -> tuple[list[JacobianPair], set[int]]:
+    """Return the Jacobians to judge, and the inputs that the derivation takes for constants.
+
+    Such an input is judged if backward gives it the right gradient; a wrong one is noted in
+    `subject.through_constants`.
+    """
+    if derivation is None or not _has_constants(derivation):
+        return pairs, set()
+    skipped: set[int] = set()
+    for i in {p.input for p in pairs if isinstance(p.input, int)}:
+        own = [pair for pair in pairs if pair.input == i]
+        if subject.label(i) in derivation.gradients:
+            continue
+        if not any(pair.analytic.any() for pair in own):
+            skipped.add(i)
+        elif any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in own):
+            skipped.add(i)
+            subject.through_constants.add(i)
+    return [pair for pair in pairs if pair.input not in skipped], skipped
+
+
+def _has_constants(derivation: Derivation) -> bool:
+    return derivation.op in ("spectral_norm", "batch_renorm") or "running_mean" in derivation.given
+
+
+def not_checked(subject: Subject, arguments: Sequence[Any], skipped: set[int]) -> tuple[str, ...]:
+    """Return the arrays that were not checked, each with the reason."""
+    found = []
+    for i, x in enumerate(arguments):
+        name = subject.label(i)
+        if not isinstance(x, Tensor) or (x.requires_grad and i not in skipped):
+            continue
+        if not x.is_floating_point():
+            reason = "integers"
+        else:
+            reason = "a constant" if i in skipped or is_constant(name) else "does not require grad"
+        found.append(f"{name} ({reason})")
+    return tuple(found)
+
+
+def number_warnings(subject: Subject, arguments: Sequence[Any]) -> Iterator[str]:
+    """Yield a warning for each argument that was given as a number, though it could be an array."""
+    for i, x in enumerate(arguments):
+        if isinstance(x, bool) or not isinstance(x, int | float):
+            continue
+        name = subject.label(i)
+        if i in subject.numbers or (role_of(name) and _may_be_array(subject, arguments, i)):
+            yield f"d{name} was not checked, because {name} is the number {x:g}: pass it as an array"
+
+
+def _may_be_array(subject: Subject, arguments: Sequence[Any], i: int) -> bool:
+    changed = list(arguments)
+    changed[i] = Tensor(float(arguments[i]))
+    try:
+        subject.output(changed)
+    except ValueError:
+        return False
+    return True
