@@ -368,3 +368,37 @@ def test_the_first_wrong_entry_is_told_for_small_differences():
     backward = lambda dy, x: 2 * dy * x * (1 + 3e-7)  # noqa: E731
     found = diagnose((lambda x: x * x, backward), (np.array([1.0, 2.0, -1.5]),))
     assert re.search(r"dx\[1\] is -3\.922\d{8,}, right is -3\.922\d{8,} ", str(found))
+
+
+def test_gradients_in_each_others_place_are_exchanged():
+    def exchanged(dy, cache):
+        dx, dw, db = backward(dy, cache)
+        return dx, db, dw
+
+    text = str(diagnose((forward, exchanged)))
+    assert "dw, db: they are exchanged: return the gradients in the order of forward's arguments" in text
+    assert text.count("first wrong entry") == 1
+
+
+def test_a_forgotten_return_is_told():
+    found = diagnose((lambda x: x * x, lambda dy, x: None))
+    assert found.failed
+    assert "it returned None: is `return` missing?" in str(found)
+
+
+def test_one_factor_of_all_paths_is_told_once():
+    (finding,) = diagnose(with_dx(lambda dy, g, x_hat, r: 3.7 * dx_of(g, x_hat, r))).findings
+    assert finding.what == "it is 3.7 times what it should be"
+
+
+def test_a_constant_input_is_warned_of():
+    inputs = np.ones((2, 3)), np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 2.0])
+    assert any(
+        "all entries of x are the same" in text for text in diagnose((forward, backward), inputs).warnings
+    )
+
+
+def test_like_is_doubted_only_if_forward_computes_something_else():
+    pair = (lambda x: 1 / (1 + np.exp(-x)), lambda dy, x: dy)
+    assert diagnose(pair, like="sigmoid").warnings == ()
+    assert "forward does not compute exp" in diagnose(pair, like="exp").warnings[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from ...registry import REGISTRY, Case, Op
 from ...suggestions import did_you_mean
 from ..dot import argument_names
 from ..smallinputs import MOST_NUMBERS
-from .catalogue import Derivation, Mistake
+from .catalogue import Derivation, Mistake, fits_output
 from .fitting import OPS, fits
 from .leaks import leak
 from .pathmistakes import fit_paths
@@ -146,13 +147,23 @@ def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -
     pairs, constants = without_constants(subject, pairs, derivation)
     if any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in pairs):
         derivation = _by_paths(subject, arguments, y, like) or derivation
-        if derivation is None and like is not None and not warnings:
+        if derivation is None and like is not None and not warnings and not _computes(like, arguments, y):
             warnings = (f"forward does not compute {like} for these inputs, so no known mistakes are tried",)
         name = derivation.op if derivation else ""
     findings = tuple(_findings(subject, pairs, derivation))
     warnings = (*warnings, *number_warnings(subject, arguments))
     unchecked = not_checked(subject, arguments, constants)
     return Diagnosis(subject.name, name, not findings, findings, warnings, checked, unchecked)
+
+
+def _computes(like: str, arguments: Sequence[Any], y: numpy.ndarray) -> bool:
+    """Return whether the registered op has this result for the arguments, in their order."""
+    try:
+        result = REGISTRY[like].call(arguments, {})
+    except Exception:  # the learner's arguments may be any
+        return False
+    first = result[0] if isinstance(result, tuple) else result
+    return isinstance(first, Tensor) and fits_output(to_numpy(first.array), y)
 
 
 def _beside_kinks(arguments: Sequence[Any], pairs: Sequence[JacobianPair]) -> tuple[Any, ...] | None:
@@ -265,6 +276,8 @@ def _findings(
     for i, problem in sorted(subject.problems.items()):
         yield Finding((f"d{subject.label(i)}",), problem)
     wrong = [(pair, entry) for pair in pairs if (entry := wrong_entry(pair, 0.0, NUMERIC_TOLERANCE, pairs))]
+    wrong, exchanged = _without_exchanged(subject, wrong)
+    yield from exchanged
     bad = {id(pair) for pair, _ in wrong}
     right = [pair for pair in pairs if id(pair) not in bad and pair.output == 0]
     causes = {
@@ -283,6 +296,23 @@ def _findings(
         explained.setdefault(tuple(m.name for m in best), []).append(pair)
     for names, own in explained.items():
         yield _known(subject, own, names, causes)
+
+
+def _without_exchanged(
+    subject: Subject, wrong: list[tuple[JacobianPair, WrongEntry]]
+) -> tuple[list[tuple[JacobianPair, WrongEntry]], list[Finding]]:
+    """Return what is wrong for another reason than that two gradients are returned in each other's place."""
+    left, found = list(wrong), []
+    for (a, _), (b, _) in itertools.combinations(wrong, 2):
+        if a.output == b.output and a.n.shape == b.n.shape and a.input_shape == b.input_shape:
+            apart = abs(a.n - b.n).max(initial=0.0)
+            crossed = max(abs(a.analytic - b.n).max(initial=0.0), abs(b.analytic - a.n).max(initial=0.0))
+            if crossed <= NUMERIC_TOLERANCE * apart:
+                names = tuple(f"d{subject.label(pair.input)}" for pair in (a, b))
+                what = "they are exchanged: return the gradients in the order of forward's arguments"
+                found.append(Finding(names, what, first=_first(subject, a)))
+                left = [pair for pair in left if pair[0] not in (a, b)]
+    return left, found
 
 
 def _causes(

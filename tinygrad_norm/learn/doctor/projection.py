@@ -79,13 +79,19 @@ def path_factors(
     factors, _, rank, _ = numpy.linalg.lstsq(matrix, target, rcond=None)
     if rank < len(used) or abs(matrix @ factors - target).max() > 1e-8 * abs(target).max(initial=0.0):
         return ""
+    if numpy.ptp(factors) < 1e-9:
+        return f"it is {_times(factors[0])} what it should be" if abs(factors[0] - 1) > 1e-7 else ""
     wrong = [
         f"{_PATHS[paths[k]]} is "
-        + (f"{factor:.6g} times what it should be" if abs(factor) > 1e-9 else "dropped")
+        + (f"{_times(factor)} what it should be" if abs(factor) > 1e-9 else "dropped")
         for k, factor in zip(used, factors, strict=True)
         if abs(factor - 1) > 1e-7
     ]
     return "; ".join(wrong)
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.6g} times" if f"{factor:.6g}" != "1" else f"{factor:.12g} times"
 
 
 def _explains(basis: list[numpy.ndarray], residual: numpy.ndarray) -> bool:

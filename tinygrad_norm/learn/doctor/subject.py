@@ -73,7 +73,7 @@ class Subject:
         return tuple(_tensor(x, every or own) for x, own in zip(inputs, checked, strict=True))
 
     def hiding(self, arguments: Sequence[Any]) -> tuple[str, ...]:
-        """Return a warning for every weight that is 1."""
+        """Return a warning for every weight that is 1, and for inputs that are constant."""
         names = [
             self.label(i)
             for i, x in enumerate(arguments)
@@ -82,7 +82,19 @@ class Subject:
             and x.is_floating_point()
             and (to_numpy(x.array) == 1).all()
         ]
-        return tuple(f"{name} is 1 everywhere: it would not show if it were forgotten" for name in names)
+        constant = [
+            self.label(i)
+            for i, x in enumerate(arguments)
+            if isinstance(x, Tensor) and x.numel() > 1 and x.requires_grad and self.label(i) not in names
+            if numpy.ptp(to_numpy(x.array)) == 0
+        ]
+        return (
+            *(f"{name} is 1 everywhere: it would not show if it were forgotten" for name in names),
+            *(
+                f"all entries of {name} are the same, which hides mistakes: let them differ"
+                for name in constant
+            ),
+        )
 
     def forget(self) -> None:
         """Forget what its backward did wrong for other inputs."""
@@ -191,6 +203,8 @@ def _as_function(forward: Callable[..., Any], backward: Callable[..., Any]) -> t
 
         def backward(self, dy: Any) -> Any:
             found = backward(dy, *_fitting(backward, self.saved, forward.__name__))
+            if found is None:
+                raise TypeError("it returned None: is `return` missing?")
             if isinstance(found, dict):
                 raise TypeError(
                     "return the gradients as a tuple in the order of forward's arguments, not a dict"
