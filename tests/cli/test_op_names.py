@@ -17,6 +17,11 @@ def test_a_registered_name_is_found_as_it_is():
     assert find_op("layer_norm") is REGISTRY["layer_norm"]
 
 
+@pytest.mark.parametrize("name", ["LayerNorm", "layernorm", "Layer_Norm"])
+def test_a_layers_name_is_that_of_its_op(name):
+    assert find_op(name) is REGISTRY["layer_norm"]
+
+
 @pytest.mark.parametrize("name", ["none", "", "layer_nrom"])
 def test_an_unknown_name_is_told_with_similar_ones(name):
     with pytest.raises(typer.BadParameter, match=f"no registered op is called {name!r}.*(mean|Choose)"):

@@ -250,3 +250,17 @@ def test_the_prompt_shows_a_line_and_print_the_tables():
     found = tn.learn.explain("layer_norm", X, DY)
     assert repr(found) == "<explanation of layer_norm: print shows it>"
     assert "through r" in str(found)
+
+
+def test_at_a_kink_several_gradients_are_right():
+    found = tn.learn.explain("relu", [-1.0, 0.0, 2.0], [1.0, 1.0, 1.0])
+    assert found.correct
+    assert "✗:" in str(found)  # in the legend
+    assert str(found).count("✗") == 1
+    assert "marks a kink of forward" in str(found)
+    assert "Everything agrees" in str(tn.learn.explain("relu", [-1.0, 1.0, 2.0], [1.0, 1.0, 1.0]))
+
+
+def test_a_random_dy_is_called_random():
+    assert [dy.expression for dy in tn.learn.explain("softmax").dys] == ["random"]
+    assert [dy.expression for dy in tn.learn.explain("layer_norm", X, DY).dys] == ["given"]

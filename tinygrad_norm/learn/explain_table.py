@@ -55,9 +55,10 @@ def sections(found: ExplainedOp, brief: bool = False) -> list[Section]:
     parts = "" if brief else "its incoming gradient, the local derivative, and "
     note = (
         f"L = Σ y·dy. The last step comes first: {parts}the outgoing gradient, which is what the step before "
-        "receives. ✓: finite differences of the step agree; ✗: they do not; –: there are none at infinity."
+        "receives. ✓: finite differences of the step agree; ✗: they do not; –: there are none at infinity, "
+        "and no single one at a kink."
     )
-    steps = [Row(dy.name, "given", dy.array, brief=brief) for dy in found.dys]
+    steps = [Row(dy.name, dy.expression, dy.array, brief=brief) for dy in found.dys]
     for step in reversed(found.steps):
         steps += _brief_rows(step) if brief else _step_rows(step)
     tables.append(Section("Backward", note, tuple(steps)))
@@ -86,15 +87,15 @@ def _verdict(flow: Flow) -> str:
 
 def _gradient_table(gradient: InputGradient, found: ExplainedOp) -> Section:
     rows = [Row(path.name, path.formula, path.gradient) for path in gradient.paths]
-    several = len(rows) > 1
+    several, wrong = len(rows) > 1, UNKNOWN if gradient.at_kink else WRONG
     if several:
         agrees = OK if gradient.error_of(gradient.total) <= SUM_TOLERANCE else WRONG
         rows.append(Row("sum of the paths", f"= the steps' {gradient.name}", gradient.total, agrees))
     if found.op.composed is not None:
-        agrees = OK if gradient.error_of(gradient.closed_form) <= COMPOSED_TOLERANCE else WRONG
+        agrees = OK if gradient.error_of(gradient.closed_form) <= COMPOSED_TOLERANCE else wrong
         formula = found.closed_formula if gradient.name == found.gradients[0].name else ""
         rows.append(Row("closed form", formula, gradient.closed_form, agrees))
-    verdict = OK if gradient.agrees else WRONG
+    verdict = OK if gradient.agrees else wrong
     rows.append(Row("finite difference", "", gradient.finite_difference, verdict))
     title = f"Paths to {gradient.name}" if several else f"Gradient {gradient.name}"
     return Section(title, "", tuple(rows))

@@ -32,6 +32,8 @@ def _lines(found: ExplainedOp, brief: bool) -> list[str]:
         if found.correct
         else "✗ marks what does not agree."
     )
+    if found.correct and any(gradient.at_kink for gradient in found.gradients):
+        verdict = "– marks a kink of forward: between the slopes on its two sides, every gradient is right."
     lines += ["", verdict if found.gradients else f"{found.op.name} has no gradient."]
     if brief:
         lines += [f"Shortened: {len(found.steps)} steps. --full, or .text() in Python, shows all numbers."]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from .explained import ExplainedOp, InputGradient, PathGradient
 from .formulas import formula_of
 from .given import Given, choose, traced_call
 from .pathways import gradients_of_paths
-from .steps import Explained, explain_calls
+from .steps import Explained, explain_calls, is_kinked
 from .tracing import Trace
 
 
@@ -106,7 +107,7 @@ def explain(
         options=given.options,
         values=explained.values,
         outputs=explained.outputs,
-        dys=explained.dys,
+        dys=tuple(replace(dy, expression="random" if given.dy is None else "given") for dy in explained.dys),
         steps=explained.steps,
         gradients=_compared(op, given, xs, ys, dys, trace, explained) if ys else (),
         closed_formula=_closed_formula(op, given) if op.composed else "",
@@ -160,6 +161,7 @@ def _compared(
                 closed_form=pair.analytic.reshape(x.shape),
                 finite_difference=pair.numeric.value.reshape(x.shape),
                 agrees=disagreement([pair], 0.0, NUMERIC_TOLERANCE) is None,
+                at_kink=is_kinked([pair]),
             )
         )
     return tuple(found)

@@ -16,6 +16,7 @@ from ..backends import to_numpy
 from ..gradient_check.check import jacobians
 from ..gradient_check.error import GradcheckError
 from ..gradient_check.failure_report import disagreement
+from ..gradient_check.jacobian import JacobianPair
 from ..gradient_check.registered import NUMERIC_TOLERANCE
 from ..registry import Op
 from .derivation import symbols_of
@@ -212,8 +213,19 @@ def _flows(
             name=names[id(x)],
             local=_compact(blocks, x.shape) if small and blocks else None,
             outgoing=numpy.zeros(x.shape) if dx is None else to_numpy(dx),
-            correct=bool(own) and disagreement(own, 0.0, NUMERIC_TOLERANCE) is None if finite else None,
+            correct=_agrees(own) if finite and not is_kinked(own) else None,
         )
+
+
+def _agrees(pairs: Sequence[JacobianPair]) -> bool:
+    return bool(pairs) and disagreement(pairs, 0.0, NUMERIC_TOLERANCE) is None
+
+
+def is_kinked(pairs: Sequence[JacobianPair]) -> bool:
+    """Return whether backward and finite differences disagree, but only where forward has a kink."""
+    wrong = [pair.wrong(0.0, NUMERIC_TOLERANCE) for pair in pairs]
+    kinked = [pair.kinked for pair in pairs]
+    return any(map(numpy.any, wrong)) and not any((w & ~k).any() for w, k in zip(wrong, kinked, strict=True))
 
 
 def _compact(blocks: list[tuple[numpy.ndarray, tuple[int, ...]]], shape: tuple[int, ...]) -> numpy.ndarray:
