@@ -6,7 +6,7 @@ from typing import Any
 import numpy
 
 from ...ops.broadcast import unbroadcast
-from .catalogue import Derivation, Mistake, Steps, fits_output, product, times
+from .catalogue import Derivation, Mistake, Steps, fits_output, times
 from .softmaxmistakes import softmax_of
 
 
@@ -98,6 +98,13 @@ def _of_attention(given: dict[str, Any]) -> Iterator[Mistake]:
         {"ds": lambda s: s.dp - s.delta},
     )
     yield Mistake(
+        "a mean stands where the softmax's sum belongs",
+        "ds",
+        "p∘(dp - mean(dp∘p))",
+        softmax,
+        {"delta": lambda s: (s.dp * s.p).mean(-1, keepdims=True)},
+    )
+    yield Mistake(
         "the softmax's sum is taken over the queries instead of the keys",
         "ds",
         "p∘(dp - Σ dp∘p) over axis -2",
@@ -145,31 +152,31 @@ def _of_attention(given: dict[str, Any]) -> Iterator[Mistake]:
         "dk",
         "scale·ds @ q",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: product(s.factor_k * s.ds, s.q)},
+        {"dk": lambda s: s.factor_k * s.ds @ s.q},
     )
     yield Mistake(
         "ds is transposed",
         "dq",
         "scale·dsᵀ @ k",
         "scale·ds @ k",
-        {"dq": lambda s: product(s.factor_q * _t(s.ds), s.k)},
+        {"dq": lambda s: s.factor_q * _t(s.ds) @ s.k},
     )
     yield Mistake(
         "q stands where k belongs",
         "dq",
         "scale·ds @ q",
         "scale·ds @ k",
-        {"dq": lambda s: product(s.factor_q * s.ds, s.q)},
+        {"dq": lambda s: s.factor_q * s.ds @ s.q},
     )
     yield Mistake(
         "k stands where q belongs",
         "dk",
         "scale·dsᵀ @ k",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: product(s.factor_k * _t(s.ds), s.k)},
+        {"dk": lambda s: s.factor_k * _t(s.ds) @ s.k},
     )
-    yield Mistake("p is not transposed", "dv", "p @ dy", "pᵀ @ dy", {"dv": lambda s: product(s.p, s.dy)})
-    yield Mistake("v is not transposed", "dp", "dy @ v", "dy @ vᵀ", {"dp": lambda s: product(s.dy, s.v)})
+    yield Mistake("p is not transposed", "dv", "p @ dy", "pᵀ @ dy", {"dv": lambda s: s.p @ s.dy})
+    yield Mistake("v is not transposed", "dp", "dy @ v", "dy @ vᵀ", {"dp": lambda s: s.dy @ s.v})
     for gradient, line, wrong, right in (
         ("dq", "dq", "-scale·ds @ k", "scale·ds @ k"),
         ("dk", "dk", "-scale·dsᵀ @ q", "scale·dsᵀ @ q"),

@@ -47,14 +47,6 @@ def times(step: Step, factor: Step | float) -> Step:
     return lambda s: step(s) * (factor(s) if callable(factor) else factor)
 
 
-def product(a: numpy.ndarray, b: numpy.ndarray) -> numpy.ndarray:
-    """Return a @ b, NaN if they cannot be multiplied: then it is not the mistake."""
-    try:
-        return numpy.asarray(a @ b)
-    except ValueError:
-        return numpy.asarray(numpy.nan)
-
-
 @dataclass(frozen=True)
 class Mistake:
     """A mistake in words, the line of the derivation that it is in, both formulas, and its changed steps.
@@ -87,10 +79,13 @@ class Derivation:
     also: tuple[str, ...] = ()
 
     def gradient(self, name: str, dy: numpy.ndarray, changes: Steps | None = None) -> Any:
-        """Return the gradient of an input, with some steps changed."""
+        """Return the gradient of an input, with some steps changed; NaN if their shapes do not fit."""
         values = Values(self.steps | (changes or {}), self.given | {"dy": dy})
-        with numpy.errstate(all="ignore"):
-            return getattr(values, self.gradients[name])
+        try:
+            with numpy.errstate(all="ignore"):
+                return getattr(values, self.gradients[name])
+        except ValueError:
+            return numpy.asarray(numpy.nan)
 
     def candidates(
         self, name: str, dys: Sequence[numpy.ndarray], found: Sequence[numpy.ndarray]

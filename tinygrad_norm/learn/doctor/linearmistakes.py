@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from .catalogue import Derivation, Mistake, Step, Steps, fits_output, product, times
+from .catalogue import Derivation, Mistake, Step, Steps, fits_output, times
 
 STEPS: Steps = {
     "x_rows": lambda s: s.x.reshape(-1, s.x.shape[-1]),
@@ -52,12 +52,12 @@ def _mistakes(transposed: bool, n: int) -> Iterator[Mistake]:
         return Mistake(name, line, wrong, right[line], {line: step})
 
     if transposed:
-        yield mistake("w is transposed", "dx", "dy·wᵀ", lambda s: product(s.dy, s.w.T))
-        yield mistake("dy is not transposed", "dw", "dy·x", lambda s: product(s.dy_rows, s.x_rows))
+        yield mistake("w is transposed", "dx", "dy·wᵀ", lambda s: s.dy @ s.w.T)
+        yield mistake("dy is not transposed", "dw", "dy·x", lambda s: s.dy_rows @ s.x_rows)
         yield mistake("it is transposed", "dw", "xᵀ·dy", lambda s: s.x_rows.T @ s.dy_rows)
     else:
-        yield mistake("w is not transposed", "dx", "dy·w", lambda s: product(s.dy, s.w))
-        yield mistake("x is not transposed", "dw", "x·dy", lambda s: product(s.x_rows, s.dy_rows))
+        yield mistake("w is not transposed", "dx", "dy·w", lambda s: s.dy @ s.w)
+        yield mistake("x is not transposed", "dw", "x·dy", lambda s: s.x_rows @ s.dy_rows)
         yield mistake("it is transposed", "dw", "dyᵀ·x", lambda s: s.dy_rows.T @ s.x_rows)
     for line, formula in right.items():
         yield mistake("the sign is wrong", line, f"-{formula}", times(STEPS[line], -1))

@@ -66,8 +66,8 @@ EXERCISE = Exercise(
         "dk = scale·dsᵀ @ q.",
     ),
     inputs=lambda rng, more: (
-        rng.normal(size=(3 + more, 4 + more)),
-        rng.normal(size=(5 + more, 4 + more)),
+        rng.normal(size=(3 + more, 6 + more)),
+        rng.normal(size=(5 + more, 6 + more)),
         rng.normal(size=(5 + more, 2 + more)),
     ),
     like="attention",
