@@ -56,6 +56,15 @@ def leaving(dy, cache):
     exit()
 
 
+def interrupting(dy, cache):
+    raise KeyboardInterrupt
+
+
+def failing_later(x, calls=[]):
+    calls.append(0)
+    return x * x if len(calls) < 12 else x.lost
+
+
 wrong = norm_forward, dropped
 endless = norm_forward, never_even_stopped
 compiled = norm_forward, never_in_compiled_code
@@ -66,6 +75,10 @@ shape = norm_forward, lambda dy, cache: (dy[:, :2], dy.sum(0), dy.sum(0))
 nan_forward = lambda x: x * np.nan, norm_backward
 wanting = lambda x: x[7, 7], norm_backward
 number = 3
+interrupted = norm_forward, interrupting
+later = failing_later, norm_backward
+nothing = lambda: np.ones(3), norm_backward
+integers = lambda x: x.astype(int), norm_backward
 raising = norm_forward, lambda dy, cache: 1 / 0
 half_forward = norm_forward
 """
@@ -126,12 +139,16 @@ def test_like(file):
 WHAT_FAILS = [
     (":nrm", "norms.py has neither nrm nor nrm_forward and nrm_backward (did you mean 'norm'"),
     (":half", "has half_forward but no half_backward"),
-    (":raising", "raised ZeroDivisionError: division by zero (norms.py, line 58)"),
+    (":raising", "raised ZeroDivisionError: division by zero (norms.py, line 71)"),
     (":nan", "is NaN or infinite"),
     (":nan_forward", "the forward of <lambda> is NaN or infinite"),
     (":few", "backward takes dy and then what norm_forward returned after y"),
     (":shape", "returned a gradient of shape (4, 2) for x, whose shape is (4, 5)"),
     (":wanting", "pass inputs: none that were tried suit"),
+    (":interrupted", "interrupted cannot be checked: it raised KeyboardInterrupt"),
+    (":later", "the forward of failing_later, called with x (4, 5), raised AttributeError"),
+    (":nothing", "the forward of <lambda> names no arguments"),
+    (":integers", "returned an array of integers"),
     (":number", "diagnose needs a Function class, a pair"),
     (":ending", "ends the program: leave out exit()"),
     ("", "pass FILE.py:NAME"),
@@ -156,8 +173,9 @@ def test_what_cannot_be_checked(command, file, name, words):
         ("x = 1\nimport nothing_there\n", "cannot be imported, line 2: ModuleNotFoundError"),
         ("x = (\n", "cannot be imported: SyntaxError"),
         ("exit()\n", "cannot be imported, line 1: SystemExit"),
+        ("\nraise KeyboardInterrupt\n", "cannot be imported, line 2: KeyboardInterrupt"),
     ],
-    ids=["missing", "import", "syntax", "exit"],
+    ids=["missing", "import", "syntax", "exit", "interrupt"],
 )
 def test_files_that_cannot_be_imported(tmp_path, text, words):
     path = tmp_path / "broken.py"

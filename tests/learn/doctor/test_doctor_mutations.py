@@ -16,7 +16,7 @@ from tinygrad_norm.gradient_check.failure_report import wrong_entry
 from tinygrad_norm.gradient_check.registered import NUMERIC_TOLERANCE, draw
 from tinygrad_norm.learn.doctor.catalogue import Values
 from tinygrad_norm.learn.doctor.pathmistakes import fit_paths
-from tinygrad_norm.learn.dot import argument_names
+from tinygrad_norm.learn.formulas import argument_names
 from tinygrad_norm.learn.smallinputs import _differentiable, _size
 from tinygrad_norm.registry import REGISTRY
 

@@ -18,7 +18,7 @@ from ...gradient_check.jacobian import JacobianPair
 from ...gradient_check.registered import NUMERIC_TOLERANCE, cotangent, draw
 from ...registry import REGISTRY, Case, Op
 from ...suggestions import did_you_mean
-from ..dot import argument_names
+from ..formulas import argument_names
 from ..smallinputs import MOST_NUMBERS
 from .catalogue import Derivation, Mistake, fits_output
 from .fitting import OPS, fits
@@ -27,7 +27,7 @@ from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
 from .trialinputs import trials
-from .unchecked import not_checked, number_warnings, require_checkable, without_constants
+from .unchecked import not_checked, number_warnings, require_checkable, require_inputs, without_constants
 
 KINK = "forward has a kink at one of the inputs, where several gradients are right: checked beside it"
 Cause = tuple[Mistake, ...]
@@ -110,16 +110,16 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
         like: the registered op that forward should compute, such as "layer_norm"; found out if not given.
 
     Raises:
-        TypeError: if the function is none of these.
-        TimeoutError: if the code that is examined raises it.
-        ValueError: if no op is called `like`; forward raises or is NaN or infinite for these inputs; they
-            or y are empty, or have more than 2000 numbers; or none are given and none were found that it
-            takes.
+        TypeError: if the function is none of these, or `inputs` are not arguments.
+        ValueError: if no op is called `like`; no input is a finite array of floating-point numbers; forward
+            raises, or is NaN or infinite for these inputs; they or y are empty, or have more than 2000
+            numbers; or none are given and none were found that it takes.
     """
     if like is not None and like not in REGISTRY:
         raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
     subject = subject_of(function)
     arguments = _inputs(subject, like) if inputs is None else _given(subject, inputs)
+    require_inputs(subject, arguments)
     require_checkable(subject, arguments, subject.output(arguments).size)
     return _diagnosed(subject, arguments, like)
 
@@ -133,14 +133,12 @@ def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -
     warnings = (*notes, *(derivation.notes if derivation else ())) or subject.hiding(arguments)
     name = derivation.op if derivation else ""
     try:
-        pairs = jacobians(subject.apply, arguments)
+        pairs = jacobians(subject, arguments)
         if moved := _beside_kinks(arguments, pairs):
             warnings = (*warnings, KINK)
-            arguments, pairs = moved, jacobians(subject.apply, moved)
+            arguments, pairs = moved, jacobians(subject, moved)
             y = subject.output(arguments)
     except GradcheckError as error:
-        if isinstance(error.__cause__, TimeoutError):
-            raise error.__cause__ from None
         return Diagnosis(
             subject.name, name, False, (Finding((), subject.in_words(str(error))),), warnings, checked
         )
@@ -190,8 +188,11 @@ def diagnose_op(op: Op, case: Case, form: Callable[..., Any] | None = None, seed
 
 
 def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:
-    single = isinstance(inputs, Tensor | numpy.ndarray)
-    return subject.arguments((inputs,) if single else tuple(inputs))
+    if isinstance(inputs, Tensor | numpy.ndarray):
+        inputs = (inputs,)
+    if not isinstance(inputs, Sequence) or isinstance(inputs, str):
+        raise TypeError(f"inputs are forward's arguments: pass one array, or a tuple of them, got {inputs!r}")
+    return subject.arguments(tuple(inputs))
 
 
 def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
@@ -200,6 +201,8 @@ def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
     Raises:
         ValueError: if there are none.
     """
+    if not subject.parameters:
+        raise ValueError(f"the forward of {subject.name} names no arguments: name them, or pass inputs")
     runs: tuple[Any, ...] | None = None
     wanted = like or _named(subject.name)
     fitting = False

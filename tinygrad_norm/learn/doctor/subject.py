@@ -7,7 +7,7 @@ one if they are only not summed over the broadcast axes, so that the other gradi
 import copy
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,24 @@ class Subject:
     problems: dict[int, str] = field(default_factory=dict)
     through_constants: set[int] = field(default_factory=set)
     numbers: set[int] = field(default_factory=set)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Return what forward returns.
+
+        Raises:
+            ValueError: if it raises, at any call: that it ran once with such arguments says nothing.
+        """
+        try:
+            return self.apply(*arguments)
+        except Exception as error:
+            raise ValueError(
+                f"the forward of {self.name}, called with {self._told(arguments)}, raised "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    def named_parameters(self) -> Iterable[tuple[str, Tensor]]:
+        """Return the parameters of the module, if it is one: these are checked too."""
+        return self.module.named_parameters() if self.module is not None else ()
 
     def label(self, key: Key) -> str:
         """Return the name of an input, or of a module's parameter."""
@@ -108,26 +126,22 @@ class Subject:
         Raises:
             ValueError: if it cannot be computed, is not an array of floating-point numbers, or not finite.
         """
-        given = ", ".join(
-            f"{name} {x.shape if isinstance(x, Tensor) else repr(x)}"
-            for name, x in zip(self.parameters, arguments, strict=False)
-        )
-        try:
-            with numpy.errstate(all="ignore"):
-                result = self.apply(*arguments)
-        except TimeoutError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"the forward of {self.name}, called with {given}, raised {type(error).__name__}: {error}"
-            ) from error
+        with numpy.errstate(all="ignore"):
+            result = self(*arguments)
         y = result[0] if isinstance(result, tuple) else result
         if not isinstance(y, Tensor) or y.array.dtype.kind != "f":
             kind = "an array of integers" if isinstance(y, Tensor) else f"a {type(y).__name__}"
             raise ValueError(f"the forward of {self.name} returned {kind}: return floating-point numbers")
         if not numpy.isfinite(to_numpy(y.array)).all():
-            raise ValueError(f"the forward of {self.name} is NaN or infinite, called with {given}")
+            told = self._told(arguments)
+            raise ValueError(f"the forward of {self.name} is NaN or infinite, called with {told}")
         return to_numpy(y.array)
+
+    def _told(self, arguments: Sequence[Any]) -> str:
+        return ", ".join(
+            f"{self.label(i)} {x.shape if isinstance(x, Tensor) else repr(x)}"
+            for i, x in enumerate(arguments)
+        )
 
 
 def subject_of(function: Any, name: str = "") -> Subject:

@@ -7,7 +7,10 @@ verdict lists it.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy
+
 from ...autograd.tensor import Tensor
+from ...backends import to_numpy
 from ...gradient_check.jacobian import JacobianPair
 from ...gradient_check.registered import NUMERIC_TOLERANCE
 from .catalogue import Derivation
@@ -18,19 +21,33 @@ MOST = 2000
 """How many numbers the checked inputs and y may have together: the time grows with their product."""
 
 
-def require_checkable(subject: Subject, arguments: Sequence[Any], size: int) -> None:
-    """Check that there is something to compare, and not too much; y has `size` numbers.
+def require_inputs(subject: Subject, arguments: Sequence[Any]) -> None:
+    """Check that there is something to differentiate, and that it can be moved.
 
     Raises:
-        ValueError: if nothing can be checked, y or every checked input is empty, or they are too large.
+        ValueError: if no argument or parameter requires a gradient, or one that does is not finite.
     """
-    sizes = [x.numel() for x in arguments if isinstance(x, Tensor) and x.requires_grad]
-    if subject.module is not None:
-        sizes += [p.numel() for p in subject.module.parameters() if p.requires_grad]
-    if not sizes:
+    checked = {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad}
+    if not checked and not any(p.requires_grad for _, p in subject.named_parameters()):
         raise ValueError(
             f"no input of {subject.name} can be checked: pass at least one array of floating-point numbers"
         )
+    for i, x in checked.items():
+        array = to_numpy(x.array)
+        wrong = numpy.argwhere(~numpy.isfinite(array))
+        if len(wrong):
+            place = tuple(map(int, wrong[0]))
+            raise ValueError(f"{subject.label(i)} is {array[place]} at {place}: choose finite inputs")
+
+
+def require_checkable(subject: Subject, arguments: Sequence[Any], size: int) -> None:
+    """Check that the inputs and y are not empty, and not too large; y has `size` numbers.
+
+    Raises:
+        ValueError: if y or every checked input is empty, or they are too large.
+    """
+    sizes = [x.numel() for x in arguments if isinstance(x, Tensor) and x.requires_grad]
+    sizes += [p.numel() for _, p in subject.named_parameters() if p.requires_grad]
     shapes = ", ".join(
         f"{subject.label(i)} {x.shape}" for i, x in enumerate(arguments) if isinstance(x, Tensor)
     )

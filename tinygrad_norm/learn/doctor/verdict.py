@@ -26,4 +26,6 @@ def verdict_on(
         return FAILED, str(error) or type(error).__name__
     except SystemExit:
         return FAILED, f"{target} ends the program: leave out exit()"
+    except BaseException as error:  # in a process of its own Ctrl-C raises nothing: the file did
+        return FAILED, f"{target} cannot be checked: it raised {type(error).__name__}: {error}"
     return RIGHT if found.passed else FAILED if found.failed else WRONG, str(found)
