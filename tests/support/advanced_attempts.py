@@ -69,7 +69,10 @@ ATTEMPTS = [
     ("lstm_cell", "da.T @ x", "x.T @ da", "dw_ih: its shape is (4, 8), that of the input (8, 4): transpose"),
 ]
 KERNEL_ATTEMPTS = [
-    ("cuda_row_sum", "  __syncthreads();\n", "", "race on __shared__ of_warp"),
+    ("cuda_row_sum", "  __syncthreads();\n  if", "  if", "race on __shared__ of_warp"),
+    ("cuda_row_sum", "float sum = 0;", "float sum;", "sum has no value when it is first added to"),
+    ("cuda_row_sum", "  __syncthreads();\n  if", "  if (t < 32) __syncthreads();\n  if", "divergent barrier"),
+    ("cuda_row_sum", "if (t == 0) y[n]", "y[n]", "let one thread write it, or"),
     ("cuda_row_sum", "i < D", "i <= D", "out of bounds: thread (5, 0, 0)"),
     (
         "cuda_row_sum",

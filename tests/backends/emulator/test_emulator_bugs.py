@@ -81,7 +81,7 @@ class TestRaces:
             floats(),
             ("writes", "kept[threadIdx.x] ="),
             ("reads", "y[threadIdx.x] ="),
-            "add __syncwarp()",
+            "add __syncthreads(), or __syncwarp() if only lanes of one warp exchange values here",
         )
 
     def test_many_readers_one_writer(self, bugs, seed):

@@ -1,12 +1,15 @@
 """Checks of files that are changed, broken, or written with a library."""
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
+from tinygrad_norm.backends.emulator import CompileError
 from tinygrad_norm.learn.exercises import checking
 from tinygrad_norm.learn.exercises.checking import State, check
 from tinygrad_norm.learn.exercises.exercise import load
+from tinygrad_norm.learn.exercises.kernelerrors import in_words, unset
 from tinygrad_norm.learn.exercises.starttext import solution_text, start_text
 
 RIGHT = solution_text(load("linear").source)
@@ -30,7 +33,7 @@ def checked(folder, text):
         (
             "y = x @ weight.T",
             "y = x @ weight",
-            "forward, called with inputs (4, 3), (2, 3), (2,), raised Val",
+            "forward, called with x (4, 3), weight (2, 3), bias (2,), raised Val",
         ),
     ],
     ids=[
@@ -82,7 +85,7 @@ def test_a_backward_that_is_right_for_one_size_only(tmp_path):
     text = RIGHT.replace("dbias = dy.sum(axis=0)", "dbias = 4 * dy.mean(axis=0)")
     outcome = checked(tmp_path, text)
     assert outcome.state is State.WRONG
-    assert "right for inputs (4, 3), (2, 3), (2,), but not for inputs (5, 4), (3, 4), (3,)" in outcome.text
+    assert "right for x (4, 3), weight (2, 3), bias (2,), but not for x (5, 4), weight" in outcome.text
 
 
 @pytest.mark.parametrize("line", ["import torch", "from jax import grad", "import tinygrad_norm.nn as nn"])
@@ -114,6 +117,41 @@ def test_a_learner_may_keep_other_values(tmp_path):
         "    dx =", "    x, weight = cache\n    dx ="
     )
     assert checked(tmp_path, text).state is State.RIGHT
+
+
+@pytest.mark.parametrize(
+    ("kernel", "named"),
+    [
+        ("float sum; for (;;) sum += x[t];", "sum"),
+        ("float sum, square; sum = 0; square = square + 1;", "square"),
+        ("float sum;  // sum = 0\n  sum *= 2;", "sum"),
+        ("float sum; if (t == 0) sum = 0; sum += 1;", ""),
+        ("float sum = 0; sum += 1;", ""),
+        ("float sum; sum = x[t]; sum += 1;", ""),
+        ("float sum; fill(&sum); sum += 1;", ""),
+    ],
+    ids=["loop", "second", "comment", "later", "set", "assigned", "filled"],
+)
+def test_a_variable_without_a_value_is_told(kernel, named, tmp_path):
+    code = f"__global__ void f(float* x) {{\n  const int t = threadIdx.x;\n  {kernel}\n}}"
+    path = tmp_path / "attempt.py"
+    path.write_text(f'KERNEL = r"""\n{code}\n"""\n', encoding="utf-8")
+    found = unset(path, SimpleNamespace(KERNEL=f"\n{code}\n"))
+    assert found.startswith(f"attempt.py, line 4: {named} has no value") if named else not found
+
+
+def test_atomics_are_told_not_to_be_there(tmp_path):
+    path = tmp_path / "attempt.py"
+    path.write_text("", encoding="utf-8")
+    error = CompileError("kernel.cu:3:5: error: 'atomicAdd' was not declared in this scope")
+    assert "The emulator has no atomics" in in_words(error, path, SimpleNamespace())
+
+
+def test_a_wrong_shape_in_a_planted_exercise_is_told(tmp_path):
+    text = solution_text(load("planted_layer_norm").source).replace("weight * dy", "(weight * dy)[None]")
+    path = tmp_path / "attempt.py"
+    path.write_text(text, encoding="utf-8")
+    assert "dx is wrong: its shape is (1, 3, 5)" in check("planted_layer_norm", path).text
 
 
 def test_kernels_need_a_compiler(tmp_path, monkeypatch):

@@ -96,8 +96,11 @@ class Explanation:
         here, other = self.report.here, self.report.other
         if tuple(here.block) != tuple(other.block):
             return BETWEEN_BLOCKS
-        barrier = "__syncwarp()" if self._warp(here) == self._warp(other) else "__syncthreads()"
-        return f"there is no barrier between them: add {barrier}"
+        if here.writes and other.writes:
+            return "let one thread write it, or add __syncthreads() between the two writes"
+        within = self._warp(here) == self._warp(other)
+        barrier = "__syncthreads(), or __syncwarp() if only lanes of one warp exchange values here"
+        return f"there is no barrier between them: add {barrier if within else '__syncthreads()'}"
 
     def _warp(self, place: Place) -> int:
         x, y, z = place.thread

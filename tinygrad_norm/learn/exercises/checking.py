@@ -19,7 +19,7 @@ from ..doctor.catalogue import same_gradient
 from ..doctor.diagnosis import Diagnosis, Finding, diagnose
 from ..doctor.targets import import_file
 from .exercise import Solved, load
-from .kernelerrors import in_words, kernel_error
+from .kernelerrors import in_words, kernel_error, unset
 from .starttext import has_bug, start_text, todo_lines, writes_forward
 
 LIBRARIES = ("tinygrad_norm", "torch", "jax", "autograd", "tensorflow")
@@ -95,13 +95,17 @@ def _todo(source: str, text: str, path: Path) -> str:
 
 def _checked(solved: Solved, path: Path, text: str, tells_formula: bool) -> Outcome:
     module, exercise = import_file(path.resolve(), str(path)), solved.exercise
-    if found := _libraries(text) - _libraries(solved.source):
-        what = f"{path} imports {', '.join(sorted(found))}: write the derivative yourself, with NumPy alone"
+    if libraries := _libraries(text) - _libraries(solved.source):
+        what = (
+            f"{path} imports {', '.join(sorted(libraries))}: write the derivative yourself, with NumPy alone"
+        )
         return Outcome(State.WRONG, what)
     parts = [part for part in ("forward", "backward") if hasattr(solved.module, part)]
     for part in parts:
         if not callable(getattr(module, part, None)):
             raise ValueError(f"{path} has no function {part}: keep its name. {_fresh(exercise.name)}")
+    if exercise.needs_compiler and (found := unset(path, module)):
+        return Outcome(State.WRONG, found)
     checked = []
     for more in (0, 1):
         inputs = exercise.inputs(numpy.random.default_rng(more), more)
@@ -113,7 +117,7 @@ def _checked(solved: Solved, path: Path, text: str, tells_formula: bool) -> Outc
                 return Outcome(State.WRONG, wrong)
             advice = f"It is given in this exercise: leave it as it was. {_fresh(exercise.name)}"
             return Outcome(State.CHANGED, f"{wrong}. {advice}")
-        checked.append(_shapes(inputs))
+        checked.append(_shapes(solved.module.forward, inputs))
         if len(parts) < 2:
             continue
         diagnosis = diagnose((module.forward, module.backward), inputs, exercise.like)
@@ -147,7 +151,7 @@ def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence
         y = _first(forward(*_copies(inputs)))
     except Exception as error:
         what = f"raised {type(error).__name__}: {error}"
-        raise ValueError(f"forward, called with {_shapes(inputs)}, {what}") from error
+        raise ValueError(f"forward, called with {_shapes(forward, inputs)}, {what}") from error
     if y.dtype.kind not in "fiu":
         raise ValueError(f"forward returned {y.dtype} values: return an array of numbers")
     if y.shape != right.shape:
@@ -176,10 +180,14 @@ def _copies(inputs: Sequence[Any]) -> list[Any]:
     return [x.copy() if isinstance(x, numpy.ndarray) else x for x in inputs]
 
 
-def _shapes(inputs: Sequence[Any]) -> str:
-    """Return the shapes of arrays, and other arguments as they are."""
-    given = [str(x.shape) if isinstance(x, numpy.ndarray) else repr(x) for x in inputs]
-    return f"inputs {', '.join(given)}"
+def _shapes(forward: Callable[..., Any], inputs: Sequence[Any]) -> str:
+    """Return the names of the arguments, with the shapes of arrays and the values of others."""
+    names = inspect.signature(forward).parameters
+    given = [
+        f"{name} {x.shape}" if isinstance(x, numpy.ndarray) else f"{name} {x!r}"
+        for name, x in zip(names, inputs, strict=False)
+    ]
+    return ", ".join(given)
 
 
 def _words(
@@ -191,7 +199,7 @@ def _words(
     """
     if has_bug(solved.source):
         named = [(", ".join(finding.gradients), finding) for finding in found.findings]
-        texts = [f"{names} is wrong: {one.first}" if names else one.what for names, one in named]
+        texts = [f"{names} is wrong: {one.first or one.what}" if names else one.what for names, one in named]
     else:
         typical = {} if found.failed else _typical(solved, module, inputs)
         words = [typical.get(finding.gradients) for finding in found.findings]

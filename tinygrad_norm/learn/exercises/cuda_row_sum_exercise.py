@@ -20,7 +20,10 @@ Threads do not wait for each other. Before thread 0 reads what other warps have 
 block must have come to a __syncthreads().
 
 The kernel runs on the CPU, thread by thread, in a mode that finds data races, invalid accesses and threads
-that do not come to a barrier. It would run on a GPU as it is.
+that do not come to a barrier. It would run on a GPU as it is. Atomics, such as atomicAdd, are not there: the
+three steps do without. The check does not see speed: a loop of thread 0 over the whole row is right too, but
+leaves 127 threads with nothing to do. Keep the last line: no thread ends before the others, so the check sees
+a barrier to which only some of them come.
 """
 
 import numpy as np
@@ -41,6 +44,7 @@ __global__ void row_sum(const float* x, float* y, int N, int D) {
   __syncthreads();
   if (t == 0) y[n] = of_warp[0] + of_warp[1] + of_warp[2] + of_warp[3];
   // end solution
+  __syncthreads();
 }
 """
 module = emulator.RawModule(code=KERNEL, name_expressions=("row_sum",))
@@ -60,8 +64,8 @@ EXERCISE = Exercise(
     title="a CUDA reduction: threads, warps, shared memory, a barrier",
     level=4,
     hints=(
-        "Begin simply: let thread 0 add up the whole row in a loop, if (t == 0) …, and check that. Then "
-        "share the work among all threads.",
+        "Write one step after the other. To see that the launch works, let thread 0 add up the whole row, if "
+        "(t == 0) …: the check takes that as right. Then write the three steps in its place.",
         "The sum of a thread: float sum = 0; for (int i = t; i < D; i += 128) sum += x[n * D + i]; The loop "
         "has no turn for a thread with t >= D, but the thread must go on to step 2: every lane of the mask "
         "has to.",
