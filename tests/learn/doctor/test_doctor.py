@@ -217,6 +217,7 @@ def test_a_backward_that_gives_no_gradient(wrong, words):
     found = diagnose((forward, wrong))
     assert (found.passed, found.failed) == (False, True)
     assert words in str(found)
+    assert "nondet_tol" not in str(found)
 
 
 def test_a_missing_gradient_does_not_pass():

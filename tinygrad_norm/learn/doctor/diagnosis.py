@@ -23,10 +23,10 @@ from ..smallinputs import MOST_NUMBERS
 from .catalogue import Derivation, Mistake, fits_output
 from .fitting import OPS, fits
 from .leaks import leak
+from .owninputs import candidates, more_inputs
 from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
-from .trialinputs import trials
 from .unchecked import not_checked, number_warnings, require_checkable, require_inputs, without_constants
 
 KINK = "forward has a kink at one of the inputs, where several gradients are right: checked beside it"
@@ -118,13 +118,39 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
     if like is not None and like not in REGISTRY:
         raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
     subject = subject_of(function)
-    arguments = _inputs(subject, like) if inputs is None else _given(subject, inputs)
+    if inputs is None:
+        return _on_own_inputs(subject, like)
+    arguments = _given(subject, inputs)
     require_inputs(subject, arguments)
     require_checkable(subject, arguments, subject.output(arguments).size)
     return _diagnosed(subject, arguments, like)
 
 
+def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
+    def ops_of(arguments: Sequence[Any], y: numpy.ndarray) -> list[str]:
+        return [name for d in _fits(subject, arguments, y) for name in (d.op, *d.also)]
+
+    failed: list[Diagnosis] = []
+    for trial in candidates(subject, like or _named(subject.name), ops_of):
+        arguments = subject.arguments(trial.inputs)
+        found = _diagnosed(subject, arguments, like)
+        if not found.passed:
+            failed.append(found)
+            continue
+        for more in more_inputs(subject, trial, arguments):
+            other = _diagnosed(subject, more, like)
+            if not other.passed:
+                return replace(other, checked=f"{other.checked}; it is right for {found.checked}")
+            found = replace(found, checked=f"{found.checked}; and with {other.checked}")
+        if failed:  # they have not the same shape
+            note = "the inputs have one shape: sums over broadcast axes were not checked"
+            return replace(found, warnings=(*found.warnings, note))
+        return found
+    return min(failed, key=lambda found: (found.failed, len(found.findings)))
+
+
 def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -> Diagnosis:
+    subject.forget()
     y = subject.output(arguments)
     derivation, notes = _chosen(subject, arguments, y, like)
     checked = ", ".join(
@@ -193,36 +219,6 @@ def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:
     if not isinstance(inputs, Sequence) or isinstance(inputs, str):
         raise TypeError(f"inputs are forward's arguments: pass one array, or a tuple of them, got {inputs!r}")
     return subject.arguments(tuple(inputs))
-
-
-def _inputs(subject: Subject, like: str | None) -> tuple[Any, ...]:
-    """Return inputs that forward takes, such that a derivation fits, if any does.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    if not subject.parameters:
-        raise ValueError(f"the forward of {subject.name} names no arguments: name them, or pass inputs")
-    runs: tuple[Any, ...] | None = None
-    wanted = like or _named(subject.name)
-    fitting = False
-    subject.vary_parameters()
-    problem = ""
-    for inputs in trials(subject):
-        arguments = subject.arguments(inputs)
-        try:
-            y = subject.output(arguments)
-        except ValueError as error:
-            problem = problem or str(error)
-            continue
-        found = [name for d in _fits(subject, arguments, y) for name in (d.op, *d.also)]
-        if wanted in found:
-            return arguments
-        if runs is None or (found and not fitting):
-            runs, fitting = arguments, bool(found)
-    if runs is None:
-        raise ValueError(f"pass inputs: none that were tried suit {subject.name}. {problem}")
-    return runs
 
 
 def _fits(subject: Subject, arguments: Sequence[Any], y: numpy.ndarray) -> list[Derivation]:
