@@ -1,7 +1,8 @@
 """Learning tools: explanations with numbers, a doctor for backwards, pictures, watched training, tables."""
 
 from ..gradient_check import registered as check  # its earlier name, which other code may import
-from .doctor.diagnosis import Diagnosis, diagnose
+from .doctor.diagnosis import diagnose
+from .doctor.findings import Diagnosis
 from .draw import Drawing, draw_model
 from .explanation import Explanation, explain
 from .watching import Watched, watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -21,6 +21,7 @@ from ...suggestions import did_you_mean
 from ..formulas import argument_names
 from ..smallinputs import MOST_NUMBERS
 from .catalogue import Derivation, Mistake, fits_output
+from .findings import Diagnosis, Finding
 from .fitting import OPS, fits
 from .leaks import leak
 from .owninputs import candidates, more_inputs
@@ -32,66 +33,6 @@ from .unchecked import not_checked, number_warnings, require_checkable, require_
 KINK = "forward has a kink at one of the inputs, where several gradients are right: checked beside it"
 Cause = tuple[Mistake, ...]
 """One mistake, or two that are only right together."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A mistake: the gradients that it makes wrong, what it is, both formulas, and the first wrong entry.
-
-    `line` is the line of the derivation, "" if no known mistake fits; a formula that is "" is not shown;
-    `others` are mistakes that give the same numbers here.
-    """
-
-    gradients: tuple[str, ...]
-    what: str
-    line: str = ""
-    wrong: str = ""
-    right: str = ""
-    first: str = ""
-    others: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{', '.join(self.gradients)}: {self.what}" if self.gradients else self.what]
-        if self.line:
-            lines += [f"  line    {self.line}", f"  yours   {self.wrong}"]
-            lines += [f"  right   {self.right}"] if self.right else []
-        if self.first:
-            lines.append(f"  first wrong entry: {self.first}")
-        lines += [f"  or: {other}" for other in self.others]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What the doctor found; `str` of it is the verdict.
-
-    `passed` is what finite differences say. `like` is the registered op that forward computes, or "".
-    `unchecked` are the arrays without a gradient to check, each with the reason.
-    """
-
-    name: str
-    like: str
-    passed: bool
-    findings: tuple[Finding, ...]
-    warnings: tuple[str, ...]
-    checked: str
-    unchecked: tuple[str, ...] = ()
-
-    @property
-    def failed(self) -> bool:
-        """Whether there was nothing to compare: backward raised, or its result cannot be a gradient."""
-        return any(not finding.gradients for finding in self.findings)
-
-    def __str__(self) -> str:
-        like = f" (computes {self.like})" if self.like else ""
-        wrong = "the check failed" if self.failed else "the backward is wrong"
-        verdict = "the backward is right" if self.passed else wrong
-        lines = [f"{self.name}{like}: {verdict}", f"  checked with {self.checked}"]
-        lines += [f"  not checked: {', '.join(self.unchecked)}"] if self.unchecked else []
-        for finding in self.findings:
-            lines += ["", str(finding)]
-        lines += ["", *(f"warning: {text}" for text in self.warnings)] if self.warnings else []
-        return "\n".join(lines)
 
 
 def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diagnosis:

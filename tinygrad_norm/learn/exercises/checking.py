@@ -16,7 +16,8 @@ from ...backends.emulator import CompileError, KernelError, schedule
 from ...backends.emulator.build import compiler
 from ...gradient_check.registered import cotangent
 from ..doctor.catalogue import same_gradient
-from ..doctor.diagnosis import Diagnosis, Finding, diagnose
+from ..doctor.diagnosis import diagnose
+from ..doctor.findings import Diagnosis, Finding
 from ..doctor.targets import import_file
 from .exercise import Solved, load
 from .kernelerrors import in_words, kernel_error, unset
