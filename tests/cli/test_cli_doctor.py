@@ -124,6 +124,26 @@ def test_one_half_of_a_pair_means_the_pair(tmp_path, file):
     assert result.exit_code == 1, result.output
 
 
+def test_a_file_may_give_inputs(tmp_path):
+    path = tmp_path / "own.py"
+    text = "import numpy as np\n\ndef {0}forward(x):\n    return x[2, 6] * x, x\n\n"
+    text += "def {0}backward(dy, x):\n    dx = x[2, 6] * dy\n    dx[2, 6] += (dy * x).sum()\n    return dx\n"
+    for name, part in (("", "forward"), ("own_", "own"), ("own_", "own_backward")):
+        code = text.format(name)
+        path.write_text(code)
+        result = run("doctor", f"{path}:{part}")
+        assert result.exit_code == 2
+        assert "In a file, call them NAME_inputs: a tuple" in " ".join(result.output.split())
+        path.write_text(f"{code}\n{name}inputs = (np.arange(21.0).reshape(3, 7) ** 0.5,)\n")
+        result = run("doctor", f"{path}:{part}")
+        assert result.exit_code == 0, result.output
+        assert "checked with x (3, 7)" in result.output
+    path.write_text(f"{code}\n{name}inputs = 3\n")
+    result = run("doctor", f"{path}:{part}")
+    assert result.exit_code == 2
+    assert "own_inputs must be a tuple of arrays and numbers, got 3" in " ".join(result.output.split())
+
+
 def test_like(file):
     result = run("doctor", f"{file}:norm", "--like", "softmax")
     assert result.exit_code == 0
@@ -131,7 +151,7 @@ def test_like(file):
     result = run("doctor", f"{file}:norm", "--like", "layer")  # as in train --norm
     assert result.exit_code == 0
     assert "warning" not in result.output
-    result = run("doctor", f"{file}:norm", "--like", "layernorm")
+    result = run("doctor", f"{file}:norm", "--like", "layer_nrm")
     assert result.exit_code == 2
     assert "layer_norm" in result.output
 

@@ -31,7 +31,8 @@ def doctor(
     """Say whether a backward is right, and if not, which mistake it has.
 
     It is compared with finite differences. If it is wrong, known mistakes are tried on the derivation until
-    one gives the same gradient. Exits with status 1 if the backward is wrong, 2 if it cannot be checked.
+    one gives the same gradient. Inputs are found by the arguments' names, unless the file has NAME_inputs, a
+    tuple of arrays and numbers. Exits with status 1 if the backward is wrong, 2 if it cannot be checked.
     """
     if like is not None:
         like = find_op(like).name

@@ -52,8 +52,8 @@ def candidates(subject: Subject, wanted: str, ops_of: OpsOf) -> list[Trial]:
         if named or equal:
             return [*named[:1], *equal] if _all_known(subject.signature) else [*equal, *named[:1]]
     raise ValueError(
-        f"pass inputs: none that were tried suit {subject.name}. {problem}. In a file, call them NAME_inputs: a "
-        "tuple of arrays and numbers, the arguments of forward"
+        f"pass inputs: none that were tried suit {subject.name}. {problem}. In a file, call them "
+        "NAME_inputs: a tuple of arrays and numbers, the arguments of forward"
     )
 
 

@@ -41,13 +41,14 @@ class Subject:
     numbers: set[int] = field(default_factory=set)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Return what forward returns.
+        """Return what forward returns; nested tuples, such as y, (h, c), as one.
 
         Raises:
             ValueError: if it raises, at any call: that it ran once with such arguments says nothing.
         """
         try:
-            return self.apply(*arguments)
+            result = self.apply(*arguments)
+            return tuple(_flat(result)) if isinstance(result, tuple | list) else result
         except Exception as error:
             raise ValueError(
                 f"the forward of {self.name}, called with {self._told(arguments)}, raised "
@@ -157,7 +158,7 @@ def subject_of(function: Any, name: str = "") -> Subject:
     if isinstance(function, Module):
         own = copy.deepcopy(function).double()
         signature = _parameters(own.forward)
-        return Subject(name or type(own).__name__, _Flat(own), _names(signature), signature, module=own)
+        return Subject(name or type(own).__name__, own, _names(signature), signature, module=own)
     if isinstance(function, tuple | list) and len(function) == 2 and all(map(callable, function)):
         forward, backward = function
         pair = _as_function(forward, backward)
@@ -173,17 +174,6 @@ def subject_of(function: Any, name: str = "") -> Subject:
         "diagnose needs a Function class, a pair of functions (forward, backward), a module or a function of "
         f"tensors, got {function!r}"
     )
-
-
-class _Flat:
-    """A module that returns what it returns, such as y, (h, c), as one tuple."""
-
-    def __init__(self, module: Module) -> None:
-        self.module, self.named_parameters = module, module.named_parameters
-
-    def __call__(self, *inputs: Any) -> Any:
-        result = self.module(*inputs)
-        return tuple(_flat(result)) if isinstance(result, tuple | list) else result
 
 
 def _flat(result: Any) -> Iterator[Any]:

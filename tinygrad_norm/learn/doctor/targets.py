@@ -7,6 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy
+
+from ...autograd.tensor import Tensor
 from ...suggestions import did_you_mean
 from ..loading import LOADED, importable_name, line_in
 
@@ -14,13 +17,15 @@ _IMPORTED: dict[str, ModuleType] = {}
 """What `import_file` put into `sys.modules`."""
 
 
-def find(target: str) -> Any:
-    """Return what a file calls NAME: an object, or the pair NAME_forward and NAME_backward.
+def find(target: str) -> tuple[Any, Any]:
+    """Return what a file calls NAME, and the inputs NAME_inputs, None if there are none.
 
-    A name that is one half of a pair, such as `forward` beside `backward`, means the pair.
+    NAME is an object, or the pair NAME_forward and NAME_backward. A name that is one half of a pair, such as
+    `forward` beside `backward`, means the pair; its inputs are `inputs`.
 
     Raises:
-        ValueError: if the target is not FILE.py:NAME, there is no such file or name, or importing it fails.
+        ValueError: if the target is not FILE.py:NAME, there is no such file or name, importing it fails, or
+            the inputs are no tuple.
     """
     path, colon, name = target.rpartition(":")
     if not colon or not path.endswith(".py") or not name.isidentifier():
@@ -29,6 +34,10 @@ def find(target: str) -> Any:
     if not file.is_file():
         raise ValueError(f"there is no file {path}")
     module = import_file(file, path)
+    return _object(module, path, name), _inputs(module, path, name)
+
+
+def _object(module: ModuleType, path: str, name: str) -> Any:
     pair = _halves(module, f"{name}_")
     for part in ("forward", "backward"):
         whole = _halves(module, name.removesuffix(part))
@@ -48,6 +57,15 @@ def find(target: str) -> Any:
         f"{path} has neither {name} nor {name}_forward and {name}_backward{did_you_mean(name, own + pairs)}; "
         f"it has {', '.join(known) or 'nothing that can be called'}"
     )
+
+
+def _inputs(module: ModuleType, path: str, name: str) -> Any:
+    whole = name.removesuffix("forward").removesuffix("backward").rstrip("_")
+    key = f"{whole}_inputs" if whole else "inputs"
+    inputs = getattr(module, key, None)
+    if inputs is not None and not isinstance(inputs, tuple | list | numpy.ndarray | Tensor):
+        raise ValueError(f"{path}: {key} must be a tuple of arrays and numbers, got {inputs!r}")
+    return inputs
 
 
 def _halves(module: ModuleType, name: str) -> tuple[Any, Any]:

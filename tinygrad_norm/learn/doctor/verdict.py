@@ -21,7 +21,7 @@ def verdict_on(
     try:
         load_all(loaded)
         use_backend(backend)
-        found = diagnose(find(target), like=like)
+        found = diagnose(*find(target), like=like)
     except (ValueError, TypeError, RuntimeError, OSError, MemoryError) as error:
         return FAILED, str(error) or type(error).__name__
     except SystemExit:
