@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tinygrad_norm.cli import app
+from tinygrad_norm.learn.ownprocess import in_own_process
 
 FILE = """
 import numpy as np
@@ -204,6 +205,14 @@ def test_files_that_cannot_be_imported(tmp_path, text, words):
     result = run("doctor", f"{path}:x")
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("seconds", ["1e12", "inf"])
+def test_a_time_that_cannot_be_measured(monkeypatch, file, seconds):
+    monkeypatch.setattr("tinygrad_norm.cli.doctor.in_own_process", in_own_process)
+    result = run("doctor", f"{file}:norm", "--seconds", seconds)
+    assert result.exit_code == 2
+    assert "the time must be above 0 seconds, at most 86400" in result.output
 
 
 def ending(target, *options):

@@ -49,7 +49,7 @@ def examine(target: str, like: str | None = None, seconds: float = 60.0) -> int:
     given = target, like, current_backend().name, tuple(LOADED)
     try:
         status, text = in_own_process(verdict_on, *given, seconds=seconds, file=target.rpartition(":")[0])
-    except (TimeoutError, RuntimeError) as error:
+    except (TimeoutError, RuntimeError, ValueError) as error:
         exit_with(f"{target}: {error}")
     if status == FAILED:
         exit_with(text)
