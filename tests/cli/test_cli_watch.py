@@ -37,6 +37,7 @@ def test_watching_changes_no_bit_and_is_off_by_default(tmp_path):
     assert result.exit_code == 0, result.output
     assert_same_numbers(tmp_path / "plain", tmp_path / "watched")
     assert not (tmp_path / "plain" / "stats.csv").exists()
+    assert result.output.rstrip().endswith(f"its layers in {tmp_path / 'watched' / 'stats.csv'}")
     quantities = {(layer, quantity) for _, layer, quantity, _ in stats(tmp_path / "watched")}
     assert {
         ("1", "activation_std"),

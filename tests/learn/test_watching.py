@@ -323,23 +323,53 @@ def test_the_panels_of_the_picture(tmp_path, monkeypatch):
     figure = drawn(model, X, tmp_path / "stats.png", monkeypatch)
     titles = [axes.get_title() for axes in figure.axes]
     assert [title.split(" (")[0] for title in titles] == [
-        "outputs of the layers",
+        "outputs, after the normalization",
         "gradients of these outputs",
         "gradients of the weights",
         "updates of the weights",
         "dead units after each ReLU",
         "batch mean – running mean",
     ]
-    colours = [[line.get_color() for line in axes.lines] for axes in figure.axes]
+    colours = [[line.get_color() for line in curves(axes)] for axes in figure.axes]
     first, last = map(tuple, colours[0])
     assert first != last
     assert [list(map(tuple, found[:2])) for found in colours[1:4]] == [[first, last]] * 3
     assert [list(map(tuple, found)) for found in colours[4:]] == [[first]] * 2  # that of the layer before
     for axes in figure.axes:
         assert axes.get_yscale() == ("linear" if axes.get_title().startswith("dead") else "log")
-        low, high = axes.get_ylim()
-        assert axes.get_yscale() == "linear" or high / low > 9_999
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 Linear", "3 Linear"]
+    assert legend_of(figure) == ["0 Linear + BatchNorm1d", "3 Linear"]
+
+
+def curves(axes):
+    """The lines, without the dashed one at 1."""
+    return [line for line in axes.lines if line.get_linestyle() == "-"]
+
+
+def legend_of(figure):
+    (legend,) = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_outputs_are_those_after_the_normalization_on_the_same_axes(tmp_path, monkeypatch):
+    """The units of [[1, -3], [3, -7]] have the standard deviations 1 and 2, and 1 after BatchNorm."""
+    head, *tail = tiny()[0]
+    plain = drawn(nn.Sequential(head, *tail), X, tmp_path / "a.png", monkeypatch)
+    head, *tail = tiny()[0]
+    normalized = nn.Sequential(head, nn.BatchNorm1d(2, eps=0).double(), *tail)
+    figure = drawn(normalized, X, tmp_path / "b.png", monkeypatch)
+    firsts = [found.axes[0].lines[0].get_ydata()[0] for found in (plain, figure)]
+    assert firsts == pytest.approx([math.sqrt((1 + 4) / 2), 1])
+    assert legend_of(plain) == ["0 Linear", "2 Linear"]
+    assert plain.axes[0].get_title() == "outputs"
+    assert [axes.get_ylim() for axes in plain.axes[:5]] == [axes.get_ylim() for axes in figure.axes[:5]]
+
+
+def test_an_axis_is_wider_where_a_value_is_outside(tmp_path, monkeypatch):
+    model, _ = tiny()
+    model[2].weight.fill_(3e-6)
+    outputs, _, gradients, *_ = drawn(model, X, tmp_path / "a.png", monkeypatch).axes
+    assert outputs.get_ylim() == (1e-6, 1e2)  # y = 3e-6 (1, 3)
+    assert gradients.get_ylim() == (1e-5, 1e2)
 
 
 def test_the_legend_of_many_layers_names_some_of_them(tmp_path, monkeypatch):
@@ -368,10 +398,9 @@ def test_an_attention_is_one_layer_and_a_function_has_the_colour_of_the_layer_be
     tn.manual_seed(0)
     model = Attends().double()
     figure = drawn(model, X, tmp_path / "stats.png", monkeypatch)
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["a", "b", "attention.out_proj"]
+    assert legend_of(figure) == ["a", "b", "attention.out_proj"]
     outputs, _, gradients, _, dead = (
-        [tuple(line.get_color()) for line in axes.lines] for axes in figure.axes
+        [tuple(line.get_color()) for line in curves(axes)] for axes in figure.axes[:5]
     )
     assert len(set(outputs)) == 3
     assert gradients == [*outputs, outputs[2]]  # in_proj_weight too

@@ -395,3 +395,6 @@ def _report(console: Console, run: Run, seconds: float) -> None:
         if (run.out / data).exists() and not (run.out / picture).exists():
             console.print(f"{picture} was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)
+    if (run.out / "stats.csv").exists():
+        watched = " and ".join(name for name in ("stats.png", "stats.csv") if (run.out / name).exists())
+        console.print(f"its layers in {run.out / watched}", markup=False, highlight=False, soft_wrap=True)

@@ -68,6 +68,8 @@ def _report(console: Console, grid: NormGrid) -> None:
     if summaries and not (grid.out / "curves.png").exists():
         console.print("curves.png was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
     console.print(f"results in {grid.out}", markup=False, highlight=False, soft_wrap=True)
+    if any(grid.out.glob("*/stats.csv")):
+        console.print("the layers of each run in stats.png and stats.csv in its folder", highlight=False)
 
 
 def _row(summary: Summary, cost: str) -> list[str]:
