@@ -49,7 +49,7 @@ ATTEMPTS = [
         "dq, dk: a mean stands where the softmax's sum belongs",
     ),
     ("attention", "scale * ds @ k", "ds @ k", "dq: 1/√d is forgotten, in dq"),
-    ("attention", "scale * ds.T @ q", "2 * scale * ds.T @ q", "dk: the analytic gradient is 2 × the numeric"),
+    ("attention", "scale * ds.T @ q", "2 * scale * ds.T @ q", "dk: it is 2 × the right one"),
     ("attention", "scale * ds.T @ q", "ds.T @ q / scale", "dk: "),
     ("batch_renorm", "weight * r * dy", "weight * dy", "dx: r is forgotten in g"),
     ("batch_renorm", "g - g.mean(axis=0)", "g", "dx: the path through the mean is dropped"),

@@ -81,6 +81,12 @@ def test_forward_must_stay_what_it_was(tmp_path):
     )
 
 
+def test_a_forward_in_another_dtype_is_told(tmp_path):
+    outcome = checked(tmp_path, RIGHT.replace("return y, x", "return y.astype(np.float32), x"))
+    assert outcome.state is State.CHANGED
+    assert "forward returned y in float32, but it must be float64" in outcome.text
+
+
 def test_a_backward_that_is_right_for_one_size_only(tmp_path):
     text = RIGHT.replace("dbias = dy.sum(axis=0)", "dbias = 4 * dy.mean(axis=0)")
     outcome = checked(tmp_path, text)

@@ -102,7 +102,7 @@ def _mistakes() -> Iterator[Mistake]:
     name = "tanh is forgotten: h⁺ has tanh(c⁺), not c⁺"
     wrong_do: Step = lambda s: s.dh_next * (s.f * s.c + s.i * s.g)  # noqa: E731
     yield Mistake(name, "do", "dh⁺·c⁺", _RIGHT["do"], {"do": wrong_do})
-    name = "only the part of dc⁺ that comes through h⁺ is left out of dc"
+    name = "dc uses dc⁺ as it was given, without the part that comes through h⁺"
     yield Mistake(
         name, "dc", "dc⁺·f, without the path through h⁺", "dc⁺·f", {"dc": lambda s: s.dc_direct * s.f}
     )

@@ -79,19 +79,26 @@ def path_factors(
     factors, _, rank, _ = numpy.linalg.lstsq(matrix, target, rcond=None)
     if rank < len(used) or abs(matrix @ factors - target).max() > 1e-8 * abs(target).max(initial=0.0):
         return ""
+    sizes = {n for n in (*found[0].shape, getattr(derivation.given.get("pool"), "size", 1)) if n > 2}
     if numpy.ptp(factors) < 1e-9:
-        return f"it is {_times(factors[0])} what it should be" if abs(factors[0] - 1) > 1e-7 else ""
+        return f"it is {_times(factors[0], sizes)}" if abs(factors[0] - 1) > 1e-7 else ""
     wrong = [
-        f"{_PATHS[paths[k]]} is "
-        + (f"{_times(factor)} what it should be" if abs(factor) > 1e-9 else "dropped")
+        f"{_PATHS[paths[k]]} is {_times(factor, sizes) if abs(factor) > 1e-9 else 'dropped'}"
         for k, factor in zip(used, factors, strict=True)
         if abs(factor - 1) > 1e-7
     ]
     return "; ".join(wrong)
 
 
-def _times(factor: float) -> str:
-    return f"{factor:.6g} times" if f"{factor:.6g}" != "1" else f"{factor:.12g} times"
+def _times(factor: float, sizes: set[int]) -> str:
+    """Return a factor in words, and which size of the input it may come from."""
+    words = f"{factor:.{12 if f'{factor:.6g}' == '1' else 6}g} times what it should be"
+    for n in sorted(sizes):
+        if abs(factor * n - 1) < 1e-7:
+            return f"{words} (1/{n}: averaged twice, or a mean for a sum?)"
+        if abs(factor / n - 1) < 1e-7:
+            return f"{words} ({n}: a sum for a mean?)"
+    return words
 
 
 def _explains(basis: list[numpy.ndarray], residual: numpy.ndarray) -> bool:

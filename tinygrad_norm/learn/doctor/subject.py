@@ -21,6 +21,16 @@ from ...module import Module
 from ...ops.broadcast import unbroadcast
 from .roles import is_constant, role_of
 
+_PLAIN = {
+    "the backward of output 0 failed: ": "",
+    "the analytic gradient is": "it is",
+    "the analytic gradient of output 0 with respect to": "the gradient of",
+    "the gradient of output 0 with respect to": "the gradient of",
+    "the numeric one": "the right one",
+    ", or pass nondet_tol": "",
+}
+"""The words of gradcheck, and those of the doctor, who says whose gradient it is."""
+
 
 @dataclass
 class Subject:
@@ -67,7 +77,9 @@ class Subject:
 
     def in_words(self, message: str) -> str:
         """Return a message of gradcheck with the names that the user gave."""
-        message = message.replace(f"{self.name}.backward", self.backward).replace(", or pass nondet_tol", "")
+        message = message.replace(f"{self.name}.backward", self.backward)
+        for words, plain in _PLAIN.items():
+            message = message.replace(words, plain)
         return re.sub(r"(?<!\w)(?:its )?input (\d+)", lambda found: self.label(int(found[1])), message)
 
     def vary_parameters(self) -> None:
@@ -232,6 +244,8 @@ def _as_function(forward: Callable[..., Any], backward: Callable[..., Any]) -> t
                 raise TypeError(
                     "return the gradients as a tuple in the order of forward's arguments, not a dict"
                 )
+            if isinstance(found, list) and len(self.inputs) == 1:
+                raise TypeError("it returned a list, not an array: return np.array(…) of it")
             parts = tuple(found) if isinstance(found, tuple | list) else (found,)
             if len(parts) > len(self.inputs):
                 raise ValueError(

@@ -70,7 +70,8 @@ EXERCISE = Exercise(
     title="BatchNorm's gradient in one line: three paths",
     level=2,
     hints=(
-        "dbias and dweight are sums over a pool, with keepdims=True, so that their shape is (1, C, 1, 1).",
+        "dx is the sum of three paths, each with its means over one pool. dbias and dweight are sums over a "
+        "pool. All with keepdims=True, so that one number per channel has the shape (1, C, 1, 1).",
         "In the path through r, take r, x_i - m and the sum over j apart: "
         "-r³·(x_i - m)·(1/n)·Σ_j g_j·(x_j - m).",
         "(x_i - m)·r is x̂_i, and (1/n)·Σ_j g_j·(x_j - m)·r is mean(g·x̂). One r is left in front.",

@@ -73,8 +73,10 @@ EXERCISE = Exercise(
     title="BatchNorm's gradient, one step of forward at a time",
     level=2,
     hints=(
-        "The derivative of u^(-½) is -½·u^(-3/2), and (v + eps)^(-½) is r. What is (v + eps)^(-3/2)?",
-        "dv = -dr·r³/2. Then v is a mean of c_i² over n samples, so ∂v/∂c_i = 2·c_i/n.",
+        "Go through your lines in the order dv, dc, dm, dx, and compare each with its row of the derivation: "
+        "dc has two parts, and so has dx. Which value of a row was broadcast, and which is a mean of n?",
+        "The derivative of u^(-½) is -½·u^(-3/2), and (v + eps)^(-½) is r: dv = -dr·r³/2. Then v is a mean "
+        "of c_i² over n samples, so ∂v/∂c_i = 2·c_i/n.",
         "dc has two parts, because c is used in x̂ and in v: g·r and dv·2·c/n.",
         "m was subtracted from every sample: dm = -Σ dc. And ∂m/∂x_i = 1/n.",
         "dx has two parts, because x is used in c and in m: dc and dm/n.",

@@ -155,6 +155,8 @@ def _wrong_forward(solved: Solved, forward: Callable[..., Any], inputs: Sequence
         raise ValueError(f"forward, called with {_shapes(forward, inputs)}, {what}") from error
     if y.dtype.kind not in "fiu":
         raise ValueError(f"forward returned {y.dtype} values: return an array of numbers")
+    if y.dtype.kind == "f" and y.dtype != right.dtype:
+        return f"forward returned y in {y.dtype}, but it must be {right.dtype}"
     if y.shape != right.shape:
         return f"forward returned y of shape {y.shape}, but it must be {right.shape}"
     off = ~(abs(y - right) <= solved.exercise.tolerance * max(1.0, float(abs(right).max(initial=0.0))))

@@ -63,8 +63,8 @@ EXERCISE = Exercise(
     title="LayerNorm: another pool, and weights inside it",
     level=2,
     hints=(
-        "dweight and dbias have the shape (D,): N samples share each of their entries. "
-        "dx is about one row at a time.",
+        "dx is about one row at a time: its statistics are means over the D entries of the row. dweight and "
+        "dbias have the shape (D,): N samples share each of their entries.",
         "The weight belongs inside the means, because it differs from entry to entry of a row: g = w·dy.",
         "The means are over axis 1, with keepdims=True so that (N, 1) is broadcast along the row.",
         "dx = r·(g - mean(g) - x̂·mean(g·x̂)), dweight = Σ dy·x̂ and dbias = Σ dy over axis 0.",

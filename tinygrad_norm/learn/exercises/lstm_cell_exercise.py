@@ -74,8 +74,9 @@ EXERCISE = Exercise(
     title="a long chain with a fork: gates and a memory",
     level=4,
     hints=(
-        "Begin with the two formulas that are given, do and dc⁺. Write dc⁺ as dc_next = dc_next + …, not "
-        "with +=, which would change dy.",
+        "Go back through the four lines in order, and compare each gradient with its line. The first line is "
+        "given: do, and dc⁺ as dc_next = dc_next + …, not with +=, which would change dy. All after it use "
+        "the complete dc⁺.",
         "c⁺ = f·c + i·g is a sum of two products. What dc⁺ gives to a factor is dc⁺ times the other factor: "
         "di = dc⁺·g. dc is what goes to the step before this one.",
         "da is d of the gate times the derivative of its function: σ' = σ·(1 - σ), so da_i = di·i·(1 - i), "

@@ -54,8 +54,8 @@ EXERCISE = Exercise(
     title="find the mistake: LayerNorm, node by node",
     level=3,
     hints=(
-        "dw and db are right, so look at dx. Print dx.sum(axis=1): adding a number to x would change y, "
-        "says this dx. Which node of the graph carries that?",
+        "dw and db are right, so look at dx. Print dx.sum(axis=1). It is not 0: with this dx, adding "
+        "one number to all of a row would change y. Which node of the graph carries that?",
         "m is used twice: in x̂ = (x - m)·r, and in v = mean((x - m)²). How many terms does dm have?",
         "Print dm. It is 0: the term that is there, the one through v, is always 0, because Σ (x - m) = 0. "
         "The other one is missing.",

@@ -46,7 +46,8 @@ EXERCISE = Exercise(
     title="a function of one number: its derivative times dy",
     level=1,
     hints=(
-        "dx has two factors: dy, and the derivative of the sigmoid at x. Which of the two is missing?",
+        "dx is a product of two: dy, and the derivative of the sigmoid at x. Watch the signs of -1/u² and "
+        "∂u/∂x.",
         "∂u/∂x = -e⁻ˣ, so ∂y/∂x = e⁻ˣ/u². One of its two factors 1/u is y.",
         "The other factor is e⁻ˣ/u = (u - 1)/u = 1 - 1/u. Write it in terms of y.",
         "∂y/∂x = y·(1 - y), and dx is dy times that.",
