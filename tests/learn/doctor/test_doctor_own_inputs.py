@@ -120,6 +120,19 @@ def test_a_second_set_of_inputs(forward, backward):
     assert "; it is right for x" in found.checked
 
 
+def test_what_only_finite_differences_cannot_do_is_not_wrong():
+    def curve(x):
+        return 0.5 * x * (1 + np.tanh(0.8 * (x + 0.05 * x**3)))  # at -9 it is 1 - 1, but for rounding
+
+    def backward(dy, x):
+        t = np.tanh(0.8 * (x + 0.05 * x**3))
+        return dy * 0.5 * (1 + t + x * (1 - t * t) * 0.8 * (1 + 0.15 * x * x))
+
+    found = diagnose((curve, backward))
+    assert found.passed, found
+    assert found.checked == "x (4, 5); and with x (6, 3)"
+
+
 def test_both_values_of_a_flag():
     found = diagnose((batch_norm, batch_norm_backward))
     assert found.passed
@@ -135,8 +148,12 @@ def test_both_values_of_a_flag():
     [
         (lambda x: np.log(x), lambda dy, x: dy / x),
         (lambda x: np.sqrt(x), lambda dy, x: dy / 2 / np.sqrt(x)),
+        (
+            lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
+            lambda dy, p, t: (dy * (p - t) / (p - p * p), dy * np.log((1 - p) / p)),
+        ),
     ],
-    ids=["log", "sqrt"],
+    ids=["log", "sqrt", "cross entropy"],
 )
 def test_positive_x(pair):
     assert diagnose(pair).passed
@@ -144,7 +161,14 @@ def test_positive_x(pair):
 
 @pytest.mark.parametrize(
     "module",
-    [nn.Linear(7, 3), nn.Conv2d(2, 3, 2), nn.Embedding(10, 4), nn.BatchNorm1d(6), nn.LSTM(3, 2)],
+    [
+        nn.Linear(7, 3),
+        nn.Conv2d(2, 3, 2),
+        nn.Embedding(10, 4),
+        nn.BatchNorm1d(6),
+        nn.LSTM(3, 2),
+        nn.MultiheadAttention(4, 2),
+    ],
     ids=lambda module: type(module).__name__,
 )
 def test_modules_of_known_sizes(module):

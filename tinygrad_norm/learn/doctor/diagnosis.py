@@ -24,7 +24,7 @@ from .catalogue import Derivation, Mistake, fits_output
 from .findings import Diagnosis, Finding
 from .fitting import OPS, fits
 from .leaks import leak
-from .owninputs import candidates, more_inputs
+from .owninputs import candidates, more_inputs, small_errors
 from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .subject import Subject, subject_of
@@ -53,8 +53,8 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
     Raises:
         TypeError: if the function is none of these, or `inputs` are not arguments.
         ValueError: if no op is called `like`; no input is a finite array of floating-point numbers; forward
-            raises, or is NaN or infinite for these inputs; they or y are empty, or have more than 2000
-            numbers; or none are given and none were found that it takes.
+            raises, or is NaN or infinite for these inputs; they or y are empty, or have more than 1000
+            numbers each; or none are given and none were found that it takes.
     """
     if like is not None and like not in REGISTRY:
         raise ValueError(f"no registered op is called {like!r}{did_you_mean(like, REGISTRY)}")
@@ -78,11 +78,13 @@ def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
         if not found.passed:
             failed.append(found)
             continue
-        for more in more_inputs(subject, trial, arguments):
-            other = _diagnosed(subject, more, like)
+        for ways in more_inputs(subject, trial, arguments):
+            others = (_diagnosed(subject, more, like) for more in ways)
+            other = next((other for other in others if not other.doubtful), found)
             if not other.passed:
                 return replace(other, checked=f"{other.checked}; it is right for {found.checked}")
-            found = replace(found, checked=f"{found.checked}; and with {other.checked}")
+            if other is not found:
+                found = replace(found, checked=f"{found.checked}; and with {other.checked}")
         if failed:  # they have not the same shape
             note = "the inputs have one shape: sums over broadcast axes were not checked"
             return replace(found, warnings=(*found.warnings, note))
@@ -118,7 +120,8 @@ def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -
     findings = tuple(_findings(subject, pairs, derivation))
     warnings = (*warnings, *number_warnings(subject, arguments))
     unchecked = not_checked(subject, arguments, constants)
-    return Diagnosis(subject.name, name, not findings, findings, warnings, checked, unchecked)
+    passed, doubt = not findings, not subject.problems and small_errors(pairs)
+    return Diagnosis(subject.name, name, passed, findings, warnings, checked, unchecked, doubt)
 
 
 def _computes(like: str, arguments: Sequence[Any], y: numpy.ndarray) -> bool:

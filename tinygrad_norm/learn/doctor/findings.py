@@ -38,6 +38,7 @@ class Diagnosis:
 
     `passed` is what finite differences say. `like` is the registered op that forward computes, or "".
     `unchecked` are the arrays without a gradient to check, each with the reason.
+    `doubtful` if what is wrong is so small that rounding in forward may be the reason.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Diagnosis:
     warnings: tuple[str, ...]
     checked: str
     unchecked: tuple[str, ...] = ()
+    doubtful: bool = False
 
     @property
     def failed(self) -> bool:

@@ -34,7 +34,7 @@ Inputs = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Style:
-    """How inputs are drawn: which sizes replace the usual ones, a factor on x, and whether x is positive."""
+    """How inputs are drawn: the sizes that replace the usual ones, a factor on x, or x between 0 and 1."""
 
     sizes: dict[int, int] = field(default_factory=dict)
     scale: float = 1.0
@@ -101,6 +101,10 @@ def _by_names(subject: Subject, style: Style) -> Iterator[Inputs]:
     roles = {p.name: role_of(p.name) for p in needed}
     by_role = set(roles.values())
     if {"query", "key", "value"} <= by_role:
+        if subject.module is not None:
+            width = next((p.shape[-1] for _, p in subject.module.named_parameters()), 4)
+            shapes: dict[str, Shape] = {"query": (3, width), "key": (7, width), "value": (7, width)}
+            yield _filled(needed, roles, shapes, (3, width), style)
         for batch in ((), (2,)):
             sizes = {"query": (*batch, 3, 4), "key": (*batch, 5, 4), "value": (*batch, 5, 2)}
             yield _filled(needed, roles, sizes, (3, 4), style)
@@ -195,4 +199,4 @@ def _drawn(rng: numpy.random.Generator, role: str, shape: Shape, style: Style) -
     if role == "running_var":
         return rng.uniform(0.5, 2.0, shape)
     x = 1.5 * rng.normal(size=shape) + (0.5 if role == "x" else 0.0)
-    return style.scale * (abs(x) + 0.2 if style.positive else x)
+    return style.scale * (rng.uniform(0.1, 0.9, shape) if style.positive else x)

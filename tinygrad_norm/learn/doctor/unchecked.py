@@ -17,8 +17,11 @@ from .catalogue import Derivation
 from .roles import is_constant, role_of
 from .subject import Subject
 
-MOST = 2000
-"""How many numbers the checked inputs and y may have together: the time grows with their product."""
+MOST = 1000
+"""How many numbers the checked inputs and y may have each; more of one if fewer of the other, up to 4 times.
+
+The time grows with their product.
+"""
 
 
 def require_inputs(subject: Subject, arguments: Sequence[Any]) -> None:
@@ -54,10 +57,12 @@ def require_checkable(subject: Subject, arguments: Sequence[Any], size: int) -> 
     if not size or not any(sizes):
         what = "y" if not size else "every input to check"
         raise ValueError(f"{what} is empty, with {shapes}: pass inputs that are not")
-    if sum(sizes) + size > MOST:
+    if sum(sizes) * max(size, MOST / 4) > MOST**2:
+        smaller = "inputs" if subject.module is None else "inputs, or a smaller module"
         raise ValueError(
-            f"the checked inputs and y have {sum(sizes) + size} numbers, with {shapes}; every number of y is "
-            f"compared for every number of the inputs, so they may have {MOST}: pass smaller inputs"
+            f"the checked inputs have {sum(sizes)} numbers and y has {size}, with {shapes}; every number "
+            "of y is compared for every number of the inputs, so they may have "
+            f"{MOST} each: pass smaller {smaller}"
         )
 
 
