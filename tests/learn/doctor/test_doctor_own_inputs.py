@@ -163,11 +163,11 @@ def test_positive_x(pair):
     "module",
     [
         nn.Linear(7, 3),
-        nn.Conv2d(2, 3, 2),
+        pytest.param(nn.Conv2d(2, 3, 2), marks=pytest.mark.slow),
         nn.Embedding(10, 4),
         nn.BatchNorm1d(6),
-        nn.LSTM(3, 2),
-        nn.MultiheadAttention(4, 2),
+        pytest.param(nn.LSTM(3, 2), marks=pytest.mark.slow),
+        pytest.param(nn.MultiheadAttention(4, 2), marks=pytest.mark.slow),
     ],
     ids=lambda module: type(module).__name__,
 )
