@@ -1,6 +1,7 @@
 """`tinygrad-norm exercise`: the path of a newcomer, progress, and errors."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,22 @@ def test_all_done():
     run("start", "sigmoid")
     write("return dy * y * (1 - y)")
     assert "That was the last: all are done." in run("check")
+
+
+@pytest.mark.parametrize(("name", "limit"), [("sigmoid", 20), ("cuda_row_sum", 60)])
+def test_a_check_that_takes_long_says_so(name, limit, monkeypatch):
+    limits = {}
+
+    def slow(function, *given, **options):
+        limits.update(options)
+        time.sleep(0.3)
+        raise TimeoutError("stopped")
+
+    monkeypatch.setattr("tinygrad_norm.cli.exercise.in_own_process", slow)
+    monkeypatch.setattr("tinygrad_norm.cli.exercise.WAITING_SECONDS", 0.05)
+    run("start", name)
+    assert f"still running; it is stopped after {limit} seconds" in run("check", status=2)
+    assert limits["seconds"] == limit
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`tinygrad-norm exercise`: backwards to write, checked, with hints."""
 
 from pathlib import Path
+from threading import Timer
 from typing import Annotated
 
 import typer
@@ -20,6 +21,10 @@ from .tables import words_table
 exercise = typer.Typer()
 TRIES_ALONE = 2
 """So many tries are told which mistake they have, and not yet the formula that would be right."""
+SECONDS, KERNEL_SECONDS = 20.0, 60.0
+"""How long a check may take if nothing else is said: kernels and the emulator may have to be compiled."""
+WAITING_SECONDS = 4.0
+"""A check that takes longer says that it waits."""
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="An exercise; `list` shows them.")]
 NameOrNext = Annotated[
@@ -91,8 +96,13 @@ def start(
 def check(
     name: NameOrCurrent = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Give up after this many seconds.", show_default=True)
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Give up after this many seconds; if not given, 20, or 60 for a CUDA kernel.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Check your file of an exercise. If it is not right, say what is wrong, and give one more hint.
 
@@ -105,15 +115,21 @@ def check(
         solved = _chosen(progress, name)
         name = solved.exercise.name
         path = progress.path(name)
+        seconds = seconds or (KERNEL_SECONDS if solved.exercise.needs_compiler else SECONDS)
         if not path.exists():
             exit_with(f"there is no {path} here. Write it with: {_command('start', name)}")
         launch, tells_formula = min(seconds / 2, LAUNCH_SECONDS), progress[name].tries >= TRIES_ALONE
+        waiting = Timer(WAITING_SECONDS, _say_that_it_waits, (seconds,))
+        waiting.daemon = True
+        waiting.start()
         try:
             outcome = in_own_process(
                 check_file, name, path, launch, tells_formula, seconds=seconds, file=path
             )
         except (TimeoutError, RuntimeError) as error:
             exit_with(f"{name} cannot be checked: {error}")
+        finally:
+            waiting.cancel()
         if outcome.state is State.FAILED:
             exit_with(f"{name} cannot be checked: {outcome.text}")
         progress.current, record = name, progress[name]
@@ -151,6 +167,10 @@ def solution(name: Name) -> None:
     with errors_printed():
         text = solution_text(load(name).source)
     typer.echo(text.rstrip())
+
+
+def _say_that_it_waits(seconds: float) -> None:
+    typer.echo(f"still running; it is stopped after {seconds:g} seconds …", err=True)
 
 
 def _chosen(progress: Progress, name: str | None) -> Solved:
