@@ -3,6 +3,7 @@
 import json
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -149,7 +150,7 @@ def test_forms_that_differ_are_a_failure():
     assert (
         "wrong_form, case 2×3: output 0 of the closed form differs from the composed form's" in result.output
     )
-    assert "gradient of input 0 of the closed form differs" in result.output
+    assert "gradient of x of the closed form differs" in result.output
 
 
 @pytest.mark.usefixtures("planted")
@@ -173,6 +174,79 @@ def test_json_of_values_that_are_not_gradients(tmp_path):
         "message": "KeyError: 'lost'",
         "relative_error": None,
     }
+
+
+class WrongWeight(Function):
+    """y = weight·x̂, x̂ = x·r, r = 1/√(mean(x²) + ε) · dx = r·(g − x̂·mean(g·x̂)), g = weight·dy"""
+
+    def forward(self, x, weight):
+        r = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+        self.saved = x * r, r, weight
+        return weight * x * r
+
+    def backward(self, dy):
+        x_hat, r, weight = self.saved
+        g = weight * dy
+        return r * (g - x_hat * (g * x_hat).mean(-1, keepdims=True)), dy.sum(0)  # without x̂
+
+
+def test_the_verdict_of_the_doctor_is_printed_once_with_names(monkeypatch):
+    cases = Case(((3, 5), (5,))), Case(((4, 5), (5,)))
+    monkeypatch.setitem(REGISTRY, "wrong", Op("wrong", wrong_weight, None, cases))
+    result = run("wrong")
+    assert result.exit_code == 1
+    assert result.output.count("with respect to weight[") == 2
+    assert "input 1" not in result.output
+    assert result.output.count("dweight: ") == 1
+    assert "dweight: the weight's gradient lacks x̂" in result.output
+
+
+def wrong_weight(x, weight):
+    return WrongWeight.apply(x, weight)
+
+
+class Leaking(Function):
+    """y = x² · dx = 2·dy·x"""
+
+    def forward(self, x):
+        self.saved = (x,)
+        return x * x
+
+    def backward(self, dy):
+        return 2 * dy * self.saved[0] + dy.sum(0)
+
+
+def test_what_the_doctor_finds_without_a_line_of_the_derivation_is_printed_too(monkeypatch):
+    monkeypatch.setitem(REGISTRY, "leaky", Op("leaky", Leaking.apply, None, (Case(((3, 4),)),)))
+    assert (
+        run("leaky").output.count(": gradients leak across samples: y[0, 0] does not depend on x[1, 0]") == 1
+    )
+
+
+def test_functions_of_files_and_ops_are_all_checked_and_written(tmp_path, monkeypatch):
+    """Each in this process, which need not start first."""
+    call = lambda function, *arguments, **limits: function(*arguments)  # noqa: E731
+    monkeypatch.setattr("tinygrad_norm.cli.doctor.in_own_process", call)
+    own, path = tmp_path / "own.py", tmp_path / "out.json"
+    own.write_text(
+        "def good_forward(x): return x * x, x\ndef good_backward(dy, x): return 2 * x * dy\n"
+        "bad = good_forward, lambda dy, x: 1 / 0\nwrong = good_forward, lambda dy, x: x * dy\n"
+    )
+    targets = [f"{own}:{name}" for name in ("bad", "good", "wrong")]
+    result = run(*targets, "exp", "--json", str(path))
+    assert result.exit_code == 2
+    assert "ZeroDivisionError" in result.output
+    assert "good_forward: the backward is right" in result.output
+    assert row(result, "exp")[-1] == "ok"
+    results = json.loads(path.read_text())
+    assert [op["name"] for op in results["ops"]] == ["exp"]
+    found = results["functions"]
+    assert [function["name"] for function in found] == targets
+    assert [(f["checked"], f["passed"]) for f in found] == [(False, False), (True, True), (True, False)]
+    assert found[2]["verdict"].startswith("good_forward: the backward is wrong")
+    assert results["passed"] is False
+    assert run(targets[1], "--json", str(path)).exit_code == 0
+    assert json.loads(path.read_text())["passed"] is True
 
 
 def nan_of_negatives(x):
@@ -224,9 +298,9 @@ def test_json(tmp_path):
     failure = wrong["failures"][0]
     (i, j) = failure["index"]
     assert failure["output_index"] == [i, j]
-    assert failure["message"].startswith(f"wrong gradient of output 0[{i}, {j}] with respect to input 0")
+    assert failure["message"].startswith(f"wrong gradient of output 0[{i}, {j}] with respect to inputs[0]")
     assert (failure["case"], failure["form"]) == ("2×3", "closed form")
-    assert (failure["input"], failure["output"]) == ("input 0", 0)
+    assert (failure["input"], failure["output"]) == ("inputs[0]", 0)
     assert failure["analytic"] == pytest.approx(1.5 * failure["numerical"])
     assert failure["relative_error"] == pytest.approx(1 / 3)
     assert 0 < failure["step"] <= 1e-2
@@ -239,9 +313,9 @@ def test_json(tmp_path):
 
 
 def test_an_unknown_name_prints_similar_ones():
-    result = run("add", "layernorm")
+    result = run("add", "layer_nrm")
     assert result.exit_code == 2
-    assert "layernorm" in result.output
+    assert "layer_nrm" in result.output
     assert "layer_norm" in result.output
     assert "rms_norm" in run("rms").output
 

@@ -8,7 +8,7 @@ from ..backends import current_backend
 from ..learn.doctor.verdict import FAILED, verdict_on
 from ..learn.loading import LOADED
 from ..learn.ownprocess import in_own_process
-from .errors import exit_with
+from .errors import print_error
 from .op_names import find_op
 
 
@@ -36,22 +36,23 @@ def doctor(
     """
     if like is not None:
         like = find_op(like).name
-    status = examine(target, like, seconds)
+    status, _ = examine(target, like, seconds)
     if status:
         raise typer.Exit(status)
 
 
-def examine(target: str, like: str | None = None, seconds: float = 60.0) -> int:
-    """Print the verdict on FILE.py:NAME, found in a process of its own; return the exit status.
+def examine(target: str, like: str | None = None, seconds: float = 60.0) -> tuple[int, str]:
+    """Print the verdict on FILE.py:NAME, found in a process of its own; return exit status and verdict.
 
-    It is 1 if the backward is wrong, 2 if it cannot be checked, else 0.
+    The status is 1 if the backward is wrong, 2 if it cannot be checked, else 0.
     """
     given = target, like, current_backend().name, tuple(LOADED)
     try:
         status, text = in_own_process(verdict_on, *given, seconds=seconds, file=target.rpartition(":")[0])
     except (TimeoutError, RuntimeError, ValueError) as error:
-        exit_with(f"{target}: {error}")
+        status, text = FAILED, f"{target}: {error}"
     if status == FAILED:
-        exit_with(text)
-    typer.echo(text)
-    return int(status)
+        print_error(text)
+    else:
+        typer.echo(text)
+    return status, text

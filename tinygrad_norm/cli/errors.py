@@ -10,11 +10,16 @@ from rich.console import Console
 from .program import WRITING
 
 
-def exit_with(message: str) -> NoReturn:
-    """Print `message` as an error, and exit with status 2."""
+def print_error(message: str) -> None:
+    """Print `message` as an error."""
     Console(stderr=True).print(
         f"error: {message}", style="bold red", markup=False, emoji=False, highlight=False, soft_wrap=True
     )
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print `message` as an error, and exit with status 2."""
+    print_error(message)
     sys.exit(2)
 
 

@@ -18,6 +18,8 @@ from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
 from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check, forms
 from ..learn.doctor.diagnosis import diagnose_op
+from ..learn.doctor.subject import in_plain_words
+from ..learn.doctor.verdict import FAILED, RIGHT
 from ..learn.formulas import argument_names
 from ..registry import REGISTRY, Op
 from .doctor import examine
@@ -47,7 +49,7 @@ def gradcheck(
 ) -> None:
     """Check gradients: closed form against composed form, and both against finite differences.
 
-    If a check fails, prints what is wrong and exits with status 1.
+    If a check fails, prints what is wrong and exits with status 1; with 2 if a function cannot be checked.
     """
     own = [name for name in dict.fromkeys(names or ()) if ":" in name or name.endswith(".py")]
     ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY) if name not in own]
@@ -56,23 +58,25 @@ def gradcheck(
             use_backend(backend)
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from None
-    worst = max((examine(target) for target in own), default=0)
-    if not ops:
-        raise typer.Exit(worst)
+    functions = {target: examine(target) for target in own}
+    worst = max((status for status, _ in functions.values()), default=0)
     console = Console()
     verdicts = _run(console, ops)
-    console.print(_table(verdicts))
-    _report_failures(console, verdicts)
+    if ops:
+        console.print(_table(verdicts))
+        _report_failures(console, verdicts)
     if json_file is not None:
-        _save(json_file, verdicts)
+        _save(json_file, _as_json(verdicts, functions))
         console.print(f"results in {json_file}", highlight=False, soft_wrap=True)
+    if not ops:
+        raise typer.Exit(worst)
     failed = [verdict.name for verdict in verdicts if verdict.failures]
     cases = sum(verdict.cases for verdict in verdicts)
     if failed:
         console.print(
             f"{len(failed)} of {len(ops)} ops failed: {', '.join(failed)}", highlight=False, soft_wrap=True
         )
-        raise typer.Exit(1)
+        raise typer.Exit(max(worst, 1))
     numeric, composed = (
         _number(_worst(errors))
         for errors in ((v.numeric_error for v in verdicts), (v.composed_error for v in verdicts))
@@ -132,16 +136,16 @@ def _table(verdicts: list[Verdict]) -> Table:
 def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
     """Print the first failure of every op in full, one line for each further failure, and the mistake."""
     for verdict in verdicts:
-        texts = [failure.text for failure in verdict.failures[:1]]
-        texts += [failure.summary for failure in verdict.failures[1:]]
-        for text in (*texts, *_mistakes(verdict)):
-            console.print(_named(text, verdict.name), markup=False, highlight=False, soft_wrap=True)
+        texts = [_named(failure.text, verdict.name) for failure in verdict.failures[:1]]
+        texts += [_named(failure.summary, verdict.name) for failure in verdict.failures[1:]]
+        for text in (*texts, *_mistakes(verdict, "\n".join(texts))):
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
         if verdict.failures:
             console.print()
 
 
-def _mistakes(verdict: Verdict) -> list[str]:
-    """Return what the doctor finds in the first wrong gradient, if it knows the mistake."""
+def _mistakes(verdict: Verdict, told: str) -> list[str]:
+    """Return what the doctor finds in the first wrong gradient, except what has been told already."""
     failure = next((failure for failure in verdict.failures if failure.entry is not None), None)
     if failure is None:
         return []
@@ -151,7 +155,9 @@ def _mistakes(verdict: Verdict) -> list[str]:
         found = diagnose_op(op, case, forms(op)[failure.form])
     except (ValueError, TypeError):
         return []
-    return [str(finding) for finding in found.findings if finding.line]
+    return [
+        str(finding) for finding in found.findings if finding.line or finding.what not in in_plain_words(told)
+    ]
 
 
 def _named(text: str, name: str) -> str:
@@ -160,8 +166,8 @@ def _named(text: str, name: str) -> str:
     count = max(len(case.inputs) for case in op.cases)
     names = op.inputs or argument_names(op.function, count)
     return re.sub(
-        r"(?<=with respect to )input (\d+)|(?<= / )input (\d+)",
-        lambda found: names[int(found[1] or found[2])],
+        r"(with respect to |gradient of | / |^)input (\d+)",
+        lambda found: found[1] + names[int(found[2])],
         text,
     )
 
@@ -174,10 +180,10 @@ def _number(error: float | None) -> str:
     return "–" if error is None else f"{error:.1e}"
 
 
-def _save(path: Path, verdicts: list[Verdict]) -> None:
+def _save(path: Path, results: dict[str, Any]) -> None:
     try:
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(_as_json(verdicts), indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--json") from None
 
@@ -188,13 +194,14 @@ def _plain(number: float | None) -> float | str | None:
 
 
 def _failure_as_json(failure: Failure) -> dict[str, Any]:
-    fields: dict[str, Any] = {"case": failure.case, "form": failure.form or None, "message": failure.message}
+    fields: dict[str, Any] = {"case": failure.case, "form": failure.form or None}
+    fields["message"] = _named(failure.message, failure.op)
     fields["relative_error"] = _plain(failure.relative_error)
     entry = failure.entry
     if entry is None:
         return fields
     return fields | {
-        "input": entry.input,
+        "input": _named(entry.input, failure.op),
         "index": entry.input_index,
         "output": entry.output,
         "output_index": entry.output_index,
@@ -204,9 +211,10 @@ def _failure_as_json(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
+def _as_json(verdicts: list[Verdict], functions: dict[str, tuple[int, str]]) -> dict[str, Any]:
     return {
-        "passed": not any(verdict.failures for verdict in verdicts),
+        "passed": not any(verdict.failures for verdict in verdicts)
+        and not any(s for s, _ in functions.values()),
         "allowed": {"composed_error": COMPOSED_TOLERANCE, "numeric_error": NUMERIC_TOLERANCE},
         "ops": [
             {
@@ -220,5 +228,9 @@ def _as_json(verdicts: list[Verdict]) -> dict[str, Any]:
                 "failures": [_failure_as_json(failure) for failure in verdict.failures],
             }
             for verdict in verdicts
+        ],
+        "functions": [
+            {"name": target, "passed": status == RIGHT, "checked": status != FAILED, "verdict": text}
+            for target, (status, text) in functions.items()
         ],
     }

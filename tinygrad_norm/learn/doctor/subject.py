@@ -78,9 +78,9 @@ class Subject:
     def in_words(self, message: str) -> str:
         """Return a message of gradcheck with the names that the user gave."""
         message = message.replace(f"{self.name}.backward", self.backward)
-        for words, plain in _PLAIN.items():
-            message = message.replace(words, plain)
-        return re.sub(r"(?<!\w)(?:its )?input (\d+)", lambda found: self.label(int(found[1])), message)
+        return re.sub(
+            r"(?<!\w)(?:its )?input (\d+)", lambda found: self.label(int(found[1])), in_plain_words(message)
+        )
 
     def vary_parameters(self) -> None:
         """Move parameters and statistics of the copied module that are all 1 or 0, by random numbers."""
@@ -155,6 +155,13 @@ class Subject:
             f"{self.label(i)} {x.shape if isinstance(x, Tensor) else repr(x)}"
             for i, x in enumerate(arguments)
         )
+
+
+def in_plain_words(message: str) -> str:
+    """Return a message of gradcheck as the doctor says it."""
+    for words, plain in _PLAIN.items():
+        message = message.replace(words, plain)
+    return message
 
 
 def subject_of(function: Any, name: str = "") -> Subject:
