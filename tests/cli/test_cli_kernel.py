@@ -141,7 +141,7 @@ def test_an_op_without_a_kernel():
 
 
 def test_an_unknown_op_and_an_unknown_case():
-    assert "no registered op is called 'layernorm'" in kernel("layernorm").output
+    assert "no registered op is called 'layer_nrm'" in kernel("layer_nrm").output
     suggested = " ".join(kernel("softmx").output.replace("│", " ").split())
     assert "Did you mean softmax, log_softmax, lstm?" in suggested  # softmin has no kernel of its own
     result = kernel("layer_norm", "--case", "99")
