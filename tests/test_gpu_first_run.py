@@ -32,7 +32,7 @@ def found(script, part):
 
 
 @needs_compiler
-@pytest.mark.parametrize("part", ["embedding", "products", "dropout"])
+@pytest.mark.parametrize("part", ["embedding", pytest.param("products", marks=pytest.mark.slow), "dropout"])
 def test_a_part_checks_what_it_is_about(script, part):
     checks = found(script, part)
     assert checks

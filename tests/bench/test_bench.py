@@ -176,6 +176,7 @@ def test_two_threads_are_reported_with_the_clock_of_the_wall(fair, two_threads, 
     assert torch.get_num_threads() == 2
 
 
+@pytest.mark.slow
 def test_the_clock_counts_waiting_only_with_several_threads(monkeypatch):
     for threads, waits in ((1, False), (2, True)):
         limit_threads(monkeypatch, threads)
@@ -191,6 +192,7 @@ def test_0_threads_and_threads_on_a_gpu_are_errors(fair):
     assert "--threads" in result.output
 
 
+@pytest.mark.slow
 def test_a_process_with_the_default_malloc(monkeypatch):
     for name, value in timing.settings().items():
         monkeypatch.setenv(name, value)
@@ -461,6 +463,7 @@ def test_pictures_of_times(drawn, tmp_path):
     check_that_all_is_inside(figure)
 
 
+@pytest.mark.slow
 def test_the_picture_of_scaling(fair, drawn, monkeypatch, tmp_path):
     """From figures as large as real ones, without measuring."""
     points = [

@@ -250,6 +250,7 @@ def test_wrong_calls_raise(example):
 # -- large graphs
 
 
+@pytest.mark.slow
 def test_a_large_graph_is_cut_off_far_from_the_output_with_a_note():
     y = tn.tensor([1.0], requires_grad=True)
     for _ in range(100_000):

@@ -38,7 +38,7 @@ def test_a_small_model_is_drawn_whole_with_its_names_and_gradients():
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("layers", [2, 12, 40])
+@pytest.mark.parametrize("layers", [2, 12, pytest.param(40, marks=pytest.mark.slow)])
 def test_equal_layers_in_a_row_are_one_box_with_a_count(layers):
     drawing = draw_model(Net(layers), tn.randn(1, 2, 3))
     assert f"{layers} × TransformerEncoderLayer" in titles(drawing)

@@ -127,6 +127,7 @@ def test_every_command_finds_loaded_ops(write, tmp_path, monkeypatch, words, sho
         assert [row["op"] for row in json.loads((tmp_path / "twice.json").read_text())["rows"]] == ["twice"]
 
 
+@pytest.mark.slow
 def test_a_new_process_of_the_benchmarks_loads_them_too(write):
     load_all([write(TWICE)])
     assert timing.with_default_malloc(ratio_to_torch, "twice", 0, 0, "float32") is None  # no KeyError

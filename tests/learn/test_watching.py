@@ -178,6 +178,7 @@ def test_watching_changes_no_bit(every):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=name)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow():
     model = nn.Sequential(nn.Linear(200, 200), nn.BatchNorm1d(200), nn.ReLU(), nn.Linear(200, 200))
     optimizer, x = tn.optim.SGD(model.parameters(), lr=0.01), np.ones((20, 200), np.float32)

@@ -30,7 +30,7 @@ def draw(tmp_path, monkeypatch):
     return draw
 
 
-@pytest.mark.parametrize("n", [2, 3, 10, 40, 150])
+@pytest.mark.parametrize("n", [2, 3, 10, *(pytest.param(n, marks=pytest.mark.slow) for n in (40, 150))])
 def test_labels_do_not_overlap_and_the_color_bar_is_as_high_as_the_matrix(draw, n):
     figure = draw(n)
     (axes,) = figure.axes

@@ -49,6 +49,7 @@ def test_every_norm_and_seed_is_an_ordinary_run_and_the_table_has_their_means(tm
         assert len(line) <= 80
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_continue_and_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     original, steps = Run._step, []
 
@@ -79,6 +80,7 @@ def test_ctrl_c_says_how_to_continue_and_finished_runs_are_not_repeated(tmp_path
         assert_same_numbers(tmp_path / "whole" / f"{norm}-0", tmp_path / "grid" / f"{norm}-0")
 
 
+@pytest.mark.slow
 def test_norms_and_seeds_can_be_added_and_a_removed_run_is_repeated(tmp_path):
     moons = data.load_toy("moons")
     config = Config(epochs=1)

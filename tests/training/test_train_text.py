@@ -205,6 +205,7 @@ def test_ngpt_trains_without_warm_up_and_decay_and_its_vectors_stay_on_the_spher
     assert max(worst) < 1e-6
 
 
+@pytest.mark.slow
 def test_ngpt_resumes_with_the_numbers_of_an_uninterrupted_run(tmp_path, file):
     config = Config("text", "ngpt", file=str(file), epochs=2, batch_size=8)
     Run(config, tmp_path / "whole").train()
@@ -230,6 +231,7 @@ def test_ngpt_takes_no_other_norm(tmp_path):
 # -- where a transformer normalizes
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_samples")
 @pytest.mark.parametrize(
     ("arguments", "told", "name"),

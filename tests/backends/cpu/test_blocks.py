@@ -89,12 +89,12 @@ def test_every_op_that_is_split_passes_its_checks_with_the_same_bits(block, monk
         parts.clear()
         with settings(block=block):
             one = bits(op)
-        if not parts:
-            continue
+            if not parts:
+                continue
+            assert check(op).failures == ()
         split.add(op.name)
-        for threads in (1, 2, 4):
+        for threads in (2, 4):  # the same bits pass the same checks
             with settings(block=block, threads=threads):
-                assert check(op).failures == (), f"{threads} threads"
                 assert bits(op) == one, f"{op.name}, {threads} threads"
     assert split >= LAYERS.keys() | {"add_layer_norm", "add_rms_norm", "normalize", "cross_entropy"}, split
 
