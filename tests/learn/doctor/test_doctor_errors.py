@@ -36,10 +36,11 @@ class FailingLater(nn.Module):
     def __init__(self):
         super().__init__()
         self.w = nn.Parameter(np.array([2.0, 3.0]))
-        self.calls = itertools.count()
+        self.calls = 0
 
     def forward(self, x):
-        if next(self.calls):
+        self.calls += 1
+        if self.calls > 1:
             raise KeyError("lost")
         return self.w * x
 
