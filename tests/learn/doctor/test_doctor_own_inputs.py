@@ -89,6 +89,14 @@ def test_functions_of_two_arguments(pair):
         assert not diagnose((forward, wrong)).passed
 
 
+def test_a_weight_that_is_not_summed_does_not_pass_by_equal_shapes():
+    (finding,) = diagnose(
+        (lambda x, w: np.tanh(x) * w, lambda dy, x, w: (dy * w / np.cosh(x) ** 2, dy * np.tanh(x)))
+    ).findings
+    assert finding.gradients == ("dw",)
+    assert "it is not summed over the axes along which the input is broadcast" in finding.what
+
+
 # -- what one set of inputs hides
 
 

@@ -27,6 +27,7 @@ from .leaks import leak
 from .owninputs import candidates, more_inputs, small_errors
 from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
+from .roles import roles_of
 from .subject import Subject, subject_of
 from .unchecked import not_checked, number_warnings, require_checkable, require_inputs, without_constants
 
@@ -77,7 +78,9 @@ def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
         found = _diagnosed(subject, arguments, like)
         if not found.passed:
             failed.append(found)
-            continue
+            if found.failed or trial.equal or "weight" not in roles_of(subject.parameters):
+                continue
+            return found  # by its name a weight is broadcast, so equal shapes would prove nothing
         for ways in more_inputs(subject, trial, arguments):
             others = (_diagnosed(subject, more, like) for more in ways)
             other = next((other for other in others if not other.doubtful), found)

@@ -237,7 +237,7 @@ def _of_eps(given: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def _of_factors(mistake: Any) -> Iterator[Mistake]:
-    """Yield what may stand in the place of x̂ or g."""
+    """Yield the mistakes in which another value is used for x̂ or g."""
     ways = (
         ("x", "x", lambda s: s.x),
         ("x - m", "(x - m)", lambda s: s.c),

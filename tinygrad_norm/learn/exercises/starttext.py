@@ -24,7 +24,7 @@ def solution_text(source: str) -> str:
 
 
 def todo_lines(source: str) -> list[str]:
-    """Return the lines that stand in the learner's file where something is to be written."""
+    """Return the lines of the learner's file that they must replace by their own."""
     return [text.strip() for place, text in _parts(source) if place == "todo"]
 
 
