@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from planted import pair
 
 from tinygrad_norm.learn import diagnose
 
@@ -223,14 +224,6 @@ NAMES = {
     ATTENTION: "attention",
     SPECTRAL: "spectral_norm",
 }
-
-
-def pair(source, old="", new=""):
-    head, tail = source.split("def backward")
-    assert old in tail, old
-    names = {"np": np}
-    exec(head + "def backward" + tail.replace(old, new, 1), names)
-    return names["forward"], names["backward"]
 
 
 def inputs(source, seed, square):

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from planted import pair
 
 from tinygrad_norm.learn import diagnose
 
@@ -89,14 +90,6 @@ OF_RESPONSE = [
     ("dtau = ", "dtau = -", "the sign is wrong"),
     ("db = ", "db = 1 / 12 * ", ""),
 ]
-
-
-def pair(source, old="", new=""):
-    head, tail = source.split("def backward")
-    assert old in tail, old
-    names = {"np": np}
-    exec(head + "def backward" + tail.replace(old, new, 1), names)
-    return names["forward"], names["backward"]
 
 
 def inputs(source, seed):
