@@ -154,3 +154,11 @@ def test_errors_say_what_is_wrong(arguments, message, tmp_path, monkeypatch):
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in words(result)
+
+
+def test_a_page_marks_a_kink_as_neither_right_nor_wrong(tmp_path):
+    path = tmp_path / "relu.html"
+    assert run("relu", "--x=-1,0,2", "--dy", "1,1,1", "--html", str(path)).exit_code == 0
+    text = path.read_text(encoding="utf-8")
+    assert '<td class="verdict unknown">–</td>' in text
+    assert '<td class="verdict wrong">✗' not in text

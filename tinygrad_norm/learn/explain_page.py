@@ -2,7 +2,7 @@
 
 from html import escape
 
-from .explain_table import OK, Row, Section, cells, sections, title_of
+from .explain_table import OK, UNKNOWN, Row, Section, cells, sections, title_of
 from .explained import ExplainedOp
 
 _COLUMNS, _ROWS = 8, 40
@@ -27,6 +27,7 @@ _STYLE = """
 .explained td.numbers { white-space: pre; }
 .explained td.verdict { font-weight: 700; color: var(--good); }
 .explained td.wrong { color: var(--bad); }
+.explained td.unknown { color: var(--quiet); }
 .explained tr.step td { background: var(--band); padding-top: .45rem;
   font: 600 13px/1.6 ui-monospace, monospace; }
 .explained tr.step .formula { font-weight: 400; color: var(--quiet); margin-left: 1.5rem; }
@@ -68,7 +69,7 @@ def _row(row: Row) -> str:
         return f'<tr class="step"><td colspan="4">{label}<span class="formula">{formula}</span></td></tr>\n'
     lines = [] if row.array is None else cells(row.array, _ROWS, _COLUMNS)
     numbers = "\n".join("".join(cell.rjust(11) for cell in line).rstrip() for line in lines)
-    verdict = "verdict" if row.verdict == OK else "verdict wrong"
+    verdict = {OK: "verdict", UNKNOWN: "verdict unknown"}.get(row.verdict, "verdict wrong")
     return (
         f'<tr><td class="label">{label}</td><td class="formula">{formula}</td>'
         f'<td class="numbers">{numbers}</td><td class="{verdict}">{row.verdict}</td></tr>\n'
