@@ -24,6 +24,12 @@ def _missing_cuda():
     return None
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--times", type=int, help="how often the tests in tests/reliability repeat, instead of a few"
+    )
+
+
 MISSING = pytest.StashKey[str | None]()
 
 
@@ -87,6 +93,12 @@ def torch():
     torch = pytest.importorskip("torch", reason="comparison with PyTorch: pip install torch")
     torch.set_num_threads(1)
     return torch
+
+
+@pytest.fixture(scope="session")
+def times(request):
+    """What --times says; None, without it, leaves each test in tests/reliability its own small number."""
+    return request.config.getoption("--times")
 
 
 @pytest.fixture
