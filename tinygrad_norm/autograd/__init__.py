@@ -2,13 +2,13 @@
 
 Read in this order: tensor.py, function.py, sweep.py. Beside them are `node` (what the graph keeps of a call),
 `memory` and `guards` (writes in place, and what can go wrong in a Function), `accumulation` (into `.grad`),
-`hooks`, `conversion`, `numpy_protocol` and `grad_mode`.
+`hooks`, `leaf_hooks`, `conversion`, `numpy_protocol` and `grad_mode`.
 """
 
 from importlib import import_module
 from typing import Any
 
-from . import conversion, hooks, numpy_protocol, sweep
+from . import conversion, hooks, leaf_hooks, numpy_protocol, sweep
 from .function import Function
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .sweep import grad
@@ -18,6 +18,7 @@ from .tensor import Tensor
 for _file, _names in {
     sweep: ("backward",),
     hooks: ("register_hook", "retain_grad"),
+    leaf_hooks: ("register_post_accumulate_grad_hook",),
     conversion: ("to", "double", "float", "half", "long", "cpu", "cuda"),
 }.items():
     for _name in _names:

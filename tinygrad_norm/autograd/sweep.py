@@ -25,6 +25,7 @@ from .guards import (
     wrong_gradient,
 )
 from .hooks import register_hook, run_hooks
+from .leaf_hooks import Completion, hooked
 from .memory import watched, writes
 from .node import Node
 from .tensor import Tensor
@@ -57,8 +58,11 @@ def backward(
             given; a second time without `retain_graph`; if an array saved for backward was changed in place.
     """
     _check(retain_graph, create_graph)
-    leaves = sweep([root], [gradient], bool(retain_graph))
-    accumulate(leaves.values())
+    if not hooked:
+        accumulate(sweep([root], [gradient], bool(retain_graph)).values())
+        return
+    with Completion(root) as completion:
+        completion.finish(sweep([root], [gradient], bool(retain_graph), completion=completion))
 
 
 def _check(retain_graph: Any, create_graph: Any) -> None:
@@ -137,14 +141,19 @@ def _record_gradient(x: Tensor, found: dict[int, Array]) -> Any:
 
 
 def sweep(
-    roots: Sequence[Tensor], dys: Sequence[Any], retain: bool, observer: Observer | None = None
+    roots: Sequence[Tensor],
+    dys: Sequence[Any],
+    retain: bool,
+    observer: Observer | None = None,
+    completion: Completion | None = None,
 ) -> Leaves:
     """Run every backward that `roots` depend on; return each leaf with its gradient.
 
+    `completion` takes those leaves that are complete before the end.
     Infinity and NaN are results here, as in PyTorch, without warnings. Hooks run with the caller's settings.
     """
     with silent() as silence:
-        return _sweep(roots, dys, retain, observer, silence)
+        return _sweep(roots, dys, retain, observer, silence, completion)
 
 
 def _sweep(
@@ -153,6 +162,7 @@ def _sweep(
     retain: bool,
     observer: Observer | None,
     silence: silent,
+    completion: Completion | None,
 ) -> Leaves:
     leaves: Leaves = {}
     reached: Reached = {}
@@ -190,6 +200,8 @@ def _sweep(
                 raise _wrong_gradient(node, dxs) from None
             raise
         dxs = dx = x = array = None
+        if completion is not None:
+            completion.backward_ran(node, leaves, silence)
         if not retain:
             node.inputs, node.hooks = (), None
     for key, (leaf, dx) in leaves.items():
