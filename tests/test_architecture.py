@@ -27,6 +27,7 @@ LAYERS = [
     ["ops"],
     ["module_hooks", "module_registry", "module_state", "parameter"],
     ["module"],
+    ["distributed"],
     ["normalization"],
     ["nn"],
     ["optim", "data"],

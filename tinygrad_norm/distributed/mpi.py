@@ -1,0 +1,83 @@
+"""MPI: messages with NumPy's arrays between the processes that `mpiexec` started, by mpi4py.
+
+There are two communicators, so that two orders are independent: that in which gradients are sent, which a
+rank whose loss leaves out some parameters finds earlier or later, and that of all other messages.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy
+
+from ..backends import Array
+from .group import Alone, Group, Work
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether this process is one of several that an MPI launcher started."""
+    sizes = (environment.get(name, "") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
+    return any(size.isdecimal() and int(size) > 1 for size in sizes)
+
+
+def mpi_group() -> Group:
+    """Return the group of all processes that were started together.
+
+    Raises:
+        RuntimeError: if there are several, and mpi4py or an MPI library is missing, or they cannot find each
+            other.
+    """
+    if not launched():
+        return Group(0, 1, Alone(), lambda: None)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # mpi4py's: no MPI library was found
+        raise RuntimeError(
+            f"several processes were started, but they cannot find each other: {error}. pip install "
+            "'tinygrad_norm[mpi]', and start them with the mpiexec that it brings"
+        ) from error
+    world = MPI.COMM_WORLD
+    expected = os.environ.get("PMI_SIZE") or os.environ["OMPI_COMM_WORLD_SIZE"]
+    if world.size != int(expected):
+        raise RuntimeError(
+            f"mpiexec started {expected} processes, but mpi4py found {world.size}: it was built for another "
+            "MPI than that of mpiexec. Use the mpiexec beside this Python, from pip install "
+            "'tinygrad_norm[mpi]'"
+        )
+    local = world.Split_type(MPI.COMM_TYPE_SHARED).rank
+    return Group(world.rank, world.size, MpiCollectives(MPI, world), lambda: world.Abort(1), local)
+
+
+class MpiCollectives:
+    """Carries messages with NumPy's arrays over copies of the communicator `comm`."""
+
+    def __init__(self, MPI: Any, comm: Any) -> None:
+        self.MPI, self.size = MPI, comm.size
+        self.blocking, self.started = comm.Dup(), comm.Dup()
+
+    def broadcast(self, x: Array) -> None:
+        """As bytes: MPI has no type for some dtypes."""
+        self.blocking.Bcast([x, x.nbytes, self.MPI.BYTE], root=0)
+
+    def all_gather(self, x: Array) -> Array:
+        gathered: Any = numpy.empty((self.size, *x.shape), x.dtype)
+        self.blocking.Allgather([x, x.nbytes, self.MPI.BYTE], [gathered, x.nbytes, self.MPI.BYTE])
+        return gathered
+
+    def start_all_reduce(self, x: Array) -> Work:
+        return MpiWork(self.started.Iallreduce(self.MPI.IN_PLACE, x, op=self.MPI.SUM))
+
+
+class MpiWork:
+    """A request of MPI: most libraries proceed only while they are called."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+    def poll(self) -> None:
+        self.request.Test()
+
+    def wait(self) -> None:
+        self.request.Wait()

@@ -1,0 +1,67 @@
+"""The world: the group of all processes that were started together."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from types import TracebackType
+
+from ..backends import current_backend
+from .group import Alone, Group
+from .mpi import mpi_group
+
+
+class _World:
+    group = Group(0, 1, Alone(), lambda: None)
+    initialized = False
+
+
+_world = _World()
+
+
+def init() -> Group:
+    """Join the other processes; a process that was not started by mpiexec stays alone, as a group of one.
+
+    Call it in every process, once, before a model is made, and choose the backend before: on GPUs, the
+    processes of a machine take one each. From then on, an error that nothing catches ends all processes, with
+    its traceback and the number of its rank; the others would wait for it forever.
+
+    Raises:
+        RuntimeError: if mpi4py is missing or does not fit the launcher, or there are too few GPUs.
+    """
+    if _world.initialized:
+        return _world.group
+    group = mpi_group()
+    if current_backend().name == "cupy":
+        from ..backends.cuda.nccl import take_device
+
+        take_device(group.local_rank)
+    _world.group, _world.initialized = group, True
+    if group.size > 1:
+        sys.excepthook = _end_all
+    return group
+
+
+def is_initialized() -> bool:
+    """Return whether `init` was called."""
+    return _world.initialized
+
+
+def default_group() -> Group:
+    """Return the group of all processes; before `init`, this process alone."""
+    return _world.group
+
+
+def get_rank() -> int:
+    """Return the number of this process, from 0; 0 before `init`."""
+    return _world.group.rank
+
+
+def get_world_size() -> int:
+    """Return the number of processes; 1 before `init`."""
+    return _world.group.size
+
+
+def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    traceback.print_exception(kind, error, trace)
+    _world.group.abort(traceback.format_exception_only(error)[-1].strip())
