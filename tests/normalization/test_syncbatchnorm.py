@@ -135,6 +135,6 @@ def test_a_layer_by_itself_is_converted_too_and_others_stay():
     assert nn.SyncBatchNorm.convert_sync_batchnorm(other) is other
 
 
-def test_there_are_no_process_groups():
-    with pytest.raises(ValueError, match="one process"):
+def test_a_process_group_is_a_group():
+    with pytest.raises(TypeError, match="process_group must be"):
         nn.SyncBatchNorm.convert_sync_batchnorm(network(), process_group=object())

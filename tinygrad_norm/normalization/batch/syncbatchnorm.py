@@ -28,7 +28,7 @@ large the batch is; and the two of the backward are the parameters' gradients.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy
 
@@ -36,11 +36,15 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.sums import total
+from ...distributed.group import Group
+from ...distributed.world import default_group
 from ...module import Module
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
 from ...registry import Case, ErrorCase, register
+from ..core.running_stats import update_both
+from .acrossprocesses import batch_norm_across_processes
 from .batchnorm import _BatchNorm, batch_norm_composed
+from .shardmoments import inverse_deviation, joint_moments, shard_moments, shard_sums
 
 Shards = tuple[int, ...]
 
@@ -62,8 +66,9 @@ def sync_batch_norm_forward(
     x: Channels, weight: PerChannel | None, bias: PerChannel | None, shards: Shards, eps: float
 ) -> tuple[Array, Array, Array, Array]:
     """Return y (N, C, S), mean, rest and rstd (1, C, 1); weight and bias are (1, C, 1)."""
-    sent = namespace(x).stack([_moments(shard) for shard in _split(x, shards)])
-    mean, rest, rstd = _joint_moments(sent, eps)
+    sent = namespace(x).stack([shard_moments(shard) for shard in _split(x, shards)])
+    mean, rest, std = joint_moments(sent)
+    rstd = inverse_deviation(std, eps)
     x_hat = (x - mean - rest) * rstd
     return weight * x_hat + bias, mean, rest, rstd
 
@@ -82,7 +87,7 @@ def sync_batch_norm_backward(
     """Return dx (N, C, S), dweight and dbias (1, C, 1)."""
     x_hat = (x - mean - rest) * rstd
     sent = namespace(x).stack(
-        [_sums(*shard) for shard in zip(_split(dy, shards), _split(x_hat, shards), strict=True)]
+        [shard_sums(*shard) for shard in zip(_split(dy, shards), _split(x_hat, shards), strict=True)]
     )
     dbias, dweight = sent.sum(0)
     n = x.shape[0] * x.shape[2]
@@ -92,42 +97,6 @@ def sync_batch_norm_backward(
 
 def _split(x: Array, shards: Shards) -> list[Array]:
     return namespace(x).split(x, numpy.cumsum(shards)[:-1].tolist())
-
-
-def _moments(x: Array) -> Array:
-    """Return the buffer (n, mean, rest of the mean, spread) of one shard, as (4, C, 1)."""
-    xp, (N, C, S) = namespace(x), x.shape
-    sent = xp.zeros((4, C, 1), x.dtype)
-    if N:
-        mean = total(x, (0, 2), True)[0] / (N * S)
-        rest = total(x - mean, (0, 2), True)[0] / (N * S)
-        sent[0], sent[1], sent[2], sent[3] = N * S, mean, rest, _length(x - mean - rest, (0, 2))[0]
-    return sent
-
-
-def _joint_moments(sent: Array, eps: float) -> tuple[Array, Array, Array]:
-    """Return mean, its rest and rstd (1, C, 1) of everything, from the buffers (R, 4, C, 1) of R shards."""
-    xp = namespace(sent)
-    n, mean_of_shard, rest_of_shard, spread = sent[:, 0], sent[:, 1], sent[:, 2], sent[:, 3]
-    share = n / n.sum(0)
-    mean = (share * mean_of_shard).sum(0)[None]
-    difference = mean_of_shard - mean + rest_of_shard
-    rest = (share * difference).sum(0)[None]
-    deviation = xp.stack([spread / xp.sqrt(n.sum(0)), xp.sqrt(share) * (difference - rest)])
-    std = xp.hypot(_length(deviation, (0, 1))[0, 0], math.sqrt(eps))
-    return mean, rest, xp.where(std == 0, 0, 1 / xp.where(std == 0, 1, std))[None]
-
-
-def _length(x: Array, axes: tuple[int, ...]) -> Array:
-    """Return √(Σ x²) over `axes`, which stay with size 1, without overflow."""
-    xp = namespace(x)
-    scale = xp.maximum(xp.abs(x).max(axes, keepdims=True), numpy.finfo(x.dtype).tiny)
-    return scale * xp.sqrt(total(xp.square(x / scale), axes, True))
-
-
-def _sums(dy: Array, x_hat: Array) -> Array:
-    """Return the buffer (Σ dy, Σ dy·x̂) of one shard, as (2, 1, C, 1)."""
-    return namespace(dy).stack([total(dy, (0, 2), True), total(dy * x_hat, (0, 2), True)])
 
 
 class SyncBatchNormFunction(Function):
@@ -189,11 +158,16 @@ def sync_batch_norm(
 class SyncBatchNorm(_BatchNorm):
     """Batch normalization of (N, C, ...) over the batches of all processes; see BatchNorm1d.
 
-    There is one process here, so it computes what BatchNorm does, for any number of axes; what several
-    would exchange is sync_batch_norm. Source: Peng et al. 2017, arXiv:1711.07240.
+    In training, the processes of `process_group` exchange the moments of their batches, which may differ in
+    size and be empty; all of them must call the layer. The running statistics stay equal on all of them. A
+    single process computes what BatchNorm does, for any number of axes. Source: Peng et al. 2017,
+    arXiv:1711.07240.
+
+    Args:
+        process_group: from `tn.distributed.init()`; default: all processes.
 
     Raises:
-        ValueError: if a process_group is given.
+        TypeError: if process_group is not a group.
     """
 
     def __init__(
@@ -203,29 +177,41 @@ class SyncBatchNorm(_BatchNorm):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        process_group: Any = None,
+        process_group: Group | None = None,
         *,
         bias: bool = True,
     ) -> None:
         super().__init__(num_features, eps, momentum, affine, track_running_stats, bias=bias)
-        if process_group is not None:
-            raise ValueError(
-                f"SyncBatchNorm runs in one process and has no groups of them: pass process_group=None, "
-                f"got {process_group!r}"
+        if process_group is not None and not isinstance(process_group, Group):
+            raise TypeError(
+                "process_group must be what tn.distributed.init() returns, or None for all processes, got "
+                f"{process_group!r}"
             )
-        self.process_group = None
+        self.process_group = process_group
+
+    def forward(self, input: Tensor) -> Tensor:
+        group = default_group() if self.process_group is None else self.process_group
+        if group.size == 1 or not self.training:
+            return super().forward(input)
+        check_channels(input, type(self).__name__, self.num_features)
+        momentum = self.count_batch()
+
+        def update_statistics(mean: Array, var: Array) -> None:
+            update_both(self.running_mean, self.running_var, mean, var, momentum, 0)
+
+        return batch_norm_across_processes(input, self.weight, self.bias, self.eps, group, update_statistics)
 
     def check_ndim(self, input: Tensor) -> None:
         """Leave it to the check of channels: any input (N, C, ...) will do."""
 
     @classmethod
-    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+    def convert_sync_batchnorm(cls, module: Module, process_group: Group | None = None) -> Module:
         """Replace every BatchNorm in `module`, and the module itself if it is one; return it.
 
         The new layers have the parameters and buffers of the old ones, not copies.
 
         Raises:
-            ValueError: if a process_group is given.
+            TypeError: if process_group is not a group.
         """
         converted = module
         if isinstance(module, _BatchNorm):
@@ -235,7 +221,7 @@ class SyncBatchNorm(_BatchNorm):
         return converted
 
     @classmethod
-    def _from(cls, norm: _BatchNorm, process_group: Any) -> Self:
+    def _from(cls, norm: _BatchNorm, process_group: Group | None) -> Self:
         made = cls(
             norm.num_features,
             norm.eps,
@@ -276,7 +262,11 @@ register(
         ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), _ones(2)), ValueError, "weight"),
         ErrorCase(lambda: sync_batch_norm(_ones(4, 3), (4,), eps=-1.0), ValueError, "eps"),
         ErrorCase(lambda: SyncBatchNorm(3)(_ones(3)), ValueError, "at least 2 axes"),
-        ErrorCase(lambda: SyncBatchNorm(3, process_group="world"), ValueError, "one process"),
+        ErrorCase(
+            lambda: SyncBatchNorm(3, process_group="world"),  # type: ignore[arg-type]
+            TypeError,
+            "process_group must be",
+        ),
     ),
     kind="normalization",
     title="SyncBatchNorm",
