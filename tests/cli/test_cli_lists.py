@@ -70,7 +70,7 @@ def test_norms_lists_every_normalization_by_family():
         "composed, closed form, loops, CUDA",
         "Ba, Kiros, Hinton 2016, arXiv:1607.06450",
     ]
-    assert rows["sync_batch_norm"][2] == "composed, closed form"
+    assert rows["sync-batch *"][2] == "composed, closed form"
     assert all(cell != "–" for row in rows.values() for cell in row)
     assert "norms NAME" in below
 

@@ -128,6 +128,6 @@ def test_the_ranks_agree_on_an_id_over_the_host(calls):
 
     for rank in (0, 1):
         host = Host()
-        made = Group(rank, 2, host, lambda: None)._nccl()
+        made = Group(rank, 2, host, lambda status: None)._nccl()
         assert host.seen.tolist() == [-5 * (rank == 0)] * 128
         assert (type(made), calls[-1]) == (nccl.NcclCollectives, ("communicator", 2, rank, 128))

@@ -84,7 +84,7 @@ def run_ranks(size, function):
 
     def run(rank):
         collectives = ThreadCollectives(meeting, rank)
-        group = Group(rank, size, collectives, lambda: meeting.fail("ended"))
+        group = Group(rank, size, collectives, lambda status: meeting.fail("ended"))
         group.log = collectives.log
         try:
             results[rank] = function(group)

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from ..distributed.world import default_group
 from .program import WRITING
 
 
@@ -18,7 +19,10 @@ def print_error(message: str) -> None:
 
 
 def exit_with(message: str) -> NoReturn:
-    """Print `message` as an error, and exit with status 2."""
+    """Print `message` as an error, and exit with status 2; of several processes that train, end all."""
+    group = default_group()
+    if group.size > 1:
+        group.abort(f"error: {message}", status=2)
     print_error(message)
     sys.exit(2)
 

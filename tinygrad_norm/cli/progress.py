@@ -76,6 +76,8 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
             epoch = f"epoch {run.progress.epoch + 1}"
             bar.update(task, advance=1, description=epoch)
             interval = PLAIN_INTERVAL if bar.disable else BAR_INTERVAL
+            if console.quiet:  # another process shows it
+                return
             if speed.done != FIRST_STEPS and time.monotonic() - last_print < interval:
                 return  # reading the figures makes a GPU wait
             numbers, last_print = f"{_text(run.figures_so_far())}  {speed}", time.monotonic()

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from .. import distributed
 from ..backends import use_backend
 from ..data.sources import locate
 from ..training import (
@@ -186,12 +187,16 @@ def train(
     Ctrl-C saves and stops. --resume continues, with the same results as a run that was not stopped. --watch
     records what happens in every layer.
     """
-    console = Console()
     every = watch_every or (0 if watch else None)
     grid: NormGrid | None = None
     try:
         if backend is not None:
             use_backend(backend)
+        group = distributed.init()
+        console = Console(quiet=group.rank > 0)
+        several = seeds > 1 or len(norm or ()) > 1 or (resume is not None and (resume / "grid.json").exists())
+        if several and group.size > 1:
+            raise ValueError("mpiexec trains one norm with one seed at a time: start it once for each")
         if resume is not None and (resume / "grid.json").exists():
             _check_no_settings(context, resume)
             grid = NormGrid.load(resume, threads)
@@ -230,7 +235,8 @@ def train(
                 )
                 grid = NormGrid(config, norms, seeds, folder, threads=threads)
             else:
-                run = Run(config, _new_folder(config, out), threads=threads)
+                folder = group.all_gather_object(_new_folder(config, out))[0]
+                run = Run(config, folder, threads=threads)
     except OSError as error:
         exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
@@ -244,7 +250,7 @@ def train(
     started = time.perf_counter()
     with _exit_on_ctrl_c(console, run):
         try:
-            train_with_progress(console, run, every)
+            train_with_progress(console, run, every if run.ranks.first else None)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
             exit_with(message if error.strerror else str(error))
@@ -356,7 +362,8 @@ def _describe(console: Console, run: Run) -> None:
     norm = config.norm_in_words
     norm += f" {recipes.PLACES['pre']}" if config.residual == "pre" else ""
     norm += config.details
-    console.print(backend_line(run.threads))
+    size = run.ranks.group.size
+    console.print(backend_line(run.threads) + (f", {size} processes" if size > 1 else ""))
     parameters = sum(p.numel() for p in run.model.parameters())
     console.print(
         f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False

@@ -8,4 +8,5 @@
 
 from .data_parallel import DistributedDataParallel
 from .group import Group
+from .sharding import shard
 from .world import get_rank, get_world_size, init, is_initialized

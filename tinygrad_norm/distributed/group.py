@@ -13,12 +13,16 @@ from __future__ import annotations
 
 import pickle
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
 import numpy
 
 from ..backends import Array, backend_of, namespace, to_numpy
+
+DELAY, LONGEST_DELAY = 0.3, 3.0
+"""Seconds by which a rank that fails waits longer than the rank before it, and the most that one waits."""
 
 
 class Work(Protocol):
@@ -46,12 +50,12 @@ class Group:
         rank: the number of this process.
         size: the number of processes.
         host: carries messages with NumPy's arrays.
-        end_all: ends all processes, without waiting for them.
+        end_all: ends all processes with an exit status, without waiting for them.
         local_rank: the number of this process among those of its machine.
     """
 
     def __init__(
-        self, rank: int, size: int, host: Collectives, end_all: Callable[[], None], local_rank: int = 0
+        self, rank: int, size: int, host: Collectives, end_all: Callable[[int], None], local_rank: int = 0
     ) -> None:
         self.rank, self.size, self.local_rank = rank, size, local_rank
         self._host, self._end_all = host, end_all
@@ -101,11 +105,16 @@ class Group:
                     "processes of a training must start with the same one"
                 )
 
-    def abort(self, message: str) -> NoReturn:
-        """Print `message` with the number of this rank, and end the processes of all ranks."""
-        print(f"rank {self.rank} of {self.size}: {message}", file=sys.stderr, flush=True)
-        self._end_all()
-        raise SystemExit(1)
+    def abort(self, message: str, status: int = 1) -> NoReturn:
+        """Print `message` with the number of this rank, and end the processes of all ranks.
+
+        If several ranks fail at once, most often for the same reason, the message is that of the first.
+        """
+        time.sleep(min(self.rank * DELAY, LONGEST_DELAY))
+        sys.stderr.write(f"rank {self.rank} of {self.size}: {message}\n")  # in one piece: others write too
+        sys.stderr.flush()
+        self._end_all(status)
+        raise SystemExit(status)
 
     def _for(self, x: Array) -> Collectives:
         name = backend_of(x).name

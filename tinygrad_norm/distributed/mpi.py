@@ -30,7 +30,7 @@ def mpi_group() -> Group:
             other.
     """
     if not launched():
-        return Group(0, 1, Alone(), lambda: None)
+        return Group(0, 1, Alone(), lambda status: None)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # mpi4py's: no MPI library was found
@@ -47,7 +47,7 @@ def mpi_group() -> Group:
             "'tinygrad_norm[mpi]'"
         )
     local = world.Split_type(MPI.COMM_TYPE_SHARED).rank
-    return Group(world.rank, world.size, MpiCollectives(MPI, world), lambda: world.Abort(1), local)
+    return Group(world.rank, world.size, MpiCollectives(MPI, world), world.Abort, local)
 
 
 class MpiCollectives:

@@ -12,7 +12,7 @@ from .mpi import mpi_group
 
 
 class _World:
-    group = Group(0, 1, Alone(), lambda: None)
+    group = Group(0, 1, Alone(), lambda status: None)
     initialized = False
 
 
@@ -63,5 +63,5 @@ def get_world_size() -> int:
 
 
 def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    traceback.print_exception(kind, error, trace)
-    _world.group.abort(traceback.format_exception_only(error)[-1].strip())
+    lines = traceback.format_exception(kind, error, trace)
+    _world.group.abort(f"{lines[-1].strip()}\n{''.join(lines).rstrip()}")

@@ -190,7 +190,7 @@ class Config:
                 raise ValueError(unknown(name, getattr(self, name), choices))
         if self.scale is not None and self.scale not in SCALES:
             raise ValueError(unknown("scale", self.scale, SCALES))
-        of_batches = norm_name(self.norm) in ("batch", "renorm", "ghost", "lpbatch", "noisy")
+        of_batches = norm_name(self.norm) in ("batch", "sync-batch", "renorm", "ghost", "lpbatch", "noisy")
         if self.model == "mlp" and of_batches and self.batch_size == 1:
             raise ValueError(
                 "batch normalization needs more than one sample per batch: use a larger batch_size, or "

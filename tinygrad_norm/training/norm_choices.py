@@ -37,6 +37,10 @@ def _batch(shape: tuple[int, ...], *, eps: float = 1e-5, momentum: float = 0.1) 
     return layer(shape[0], eps, momentum)
 
 
+def _sync_batch(shape: tuple[int, ...], *, eps: float = 1e-5, momentum: float = 0.1) -> Module:
+    return nn.SyncBatchNorm(shape[0], eps, momentum)
+
+
 def _renorm(
     shape: tuple[int, ...],
     *,
@@ -198,6 +202,7 @@ def _contrast(
 
 NORMS: dict[str, Choice] = {
     "batch": Choice("batch_norm", _batch),
+    "sync-batch": Choice("sync_batch_norm", _sync_batch),
     "renorm": Choice("batch_renorm", _renorm),
     "ghost": Choice("ghost_batch_norm", _ghost),
     "batchgroup": Choice("batch_group_norm", _batchgroup),

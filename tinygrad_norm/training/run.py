@@ -10,6 +10,8 @@ The folder holds
     scaler.safetensors        the scaler of the inputs, and for regression that of the targets
     checkpoint.safetensors    weights, optimizer state, random generator state and progress
 
+Started by mpiexec, the processes share the work (ranks.py), and rank 0 writes the folder.
+
 Weights, metrics and checkpoint are written after every epoch; a file is never left half-written. The
 checkpoint is one file, so that weights and progress always match: a resumed run gives the same numbers as
 a run that was not interrupted. `load_run` reads the folder.
@@ -21,6 +23,7 @@ import csv
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +31,11 @@ from typing import Any
 import numpy
 
 from .. import data
+from ..autograd.tensor import Tensor
 from ..backends import backend_of, current_backend
 from ..backends.cpu.threads import use_threads
-from ..backends.random import generator, manual_seed, mask_state, set_mask_state
+from ..backends.random import manual_seed, mask_state
+from ..distributed.world import default_group
 from ..files import check_folder, replacing
 from ..module import Module
 from ..ops.arguments import as_size
@@ -43,6 +48,7 @@ from .early_stopping import EarlyStopping
 from .interrupt import stop_after_step
 from .language_modelling import TextTask
 from .optimization import make_clipping, make_optimizer, make_schedule
+from .ranks import Ranks, sum_of_nothing
 from .scaling import save_scalers
 from .task import Batch, Figures, Sums, Task
 
@@ -105,6 +111,7 @@ class Run:
         threads = as_size(threads, "threads")
         config = config.with_own(dataset=dataset is not None, model=model is not None)
         self.config, self.out, self.threads = config, Path(out), threads
+        self.ranks = Ranks(default_group())
         manual_seed(config.seed)
         self.task: Task
         if config.dataset == "text":
@@ -126,9 +133,11 @@ class Run:
         self.early_stopping = EarlyStopping(config.early_stop, f"validation_{self.task.cost.name}")
         self.progress = Progress()
         self.saved_epochs: int | None = None
+        self.ranks.own_stream(config.seed)
         if resume:
             self._check_config()
             self._restore()
+        self.ranks.check_start(self.model, config.to_json(), self.fingerprint)
 
     def train(
         self,
@@ -148,16 +157,9 @@ class Run:
             ValueError: if the folder has another run, and this one does not resume it.
             OSError: if the folder cannot be created or written to.
         """
-        try:  # before training, not after it
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
-        check_folder(self.out)
-        if self.saved_epochs is None and (self.out / "checkpoint.safetensors").exists():
-            raise ValueError(
-                f"{self.out} already has a run: continue it with resume=True, or choose another folder"
-            )
-        with stop_after_step() as stopped, use_threads(self.threads):
+        if self.ranks.first:
+            self._check_folder()  # before training, not after it
+        with self._stops() as stopped, use_threads(self.threads):
             if self.finished:
                 self._save()
             while not self.finished:
@@ -173,6 +175,21 @@ class Run:
         self._draw()
         if stopped():  # during the end of the last epoch
             raise Interrupted
+
+    def _stops(self) -> AbstractContextManager[Callable[[], bool]]:
+        """Let Ctrl-C end a step first; several processes end at once, as they are not at the same step."""
+        return nullcontext(lambda: False) if self.ranks.several else stop_after_step()
+
+    def _check_folder(self) -> None:
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
+        check_folder(self.out)
+        if self.saved_epochs is None and (self.out / "checkpoint.safetensors").exists():
+            raise ValueError(
+                f"{self.out} already has a run: continue it with resume=True, or choose another folder"
+            )
 
     @property
     def finished(self) -> bool:
@@ -200,11 +217,18 @@ class Run:
         names = self.task.figure_names
         known = {part: {name: row[f"{part}_{name}"] for name in names} for part in ("train", "validation")}
         with use_threads(self.threads):
-            unknown = {part: self.task.evaluate(part) for part in self.task.parts if part not in known}
+            unknown = {part: self._evaluate(part) for part in self.task.parts if part not in known}
         figures = known | unknown
-        with replacing(self.out / "results.json") as path:
-            path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        if self.ranks.first:
+            with replacing(self.out / "results.json") as path:
+                path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
         return figures
+
+    def _evaluate(self, part: str) -> Figures:
+        group = self.ranks.group
+        if group.size == 1:
+            return self.task.evaluate(part)
+        return self.task.figures(self.ranks.join(self.task.sums_of(part, group.rank, group.size)))
 
     # -- one epoch
 
@@ -218,10 +242,14 @@ class Run:
     def _step(self, batch: Batch) -> None:
         self.model.train()
         self.optimizer.zero_grad()
-        loss, sums = self.task.score(batch)
+        shard, weight = self.ranks.shard(batch)
+        if weight:
+            loss, sums = self.task.score(shard)
+        else:
+            loss, sums = sum_of_nothing(self.model(shard[0])), Sums()
         if backend_of(loss.array).kernels != "cuda":  # a GPU goes on: the sums are checked when they are read
             self._check_finite(sums)
-        loss.backward()
+        loss.backward(None if weight == 1 else Tensor(numpy.full(loss.shape, weight, loss.dtype)))
         self.clip_gradients()
         self.optimizer.step()
         self.schedule.step()
@@ -230,6 +258,8 @@ class Run:
 
     def figures_so_far(self) -> Figures:
         """Return the figures of the epoch's steps so far, by name: on a GPU this waits for the last step.
+
+        On several processes, they are those of this process's shards.
 
         Raises:
             Diverged: if a loss was not finite.
@@ -251,9 +281,10 @@ class Run:
     def _end_epoch(self) -> None:
         done = self.progress
         row: dict[str, float] = {"epoch": done.epoch + 1}
+        self.ranks.share_buffers(self.model)
         for part, figures in (
-            ("train", self.figures_so_far()),
-            ("validation", self.task.evaluate("validation")),
+            ("train", self.task.figures(self.ranks.join(self._read_sums()))),
+            ("validation", self._evaluate("validation")),
         ):
             row |= {f"{part}_{name}": value for name, value in figures.items()}
         self.progress = Progress(epoch=done.epoch + 1, history=[*done.history, row])
@@ -266,6 +297,10 @@ class Run:
 
     def _save(self) -> None:
         progress = dataclasses.replace(self.progress, sums=self._read_sums())
+        random_states = self.ranks.random_states()
+        if not self.ranks.first:
+            self.saved_epochs = self.progress.epoch
+            return
         with replacing(self.out / "config.json") as path:
             path.write_text(self.config.to_json(), encoding="utf-8")
         with (
@@ -287,17 +322,18 @@ class Run:
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "progress": dataclasses.asdict(progress),
-                "random": generator().bit_generator.state,
-                "masks": mask_state(),
+                "random": random_states[0][0],
+                "masks": random_states[0][1],
                 "data": self.fingerprint,
                 "best": self.early_stopping.best,
+                **({"ranks": random_states[1:]} if self.ranks.several else {}),
             },
         )
         self.saved_epochs = self.progress.epoch
 
     def _draw(self) -> None:
         """Draw the curves, if an epoch is complete."""
-        if self.progress.history:
+        if self.progress.history and self.ranks.first:
             save_curves(self.out / "curves.png", self.progress.history, self.task.curves(), self.config.title)
 
     def _check_config(self) -> None:
@@ -333,6 +369,8 @@ class Run:
         self.progress = Progress(**progress | {"sums": Sums(**progress["sums"]).to_device()})
         self.early_stopping.best = tree.get("best", {})  # older checkpoints have none
         self.saved_epochs = self.progress.epoch
-        generator().bit_generator.state = tree["random"]
-        if "masks" in tree:  # older checkpoints have none
-            set_mask_state(tree["masks"])
+        if not self.ranks.first:
+            self.progress.sums = Sums()  # rank 0 has those of the epoch that was interrupted
+        masks = tree.get("masks", mask_state())  # older checkpoints have none
+        states = [(tree["random"], masks), *tree.get("ranks", ())]
+        self.ranks.restore_random_state(states, self.config.seed, self.progress.epoch)

@@ -6,6 +6,7 @@ is computed from sums over batches, so that it is exact for a part of any size.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -124,11 +125,16 @@ class Task(ABC):
     def figures(self, sums: Sums) -> Figures:
         """Return the figures of sums that were read, by name."""
 
-    @no_grad()
     def evaluate(self, part: str) -> Figures:
         """Return the figures of the model on a part, in evaluation mode."""
+        return self.figures(self.sums_of(part))
+
+    @no_grad()
+    def sums_of(self, part: str, start: int = 0, step: int = 1) -> Sums:
+        """Return the sums over a part, in evaluation mode; or over each `step`-th batch, from `start` on."""
         self.model.eval()
-        return self.figures(sum((self.score(batch)[1] for batch in self.batches(part)), Sums()).read())
+        batches = itertools.islice(self.batches(part), start, None, step)
+        return sum((self.score(batch)[1] for batch in batches), Sums()).read()
 
 
 def classification_score(logits: Tensor, classes: Tensor) -> tuple[Tensor, Sums]:
