@@ -14,7 +14,7 @@ from tinygrad_norm.distributed.mpi import launched
 
 def test_messages_of_arrays():
     def run(group):
-        strided = np.arange(6.0).reshape(2, 3)[:, ::2] + group.rank
+        strided = (np.arange(6.0).reshape(2, 3) + group.rank)[:, ::2]
         group.broadcast(strided)
         total = np.full(3, group.rank + 1)
         group.all_reduce(total)
