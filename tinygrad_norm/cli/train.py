@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
 from ..training.norm_choices import folder_name
 from ..training.task import format_figure
 from .errors import exit_with
+from .out_folder import folder_for
 from .progress import backend_line, train_with_progress
 from .train_norms import train_norms
 
@@ -230,13 +231,12 @@ def train(
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:
-                folder = _new_folder(
-                    config, out, "norms" if len(norms) > 1 else f"{folder_name(config.norm)}-seeds"
-                )
-                grid = NormGrid(config, norms, seeds, folder, threads=threads)
+                kind = "norms" if len(norms) > 1 else f"{folder_name(config.norm)}-seeds"
+                with folder_for(config, out, kind) as folder:
+                    grid = NormGrid(config, norms, seeds, folder, threads=threads)
             else:
-                folder = group.all_gather_object(_new_folder(config, out))[0]
-                run = Run(config, folder, threads=threads)
+                with folder_for(config, out) if group.rank == 0 else nullcontext() as folder:
+                    run = Run(config, group.all_gather_object(folder)[0], threads=threads)
     except OSError as error:
         exit_with(f"{error.filename} cannot be read: {error.strerror}" if error.strerror else str(error))
     except (ValueError, RuntimeError) as error:
@@ -335,26 +335,6 @@ def _config_of(context: typer.Context, folder: Path) -> Config:
                 f"leave out {what}, or start a new run without --resume"
             )
     return config
-
-
-def _new_folder(config: Config, out: Path | None, kind: str | None = None) -> Path:
-    if out is not None:
-        if out.exists() and not out.is_dir():
-            raise ValueError(f"{out} is a file: pass a folder to --out")
-        if (out / "checkpoint.safetensors").exists():
-            raise ValueError(
-                f"{out} already has a run: continue it with --resume {out}, or choose another --out"
-            )
-        return out
-    parts = [config.data_name, config.model, kind or folder_name(config.norm)]
-    parts += [config.residual] if config.residual not in (None, "pre") else []
-    parts += [f"qk-{config.qk_norm}"] if config.qk_norm not in (None, "none") else []
-    base = Path("runs") / "-".join(parts)
-    folder, n = base, 1
-    while folder.exists():
-        n += 1
-        folder = base.with_name(f"{base.name}-{n}")
-    return folder
 
 
 def _describe(console: Console, run: Run) -> None:

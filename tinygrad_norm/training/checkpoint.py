@@ -1,5 +1,6 @@
 """Checkpoints: nested state in one safetensors file; everything but the arrays is JSON in its metadata."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,21 +8,55 @@ from typing import Any
 
 import numpy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..files import replacing
 
+CHECKSUM = "sha256"
+"""The name of the checksum in the metadata."""
 
-def save_arrays(path: Path, arrays: Mapping[str, Any], metadata: dict[str, str] | None = None) -> None:
-    """Write named tensors or arrays, and `metadata`, to a safetensors file."""
+
+def save_arrays(
+    path: Path, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None, *, durable: bool = False
+) -> None:
+    """Write named tensors or arrays, and `metadata`, to a safetensors file, with a checksum of them all.
+
+    Raises:
+        OSError: if the file cannot be written; the old one stays.
+    """
     plain = {name: numpy.array(_array(value), order="C") for name, value in arrays.items()}
-    with replacing(path) as temporary:
-        save_file(plain, temporary, metadata)
+    metadata = dict(metadata or {})
+    content = _in_order(save(plain, metadata | {CHECKSUM: _checksum(plain, metadata)}))
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
 
 
-def save_tree(path: Path, tree: dict[str, Any]) -> None:
+def load_arrays(path: Path) -> tuple[dict[str, numpy.ndarray], dict[str, str]]:
+    """Return the arrays and the metadata of a safetensors file, without the checksum, which is compared.
+
+    Files of other programs and older versions have no checksum, and are taken as they are.
+
+    Raises:
+        ValueError: if the file cannot be read, is not a safetensors file, or differs from its checksum.
+    """
+    try:
+        path.open("rb").close()  # safetensors reports an unreadable file as missing
+        with safe_open(path, "np") as file:
+            metadata = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+    checksum = metadata.pop(CHECKSUM, None)
+    if checksum is not None and checksum != _checksum(arrays, metadata):
+        raise ValueError(f"{path} is damaged: its content differs from its checksum")
+    return arrays, metadata
+
+
+def save_tree(path: Path, tree: dict[str, Any], *, durable: bool = False) -> None:
     """Write nested dicts and lists of tensors, arrays, numbers and text; `load_tree` reads them back."""
     arrays: dict[str, Any] = {}
 
@@ -36,26 +71,18 @@ def save_tree(path: Path, tree: dict[str, Any]) -> None:
         return node
 
     structure = json.dumps(pack(tree))
-    save_arrays(path, arrays, {"structure": structure})
+    save_arrays(path, arrays, {"structure": structure}, durable=durable)
 
 
 def load_tree(path: Path) -> Any:
     """Return what `save_tree` wrote, with NumPy arrays.
 
     Raises:
-        ValueError: if the file does not exist, cannot be read, or is not a checkpoint.
+        ValueError: if the file does not exist, cannot be read, or was not written by `save_tree`.
     """
     if not path.is_file():
-        raise ValueError(f"there is no {path.name} in {path.parent}: nothing to resume")
-    try:
-        path.open("rb").close()  # safetensors reports an unreadable file as missing
-        with safe_open(path, "np") as file:
-            structure = json.loads((file.metadata() or {})["structure"])
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not a checkpoint of a run: {error}") from error
+        raise ValueError(f"there is no {path.name} in {path.parent}")
+    arrays, metadata = load_arrays(path)
 
     def unpack(node: Any) -> Any:
         if not isinstance(node, dict):
@@ -67,7 +94,30 @@ def load_tree(path: Path) -> Any:
             return {unpack(key): unpack(value) for key, value in content}
         return (list if kind == "list" else tuple)(unpack(value) for value in content)
 
-    return unpack(structure)
+    try:
+        return unpack(json.loads(metadata["structure"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} was not written by a run, or is damaged: {error}") from error
+
+
+def _in_order(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted: safetensors writes them in a random order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def _checksum(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 of names, dtypes, shapes, values and metadata, in an order of its own."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name}\0{array.dtype.name}\0{array.shape}\0".encode())
+        sha.update(numpy.ascontiguousarray(array).view(numpy.uint8).data)
+    sha.update(json.dumps(sorted(metadata.items())).encode())
+    return sha.hexdigest()
 
 
 def _array(value: Any) -> numpy.ndarray:

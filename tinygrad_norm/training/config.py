@@ -289,6 +289,31 @@ class Config:
         return place + scores
 
 
+def differences(fields: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which `fields` and `config` differ, by name: the value of each."""
+    own = dataclasses.asdict(config)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return {name: (value, own[name]) for name, value in given.items() if own.get(name, value) != value}
+
+
+def check_settings(config: Config, fields: Mapping[str, Any], path: Path) -> None:
+    """Compare the config.json in the folder of `path` with the settings that the file `path` was made with.
+
+    The data may have been moved since.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    differing = differences(fields, config)
+    changed = [name for name in differing if name not in ("dataset", "data_dir", "file")]
+    if changed:
+        was, now = (", ".join(f"{name} {differing[name][i]!r}" for name in changed) for i in (0, 1))
+        raise ValueError(
+            f"{path} was made with {was}, but config.json beside it says {now}: it was edited, or is "
+            "damaged. Write the former settings back, or start a new run in another folder"
+        )
+
+
 def as_augmentations(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return `names`, a sequence or separated by commas, in the order in which they are applied.
 

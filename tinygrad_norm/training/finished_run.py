@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from safetensors import SafetensorError, safe_open
 
 from .. import data
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..module import Module
-from .config import Config
+from .checkpoint import load_arrays
+from .config import Config, check_settings
 from .dataset_task import DatasetTask, for_model
 from .language_modelling import CONTEXT, TextTask, sample_codes
 from .models import build_image_model, build_text_model
@@ -148,12 +148,9 @@ def load_run(
     folder = Path(folder).expanduser()
     record = read_record(folder)
     path, config = folder / "model.safetensors", record.config
-    try:
-        with safe_open(path, "np") as file:
-            facts = _facts(config, file.metadata() or {})
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    weights, metadata = load_arrays(path)
+    check_settings(config, json.loads(metadata.get("config", "{}")), path)
+    facts = _facts(config, metadata)
     if model is None:
         model = _build(config, facts, folder)
     try:

@@ -29,6 +29,7 @@ from .bands import save_bands
 from .config import Config, of_today
 from .norm_choices import find_norm, folder_name
 from .run import Diverged, Run
+from .run_folder import GRID_FILES, own_folder
 from .task import Figures
 
 
@@ -131,13 +132,17 @@ class NormGrid:
 
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
-            ValueError: if the model does not fit the data.
+            ValueError: if the model does not fit the data, or another process trains in the folder.
             OSError: if a folder cannot be created or written to.
         """
-        self._save()
-        for name in self.unfinished:
-            self._train_one(name, train)
+        with own_folder(self.out, GRID_FILES):
             self._save()
+            for name in self.unfinished:
+                self._train_one(name, train)
+                self._save()
+            self._draw()
+
+    def _draw(self) -> None:
         histories = {
             norm: [read_history(self.out / name) for name, _ in self._finished(norm)]
             for norm in self.norms

@@ -14,12 +14,12 @@ Started by mpiexec, the processes share the work (ranks.py), and rank 0 writes t
 
 Weights, metrics and checkpoint are written after every epoch; a file is never left half-written. The
 checkpoint is one file, so that weights and progress always match: a resumed run gives the same numbers as
-a run that was not interrupted. `load_run` reads the folder.
+a run that was not interrupted. It is written first: the others, which only report, can be made from it.
+While a run trains, its folder is locked: another process cannot train there. `load_run` reads the folder.
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -36,12 +36,12 @@ from ..backends import backend_of, current_backend
 from ..backends.cpu.threads import use_threads
 from ..backends.random import manual_seed, mask_state
 from ..distributed.world import default_group
-from ..files import check_folder, replacing
+from ..files import replacing
 from ..module import Module
 from ..ops.arguments import as_size
 from .augmentation import AugmentedLoader, check_augmentation
 from .checkpoint import load_tree, save_arrays, save_tree
-from .config import Config
+from .config import Config, check_settings, differences
 from .curves import save_curves
 from .dataset_task import DatasetTask, LossFunction, Metric
 from .early_stopping import EarlyStopping
@@ -49,6 +49,8 @@ from .interrupt import stop_after_step
 from .language_modelling import TextTask
 from .optimization import make_clipping, make_optimizer, make_schedule
 from .ranks import Ranks, sum_of_nothing
+from .run_folder import RUN_FILES, has_only_begun, own_folder
+from .run_record import save_metrics
 from .scaling import save_scalers
 from .task import Batch, Figures, Sums, Task
 
@@ -77,7 +79,8 @@ class Run:
     Args:
         config: the settings; what is passed below takes the place of `config.dataset` and `config.model`.
         out: the folder of the run's files; it is made if it does not exist.
-        resume: continue from the checkpoint in `out`, with the same numbers as without interruption.
+        resume: continue from the checkpoint in `out`, with the same numbers as without interruption; if the
+            run was killed before its first checkpoint, from the beginning.
         dataset: a `tn.data.Dataset` of one's own. It is scaled by `config.scale`, unless it already is.
         model: a module of one's own, from inputs to logits (N, classes) or to target values.
         loss: a function (outputs, targets) that returns the mean loss of the batch, a scalar tensor;
@@ -154,11 +157,18 @@ class Run:
         Raises:
             Interrupted: after Ctrl-C, with everything saved.
             Diverged: if the loss is not finite; a RuntimeError.
-            ValueError: if the folder has another run, and this one does not resume it.
+            ValueError: if the folder has another run, and this one does not resume it; if another process
+                trains in the folder.
             OSError: if the folder cannot be created or written to.
         """
-        if self.ranks.first:
-            self._check_folder()  # before training, not after it
+        if not self.ranks.first:
+            self._train(on_step, on_epoch)
+            return
+        with own_folder(self.out, RUN_FILES):
+            self._begin()
+            self._train(on_step, on_epoch)
+
+    def _train(self, on_step: Callable[[Run], Any], on_epoch: Callable[[Run], Any]) -> None:
         with self._stops() as stopped, use_threads(self.threads):
             if self.finished:
                 self._save()
@@ -179,17 +189,6 @@ class Run:
     def _stops(self) -> AbstractContextManager[Callable[[], bool]]:
         """Let Ctrl-C end a step first; several processes end at once, as they are not at the same step."""
         return nullcontext(lambda: False) if self.ranks.several else stop_after_step()
-
-    def _check_folder(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"cannot create the folder {self.out}: {error.strerror}") from None
-        check_folder(self.out)
-        if self.saved_epochs is None and (self.out / "checkpoint.safetensors").exists():
-            raise ValueError(
-                f"{self.out} already has a run: continue it with resume=True, or choose another folder"
-            )
 
     @property
     def finished(self) -> bool:
@@ -295,26 +294,22 @@ class Run:
 
     # -- files
 
+    def _begin(self) -> None:
+        """Write config.json, with which a run can be resumed that is killed before its first checkpoint."""
+        if self.saved_epochs is None and (self.out / "checkpoint.safetensors").exists():
+            raise ValueError(
+                f"{self.out} already has a run: continue it with resume=True, or choose another folder"
+            )
+        with replacing(self.out / "config.json") as path:
+            path.write_text(self.config.to_json(), encoding="utf-8")
+
     def _save(self) -> None:
         progress = dataclasses.replace(self.progress, sums=self._read_sums())
         random_states = self.ranks.random_states()
         if not self.ranks.first:
             self.saved_epochs = self.progress.epoch
             return
-        with replacing(self.out / "config.json") as path:
-            path.write_text(self.config.to_json(), encoding="utf-8")
-        with (
-            replacing(self.out / "metrics.csv") as path,
-            path.open("w", newline="", encoding="utf-8") as file,
-        ):
-            parts = ("train", "validation")
-            columns = [f"{part}_{name}" for part in parts for name in self.task.figure_names]
-            writer = csv.DictWriter(file, ["epoch", *columns])
-            writer.writeheader()
-            writer.writerows(self.progress.history)
         weights = self.model.state_dict()
-        save_arrays(self.out / "model.safetensors", weights, {"run": json.dumps(self.task.metadata())})
-        save_scalers(self.out / "scaler.safetensors", self.task.scalers())
         save_tree(
             self.out / "checkpoint.safetensors",
             {
@@ -326,9 +321,16 @@ class Run:
                 "masks": random_states[0][1],
                 "data": self.fingerprint,
                 "best": self.early_stopping.best,
+                "config": dataclasses.asdict(self.config),
                 **({"ranks": random_states[1:]} if self.ranks.several else {}),
             },
+            durable=True,
         )
+        columns = [f"{part}_{name}" for part in ("train", "validation") for name in self.task.figure_names]
+        save_metrics(self.out / "metrics.csv", ["epoch", *columns], self.progress.history)
+        facts = {"run": json.dumps(self.task.metadata()), "config": self.config.to_json()}
+        save_scalers(self.out / "scaler.safetensors", self.task.scalers())
+        save_arrays(self.out / "model.safetensors", weights, facts)
         self.saved_epochs = self.progress.epoch
 
     def _draw(self) -> None:
@@ -340,11 +342,10 @@ class Run:
         path = self.out / "config.json"
         if not path.exists():
             return  # the checkpoint is missing too, or was moved: _restore says what it lacks
-        saved, given = (dataclasses.asdict(config) for config in (Config.load(path), self.config))
-        differing = [name for name in saved if saved[name] != given[name]]
+        differing = differences(dataclasses.asdict(Config.load(path)), self.config)
         if differing:
             started, now = (
-                ", ".join(f"{name} {config[name]!r}" for name in differing) for config in (saved, given)
+                ", ".join(f"{name} {pair[i]!r}" for name, pair in differing.items()) for i in (0, 1)
             )
             raise ValueError(
                 f"{self.out} was started with {started}, and cannot continue with {now}: load its config "
@@ -353,12 +354,17 @@ class Run:
 
     def _restore(self) -> None:
         path = self.out / "checkpoint.safetensors"
+        if not path.exists() and has_only_begun(self.out):
+            return
         tree = load_tree(path)
+        if "model" not in tree or "data" not in tree:
+            raise ValueError(f"{path} is another file than a checkpoint of a run")
         if tree["data"] != self.fingerprint:
             raise ValueError(
                 f"{path} belongs to a run on other data than the current {self.task.describe()}: the data "
                 "have changed since the run started"
             )
+        check_settings(self.config, tree.get("config", {}), path)
         try:
             self.model.load_state_dict(tree["model"])
         except RuntimeError as error:

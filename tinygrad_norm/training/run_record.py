@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..files import replacing
 from .config import Config
 
 HIGHER_IS_BETTER = ("accuracy", "r2")
@@ -71,6 +72,14 @@ def read_record(folder: str | Path) -> RunRecord:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder}: metrics.csv or results.json was edited badly: {error}") from error
     return RunRecord(folder, Config.load(folder / "config.json"), metrics, results)
+
+
+def save_metrics(path: Path, columns: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> None:
+    """Write the figures of every epoch to a CSV file."""
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(metrics)
 
 
 def find_runs(folder: Path) -> list[Path]:
