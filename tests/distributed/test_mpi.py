@@ -1,10 +1,13 @@
 """Real processes: `mpiexec` starts them, and mpi4py carries their messages."""
 
+import os
+import signal
 import sys
 import textwrap
+import time
 
 import pytest
-from mpi_runs import MISSING, mpiexec
+from mpi_runs import MISSING, finished, mpiexec, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 
@@ -79,6 +82,79 @@ def test_an_error_of_one_rank_ends_all_and_names_it(script):
     assert done.returncode != 0
     assert "rank 1 of 2: ValueError: no more data\n" in done.stderr
     assert "Traceback" in done.stderr
+
+
+WORK = """
+import os, sys, time
+import numpy as np
+import tinygrad_norm as tn
+
+group, (victim, moment) = tn.distributed.init(), sys.argv[1:]
+while True:
+    group.all_reduce(np.ones(3))
+    if group.rank == int(victim):
+        print("ready", os.getpid(), flush=True)
+        if moment == "forked" and os.fork() == 0:
+            time.sleep(3)  # it holds what its parent held
+            os._exit(0)
+        if moment == "in Python":
+            while True:
+                pass
+        if moment != "in a message":
+            time.sleep(60)
+    elif moment == "in a message":
+        time.sleep(60)
+"""
+
+
+@pytest.fixture
+def work(tmp_path):
+    """Starts ranks of which one waits at a moment to be killed; yields the process and the rank's number."""
+
+    def start(victim, moment):
+        path = tmp_path / "work.py"
+        path.write_text(WORK, encoding="utf-8")
+        return started(2, sys.executable, str(path), str(victim), moment)
+
+    return start
+
+
+def wait_until_ready(process):
+    word, number = process.stdout.readline().split()
+    assert word == "ready"
+    time.sleep(0.2)
+    return int(number)
+
+
+@pytest.mark.parametrize(
+    ("victim", "moment"),
+    [(0, "in a message"), (1, "in Python"), (1, "forked")],
+    ids=["0 in a message", "1 in Python", "1 forked"],
+)
+def test_a_rank_that_is_killed_is_named_and_all_end(work, victim, moment):
+    with work(victim, moment) as process:
+        killed = wait_until_ready(process)
+        os.kill(killed, signal.SIGKILL)
+        before = time.monotonic()
+        done = finished(process)
+    assert time.monotonic() - before < 10
+    assert done.returncode != 0
+    assert f"rank {victim} of 2 was killed or has crashed (process {killed} on " in done.stderr
+    assert done.stderr.count("killed") == 1
+
+
+@pytest.mark.parametrize("moment", ["in a message", "in Python"])
+def test_ctrl_c_ends_all_with_one_message(work, moment):
+    with work(1, moment) as process:
+        wait_until_ready(process)
+        process.send_signal(signal.SIGINT)  # as a terminal does: each rank is in a session of its own
+        before = time.monotonic()
+        done = finished(process)
+    assert time.monotonic() - before < 10
+    assert done.returncode == 130
+    assert done.stderr.count("Stopped by Ctrl-C.\n") == 1
+    assert "Traceback" not in done.stderr
+    assert "killed" not in done.stderr
 
 
 def test_without_mpi4py_the_processes_say_what_is_missing(script):

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,13 +19,36 @@ MISSING = (
 SECONDS = 120
 
 
+@contextmanager
+def started(size, *command):
+    """The running `mpiexec -n size command`, in a process group of its own; it ends with the body."""
+    process = subprocess.Popen(
+        [_MPIEXEC, "-n", str(size), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()  # mpiexec ends its processes then
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+
 def mpiexec(size, *command):
     """What `mpiexec -n size command` returns, with its stdout and stderr."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [_MPIEXEC, "-n", str(size), *command],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        env=environment,
-    )
+    with started(size, *command) as process:
+        return finished(process)
+
+
+def finished(process):
+    """What `process`, which `started` yields, returns when it ends."""
+    stdout, stderr = process.communicate(timeout=SECONDS)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)

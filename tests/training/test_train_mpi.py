@@ -1,26 +1,32 @@
 """`mpiexec -n 2 tinygrad-norm train`: the figures of one process, one folder, faults that end all ranks."""
 
 import json
+import re
+import signal
 import sys
+import time
 
 import numpy as np
 import pytest
-from mpi_runs import MISSING, mpiexec
+from mpi_runs import MISSING, finished, mpiexec, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PROGRAM = sys.executable, "-m", "tinygrad_norm"
 TRAIN = "train", "digits", "--norm", "sync-batch", "--optimizer", "sgd", "--lr", "0.02", "--epochs", "3"
 SCRIPT = """
-import sys
+import os, signal, sys
 import tinygrad_norm as tn
 from tinygrad_norm.training import Config, Run
 
-group = tn.distributed.init()
+group, (folder, fault, rank, epoch) = tn.distributed.init(), sys.argv[1:]
 def fail(run):
-    if group.rank == 1 and (run.progress.epoch, run.progress.step) == (2, 3):
+    if group.rank == int(rank) and (run.progress.epoch, run.progress.step) == (int(epoch), 3):
+        if fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         raise ValueError("a fault")
 
-Run(Config("digits", norm="sync-batch", optimizer="sgd", lr=0.02, epochs=3), sys.argv[1]).train(fail)
+config = Config("digits", norm="sync-batch", optimizer="sgd", lr=0.02, epochs=3)
+Run(config, folder, resume=os.path.exists(folder)).train(fail)
 """
 
 
@@ -49,18 +55,40 @@ def test_the_figures_are_those_of_one_process(undisturbed, tmp_path):
     assert ours["test"]["loss"] == pytest.approx(right["test"]["loss"], rel=1e-4)
 
 
-def test_a_rank_that_fails_is_named_and_the_run_resumes_with_any_number_of_ranks(undisturbed, tmp_path):
+def test_the_run_resumes_after_faults_with_any_number_of_ranks(undisturbed, tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text(SCRIPT, encoding="utf-8")
-    done = mpiexec(2, sys.executable, str(script), str(out))
-    assert done.returncode != 0
-    assert "rank 1 of 2: ValueError: a fault\n" in done.stderr
-    assert len(np.atleast_2d(figures(out))) == 2  # epochs that are saved
-    assert not list(out.glob(".*"))
-    done = mpiexec(3, *PROGRAM, "train", "--resume", str(out))
+    for size, rank, fault, message in (
+        (2, 1, "raise", "rank 1 of 2: ValueError: a fault\n"),
+        (3, 0, "kill", "rank 0 of 3 was killed"),
+    ):
+        epoch = size - 1
+        done = mpiexec(size, sys.executable, str(script), str(out), fault, str(rank), str(epoch))
+        assert done.returncode != 0
+        assert message in done.stderr
+        assert len(np.loadtxt(out / "metrics.csv", delimiter=",", skiprows=1, ndmin=2)) == epoch
+    done = mpiexec(1, *PROGRAM, "train", "--resume", str(out))
     assert (done.returncode, done.stderr) == (0, "")
     assert "continuing after epoch 2" in done.stdout
+    assert not list(out.glob(".*"))
     np.testing.assert_allclose(figures(out), figures(undisturbed), rtol=1e-4)
+
+
+def test_ctrl_c_says_once_what_is_saved(tmp_path):
+    out = tmp_path / "run"
+    with started(2, *PROGRAM, *TRAIN, "--epochs", "1000", "-o", str(out)) as process:
+        while not process.stdout.readline().startswith("epoch    2/1000"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        before = time.monotonic()
+        done = finished(process)
+    assert time.monotonic() - before < 10
+    assert done.returncode == 130
+    said = re.findall(r"Stopped by Ctrl-C; (\d+) of 1000 epochs are saved", done.stderr)
+    assert len(said) == 1
+    assert int(said[0]) >= 2
+    assert f"Continue with: tinygrad-norm train --resume {out}\n" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,18 @@ def exit_with(message: str) -> NoReturn:
 
 
 @contextmanager
+def ctrl_c_ends_all() -> Iterator[None]:
+    """After Ctrl-C in the body, end all processes of several; the others may wait for this one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        group = default_group()
+        if group.size == 1:
+            raise
+        group.end("Stopped by Ctrl-C.", status=130)
+
+
+@contextmanager
 def errors_printed() -> Iterator[None]:
     """Print what went wrong with files and values in the body, without a traceback, and exit."""
     try:

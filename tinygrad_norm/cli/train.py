@@ -1,37 +1,33 @@
 """`tinygrad-norm train`: train a small model on real data, with progress, results and Ctrl-C."""
 
-import dataclasses
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from .. import distributed
 from ..backends import use_backend
-from ..data.sources import locate
 from ..training import (
     IMAGE_MODELS,
     NORMS,
     OPTIMIZERS,
     TEXT_MODELS,
     Config,
-    Interrupted,
     NormGrid,
     Run,
     recipes,
 )
-from ..training.config import AUGMENTATIONS, SCALES, as_augmentations
+from ..training.config import AUGMENTATIONS, SCALES
 from ..training.norm_choices import folder_name
-from ..training.task import format_figure
-from .errors import exit_with
+from .errors import ctrl_c_ends_all, exit_with
 from .out_folder import folder_for
-from .progress import backend_line, train_with_progress
+from .progress import train_with_progress
 from .train_norms import train_norms
+from .train_report import describe, exit_on_ctrl_c, report
+from .train_resume import check_no_settings, config_of
 
 RECIPE = "(default: see below)"
 DEFAULTS = "\n\n".join(
@@ -45,6 +41,7 @@ DEFAULTS = "\n\n".join(
 )
 
 
+@ctrl_c_ends_all()
 def train(
     context: typer.Context,
     dataset: Annotated[
@@ -199,10 +196,10 @@ def train(
         if several and group.size > 1:
             raise ValueError("mpiexec trains one norm with one seed at a time: start it once for each")
         if resume is not None and (resume / "grid.json").exists():
-            _check_no_settings(context, resume)
+            check_no_settings(context, resume)
             grid = NormGrid.load(resume, threads)
         elif resume is not None:
-            run = Run(_config_of(context, resume), resume, resume=True, threads=threads)
+            run = Run(config_of(context, resume), resume, resume=True, threads=threads)
         else:
             config = Config(
                 dataset,
@@ -244,11 +241,11 @@ def train(
     if grid is not None:
         _train_grid(console, grid, every)
         return
-    _describe(console, run)
+    describe(console, run)
     if every is None and (run.out / "stats.csv").exists():
         console.print("stats.csv and stats.png are not continued without --watch")
     started = time.perf_counter()
-    with _exit_on_ctrl_c(console, run):
+    with exit_on_ctrl_c(console, run):
         try:
             train_with_progress(console, run, every if run.ranks.first else None)
         except OSError as error:
@@ -256,28 +253,7 @@ def train(
             exit_with(message if error.strerror else str(error))
         except (ValueError, RuntimeError) as error:
             exit_with(str(error))
-        _report(console, run, time.perf_counter() - started)
-
-
-@contextmanager
-def _exit_on_ctrl_c(console: Console, run: Run) -> Iterator[None]:
-    """After Ctrl-C, print what is saved, and exit."""
-    try:
-        yield
-    except Interrupted:
-        saved = "everything is saved"
-    except KeyboardInterrupt:  # a second Ctrl-C, or one after the last epoch
-        epochs = run.config.epochs
-        done = f"all {epochs}" if run.saved_epochs == epochs else f"{run.saved_epochs} of {epochs}"
-        saved = f"{done} epochs are saved"
-    else:
-        return
-    if run.saved_epochs is None:
-        console.print("Stopped by Ctrl-C before anything was saved.")
-    else:
-        console.print(f"Stopped by Ctrl-C; {saved} in {run.out}.", markup=False, soft_wrap=True)
-        console.print(f"Continue with: tinygrad-norm train --resume {run.out}", markup=False, soft_wrap=True)
-    raise typer.Exit(130)
+        report(console, run, time.perf_counter() - started)
 
 
 def _train_grid(console: Console, grid: NormGrid, watch_every: int | None) -> None:
@@ -290,98 +266,3 @@ def _train_grid(console: Console, grid: NormGrid, watch_every: int | None) -> No
         exit_with(str(error))
     if not finished:
         raise typer.Exit(130)
-
-
-def _given(context: typer.Context) -> set[str]:
-    """Return the names of the options and arguments on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
-def _check_no_settings(context: typer.Context, folder: Path) -> None:
-    """Raise ValueError if an option was given that a grid in `folder` cannot take when it continues."""
-    for name in sorted(_given(context) - {"resume", "threads", "backend", "watch", "watch_every"}):
-        what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
-        raise ValueError(
-            f"{folder} holds several runs and continues with their settings: leave out {what}. To add norms "
-            f"or seeds, repeat the first command with --out {folder}"
-        )
-
-
-def _config_of(context: typer.Context, folder: Path) -> Config:
-    """Return the config of the run in `folder`; raise ValueError if a given option differs from it."""
-    if folder.is_file():
-        raise ValueError(f"{folder} is a file: pass the folder of a run to --resume")
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} has no config.json: there is no run to resume")
-    config = Config.load(folder / "config.json")
-    original = dataclasses.asdict(config) | {"out": folder, "seeds": 1}
-    given = _given(context)
-    values = context.params | {"augment": as_augmentations(context.params["augment"])}
-    values["norm"] = ", ".join(values["norm"] or ())
-    if "dataset" in given:
-        values["dataset"], values["file"] = locate(values["dataset"], values["file"])
-        given |= {"file"} if values["file"] is not None else set()
-    for name, value in values.items():
-        if name in given & set(original) and value != original[name]:
-            what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
-            why = (
-                "because its learning rate depends on it"
-                if name == "epochs"
-                else "because that is another run"
-            )
-            raise ValueError(
-                f"{folder} was started with {what} {original[name]} and cannot continue with {value}, {why}: "
-                f"leave out {what}, or start a new run without --resume"
-            )
-    return config
-
-
-def _describe(console: Console, run: Run) -> None:
-    config = run.config
-    norm = config.norm_in_words
-    norm += f" {recipes.PLACES['pre']}" if config.residual == "pre" else ""
-    norm += config.details
-    size = run.ranks.group.size
-    console.print(backend_line(run.threads) + (f", {size} processes" if size > 1 else ""))
-    parameters = sum(p.numel() for p in run.model.parameters())
-    console.print(
-        f"{config.model} with {norm}, {parameters:,} parameters, on {run.task.describe()}", markup=False
-    )
-    console.print(
-        f"epochs {config.epochs}, lr {config.lr:g}, batch size {config.batch_size}, {config.optimizer}, "
-        f"seed {config.seed}"
-    )
-    extras = [f"augment {', '.join(config.augment)}"] if config.augment else []
-    extras += [f"early stop {config.early_stop}"] if config.early_stop else []
-    extras += [f"clip {config.clip_mode} {config.clip_grad:g}"] if config.clip_grad else []
-    console.print(
-        f"schedule {config.schedule}, warm-up {config.warmup:.0%}, weight decay {config.weight_decay:g}"
-        f"{''.join(f', {extra}' for extra in extras)}"
-    )
-    if run.finished:
-        console.print(
-            f"already finished ({run.progress.epoch} of {config.epochs} epochs): "
-            "for more epochs, start a new run",
-            soft_wrap=True,
-        )
-    elif run.progress.epoch or run.progress.step:
-        console.print(f"continuing after epoch {run.progress.epoch}, step {run.progress.step}")
-
-
-def _report(console: Console, run: Run, seconds: float) -> None:
-    figures = run.figures()
-    columns = [name.replace("_", " ") for name in run.task.figure_names]
-    best = f", the best of {run.progress.epoch}" if run.config.early_stop else ""
-    table = Table("", *columns, title=f"after epoch {run.kept_epoch}{best} ({seconds:.1f} s)")
-    for part, values in figures.items():
-        table.add_row(part, *(format_figure(name, value) for name, value in values.items()))
-    console.print(table)
-    console.out(run.task.conclude(figures), highlight=False)
-    for data, picture in (("metrics.csv", "curves.png"), ("stats.csv", "stats.png")):
-        if (run.out / data).exists() and not (run.out / picture).exists():
-            console.print(f"{picture} was not drawn: pip install 'tinygrad_norm[plot]'", markup=False)
-    console.print(f"results in {run.out}", markup=False, highlight=False, soft_wrap=True)
-    if (run.out / "stats.csv").exists():
-        watched = " and ".join(name for name in ("stats.png", "stats.csv") if (run.out / name).exists())
-        console.print(f"its layers in {run.out / watched}", markup=False, highlight=False, soft_wrap=True)

@@ -22,7 +22,7 @@ import numpy
 from ..backends import Array, backend_of, namespace, to_numpy
 
 DELAY, LONGEST_DELAY = 0.3, 3.0
-"""Seconds by which a rank that fails waits longer than the rank before it, and the most that one waits."""
+"""Seconds by which a rank that ends all waits longer than the rank before it, and the most that one waits."""
 
 
 class Work(Protocol):
@@ -106,12 +106,16 @@ class Group:
                 )
 
     def abort(self, message: str, status: int = 1) -> NoReturn:
-        """Print `message` with the number of this rank, and end the processes of all ranks.
+        """Print `message` with the number of this rank, and end the processes of all ranks."""
+        self.end(f"rank {self.rank} of {self.size}: {message}", status)
 
-        If several ranks fail at once, most often for the same reason, the message is that of the first.
+    def end(self, message: str, status: int) -> NoReturn:
+        """Print `message`, and end the processes of all ranks.
+
+        If several ranks do at once, most often for the same reason, the message is that of the first.
         """
         time.sleep(min(self.rank * DELAY, LONGEST_DELAY))
-        sys.stderr.write(f"rank {self.rank} of {self.size}: {message}\n")  # in one piece: others write too
+        sys.stderr.write(f"{message}\n")  # in one piece: others write too
         sys.stderr.flush()
         self._end_all(status)
         raise SystemExit(status)

@@ -7,6 +7,7 @@ rank whose loss leaves out some parameters finds earlier or later, and that of a
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy
 
 from ..backends import Array
 from .group import Alone, Group, Work
+from .lifeline import Lifeline
+from .watcher import ENDED
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> bool:
@@ -46,8 +49,15 @@ def mpi_group() -> Group:
             "MPI than that of mpiexec. Use the mpiexec beside this Python, from pip install "
             "'tinygrad_norm[mpi]'"
         )
-    local = world.Split_type(MPI.COMM_TYPE_SHARED).rank
-    return Group(world.rank, world.size, MpiCollectives(MPI, world), world.Abort, local)
+    local = world.Split_type(MPI.COMM_TYPE_SHARED)
+    lifeline = Lifeline(local, world.rank, world.size) if sys.platform == "linux" else None
+
+    def end_all(status: int) -> None:
+        if lifeline:
+            lifeline.leave(ENDED)
+        world.Abort(status)
+
+    return Group(world.rank, world.size, MpiCollectives(MPI, world), end_all, local.rank)
 
 
 class MpiCollectives:

@@ -24,7 +24,7 @@ def init() -> Group:
 
     Call it in every process, once, before a model is made, and choose the backend before: on GPUs, the
     processes of a machine take one each. From then on, an error that nothing catches ends all processes, with
-    its traceback and the number of its rank; the others would wait for it forever.
+    its traceback and the number of its rank; the others would wait for it forever. Ctrl-C ends all too.
 
     Raises:
         RuntimeError: if mpi4py is missing or does not fit the launcher, or there are too few GPUs.
@@ -63,5 +63,7 @@ def get_world_size() -> int:
 
 
 def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        _world.group.end("Stopped by Ctrl-C.", status=130)
     lines = traceback.format_exception(kind, error, trace)
     _world.group.abort(f"{lines[-1].strip()}\n{''.join(lines).rstrip()}")
