@@ -4,7 +4,7 @@ All functions raise ImportError if matplotlib is not installed.
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -79,8 +79,9 @@ def curves(
     columns: int,
     title: str,
     facts: Facts,
+    fractions: Collection[str] = (),
 ) -> None:
-    """Draw panels of curves on log axes, `columns` panels per row.
+    """Draw panels of curves on log axes, `columns` panels per row; y labels in `fractions` go from 0 to 1.
 
     The key of a panel is (title, x label, y label), that of a curve (name, whether dashed). Curves of one
     name have one color.
@@ -100,6 +101,8 @@ def curves(
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_minor_locator(NullLocator())
+        if unit in fractions:
+            axes.set(yscale="linear", ylim=(0, 1))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.tick_params(labelsize=8, left=False, bottom=False)
         axes.grid(axis="y", alpha=0.3)

@@ -7,6 +7,7 @@ import typer
 
 from . import (
     bench,
+    bench_distributed,
     compare,
     datasets,
     doctor,
