@@ -100,6 +100,19 @@ def test_the_state_is_a_snapshot(make):
             numpy.testing.assert_array_equal(after["state"][i][name], value)
 
 
+@makers
+def test_a_state_that_is_loaded_is_saved_in_the_same_order(make):
+    params = parameters()
+    optimizer = make(params)
+    train(params, optimizer, range(3))
+    saved = optimizer.state_dict()
+    other = make(params)
+    other.load_state_dict(saved)
+    assert [list(e) for e in other.state_dict()["state"].values()] == [
+        list(e) for e in saved["state"].values()
+    ]
+
+
 def test_parameters_without_gradient_have_no_state():
     params = parameters()
     optimizer = optim.Adam(params)

@@ -319,8 +319,9 @@ class Optimizer:
         for parameter, entry in states:
             buffer, place = places[id(parameter)]
             place.updates = int(entry["step"]) if "step" in entry else 1
-            for name in entry.keys() - {"step"}:
-                place.view(buffer.moment(name))[...] = to_device(entry[name], parameter.device)
+            for name, array in entry.items():  # in their order, so that a state that is saved again is equal
+                if name != "step":
+                    place.view(buffer.moment(name))[...] = to_device(array, parameter.device)
 
     def __getstate__(self) -> dict[str, Any]:
         states = [(p, {name: t.array for name, t in state.items()}) for p, state in self.state.items()]
