@@ -195,6 +195,80 @@ def test_gradients_accumulate_over_several_backwards():
     assert run_ranks(2, run) == [16.5, 16.5]
 
 
+def test_no_sync_averages_the_sums_of_several_backwards():
+    """Three parts of a batch, of other sizes on each rank, as one process that accumulates."""
+    sizes = [(3, 1), (2, 2), (1, 4)]
+    parts = [tuple(a[:5] for a in batch(step)) for step in range(3)]
+    alone = network()
+    for (x, t), pair in zip(parts, sizes, strict=True):
+        F.cross_entropy(alone(Tensor(x[: sum(pair)])), Tensor(t[: sum(pair)])).backward()
+
+    def run(group):
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(network(), group)
+        model = DistributedDataParallel(net, process_group=group)
+
+        def backward(k):
+            first = sizes[k][0]
+            part = slice(first) if group.rank == 0 else slice(first, sum(sizes[k]))
+            F.cross_entropy(model(Tensor(parts[k][0][part])), Tensor(parts[k][1][part])).backward()
+
+        with model.no_sync():
+            backward(0)
+            local = net[4].weight.grad.numpy().copy()
+            with model.no_sync():
+                backward(1)
+        size = model.reducer.buckets[0].flat.shape
+        assert ("all_reduce", size) not in group.log
+        backward(2)
+        assert group.log.count(("all_reduce", size)) == 1
+        return local, [p.grad.numpy() for p in model.parameters()]
+
+    (first, grads), (second, others) = run_ranks(2, run)
+    assert distance(first, second) > 1e-3
+    for own, other, p in zip(grads, others, alone.parameters(), strict=True):
+        np.testing.assert_array_equal(own, other)
+        np.testing.assert_allclose(own, p.grad.numpy(), rtol=1e-11, atol=1e-14)
+
+
+def test_the_forward_decides_whether_gradients_are_averaged():
+    def run(group):
+        layer = nn.Linear(1, 1, bias=False).double()
+        model = DistributedDataParallel(layer, process_group=group)
+        x = Tensor(np.array([[group.rank + 1.0]]))
+        with model.no_sync():
+            y = model(x)
+        y.sum().backward()
+        local = layer.weight.grad.item()
+        y = model(x)
+        with model.no_sync():
+            y.sum().backward()
+        return local, layer.weight.grad.item()
+
+    assert run_ranks(2, run) == [(1, 3), (2, 3)]
+
+
+def test_older_gradients_count_on_ranks_that_do_not_add_to_them():
+    """Layer i has the gradient of rank i's first backward; later rank 0 alone uses layer 0."""
+
+    def run(group):
+        net = nn.ModuleList([nn.Linear(1, 1, bias=False) for _ in range(3)]).double()
+        model = DistributedDataParallel(net, process_group=group)
+        for parameter in net.parameters():
+            parameter.fill_(1)
+        x = Tensor(np.array([[1.0]]))
+        model.reducer.active = False
+        net[group.rank](x * 8).sum().backward()
+        model.reducer.active = True
+        net[2](x).sum().backward()
+        before = [p.grad.item() for p in net.parameters()]
+        (net[2](x) * (net[0](x) * 4 if group.rank == 0 else 1)).sum().backward()
+        return before, net[0].weight.grad.item(), net[1].weight.grad.item()
+
+    for before, first, second in run_ranks(2, run):
+        assert before == [4, 4, 1]
+        assert (first, second) == (4 + 4 * 0.5, 4)
+
+
 def test_half_types_are_averaged_in_float32():
     def run(group):
         layer = nn.Linear(1, 1, bias=False).half()

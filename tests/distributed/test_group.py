@@ -35,9 +35,9 @@ def test_messages_of_objects():
 
 def test_the_first_rank_that_differs_is_named():
     def run(group):
-        group.check_same("seed", 3)
+        group.check_same(seed=3, norm="batch")
         with pytest.raises(RuntimeError, match=r"rank 2 has another seed than rank 0 \(7 instead of 0\)"):
-            group.check_same("seed", 7 * (group.rank == 2))
+            group.check_same(norm="batch", seed=7 * (group.rank == 2))
 
     run_ranks(3, run)
 

@@ -74,6 +74,56 @@ def test_the_run_resumes_after_faults_with_any_number_of_ranks(undisturbed, tmp_
     np.testing.assert_allclose(figures(out), figures(undisturbed), rtol=1e-4)
 
 
+DIFFERING = """
+import os, sys
+import numpy as np
+import tinygrad_norm as tn
+from tinygrad_norm import nn
+from tinygrad_norm.training import Config, Run
+
+other = int(os.environ["PMI_RANK"])
+said = []
+def attempt(start):
+    try:
+        start()
+    except RuntimeError as error:
+        said.append(str(error))
+
+np.__version__ += ".1" * other
+attempt(tn.distributed.init)
+attempt(lambda: Run(Config("digits", lr=0.1 * (1 + other)), sys.argv[1]))
+digits = tn.data.load("digits")
+digits.train.inputs[0, 0, 0, 0] += other
+attempt(lambda: Run(Config("digits"), sys.argv[1], dataset=digits))
+model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+model[1].bias.fill_(other)
+attempt(lambda: Run(Config("digits"), sys.argv[1], model=model))
+attempt(lambda: tn.distributed.DistributedDataParallel(nn.Linear(2, 3 + other)))
+if other == 0:
+    print(*said, sep="\\n")
+"""
+
+
+def test_what_differs_between_ranks_is_named_at_the_start(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(DIFFERING, encoding="utf-8")
+    done = mpiexec(2, sys.executable, str(script), str(tmp_path / "run"))
+    assert (done.stderr, done.returncode) == ("", 0)
+    said = done.stdout.splitlines()
+    for line, what in zip(
+        said,
+        (
+            "version of NumPy than rank 0 (",
+            "lr than rank 0 (0.2 instead of 0.1)",
+            "checksum of the training data than rank 0 (",
+            "checksum of the weights than rank 0 (",
+            "model than rank 0: ('weight', (4, 2), 'float32') instead of ('weight', (3, 2), 'float32')",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(f"rank 1 has another {what}")
+
+
 def test_ctrl_c_says_once_what_is_saved(tmp_path):
     out = tmp_path / "run"
     with started(2, *PROGRAM, *TRAIN, "--epochs", "1000", "-o", str(out)) as process:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ..autograd.grad_mode import is_grad_enabled
@@ -46,10 +48,30 @@ class DistributedDataParallel(Module):
         self.process_group = group
         self.last_weighing: Weighing | None = None
         self.reducer = Reducer(module.parameters(), group, bucket_cap_mb * 2**20)
+        self.synchronizes = True
+
+    @contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Accumulate the gradients of forwards in the body on each rank, without messages.
+
+        The first backward of a forward after it averages the sums. All ranks must use it equally:
+
+            with model.no_sync():
+                loss(model(first)).backward()
+            loss(model(second)).backward()
+
+        Shards of different sizes still exchange their sizes, and SyncBatchNorm its statistics.
+        """
+        before, self.synchronizes = self.synchronizes, False
+        try:
+            yield
+        finally:
+            self.synchronizes = before
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         if self.process_group.size == 1 or not is_grad_enabled():
             return self.module(*inputs, **options)
+        self.reducer.active = self.synchronizes
         if self.last_weighing is not None:
             self.last_weighing.weight()  # there may have been no backward to end its message
         self.last_weighing = Weighing(_samples(inputs), self.process_group)

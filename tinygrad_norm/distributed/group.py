@@ -91,19 +91,20 @@ class Group:
         messages: Any = self._host.all_gather(padded)
         return [pickle.loads(sent[:length].tobytes()) for sent, length in zip(messages, lengths, strict=True)]
 
-    def check_same(self, what: str, value: Any) -> None:
-        """Check that `value` is that of rank 0 on every rank.
+    def check_same(self, **values: Any) -> None:
+        """Check that `values`, small Python objects by name, are those of rank 0 on every rank.
 
         Raises:
-            RuntimeError: on all ranks, if it is not; the message names the first rank that differs.
+            RuntimeError: on all ranks, if they are not; the message names the first rank that differs.
         """
-        values = self.all_gather_object(value)
-        for rank, other in enumerate(values):
-            if other != values[0]:
-                raise RuntimeError(
-                    f"rank {rank} has another {what} than rank 0 ({other} instead of {values[0]}): all "
-                    "processes of a training must start with the same one"
-                )
+        first, *others = self.all_gather_object(values)
+        for rank, other in enumerate(others, 1):
+            for name, value in first.items():
+                if other[name] != value:
+                    raise RuntimeError(
+                        f"rank {rank} has another {name.replace('_', ' ')} than rank 0 ({other[name]!r} "
+                        f"instead of {value!r}): all processes of a training must start with the same"
+                    )
 
     def abort(self, message: str, status: int = 1) -> NoReturn:
         """Print `message` with the number of this rank, and end the processes of all ranks."""

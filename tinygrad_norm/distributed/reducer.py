@@ -43,6 +43,7 @@ class Bucket:
             for p, start in zip(parameters, bounds, strict=False)
         ]
         self.work: Work | None = None
+        self.used = [False] * len(parameters)  # since the last averages
         self.empty()
 
     def empty(self) -> None:
@@ -54,14 +55,16 @@ class Bucket:
         grad = self.parameters[i].grad
         assert grad is not None
         self.views[i][...] = grad.array
-        self.received[i] = True
+        self.received[i] = self.used[i] = True
 
     def send(self, group: Group) -> None:
-        """Begin to add up the buckets of all ranks."""
-        for view, received in zip(self.views, self.received, strict=True):
-            if not received:
-                view[...] = 0
-        self.flat[self.length :] = namespace(self.flat).asarray(self.received)
+        """Begin to add up the buckets of all ranks; a gradient may be older than this backward."""
+        for i, (parameter, view) in enumerate(zip(self.parameters, self.views, strict=True)):
+            if parameter.grad is None:
+                view[...], self.used[i] = 0, False
+            elif not self.received[i]:
+                view[...] = parameter.grad.array
+        self.flat[self.length :] = namespace(self.flat).asarray(self.used)
         self.work = group.start_all_reduce(self.flat)
 
     def unpack(self, size: int) -> None:
@@ -71,7 +74,7 @@ class Bucket:
         self.flat[: self.length] /= size
         used = None
         for i, (parameter, mean) in enumerate(zip(self.parameters, self.views, strict=True)):
-            if not self.received[i]:
+            if not self.used[i]:
                 used = to_numpy(self.flat[self.length :]) if used is None else used
                 if not used[i]:
                     continue
@@ -80,6 +83,7 @@ class Bucket:
             else:
                 parameter.grad.array[...] = mean
                 parameter.grad.mark_written()
+        self.used = [False] * len(self.parameters)
         self.empty()
 
 
@@ -90,6 +94,8 @@ class Reducer:
         parameters: those of one model, the same on all ranks; frozen ones are left out.
         group: the processes.
         bucket_bytes: a bucket is sent on its own if it has at least so many bytes.
+
+    While `active` is False, gradients stay those of this rank; the next backward averages their sums.
     """
 
     def __init__(
@@ -103,19 +109,22 @@ class Reducer:
             for i, parameter in enumerate(bucket.parameters)
         }
         self.sent = 0  # buckets, in this backward
-        self.running = False
+        self.running, self.active = False, True
         if group.size > 1:
             for bucket in self.buckets:
                 for parameter in bucket.parameters:
                     register_post_accumulate_grad_hook(parameter, self._receive)
 
     def _receive(self, parameter: Tensor) -> None:
+        bucket, i = self.places[id(parameter)]
+        if not self.active:
+            bucket.used[i] = True
+            return
         if not self.running:
             self.running, self.sent = True, 0
-            for bucket in self.buckets:  # an error may have ended the last backward early
-                bucket.empty()
+            for one in self.buckets:  # an error may have ended the last backward early
+                one.empty()
             after_backward(self._finish)
-        bucket, i = self.places[id(parameter)]
         with silent():
             bucket.receive(i)
             for earlier in self.buckets[: self.sent]:

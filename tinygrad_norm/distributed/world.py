@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
+
+import numpy
 
 from ..backends import current_backend
 from .group import Alone, Group
@@ -27,7 +30,8 @@ def init() -> Group:
     its traceback and the number of its rank; the others would wait for it forever. Ctrl-C ends all too.
 
     Raises:
-        RuntimeError: if mpi4py is missing or does not fit the launcher, or there are too few GPUs.
+        RuntimeError: if mpi4py is missing or does not fit the launcher, there are too few GPUs, or a rank has
+            another version or backend than rank 0; the message names it.
     """
     if _world.initialized:
         return _world.group
@@ -39,6 +43,11 @@ def init() -> Group:
     _world.group, _world.initialized = group, True
     if group.size > 1:
         sys.excepthook = _end_all
+        group.check_same(
+            version_of_tinygrad_norm=_own_version(),
+            version_of_NumPy=numpy.__version__,
+            backend=current_backend().name,
+        )
     return group
 
 
@@ -60,6 +69,13 @@ def get_rank() -> int:
 def get_world_size() -> int:
     """Return the number of processes; 1 before `init`."""
     return _world.group.size
+
+
+def _own_version() -> str:
+    try:
+        return version("tinygrad_norm")
+    except PackageNotFoundError:
+        return "not installed"  # its files are on the path
 
 
 def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

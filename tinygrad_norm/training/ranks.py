@@ -43,7 +43,7 @@ class Ranks:
         """Whether there are other processes."""
         return self.group.size > 1
 
-    def check_start(self, model: Module, settings: str, data: int) -> None:
+    def check_start(self, model: Module, settings: Mapping[str, Any], data: int) -> None:
         """Check that all ranks start with the same settings, data and weights; then average their gradients.
 
         Raises:
@@ -51,12 +51,11 @@ class Ranks:
         """
         if not self.several:
             return
-        self.group.check_same("checksum of the settings", zlib.crc32(settings.encode()))
-        self.group.check_same("checksum of the training data", data)
         weights = 0
         for name, value in model.state_dict().items():
             weights = zlib.crc32(to_numpy(value.array).tobytes(), zlib.crc32(name.encode(), weights))
-        self.group.check_same("checksum of the weights", weights)
+        checksums = {"checksum_of_the_training_data": data, "checksum_of_the_weights": weights}
+        self.group.check_same(**settings, **checksums)
         self.reducer = Reducer(model.parameters(), self.group)
 
     def shard(self, batch: Batch) -> tuple[Batch, float]:

@@ -140,7 +140,7 @@ class Run:
         if resume:
             self._check_config()
             self._restore()
-        self.ranks.check_start(self.model, config.to_json(), self.fingerprint)
+        self.ranks.check_start(self.model, dataclasses.asdict(config), self.fingerprint)
 
     def train(
         self,
