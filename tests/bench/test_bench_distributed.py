@@ -1,5 +1,6 @@
 """What several processes send, the model of what it costs, and the command that measures both."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from tinygrad_norm.bench.parallel_prediction import (
     scaled,
     smallest_model,
 )
-from tinygrad_norm.bench.parallel_rounds import Measured, summary
+from tinygrad_norm.bench.parallel_rounds import Measured, fastest_all_reduces, fastest_profiles, summary
 from tinygrad_norm.bench.parallel_step import Profile, Step, Training
 from tinygrad_norm.cli import app
 from tinygrad_norm.distributed.group import Alone, Group
@@ -94,7 +95,8 @@ def test_waiting_is_measured_and_the_messages_are_repeated_alone():
     steps = run_ranks(2, lambda group: parallel_step.measure("mlp", "weak", 4, 0.0, group))
     for step in steps:
         assert (step.ranks, step.samples) == (2, 8)
-        assert 0 < step.waiting < step.seconds
+        assert 0 < step.waiting <= step.seconds
+        assert 0 < step.fastest_waiting < step.fastest <= step.seconds
         assert step.alone > 0
     assert steps[0].messages == steps[1].messages
     assert run_ranks(2, lambda group: parallel_step.measure("mlp", "strong", 4, 0.0, group).samples) == [4, 4]
@@ -230,7 +232,9 @@ def test_the_smallest_model_grows_with_ranks_and_efficiency():
 
 def test_a_summary_has_medians_and_efficiencies():
     def step(scaling, ranks, seconds):
-        return Step("mlp", scaling, ranks, 64, seconds, seconds / 2, seconds / 4, {})
+        return Step(
+            "mlp", scaling, ranks, 64, seconds, seconds / 2, seconds / 4, seconds / 8, seconds / 9, {}
+        )
 
     rounds = [
         Measured(ranks, [step(scaling, ranks, seconds * ranks) for scaling in ("strong", "weak")], [], [])
@@ -241,9 +245,18 @@ def test_a_summary_has_medians_and_efficiencies():
     assert list(rows) == [("strong", 1), ("strong", 2), ("weak", 1), ("weak", 2)]
     row = rows["strong", 2]
     assert (row.step.seconds, row.low, row.high, row.step.waiting) == (4.0, 2.0, 10.0, 2.0)
-    assert row.efficiency == 0.25
-    assert rows["weak", 2].efficiency == 0.5
+    assert (row.step.fastest, row.step.fastest_waiting, row.step.alone) == (0.5, 0.25, 2 / 9)
+    assert (row.efficiency, row.fastest_efficiency) == (0.25, 0.25)
+    assert (rows["weak", 2].efficiency, rows["weak", 2].fastest_efficiency) == (0.5, 0.5)
     assert rows["weak", 1].efficiency == rows["strong", 1].efficiency == 1
+
+
+def test_profiles_and_all_reduces_are_the_fastest_of_all_rounds():
+    slow = dataclasses.replace(PROFILE, plain=9 * MS, whole=20 * MS, forward=8 * MS)
+    rounds = [Measured(1, [], [slow], []), Measured(1, [], [PROFILE], [])]
+    rounds += [Measured(2, [], [], [(2, 8, t), (2, 64, 2 * t)]) for t in (3.0, 1.0, 2.0)]
+    assert fastest_profiles(rounds) == [dataclasses.replace(PROFILE, plain=9 * MS)]
+    assert fastest_all_reduces(rounds) == [(2, 8, 1.0), (2, 64, 2.0)]
 
 
 # -- the command

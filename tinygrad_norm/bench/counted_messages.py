@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ KINDS = (WEIGHING, FORWARD, BACKWARD, BUCKET)
 
 @dataclass(frozen=True)
 class Message:
-    """A message that this rank has begun at `moment`, in seconds of `time.perf_counter`."""
+    """A message that this rank has begun at `moment`, in seconds of the record's clock."""
 
     kind: str
     nbytes: int
@@ -48,7 +48,8 @@ class Message:
 class Record:
     """The messages since the last `clear`, and the seconds that this rank has spent in their calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.clear()
 
     def clear(self) -> None:
@@ -56,9 +57,11 @@ class Record:
         self.seconds = 0.0
 
 
-def counted_groups(group: Group) -> tuple[Group, Group, Record]:
+def counted_groups(
+    group: Group, clock: Callable[[], float] = time.perf_counter
+) -> tuple[Group, Group, Record]:
     """Return groups for DistributedDataParallel and for SyncBatchNorm over `group`, and their record."""
-    record = Record()
+    record = Record(clock)
 
     def counted(*names: str) -> Group:
         return Group(group.rank, group.size, _Counted(group, record, *names), _ends_nothing)
@@ -90,17 +93,17 @@ class _Counted:
     def all_gather(self, x: Array) -> Array:
         began = self._begin(self.gathers, x)
         gathered = self.carrier.all_gather(x)
-        self.record.seconds += time.perf_counter() - began
+        self.record.seconds += self.record.clock() - began
         return gathered
 
     def start_all_reduce(self, x: Array) -> Work:
         began = self._begin(WEIGHING if x.dtype.kind == "i" else self.reduces, x)
         work = self.carrier.start_all_reduce(x)
-        self.record.seconds += time.perf_counter() - began
+        self.record.seconds += self.record.clock() - began
         return _TimedWork(work, self.record)
 
     def _begin(self, kind: str, x: Array) -> float:
-        began = time.perf_counter()
+        began = self.record.clock()
         self.record.messages.append(Message(kind, x.nbytes, str(x.dtype), began))
         return began
 
@@ -110,14 +113,14 @@ class _TimedWork:
         self.work, self.record = work, record
 
     def poll(self) -> None:
-        began = time.perf_counter()
+        began = self.record.clock()
         self.work.poll()
-        self.record.seconds += time.perf_counter() - began
+        self.record.seconds += self.record.clock() - began
 
     def wait(self) -> None:
-        began = time.perf_counter()
+        began = self.record.clock()
         self.work.wait()
-        self.record.seconds += time.perf_counter() - began
+        self.record.seconds += self.record.clock() - began
 
 
 def mirrored() -> Group:

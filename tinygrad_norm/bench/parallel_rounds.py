@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,16 +77,20 @@ def from_json(read: dict[str, Any]) -> Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """The median step over rounds, in seconds; `low` and `high` are the fastest and the slowest round.
+    """A step over all rounds: its times in seconds are medians of the rounds, except the fastest.
 
-    efficiency   of one process's time, what this would be at best / what it is; None without one process
-    predicted    by the α-β model fitted to this machine; None for one process and for strong scaling
+    low, high            the round with the lowest median, and with the highest
+    efficiency           the time that the processors would take at best / what they take; None without the
+                         time of one process
+    fastest_efficiency   the same of the fastest steps
+    predicted            by the α-β model fitted to this machine; None for one process and strong scaling
     """
 
     step: Step
     low: float
     high: float
     efficiency: float | None
+    fastest_efficiency: float | None
     predicted: float | None = None
 
 
@@ -96,38 +100,51 @@ def summary(rounds: Iterable[Measured]) -> list[Row]:
     for measured in rounds:
         for step in measured.steps:
             found[step.model, step.scaling, step.ranks].append(step)
+    steps = {key: _over_rounds(of_rounds) for key, of_rounds in found.items()}
     rows = []
-    for (model, scaling, ranks), steps in found.items():
-        seconds, waiting, alone = (
-            statistics.median(getattr(step, name) for step in steps)
-            for name in ("seconds", "waiting", "alone")
+    for (model, scaling, ranks), step in steps.items():
+        times = [one.seconds for one in found[model, scaling, ranks]]
+        single, shared = steps.get((model, scaling, 1)), ranks if scaling == "strong" else 1
+        efficiencies = (
+            (None, None)
+            if single is None
+            else (single.seconds / shared / step.seconds, single.fastest / shared / step.fastest)
         )
-        first = steps[0]
-        middle = Step(model, scaling, ranks, first.samples, seconds, waiting, alone, first.messages)
-        times = [step.seconds for step in steps]
-        alone_times = [step.seconds for step in found.get((model, scaling, 1), ())]
-        efficiency = None
-        if alone_times:
-            shared = ranks if scaling == "strong" else 1
-            efficiency = statistics.median(alone_times) / shared / seconds
-        rows.append(Row(middle, min(times), max(times), efficiency))
+        rows.append(Row(step, min(times), max(times), *efficiencies))
     models = list(dict.fromkeys(row.step.model for row in rows))
     return sorted(rows, key=lambda row: (models.index(row.step.model), row.step.scaling, row.step.ranks))
 
 
-def median_profiles(rounds: Iterable[Measured]) -> list[Profile]:
-    """Return of each model the profile of the round whose step took the median time."""
+def _over_rounds(steps: Sequence[Step]) -> Step:
+    fastest = min(steps, key=lambda step: step.fastest)
+    return replace(
+        fastest,
+        seconds=statistics.median(step.seconds for step in steps),
+        waiting=statistics.median(step.waiting for step in steps),
+        alone=min(step.alone for step in steps),
+    )
+
+
+def fastest_profiles(rounds: Iterable[Measured]) -> list[Profile]:
+    """Return the profile of each model whose step was the fastest, with the fastest of the other steps."""
     found: dict[str, list[Profile]] = defaultdict(list)
     for measured in rounds:
         for profile in measured.profiles:
             found[profile.model].append(profile)
-    return [sorted(profiles, key=lambda p: p.whole)[(len(profiles) - 1) // 2] for profiles in found.values()]
+    return [
+        replace(
+            min(profiles, key=lambda p: p.whole),
+            plain=min(p.plain for p in profiles),
+            bucketed=min(p.bucketed for p in profiles),
+        )
+        for profiles in found.values()
+    ]
 
 
-def median_all_reduces(rounds: Iterable[Measured]) -> list[tuple[int, int, float]]:
-    """Return (ranks, bytes, median seconds)."""
-    found: dict[tuple[int, int], list[float]] = defaultdict(list)
+def fastest_all_reduces(rounds: Iterable[Measured]) -> list[tuple[int, int, float]]:
+    """Return (ranks, bytes, fastest seconds)."""
+    found: dict[tuple[int, int], float] = {}
     for measured in rounds:
         for ranks, nbytes, seconds in measured.all_reduces:
-            found[ranks, nbytes].append(seconds)
-    return [(*key, statistics.median(times)) for key, times in found.items()]
+            found[ranks, nbytes] = min(seconds, found.get((ranks, nbytes), seconds))
+    return [(*key, seconds) for key, seconds in found.items()]

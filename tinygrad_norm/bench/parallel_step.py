@@ -1,7 +1,8 @@
 """Time training steps on several processes, with what they send and how long they wait for it.
 
-All ranks of a group make the same calls with the same arguments. Times are wall times of rank 0, and medians,
-because other programs make some steps much longer.
+All ranks of a group make the same calls with the same arguments. Times are wall times of rank 0: the
+median, and the fastest. Other programs only add time, and a rank that they hold up holds up all others, so on a busy
+machine the fastest says more; predictions start from it.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from .counted_messages import (
     mirrored,
 )
 
+Clock = Callable[[], float]
 SHAPE, CLASSES = (1, 8, 8), 10
 """Those of the digits."""
 SIZES = tuple(8 ** (k + 1) for k in range(8))
@@ -66,10 +68,13 @@ MODELS: dict[str, Callable[[tuple[int, ...], int, Norm], Module]] = {
 class Step:
     """A training step of `samples` on `ranks` processes, in seconds.
 
-    scaling   strong: the samples of one process are shared; weak: every process has as many
-    waiting   inside calls of messages
-    alone     for the same messages one after the other, with nothing to compute
-    messages  by kind, how many and their bytes
+    scaling          strong: the samples of one process are shared; weak: every process has as many
+    seconds          the median
+    waiting          inside calls of messages, the median
+    fastest          of all steps
+    fastest_waiting  inside calls of messages, in that step
+    alone            for the same messages one after the other, with nothing to compute, the fastest
+    messages         by kind, how many and their bytes
     """
 
     model: str
@@ -78,13 +83,15 @@ class Step:
     samples: int
     seconds: float
     waiting: float
+    fastest: float
+    fastest_waiting: float
     alone: float
     messages: dict[str, tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A step of one process that does the work of data parallelism, but waits for nobody; times in seconds.
+    """A step of one process that does the work of data parallelism, but waits for nobody; fastest seconds.
 
     parameters         of the model
     plain              a step without that work
@@ -110,10 +117,18 @@ class Profile:
 class Training:
     """A model with SyncBatchNorm, trained by cross entropy and Adam on this rank's shard."""
 
-    def __init__(self, model: str, samples: int, group: Group, statistics_of: Group | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        samples: int,
+        group: Group,
+        statistics_of: Group | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self.clock = clock
         manual_seed(0)
         made = MODELS[model](SHAPE, CLASSES, find_norm("sync-batch"))
-        gradients, moments, self.record = counted_groups(group)
+        gradients, moments, self.record = counted_groups(group, clock)
         for layer in made.modules():
             if isinstance(layer, nn.SyncBatchNorm):
                 layer.process_group = moments if statistics_of is None else statistics_of
@@ -126,14 +141,14 @@ class Training:
     def step(self) -> tuple[float, float, float, float]:
         """Make a step; return when it began, when forward and backward ended, and when it ended."""
         self.record.clear()
-        began = time.perf_counter()
+        began = self.clock()
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self.model(self.inputs), self.labels)
-        forward = time.perf_counter()
+        forward = self.clock()
         loss.backward()
-        backward = time.perf_counter()
+        backward = self.clock()
         self.optimizer.step()
-        return began, forward, backward, time.perf_counter()
+        return began, forward, backward, self.clock()
 
 
 def measure(model: str, scaling: str, samples: int, seconds: float, group: Group) -> Step:
@@ -146,16 +161,31 @@ def measure(model: str, scaling: str, samples: int, seconds: float, group: Group
         times.append(ended - began)
         waits.append(training.record.seconds)
     messages = list(training.record.messages)
-    waiting = statistics.mean(group.all_gather_object(statistics.median(waits)))
-    alone = _median_time(lambda: _repeat(messages, group), seconds / 4, group) if messages else 0.0
-    found = counts_and_bytes(messages)
-    return Step(model, scaling, group.size, total, statistics.median(times), waiting, alone, found)
+    return Step(
+        model,
+        scaling,
+        group.size,
+        total,
+        seconds=statistics.median(times),
+        waiting=statistics.median(waits),
+        fastest=min(times),
+        fastest_waiting=waits[times.index(min(times))],
+        alone=_fastest(partial(_repeat, messages, group), seconds / 4, group) if messages else 0.0,
+        messages=counts_and_bytes(messages),
+    )
 
 
 def profile(model: str, samples: int, seconds: float, alone: Group) -> Profile:
-    """Measure the profile of a step of `samples` for about thrice `seconds`, all kinds of steps by turns."""
-    plain, mirror = Training(model, samples, alone), Training(model, 2 * samples, mirrored())
-    bucketed = Training(model, 2 * samples, mirrored(), statistics_of=alone)
+    """Measure the profile of a step of `samples` for about thrice `seconds`, all kinds of steps by turns.
+
+    The clock is that of the processor: nothing waits, so it is wall time without that of other programs.
+    """
+    clock = time.process_time
+    plain, mirror = (
+        Training(model, samples, alone, clock=clock),
+        Training(model, 2 * samples, mirrored(), clock=clock),
+    )
+    bucketed = Training(model, 2 * samples, mirrored(), statistics_of=alone, clock=clock)
     sections, ready = [], []
     others: dict[Training, list[float]] = {plain: [], bucketed: []}
     for _ in _repeated(mirror.step, seconds, alone):
@@ -166,8 +196,8 @@ def profile(model: str, samples: int, seconds: float, alone: Group) -> Profile:
         sections.append((ended - began, forward - began, backward - forward))
         sent = [message for message in mirror.record.messages if message.kind == BUCKET]
         ready.append([message.moment - forward for message in sent])
-    whole, forward, backward = numpy.median(sections, 0).tolist()
-    moments = numpy.median(ready, 0).tolist()
+    fastest = sections.index(min(sections))
+    whole, forward, backward = sections[fastest]
 
     def sizes(kind: str) -> tuple[int, ...]:
         return tuple(message.nbytes for message in mirror.record.messages if message.kind == kind)
@@ -175,22 +205,22 @@ def profile(model: str, samples: int, seconds: float, alone: Group) -> Profile:
     return Profile(
         model,
         parameters=sum(p.array.size for p in plain.model.parameters()),
-        plain=statistics.median(others[plain]),
-        bucketed=statistics.median(others[bucketed]),
+        plain=min(others[plain]),
+        bucketed=min(others[bucketed]),
         whole=whole,
         forward=forward,
         backward=backward,
-        buckets=tuple(zip(moments, sizes(BUCKET), strict=True)),
+        buckets=tuple(zip(ready[fastest], sizes(BUCKET), strict=True)),
         gathers=sizes(FORWARD),
         sums=sizes(BACKWARD),
     )
 
 
 def time_all_reduces(seconds: float, group: Group) -> list[tuple[int, int, float]]:
-    """Return (ranks, bytes, seconds) of an all-reduce of each of `SIZES`, each timed for about `seconds`."""
+    """Return (ranks, bytes, fastest seconds) of all-reduces of `SIZES`, timed for `seconds` each."""
     messages = [Message(BUCKET, nbytes, "float32", 0.0) for nbytes in SIZES]
     return [
-        (group.size, message.nbytes, _median_time(partial(message.repeat, group), seconds, group))
+        (group.size, message.nbytes, _fastest(partial(message.repeat, group), seconds, group))
         for message in messages
     ]
 
@@ -200,13 +230,13 @@ def _repeat(messages: list[Message], group: Group) -> None:
         message.repeat(group)
 
 
-def _median_time(function: Callable[[], object], seconds: float, group: Group) -> float:
+def _fastest(function: Callable[[], object], seconds: float, group: Group) -> float:
     times = []
     for _ in _repeated(function, seconds, group):
         began = time.perf_counter()
         function()
         times.append(time.perf_counter() - began)
-    return statistics.median(times)
+    return min(times)
 
 
 def _repeated(function: Callable[[], object], seconds: float, group: Group) -> Iterator[int]:

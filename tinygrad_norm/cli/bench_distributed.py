@@ -20,10 +20,10 @@ from ..bench.charts import curves
 from ..bench.parallel_prediction import predicted_seconds
 from ..bench.parallel_rounds import (
     Row,
+    fastest_all_reduces,
+    fastest_profiles,
     find_mpiexec,
     measure_with,
-    median_all_reduces,
-    median_profiles,
     summary,
 )
 from ..bench.parallel_step import MODELS, Measured, Profile, measure_all
@@ -40,6 +40,7 @@ from .distributed_tables import (
     print_steps,
     ranks_in_words,
 )
+from .errors import errors_printed
 from .figure_files import draw, plain, write
 from .tables import print_line, wide_console
 
@@ -76,9 +77,9 @@ def bench_distributed(
 
     It starts mpiexec with each number of processes, one thread each, and measures a training step with
     SyncBatchNorm: messages and bytes by kind, the time inside their calls, and the time that the same
-    messages take alone. Strong scaling shares one batch; weak scaling gives each process a whole one. A model
-    of the network is fitted to all-reduces here. The same model predicts 8 to 1,024 processes on other
-    networks.
+    messages take alone. Strong scaling shares one batch; weak scaling gives each process a whole one. Besides
+    the median step it shows the fastest, which other programs disturb least. A model of the network is fitted
+    to all-reduces here; it also predicts 8 to 1,024 processes on other networks.
 
     Inside mpiexec it measures that number of processes only.
     """
@@ -93,11 +94,8 @@ def bench_distributed(
     counts = _counts(processes, batch)
     networks = [_network(text) for text in network or NETWORKS]
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
-    try:
+    with errors_printed():
         found = list(_rounds(wide_console(), counts, rounds, chosen, batch, seconds))
-    except RuntimeError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     facts = {name: fact for name, fact in environment().items() if "torch" not in name}
     facts |= {"mpi4py": version("mpi4py"), "BLAS threads": "1", "clock": "wall", "load at the start": load}
     _report(found, networks, facts, json, plot, batch=batch, seconds=seconds, rounds=rounds)
@@ -152,11 +150,8 @@ def _fairly() -> None:
 
 
 def _measure_here(models: Sequence[str], batch: int, seconds: float, json: Path | None) -> None:
-    try:
+    with errors_printed():
         group = distributed.init()
-    except RuntimeError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     if batch < group.size:
         raise typer.BadParameter(
             f"{batch} samples cannot be shared by {group.size} processes: take a larger --batch"
@@ -209,7 +204,7 @@ def _report(
     **more: Any,
 ) -> None:
     """Print the tables, and write the files that are given."""
-    console, times, profiles = wide_console(), median_all_reduces(found), median_profiles(found)
+    console, times, profiles = wide_console(), fastest_all_reduces(found), fastest_profiles(found)
     fitted = alpha_beta.fit(times) if times else None
     rows = summary(found)
     if fitted is not None:

@@ -38,20 +38,19 @@ def print_steps(console: Console, rows: Sequence[Row]) -> None:
             row.step.model,
             row.step.scaling,
             ranks_in_words(row.step.ranks),
-            str(row.step.samples),
-            f"{row.step.seconds * 1e3:.2f}",
-            f"{row.low * 1e3:.2f}–{row.high * 1e3:.2f}",
-            *(
-                f"{t * 1e3:.2f}" if row.step.ranks > 1 else NOTHING
-                for t in (row.step.waiting, row.step.alone)
-            ),
-            NOTHING if row.efficiency is None else f"{row.efficiency:.2f}",
-            NOTHING if row.predicted is None else f"{row.predicted * 1e3:.2f}",
+            _milli(row.step.seconds),
+            f"{_milli(row.low)}–{_milli(row.high)}",
+            _milli(row.step.waiting) if row.step.ranks > 1 else NOTHING,
+            _fraction(row.efficiency),
+            _milli(row.step.fastest),
+            *map(_milli, (row.step.fastest_waiting, row.step.alone) if row.step.ranks > 1 else (None, None)),
+            _fraction(row.fastest_efficiency),
+            _milli(row.predicted),
         )
         for row in rows
     ]
-    numbers = ["samples", "ms a step", "lowest–highest", "ms in calls", "ms messages alone", "efficiency"]
-    numbers += ["ms by the model"]
+    numbers = ["median ms", "of rounds", "in calls", "efficiency"]
+    numbers += ["fastest ms", "in calls ", "messages alone", "efficiency ", "by the model"]
     console.print(figures_table(console, ("model", "scaling", "processes"), numbers, cells))
     print_line(console, f"there are {os.cpu_count()} cores; more processes than cores wait for each other")
 
@@ -138,6 +137,14 @@ def print_smallest(
     words = f"parameters of a {FAMILY} from which on the efficiency is at least", "network"
     console.print(figures_table(console, words, [f"{ranks:,}" for ranks in RANKS], cells))
     return found
+
+
+def _milli(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds * 1e3:.2f}"
+
+
+def _fraction(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f}"
 
 
 def _short(count: int) -> str:
