@@ -1,8 +1,8 @@
 """Time training steps on several processes, with what they send and how long they wait for it.
 
 All ranks of a group make the same calls with the same arguments. Times are wall times of rank 0: the
-median, and the fastest. Other programs only add time, and a rank that they hold up holds up all others, so on a busy
-machine the fastest says more; predictions start from it.
+median, and the fastest. Other programs only add time, and a rank that they hold up holds up all others, so on
+a busy machine the fastest says more; predictions start from it.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def _repeated(function: Callable[[], object], seconds: float, group: Group) -> I
         began = time.perf_counter()
         function()
         last = time.perf_counter() - began
-    turns = max(LEAST_STEPS, int(seconds / last))
+    turns = max(LEAST_STEPS, int(seconds / max(last, 1e-9)))
     yield from range(group.all_gather_object(turns)[0])
 
 
