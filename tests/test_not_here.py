@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import math
 import operator
 import pickle
 import subprocess
@@ -54,9 +53,12 @@ def test_methods_are_those_of_pytorch_that_are_not_here(torch):
 
 def test_the_errors_say_what_was_asked_for():
     for ask, message in (
-        (lambda: tn.asarray, "module 'tinygrad_norm' has no attribute 'asarray'; instead: `tn.as_tensor`"),
-        (lambda: tn.ones(2).t, "'Tensor' object has no attribute 't'; instead: `x.T`"),
-        (lambda: tn.Tensor.t, "type object 'Tensor' has no attribute 't'; instead: `x.T`"),
+        (
+            lambda: tn.inference_mode,
+            "module 'tinygrad_norm' has no attribute 'inference_mode'; instead: `tn.no_grad()`",
+        ),
+        (lambda: tn.ones(2).erfc, "'Tensor' object has no attribute 'erfc'; instead: `1 - x.erf()`"),
+        (lambda: tn.Tensor.erfc, "type object 'Tensor' has no attribute 'erfc'; instead: `1 - x.erf()`"),
         (
             lambda: tn.optim.RMSprop,
             "module 'tinygrad_norm.optim' has no attribute 'RMSprop'; instead: `optim.Ad",
@@ -111,7 +113,7 @@ def test_imports(name):
     assert {n for n in vars(get(name)) if not n.startswith("_")} <= set(names)
     with pytest.raises(ImportError, match="cannot import name 'absent'"):
         exec(f"from {module} import absent")
-    for absent in ("asarray", "save"):
+    for absent in ("inference_mode", "compile"):
         with pytest.raises(ImportError):
             exec(f"from tinygrad_norm import {absent}")
 
@@ -156,51 +158,7 @@ A = np.array([[0.5, 2.0, 1.5], [3.0, 0.25, 1.0], [0.75, 1.25, 4.0]])
 B = np.array([[1.0, -2.0, 0.5], [-0.5, 1.5, 3.0], [2.0, 1.0, -1.0]])
 
 REPLACEMENTS = {
-    "exp2": (lambda x, y: 2**x, lambda t, x, y: t.exp2(x)),
-    "log2": (lambda x, y: x.log() / math.log(2), lambda t, x, y: t.log2(x)),
-    "log10": (lambda x, y: x.log() / math.log(10), lambda t, x, y: t.log10(x)),
-    "tan": (lambda x, y: x.sin() / x.cos(), lambda t, x, y: t.tan(x)),
-    "sinh": (lambda x, y: (x.exp() - (-x).exp()) / 2, lambda t, x, y: t.sinh(x)),
-    "cosh": (lambda x, y: (x.exp() + (-x).exp()) / 2, lambda t, x, y: t.cosh(x)),
-    "hypot": (lambda x, y: (x * x + y * y).sqrt(), lambda t, x, y: t.hypot(x, y)),
-    "copysign": (
-        lambda x, y: tn.where(tn.from_numpy(np.signbit(y.numpy())), -x.abs(), x.abs()),
-        lambda t, x, y: t.copysign(x, y),
-    ),
-    "logaddexp": (lambda x, y: tn.stack([x, y]).logsumexp(0), lambda t, x, y: t.logaddexp(x, y)),
     "erfc": (lambda x, y: 1 - x.erf(), lambda t, x, y: t.erfc(x)),
-    "lerp": (lambda x, y: x + 0.3 * (y - x), lambda t, x, y: t.lerp(x, y, 0.3)),
-    "addcmul": (lambda x, y: x + x * y, lambda t, x, y: t.addcmul(x, x, y)),
-    "cumprod": (lambda x, y: x.log().cumsum(1).exp(), lambda t, x, y: t.cumprod(x, 1)),
-    "logcumsumexp": (
-        lambda x, y: (m := y.amax(1, True)) + (y - m).exp().cumsum(1).log(),
-        lambda t, x, y: t.logcumsumexp(y, 1),
-    ),
-    "sort": (
-        lambda x, y: y.take_along_dim(tn.tensor(y.numpy().argsort(-1)), -1),
-        lambda t, x, y: t.sort(y).values,
-    ),
-    "diagonal": (lambda x, y: tn.einsum("ii->i", x), lambda t, x, y: t.diagonal(x)),
-    "trace": (lambda x, y: tn.einsum("ii", x), lambda t, x, y: t.trace(x)),
-    "masked_select": (lambda x, y: x[y > 0], lambda t, x, y: t.masked_select(x, y > 0)),
-    "repeat_interleave": (
-        lambda x, y: x[np.repeat(np.arange(len(x)), 2)],
-        lambda t, x, y: t.repeat_interleave(x, 2, 0),
-    ),
-    "index_add": (
-        lambda x, y: x + F.one_hot(tn.tensor([2, 0, 2]), len(x)).to(y.dtype).T @ y,
-        lambda t, x, y: t.index_add(x, 0, t.tensor([2, 0, 2]), y),
-    ),
-    "tensor_split": (lambda x, y: x.split([1, 2], 1)[1], lambda t, x, y: t.tensor_split(x, [1, 3], 1)[1]),
-    "addmm": (lambda x, y: x + x @ y, lambda t, x, y: t.addmm(x, x, y)),
-    "kron": (
-        lambda x, y: tn.einsum("ab,cd->acbd", x, y).flatten(2).flatten(0, 1),
-        lambda t, x, y: t.kron(x, y),
-    ),
-    "cross": (
-        lambda x, y: x.roll(-1, -1) * y.roll(-2, -1) - x.roll(-2, -1) * y.roll(-1, -1),
-        lambda t, x, y: t.cross(x, y, dim=-1),
-    ),
     "nn.LPPool2d": (
         lambda x, y: (9 * F.avg_pool2d(x[None, None] ** 2, 3)) ** (1 / 2),
         lambda t, x, y: t.nn.LPPool2d(2, 3)(x[None, None]),

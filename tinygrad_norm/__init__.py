@@ -14,6 +14,7 @@ from .backends.random import manual_seed
 # New tensors, and the types of their elements.
 from .ops import tensor, as_tensor, from_numpy, zeros, ones, full, arange, linspace, eye
 from .ops import rand, randn, randint, randperm
+from .ops import empty, empty_like, asarray, logspace, meshgrid
 from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
 from .ops import float16, float32, float64, int32, int64, bool
 from .ops.dtypes import half, float, double, int, long
@@ -22,19 +23,28 @@ from .ops.dtypes import half, float, double, int, long
 from .ops import add, sub, mul, div, neg, pow, floor_divide, remainder, fmod
 from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
 from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clip, clone
+from .ops import exp2, log2, log10, logaddexp, tan, asin, acos, atan, atan2, hypot
+from .ops import sinh, cosh, asinh, acosh, atanh
+from .ops import floor, ceil, round, trunc, frac, copysign, nan_to_num, lerp, addcmul, addcdiv
+from .ops import subtract, multiply, divide, true_divide, negative, absolute, positive
 
 # Over axes.
 from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
 from .ops import max, min, amax, amin, argmax, argmin, all, any
+from .ops import cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax, std_mean
 
 # Shapes, indexing, joining and splitting.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
 from .ops import squeeze, unsqueeze, expand, broadcast_to
 from .ops import narrow, select, diff, where, masked_fill, gather, index_select, take_along_dim, tril, triu
 from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
+from .ops import t, ravel, swapdims, diagonal, diag, trace, repeat_interleave, tensor_split
+from .ops import scatter, scatter_add, index_add, index_put, masked_select, nonzero, argwhere
+from .ops import vstack, hstack, dstack, column_stack, is_tensor, numel
 
 # Matrix products.
 from .ops import matmul, mm, mv, bmm, dot, outer, einsum
+from .ops import addmm, addmv, baddbmm, cross, kron, inner, tensordot
 
 # Comparisons.
 from .ops import eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan

@@ -6,7 +6,42 @@ from typing import Any
 from ..autograd.tensor import Tensor
 from ..backends import set_namespace
 from . import tensor_namespace
+from .aliases import (
+    absolute,
+    addcdiv,
+    addcmul,
+    aminmax,
+    argwhere,
+    asarray,
+    column_stack,
+    divide,
+    dstack,
+    empty,
+    empty_like,
+    hstack,
+    is_tensor,
+    lerp,
+    logspace,
+    masked_select,
+    meshgrid,
+    multiply,
+    negative,
+    nonzero,
+    numel,
+    positive,
+    ravel,
+    repeat_interleave,
+    std_mean,
+    subtract,
+    swapdims,
+    t,
+    tensor_split,
+    true_divide,
+    unfold,
+    vstack,
+)
 from .arithmetic import add, div, mul, neg, pow, sub
+from .bases import exp2, log2, log10, logaddexp
 from .casting import astype
 from .comparison import (
     all,
@@ -54,6 +89,8 @@ from .creation import (
     zeros_like,
 )
 from .cumulative import cumsum
+from .cumulative_products import cumprod, logcumsumexp
+from .diagonals import diag, diagonal, trace
 from .dtypes import bool, float16, float32, float64, int32, int64
 from .elementwise import (
     clone,
@@ -82,7 +119,10 @@ from .masking import masked_fill, tril, triu, where
 from .modulo import floor_divide, fmod, remainder
 from .norms import norm
 from .operands import is_operand
+from .products import addmm, addmv, baddbmm, cross, inner, kron, tensordot
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
+from .rounding import ceil, copysign, floor, frac, nan_to_num, round, trunc
+from .scattering import index_add, index_put, scatter, scatter_add
 from .shape import (
     broadcast_to,
     expand,
@@ -99,6 +139,8 @@ from .shape import (
     view,
 )
 from .shortcuts import SHORTCUTS, clip, diff, dot, mv, narrow, select
+from .sorting import argsort, cummax, cummin, sort, topk
+from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, hypot, sinh, tan
 
 Method = Callable[..., Any]
 
@@ -182,6 +224,13 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
     gather, index_select, take_along_dim, masked_fill, tril, triu, split, chunk, unbind, roll,
     eq, ne, lt, le, gt, ge, isclose, allclose, equal, isfinite, isinf, isnan,
     logical_not, logical_and, logical_or, logical_xor,
+    tan, asin, acos, atan, sinh, cosh, asinh, acosh, atanh, atan2, hypot, exp2, log2, log10, logaddexp,
+    floor, ceil, round, trunc, frac, copysign, nan_to_num, lerp, addcmul, addcdiv,
+    subtract, multiply, divide, true_divide, negative, absolute, positive,
+    cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax,
+    t, ravel, swapdims, diagonal, diag, trace, masked_select, nonzero, argwhere, repeat_interleave,
+    tensor_split, unfold, scatter, scatter_add, index_add, index_put,
+    cross, kron, inner, addmm, addmv, baddbmm,
 )} | {function.__name__: _taking_sizes(function) for function in (
     reshape, permute, expand, broadcast_to, repeat, tile, flip,
 )} | {
