@@ -104,6 +104,32 @@ def is_exposed(view: Array, array: Array) -> bool:
     return isinstance(view, numpy.ndarray) and isinstance(view.base, memoryview) and view.base.obj is array
 
 
+def writable(array: Array) -> Array:
+    """Return the array.
+
+    Raises:
+        RuntimeError: if it cannot be written to.
+    """
+    if type(array) is numpy.ndarray and not array.flags.writeable:
+        raise RuntimeError(
+            "this tensor cannot be changed in place: its memory is read-only, as that of an expanded tensor, "
+            "whose elements share memory: write to x.clone()"
+        )
+    return array
+
+
+def overwrite(array: Array, values: Array) -> None:
+    """Write `values` to the array, broadcast to its shape.
+
+    Raises:
+        RuntimeError: if the array cannot be written to.
+        ValueError: if the values have more axes, or do not broadcast to its shape.
+    """
+    if values.ndim > array.ndim:
+        raise ValueError(f"values of shape {values.shape} do not fit into a tensor of shape {array.shape}")
+    writable(array)[...] = values
+
+
 def owner(array: Array) -> Array:
     """Return the array that owns the memory of `array`, also if `expose` returned `array`."""
     found: Any = array

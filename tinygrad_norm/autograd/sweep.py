@@ -82,6 +82,7 @@ def grad(
     """Return dL/dx for each of `inputs`; no `.grad` changes.
 
     L = Σ sum(output · grad_output) over `outputs`; a grad_output may be None for an output of one element.
+    Only what lies between the outputs and `inputs` runs: hooks elsewhere are not called.
     The gradients have no graph of their own: there are no second derivatives yet.
 
     Raises:
@@ -119,7 +120,7 @@ def gradients(
     computed: dict[int, Array] = {}
     handles = [_record_gradient(x, computed) for x in inputs if x.creator is not None]
     try:
-        leaves = sweep(outputs, dys, retain, observer)
+        leaves = sweep(outputs, dys, retain, observer, wanted=inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -146,14 +147,17 @@ def sweep(
     retain: bool,
     observer: Observer | None = None,
     completion: Completion | None = None,
+    wanted: Sequence[Tensor] | None = None,
 ) -> Leaves:
     """Run every backward that `roots` depend on; return each leaf with its gradient.
 
     `completion` takes those leaves that are complete before the end.
+    If tensors are `wanted`, only the backwards between them and `roots` run, and no hooks of other leaves.
     Infinity and NaN are results here, as in PyTorch, without warnings. Hooks run with the caller's settings.
     """
     with silent() as silence:
-        return _sweep(roots, dys, retain, observer, silence, completion)
+        paths = None if wanted is None else _Paths(roots, wanted)
+        return _sweep(roots, dys, retain, observer, silence, completion, paths)
 
 
 def _sweep(
@@ -163,6 +167,7 @@ def _sweep(
     observer: Observer | None,
     silence: silent,
     completion: Completion | None,
+    paths: "_Paths | None",
 ) -> Leaves:
     leaves: Leaves = {}
     reached: Reached = {}
@@ -172,6 +177,10 @@ def _sweep(
     while waiting:
         node: Any = heappop(waiting)[1]
         dys: Any = reached.pop(node)
+        if paths is not None and node not in paths.nodes:
+            if node in paths.ends and node.hooks is not None:
+                silence.lifted(_run_hooks, node, dys)
+            continue
         if node.hooks is not None:
             silence.lifted(_run_hooks, node, dys)
         if node.outputs is not None:
@@ -205,9 +214,28 @@ def _sweep(
         if not retain:
             node.inputs, node.hooks = (), None
     for key, (leaf, dx) in leaves.items():
-        if leaf.hooks:
+        if leaf.hooks and (paths is None or key in paths.wanted):
             leaves[key] = leaf, silence.lifted(run_hooks, leaf.hooks, dx)
     return leaves
+
+
+class _Paths:
+    """The nodes between roots and the tensors that are wanted, and those that made the latter.
+
+    A node that was freed counts as one of them: its inputs are unknown, and its backward raises the error.
+    """
+
+    def __init__(self, roots: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
+        self.wanted = {id(x) for x in wanted}
+        self.ends = {x.creator for x in wanted}
+        self.nodes: set[Node | None] = set()
+        nodes = reachable(x.creator for x in roots if x.creator is not None)
+        for node in sorted(nodes, key=lambda node: node.created_at):
+            if node.freed or any(self._leads_on(x) for x in node.inputs):
+                self.nodes.add(node)
+
+    def _leads_on(self, x: Any) -> bool:
+        return isinstance(x, Tensor) and (id(x) in self.wanted or x.creator in self.nodes)
 
 
 def _run_backward(

@@ -11,7 +11,7 @@ from ..backends import Array, asarray, backend_of, is_array_like, to_numpy
 from .flags import check_flags
 from .grad_mode import mode
 from .integer_range import check_range
-from .memory import Memory, is_exposed
+from .memory import Memory, is_exposed, overwrite
 from .node import Node
 
 _OF_THE_GRAPH = ("creator", "index", "memory")
@@ -159,7 +159,7 @@ class Tensor:
         """
         self._check_overwritten()
         self._check_unrecorded(source)
-        self.array[...] = asarray(source.array if isinstance(source, Tensor) else source)
+        overwrite(self.array, asarray(source.array if isinstance(source, Tensor) else source))
         self.mark_written()
         return self
 

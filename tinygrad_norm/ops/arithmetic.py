@@ -44,27 +44,29 @@ class Mul(Function):
     """y = a·b · da = dy·b, db = dy·a"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        first, second = self.needs
+        self.saved = a if second else shape_of(a), b if first else shape_of(b)
         return a * b
 
     def backward(self, dy: Array) -> Gradients:
         a, b = self.saved
-        da = unbroadcast(dy * b, shape_of(a)) if self.needs[0] else None
-        return da, unbroadcast(dy * a, shape_of(b)) if self.needs[1] else None
+        first, second = self.needs
+        da = unbroadcast(dy * b, shape_of(a) if second else a) if first else None
+        return da, (unbroadcast(dy * a, shape_of(b) if first else b) if second else None)
 
 
 class Div(Function):
     """y = a/b · da = dy/b, db = -dy·a/b²"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        self.saved = shape_of(a), a if self.needs[1] else None, b
         return a / b
 
     def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
+        shape, a, b = self.saved
         da = dy / b
         db = unbroadcast(-da * (a / b), shape_of(b)) if self.needs[1] else None
-        return unbroadcast(da, shape_of(a)) if self.needs[0] else None, db
+        return unbroadcast(da, shape) if self.needs[0] else None, db
 
 
 class RoundedDiv(Function):
@@ -98,7 +100,7 @@ class Pow(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         y = a**b
-        self.saved = a, b, y
+        self.saved = a, b, y if self.needs[1] else None
         return y
 
     def backward(self, dy: Array) -> Gradients:

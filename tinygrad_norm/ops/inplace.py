@@ -8,8 +8,8 @@ from typing import Any
 
 from ..autograd.grad_mode import mode
 from ..autograd.integer_range import check_range
+from ..autograd.memory import writable
 from ..autograd.tensor import Tensor
-from ..backends import Array
 from .arithmetic import add, div, mul, sub
 from .indexing import split_key
 from .kinks import clamp
@@ -26,17 +26,19 @@ def _overwriting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
                 f"with {function.__name__}, or call it under tn.no_grad()"
             )
         result = function(self, *arguments, **options)
-        if result.dtype.kind != self.dtype.kind:
-            raise RuntimeError(
-                f"{name}: a result of {result.dtype} does not fit into a tensor of {self.dtype}"
-            )
-        if result.shape != self.shape:
-            raise RuntimeError(f"{name}: a result of shape {result.shape} does not fit into {self.shape}")
-        return self.copy_(result)
+        return _overwrite(self, result, name)
 
     method.__name__ = name
     method.__doc__ = f"Overwrite the values with `{function.__name__}` of the same arguments. Not recorded."
     return method
+
+
+def _overwrite(x: Tensor, result: Tensor, name: str) -> Tensor:
+    if result.dtype.kind != x.dtype.kind:
+        raise RuntimeError(f"{name}: a result of {result.dtype} does not fit into a tensor of {x.dtype}")
+    if result.shape != x.shape:
+        raise RuntimeError(f"{name}: a result of shape {result.shape} does not fit into {x.shape}")
+    return x.copy_(result)
 
 
 def _assigning(name: str) -> Callable[..., Tensor]:
@@ -52,9 +54,7 @@ def _assigning(name: str) -> Callable[..., Tensor]:
                 )
             return operation(other)  # recorded, as a new tensor
         result = operation(other)
-        if result.dtype.kind != self.dtype.kind:
-            raise RuntimeError(f"a result of {result.dtype} does not fit into a tensor of {self.dtype}")
-        return self.copy_(result)
+        return _overwrite(self, result, f"the assignment with {name}")
 
     method.__name__ = f"__i{name}__"
     method.__doc__ = "Change the values, for every tensor that shares them; if recorded, make a new tensor."
@@ -79,7 +79,7 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
     if isinstance(value, int | float):
         check_range(value, self.dtype)
     basic, arrays = split_key(key)
-    array: Array = self.array
+    array = writable(self.array)
     if arrays is None:
         array[basic] = _values(value)
     else:
@@ -88,7 +88,12 @@ def _setitem(self: Tensor, key: Any, value: Any) -> None:
 
 
 def _values(value: Any) -> Any:
-    return value.array if isinstance(value, Tensor) else value
+    """Return a tensor's array without its first axes of size 1, which would not fit into an element."""
+    array = value.array if isinstance(value, Tensor) else value
+    shape = getattr(array, "shape", ())
+    while shape and shape[0] == 1:
+        shape = shape[1:]
+    return array.reshape(shape) if hasattr(array, "shape") else array
 
 
 IN_PLACE: dict[str, Any] = {

@@ -21,28 +21,30 @@ class Remainder(Function):
     """y = a - q·b with q = ⌊a/b⌋ · da = dy, db = -dy·q"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        self.saved = (a, b) if self.needs[1] else (shape_of(a),)
         return namespace(a if hasattr(a, "dtype") else b).remainder(a, b)
 
     def backward(self, dy: Array) -> Gradients:
+        if not self.needs[1]:
+            return unbroadcast(dy, *self.saved), None
         a, b = self.saved
         da = unbroadcast(dy, shape_of(a)) if self.needs[0] else None
-        return da, unbroadcast(-dy * (a // b), shape_of(b)) if self.needs[1] else None
+        return da, unbroadcast(-dy * (a // b), shape_of(b))
 
 
 class Fmod(Function):
     """y = a - q·b with q = a/b rounded towards 0 · da = dy, db = -dy·q"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        self.saved = (a, b) if self.needs[1] else (shape_of(a),)
         return namespace(a if hasattr(a, "dtype") else b).fmod(a, b)
 
     def backward(self, dy: Array) -> Gradients:
+        if not self.needs[1]:
+            return unbroadcast(dy, *self.saved), None
         a, b = self.saved
         xp = namespace(dy)
         da = unbroadcast(dy, shape_of(a)) if self.needs[0] else None
-        if not self.needs[1]:
-            return da, None
         q = xp.abs(a / b) // 1 * xp.sign(a / b)
         return da, unbroadcast(-dy * q, shape_of(b))
 

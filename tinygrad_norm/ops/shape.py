@@ -63,6 +63,8 @@ class Expand(Function):
 
     def forward(self, x: Array, *, shape: Shape) -> Array:
         self.saved = (x.shape,)
+        if math.prod(shape) == x.size:
+            return x.reshape(shape)  # no element twice: it can be written to
         return namespace(x).broadcast_to(x, shape)
 
     def backward(self, dy: Array) -> Gradients:

@@ -122,13 +122,13 @@ class PointwiseFunction(Function):
         return (y, self.slope(x, shared, **options)) if self.needs[0] else (y,)
 
     def backward(self, dy: Array) -> Gradients:
-        if type(dy) is not numpy.ndarray:
-            if self.curve_kernels is not None:
-                return self.curve_kernels.backward(dy, *self.saved)
-        elif loop_mode.on and threads_for(dy.size) is not map:
-            dx: Any = _product_on_threads(dy, self.saved[0])
-            if dx is not NotImplemented:
-                return dx
+        if type(dy) is numpy.ndarray:
+            if loop_mode.on and threads_for(dy.size) is not map:
+                dx: Any = _product_on_threads(dy, self.saved[0])
+                if dx is not NotImplemented:
+                    return dx
+        elif self.curve_kernels is not None and not isinstance(dy, numpy.generic):  # 0-d: NumPy's scalar
+            return self.curve_kernels.backward(dy, *self.saved)
         return dy * self.saved[0]
 
 

@@ -1,0 +1,82 @@
+"""Faults that random programs found, tests/reliability/test_random_programs.py."""
+
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm.nn import functional as F
+
+
+def leaf(*values):
+    return tn.tensor(np.array(values), requires_grad=True)
+
+
+@pytest.mark.parametrize("name", ["relu", "hardtanh", "gelu", "silu", "elu", "softplus", "mish", "sigmoid"])
+def test_an_activation_of_one_number_takes_numpys_scalar_as_gradient(name):
+    x = tn.tensor(np.array(0.5), requires_grad=True)
+    y = getattr(F, name)(x) if name != "sigmoid" else tn.sigmoid(x)
+    (y * y).backward()  # its dy·y is a numpy.float64
+    other = leaf(0.5)
+    z = getattr(F, name)(other) if name != "sigmoid" else tn.sigmoid(other)
+    (z * z).sum().backward()
+    assert x.grad.item() == other.grad.tolist()[0]
+
+
+# -- autograd.grad runs only what lies between outputs and inputs
+
+
+def test_grad_leaves_retained_gradients_elsewhere_alone(torch):
+    for m in (tn, torch):
+        x, z = m.tensor(np.ones(2), requires_grad=True), m.tensor(np.ones(2), requires_grad=True)
+        y = x * 2
+        y.retain_grad()
+        m.autograd.grad((y * z).sum(), [z], retain_graph=True)
+        assert y.grad is None
+        m.autograd.grad((y * z).sum(), [x], retain_graph=True)
+        assert y.grad.tolist() == [1, 1]
+
+
+def test_grad_with_an_unused_input_raises_and_changes_nothing(torch):
+    for m in (tn, torch):
+        x, unused = m.tensor(np.ones(2), requires_grad=True), m.tensor(np.ones(2), requires_grad=True)
+        y = x * 2
+        y.retain_grad()
+        with pytest.raises(RuntimeError, match=r"[Nn]ot.*used|have been used"):
+            m.autograd.grad(y.sum(), [unused], retain_graph=True)
+        assert y.grad is None
+
+
+def test_grad_calls_no_hooks_elsewhere(torch):
+    for m in (tn, torch):
+        heard = []
+        x, z = m.tensor(np.ones(2), requires_grad=True), m.tensor(np.ones(2), requires_grad=True)
+        y = x * 2
+        x.register_hook(lambda dx, heard=heard: heard.append("x"))
+        y.register_hook(lambda dx, heard=heard: heard.append("y"))
+        z.register_hook(lambda dx, heard=heard: heard.append("z"))
+        loss = (y * z).sum()
+        m.autograd.grad(loss, [z], retain_graph=True)
+        assert heard == ["z"]
+        m.autograd.grad(loss, [y], retain_graph=True)
+        assert heard == ["z", "y"]
+
+
+def test_grad_needs_no_values_from_elsewhere(torch):
+    for m in (tn, torch):
+        x, z = m.tensor(np.ones(2), requires_grad=True), m.tensor(np.ones(2), requires_grad=True)
+        y = x * x
+        loss = (y * 3 + z).sum()
+        with m.no_grad():
+            x.mul_(2)
+        assert m.autograd.grad(loss, [z], retain_graph=True)[0].tolist() == [1, 1]
+        with pytest.raises(RuntimeError, match=r"in place|inplace"):
+            loss.backward()
+
+
+def test_grad_through_a_freed_graph_still_raises(torch):
+    for m in (tn, torch):
+        x = m.tensor(np.ones(2), requires_grad=True)
+        loss = (x * x).sum()
+        loss.backward()
+        with pytest.raises(RuntimeError, match="second time"):
+            m.autograd.grad(loss, [x])
