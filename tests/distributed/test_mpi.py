@@ -24,9 +24,10 @@ def script(tmp_path):
     return run
 
 
-def test_two_processes_train_as_one(script):
+@pytest.mark.parametrize("size", [2, 4])
+def test_several_processes_train_as_one(script, size):
     done = script(
-        2,
+        size,
         """
         import numpy as np
         import tinygrad_norm as tn
@@ -55,7 +56,8 @@ def test_two_processes_train_as_one(script):
         train(alone, slice(None))
         tn.manual_seed(group.rank)
         model = tn.distributed.DistributedDataParallel(nn.SyncBatchNorm.convert_sync_batchnorm(network()))
-        train(model, slice(0, 2) if group.rank == 0 else slice(2, 7))
+        bounds = {2: (0, 2, 7), 4: (0, 1, 4, 5, 7)}[group.size]
+        train(model, slice(*bounds[group.rank : group.rank + 2]))
         for own, right in zip(model.module.state_dict().values(), alone.state_dict().values()):
             np.testing.assert_allclose(own.numpy(), right.numpy(), rtol=1e-12, atol=1e-12)
         ranks = group.all_gather_object((tn.distributed.get_rank(), tn.distributed.get_world_size()))
@@ -63,7 +65,11 @@ def test_two_processes_train_as_one(script):
             print(ranks)
         """,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[(0, 2), (1, 2)]\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"{[(rank, size) for rank in range(size)]}\n",
+        "",
+    )
 
 
 def test_an_error_of_one_rank_ends_all_and_names_it(script):

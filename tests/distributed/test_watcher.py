@@ -109,7 +109,8 @@ class Local:
 
 
 def test_a_lifeline_starts_the_watcher(capfd):
-    line = lifeline.Lifeline(Local(), 0, 1)
+    line = lifeline.Lifeline()
+    line.attach(Local(), 0, 1)
     line.line.close()
     said, deadline = "", time.monotonic() + 30
     while not said and time.monotonic() < deadline:

@@ -6,6 +6,7 @@ rank whose loss leaves out some parameters finds earlier or later, and that of a
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ import numpy
 from ..backends import Array
 from .group import Alone, Group, Work
 from .lifeline import Lifeline
-from .watcher import ENDED
+from .watcher import ENDED, LEFT
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> bool:
@@ -34,6 +35,7 @@ def mpi_group() -> Group:
     """
     if not launched():
         return Group(0, 1, Alone(), lambda status: None)
+    lifeline = Lifeline() if sys.platform == "linux" else None
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # mpi4py's: no MPI library was found
@@ -50,7 +52,9 @@ def mpi_group() -> Group:
             "'tinygrad_norm[mpi]'"
         )
     local = world.Split_type(MPI.COMM_TYPE_SHARED)
-    lifeline = Lifeline(local, world.rank, world.size) if sys.platform == "linux" else None
+    if lifeline:
+        lifeline.attach(local, world.rank, world.size)
+        atexit.register(_leave, MPI, lifeline)
 
     def end_all(status: int) -> None:
         if lifeline:
@@ -58,6 +62,13 @@ def mpi_group() -> Group:
         world.Abort(status)
 
     return Group(world.rank, world.size, MpiCollectives(MPI, world), end_all, local.rank)
+
+
+def _leave(MPI: Any, lifeline: Lifeline) -> None:
+    """Wait until all ranks end, as MPI does at exit, and only then take leave: it may be killed meanwhile."""
+    if not MPI.Is_finalized():
+        MPI.Finalize()
+    lifeline.leave(LEFT)
 
 
 class MpiCollectives:
