@@ -224,6 +224,10 @@ def test_the_smallest_model_grows_with_ranks_and_efficiency():
     assert smallest_model(PROFILE, network, 8, 0.85) is None  # the last of three large buckets is late
     assert smallest_model(PROFILE, line(100, 2), 8, 0.85) < sizes[-1]
     assert smallest_model(PROFILE, FREE, 8, 0.95) is None  # 10/11, as it copies gradients
+    assert smallest_model(PROFILE, FREE, 8, 1.0, to_same_work=True) == scaled(PROFILE, 16).parameters
+    assert smallest_model(PROFILE, network, 8, 0.7, to_same_work=True) < smallest_model(
+        PROFILE, network, 8, 0.7
+    )
     assert smallest_model(PROFILE, FREE, 8, 0.1) == scaled(PROFILE, 16).parameters
 
 

@@ -66,15 +66,19 @@ def scaled(measured: Profile, width: int) -> Profile:
     return Profile(measured.model, parameters, *times, tuple(buckets), gathers, sums)
 
 
-def smallest_model(measured: Profile, network: Network, ranks: int, least: float) -> int | None:
+def smallest_model(
+    measured: Profile, network: Network, ranks: int, least: float, to_same_work: bool = False
+) -> int | None:
     """Return the parameters of the smallest wide mlp from which on the efficiency is at least `least`.
 
-    All wider ones up to 65,536 features have it too; None if the widest has not.
+    All wider ones up to 65,536 features have it too; None if the widest has not. With `to_same_work`, the
+    efficiency is that of the network alone: the time of the same work without waiting / the predicted time.
     """
     found = None
     for width in reversed(WIDTHS):
         profile = scaled(measured, width)
-        if efficiency(profile, network, ranks) < least:
+        base = profile.whole if to_same_work else profile.plain
+        if base / predicted_seconds(profile, network, ranks) < least:
             break
         found = profile.parameters
     return found

@@ -1,5 +1,6 @@
 """The tables and the plot of `tinygrad-norm bench distributed`."""
 
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,8 @@ LEAST = (0.5, 0.9)
 EFFICIENCY = "efficiency"
 LEAST_DRAWN = 512
 """Bytes of the shortest message in the plot."""
+BASES = {"of one process": False, "of the same work without waiting": True}
+"""What the efficiency in the search is relative to."""
 FAMILY = "wide-mlp"
 """The model that is scaled in the search."""
 
@@ -126,15 +129,14 @@ def print_smallest(
     if measured is None:
         return []
     found, cells = [], []
-    for network in networks:
-        for least in LEAST:
-            sizes = [smallest_model(measured, network, ranks, least) for ranks in RANKS]
-            cells.append((f"{least:.0%}", network.name, *("none" if n is None else _short(n) for n in sizes)))
-            found += [
-                {"network": network.name, "efficiency": least, "ranks": R, "parameters": n}
-                for R, n in zip(RANKS, sizes, strict=True)
-            ]
-    words = f"parameters of a {FAMILY} from which on the efficiency is at least", "network"
+    for (to, same), network, least in itertools.product(BASES.items(), networks, LEAST):
+        sizes = [smallest_model(measured, network, ranks, least, same) for ranks in RANKS]
+        cells.append((f"{least:.0%} {to}", network.name, *map(_short, sizes)))
+        found += [
+            {"to": to, "network": network.name, "efficiency": least, "ranks": R, "parameters": n}
+            for R, n in zip(RANKS, sizes, strict=True)
+        ]
+    words = f"parameters of a {FAMILY} from which on its efficiency is", "network"
     console.print(figures_table(console, words, [f"{ranks:,}" for ranks in RANKS], cells))
     return found
 
@@ -147,7 +149,9 @@ def _fraction(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"
 
 
-def _short(count: int) -> str:
+def _short(count: int | None) -> str:
+    if count is None:
+        return "none"
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
 
 
