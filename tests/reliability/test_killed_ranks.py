@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -38,9 +39,11 @@ def train(folder, size, victim=None, delay=0.0):
     with started(size, *PROGRAM, str(folder)) as process:
         ranks = dict(map(int, process.stdout.readline().split()) for _ in range(size))
         if victim is not None:
-            time.sleep(delay)
-            with suppress(ProcessLookupError):  # it has ended
-                os.kill(ranks[victim], signal.SIGKILL)
+            try:
+                process.wait(delay)  # it ends sooner than expected
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.kill(ranks[victim], signal.SIGKILL)
         began = time.monotonic()
         return finished(process), time.monotonic() - began
 
@@ -57,15 +60,16 @@ class Kills:
 
     def kill(self):
         size = self.rng.choice((2, 3))
-        victim, delay = self.rng.randrange(size), self.longest * self.rng.random()
+        victim, before = self.rng.randrange(size), len(figures(self.folder))
+        delay = self.longest * (1 - before / trained_ranks.EPOCHS) * self.rng.random()
         what = f"rank {victim} of {size}, killed after {delay:.3f} s"
-        before = len(figures(self.folder))
         done, seconds = train(self.folder, size, victim, delay)
         saved = len(figures(self.folder))
         assert saved >= before, what
         named = re.findall(r"rank (\d of \d) was killed", done.stderr)
         if done.returncode == 0 or (saved == trained_ranks.EPOCHS and not named):  # it had ended
             self.compare(what)
+            self.longest *= 0.9
             return
         assert named == [f"{victim} of {size}"], f"{what}\n{done.stderr}"
         assert "Traceback" not in done.stderr, f"{what}\n{done.stderr}"

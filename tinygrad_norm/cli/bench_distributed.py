@@ -40,7 +40,7 @@ from .distributed_tables import (
     print_steps,
     ranks_in_words,
 )
-from .errors import errors_printed
+from .errors import ctrl_c_ends_all, errors_printed
 from .figure_files import draw, plain, write
 from .tables import print_line, wide_console
 
@@ -49,6 +49,7 @@ MOST_PER_CORE = 4
 
 
 @bench.command("distributed")
+@ctrl_c_ends_all()
 def bench_distributed(
     models: Annotated[
         list[str] | None,
