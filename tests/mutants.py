@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "support"))
@@ -68,8 +69,9 @@ def main(arguments=None):
     results = Results(out / "results.jsonl")
     terminal = os.fdopen(os.dup(1), "w", buffering=1)
     places = dict.fromkeys(options.paths, "*") or PLACES
-    chosen = [m for place in places.items() for m in sample(*place, options.sample, options.seed)]
-    chosen = list(dict.fromkeys(chosen))
+    samples = [sample(*place, options.sample, options.seed) for place in places.items()]
+    in_turn = [mutant for one_of_each in zip_longest(*samples) for mutant in one_of_each if mutant]
+    chosen = list(dict.fromkeys(in_turn))
     if options.survivors:
         results.forget([m for m in chosen if results.of(m).get("status") == SURVIVED])
     for mutant in chosen:

@@ -14,6 +14,16 @@ def text_of(path):
     return (ROOT / path).read_text("utf-8")
 
 
+@cache
+def _bytes_of(path):
+    return text_of(path).encode()
+
+
+@cache
+def _lines_of(path):
+    return text_of(path).split("\n")
+
+
 @dataclass(frozen=True)
 class Mutant:
     """Bytes `start` to `end` of the text, in UTF-8, become `new`; `operator` names the kind of mistake.
@@ -31,21 +41,21 @@ class Mutant:
     @property
     def text(self):
         """The mutated text."""
-        source = text_of(self.path).encode()
+        source = _bytes_of(self.path)
         return (source[: self.start] + self.new.encode() + source[self.end :]).decode()
 
     @property
     def old(self):
-        return text_of(self.path).encode()[self.start : self.end].decode()
+        return _bytes_of(self.path)[self.start : self.end].decode()
 
     @property
     def line(self):
-        return text_of(self.path).encode()[: self.start].count(b"\n") + 1
+        return _bytes_of(self.path).count(b"\n", 0, self.start) + 1
 
     @property
     def line_text(self):
         """The line that the replaced text begins on, without indentation."""
-        return text_of(self.path).split("\n")[self.line - 1].strip()
+        return _lines_of(self.path)[self.line - 1].strip()
 
     @property
     def key(self):

@@ -87,13 +87,12 @@ class Reach:
 
     def forget_changed(self, files):
         """Return which of the tests' files are new or changed; what was noted of those is dropped."""
-        now = {file: _digest(file) for file in files}
-        kept = [i for i, run in enumerate(self.runs) if self.digests.get(run.file) == now.get(run.file)]
+        changed = [file for file in files if self.digests.get(file) != _digest(file)]
+        kept = [i for i, run in enumerate(self.runs) if run.file not in changed]
         place = {old: new for new, old in enumerate(kept)}
-        self.digests = {file: digest for file, digest in self.digests.items() if now.get(file) == digest}
         self.runs = [self.runs[i] for i in kept]
         self.by_name = {name: [place[i] for i in runs if i in place] for name, runs in self.by_name.items()}
-        return [file for file in files if file not in self.digests]
+        return changed
 
     def add(self, file, runs):
         """Add the runs of a file: each test, its seconds, and what it reaches."""
