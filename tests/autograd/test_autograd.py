@@ -223,6 +223,15 @@ def test_an_error_in_backward_leaves_the_graph_usable():
     np.testing.assert_array_equal(x.grad.array, [2, 2])
 
 
+def test_backward_leaves_the_warnings_of_numpy_as_they_were():
+    x = leaf(2)
+    with np.errstate(all="raise", under="print"):
+        before = np.geterr()
+        (x * 0.5).sum().backward()
+        grad((x * 0.5).sum(), x)
+        assert np.geterr() == before
+
+
 def test_an_observer_sees_what_goes_into_every_backward_and_what_comes_out():
     x = tn.tensor([1.0, 2.0], requires_grad=True)
     seen = []

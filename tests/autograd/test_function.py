@@ -53,6 +53,21 @@ def test_gradcheck_reports_a_wrong_backward_in_the_same_words(inputs, returned, 
         gradcheck(sum_returning(returned), [leaf(2, 3) for _ in range(inputs)])
 
 
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((2, 3), r"\(0,\)"), ((2, 1), r"\(0, 2\)"), ((1,), r"\(0, 1, 2\)")]
+)
+def test_the_axes_that_a_backward_forgot_to_sum_are_named(shape, axes):
+    class Broadcast(Function):
+        def forward(self, x):
+            return x + np.zeros((4, 2, 3))
+
+        def backward(self, dy):
+            return dy
+
+    with pytest.raises(RuntimeError, match=f"sum its gradient over the broadcast axes, here {axes}"):
+        Broadcast.apply(leaf(*shape)).sum().backward()
+
+
 def test_the_input_named_is_the_one_at_fault_where_one_tensor_is_given_twice():
     x = leaf(2, 3)
     with pytest.raises(RuntimeError, match="for input 1"):

@@ -41,3 +41,23 @@ def test_modes_decorate_without_parentheses():
         assert not tn.is_grad_enabled()
     with pytest.raises(TypeError, match="no_grad takes a function to decorate, or nothing: got False"):
         tn.no_grad(False)
+
+
+def test_set_grad_enabled_takes_effect_at_once_and_a_block_undoes_it():
+    x = leaf(3)
+    tn.set_grad_enabled(False)
+    try:
+        assert not (x * 2.0).requires_grad
+        with tn.set_grad_enabled(True):
+            assert (x * 2.0).requires_grad
+        assert not tn.is_grad_enabled()
+    finally:
+        tn.set_grad_enabled(True)
+    assert (x * 2.0).requires_grad
+
+    @tn.set_grad_enabled(False)
+    def doubled():
+        return x * 2.0
+
+    assert tn.is_grad_enabled()
+    assert not doubled().requires_grad

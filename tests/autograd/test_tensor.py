@@ -58,6 +58,18 @@ def test_a_gradient_that_does_not_fit_raises_where_it_is_assigned(grad, error, m
     assert x.grad is None
 
 
+def test_data_that_does_not_fit_raises_where_it_is_assigned():
+    x = tn.ones(2, requires_grad=True)
+    kept = x.array
+    with pytest.raises(ValueError, match=r"data of shape \(2, 1\) assigned to a tensor of shape \(2,\)"):
+        x.data = tn.ones(2, 1)
+    with pytest.raises(RuntimeError, match=r"data of int64 .* use .float\(\)"):
+        x.data = np.array([1, 2])
+    assert x.array is kept
+    x.data = np.array([3, 4], np.float32)
+    assert x.tolist() == [3, 4]
+
+
 def test_assignment_into_a_tensor_that_requires_grad_raises():
     x = leaf(3)
     with pytest.raises(RuntimeError, match="in-place assignment"):
@@ -155,7 +167,7 @@ def test_to_takes_a_device_and_a_dtype():
 @pytest.mark.parametrize(
     ("targets", "options", "error", "match"),
     [
-        (("cuda:0",), {}, ValueError, "unknown device 'cuda:0': choose one of cpu, cuda, emulator"),
+        (("cuda:0",), {}, ValueError, r"choose one of cpu, cuda, emulator \(one GPU is used"),
         (("5(",), {}, ValueError, r"unknown device '5\('"),
         ((",,",), {}, ValueError, "unknown device ',,'"),
         (("gpu",), {}, ValueError, "unknown device 'gpu': choose one of cpu, cuda, emulator"),
