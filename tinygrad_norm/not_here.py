@@ -121,25 +121,9 @@ ROWS = (
     ),
     # Optimizers
     Row(
-        "optim.RMSprop optim.Adagrad optim.Adadelta optim.Adamax optim.NAdam optim.RAdam optim.LBFGS",
+        "optim.Adadelta optim.Adamax optim.NAdam optim.RAdam optim.LBFGS",
         "`optim.Adam`, `optim.AdamW`, `optim.SGD`",
     ),
-    Row(
-        "optim.swa_utils",
-        "`nn.utils.update_bn`; under `no_grad`, `mean.mul_(0.99).add_(p, alpha=0.01)` for every parameter "
-        "and its mean",
-    ),
-    Row(
-        "optim.lr_scheduler.ReduceLROnPlateau",
-        '`for group in optimizer.param_groups: group["lr"] *= 0.1`, when the loss no longer falls',
-    ),
-    Row(
-        "optim.lr_scheduler.MultiStepLR optim.lr_scheduler.ExponentialLR optim.lr_scheduler.ConstantLR "
-        "optim.lr_scheduler.PolynomialLR optim.lr_scheduler.MultiplicativeLR optim.lr_scheduler.CyclicLR "
-        "optim.lr_scheduler.CosineAnnealingWarmRestarts",
-        "`LambdaLR`",
-    ),
-    Row("optim.lr_scheduler.ChainedScheduler", "call `step()` of each schedule"),
 )
 
 

@@ -45,6 +45,10 @@ REQUIRED = {
     "cond_dim": 3,
     "num_tasks": 2,
     "unflattened_size": (2, 2),
+    "milestones": [2],
+    "gamma": 0.9,
+    "T_0": 4,
+    "base_lr": 0.1,
     "lr_lambda": lambda step: 1.0,
 }
 

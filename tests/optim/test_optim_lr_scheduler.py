@@ -51,6 +51,18 @@ SCHEDULES = {
     "OneCycle no rise": lambda s, o: s.OneCycleLR(o, 0.5, STEPS, pct_start=0.0),
     "Sequential": warm_up_then_cosine,
     "Sequential of three": three_in_a_row,
+    "MultiStep": lambda s, o: s.MultiStepLR(o, [3, 8, 8, 20], 0.5),
+    "Exponential": lambda s, o: s.ExponentialLR(o, 0.9),
+    "Constant": lambda s, o: s.ConstantLR(o, 0.25, 7),
+    "Polynomial": lambda s, o: s.PolynomialLR(o, 12, 2.0),
+    "Multiplicative": lambda s, o: s.MultiplicativeLR(o, lambda t: 1 - 0.01 * t),
+    "WarmRestarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 5, 2, 0.001),
+    "WarmRestarts of one length": lambda s, o: s.CosineAnnealingWarmRestarts(o, 7),
+    "Cyclic": lambda s, o: s.CyclicLR(o, 0.01, [0.1, 0.3], 4, 6),
+    "Cyclic triangular2": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 5, mode="triangular2", cycle_momentum=False),
+    "Cyclic exp_range": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 5, mode="exp_range", gamma=0.95),
+    "Cyclic scale_fn": lambda s, o: s.CyclicLR(o, 0.01, 0.1, 5, scale_fn=lambda c: 1 / c),
+    "ChainedScheduler": lambda s, o: s.ChainedScheduler([s.StepLR(o, 5, 0.5), s.ExponentialLR(o, 0.9)]),
     "chained": lambda s, o: (s.StepLR(o, 5, 0.5), s.LinearLR(o, 0.1, total_iters=10)),
     "chained cosine": lambda s, o: (s.CosineAnnealingLR(o, 15), s.StepLR(o, 10, 0.5)),
 }
@@ -148,6 +160,7 @@ GOING_ON = {
     "OneCycle rate only": lambda s, o, last: s.OneCycleLR(
         o, 0.5, STEPS, cycle_momentum=False, last_epoch=last
     ),
+    "MultiStep": lambda s, o, last: s.MultiStepLR(o, [3, 8], 0.5, last),
     "chained": lambda s, o, last: (s.StepLR(o, 5, 0.5, last), s.LinearLR(o, 0.1, 1.0, 10, last)),
 }
 
@@ -251,6 +264,19 @@ def adam_without_momentum():
         (lambda: lr_scheduler.OneCycleLR(optimizer(), [0.1], 10), ValueError, "max_lr has 1 values for 2"),
         (lambda: lr_scheduler.OneCycleLR(adam_without_momentum(), 0.1, 10), ValueError, "no momentum"),
         (lambda: lr_scheduler.SequentialLR(optimizer(), [], []), ValueError, "got 0 schedules"),
+        (lambda: lr_scheduler.MultiStepLR(optimizer(), 3), TypeError, "list of ints"),
+        (lambda: lr_scheduler.MultiStepLR(optimizer(), [-1]), ValueError, "at least 0"),
+        (lambda: lr_scheduler.ConstantLR(optimizer(), 0), ValueError, "factor must be above 0"),
+        (lambda: lr_scheduler.PolynomialLR(optimizer(), 0), ValueError, "total_iters"),
+        (lambda: lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), 0), ValueError, "T_0"),
+        (lambda: lr_scheduler.CyclicLR(optimizer(), 0.1, 1.0, mode="saw"), ValueError, "'saw'"),
+        (lambda: lr_scheduler.CyclicLR(optimizer(), [0.1], 1.0), ValueError, "base_lr has 1 values for 2"),
+        (lambda: lr_scheduler.CyclicLR(adam_without_momentum(), 0.1, 1.0), ValueError, "no momentum"),
+        (lambda: lr_scheduler.ChainedScheduler([]), ValueError, "got none"),
+        (lambda: lr_scheduler.ChainedScheduler([1]), TypeError, "list of schedules"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer(), factor=1), ValueError, "below 1"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer(), "low"), ValueError, "'low'"),
+        (lambda: lr_scheduler.ReduceLROnPlateau(optimizer()).step("a"), TypeError, "metrics must be"),
     ],
 )
 def test_errors(call, error, match):
@@ -296,3 +322,58 @@ def test_raises_for_the_state_of_another_schedule():
     single = optim.SGD([Parameter(numpy.zeros(2))])
     with pytest.raises(ValueError, match="2 parameter groups"):
         lr_scheduler.StepLR(single, 3).load_state_dict(schedule.state_dict())
+
+
+PLATEAUS = {
+    "default": {},
+    "max": {"mode": "max", "factor": 0.5, "patience": 2},
+    "abs": {"threshold_mode": "abs", "threshold": 0.5, "patience": 1, "cooldown": 2},
+    "max abs": {
+        "mode": "max",
+        "threshold_mode": "abs",
+        "threshold": 0.2,
+        "patience": 0,
+        "min_lr": [0.01, 0.005],
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLATEAUS)
+def test_plateaus_are_pytorchs_also_after_a_resume(torch, name):
+    values = numpy.cumsum(numpy.random.default_rng(3).normal(size=60)).tolist()
+    groups = [{"params": [torch.zeros(2)]}, {"params": [torch.zeros(2)], "lr": 0.02}]
+    seen = []
+    for s, o in (
+        (lr_scheduler, optimizer()),
+        (torch.optim.lr_scheduler, torch.optim.SGD(groups, lr=0.1)),
+    ):
+        schedule = s.ReduceLROnPlateau(o, **PLATEAUS[name])
+        rates = []
+        for i, value in enumerate(values):
+            o.step()
+            if i == 30:
+                saved = schedule.state_dict()
+                schedule = s.ReduceLROnPlateau(o, **PLATEAUS[name])
+                schedule.load_state_dict(saved)
+            schedule.step(value)
+            rates.append([group["lr"] for group in o.param_groups])
+            assert schedule.get_last_lr() == rates[-1]
+        seen.append(rates)
+    numpy.testing.assert_allclose(*seen, rtol=1e-12)
+    assert seen[0][-1][0] < 0.1
+
+
+@pytest.mark.parametrize("multiple", [1, 2])
+def test_warm_restarts_take_a_part_of_an_epoch_as_pytorch(torch, multiple):
+    seen = []
+    for s, o in (
+        (lr_scheduler, optimizer()),
+        (torch.optim.lr_scheduler, torch.optim.SGD([torch.zeros(2)], lr=0.1)),
+    ):
+        schedule, lrs = s.CosineAnnealingWarmRestarts(o, 3, multiple), []
+        for time in (0.25, 2.5, 3.0, 8.75, None, 20.5):
+            o.step()
+            schedule.step() if time is None else schedule.step(time)
+            lrs.append(o.param_groups[0]["lr"])
+        seen.append(lrs)
+    numpy.testing.assert_allclose(*seen, rtol=1e-12)

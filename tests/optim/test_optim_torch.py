@@ -41,7 +41,20 @@ ADAM = [
         maximize=[False, True],
     )
 ]
-ALL = [pytest.param(*pair, id=f"{pair[0]}-{'-'.join(map(str, pair[1].values()))}") for pair in SGD + ADAM]
+RMSPROP = [
+    ("RMSprop", options)
+    for options in combinations(
+        weight_decay=[0, 0.1], momentum=[0, 0.9], centered=[False, True], maximize=[False, True]
+    )
+]
+ADAGRAD = [
+    ("Adagrad", {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}),
+    ("Adagrad", {"maximize": True}),
+]
+ALL = [
+    pytest.param(*pair, id=f"{pair[0]}-{'-'.join(map(str, pair[1].values()))}")
+    for pair in SGD + ADAM + RMSPROP + ADAGRAD
+]
 
 
 class Twins:
@@ -88,6 +101,7 @@ def test_fifty_steps_are_pytorchs(torch, name, options):
         ("SGD", {"weight_decay": 0.1}),
         ("Adam", {"weight_decay": 0.1, "amsgrad": True}),
         ("AdamW", {"weight_decay": 0.1}),
+        ("RMSprop", {"momentum": 0.9, "centered": True}),
     ],
 )
 def test_a_parameter_without_gradient_waits_as_in_pytorch(torch, name, options):
@@ -132,7 +146,7 @@ def test_groups_have_their_own_options(torch):
     twins.assert_equal()
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
 def test_float32_stays_close(torch, name):
     twins = Twins(torch, dtype=numpy.float32)
     ours, theirs = twins.optimizers(name, weight_decay=0.1)
@@ -143,7 +157,10 @@ def test_float32_stays_close(torch, name):
     twins.assert_equal(rtol=1e-5)
 
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True}), ("RMSprop", {"centered": True})],
+)
 def test_state_saved_by_pytorch_is_continued(torch, name, options):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)

@@ -17,7 +17,7 @@ Parameters = Iterable[Tensor] | Iterable[dict[str, Any]]
 Weight decay pulls the parameters of a group toward its "decay_target", a number; without one, toward 0.
 """
 
-_SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum")
+_SCHEDULED = ("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr")
 """The entries that learning rate schedules add to a group."""
 
 

@@ -2,6 +2,10 @@
 
 from .base import LRScheduler
 from .chainable import CosineAnnealingLR, LinearLR, StepLR
-from .lambda_lr import LambdaLR
+from .cyclic import CyclicLR
+from .decaying import ConstantLR, ExponentialLR, MultiStepLR, PolynomialLR
+from .lambda_lr import LambdaLR, MultiplicativeLR
 from .onecycle import OneCycleLR
-from .sequential import SequentialLR
+from .plateau import ReduceLROnPlateau
+from .restarts import CosineAnnealingWarmRestarts
+from .sequential import ChainedScheduler, SequentialLR

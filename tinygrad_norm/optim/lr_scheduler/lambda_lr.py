@@ -1,8 +1,9 @@
-"""LambdaLR: the learning rate as any function of the step."""
+"""LambdaLR and MultiplicativeLR: the learning rate, or its change in a step, as any function of the step."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,29 @@ class LambdaLR(LRScheduler):
         for function, attributes in zip(functions, saved, strict=True):
             if attributes is not None:
                 function.__dict__.update(attributes)
+
+
+class MultiplicativeLR(LambdaLR):
+    """Multiply the learning rate by `lr_lambda(t)` at each step t ≥ 1; a list has one function per group.
+
+    Functions are not saved, see LambdaLR.
+
+    Raises:
+        TypeError: if `optimizer` is not an Optimizer.
+        ValueError: if the number of functions is not the number of groups.
+    """
+
+    def get_lr(self) -> list[float]:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        if self.last_epoch == 0:
+            return rates
+        return [lr * f(self.last_epoch) for f, lr in zip(self.lr_lambdas, rates, strict=True)]
+
+    def lr_from_base(self) -> list[float]:
+        steps = range(1, self.last_epoch + 1)
+        return [
+            base * math.prod(map(f, steps)) for f, base in zip(self.lr_lambdas, self.base_lrs, strict=True)
+        ]
 
 
 def _attributes(function: Any) -> dict[str, Any] | None:

@@ -98,10 +98,10 @@ class OneCycleLR(LRScheduler):
                 raise ValueError(
                     f"{type(optimizer).__name__} has no momentum to cycle: pass cycle_momentum=False"
                 )
-        per_group = {name: _per_group(name, value, optimizer) for name, value in settings.items()}
+        each = {name: per_group(name, value, optimizer) for name, value in settings.items()}
         if is_new(optimizer, last_epoch, "initial_lr", "min_lr", *settings):
             for i, group in enumerate(optimizer.param_groups):
-                group.update({name: values[i] for name, values in per_group.items()})
+                group.update({name: values[i] for name, values in each.items()})
                 group["initial_lr"] = group["max_lr"] / div_factor
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         super().__init__(optimizer, last_epoch)
@@ -147,7 +147,8 @@ def _fraction(t: float, start: float, end: float) -> float:
     return (t - start) / (end - start) if end != start else 1.0
 
 
-def _per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) -> list[Any]:
+def per_group(name: str, value: float | Sequence[float], optimizer: Optimizer) -> list[Any]:
+    """Return one number for each group, from a number or a list with one for each."""
     groups = optimizer.param_groups
     if not isinstance(value, list | tuple):
         return [as_number(value, name)] * len(groups)

@@ -1,4 +1,4 @@
-"""Schedules one after the other, as in warm-up and then decay."""
+"""Schedules one after the other, as in warm-up and then decay; and several at once."""
 
 from __future__ import annotations
 
@@ -73,6 +73,60 @@ class SequentialLR(LRScheduler):
     def _follow(self, step: Any) -> None:
         step()
         self._last_lr = self._current().get_last_lr()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the optimizer, with the state of every schedule."""
+        return {**super().state_dict(), "_schedulers": [s.state_dict() for s in self._schedulers]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was taken. Load the optimizer's state too: it holds the rates."""
+        schedulers = self._schedulers
+        super().load_state_dict(state_dict)
+        self._schedulers = schedulers
+        for scheduler, state in zip(schedulers, state_dict["_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+
+
+class ChainedScheduler(LRScheduler):
+    """Step several schedules of one optimizer together: each multiplies the rate that the others left.
+
+    Args:
+        schedulers: at least one.
+        optimizer: the optimizer of all `schedulers`; by default that of the first.
+
+    Raises:
+        TypeError: if `schedulers` are not schedules.
+        ValueError: if there are none, or they have different optimizers.
+    """
+
+    def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None) -> None:
+        schedules = list(schedulers)
+        if not schedules:
+            raise ValueError("ChainedScheduler needs at least one schedule, got none")
+        if not all(isinstance(scheduler, LRScheduler) for scheduler in schedules):
+            raise TypeError("ChainedScheduler takes a list of schedules")
+        self.optimizer = schedules[0].optimizer if optimizer is None else optimizer
+        check_optimizer(self.optimizer)
+        if any(scheduler.optimizer is not self.optimizer for scheduler in schedules):
+            raise ValueError("all schedules must belong to one optimizer")
+        self._schedulers = schedules
+        self.base_lrs = schedules[-1].base_lrs
+        self.last_epoch = 0
+        self._last_lr = schedules[-1].get_last_lr()
+
+    def step(self, epoch: int | None = None) -> None:
+        """Set the learning rates of the next step: call it after the optimizer's first step.
+
+        Raises:
+            RuntimeError: if groups were added after a schedule was created.
+            TypeError: if an epoch is given.
+        """
+        if epoch is not None:
+            raise TypeError(f"ChainedScheduler steps one by one, got epoch={epoch!r}: call step() without it")
+        for scheduler in self._schedulers:
+            scheduler.step()
+        self.last_epoch += 1
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the optimizer, with the state of every schedule."""
