@@ -32,7 +32,7 @@ LAYERS = [
     ["nn"],
     ["optim", "data"],
     ["gradient_check"],
-    ["training", "learn"],
+    ["training", "learn", "onnx"],
     ["bench"],
     ["cli"],
     ["__init__"],

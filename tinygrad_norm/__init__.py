@@ -54,7 +54,7 @@ from .ops import logical_and, logical_not, logical_or, logical_xor
 from .nn.functional import relu, prelu, softmax, log_softmax
 
 # Layers, data, training.
-from . import data, distributed, nn, normalization, optim, training
+from . import data, distributed, nn, normalization, onnx, optim, training
 from .module import Module, Parameter
 
 # Drawing of graphs.

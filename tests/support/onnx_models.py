@@ -1,0 +1,232 @@
+"""Every layer of `nn` with inputs: what the tests of ONNX export and import run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from tinygrad_norm import Tensor, nn
+from tinygrad_norm.nn.utils.parametrizations import spectral_norm, weight_norm
+
+N = 3
+"""The batch size of the recorded inputs."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """How to make a module and its inputs for a batch size; `batch` is the axis of the batch in each input.
+
+    `smallest` is the smallest batch that the module takes.
+    """
+
+    make: Callable[[], Any]
+    inputs: Callable[[numpy.random.Generator, int], list[numpy.ndarray]]
+    batch: int = 0
+    smallest: int = 1
+
+    def arrays(self, n: int, seed: int = 0) -> list[numpy.ndarray]:
+        """Return the inputs for a batch of n."""
+        return self.inputs(numpy.random.default_rng(seed), n)
+
+    def module(self) -> Any:
+        """Return the module in evaluation mode, with parameters and statistics that are not 0 and 1."""
+        module, rng = self.make(), numpy.random.default_rng(1)
+        for name, tensor in module.state_dict().items():
+            if tensor.array.dtype.kind != "f" or "parametrizations" in name:
+                continue
+            noise = rng.uniform(-0.2, 0.2, tensor.shape)
+            positive = "var" in name or "rms" in name
+            tensor.array[...] += numpy.abs(noise) if positive else noise
+        return module.eval()
+
+
+def _normal(*shape: int, count: int = 1, batch: int = 0) -> Callable[..., list[numpy.ndarray]]:
+    """Normal inputs; the size at `batch` is the batch size."""
+
+    def draw(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+        sizes = (*shape[:batch], n, *shape[batch:])
+        return [rng.normal(size=sizes).astype(numpy.float32) for _ in range(count)]
+
+    return draw
+
+
+def _pairs(*shapes: tuple[int, ...]) -> Callable[..., list[numpy.ndarray]]:
+    return lambda rng, n: [rng.normal(size=(n, *shape)).astype(numpy.float32) for shape in shapes]
+
+
+def _tokens(*shape: int) -> Callable[..., list[numpy.ndarray]]:
+    return lambda rng, n: [rng.integers(0, 7, (n, *shape))]
+
+
+def _classes(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+    logits = rng.normal(size=(n, 5)).astype(numpy.float32)
+    return [logits, rng.integers(0, 5, n)]
+
+
+def _probabilities(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+    return [rng.uniform(0.1, 0.9, (n, 5)).astype(numpy.float32) for _ in range(2)]
+
+
+_ROW, _LINE, _IMAGE, _VOLUME = _normal(6), _normal(4, 7), _normal(4, 6, 6), _normal(4, 4, 5, 4)
+_STEPS = _normal(5, 6, batch=1)
+_SEQUENCE = _normal(5, 8)
+
+MODELS: dict[str, Model] = {
+    "Flatten": Model(nn.Flatten, _IMAGE),
+    "Unflatten": Model(lambda: nn.Unflatten(1, (2, 3)), _ROW),
+    "Sequential": Model(lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)), _ROW),
+    "Identity": Model(nn.Identity, _ROW),
+    "Bilinear": Model(lambda: nn.Bilinear(6, 4, 3), _pairs((6,), (4,))),
+    "Linear": Model(lambda: nn.Linear(6, 4), _ROW),
+    "Linear-of-sequences": Model(lambda: nn.Linear(8, 4), _SEQUENCE),
+    "Conv1d": Model(lambda: nn.Conv1d(4, 3, 3, 2, 1), _LINE),
+    "Conv2d": Model(lambda: nn.Conv2d(4, 6, 3, padding="same", groups=2, bias=False), _IMAGE),
+    "Conv2d-reflect": Model(lambda: nn.Conv2d(4, 2, 3, padding=1, padding_mode="reflect"), _IMAGE),
+    "Conv3d": Model(lambda: nn.Conv3d(4, 2, 2, dilation=2), _VOLUME),
+    "ConvTranspose1d": Model(lambda: nn.ConvTranspose1d(4, 3, 3, 2, 1, output_padding=1), _LINE),
+    "ConvTranspose2d": Model(lambda: nn.ConvTranspose2d(4, 6, 3, 2, groups=2), _IMAGE),
+    "ConvTranspose3d": Model(lambda: nn.ConvTranspose3d(4, 2, 2, dilation=2), _VOLUME),
+    "WSConv2d": Model(lambda: nn.WSConv2d(4, 3, 3), _IMAGE),
+    "ScaledWSConv2d": Model(lambda: nn.ScaledWSConv2d(4, 3, 3), _IMAGE),
+    "CosineConv2d": Model(lambda: nn.CosineConv2d(4, 3, 3, padding=1), _IMAGE),
+    "CosineLinear": Model(lambda: nn.CosineLinear(6, 4), _ROW),
+    "MaxPool1d": Model(lambda: nn.MaxPool1d(3, 2, 1), _LINE),
+    "MaxPool2d": Model(lambda: nn.MaxPool2d(3, 2, ceil_mode=True), _IMAGE),
+    "MaxPool2d-indices": Model(lambda: nn.MaxPool2d(2, return_indices=True), _IMAGE),
+    "MaxPool3d": Model(lambda: nn.MaxPool3d(2, dilation=2, stride=1), _VOLUME),
+    "AvgPool1d": Model(lambda: nn.AvgPool1d(3, 2, 1, count_include_pad=False), _LINE),
+    "AvgPool2d": Model(lambda: nn.AvgPool2d(3, 2, 1, ceil_mode=True), _IMAGE),
+    "AvgPool2d-divisor": Model(lambda: nn.AvgPool2d(2, divisor_override=3), _IMAGE),
+    "AvgPool3d": Model(lambda: nn.AvgPool3d(2), _VOLUME),
+    "AdaptiveAvgPool1d": Model(lambda: nn.AdaptiveAvgPool1d(3), _LINE),
+    "AdaptiveAvgPool2d": Model(lambda: nn.AdaptiveAvgPool2d((2, 3)), _IMAGE),
+    "AdaptiveAvgPool2d-global": Model(lambda: nn.AdaptiveAvgPool2d(1), _IMAGE),
+    "AdaptiveAvgPool3d": Model(lambda: nn.AdaptiveAvgPool3d((2, 2, 2)), _VOLUME),
+    "AdaptiveMaxPool1d": Model(lambda: nn.AdaptiveMaxPool1d(3), _LINE),
+    "AdaptiveMaxPool2d": Model(lambda: nn.AdaptiveMaxPool2d(2, return_indices=True), _IMAGE),
+    "AdaptiveMaxPool3d": Model(lambda: nn.AdaptiveMaxPool3d((2, 2, 2)), _VOLUME),
+    "ReLU": Model(nn.ReLU, _ROW),
+    "LeakyReLU": Model(lambda: nn.LeakyReLU(0.2), _ROW),
+    "PReLU": Model(lambda: nn.PReLU(4), _IMAGE),
+    "Threshold": Model(lambda: nn.Threshold(0.3, -1.0), _ROW),
+    "ReLU6": Model(nn.ReLU6, _ROW),
+    "Hardtanh": Model(lambda: nn.Hardtanh(-0.5, 0.7), _ROW),
+    "Hardsigmoid": Model(nn.Hardsigmoid, _ROW),
+    "Hardswish": Model(nn.Hardswish, _ROW),
+    "ELU": Model(lambda: nn.ELU(0.7), _ROW),
+    "SELU": Model(nn.SELU, _ROW),
+    "CELU": Model(lambda: nn.CELU(0.7), _ROW),
+    "GELU": Model(nn.GELU, _ROW),
+    "GELU-tanh": Model(lambda: nn.GELU("tanh"), _ROW),
+    "SiLU": Model(nn.SiLU, _ROW),
+    "Mish": Model(nn.Mish, _ROW),
+    "GLU": Model(nn.GLU, _ROW),
+    "Sigmoid": Model(nn.Sigmoid, _ROW),
+    "Tanh": Model(nn.Tanh, _ROW),
+    "Softplus": Model(lambda: nn.Softplus(2.0, 1.0), _ROW),
+    "Softsign": Model(nn.Softsign, _ROW),
+    "LogSigmoid": Model(nn.LogSigmoid, _ROW),
+    "Softmax": Model(lambda: nn.Softmax(1), _ROW),
+    "LogSoftmax": Model(lambda: nn.LogSoftmax(-1), _IMAGE),
+    "Softmin": Model(lambda: nn.Softmin(1), _ROW),
+    "BatchChannelNorm2d": Model(lambda: nn.BatchChannelNorm2d(4, 2), _IMAGE),
+    "BatchGroupNorm2d": Model(lambda: nn.BatchGroupNorm2d(4, 2), _IMAGE),
+    "BatchNorm1d": Model(lambda: nn.BatchNorm1d(6), _ROW),
+    "BatchNorm1d-batch-statistics": Model(
+        lambda: nn.BatchNorm1d(6, track_running_stats=False), _ROW, smallest=2
+    ),
+    "BatchNorm2d": Model(lambda: nn.BatchNorm2d(4, affine=False), _IMAGE),
+    "BatchNorm3d": Model(lambda: nn.BatchNorm3d(4), _VOLUME),
+    "BatchRenorm1d": Model(lambda: nn.BatchRenorm1d(6), _ROW),
+    "BatchRenorm2d": Model(lambda: nn.BatchRenorm2d(4), _IMAGE),
+    "BatchRenorm3d": Model(lambda: nn.BatchRenorm3d(4), _VOLUME),
+    "GhostBatchNorm1d": Model(lambda: nn.GhostBatchNorm1d(6, 2), _ROW),
+    "GhostBatchNorm2d": Model(lambda: nn.GhostBatchNorm2d(4, 2), _IMAGE),
+    "GhostBatchNorm3d": Model(lambda: nn.GhostBatchNorm3d(4, 2), _VOLUME),
+    "LpBatchNorm1d": Model(lambda: nn.LpBatchNorm1d(6), _ROW),
+    "LpBatchNorm2d": Model(lambda: nn.LpBatchNorm2d(4, track_running_stats=False), _IMAGE),
+    "NoisyBatchNorm1d": Model(lambda: nn.NoisyBatchNorm1d(6), _ROW),
+    "NoisyBatchNorm2d": Model(lambda: nn.NoisyBatchNorm2d(4), _IMAGE),
+    "PowerNorm": Model(lambda: nn.PowerNorm(6), _ROW),
+    "SequenceBatchNorm": Model(lambda: nn.SequenceBatchNorm(6), _STEPS, 1),
+    "SyncBatchNorm": Model(lambda: nn.SyncBatchNorm(4), _IMAGE),
+    "WeighedBatchNorm1d": Model(lambda: nn.WeighedBatchNorm1d(4, inference_weight=0.3), _LINE),
+    "WeighedBatchNorm2d": Model(lambda: nn.WeighedBatchNorm2d(4), _IMAGE),
+    "AdaIN": Model(nn.AdaIN, _normal(4, 6, 6, count=2)),
+    "AddLayerNorm": Model(lambda: nn.AddLayerNorm(6), _normal(6, count=2)),
+    "AddRMSNorm": Model(lambda: nn.AddRMSNorm(6), _normal(6, count=2)),
+    "DivisiveNorm2d": Model(lambda: nn.DivisiveNorm2d(4, 3), _IMAGE),
+    "DynamicTanh": Model(lambda: nn.DynamicTanh(6), _ROW),
+    "FilterResponseNorm2d": Model(lambda: nn.FilterResponseNorm2d(4), _IMAGE),
+    "GlobalResponseNorm": Model(lambda: nn.GlobalResponseNorm(4), _IMAGE),
+    "GroupNorm": Model(lambda: nn.GroupNorm(2, 4), _IMAGE),
+    "InstanceNorm1d": Model(lambda: nn.InstanceNorm1d(4, affine=True), _LINE),
+    "InstanceNorm2d": Model(lambda: nn.InstanceNorm2d(4), _IMAGE),
+    "InstanceNorm3d": Model(lambda: nn.InstanceNorm3d(4, track_running_stats=True), _VOLUME),
+    "LayerNorm": Model(lambda: nn.LayerNorm(6), _ROW),
+    "LayerNorm-of-images": Model(lambda: nn.LayerNorm((4, 6, 6), bias=False), _IMAGE),
+    "LocalContrastNorm2d": Model(lambda: nn.LocalContrastNorm2d(4, 3), _IMAGE),
+    "LocalResponseNorm": Model(lambda: nn.LocalResponseNorm(3, 0.5), _IMAGE),
+    "LocalResponseNorm-even": Model(lambda: nn.LocalResponseNorm(2, 0.5), _LINE),
+    "LpNorm": Model(lambda: nn.LpNorm(6, p=3.0), _ROW),
+    "RMSNorm": Model(lambda: nn.RMSNorm(6), _ROW),
+    "SubtractiveNorm2d": Model(lambda: nn.SubtractiveNorm2d(4, 3), _IMAGE),
+    "FixNorm": Model(lambda: nn.FixNorm(6), _ROW),
+    "ScaleNorm": Model(lambda: nn.ScaleNorm(6), _ROW),
+    "AdaGroupNorm": Model(lambda: nn.AdaGroupNorm(3, 4, 2), _pairs((4, 6, 6), (3,))),
+    "AdaLayerNorm": Model(lambda: nn.AdaLayerNorm(8, 3), _pairs((5, 8), (3,))),
+    "AdaLayerNormZero": Model(lambda: nn.AdaLayerNormZero(8, 3), _pairs((5, 8), (3,))),
+    "RNN": Model(lambda: nn.RNN(6, 4, nonlinearity="relu", bidirectional=True), _STEPS, 1),
+    "RNNCell": Model(lambda: nn.RNNCell(6, 4), _ROW),
+    "LSTM": Model(lambda: nn.LSTM(8, 4, num_layers=2, batch_first=True), _SEQUENCE),
+    "LSTM-projection": Model(lambda: nn.LSTM(6, 4, proj_size=3), _STEPS, 1),
+    "LSTMCell": Model(lambda: nn.LSTMCell(6, 4), _ROW),
+    "GRU": Model(lambda: nn.GRU(6, 4, bias=False), _STEPS, 1),
+    "GRUCell": Model(lambda: nn.GRUCell(6, 4), _ROW),
+    "BatchNormRNN": Model(lambda: nn.BatchNormRNN(6, 4), _STEPS, 1),
+    "BatchNormLSTM": Model(lambda: nn.BatchNormLSTM(6, 4, max_length=5), _STEPS, 1),
+    "LayerNormLSTM": Model(lambda: nn.LayerNormLSTM(6, 4, bidirectional=True), _STEPS, 1),
+    "Embedding": Model(lambda: nn.Embedding(7, 4, padding_idx=0), _tokens(5)),
+    "MultiheadAttention": Model(
+        lambda: nn.MultiheadAttention(8, 2, batch_first=True), _normal(5, 8, count=3)
+    ),
+    "QKNormAttention": Model(lambda: nn.QKNormAttention(8, 2, batch_first=True), _normal(5, 8, count=3)),
+    "LearnedPositions": Model(lambda: nn.LearnedPositions(9, 8, batch_first=True), _SEQUENCE),
+    "SinusoidalPositions": Model(lambda: nn.SinusoidalPositions(8, batch_first=True), _SEQUENCE),
+    "TransformerEncoderLayer": Model(
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation="gelu"), _SEQUENCE
+    ),
+    "TransformerDecoderLayer": Model(
+        lambda: nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), _normal(5, 8, count=2)
+    ),
+    "TransformerEncoder": Model(
+        lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2), _normal(5, 8, batch=1), 1
+    ),
+    "TransformerDecoder": Model(
+        lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16), 1),
+        _normal(5, 8, count=2, batch=1),
+        1,
+    ),
+    "Transformer": Model(lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True), _normal(5, 8, count=2)),
+    "DiTBlock": Model(lambda: nn.DiTBlock(8, 2, cond_dim=3), _pairs((5, 8), (3,))),
+    "NGPTBlock": Model(lambda: nn.NGPTBlock(8, 2), _SEQUENCE),
+    "NGPT": Model(lambda: nn.NGPT(7, 8, 2, 1), _tokens(5)),
+    "ConvNeXtV2Block": Model(lambda: nn.ConvNeXtV2Block(4, 3), _IMAGE),
+    "NFBlock": Model(lambda: nn.NFBlock(4, 8, 2), _IMAGE),
+    "ResidualBlock": Model(lambda: nn.ResidualBlock(4, 8, 2), _IMAGE),
+    "Dropout": Model(nn.Dropout, _ROW),
+    "CrossEntropyLoss": Model(lambda: nn.CrossEntropyLoss(ignore_index=2), _classes),
+    "CrossEntropyLoss-of-probabilities": Model(nn.CrossEntropyLoss, _probabilities),
+    "NLLLoss": Model(lambda: nn.NLLLoss(Tensor(numpy.arange(1, 6, dtype=numpy.float32))), _classes),
+    "MSELoss": Model(nn.MSELoss, _normal(5, count=2)),
+    "L1Loss": Model(lambda: nn.L1Loss(reduction="none"), _normal(5, count=2)),
+    "SmoothL1Loss": Model(lambda: nn.SmoothL1Loss(beta=0.5), _normal(5, count=2)),
+    "HuberLoss": Model(lambda: nn.HuberLoss(reduction="sum", delta=0.7), _normal(5, count=2)),
+    "BCELoss": Model(nn.BCELoss, _probabilities),
+    "BCEWithLogitsLoss": Model(nn.BCEWithLogitsLoss, _probabilities),
+    "KLDivLoss": Model(nn.KLDivLoss, _probabilities),
+    "CosineSimilarity": Model(nn.CosineSimilarity, _normal(5, count=2)),
+    "weight_norm": Model(lambda: weight_norm(nn.Linear(6, 4)), _ROW),
+    "spectral_norm": Model(lambda: spectral_norm(nn.Conv2d(4, 3, 3)), _IMAGE),
+}

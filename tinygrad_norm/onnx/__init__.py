@@ -1,0 +1,4 @@
+"""Models as ONNX files: `export` writes one, `load` reads one."""
+
+from .exporting import export
+from .onnx_package import OnnxError

@@ -1,0 +1,152 @@
+"""What normalizations without an ONNX operator become: composed forms, called as their `apply` is."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd.function import Function
+from ..autograd.tensor import Tensor
+from ..normalization.batch import (
+    acrossprocesses,
+    batchgroupnorm,
+    batchnorm,
+    ghostbatchnorm,
+    lpbatchnorm,
+    powernorm,
+    sequencebatchnorm,
+    syncbatchnorm,
+    weighedbatchnorm,
+)
+from ..normalization.core.gaussian import Gaussian, window_means_composed
+from ..normalization.core.moments import affine, standardized
+from ..normalization.sample import (
+    adagroupnorm,
+    adain,
+    adalayernorm,
+    addnorm,
+    addrmsnorm,
+    divisivenorm,
+    dynamictanh,
+    filterresponsenorm,
+    globalresponsenorm,
+    groupnorm,
+    layernorm,
+    localresponsenorm,
+    lpnorm,
+    rmsnorm,
+    subtractivenorm,
+)
+from ..normalization.vector import normalize, scalenorm
+from ..normalization.weight import cosinelinear
+from .onnx_package import OnnxError
+
+Composed = Callable[..., Any]
+
+
+def _add_layer_norm(
+    x: Tensor, z: Tensor, weight: Any, bias: Any, *, normalized_shape: Any, eps: float
+) -> Any:
+    s = x + z
+    return layernorm.layer_norm(s, normalized_shape, weight, bias, eps), s
+
+
+def _add_rms_norm(x: Tensor, z: Tensor, weight: Any, *, normalized_shape: Any, eps: float) -> Any:
+    s = x + z
+    return rmsnorm.rms_norm(s, normalized_shape, weight, eps), s
+
+
+def _batch_statistics(x: Tensor, weight: Any, bias: Any, *, eps: float, **_: Any) -> Tensor:
+    return batchnorm.batch_norm_composed(x, None, None, weight, bias, True, eps)
+
+
+def _sequence_batch_norm(
+    x: Tensor, weight: Any, bias: Any, *, pools: Any, running: Any, eps: float, **_: Any
+) -> Tensor:
+    """With running statistics (C,) or (T', C), or with those of the steps; without padding only."""
+    T, N, _C = x.shape
+    if sum(each.frames.size for each in pools) != T * N:
+        raise OnnxError("sequences with padding cannot be exported: pass them without a mask")
+    if running is None:
+        return affine(standardized(x, (0, 1) if len(pools[0].steps) < T else (1,), eps), weight, bias)
+    mean, var = running
+    if mean.ndim == 2:
+        steps = [min(t, len(mean) - 1) for t in range(T)]
+        mean, var = mean[steps][:, None], var[steps][:, None]
+    return affine((x - Tensor._wrap(mean)) * (Tensor._wrap(var) + eps) ** -0.5, weight, bias)
+
+
+def _power_norm(x: Tensor, weight: Any, bias: Any, *, running: Any, eps: float, **_: Any) -> Tensor:
+    return powernorm.power_norm_composed(x, Tensor._wrap(running[0]), None, weight, bias, eps=eps)
+
+
+def _weighed(x: Tensor, weight: Any, bias: Any, *, running: Any, alpha: float, eps: float) -> Tensor:
+    """From the running mean M: E[(x − M)²] has more digits than E[x²] − M²."""
+    per_channel, space = (-1, *(1,) * (x.ndim - 2)), tuple(range(2, x.ndim))
+    M, V = (Tensor._wrap(array).reshape(per_channel) for array in running)
+    centered = x - M
+    shift, square = centered, centered * centered
+    if space:
+        shift, square = shift.mean(space, keepdim=True), square.mean(space, keepdim=True)
+    mu = alpha * shift
+    var = alpha * square + (1 - alpha) * V - mu * mu
+    return affine((centered - mu) * (var + eps) ** -0.5, weight, bias, per_channel)
+
+
+def _lp_batch_norm(
+    x: Tensor, weight: Any, bias: Any, *, p: float, factor: float, eps: float, **_: Any
+) -> Tensor:
+    """Like the composed form, with a mean in place of a sum over a size that may change."""
+    pool = (0, *range(2, x.ndim))
+    z = x - x.mean(pool, keepdim=True)
+    d = z.abs().mean(pool, keepdim=True) * factor if p == 1 else z.abs().amax(pool, keepdim=True)
+    return affine(z * (d * d + eps) ** -0.5, weight, bias, (-1, *(1,) * (x.ndim - 2)))
+
+
+def _divisive(x: Tensor, *, gaussian: Gaussian, eps: float, mean_floor: bool) -> Tensor:
+    deviation = window_means_composed(x * x, gaussian).sqrt()
+    least = deviation.mean((2, 3), keepdim=True).clamp(min=eps) if mean_floor else eps
+    return x / deviation.maximum(least)
+
+
+def _options(composed: Composed, *names: str) -> Composed:
+    """Pass the named options on and drop all others."""
+    return lambda *inputs, **options: composed(*inputs, **{name: options[name] for name in names})
+
+
+COMPOSED: dict[type[Function], Composed] = {
+    adagroupnorm.AdaptiveGroupNormFunction: adagroupnorm.adaptive_group_norm_composed,
+    adain.AdaptiveInstanceNormFunction: adain.adaptive_instance_norm_composed,
+    adalayernorm.AdaptiveLayerNormFunction: adalayernorm.adaptive_layer_norm_composed,
+    addnorm.AddLayerNormFunction: _add_layer_norm,
+    addrmsnorm.AddRMSNormFunction: _add_rms_norm,
+    batchnorm.BatchNormFunction: _batch_statistics,
+    syncbatchnorm.SyncBatchNormFunction: _batch_statistics,
+    acrossprocesses.SyncBatchNormAcrossProcessesFunction: _batch_statistics,
+    batchgroupnorm.BatchGroupNormFunction: lambda x, w, b, *, groups, eps, **_: (
+        batchgroupnorm.batch_group_norm_composed(x, groups[1], groups[0], None, None, w, b, True, eps=eps)
+    ),
+    cosinelinear.CosineLinearFunction: cosinelinear.cosine_linear_composed,
+    divisivenorm.DivisiveNormFunction: _divisive,
+    dynamictanh.DynamicTanhFunction: _options(dynamictanh.dynamic_tanh_composed),
+    filterresponsenorm.FilterResponseNormFunction: filterresponsenorm.filter_response_norm_composed,
+    ghostbatchnorm.GhostBatchNormFunction: lambda x, w, b, *, size, eps, **_: (
+        ghostbatchnorm.ghost_batch_norm_composed(x, size, None, None, w, b, True, eps=eps)
+    ),
+    globalresponsenorm.GlobalResponseNormFunction: globalresponsenorm.global_response_norm_composed,
+    groupnorm.GroupNormFunction: lambda x, w, b, *, num_groups, eps: groupnorm.group_norm_composed(
+        x, num_groups, w, b, eps
+    ),
+    localresponsenorm.LocalResponseNormFunction: localresponsenorm.local_response_norm_composed,
+    lpbatchnorm.LpBatchNormFunction: _lp_batch_norm,
+    lpnorm.LpNormFunction: lambda x, w, *, normalized_shape, p, eps: lpnorm.lp_norm_composed(
+        x, normalized_shape, w, p, eps
+    ),
+    normalize.NormalizeFunction: normalize.normalize_composed,
+    powernorm.PowerNormFunction: _power_norm,
+    rmsnorm.RMSNormFunction: lambda x, w, *, normalized_shape, eps: rmsnorm.rms_norm_composed(
+        x, normalized_shape, w, eps
+    ),
+    scalenorm.ScaleNormFunction: scalenorm.scale_norm_composed,
+    sequencebatchnorm.SequenceBatchNormFunction: _sequence_batch_norm,
+    subtractivenorm.SubtractiveNormFunction: lambda x, *, gaussian: x - window_means_composed(x, gaussian),
+    weighedbatchnorm.WeighedBatchNormFunction: _weighed,
+}
