@@ -3,6 +3,8 @@
 import errno
 import os
 import platform
+import secrets
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -34,22 +36,24 @@ def replacing(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
     `durable`, the content is on the disk before it replaces the old file: one of them survives a power cut.
 
     Raises:
-        OSError: if the folder or the file cannot be made or written to; it names `path`.
+        OSError: if the folder or the file cannot be made or written to, or `path` is a folder, a device or a
+            pipe; it names `path`.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise OSError(errno.EINVAL, f"this is {kind}, not a file: choose another name", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_partial_prefix(path), suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary, mode = _new_partial(path)
     try:
         yield temporary
         if durable:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)  # some writers make the file anew
         temporary.replace(path)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, name):
+        if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -139,7 +143,16 @@ def _partial_prefix(path: Path) -> str:
     return f".{path.stem}-partial-"
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _new_partial(path: Path) -> tuple[Path, int]:
+    """Return a new, empty file beside `path`, and its permissions: those of this process's new files."""
+    while True:
+        temporary = path.with_name(f"{_partial_prefix(path)}{secrets.token_hex(4)}{path.suffix}")
+        try:
+            handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)
+        os.close(handle)
+        return temporary, mode

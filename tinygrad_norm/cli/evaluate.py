@@ -13,6 +13,7 @@ from ..training import load_run
 from ..training.evaluation import Evaluation, evaluate_run, save_confusion
 from ..training.task import format_figure
 from .errors import errors_printed
+from .paths import new_plot
 
 MOST_CLASSES = 20
 """The most classes for which the confusion matrix is printed."""
@@ -33,7 +34,10 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Picture to write (default: confusion.png in the folder of the run)."
+            "--out",
+            "-o",
+            help="Picture to write, .png or .svg (default: confusion.png in the folder of the run).",
+            callback=new_plot,
         ),
     ] = None,
 ) -> None:

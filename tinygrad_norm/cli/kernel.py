@@ -32,7 +32,10 @@ def kernel(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed for the order of blocks, warps and lanes; 0: ascending order.")
+        int,
+        typer.Option(
+            min=0, max=2**64 - 1, help="Seed for the order of blocks, warps and lanes; 0: ascending order."
+        ),
     ] = 0,
     load: Load = None,
 ) -> None:

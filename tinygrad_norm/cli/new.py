@@ -68,13 +68,13 @@ def normalization(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="NAME") from None
     path = folder / file
+    new_file(path)
     if path.exists():
         raise typer.BadParameter(f"{path} exists: choose another name, or move it away", param_hint="NAME")
     if not family and find_spec(path.stem) is not None:
         raise typer.BadParameter(
             f"there is a module named {path.stem!r} already: choose another name", param_hint="NAME"
         )
-    new_file(path)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     steps = [

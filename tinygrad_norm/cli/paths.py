@@ -14,13 +14,16 @@ def new_file(path: Path | None) -> Path | None:
     """Return `path` if a file can be written there; its folder must exist.
 
     Raises:
-        typer.BadParameter: if `path` is a folder, or its folder does not exist or is not writable.
+        typer.BadParameter: if `path` is a folder, a device or a pipe, or its folder does not exist or is not
+            writable.
     """
     if path is None:
         return None
     try:
         if path.is_dir():
             raise typer.BadParameter(f"{path} is a folder: pass the path of a file")
+        if path.exists() and not path.is_file():
+            raise typer.BadParameter(f"{path} is a device or a pipe: pass the path of a file")
         if not path.parent.is_dir():
             raise typer.BadParameter(f"{path.parent} is not a folder: create it first, or choose another")
         check_folder(path.parent)

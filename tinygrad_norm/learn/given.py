@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,16 @@ def choose(
 
 
 def traced_call(op: Op, given: Given, function: Callable[..., Any] | None) -> tuple[Trace, list[Tensor]]:
-    """Call a form of the op; return the trace, with the names of the inputs, and the results."""
+    """Call a form of the op; return the trace, with the names of the inputs, and the results.
+
+    Raises:
+        ValueError: if that form has no such option.
+    """
+    taken = inspect.signature(function or op.function).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+    for name in given.options:
+        if name not in taken and not takes_all:
+            raise ValueError(f"the composed form of {op.name} has no option {name!r}: leave it out")
     arguments = names_of_arguments(op, len(given.inputs))
     with traced() as trace:
         for argument, x in zip(arguments, given.inputs, strict=True):
