@@ -10,6 +10,7 @@ from gradients import WrongSquare, at, leaf
 
 import tinygrad_norm as tn
 from tinygrad_norm import Tensor
+from tinygrad_norm.autograd import Function
 from tinygrad_norm.gradient_check.check import gradcheck, jacobians
 from tinygrad_norm.gradient_check.error import GradcheckError
 
@@ -147,6 +148,31 @@ def test_the_message_names_the_place_the_values_and_the_step():
     assert lines[3].split()[:3] == ["relative", "error", "0.333"]
     words = "wrong entries 1 of 4 (1 of the 1 that are not 0), all at this entry of the input"
     assert lines[4].split() == words.split()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ([[1, 1, 1], [2, 2, 2]], ", all at this entry of the output"),
+        ([[1, 2, 1], [1, 2, 1]], ", all at this entry of the input"),
+        ([[2, 1, 1], [1, 2, 1]], ""),
+    ],
+    ids=["output", "input", "neither"],
+)
+def test_wrong_entries_that_share_an_output_or_an_input(wrong, place):
+    matrix = np.arange(1.0, 7.0).reshape(2, 3)
+
+    class Product(Function):
+        def forward(self, x):
+            return matrix @ x
+
+        def backward(self, dy):
+            return dy @ (matrix * wrong)
+
+    with pytest.raises(GradcheckError) as caught:
+        gradcheck(Product.apply, leaf(3))
+    (line,) = [line for line in str(caught.value).splitlines() if "wrong entries" in line]
+    assert line.split(" of 6")[1] == place
 
 
 def test_every_wrong_pair_of_output_and_input_is_named():

@@ -1,5 +1,6 @@
 """Subtractive normalization: Gaussian windows over all channels, and what they do at borders."""
 
+import math
 import shutil
 from itertools import product
 
@@ -112,3 +113,11 @@ def test_the_layer_checks_its_channels_and_has_no_parameters():
     np.testing.assert_array_equal(layer(tn.tensor(X)).numpy(), results(X, DY, (3, 5), sigma=0.7)[0])
     assert not list(layer.parameters())
     assert str(layer) == "SubtractiveNorm2d(3, kernel_size=(3, 5), sigma=0.7)"
+
+
+@pytest.mark.parametrize("first", [math.inf, -math.inf, math.nan])
+def test_a_first_entry_that_is_not_finite_is_not_taken_off(first):
+    assert gaussian.finite_or_zero(first) == 0
+    assert gaussian.finite_or_zero(-3.5) == -3.5
+    x = np.array([[[[first, 2.0]]], [[[3.0, 4.0]]]])
+    assert gaussian.first_entries(x).ravel().tolist() == [0, 3]

@@ -132,11 +132,12 @@ def relative_error(a: numpy.ndarray, b: numpy.ndarray) -> float:
         return numpy.inf
     if b.dtype.kind != "f":
         return 0.0 if numpy.array_equal(a, b) else numpy.inf
+    largest = float(abs(numpy.where(numpy.isfinite(b), b, 0.0)).max(initial=0.0))
     same = (a == b) | (numpy.isnan(a) & numpy.isnan(b))
     a, b = numpy.where(same, 0.0, a), numpy.where(same, 0.0, b)
     if not (numpy.isfinite(a).all() and numpy.isfinite(b).all()):
         return numpy.inf
-    scale = max(float(abs(b).max(initial=0.0)), 1.0) / 1000
+    scale = max(largest, 1.0) / 1000
     return float((abs(a - b) / numpy.maximum(numpy.maximum(abs(a), abs(b)), scale)).max(initial=0.0))
 
 
