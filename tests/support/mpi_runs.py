@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,12 +17,15 @@ MISSING = (
     if _MPIEXEC and find_spec("mpi4py")
     else "several processes need MPI: pip install 'tinygrad_norm[test]'"
 )
-SECONDS = 120
+SECONDS = 240
 
 
 @contextmanager
 def started(size, *command):
-    """The running `mpiexec -n size command`, in a process group of its own; it ends with the body."""
+    """The running `mpiexec -n size command`, in a process group of its own; it ends with the body.
+
+    It is killed after SECONDS, so that nobody waits forever for what it prints.
+    """
     process = subprocess.Popen(
         [_MPIEXEC, "-n", str(size), *command],
         stdout=subprocess.PIPE,
@@ -30,10 +34,13 @@ def started(size, *command):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
+    watchdog = threading.Timer(SECONDS, process.kill)  # its processes end when they notice
+    watchdog.start()
     with process:
         try:
             yield process
         finally:
+            watchdog.cancel()
             if process.poll() is None:
                 process.terminate()  # mpiexec ends its processes then
                 with suppress(subprocess.TimeoutExpired):
@@ -50,5 +57,5 @@ def mpiexec(size, *command):
 
 def finished(process):
     """What `process`, which `started` yields, returns when it ends."""
-    stdout, stderr = process.communicate(timeout=SECONDS)
+    stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
