@@ -72,12 +72,13 @@ def main(arguments=None):
     samples = [sample(*place, options.sample, options.seed) for place in places.items()]
     in_turn = [mutant for one_of_each in zip_longest(*samples) for mutant in one_of_each if mutant]
     chosen = list(dict.fromkeys(in_turn))
-    if options.survivors:
-        results.forget([m for m in chosen if results.of(m).get("status") == SURVIVED])
+    wanted = (SURVIVED,) if options.survivors else (None, AT_IMPORT)
+    waiting = [mutant for mutant in chosen if results.of(mutant).get("status") in wanted]
+    results.forget(waiting)
     for mutant in chosen:
         if reason := reason_for(mutant):
             results.add(mutant, {"status": EQUIVALENT, "reason": reason})
-    waiting = [mutant for mutant in chosen if results.of(mutant).get("status") in (None, AT_IMPORT)]
+    waiting = [mutant for mutant in waiting if mutant not in results]
     if waiting:
         run(settings, waiting, results, terminal)
     report(chosen, results, terminal)
@@ -135,7 +136,7 @@ class Results:
 
     def forget(self, mutants):
         for mutant in mutants:
-            del self.found[mutant.key]
+            self.found.pop(mutant.key, None)
 
     def add(self, mutant, result):
         result = {"key": mutant.key, "mutant": str(mutant), **result}
