@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from gradients import leaf
 
+import tinygrad_norm as tn
+
 
 def test_hooks_see_and_replace_gradients_and_can_be_removed():
     x = leaf(3)
@@ -42,3 +44,24 @@ def test_retain_grad_keeps_an_interior_gradient():
     y.retain_grad()
     (y * y).sum().backward()
     np.testing.assert_allclose(y.grad.array, 2 * y.array)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, tn.tensor, list], ids=["array", "tensor", "list"])
+def test_a_hook_may_return_an_array_a_tensor_or_numbers(kind):
+    x = leaf(2)
+    y = x * 3.0
+    y.register_hook(lambda dy: kind(dy.numpy() * 2.0))
+    x.register_hook(lambda dx: kind(dx.numpy() + 1.0))
+    (y * 5.0).sum().backward()
+    assert x.grad.tolist() == [31, 31]
+
+
+def test_a_handle_removes_its_hook_at_the_end_of_a_block_and_the_gradients_of_retain_grad_add_up():
+    x, seen = leaf(2), []
+    y = x * 3.0
+    y.retain_grad()
+    with y.register_hook(lambda dy: seen.append(dy.tolist())):
+        y.sum().backward(retain_graph=True)
+    (y * y.detach() * 0 + y * 2.0).sum().backward()
+    assert seen == [[1, 1]]
+    assert y.grad.tolist() == [3, 3]

@@ -28,7 +28,7 @@ results = Results(out / "results.jsonl")
 run(Settings(out, tuple(sys.argv[4:])), found, results, sys.stderr)
 print(json.dumps([results.of(mutant) for mutant in found]))
 """
-HOOKS, SWEEP = "tinygrad_norm/autograd/hooks.py", "tinygrad_norm/autograd/sweep.py"
+HOOKS = "tinygrad_norm/autograd/hooks.py"
 POWER = "tinygrad_norm/normalization/batch/powernorm.py"
 
 
@@ -52,9 +52,9 @@ def test_mistakes_in_python_are_found_and_nothing_else(tmp_path):
         (POWER, "x_hat, g = x * rstd, weight * dy", "weight * dy → dy"),
         (POWER, '@in_blocks("x", weight=1.0, bias=0.0)', "0.0 → 1.0"),
         (
-            HOOKS,
-            "new = replaced.array if isinstance(replaced, Tensor) else asarray(replaced)",
-            "isinstance(replaced, Tensor) → (not (isinstance(replaced, Tensor)))",
+            "tinygrad_norm/autograd/accumulation.py",
+            "alone = isinstance(dx, numpy.ndarray) and sys.getrefcount(dx) <= _OWN_REFERENCES",
+            "<= → <",  # a copy more, and the same numbers
         ),
     ]
     tests = ["tests/autograd/test_hooks.py", "tests/normalization/test_powernorm.py"]

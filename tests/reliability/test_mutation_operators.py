@@ -1,6 +1,7 @@
 """The mistakes that tests/mutants.py can plant: where the operators find one, and where they must not."""
 
 import ast
+from fnmatch import fnmatchcase
 
 import pytest
 from mutation.cuda_operators import cuda_mutants, enclosing_kernel
@@ -123,7 +124,8 @@ def test_mutants_of_a_file_are_other_programs(path):
 def test_equivalent_mutants_are_listed_with_a_reason_and_exist():
     for path, line, change, reason in EQUIVALENT:
         assert all((line, change, reason))
-        files = list(ROOT.glob(path))
+        names = [str(file.relative_to(ROOT)) for file in (ROOT / "tinygrad_norm").rglob("*.*")]
+        files = [name for name in names if fnmatchcase(name, path)]
         assert files, path
         if "*" not in line:
-            assert any(line in text_of(str(file.relative_to(ROOT))) for file in files), line
+            assert any(line in text_of(file) for file in files), line

@@ -77,8 +77,9 @@ def test_many_rows_for_few_blocks():
     assert backward.grid[0] * 64 < 500
 
 
-@pytest.mark.parametrize("shape", [(40, 5), (7, 3, 9), (2, 3, 300), (33, 2, 3)])
+@pytest.mark.parametrize("shape", [(40, 5), (7, 3, 9), (2, 3, 300), (33, 2, 3), (300, 3, 31)])
 def test_batch_normalization_in_strips_of_every_kind(shape):
+    """Of the last, a channel has 310 strips, more than the 256 whose moments are kept in registers."""
     case = Case((shape, None, None, (shape[1],), (shape[1],)), {"training": True})
     assert worst_error(REGISTRY["batch_norm"], case, np.float32) <= TOLERANCE["float32"]
 

@@ -4,6 +4,24 @@ from fnmatch import fnmatchcase
 
 EQUIVALENT = [
     # (file, text of the line, what is replaced by what, reason); the first three may be patterns with *
+    (
+        "tinygrad_norm/*.cu*",
+        "if (n < N && lane_of_team<TEAM>() == 0) *",
+        "0 → 1",
+        "every lane of a team has the value, and any of them may write it",
+    ),
+    (
+        "tinygrad_norm/backends/cuda/teams.cuh",
+        "constexpr int AT_ONCE = VEC > 4 ? 2 : 4;  // more would not fit in the registers",
+        "*",
+        "how far a loop is unrolled: no result depends on it",
+    ),
+    (
+        "tinygrad_norm/gradient_check/mistakes/*.py",
+        "several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2",
+        "1e-6 → 2e-06",
+        "what counts as 0 beside the largest entry: nothing lies between the two limits",
+    ),
 ]
 
 
