@@ -76,7 +76,7 @@ def test_gzip_is_recognized_by_content(tmp_path):
         (bytes([0, 0, 8, 0, 5]), "number of axes of at least 1"),
         (bytes([0, 0, 8, 2, 0, 0, 0, 1]), "is truncated: it has 8 bytes, but its header needs 12"),
         (idx(numpy.ones((3, 2), numpy.int16))[:-1], r"is truncated.*\(3, 2\) of int16.*24 bytes.* 23"),
-        (idx(numpy.ones((3, 2), numpy.int16)) + b"x", "is damaged.*24 bytes.* 25"),
+        (idx(numpy.ones((3, 2), numpy.int16)) + b"x", "is damaged.*24 bytes, but it has more"),
         (gzip.compress(idx(numpy.ones(99, numpy.uint8)))[:-9], "truncated or damaged gzip"),
         (gzip.compress(b"")[:2] + b"\xff" * 20, "truncated or damaged gzip"),
         (gzip.compress(b"")[:10] + b"\xff" * 20, "truncated or damaged gzip"),
@@ -99,6 +99,25 @@ def test_a_broken_file_raises(tmp_path, content, match):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"some-file.*{match}"):
         read_idx(path)
+
+
+BOMBS = {
+    "small header": (bytes([0, 0, 8, 1, 0, 0, 0, 1]), "takes 9 bytes, but it has more"),
+    "huge header": (bytes([0, 0, 8, 3]) + b"\xff" * 12, "but it has at most"),
+    "no IDX file": (b"", "is not an IDX file: it starts with nothing|00 00 00 00"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_gzip_bomb_is_not_unpacked(tmp_path, monkeypatch, bomb):
+    header, message = BOMBS[bomb]
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(header + bytes(2**22)))
+    unpacked = []
+    original = gzip.GzipFile.read
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda *a: unpacked.append(len(x := original(*a))) or x)
+    with pytest.raises(ValueError, match=f"bomb.gz.*({message})"):
+        read_idx(tmp_path / "bomb.gz")
+    assert sum(unpacked) < 100
 
 
 @pytest.mark.parametrize("dotted", [False, True])

@@ -12,7 +12,11 @@ compressed with gzip.
 
 import gzip
 import math
+import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import numpy
@@ -28,34 +32,29 @@ FILES = (
     "t10k-labels-idx1-ubyte",
 )
 VALIDATION_SHARE = 0.1
+BEST_RATIO = 1032
+"""How many times larger than its gzip file a file can be: the best that deflate reaches."""
 
 
 def read_idx(path: str | Path) -> numpy.ndarray:
     """Return the array in an IDX file, in the file's element type; gzip is recognized by its content.
 
+    Of a compressed file, no more is unpacked than its header says.
+
     Raises:
         OSError: if the file cannot be read.
         ValueError: if it is not an IDX file, or its size differs from what its header says.
     """
-    content = _uncompressed(Path(path))
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES or content[3] == 0:
+    path = Path(path)
+    try:
+        with _opened(path) as (file, most):
+            return _read(path, file, most)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
-            f"{path} is not an IDX file: it starts with {content[:4].hex(' ') or 'nothing'}, expected 00 00, "
-            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and a number of axes of at least 1"
-        )
-    dtype, ndim = numpy.dtype(DTYPES[content[2]]), content[3]
-    start = 4 + 4 * ndim
-    if len(content) < start:
-        raise ValueError(f"{path} is truncated: it has {len(content)} bytes, but its header needs {start}")
-    shape = numpy.frombuffer(content, ">u4", ndim, offset=4).tolist()
-    expected = start + math.prod(shape) * dtype.itemsize
-    if len(content) != expected:
-        raise ValueError(
-            f"{path} is {'truncated' if len(content) < expected else 'damaged'}: its header says shape "
-            f"{tuple(shape)} of {dtype.name}, which takes {expected} bytes, but it has {len(content)}: "
-            "download the file again"
-        )
-    return numpy.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+            f"{path} is a truncated or damaged gzip file ({error}): download it again"
+        ) from error
+    except MemoryError:
+        raise ValueError(f"{path} does not fit into the memory") from None
 
 
 def load_idx(folder: str | Path, seed: int = 0) -> Dataset:
@@ -108,16 +107,45 @@ def is_idx_folder(folder: Path) -> bool:
     return any(_find(folder, name) is not None for name in FILES)
 
 
-def _uncompressed(path: Path) -> bytes:
-    content = path.read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BufferedIOBase, int]]:
+    """Yield the uncompressed file, and the most bytes that it can have."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not compressed:
+            yield file, size
+            return
+        with gzip.open(file) as uncompressed:
+            yield uncompressed, size * BEST_RATIO
+
+
+def _read(path: Path, file: BufferedIOBase, most: int) -> numpy.ndarray:
+    """Return the array of an IDX file, of which no more is read than its header says."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in DTYPES or start[3] == 0:
         raise ValueError(
-            f"{path} is a truncated or damaged gzip file ({error}): download it again"
-        ) from error
+            f"{path} is not an IDX file: it starts with {start.hex(' ') or 'nothing'}, expected 00 00, "
+            f"a type code ({', '.join(f'{code:02x}' for code in DTYPES)}) and a number of axes of at least 1"
+        )
+    dtype, ndim = numpy.dtype(DTYPES[start[2]]), start[3]
+    sizes = file.read(4 * ndim)
+    header = 4 + 4 * ndim
+    if len(sizes) < 4 * ndim:
+        raise ValueError(f"{path} is truncated: it has {4 + len(sizes)} bytes, but its header needs {header}")
+    shape = numpy.frombuffer(sizes, ">u4").tolist()
+    needed = math.prod(shape) * dtype.itemsize
+    array = numpy.empty(needed if needed <= most else 0, numpy.uint8)
+    got = file.readinto(array.data) if array.size else 0
+    problem = "truncated" if got < needed else "damaged" if file.read(1) else ""
+    if problem:
+        has = f"{header + got}" if got < needed <= most else f"at most {most}" if got < needed else "more"
+        raise ValueError(
+            f"{path} is {problem}: its header says shape {tuple(shape)} of {dtype.name}, which takes "
+            f"{header + needed} bytes, but it has {has}: download the file again"
+        )
+    return array.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -43,7 +43,7 @@ def load_image(path: str | Path, *, channels: int | None = None, size: int | Non
         raise ValueError(
             f"{path} is not an image, or is damaged: remove the file, or save it again"
         ) from None
-    except (OSError, EOFError, SyntaxError, ValueError, modules[0].DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises whatever a damaged file leads it to
         raise ValueError(f"{path} is a damaged image ({error}): remove the file, or save it again") from None
 
 

@@ -86,5 +86,6 @@ def _array(path: Path) -> numpy.ndarray:
                 raise ValueError(f"expected an array inputs or images, it holds {', '.join(content.files)}")
             array: numpy.ndarray = content[found[0]]
             return array
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except Exception as error:  # zipfile and NumPy raise whatever a damaged file leads them to
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read: {reason}") from None

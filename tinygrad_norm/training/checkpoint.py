@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def load_tree(path: Path) -> Any:
         ValueError: if the file does not exist, cannot be read, or was not written by `save_tree`.
     """
     if not path.is_file():
-        raise ValueError(f"there is no {path.name} in {path.parent}")
+        raise ValueError(f"there is no file {path}")
     arrays, metadata = load_arrays(path)
 
     def unpack(node: Any) -> Any:
@@ -94,10 +95,8 @@ def load_tree(path: Path) -> Any:
             return {unpack(key): unpack(value) for key, value in content}
         return (list if kind == "list" else tuple)(unpack(value) for value in content)
 
-    try:
+    with naming(path):
         return unpack(json.loads(metadata["structure"]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} was not written by a run, or is damaged: {error}") from error
 
 
 def _in_order(content: bytes) -> bytes:
@@ -108,6 +107,29 @@ def _in_order(content: bytes) -> bytes:
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the body, which uses what the file `path` holds, name the file.
+
+    Raises:
+        ValueError: if the content does not fit.
+    """
+    try:
+        yield
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} is damaged, or of another version: {error}") from error
 
 
 def _checksum(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> str:

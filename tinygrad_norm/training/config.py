@@ -26,6 +26,20 @@ WITHOUT_NORM = {
 """Models that take no norm: what they do instead, and the model that takes one."""
 
 CLIP_MODES = ("norm", "value", "agc")
+TEXTS = (
+    "model",
+    "norm",
+    "optimizer",
+    "schedule",
+    "clip_mode",
+    "residual",
+    "qk_norm",
+    "scale",
+    "label",
+    "target",
+)
+"""The settings that are text; some may be None."""
+
 AUGMENTATIONS = ("shift", "flip", "noise")
 SCALES = ("minmax", "standard", "image", "contrast", "none")
 
@@ -153,8 +167,14 @@ class Config:
         self._check(is_transformer=recipe.residual is not None)
 
     def _check(self, is_transformer: bool) -> None:
+        for name in TEXTS:
+            if not isinstance(getattr(self, name), str | None):
+                raise TypeError(f"{name} must be text, got {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "seed"):
             as_size(getattr(self, name), name, None)
+        for name in ("size", "early_stop"):
+            if getattr(self, name) is not None:
+                as_size(getattr(self, name), name, None)
         for name in ("lr", "warmup", "weight_decay"):
             as_number(getattr(self, name), name)
         for name in ("epochs", "batch_size"):
@@ -246,7 +266,7 @@ class Config:
         """
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
             raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
         if not isinstance(fields, dict):
             raise ValueError(f"{path} is not a config: expected a JSON object, got {type(fields).__name__}")
@@ -260,6 +280,8 @@ class Config:
             raise ValueError(
                 f"{path} has a field of the wrong type ({error}): was it edited by hand?"
             ) from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
 
     @property
     def data_name(self) -> str:

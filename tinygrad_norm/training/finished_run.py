@@ -14,7 +14,7 @@ from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..module import Module
-from .checkpoint import load_arrays
+from .checkpoint import load_arrays, naming
 from .config import Config, check_settings
 from .dataset_task import DatasetTask, for_model
 from .language_modelling import CONTEXT, TextTask, sample_codes
@@ -149,10 +149,18 @@ def load_run(
     record = read_record(folder)
     path, config = folder / "model.safetensors", record.config
     weights, metadata = load_arrays(path)
-    check_settings(config, json.loads(metadata.get("config", "{}")), path)
-    facts = _facts(config, metadata)
+    with naming(path):
+        check_settings(config, json.loads(metadata.get("config", "{}")), path)
+        facts = json.loads(metadata.get("run", "null"))
+    if facts is None:
+        facts = _facts_of_data(config)
     if model is None:
-        model = _build(config, facts, folder)
+        if config.model == OWN:
+            raise ValueError(
+                f"{folder} has a model of a script's own: pass one like it, load_run(..., model=...)"
+            )
+        with naming(path):
+            model = _build(config, facts)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -163,37 +171,35 @@ def load_run(
         raise ValueError(
             f"the inputs of {folder} were scaled by a {facts['scaler']} of a script's own: pass it as scaler="
         )
-    classes, features, shape = (facts.get(name) for name in ("classes", "features", "input_shape"))
+    with naming(path):
+        classes, features, shape = (
+            None if facts.get(name) is None else tuple(facts[name])
+            for name in ("classes", "features", "input_shape")
+        )
+        target_shape = tuple(facts.get("target_shape", ()))
     return FinishedRun(
         folder,
         config,
         model.eval(),
         used,
         scalers.get("targets"),
-        None if classes is None else tuple(classes),
-        None if features is None else tuple(features),
-        None if shape is None else tuple(shape),
-        tuple(facts.get("target_shape", ())),
+        classes,
+        features,
+        shape,
+        target_shape,
         facts.get("alphabet"),
         record.metrics,
         record.results,
     )
 
 
-def _facts(config: Config, metadata: dict[str, str]) -> dict[str, Any]:
-    """Return what the metadata of model.safetensors say; for runs of older versions, what their data say."""
-    if "run" in metadata:
-        facts: dict[str, Any] = json.loads(metadata["run"])
-        return facts
+def _facts_of_data(config: Config) -> dict[str, Any]:
+    """Return what the metadata of model.safetensors say, for a run of an older version, which has none."""
     task = TextTask(config) if config.dataset == "text" else DatasetTask(config)
     return task.metadata() | {"fitted_scaler": task.scalers().get("inputs")}
 
 
-def _build(config: Config, facts: dict[str, Any], folder: Path) -> Module:
-    if config.model == OWN:
-        raise ValueError(
-            f"{folder} has a model of a script's own: pass one like it, load_run(..., model=...)"
-        )
+def _build(config: Config, facts: dict[str, Any]) -> Module:
     if "alphabet" in facts:
         return build_text_model(config, len(facts["alphabet"]), CONTEXT)
     return build_image_model(config, tuple(facts["input_shape"]), facts["outputs"])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +26,13 @@ import numpy
 
 from .. import data
 from ..files import replacing
+from ..ops.arguments import as_size
 from .bands import save_bands
 from .config import Config, of_today
 from .norm_choices import find_norm, folder_name
 from .run import Diverged, Run
 from .run_folder import GRID_FILES, own_folder
+from .run_record import read_metrics
 from .task import Figures
 
 
@@ -104,11 +107,11 @@ class NormGrid:
                     f"{path.parent} is a run with other settings: choose another folder for these runs"
                 )
         path = self.out / "grid.json"
-        state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        self.labels: dict[str, str] = state.get("labels", {})
+        state = _read_state(path) if path.exists() else {"labels": {}, "runs": {}}
+        self.labels: dict[str, str] = state["labels"]
         self.state: dict[str, dict[str, Any]] = {
             name: entry
-            for name, entry in state.get("runs", {}).items()
+            for name, entry in state["runs"].items()
             if "diverged" in entry or (self.out / name / "metrics.csv").exists()  # was its folder removed?
         }
 
@@ -117,13 +120,14 @@ class NormGrid:
         """Return the grid in the folder `out`, to continue it or to read its results.
 
         Raises:
-            ValueError: if there is none, or it has a dataset of a script's own (pass it to `NormGrid`).
+            ValueError: if there is none; if it is damaged; if it has a dataset of a script's own (pass it to
+                `NormGrid`).
         """
         path = Path(out) / "grid.json"
         if not path.exists():
             raise ValueError(f"{out} has no grid.json: there is no grid to continue")
-        state = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Config(**of_today(state["config"])), state["norms"], state["seeds"], out, threads=threads)
+        state = _read_state(path)
+        return cls(state["config"], state["norms"], state["seeds"], out, threads=threads)
 
     def train(self, train: Callable[[Run], Any] = lambda run: run.train()) -> None:
         """Train what is not finished, and save after every run. `train` trains one `Run`.
@@ -144,7 +148,7 @@ class NormGrid:
 
     def _draw(self) -> None:
         histories = {
-            norm: [read_history(self.out / name) for name, _ in self._finished(norm)]
+            norm: [read_metrics(self.out / name / "metrics.csv") for name, _ in self._finished(norm)]
             for norm in self.norms
             if any(self._finished(norm))
         }
@@ -195,7 +199,10 @@ class NormGrid:
         part = list(states[0]["figures"])[-1]
         results: list[Figures] = [state["figures"][part] for state in states]
         cost = next(iter(results[0]))
-        best = [min(row[f"validation_{cost}"] for row in read_history(self.out / name)) for name in names]
+        best = [
+            min(row[f"validation_{cost}"] for row in read_metrics(self.out / name / "metrics.csv"))
+            for name in names
+        ]
         return Summary(
             norm,
             len(states),
@@ -231,10 +238,32 @@ class NormGrid:
             writer.writerows(rows)
 
 
-def read_history(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of the metrics.csv of the run in `folder`."""
-    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+def _read_state(path: Path) -> dict[str, Any]:
+    """Return what grid.json says, with the settings as a Config.
+
+    Raises:
+        ValueError: if it was not written by a grid.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        labels, runs = state.get("labels", {}), state.get("runs", {})
+        numbers = [entry["seconds"] for entry in runs.values()]
+        for entry in runs.values():
+            numbers += [value for part in entry.get("figures", {}).values() for value in part.values()]
+        math.fsum(numbers)  # raises TypeError if one is not a number
+        ",".join([*state["norms"], *labels, *labels.values()])  # and if one is not a text
+        config = Config(**of_today(state["config"]))
+        return state | {
+            "config": config,
+            "seeds": as_size(state["seeds"], "seeds"),
+            "labels": labels,
+            "runs": runs,
+        }
+    except (AttributeError, KeyError, OSError, OverflowError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} was edited, or is damaged ({type(error).__name__}: {error}). Remove it, and repeat the "
+            f"first command with --out {path.parent}: what is finished is not trained again"
+        ) from error
 
 
 def _spread(values: Sequence[float]) -> Spread:

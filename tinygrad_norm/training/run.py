@@ -40,7 +40,7 @@ from ..files import replacing
 from ..module import Module
 from ..ops.arguments import as_size
 from .augmentation import AugmentedLoader, check_augmentation
-from .checkpoint import load_tree, save_arrays, save_tree
+from .checkpoint import load_tree, naming, save_arrays, save_tree
 from .config import Config, check_settings, differences
 from .curves import save_curves
 from .dataset_task import DatasetTask, LossFunction, Metric
@@ -356,9 +356,10 @@ class Run:
         path = self.out / "checkpoint.safetensors"
         if not path.exists() and has_only_begun(self.out):
             return
-        tree = load_tree(path)
-        if "model" not in tree or "data" not in tree:
-            raise ValueError(f"{path} is another file than a checkpoint of a run")
+        with naming(path):
+            self._restore_from(load_tree(path), path)
+
+    def _restore_from(self, tree: dict[str, Any], path: Path) -> None:
         if tree["data"] != self.fingerprint:
             raise ValueError(
                 f"{path} belongs to a run on other data than the current {self.task.describe()}: the data "

@@ -67,11 +67,20 @@ def read_record(folder: str | Path) -> RunRecord:
                 names = ", ".join(path.name for path in inner[:5]) + (", …" if len(inner) > 5 else "")
                 raise ValueError(f"{folder} holds several runs, {names}: pass the folder of one of them")
             raise ValueError(f"{folder} has no {name}: it is not the folder of a run")
+    config = Config.load(folder / "config.json")
+    return RunRecord(folder, config, read_metrics(folder / "metrics.csv"), _results(folder / "results.json"))
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return one dict per epoch of a metrics.csv; [] if there is none.
+
+    Raises:
+        ValueError: if it is not one.
+    """
     try:
-        metrics, results = list(_metrics(folder)), _results(folder)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: metrics.csv or results.json was edited badly: {error}") from error
-    return RunRecord(folder, Config.load(folder / "config.json"), metrics, results)
+        return list(_rows(path)) if path.exists() else []
+    except (ValueError, csv.Error) as error:
+        raise _damaged(path, error) from error
 
 
 def save_metrics(path: Path, columns: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> None:
@@ -100,17 +109,34 @@ def differing_settings(runs: Sequence[RunRecord]) -> dict[str, list[str]]:
     return differing
 
 
-def _metrics(folder: Path) -> Iterator[dict[str, float]]:
-    path = folder / "metrics.csv"
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                yield {name: int(text) if name == "epoch" else float(text) for name, text in row.items()}
+def _rows(path: Path) -> Iterator[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file, strict=True)
+        columns = next(lines, [])
+        if columns[:1] != ["epoch"] or len(set(columns)) < len(columns):
+            raise ValueError("the first line must have the names of the columns, beginning with epoch")
+        for epoch, line in enumerate(lines, 1):
+            row = dict(zip(columns, map(float, line), strict=True))
+            if row["epoch"] != epoch:
+                raise ValueError(f"line {lines.line_num} must be that of epoch {epoch}")
+            yield row | {"epoch": epoch}
 
 
-def _results(folder: Path) -> dict[str, dict[str, float]]:
-    path = folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def _results(path: Path) -> dict[str, dict[str, float]]:
+    if not path.exists():
+        return {}
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        return {part: {name: value + 0.0 for name, value in row.items()} for part, row in results.items()}
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path} was edited, or is damaged ({error}): tinygrad-norm train --resume {path.parent} writes it "
+        "again"
+    )
 
 
 def _text(value: object) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import data
-from .checkpoint import load_tree, save_tree
+from .checkpoint import load_tree, naming, save_tree
 
 SCALERS = {
     scaler.__name__: scaler
@@ -64,10 +64,11 @@ def load_scalers(path: Path) -> dict[str, data.Scaler]:
         ValueError: if the file cannot be read, or is not of this kind.
     """
     scalers: dict[str, data.Scaler] = {}
-    for name, state in load_tree(path).items():
-        scaler = SCALERS[state["class"]](**state["arguments"])
-        vars(scaler).update(state["learned"])
-        scalers[name] = scaler
+    with naming(path):
+        for name, state in load_tree(path).items():
+            scaler = SCALERS[state["class"]](**state["arguments"])
+            vars(scaler).update(state["learned"])
+            scalers[name] = scaler
     return scalers
 
 
