@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm.gradient_check.registered import (
+    Failure,
     Result,
     check,
     cotangent,
@@ -118,6 +119,9 @@ def test_a_closed_form_that_differs_from_the_composed_one_fails():
     lines = [failure.message for failure in verdict.failures]
     assert sum("output 0 of the closed form differs from the composed form's" in line for line in lines) == 2
     assert any("gradient of input 0 of the closed form differs" in line for line in lines)
+    case = " ".join(str(off(1.0).cases[0]).split())
+    assert verdict.failures[0].text == f"layer_norm, case {case}: {lines[0]}"
+    assert verdict.failures[0].summary == f"layer_norm, case {case}: {lines[0]}"
 
 
 def test_nan_fails():
@@ -133,3 +137,10 @@ def test_an_exception_fails():
 
     verdict = check(replace(off(1.0), function=function))
     assert [failure.message for failure in verdict.failures] == ["ZeroDivisionError: oh"] * 2
+
+
+def test_a_failure_names_the_op_the_case_and_the_form():
+    failure = Failure("relu", "2x3", "closed form", "first line\nsecond line")
+    assert failure.text == "relu, case 2x3, closed form: first line\nsecond line"
+    assert failure.summary == "relu, case 2x3, closed form: first line"
+    assert replace(failure, form="").text == "relu, case 2x3: first line\nsecond line"

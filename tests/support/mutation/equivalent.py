@@ -17,6 +17,12 @@ EQUIVALENT = [
         "how far a loop is unrolled: no result depends on it",
     ),
     (
+        "tinygrad_norm/*.py",
+        "*reshape(*-1)*",
+        "-1 → -2",
+        "NumPy takes any negative size for the one to be found",
+    ),
+    (
         "tinygrad_norm/gradient_check/mistakes/*.py",
         "several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2",
         "1e-6 → 2e-06",
