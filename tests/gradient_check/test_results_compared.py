@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tinygrad_norm.autograd import Function
 from tinygrad_norm.gradient_check.registered import (
     Failure,
     Result,
@@ -144,3 +145,29 @@ def test_a_failure_names_the_op_the_case_and_the_form():
     assert failure.text == "relu, case 2x3, closed form: first line\nsecond line"
     assert failure.summary == "relu, case 2x3, closed form: first line"
     assert replace(failure, form="").text == "relu, case 2x3: first line\nsecond line"
+
+
+class Scaled(Function):
+    """y = x · dx = 1.01·dy, wrong by one percent"""
+
+    def forward(self, x):
+        return x.copy()
+
+    def backward(self, dy):
+        return 1.01 * dy
+
+
+def test_a_gradient_that_differs_from_finite_differences_fails():
+    op = REGISTRY["layer_norm"]
+    wrong = replace(
+        off(1.0), function=lambda *args, **options: Scaled.apply(op.composed(*args, **options)), composed=None
+    )
+    verdict = check(wrong)
+    assert verdict.composed_error is None
+    assert verdict.worst == verdict.numeric_error == pytest.approx(0.01 / 1.01)
+    assert len(verdict.failures) == 2
+    for failure in verdict.failures:
+        assert failure.form == "closed form"
+        assert failure.entry.relative_error == failure.relative_error == pytest.approx(0.01 / 1.01)
+        assert failure.text.endswith(failure.entry.text)
+        assert failure.summary.endswith(failure.entry.summary)
