@@ -13,7 +13,7 @@ from .backends.random import manual_seed
 
 # New tensors, and the types of their elements.
 from .ops import tensor, as_tensor, from_numpy, zeros, ones, full, arange, linspace, eye
-from .ops import rand, randn, randint, randperm
+from .ops import rand, randn, randint, randperm, bernoulli, multinomial
 from .ops import empty, empty_like, asarray, logspace, meshgrid
 from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
 from .ops import float16, float32, float64, int32, int64, bool
@@ -56,6 +56,9 @@ from .nn.functional import relu, prelu, softmax, log_softmax
 # Layers, data, training.
 from . import data, distributed, nn, normalization, onnx, optim, training
 from .module import Module, Parameter
+
+# Files.
+from .training.saved_state import load, save
 
 # Drawing of graphs.
 from .learn.draw import draw

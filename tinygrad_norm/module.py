@@ -262,7 +262,7 @@ class Module(Hooked):
         if not isinstance(state_dict, Mapping):
             raise TypeError(
                 f"load_state_dict takes a mapping of names to tensors or arrays, got "
-                f"{type(state_dict).__name__}: read a file first, with safetensors.numpy.load_file"
+                f"{type(state_dict).__name__}: read a file first, with tn.load"
             )
         check_flags(strict=strict)
         return load_state(self.state_dict(), state_dict, strict, type(self).__name__)

@@ -23,11 +23,6 @@ class Row(NamedTuple):
 
 ROWS = (
     Row(
-        "save load",
-        "`safetensors.numpy.save_file({name: x.numpy().copy() for name, x in "
-        "module.state_dict().items()}, path)`, `load_file`",
-    ),
-    Row(
         "utils.data.TensorDataset utils.data.DataLoader",
         "`data.DataLoader((inputs, labels), batch_size=64, shuffle=True)`: a tuple of arrays, not a list of "
         "samples",
@@ -47,7 +42,6 @@ ROWS = (
     Row("Tensor.stride", "`x.numpy().strides`, in bytes"),
     # Arithmetic
     Row("erfc", "`1 - x.erf()`", methods=True),
-    Row("bernoulli multinomial", "`tn.rand_like(x) < x`, `numpy.random.Generator.choice`", methods=True),
     # Over axes
     Row("median quantile", "`numpy.median(x.numpy())`, `numpy.quantile`, without a gradient", methods=True),
     Row("unique bincount", "NumPy's functions on `x.numpy()`", methods=True),
@@ -75,28 +69,13 @@ ROWS = (
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),
     Row("nn.Sequential.pop nn.ModuleList.pop", "`layer, layers = layers[-1], layers[:-1]`"),
-    Row(
-        "nn.ParameterList nn.ParameterDict",
-        "attributes: `self.a = nn.Parameter(...)`, or modules in a ModuleList",
-    ),
     # Layers
     Row(
         "nn.LazyLinear nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyBatchNorm1d nn.LazyBatchNorm2d "
         "nn.LazyBatchNorm3d",
         "layers with all sizes given",
     ),
-    Row(
-        "nn.ZeroPad1d nn.ZeroPad2d nn.ZeroPad3d nn.ConstantPad1d nn.ConstantPad2d nn.ConstantPad3d "
-        "nn.ReflectionPad1d nn.ReflectionPad2d nn.ReflectionPad3d "
-        "nn.ReplicationPad1d nn.ReplicationPad2d nn.ReplicationPad3d "
-        "nn.CircularPad1d nn.CircularPad2d nn.CircularPad3d",
-        "`F.pad`",
-    ),
     Row("nn.Fold nn.Unfold", "`F.fold`, `F.unfold`"),
-    Row(
-        "nn.Upsample nn.PixelShuffle nn.functional.interpolate nn.functional.pixel_shuffle",
-        "`repeat`, `reshape` and `permute`",
-    ),
     Row("nn.LPPool1d nn.LPPool2d", "`(k * k * F.avg_pool2d(x**p, k)) ** (1 / p)`"),
     Row("nn.EmbeddingBag", "`nn.Embedding`, then `.mean(1)`"),
     Row(

@@ -4,6 +4,7 @@
 
 from ..module import Module, Parameter
 from .containers import Flatten, ModuleDict, ModuleList, Sequential, Unflatten
+from .parameter_containers import ParameterDict, ParameterList
 
 # Weighted sums.
 from .linear import Bilinear, Identity, Linear
@@ -17,6 +18,21 @@ from .pooling.maxpool import MaxPool1d, MaxPool2d, MaxPool3d
 from .pooling.avgpool import AvgPool1d, AvgPool2d, AvgPool3d
 from .pooling.adaptivepool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
 from .pooling.adaptivepool import AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
+
+# Padding and resizing.
+from .windows.padding_layers import (
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
+from .windows.padding_layers import ReflectionPad1d, ReflectionPad2d, ReflectionPad3d
+from .windows.padding_layers import ReplicationPad1d, ReplicationPad2d, ReplicationPad3d
+from .windows.padding_layers import CircularPad1d, CircularPad2d, CircularPad3d
+from .windows.interpolation import Upsample
+from .windows.pixel_shuffle import PixelShuffle, PixelUnshuffle
 
 # Activations.
 from .activation.rectifiers import ReLU, LeakyReLU, PReLU, Threshold

@@ -16,6 +16,8 @@ from .pooling.adaptivepool import adaptive_avg_pool1d, adaptive_avg_pool2d, adap
 from .pooling.adaptivepool import adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d
 from .windows.folding import fold, unfold
 from .windows.padding import pad
+from .windows.interpolation import interpolate
+from .windows.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 # Activations.
 from .activation.rectifiers import relu, leaky_relu, prelu, threshold

@@ -122,6 +122,7 @@ from .operands import is_operand
 from .products import addmm, addmv, baddbmm, cross, inner, kron, tensordot
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
 from .rounding import ceil, copysign, floor, frac, nan_to_num, round, trunc
+from .sampling import bernoulli, multinomial
 from .scattering import index_add, index_put, scatter, scatter_add
 from .shape import (
     broadcast_to,
@@ -230,7 +231,7 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
     cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax,
     t, ravel, swapdims, diagonal, diag, trace, masked_select, nonzero, argwhere, repeat_interleave,
     tensor_split, unfold, scatter, scatter_add, index_add, index_put,
-    cross, kron, inner, addmm, addmv, baddbmm,
+    bernoulli, multinomial, cross, kron, inner, addmm, addmv, baddbmm,
 )} | {function.__name__: _taking_sizes(function) for function in (
     reshape, permute, expand, broadcast_to, repeat, tile, flip,
 )} | {

@@ -1,0 +1,63 @@
+"""Random draws with given probabilities, from the generator that `tn.manual_seed` restarts."""
+
+from typing import Any
+
+import numpy
+
+from ..autograd.tensor import Tensor
+from ..backends import asarray, to_numpy
+from ..backends.random import generator
+from .arguments import as_size, check_flags
+from .operands import as_tensor
+
+
+def bernoulli(input: Tensor) -> Tensor:
+    """Return 1 with the probability in `input` and 0 otherwise, element by element, in its dtype.
+
+    Raises:
+        TypeError: if the input is not a floating-point tensor.
+        ValueError: if a probability is outside of [0, 1].
+    """
+    x = as_tensor(input)
+    if x.array.dtype.kind != "f":
+        raise TypeError(f"bernoulli takes floating-point probabilities, got {x.dtype}")
+    p = to_numpy(x.array).astype(numpy.float64)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError("bernoulli takes probabilities from 0 to 1")
+    drawn = generator().random(p.shape) < p
+    return Tensor._wrap(asarray(drawn.astype(x.dtype)).copy()).to(x.device)
+
+
+def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> Tensor:
+    """Return the indices of `num_samples` draws from each row, with chances in proportion to its numbers.
+
+    Args:
+        input: (D,) or (N, D), numbers of at least 0; they need not add up to 1.
+        num_samples: the number of draws.
+        replacement: whether an index may be drawn again.
+
+    Returns:
+        Indices (num_samples,) or (N, num_samples), int64.
+
+    Raises:
+        TypeError: if the input is not a floating-point tensor, or num_samples is not an int.
+        ValueError: if a number is negative, NaN or infinite, a row adds up to 0, or there are more draws than
+            indices to draw without replacement.
+    """
+    x = as_tensor(input)
+    check_flags(replacement=replacement)
+    n = as_size(num_samples, "num_samples")
+    if x.array.dtype.kind != "f":
+        raise TypeError(f"multinomial takes floating-point numbers, got {x.dtype}")
+    if x.ndim not in (1, 2):
+        raise ValueError(f"multinomial takes (D,) or (N, D), got shape {x.shape}")
+    rows: Any = numpy.atleast_2d(to_numpy(x.array).astype(numpy.float64))
+    if not (numpy.isfinite(rows) & (rows >= 0)).all() or not (rows.sum(1) > 0).all():
+        raise ValueError("multinomial takes finite numbers of at least 0, in each row one above 0")
+    if not replacement and n > (rows > 0).sum(1).min():
+        raise ValueError(
+            f"{n} draws without replacement need as many numbers above 0 in each row: use replacement=True"
+        )
+    drawn = [generator().choice(len(row), n, replacement, row / row.sum()) for row in rows]
+    indices = numpy.array(drawn, numpy.int64).reshape(*x.shape[:-1], n)
+    return Tensor._wrap(asarray(indices).copy()).to(x.device)
