@@ -18,7 +18,7 @@ def content(folder):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run that was stopped after the first of two epochs, in half; and the same run undisturbed, in whole."""
+    """In half, a run that was stopped after the first of two epochs; in whole, the same undisturbed."""
     folder = tmp_path_factory.mktemp("made")
 
     def stop(run):
