@@ -80,7 +80,7 @@ def _recurrent(g: GraphBuilder, call: Call) -> list[Name]:
     if bias_ih is not None or bias_hh is not None:
         zeros = Constant(numpy.zeros(len(weight_ih.array), weight_ih.dtype), weight_ih.shape[:1])
         parts = [_reordered(zeros if b is None else b, order) for b in (bias_ih, bias_hh)]
-        bias = g.constant(numpy.concatenate(parts)[None], name="bias")
+        bias = g.constant(numpy.concatenate(parts)[None], name="bias", stored=True)
     first = g.constant(numpy.array([0], numpy.int64), name="axes")
     options: dict[str, Any] = {"hidden_size": weight_hh.shape[1]}
     if call.options["reverse"]:
@@ -90,7 +90,10 @@ def _recurrent(g: GraphBuilder, call: Call) -> list[Name]:
     if kind == "GRU":
         options["linear_before_reset"] = 1
     starts = [None if state is None else g.op("Unsqueeze", state, first) for state in states]
-    W_name, R_name = g.constant(W, name="weight_ih"), g.constant(R, name="weight_hh")
+    W_name, R_name = (
+        g.constant(W, name="weight_ih", stored=True),
+        g.constant(R, name="weight_hh", stored=True),
+    )
     y, *last = g.op(kind, x, W_name, R_name, bias, None, *starts, outputs=2 + lstm, **options)
     second = g.constant(numpy.array([1], numpy.int64), name="axes")
     return [g.op("Squeeze", y, second), *[g.op("Squeeze", state, first) for state in last]]

@@ -36,8 +36,7 @@ def _batch_norm(g: GraphBuilder, call: Call) -> Name:
 
 
 def _statistic(g: GraphBuilder, value: Constant, name: str) -> Name:
-    known = g.name_of(value)
-    return g.value(value) if known else g.constant(value.array, name=f"running_{name}")
+    return g.constant(value.array, name=f"running_{name}", stored=True)
 
 
 @converts(LayerNormFunction)

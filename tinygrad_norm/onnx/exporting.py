@@ -16,6 +16,7 @@ from . import (  # noqa: F401  (each adds its converters to the table)
     convert_losses,
     convert_norms,
     convert_primitives,
+    convert_shapes,
     convert_windows,
 )
 from .converters import CONVERTERS

@@ -24,10 +24,11 @@ class GraphBuilder:
         self._shared: dict[Any, Name] = {}  # of small constants and sizes
         self._known_sizes: dict[tuple[int, ...], tuple[Name, int]] = {}
         self._used: dict[str, int] = {}
+        self._stored: set[Name] = set()  # float initializers; all other floats become Constant nodes
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             self._names[id(tensor)] = self._names[id(tensor.array)] = name
         self._names.update(weights)
-        self._state_names = set(self._names.values())
+        self._parameters = {name for name, _ in model.named_parameters()} | set(weights.values())
 
     # -- names
 
@@ -74,18 +75,23 @@ class GraphBuilder:
             return self._constant_tensor(x)
         return self.constant(x)
 
-    def constant(self, array: Any, dtype: Any = None, name: str = "constant") -> Name:
-        """Return the name of an initializer with these values; small equal ones are shared."""
+    def constant(self, array: Any, dtype: Any = None, name: str = "constant", stored: bool = False) -> Name:
+        """Return the name of a tensor with these values; small equal ones are shared.
+
+        If it is `stored`, it becomes an initializer, which training may change, as parameters are.
+        """
         values = numpy.asarray(array, dtype)
-        key = (values.dtype.str, values.shape, values.tobytes()) if values.size <= 16 else None
+        key = (values.dtype.str, values.shape, values.tobytes()) if values.size <= 16 and not stored else None
         if key is not None and key in self._shared:
             return self._shared[key]
         known = self._names.get(id(array))
         if known is None:
             known = self.unique(f"{self.path}.{name}" if self.path else name)
         self.initializers[known] = values
-        if key is not None and known not in self._state_names:
+        if key is not None:
             self._shared[key] = known
+        if stored:
+            self._stored.add(known)
         return known
 
     def _constant_tensor(self, x: Constant) -> Name:
@@ -96,6 +102,8 @@ class GraphBuilder:
         known = self.name_of(x)
         if known is not None:
             self.initializers[known] = x.array
+            if known in self._parameters:
+                self._stored.add(known)
             return known
         return self.constant(x.array)
 
@@ -130,19 +138,32 @@ class GraphBuilder:
             )
 
     def used_nodes(self, ends: Sequence[Name]) -> list[Any]:
-        """Return the nodes that the outputs depend on, in order."""
+        """Return the nodes that the outputs depend on, in order, after those of constants."""
         needed, kept = set(ends), []
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
                 kept.append(node)
         self._needed = needed
-        return kept[::-1]
+        make, constant = self.onnx.helper.make_node, self.onnx.numpy_helper.from_array
+        constants = [
+            make("Constant", [], [name], f"{name}/Constant", value=constant(array, name))
+            for name, array in self.initializers.items()
+            if name in needed and not self._is_stored(name)
+        ]
+        return constants + kept[::-1]
+
+    def _is_stored(self, name: Name) -> bool:
+        return name in self._stored or self.initializers[name].dtype.kind != "f"
 
     def used_initializers(self) -> list[Any]:
         """Return the tensors that these nodes read."""
         make = self.onnx.numpy_helper.from_array
-        return [make(array, name) for name, array in self.initializers.items() if name in self._needed]
+        return [
+            make(array, name)
+            for name, array in self.initializers.items()
+            if name in self._needed and self._is_stored(name)
+        ]
 
     # -- sizes
 
