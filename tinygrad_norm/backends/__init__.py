@@ -8,6 +8,7 @@ twin, which runs if the arrays are on a GPU. Nothing above this package asks whi
 
 import functools
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType, TracebackType
@@ -87,6 +88,15 @@ _NAMESPACES: dict[type, ModuleType] = {}  # without NumPy, which is the default:
 _current: Backend | None = None  # None until the first array is made; then the environment decides
 
 
+class _Own(threading.local):
+    """The choice of a thread; None follows the main thread's."""
+
+    backend: Backend | None = None
+
+
+_own = _Own()
+
+
 def _load(name: str) -> Backend:
     if name not in _LOADERS:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(_LOADERS)}")
@@ -103,6 +113,8 @@ def current_backend() -> Backend:
     The first call reads the environment variable TINYGRAD_NORM_BACKEND (default: numpy).
     """
     global _current
+    if _own.backend is not None:
+        return _own.backend
     if _current is None:
         _current = _load(os.environ.get("TINYGRAD_NORM_BACKEND", "numpy"))
     return _current
@@ -119,16 +131,17 @@ class use_backend:
         with tn.use_backend("numpy"):
             ...
 
+    It is the choice of the thread that makes it. Threads that have made none follow the main thread.
+
     Raises:
         ValueError: if the name is unknown.
         RuntimeError: if the backend cannot be used; the message says what to install or to change.
     """
 
     def __init__(self, name: str) -> None:
-        global _current
         # The default is not loaded here: it must be possible to switch away from one that cannot be used.
-        self.previous, self.backend = _current, _load(name)
-        _current = self.backend
+        self.previous, self.backend = (_own.backend, _current), _load(name)
+        self._choose(self.backend, self.backend)
 
     def __enter__(self) -> Backend:
         return self.backend
@@ -136,8 +149,14 @@ class use_backend:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._choose(*self.previous)
+
+    @staticmethod
+    def _choose(own: Backend | None, of_process: Backend | None) -> None:
         global _current
-        _current = self.previous
+        _own.backend = own
+        if threading.current_thread() is threading.main_thread():
+            _current = of_process
 
 
 def backend_of(x: Array) -> Backend:

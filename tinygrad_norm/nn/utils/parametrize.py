@@ -10,6 +10,7 @@ A parametrized layer gets another class, which computes the parametrized attribu
 class refers to no particular layer, so a layer and its copies are independent.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -133,7 +134,13 @@ def _register(module: Module, name: str, tensor: Tensor) -> None:
         module.register_buffer(name, tensor)
 
 
-_cache: dict[tuple[ParametrizationList, bool], Tensor] | None = None
+class _Cache(threading.local):
+    """What a thread has computed inside of `cached`; None outside of it."""
+
+    values: dict[tuple[ParametrizationList, bool], Tensor] | None = None
+
+
+_cache = _Cache()
 
 
 @contextmanager
@@ -143,13 +150,12 @@ def cached() -> Iterator[None]:
     It is for layers that are called many times, such as a cell in a loop. Do not take an optimizer step
     inside. A tensor read with and without gradients is computed once for each.
     """
-    global _cache
-    outer = _cache
-    _cache = {} if outer is None else outer
+    outer = _cache.values
+    _cache.values = {} if outer is None else outer
     try:
         yield
     finally:
-        _cache = outer
+        _cache.values = outer
 
 
 class _Parametrized(Module):
@@ -159,12 +165,13 @@ class _Parametrized(Module):
         known = _parametrizations(self).get(name)
         if known is None:
             return object.__getattribute__(self, name)  # raises, with Python's message
-        if _cache is None:
+        computed = _cache.values
+        if computed is None:
             return known()
         key = known, is_grad_enabled()
-        if key not in _cache:
-            _cache[key] = known()
-        return _cache[key]
+        if key not in computed:
+            computed[key] = known()
+        return computed[key]
 
     def __setattr__(self, name: str, value: Any) -> None:
         known = _parametrizations(self).get(name)
@@ -177,9 +184,9 @@ class _Parametrized(Module):
                 f"remove_parametrizations first; got {type(value).__name__}"
             )
         known.right_inverse(value)
-        if _cache is not None:
-            _cache.pop((known, True), None)
-            _cache.pop((known, False), None)
+        if _cache.values is not None:
+            _cache.values.pop((known, True), None)
+            _cache.values.pop((known, False), None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _new, (type_before_parametrizations(self),), self.__getstate__()
