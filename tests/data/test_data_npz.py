@@ -1,9 +1,11 @@
 """Datasets in .npz files."""
 
+import zipfile
+
 import numpy
 import pytest
 
-from tinygrad_norm.data import load, load_npz
+from tinygrad_norm.data import load, load_inputs, load_npz
 
 X = numpy.arange(24.0).reshape(12, 2)
 LABELS = numpy.arange(12) % 3
@@ -85,3 +87,13 @@ def test_files_that_cannot_be_read_raise(tmp_path, save):
         numpy.save(file, X)
     with pytest.raises(ValueError, match="one array without a name"):
         load_npz(path)
+
+
+def test_a_member_that_is_not_an_array_raises(tmp_path):
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("inputs.npy", b"text")
+        file.writestr("labels.npy", b"text")
+    for read in (load, lambda path: load_inputs(path, (4,))):
+        with pytest.raises(ValueError, match=r"data.npz .*: inputs is not an array"):
+            read(path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 
 from .image_files import SUFFIXES, load_image
+from .npz import member
 from .table import read_features
 
 
@@ -84,8 +85,7 @@ def _array(path: Path) -> numpy.ndarray:
             found = [name for name in ("inputs", "images") if name in content.files]
             if len(found) != 1:
                 raise ValueError(f"expected an array inputs or images, it holds {', '.join(content.files)}")
-            array: numpy.ndarray = content[found[0]]
-            return array
+            return member(content, found[0])
     except Exception as error:  # zipfile and NumPy raise whatever a damaged file leads them to
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ValueError(f"{path} cannot be read: {reason}") from None

@@ -72,7 +72,7 @@ def _read(path: Path) -> dict[str, numpy.ndarray]:
             if not isinstance(file, numpy.lib.npyio.NpzFile):
                 raise ValueError("it holds one array without a name: write it with numpy.savez")
             return {
-                name: file[name] if name in (*INPUTS, *TARGETS, *OPTIONAL) else numpy.empty(0)
+                name: member(file, name) if name in (*INPUTS, *TARGETS, *OPTIONAL) else numpy.empty(0)
                 for name in file.files
             }
     except Exception as error:  # zipfile and NumPy raise whatever a damaged file leads them to
@@ -83,6 +83,18 @@ def _read(path: Path) -> dict[str, numpy.ndarray]:
                 "numbers or strings"
             )
         raise ValueError(f"{path} is not a readable .npz file: {reason}") from None
+
+
+def member(file: numpy.lib.npyio.NpzFile, name: str) -> numpy.ndarray:
+    """Return an array of an .npz file.
+
+    Raises:
+        ValueError: if it is not an array: NumPy returns the bytes of another member.
+    """
+    array = file[name]
+    if not isinstance(array, numpy.ndarray):
+        raise ValueError(f"{name} is not an array")
+    return array
 
 
 def _one_of(path: Path, arrays: dict[str, numpy.ndarray], names: tuple[str, str]) -> str:
