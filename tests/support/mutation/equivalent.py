@@ -17,6 +17,18 @@ EQUIVALENT = [
         "how far a loop is unrolled: no result depends on it",
     ),
     (
+        "tinygrad_norm/normalization/core/gaussian.cuh",
+        "return {at < reach ? -at : -reach, S - 1 - at < reach ? S - 1 - at : reach};",
+        "< → <=",
+        "where the two are equal, so are the results",
+    ),
+    (
+        "tinygrad_norm/normalization/core/lengths.cuh",
+        "if (square < VANISHING<A> && eps < A(1)) scale = FAR<A>;",
+        "< → <=",
+        "a power of two, which one value more or less may be scaled by",
+    ),
+    (
         "tinygrad_norm/*.py",
         "*reshape(*-1)*",
         "-1 → -2",
