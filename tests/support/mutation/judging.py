@@ -215,12 +215,12 @@ class JudgeAtImport(Judge):
 
 
 def in_order(mutant, runs):
-    """The runs, those first that are about the mutant's file, by their names, then by their duration."""
+    """The runs, those first that are about the mutant's file or folder, by name, and the fastest first."""
     stem, folder = Path(mutant.path).stem.replace("_", ""), mutant.path.split("/")[1]
 
     def rank(run):
-        named = stem in run.test.replace("_", "")
-        return not named, not run.test.startswith(f"tests/{folder}/"), run.seconds
+        about = stem in run.test.replace("_", "") or run.test.startswith(f"tests/{folder}/")
+        return not about, run.seconds
 
     return sorted(runs, key=rank)
 
