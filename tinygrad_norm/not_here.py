@@ -24,7 +24,7 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "utils.data.TensorDataset utils.data.DataLoader",
-        "`data.DataLoader((inputs, labels), batch_size=64, shuffle=True)`: a tuple of arrays, not a list of "
+        "`data.DataLoader((inputs, labels), batch_size=64, shuffle=True)`: a tuple of arrays, or a list of "
         "samples",
     ),
     Row(
@@ -84,8 +84,7 @@ ROWS = (
     ),
     Row("nn.AlphaDropout", "`nn.Dropout`; it does not keep the mean and variance of SELU"),
     Row(
-        "nn.CTCLoss nn.TripletMarginLoss nn.MarginRankingLoss nn.CosineEmbeddingLoss nn.HingeEmbeddingLoss "
-        "nn.GaussianNLLLoss nn.PoissonNLLLoss",
+        "nn.CTCLoss nn.GaussianNLLLoss nn.PoissonNLLLoss",
         "write them with tensor functions; autograd finds the gradient",
     ),
     Row(

@@ -6,7 +6,7 @@ The order of epoch k depends only on (seed, k). A run that stops after k epochs 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
@@ -14,40 +14,57 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import check_unmasked
 from ..ops.arguments import as_size, check_flags
+from .collating import are_samples, collate
 from .dataset import Split
 from .shuffle import permutation
 
 
 class DataLoader:
-    """Iterate over batches of a `Split`, or of a tuple of arrays of equal length, as tuples of tensors.
+    """Iterate over batches of a `Split`, of a tuple of arrays of equal length, or of samples.
 
     Args:
-        dataset: a `Split` gives (inputs, targets); arrays (a, b, …) give (rows of a, rows of b, …).
+        dataset: a `Split` gives (inputs, targets); arrays (a, b, …) give (rows of a, rows of b, …). A list of
+            tuples or dicts, or an object with `__getitem__` and `__len__`, has samples, which `collate_fn`
+            puts together; with a collate_fn, any list is one of samples.
         batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order in every epoch.
         drop_last: leave out the last batch if it is smaller.
         seed: determines the orders; it has a fixed default, so that runs are reproducible.
+        collate_fn: makes a batch of a list of samples; by default arrays are stacked, entry by entry.
 
     Tensors are copies on the backend that is current when the batch is made. Each iteration is one
     epoch; `epoch` counts from 0.
 
     Raises:
-        TypeError: if the dataset is neither a `Split` nor a tuple of arrays (a list of samples, for
-            example), the batch size or seed is not an int, or a flag is not a bool.
+        TypeError: if the dataset is none of these, the batch size or seed is not an int, a flag is not a
+            bool, or collate_fn cannot be called or has no samples to put together.
         ValueError: if the arrays differ in length, the batch size is below 1, the seed is negative, or
             there would be no batch.
     """
 
     def __init__(
         self,
-        dataset: Split | tuple[Any, ...] | list[Any],
+        dataset: Any,
         batch_size: int = 1,
         shuffle: bool = False,
         drop_last: bool = False,
         seed: int = 0,
+        *,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         if isinstance(dataset, Split):
             dataset = dataset.inputs, dataset.targets
+        self.collate_fn = collate_fn
+        self.samples: Any = None
+        if collate_fn is not None and not callable(collate_fn):
+            raise TypeError(f"collate_fn must be a function of a list of samples, got {collate_fn!r}")
+        if are_samples(dataset) or (collate_fn is not None and isinstance(dataset, list)):
+            self.samples, dataset = dataset, (numpy.arange(len(dataset)),)
+        elif collate_fn is not None:
+            raise TypeError(
+                f"collate_fn puts samples together, but the dataset is a {type(dataset).__name__}: pass a "
+                "list of samples, or an object with __getitem__ and __len__"
+            )
         if not isinstance(dataset, tuple | list) or not dataset:
             raise TypeError(
                 "a DataLoader takes a Split or a tuple of arrays such as (images, labels), got "
@@ -75,15 +92,18 @@ class DataLoader:
         """Make the next iteration epoch `epoch`, counted from 0."""
         self.epoch = as_size(epoch, "epoch", 0)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Any]:
         n = len(self.arrays[0])
         order = permutation(n, self.seed, self.epoch) if self.shuffle else numpy.arange(n)
         self.epoch += 1
         return self._batches(order)
 
-    def _batches(self, order: numpy.ndarray) -> Iterator[tuple[Tensor, ...]]:
+    def _batches(self, order: numpy.ndarray) -> Iterator[Any]:
         for i in range(len(self)):
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            if self.samples is not None:
+                yield (self.collate_fn or collate)([self.samples[int(row)] for row in rows])
+                continue
             yield tuple(Tensor(array.take(rows, axis=0)) for array in self.arrays)
 
 
@@ -99,6 +119,5 @@ def _as_array(part: Any) -> numpy.ndarray:
                 return array
     raise TypeError(
         "a DataLoader takes a Split or a tuple of arrays of numbers such as (images, labels), got a "
-        f"{type(part).__name__} in place of an array: convert a list of samples (x, y) to an array of "
-        "all x and an array of all y"
+        f"{type(part).__name__} in place of an array: samples are a list of tuples (x, y)"
     )

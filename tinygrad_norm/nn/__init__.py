@@ -82,6 +82,7 @@ from .loss.nll import NLLLoss
 from .loss.regression import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
 from .loss.divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
 from .loss.similarity import CosineSimilarity
+from .loss.ranking import MarginRankingLoss, HingeEmbeddingLoss, CosineEmbeddingLoss, TripletMarginLoss
 
 from . import functional, init, utils
 from .activation import tensor_methods
