@@ -57,6 +57,10 @@ CALLS = {
     "x ** 2": lambda x, c: x**2,
     "fmod(x, c)": lambda x, c: tn.fmod(x, c),
     "remainder(x, c)": lambda x, c: tn.remainder(x, c),
+    "x @ c": lambda x, c: x @ c,
+    "c @ x": lambda x, c: c @ x[None],
+    "batches": lambda x, c: x[None, None] @ c[None],
+    "einsum": lambda x, c: tn.einsum("i,ji->j", x, c.T[:1].repeat(3, 1)),
 }
 
 

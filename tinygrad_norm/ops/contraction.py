@@ -68,20 +68,22 @@ class Einsum(Function):
     """y = Σ a·b·… over the names that are not in `out` · da = Σ dy·b·… over those that are not a's"""
 
     def forward(self, *xs: Array, names: tuple[Names, ...], out: Names) -> Array:
-        self.saved = (*xs, names, out)
+        others = [any(self.needs[:i] + self.needs[i + 1 :]) for i in range(len(xs))]
+        kept = [x if needed else None for x, needed in zip(xs, others, strict=True)]
+        self.saved = (*kept, tuple([x.shape for x in xs]), names, out)
         return downcast(contract([upcast(x) for x in xs], names, out), xs[0])
 
     def backward(self, dy: Array) -> Gradients:
-        *xs, names, out = self.saved
+        *xs, shapes, names, out = self.saved
         dxs: list[Array | None] = []
-        for i, x in enumerate(xs):
+        for i, shape in enumerate(shapes):
             others = [j for j in range(len(xs)) if j != i]
             terms = [out, *(names[j] for j in others)]
             if self.needs[i]:
                 found = tuple([name for name in names[i] if any(name in term for term in terms)])
                 dx = contract([upcast(dy), *(upcast(xs[j]) for j in others)], terms, found)
-                kept = [n if name in found else 1 for n, name in zip(x.shape, names[i], strict=True)]
-                dxs.append(stretch(dx.reshape(kept), x.shape))
+                kept = [n if name in found else 1 for n, name in zip(shape, names[i], strict=True)]
+                dxs.append(stretch(dx.reshape(kept), shape))
             else:
                 dxs.append(None)
         return tuple(dxs)

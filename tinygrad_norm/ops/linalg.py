@@ -25,27 +25,31 @@ class MatMul(Function):
     """
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        self.saved = a if self.needs[1] else None, b if self.needs[0] else None, a.shape, b.shape
         return downcast(upcast(a) @ upcast(b), a)
 
     def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
-        dy, a, b = upcast(dy), upcast(a), upcast(b)
-        if a.ndim == b.ndim == 2:
-            da = dy @ b.swapaxes(0, 1) if self.needs[0] else None
-            return da, a.swapaxes(0, 1) @ dy if self.needs[1] else None
-        a2 = a.reshape(1, -1) if a.ndim == 1 else a
-        b2 = b.reshape(-1, 1) if b.ndim == 1 else b
-        rows = dy.shape[: dy.ndim - (b.ndim > 1)] if a.ndim > 1 else (*dy.shape[: dy.ndim - (b.ndim > 1)], 1)
-        dy = dy.reshape((*rows, b2.shape[-1]))
+        a, b, a_shape, b_shape = self.saved
+        dy = upcast(dy)
+        if len(a_shape) == len(b_shape) == 2:
+            da = dy @ upcast(b).swapaxes(0, 1) if self.needs[0] else None
+            return da, upcast(a).swapaxes(0, 1) @ dy if self.needs[1] else None
+        a2_shape = (1, *a_shape) if len(a_shape) == 1 else a_shape
+        b2_shape = (*b_shape, 1) if len(b_shape) == 1 else b_shape
+        rows = dy.shape[: dy.ndim - (len(b_shape) > 1)]
+        if len(a_shape) == 1:
+            rows = (*rows, 1)
+        dy = dy.reshape((*rows, b2_shape[-1]))
         da = db = None
         if self.needs[0]:
-            da = unbroadcast(dy @ b2.swapaxes(-1, -2), a2.shape).reshape(a.shape)
+            b2 = upcast(b).reshape(b2_shape)
+            da = unbroadcast(dy @ b2.swapaxes(-1, -2), a2_shape).reshape(a_shape)
         if self.needs[1]:
-            if b2.ndim == 2 and a2.ndim > 2:  # one product, not a sum of many
+            a2 = upcast(a).reshape(a2_shape)
+            if len(b2_shape) == 2 and len(a2_shape) > 2:  # one product, not a sum of many
                 n = math.prod(rows)
-                a2, dy = a2.reshape(n, a2.shape[-1]), dy.reshape(n, dy.shape[-1])
-            db = unbroadcast(a2.swapaxes(-1, -2) @ dy, b2.shape).reshape(b.shape)
+                a2, dy = a2.reshape(n, a2_shape[-1]), dy.reshape(n, dy.shape[-1])
+            db = unbroadcast(a2.swapaxes(-1, -2) @ dy, b2_shape).reshape(b_shape)
         return da, db
 
 
