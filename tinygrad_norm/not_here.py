@@ -84,7 +84,7 @@ ROWS = (
     ),
     Row("nn.AlphaDropout", "`nn.Dropout`; it does not keep the mean and variance of SELU"),
     Row(
-        "nn.CTCLoss nn.GaussianNLLLoss nn.PoissonNLLLoss",
+        "nn.GaussianNLLLoss nn.PoissonNLLLoss",
         "write them with tensor functions; autograd finds the gradient",
     ),
     Row(

@@ -81,6 +81,7 @@ from .loss.crossentropy import CrossEntropyLoss
 from .loss.nll import NLLLoss
 from .loss.regression import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
 from .loss.divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
+from .loss.ctc import CTCLoss
 from .loss.similarity import CosineSimilarity
 from .loss.ranking import MarginRankingLoss, HingeEmbeddingLoss, CosineEmbeddingLoss, TripletMarginLoss
 

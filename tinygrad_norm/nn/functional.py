@@ -50,6 +50,7 @@ from .loss.crossentropy import cross_entropy
 from .loss.nll import nll_loss
 from .loss.regression import mse_loss, l1_loss, smooth_l1_loss, huber_loss
 from .loss.divergence import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
+from .loss.ctc import ctc_loss
 from .loss.similarity import cosine_similarity
 from .loss.ranking import (
     margin_ranking_loss,
