@@ -80,3 +80,10 @@ def test_grad_through_a_freed_graph_still_raises(torch):
         loss.backward()
         with pytest.raises(RuntimeError, match="second time"):
             m.autograd.grad(loss, [x])
+
+
+def test_a_gradient_that_is_read_only_is_not_kept_as_it_is():
+    x = tn.tensor(np.array(2.0), requires_grad=True)
+    for _ in range(2):
+        tn.cumsum(x, dim=0).exp().backward()
+    assert x.grad.item() == pytest.approx(2 * np.exp(2))

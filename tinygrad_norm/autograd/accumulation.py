@@ -27,7 +27,8 @@ def accumulate(leaves: Iterable[tuple[Tensor, Array]]) -> None:
             else:
                 # An array that is referenced elsewhere (the caller's dy, another leaf's gradient) is copied,
                 # so that changing one .grad in place never changes another.
-                alone = isinstance(dx, numpy.ndarray) and sys.getrefcount(dx) <= _OWN_REFERENCES
+                alone = isinstance(dx, numpy.ndarray) and dx.flags.writeable
+                alone = alone and sys.getrefcount(dx) <= _OWN_REFERENCES
                 base: Any = getattr(dx, "base", None)
                 if alone and base is not None:  # unless it is all of an array that nothing else refers to
                     alone = isinstance(base, numpy.ndarray) and base.flags.owndata and base.size == dx.size
