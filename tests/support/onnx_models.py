@@ -64,6 +64,17 @@ def _classes(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
     return [logits, rng.integers(0, 5, n)]
 
 
+def _signed(*widths: int, rows: bool = False) -> Callable[..., list[numpy.ndarray]]:
+    """Normal inputs of these widths; 0 stands for targets of 1 and −1, one for each row or as wide."""
+
+    def draw(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+        target = rng.choice([-1.0, 1.0], n if rows else (n, widths[0]))
+        drawn = [rng.normal(size=(n, width)) if width else target for width in widths]
+        return [array.astype(numpy.float32) for array in drawn]
+
+    return draw
+
+
 def _probabilities(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
     return [rng.uniform(0.1, 0.9, (n, 5)).astype(numpy.float32) for _ in range(2)]
 
@@ -227,6 +238,29 @@ MODELS: dict[str, Model] = {
     "BCEWithLogitsLoss": Model(nn.BCEWithLogitsLoss, _probabilities),
     "KLDivLoss": Model(nn.KLDivLoss, _probabilities),
     "CosineSimilarity": Model(nn.CosineSimilarity, _normal(5, count=2)),
+    "ConstantPad1d": Model(lambda: nn.ConstantPad1d(2, 0.5), _LINE),
+    "ConstantPad2d": Model(lambda: nn.ConstantPad2d((1, 2, -1, 1), 0.5), _IMAGE),
+    "ConstantPad3d": Model(lambda: nn.ConstantPad3d(1, 0.5), _VOLUME),
+    "ZeroPad1d": Model(lambda: nn.ZeroPad1d(2), _LINE),
+    "ZeroPad2d": Model(lambda: nn.ZeroPad2d(1), _IMAGE),
+    "ZeroPad3d": Model(lambda: nn.ZeroPad3d(1), _VOLUME),
+    "ReflectionPad1d": Model(lambda: nn.ReflectionPad1d(2), _LINE),
+    "ReflectionPad2d": Model(lambda: nn.ReflectionPad2d(1), _IMAGE),
+    "ReflectionPad3d": Model(lambda: nn.ReflectionPad3d(1), _VOLUME),
+    "ReplicationPad1d": Model(lambda: nn.ReplicationPad1d(2), _LINE),
+    "ReplicationPad2d": Model(lambda: nn.ReplicationPad2d(1), _IMAGE),
+    "ReplicationPad3d": Model(lambda: nn.ReplicationPad3d(1), _VOLUME),
+    "CircularPad1d": Model(lambda: nn.CircularPad1d(2), _LINE),
+    "CircularPad2d": Model(lambda: nn.CircularPad2d(1), _IMAGE),
+    "CircularPad3d": Model(lambda: nn.CircularPad3d(1), _VOLUME),
+    "Upsample": Model(lambda: nn.Upsample(scale_factor=2), _IMAGE),
+    "Upsample-bilinear": Model(lambda: nn.Upsample((4, 9), mode="bilinear"), _IMAGE),
+    "PixelShuffle": Model(lambda: nn.PixelShuffle(2), _IMAGE),
+    "PixelUnshuffle": Model(lambda: nn.PixelUnshuffle(2), _IMAGE),
+    "MarginRankingLoss": Model(lambda: nn.MarginRankingLoss(0.5), _signed(5, 5, 0)),
+    "HingeEmbeddingLoss": Model(nn.HingeEmbeddingLoss, _signed(5, 0)),
+    "CosineEmbeddingLoss": Model(nn.CosineEmbeddingLoss, _signed(5, 5, 0, rows=True)),
+    "TripletMarginLoss": Model(nn.TripletMarginLoss, _normal(5, count=3)),
     "weight_norm": Model(lambda: weight_norm(nn.Linear(6, 4)), _ROW),
     "spectral_norm": Model(lambda: spectral_norm(nn.Conv2d(4, 3, 3)), _IMAGE),
 }

@@ -45,5 +45,6 @@ def _example(run: FinishedRun) -> Tensor:
         return Tensor(numpy.arange(2 * CONTEXT).reshape(2, CONTEXT) % len(run.alphabet))
     if run.input_shape is None:
         raise ValueError(f"{run.folder} has no shape of inputs: use tinygrad_norm.onnx.export in Python")
-    x = numpy.random.default_rng(0).normal(size=(2, *run.input_shape))
+    x = numpy.random.default_rng(0).integers(0, 2, (2, *run.input_shape)).astype(numpy.uint8)
+    x = x.astype(numpy.float32) if run.scaler is None else run.scaler.transform(x)
     return Tensor(for_model(run.model, x, run.config))

@@ -26,13 +26,14 @@ from .recorder import Comparison
 from .sizes import Call, Constant, Size, Value
 
 
-def _same_dtype(g: GraphBuilder, call: Call) -> list[Name]:
+def same_dtype(g: GraphBuilder, call: Call) -> list[Name]:
+    """Return the names of the inputs, with elements of the type of the output."""
     dtype = call.outputs[0].dtype
     return [g.cast(x, dtype) for x in call.inputs]
 
 
 def _elementwise(kind: str) -> Emit:
-    return lambda g, call: g.op(kind, *_same_dtype(g, call))
+    return lambda g, call: g.op(kind, *same_dtype(g, call))
 
 
 for _function, _kind in {
@@ -66,12 +67,12 @@ def _pow(g: GraphBuilder, call: Call) -> Name:
     if isinstance(b, int | float) and b in (0.5, -0.5, -1):
         root = g.value(a) if b == -1 else g.op("Sqrt", a)
         return root if b == 0.5 else g.op("Reciprocal", root)
-    return g.op("Pow", *_same_dtype(g, call))
+    return g.op("Pow", *same_dtype(g, call))
 
 
 @converts(arithmetic.RoundedDiv)
 def _rounded_div(g: GraphBuilder, call: Call) -> Name:
-    a, b = _same_dtype(g, call)
+    a, b = same_dtype(g, call)
     whole = call.outputs[0].dtype.kind != "f"
     if whole:
         a, b = g.cast_name(a, numpy.float64), g.cast_name(b, numpy.float64)
@@ -85,7 +86,7 @@ def _rounded_div(g: GraphBuilder, call: Call) -> Name:
 
 @converts(modulo.Remainder)
 def _remainder(g: GraphBuilder, call: Call) -> Name:
-    a, b = _same_dtype(g, call)
+    a, b = same_dtype(g, call)
     if call.outputs[0].dtype.kind != "f":
         return g.op("Mod", a, b)
     return g.op("Sub", a, g.op("Mul", g.op("Floor", g.op("Div", a, b)), b))
@@ -93,7 +94,7 @@ def _remainder(g: GraphBuilder, call: Call) -> Name:
 
 @converts(modulo.Fmod)
 def _fmod(g: GraphBuilder, call: Call) -> Name:
-    return g.op("Mod", *_same_dtype(g, call), fmod=1)
+    return g.op("Mod", *same_dtype(g, call), fmod=1)
 
 
 @converts(elementwise.Expm1)

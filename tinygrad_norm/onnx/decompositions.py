@@ -11,6 +11,7 @@ from ..nn.cosine import CosineConv2dFunction
 from ..nn.linear import BilinearFunction, bilinear_composed
 from ..nn.loss import divergence, regression, similarity
 from ..nn.loss.crossentropy import SoftCrossEntropyFunction
+from ..nn.loss.ranking import MarginRankingLossFunction, margin_ranking_loss_composed
 from ..nn.pooling import adaptivepool
 from ..nn.recurrent import batchnormlstm, layernormlstm, lstm
 from ..nn.recurrent.normalizedlstm import NAMES, NormalizedLSTMFunction
@@ -173,6 +174,7 @@ COMPOSED: dict[type[Function], Composed] = NORMS | {
         divergence.binary_cross_entropy_with_logits_composed
     ),
     divergence.KLDivFunction: divergence.kl_div_composed,
+    MarginRankingLossFunction: margin_ranking_loss_composed,
     regression.MSELossFunction: _squared_error,
     regression.L1LossFunction: _absolute_error,
     regression.HuberLossFunction: _huber,

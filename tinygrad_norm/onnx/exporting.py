@@ -12,6 +12,7 @@ from ..files import replacing
 from ..module import Module
 from . import (  # noqa: F401  (each adds its converters to the table)
     convert_activations,
+    convert_functions,
     convert_layers,
     convert_losses,
     convert_norms,

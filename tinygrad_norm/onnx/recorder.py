@@ -99,13 +99,14 @@ def _has_ref(new: Any, old: Any) -> bool:
 def record(model: Module, args: Sequence[Tensor], rewrite: Rewrite) -> Recording:
     """Run `model(*args)` in evaluation mode and return what it did.
 
-    Modes and hooks of the model are afterwards what they were. The inputs require gradients, because
-    then x += y makes a new tensor.
+    Modes and hooks of the model are afterwards what they were. The first input requires gradients,
+    because then x += y makes a new tensor; others may be targets, which must not.
 
     Raises:
         OnnxError: if a tensor is changed in place.
     """
-    inputs = [x.detach().requires_grad_(x.is_floating_point()) for x in args]
+    floats = [i for i, x in enumerate(args) if x.is_floating_point()]
+    inputs = [x.detach().requires_grad_(i in floats[:1]) for i, x in enumerate(args)]
     recording, start = Recording(inputs), tick()
     for i, x in enumerate(inputs):
         recording.know(x, Ref(-1, i))

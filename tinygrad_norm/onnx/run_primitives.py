@@ -13,6 +13,18 @@ from .running import RUNNERS, Node, dtype_of, ints, runs
 
 _UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "Abs": ops.abs,
+    "Acos": ops.acos,
+    "Acosh": ops.acosh,
+    "Asin": ops.asin,
+    "Asinh": ops.asinh,
+    "Atan": ops.atan,
+    "Atanh": ops.atanh,
+    "Ceil": ops.ceil,
+    "Cosh": ops.cosh,
+    "Floor": ops.floor,
+    "Round": ops.round,
+    "Sinh": ops.sinh,
+    "Tan": ops.tan,
     "Cos": ops.cos,
     "Erf": ops.erf,
     "Exp": ops.exp,
@@ -86,11 +98,6 @@ def _cast(x: Tensor, dtype: Any) -> Tensor:
 @runs("Mod")
 def _mod(node: Node, a: Tensor, b: Tensor) -> Tensor:
     return ops.fmod(a, b) if node.get("fmod", 0) else ops.remainder(a, b)
-
-
-@runs("Floor", "Ceil")
-def _rounded(node: Node, x: Tensor) -> Tensor:
-    return ops.floor_divide(x, 1) if node.kind == "Floor" else ops.neg(ops.floor_divide(ops.neg(x), 1))
 
 
 @runs("Clip")
