@@ -52,13 +52,8 @@ ROWS = (
         methods=True,
     ),
     Row(
-        "Tensor.scatter_ Tensor.masked_fill_",
-        "`x[index] = values`, without a gradient; with one, `tn.where(mask, values, x)`",
-        methods=True,
-    ),
-    Row(
-        "Tensor.uniform_ Tensor.normal_ Tensor.random_",
-        "`nn.init.uniform_(x)`, `nn.init.normal_(x)`, `x.copy_(tn.randint(low, high, x.shape))`",
+        "Tensor.random_",
+        "`x.copy_(tn.randint(low, high, x.shape))`",
     ),
     # Matrix products
     # Modules

@@ -145,3 +145,30 @@ def test_names_without_a_gradient(torch):
 def test_errors(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_methods_that_overwrite(torch):
+    found = []
+    for m in (tn, torch):
+        x = m.zeros(3)
+        assert x.masked_fill_(m.tensor([True, False, True]), 2.0) is x
+        x.scatter_(0, m.tensor([1]), m.ones(1) * 5).scatter_add_(0, m.tensor([1]), m.ones(1))
+        found.append(x.index_add_(0, m.tensor([0]), m.ones(1)).tolist())
+    assert found[0] == found[1] == [3, 6, 2]
+    x = tn.zeros(4000)
+    assert x.uniform_(2, 4) is x
+    assert x.min().item() >= 2
+    np.testing.assert_allclose(x.mean().item(), 3, atol=0.05)
+    np.testing.assert_allclose(x.normal_(-1, 2).std().item(), 2, atol=0.1)
+    tn.manual_seed(3)
+    first = x.uniform_().tolist()
+    tn.manual_seed(3)
+    assert x.uniform_().tolist() == first
+    with pytest.raises(ValueError, match="floating-point tensors"):
+        tn.tensor([1]).uniform_()
+    with pytest.raises(ValueError, match="low at most high"):
+        x.uniform_(1, 0)
+    with pytest.raises(ValueError, match="std must be at least 0"):
+        x.normal_(0, -1)
+    with pytest.raises(RuntimeError, match="cannot be recorded"):
+        tn.ones(2, requires_grad=True).masked_fill_(tn.tensor([True, False]), 0)

@@ -122,7 +122,7 @@ from .operands import is_operand
 from .products import addmm, addmv, baddbmm, cross, inner, kron, tensordot
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
 from .rounding import ceil, copysign, floor, frac, nan_to_num, round, trunc
-from .sampling import bernoulli, multinomial
+from .sampling import OVERWRITING, bernoulli, multinomial
 from .scattering import index_add, index_put, scatter, scatter_add
 from .shape import (
     broadcast_to,
@@ -248,7 +248,7 @@ OPERATORS = {
 # fmt: on
 
 set_namespace(Tensor, tensor_namespace)
-for _name, _method in (METHODS | IN_PLACE | SHORTCUTS).items():
+for _name, _method in (METHODS | IN_PLACE | SHORTCUTS | OVERWRITING).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operator(_method))

@@ -7,7 +7,7 @@ import numpy
 from ..autograd.tensor import Tensor
 from ..backends import asarray, to_numpy
 from ..backends.random import generator
-from .arguments import as_size, check_flags
+from .arguments import as_number, as_size, check_flags
 from .operands import as_tensor
 
 
@@ -61,3 +61,37 @@ def multinomial(input: Tensor, num_samples: int, replacement: bool = False) -> T
     drawn = [generator().choice(len(row), n, replacement, row / row.sum()) for row in rows]
     indices = numpy.array(drawn, numpy.int64).reshape(*x.shape[:-1], n)
     return Tensor._wrap(asarray(indices).copy()).to(x.device)
+
+
+def _uniform_(self: Tensor, low: float = 0, high: float = 1) -> Tensor:
+    """Overwrite the values with random numbers, uniform in [low, high). Not recorded.
+
+    Raises:
+        ValueError: if high is below low, or the tensor does not hold floating-point numbers.
+    """
+    low, high = as_number(low, "low"), as_number(high, "high")
+    if high < low:
+        raise ValueError(f"uniform_ needs low at most high, got {low} and {high}")
+    return self.copy_(low + (high - low) * _floats("uniform_", self, generator().random(self.shape)))
+
+
+def _normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
+    """Overwrite the values with random numbers of a normal distribution. Not recorded.
+
+    Raises:
+        ValueError: if std is negative, or the tensor does not hold floating-point numbers.
+    """
+    if as_number(std, "std") < 0:
+        raise ValueError(f"std must be at least 0, got {std}")
+    drawn = _floats("normal_", self, generator().standard_normal(self.shape))
+    return self.copy_(as_number(mean, "mean") + std * drawn)
+
+
+def _floats(name: str, x: Tensor, drawn: Any) -> Any:
+    if x.array.dtype.kind != "f":
+        raise ValueError(f"{name} is for floating-point tensors, got {x.dtype}: use randint")
+    return drawn
+
+
+OVERWRITING = {"uniform_": _uniform_, "normal_": _normal_}
+"""The methods of Tensor in this file."""
