@@ -99,3 +99,18 @@ def test_primitives_are_exported_and_loaded(name, tmp_path):
         (found,) = run_with_onnxruntime(path, [x])
         numpy.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
         numpy.testing.assert_allclose(again, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opset", [17, 20])
+def test_files_of_older_opsets_give_the_same_numbers(opset, tmp_path):
+    for name, model in MODELS.items():
+        module = model.module()
+        export(model, module, tmp_path / "model.onnx", opset_version=opset)
+        arrays = model.arrays(4, 5)
+        with no_grad():
+            expected = outputs(module(*map(Tensor, arrays)))
+        for y, y_expected in zip(
+            run_with_onnxruntime(tmp_path / "model.onnx", arrays), expected, strict=True
+        ):
+            numpy.testing.assert_allclose(y, y_expected, rtol=1e-5, atol=1e-5, err_msg=name)
