@@ -54,7 +54,8 @@ def test_gradcheck_reports_a_wrong_backward_in_the_same_words(inputs, returned, 
 
 
 @pytest.mark.parametrize(
-    ("shape", "axes"), [((2, 3), r"\(0,\)"), ((2, 1), r"\(0, 2\)"), ((1,), r"\(0, 1, 2\)")]
+    ("shape", "axes"),
+    [((2, 3), r"\(0,\)"), ((2, 1), r"\(0, 2\)"), ((1,), r"\(0, 1, 2\)"), ((4, 1, 3), r"\(1,\)")],
 )
 def test_the_axes_that_a_backward_forgot_to_sum_are_named(shape, axes):
     class Broadcast(Function):

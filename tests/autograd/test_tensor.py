@@ -138,12 +138,20 @@ def test_numpy_functions_and_operators_give_way():
     assert (np.float64(2.0) - x).requires_grad
     assert (np.arange(3) < x).dtype == np.bool_
     with pytest.raises(TypeError, match=r"x\.numpy\(\)"):
-        np.floor(x)
+        np.cbrt(x)
 
 
 def test_a_number_is_formatted_and_an_empty_shape_is_printed():
     assert f"{tn.tensor(1.23456):.3f}" == "1.235"
     assert repr(tn.zeros(0, 3)) == "tensor([], size=(0, 3))"
+
+
+def test_item_takes_one_element():
+    assert tn.tensor([[2.5]]).item() == 2.5
+    for shape in ((2,), (1, 3), (0,)):
+        with pytest.raises(RuntimeError, match=r"item\(\) needs a tensor of one element") as caught:
+            tn.ones(shape).item()
+        assert str(caught.value).endswith(f"shape {shape}")
 
 
 def test_an_array_used_as_an_operand_is_copied():
