@@ -14,6 +14,12 @@ from tinygrad_norm.normalization.batch.batchnorm import batch_norm_forward
 
 SHAPES = [(7, 300, 1), (40, 3, 1), (41, 3, 1), (300, 1, 1), (9, 5, 7), (3, 4, 47), (3, 4, 48), (2, 3, 130)]
 RUNS = ["batch_norm_forward", "batch_norm_backward", "batch_norm_eval_forward", "batch_norm_eval_backward"]
+LOOPS = {
+    "batch_norm_forward": shortrows.short_rows,
+    "batch_norm_backward": shortrows.short_rows_backward,
+    "batch_norm_eval_forward": shortrows.eval_short_rows,
+    "batch_norm_eval_backward": shortrows.eval_short_rows_backward,
+}
 HARD = ["constant channel", "a large mean", "1e30", "1e-30", "nan", "inf"]
 
 
@@ -122,6 +128,19 @@ def test_positions_decide_which_loop_runs(monkeypatch):
     found = results("python", "batch_norm_forward", (x, *others))
     assert any((a != b).any() for a, b in zip(found, right, strict=True))  # another order of sums
     assert_close(found, right, 1e-5)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_part_of_the_channels_with_as_many_positions(name):
+    """Rows lie side by side only where all channels are wanted, whatever the positions."""
+    args = drawn(name, (5, 4, 2), "float64")
+    right = results("off", name, args)
+    found = [np.empty_like(a) for a in right]
+    left = [] if "eval" in name else [np.empty(4, bool)]
+    with use_loops("python"):
+        for start in (0, 2):
+            LOOPS[name](*args, *found, *left, start, start + 2)
+    assert_close(found, right, 1e-13)
 
 
 @pytest.mark.parametrize("at", range(3))

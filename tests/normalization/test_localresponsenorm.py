@@ -142,6 +142,15 @@ def test_a_sample_near_the_limits_is_computed_with_care_and_no_other():
         np.testing.assert_allclose(ours[1], exact[1], rtol=1e-4, atol=1e-5 * abs(exact[1]).max())
 
 
+def test_a_power_that_leaves_float32_on_the_way_to_a_result_within():
+    """Of d = 1e29, the power d^-1.5 by which x is multiplied has no digit left, but the product is 1e-29."""
+    x = (1e15 * (1 + abs(normal(2, 5, 3)))).astype(np.float32)
+    options = {"size": 3, "alpha": 0.1, "beta": 1.5}
+    with tn.use_loops("python"):
+        y = F.local_response_norm(Tensor(x), **options).numpy()
+    np.testing.assert_allclose(y, by_the_window(x.astype(float), k=1.0, **options), rtol=1e-4)
+
+
 CHANNELS_AND_SIZES = [(1, 1), (3, 5), (15, 4), (16, 31), (17, 2), (33, 5), (40, 100)]
 
 

@@ -110,7 +110,7 @@ def test_group_normalization_by_teams_of_every_size(channels, S, checked):
 
 
 @pytest.mark.parametrize("checked", [False, pytest.param(True, marks=SLOW)], ids=["plain", "checked"])
-@pytest.mark.parametrize("S", [5000, 12_544, 40_000])
+@pytest.mark.parametrize("S", [5000, 12_544, 20_000, 40_000])
 def test_instance_normalization_of_pools_larger_than_registers(S, checked):
     case = Case(((1, 2, S), None, None, (2,), (2,)))
     for seed in range(1 + 2 * checked):

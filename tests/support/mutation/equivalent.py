@@ -17,6 +17,12 @@ EQUIVALENT = [
         "how far a loop is unrolled: no result depends on it",
     ),
     (
+        "tinygrad_norm/backends/cuda/teams.cuh",
+        "for (long long start = n - team_of_block<TEAM>(); start < N; start += step, n += step) {",
+        "< → <=",
+        "one round more, in which no team of the block has a row: it reads and writes nothing",
+    ),
+    (
         "tinygrad_norm/normalization/core/gaussian.cuh",
         "return {at < reach ? -at : -reach, S - 1 - at < reach ? S - 1 - at : reach};",
         "< → <=",
