@@ -64,9 +64,15 @@ def test_scalars_and_empty_tensors(shape, fast_mode):
     assert gradcheck(lambda x: (x * x).sum(), leaf(*shape), fast_mode=fast_mode)
 
 
-def test_a_constant_infinity_among_the_outputs():
+@pytest.mark.parametrize("fast_mode", [False, True])
+def test_a_constant_infinity_among_the_outputs(fast_mode):
     mask = Tensor(np.array([True, False, False]))
-    assert gradcheck(lambda x: tn.masked_fill(x * x, mask, -np.inf), leaf(3))
+
+    def masked(x, factor=2.0):
+        return tn.masked_fill(WrongSquare.apply(x, factor=factor), mask, -np.inf)
+
+    assert gradcheck(masked, leaf(3), fast_mode=fast_mode)
+    assert not gradcheck(lambda x: masked(x, 2.001), leaf(3), fast_mode=fast_mode, raise_exception=False)
 
 
 def test_it_works_inside_no_grad():

@@ -107,12 +107,17 @@ def jacobians(
         units = {i: numpy.maximum(1.0, abs(to_numpy(x.array))) for i, x in xs.items()}
         us = {i: Probes(x.shape, units[i], rng) for i, x in xs.items()}
         vs = {o: Probes(y.shape, numpy.ones(y.shape), rng) for o, y in ys.items()}
-        bounds = {o: vs[o].bound(to_numpy(y.array)) for o, y in ys.items()}
+        values = {o: to_numpy(y.array) for o, y in ys.items()}
+        bounds = {o: vs[o].bound(y) for o, y in values.items()}
+        infinities = {o: numpy.where(numpy.isinf(y), y, numpy.nan) for o, y in values.items()}
         found = {o: analytic(o, y, vs[o], xs, us, nondet_tol) for o, y in ys.items()}
 
         def measure() -> numpy.ndarray:
-            moved = _call(func, arguments)
-            return numpy.concatenate([v.measure(to_numpy(moved[o].array)) for o, v in vs.items()])
+            results = _call(func, arguments)
+            moved = {o: to_numpy(results[o].array) for o in vs}
+            # An infinity that stays, as a mask of -inf makes it, adds nothing to a derivative.
+            parts = [v.measure(numpy.where(moved[o] == infinities[o], 0.0, moved[o])) for o, v in vs.items()]
+            return numpy.concatenate(parts)
 
         tensors = _tensors(arguments, xs)
         at = {i: to_numpy(x.array).copy() for i, x in tensors.items()}
