@@ -181,6 +181,12 @@ def test_wrong_entries_that_share_an_output_or_an_input(wrong, place):
     assert line.split(" of 6")[1] == place
 
 
+def test_where_an_input_or_an_output_has_one_entry_that_is_not_said():
+    for func in (lambda x: WrongSquare.apply(x) * Tensor(np.ones(3)), lambda x: WrongSquare.apply(x)):
+        with pytest.raises(GradcheckError, match=r"wrong entries   (3 of 3|1 of 1)(\n|$)"):
+            gradcheck(func, leaf(1))
+
+
 def test_every_wrong_pair_of_output_and_input_is_named():
     with pytest.raises(GradcheckError) as caught:
         gradcheck(lambda a, b: (a * b, WrongSquare.apply(a + b)), (leaf(2), leaf(2)))

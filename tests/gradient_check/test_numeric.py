@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinygrad_norm.gradient_check.numeric import above_rounding, derivative, with_bend
+from tinygrad_norm.gradient_check.numeric import above_curve, above_rounding, derivative, with_bend
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,16 @@ def test_a_kink_is_where_the_slope_jumps(slope):
     found = with_bend(f, derivative(f, 1e-3))
     np.testing.assert_allclose(found.bend[:2], [slope, 2], rtol=1e-6)
     assert (abs(found.bend[2:]) < 1e-8).all()
+
+
+def test_a_slope_is_extrapolated_where_the_second_derivative_jumps_and_there_alone():
+    """|t|^1.9 has no second derivative at 0: its differences converge too, but not by 4 at each step."""
+
+    def f(t):
+        return np.array([t + max(t, 0.0) ** 2, t + np.sign(t) * abs(t) ** 1.9, np.sin(1 + t)])
+
+    found = derivative(f, 1e-3)
+    examined = above_curve(f, 1e-3, found)
+    assert abs(examined.value[0] - 1) <= 1e-11 < abs(found.value[0] - 1)
+    for part, before in zip(examined, found, strict=True):
+        np.testing.assert_array_equal(part[1:], before[1:])

@@ -41,6 +41,12 @@ EQUIVALENT = [
         "NumPy takes any negative size for the one to be found",
     ),
     (
+        "tinygrad_norm/gradient_check/*.py",
+        "*.reshape(-1, *self.shape)",
+        "-1 → -2",
+        "NumPy takes any negative size for the one to be found",
+    ),
+    (
         "tinygrad_norm/gradient_check/mistakes/*.py",
         "several = (abs(n) > 1e-6 * abs(n).max(1, keepdims=True)).sum(1) > 2",
         "1e-6 → 2e-06",
