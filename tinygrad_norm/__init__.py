@@ -7,7 +7,7 @@ This file is the table of contents: the public names, which are those of PyTorch
 
 # The engine: tensors and gradients.
 from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
-from .gradient_check.check import gradcheck
+from .gradient_check import gradcheck, gradgradcheck
 from .backends import use_backend, use_loops
 from .backends.random import manual_seed
 

@@ -161,19 +161,11 @@ def test_grad_returns_gradients_without_touching_dot_grad():
     assert grad((a * 2.0).sum(), [b], allow_unused=True) == (None,)
 
 
-def test_second_derivatives_raise():
+def test_flags_may_be_given_by_position():
     x = leaf(3)
     y = (x * x * x).sum()
-    for call in (
-        lambda: y.backward(None, True, True),
-        lambda: y.backward(create_graph=True),
-        lambda: tn.grad(y, x, None, True, True),
-        lambda: tn.grad(y, [x], create_graph=True),
-    ):
-        with pytest.raises(NotImplementedError, match="no second derivatives yet"):
-            call()
-    assert x.grad is None
     y.backward(None, True, False)
+    y.backward(None, True, True)
     (unused,) = tn.grad(y, leaf(2), None, None, False, True)
     assert unused is None
 

@@ -343,3 +343,18 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     result = run("neg", "--json", str(tmp_path / "file" / "results.json"))
     assert result.exit_code == 2
     assert "cannot be written" in result.output
+
+
+def test_second_derivatives_are_checked_on_demand(planted):
+    result = run("--second", "tanh", "layer_norm")
+    assert result.exit_code == 0
+    assert "Worst relative errors of second derivatives:" in result.output
+    result = run("--second", "wrong_form")
+    assert result.exit_code == 1
+    assert "wrong_form" in result.output
+
+
+def test_second_derivatives_of_own_files_are_checked_in_python(tmp_path):
+    result = run("--second", str(tmp_path / "mine.py:f"))
+    assert result.exit_code == 2
+    assert "tn.gradgradcheck" in result.output

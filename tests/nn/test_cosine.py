@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.nn import functional as F
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")

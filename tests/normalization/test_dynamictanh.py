@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.backends.cpu.loop_mode import use_loops
 from tinygrad_norm.nn import functional as F
 

@@ -12,7 +12,7 @@ from loop_runs import MODES
 
 import tinygrad_norm as tn
 from tinygrad_norm import use_loops
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.registry import REGISTRY, Case

@@ -12,7 +12,7 @@ from kernel_runs import run
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.gradient_check.registered import cotangent

@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.utils import fuse_conv_bn_eval, parametrize
 from tinygrad_norm.normalization import ScaledWeightStandardization, WeightStandardization

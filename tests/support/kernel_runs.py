@@ -5,7 +5,7 @@ import pytest
 from kernels import KERNELS
 
 import tinygrad_norm as tn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.gradient_check.registered import cotangent

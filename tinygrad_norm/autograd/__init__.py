@@ -1,6 +1,7 @@
 """The engine: tensors, functions, and the sweep that runs gradients back through them.
 
-Read in this order: tensor.py, function.py, sweep.py. Beside them are `node` (what the graph keeps of a call),
+Read in this order: tensor.py, function.py, backward.py, sweep.py. Beside them are `recorded_sweep` (second
+derivatives), `node` (what the graph keeps of a call),
 `memory` and `guards` (writes in place, and what can go wrong in a Function), `accumulation` (into `.grad`),
 `hooks`, `leaf_hooks`, `conversion`, `numpy_protocol` and `grad_mode`.
 """
@@ -8,15 +9,15 @@ Read in this order: tensor.py, function.py, sweep.py. Beside them are `node` (wh
 from importlib import import_module
 from typing import Any
 
-from . import conversion, hooks, leaf_hooks, numpy_protocol, sweep
+from . import backward, conversion, hooks, leaf_hooks, numpy_protocol
+from .backward import grad
 from .function import Function
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from .sweep import grad
 from .tensor import Tensor
 
 # Methods of Tensor whose files import Tensor, so that no imports go in a circle.
 for _file, _names in {
-    sweep: ("backward",),
+    backward: ("backward",),
     hooks: ("register_hook", "retain_grad"),
     leaf_hooks: ("register_post_accumulate_grad_hook",),
     conversion: ("to", "double", "float", "half", "long", "cpu", "cuda"),
@@ -28,9 +29,11 @@ for _name in ("array", "array_ufunc", "array_function"):
 
 
 def __getattr__(name: str) -> Any:
-    """Find gradcheck as PyTorch names it; it stands in a package of its own, above the engine."""
-    if name in ("gradcheck", "GradcheckError"):
+    """Find what PyTorch has here and stands above the engine: gradcheck and `functional`."""
+    if name in ("gradcheck", "gradgradcheck", "GradcheckError"):
         return getattr(import_module("tinygrad_norm.gradient_check"), name)
     if name == "errors":
         return import_module("tinygrad_norm.gradient_check.error")
+    if name == "functional":
+        return import_module("tinygrad_norm.ops.derivatives")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

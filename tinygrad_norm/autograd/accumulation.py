@@ -38,6 +38,12 @@ def accumulate(leaves: Iterable[tuple[Tensor, Array]]) -> None:
         leave_silence(token)
 
 
+def accumulate_recorded(leaf: Tensor, dx: Tensor) -> None:
+    """Add to the `.grad` of a leaf its gradient, which has a graph; then the sum has one."""
+    if leaf._requires_grad:
+        leaf._grad = dx if leaf._grad is None else leaf._grad + dx
+
+
 def _own_references() -> tuple[int, int]:
     """Count the references that `accumulate` itself holds to a gradient, and to the base of a view."""
     leaves = {0: (None, numpy.zeros(2).reshape(2, 1))}

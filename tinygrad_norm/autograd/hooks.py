@@ -38,7 +38,9 @@ class RetainedGradient:
 
     def __call__(self, dy: Tensor) -> None:
         x = self.x()
-        if x is not None:
+        if x is not None and dy.requires_grad:
+            x._grad = dy if x._grad is None else x._grad + dy
+        elif x is not None:
             with silent():
                 x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
 
@@ -88,10 +90,22 @@ def run_hooks(hooks: list[Any], dx: Array) -> Array:
     for hook in tuple(hooks):
         replaced = hook(Tensor._wrap(dx))
         if replaced is not None:
-            new = replaced.array if isinstance(replaced, Tensor) else asarray(replaced)
-            if new.shape != dx.shape:
-                raise RuntimeError(f"a hook returned shape {new.shape} for a gradient of shape {dx.shape}")
-            if new.dtype != dx.dtype:
-                raise RuntimeError(f"a hook returned dtype {new.dtype} for a gradient of dtype {dx.dtype}")
-            dx = new
+            dx = _checked(replaced.array if isinstance(replaced, Tensor) else asarray(replaced), dx)
+    return dx
+
+
+def _checked(new: Any, dx: Any) -> Any:
+    if new.shape != dx.shape:
+        raise RuntimeError(f"a hook returned shape {new.shape} for a gradient of shape {dx.shape}")
+    if new.dtype != dx.dtype:
+        raise RuntimeError(f"a hook returned dtype {new.dtype} for a gradient of dtype {dx.dtype}")
+    return new
+
+
+def run_recorded_hooks(hooks: list[Any], dx: Tensor) -> Tensor:
+    """Call every hook on the gradient, which has a graph, and return it, or what replaced it."""
+    for hook in tuple(hooks):
+        replaced = hook(dx)
+        if replaced is not None:
+            dx = _checked(replaced if isinstance(replaced, Tensor) else Tensor._wrap(asarray(replaced)), dx)
     return dx

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..backends import Array
 from ..backends.cpu.silence import silent
-from .accumulation import accumulate
+from .accumulation import accumulate, accumulate_recorded
 from .hooks import RemovableHandle, run_hooks
 from .tensor import Tensor
 
@@ -93,6 +93,16 @@ class Completion:
         """Complete the other leaves, then call what waits for the end."""
         while leaves:
             _complete(leaves.pop(next(iter(leaves))))
+        self._end()
+
+    def finish_recorded(self, leaves: dict[int, tuple[Tensor, Tensor]]) -> None:
+        """Complete the leaves, whose gradients have a graph, then call what waits for the end."""
+        for leaf, dx in leaves.values():
+            accumulate_recorded(leaf, dx)
+            _run_leaf_hooks(leaf)
+        self._end()
+
+    def _end(self) -> None:
         for function in self.at_the_end:
             function()
 
@@ -103,6 +113,10 @@ def _complete(leaf_and_gradient: tuple[Tensor, Array], before_the_end: bool = Fa
         leaf_and_gradient = leaf, run_hooks(leaf.hooks, dx)
     del dx  # accumulate counts the references
     accumulate((leaf_and_gradient,))
+    _run_leaf_hooks(leaf)
+
+
+def _run_leaf_hooks(leaf: Tensor) -> None:
     if leaf.requires_grad:
         for hook in tuple(hooked.get(id(leaf), ())):
             hook(leaf)

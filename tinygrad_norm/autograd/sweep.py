@@ -13,8 +13,6 @@ from typing import Any
 
 from ..backends import Array, asarray, namespace
 from ..backends.cpu.silence import silent
-from .accumulation import accumulate
-from .flags import check_flags
 from .function import Function, Observer
 from .guards import (
     already_freed,
@@ -25,9 +23,10 @@ from .guards import (
     wrong_gradient,
 )
 from .hooks import register_hook, run_hooks
-from .leaf_hooks import Completion, hooked
+from .leaf_hooks import Completion
 from .memory import watched, writes
 from .node import Node
+from .paths import Paths
 from .tensor import Tensor
 
 Leaves = dict[int, tuple[Tensor, Array]]
@@ -38,75 +37,6 @@ Reached = dict[Node, list[Array | None]]
 
 Waiting = list[tuple[int, Node]]
 """A heap of the nodes that were reached, by -created_at: the latest is on top."""
-
-
-def backward(
-    root: Tensor, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False
-) -> None:
-    """Add dL/dx to `x.grad` of every leaf x, with L = this tensor, or sum(tensor · gradient).
-
-    Args:
-        root: this tensor.
-        gradient: dL/d(this tensor), of its shape; not needed if it has one element.
-        retain_graph: keep the graph, so that backward can run again, or `draw` can show it.
-        create_graph: only False: there are no second derivatives yet.
-
-    Raises:
-        TypeError: if a flag is not a bool.
-        NotImplementedError: if create_graph is True.
-        RuntimeError: if no gradient is required; if this tensor has several elements and no gradient is
-            given; a second time without `retain_graph`; if an array saved for backward was changed in place.
-    """
-    _check(retain_graph, create_graph)
-    if not hooked:
-        accumulate(sweep([root], [gradient], bool(retain_graph)).values())
-        return
-    with Completion(root) as completion:
-        completion.finish(sweep([root], [gradient], bool(retain_graph), completion=completion))
-
-
-def _check(retain_graph: Any, create_graph: Any) -> None:
-    check_flags(retain_graph=False if retain_graph is None else retain_graph, create_graph=create_graph)
-    if create_graph:
-        raise _no_second_derivatives()
-
-
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]:
-    """Return dL/dx for each of `inputs`; no `.grad` changes.
-
-    L = Σ sum(output · grad_output) over `outputs`; a grad_output may be None for an output of one element.
-    Only what lies between the outputs and `inputs` runs: hooks elsewhere are not called.
-    The gradients have no graph of their own: there are no second derivatives yet.
-
-    Raises:
-        TypeError: if a flag is not a bool.
-        NotImplementedError: if create_graph is True.
-        RuntimeError: if there are no inputs, or an input was not used, unless `allow_unused` (its gradient
-            is then None).
-    """
-    _check(retain_graph, create_graph)
-    check_flags(allow_unused=allow_unused)
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if not inputs:
-        raise RuntimeError("grad needs at least one input to differentiate with respect to, got none")
-    if grad_outputs is None or isinstance(grad_outputs, Tensor) or hasattr(grad_outputs, "dtype"):
-        grad_outputs = [grad_outputs] * len(outputs)
-    dxs = gradients(outputs, inputs, grad_outputs, bool(retain_graph))
-    for i, (x, dx) in enumerate(zip(inputs, dxs, strict=True)):
-        if dx is None and not allow_unused:
-            raise RuntimeError(
-                f"input {i} (shape {x.shape}) was not used to compute the outputs, or does not require "
-                "grad: pass allow_unused=True to get None for it"
-            )
-    return tuple([None if dx is None else Tensor._wrap(dx) for dx in dxs])
 
 
 def gradients(
@@ -125,13 +55,6 @@ def gradients(
         for handle in handles:
             handle.remove()
     return [leaves[id(x)][1] if id(x) in leaves else computed.get(id(x)) for x in inputs]
-
-
-def _no_second_derivatives() -> NotImplementedError:
-    return NotImplementedError(
-        "create_graph=True: a backward runs on raw arrays and records nothing, so there are no second "
-        "derivatives yet. Compute first derivatives with create_graph=False, and take their differences"
-    )
 
 
 def _record_gradient(x: Tensor, found: dict[int, Array]) -> Any:
@@ -156,7 +79,7 @@ def sweep(
     Infinity and NaN are results here, as in PyTorch, without warnings. Hooks run with the caller's settings.
     """
     with silent() as silence:
-        paths = None if wanted is None else _Paths(roots, wanted)
+        paths = None if wanted is None else Paths(roots, wanted)
         return _sweep(roots, dys, retain, observer, silence, completion, paths)
 
 
@@ -167,13 +90,13 @@ def _sweep(
     observer: Observer | None,
     silence: silent,
     completion: Completion | None,
-    paths: "_Paths | None",
+    paths: Paths | None,
 ) -> Leaves:
     leaves: Leaves = {}
     reached: Reached = {}
     waiting: Waiting = []
     for root, gradient in zip(roots, gradients, strict=True):
-        _deliver(root, _start(root, gradient), leaves, reached, waiting)
+        _deliver(root, start(root, gradient), leaves, reached, waiting)
     while waiting:
         node: Any = heappop(waiting)[1]
         dys: Any = reached.pop(node)
@@ -185,7 +108,7 @@ def _sweep(
             silence.lifted(_run_hooks, node, dys)
         if node.outputs is not None:
             _fill_missing(node, dys)
-        dxs: Any = _run_backward(node, dys, retain, observer)
+        dxs: Any = run_backward(node, dys, retain, observer)
         del dys
         dx: Any = None
         try:
@@ -193,7 +116,7 @@ def _sweep(
                 if needed and dx is not None:
                     array, maker = x.array, x.creator
                     if dx.shape != array.shape or type(dx) is Tensor:
-                        raise _wrong_gradient(node, dxs)
+                        check_gradients(node, dxs)
                     if dx.dtype is not array.dtype:
                         _deliver(x, dx, leaves, reached, waiting)
                     elif maker is None:
@@ -206,7 +129,7 @@ def _sweep(
                         heappush(waiting, (-maker.created_at, maker))
         except AttributeError as error:
             if error.obj is dx and error.name == "shape":
-                raise _wrong_gradient(node, dxs) from None
+                check_gradients(node, dxs)
             raise
         dxs = dx = x = array = None
         if completion is not None:
@@ -219,27 +142,8 @@ def _sweep(
     return leaves
 
 
-class _Paths:
-    """The nodes between roots and the tensors that are wanted, and those that made the latter.
-
-    A node that was freed counts as one of them: its inputs are unknown, and its backward raises the error.
-    """
-
-    def __init__(self, roots: Sequence[Tensor], wanted: Sequence[Tensor]) -> None:
-        self.wanted = {id(x) for x in wanted}
-        self.ends = {x.creator for x in wanted}
-        self.nodes: set[Node | None] = set()
-        nodes = reachable(x.creator for x in roots if x.creator is not None)
-        for node in sorted(nodes, key=lambda node: node.created_at):
-            if node.freed or any(self._leads_on(x) for x in node.inputs):
-                self.nodes.add(node)
-
-    def _leads_on(self, x: Any) -> bool:
-        return isinstance(x, Tensor) and (id(x) in self.wanted or x.creator in self.nodes)
-
-
-def _run_backward(
-    node: Any, dys: list[Array | None], retain: bool, observer: Observer | None
+def run_backward(
+    node: Any, dys: list[Array | None], retain: bool, observer: Observer | None = None
 ) -> tuple[Array | None, ...]:
     """Run the backward of `node` on `dys`, one per output, and return one gradient per input.
 
@@ -269,17 +173,14 @@ def _run_backward(
     return dxs
 
 
-def _wrong_gradient(node: Any, dxs: tuple[Any, ...]) -> RuntimeError:
-    """Return the error for the first gradient that is not an array of its input's shape."""
-    wrong = [
-        i
-        for i, (x, needed, dx) in enumerate(zip(node.inputs, node.needs, dxs, strict=True))
-        if needed and dx is not None and (type(dx) is Tensor or getattr(dx, "shape", None) != x.shape)
-    ]
-    return wrong_gradient(node, wrong[0], dxs[wrong[0]])
+def check_gradients(node: Any, dxs: Sequence[Any]) -> None:
+    """Raise RuntimeError for the first gradient that is not an array of its input's shape."""
+    for i, (x, needed, dx) in enumerate(zip(node.inputs, node.needs, dxs, strict=True)):
+        if needed and dx is not None and (type(dx) is Tensor or getattr(dx, "shape", None) != x.shape):
+            raise wrong_gradient(node, i, dx)
 
 
-def _start(root: Tensor, gradient: Any) -> Array:
+def start(root: Tensor, gradient: Any) -> Array:
     """Return dL/droot as an array: the given gradient, or 1."""
     if not root._requires_grad:
         raise RuntimeError(
@@ -331,16 +232,3 @@ def _run_hooks(node: Node, dys: list[Array | None]) -> None:
         dy = dys[index]
         if dy is not None:
             dys[index] = run_hooks(hooks, dy)
-
-
-def reachable(creators: Iterable[Node]) -> list[Function]:
-    """Return every node that the given ones depend on, each once, the nearest first."""
-    found = [node for node in creators if isinstance(node, Function)]
-    seen = set(found)
-    for node in found:  # grows during the walk
-        for x in node.inputs:
-            creator = x.creator if isinstance(x, Tensor) else None
-            if isinstance(creator, Function) and creator not in seen:
-                seen.add(creator)
-                found.append(creator)
-    return found

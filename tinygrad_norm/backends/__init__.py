@@ -1,7 +1,7 @@
 """Where arrays live, and what runs on them: the one switch between NumPy, CuPy and the emulator.
 
 `namespace(x)` returns the library that owns the array `x`, and array functions call its functions. For a
-tensor, it is the tensor functions under NumPy's names (`set_namespace`), so that operations are recorded.
+recorded array (ops/recorded), it has the same names, and what they compute is recorded.
 `@kernel` marks an array function written once for every backend; `.cuda` attaches its handwritten CUDA
 twin, which runs if the arrays are on a GPU. Nothing above this package asks which backend it runs on.
 """
@@ -84,7 +84,7 @@ _LOADERS: dict[str, Callable[[], Backend]] = {
 _NUMPY = _numpy_backend()
 _LOADED: dict[str, Backend] = {"numpy": _NUMPY}
 _BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
-_NAMESPACES: dict[type, ModuleType] = {}  # without NumPy, which is the default: every function looks it up
+_NAMESPACES: dict[type, Any] = {}  # without NumPy, which is the default: every function looks it up
 _current: Backend | None = None  # None until the first array is made; then the environment decides
 
 
@@ -174,7 +174,7 @@ def namespace(x: Array) -> Any:
     return _NAMESPACES.get(type(x), numpy)
 
 
-def set_namespace(array_type: type, functions: ModuleType) -> None:
+def set_namespace(array_type: type, functions: Any) -> None:
     """Make `namespace` return `functions` for arrays of `array_type`."""
     _NAMESPACES[array_type] = functions
 

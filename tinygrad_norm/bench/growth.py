@@ -15,7 +15,7 @@ import numpy
 
 from ..autograd.function import Function
 from ..autograd.memory import owner
-from ..autograd.sweep import reachable
+from ..autograd.paths import reachable
 from ..autograd.tensor import Tensor
 from ..registry import REGISTRY
 from .timing import best_times

@@ -16,6 +16,7 @@ from rich.table import Table
 from ..backends import current_backend, use_backend
 from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
+from ..gradient_check.gradient_op import gradient_op
 from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check, forms
 from ..learn.doctor.diagnosis import diagnose_op
 from ..learn.doctor.subject import in_plain_words
@@ -45,6 +46,9 @@ def gradcheck(
             show_default="TINYGRAD_NORM_BACKEND, else numpy",
         ),
     ] = None,
+    second: Annotated[
+        bool, typer.Option("--second", help="Check second derivatives instead, in random directions.")
+    ] = False,
     load: Load = None,
 ) -> None:
     """Check gradients: closed form against composed form, and both against finite differences.
@@ -58,13 +62,18 @@ def gradcheck(
             use_backend(backend)
         except (ValueError, RuntimeError) as error:
             raise typer.BadParameter(str(error), param_hint="--backend") from None
+    if second and own:
+        raise typer.BadParameter(
+            f"{own[0]} is not registered: check it in Python, with tn.gradgradcheck(function, inputs)",
+            param_hint="--second",
+        )
     functions = {target: examine(target) for target in own}
     worst = max((status for status, _ in functions.values()), default=0)
     console = Console()
-    verdicts = _run(console, ops)
+    verdicts = _run(console, ops, second)
     if ops:
         console.print(_table(verdicts))
-        _report_failures(console, verdicts)
+        _report_failures(console, verdicts, second)
     if json_file is not None:
         _save(json_file, _as_json(verdicts, functions))
         console.print(f"results in {json_file}", highlight=False, soft_wrap=True)
@@ -85,7 +94,7 @@ def gradcheck(
         raise typer.Exit(worst)
     for line in (
         f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct{_version()}.",
-        "Worst relative errors:",
+        f"Worst relative errors{' of second derivatives' if second else ''}:",
         f"  {numeric} against finite differences (allowed {NUMERIC_TOLERANCE:.0e})",
         f"  {composed} closed form against composed form (allowed {COMPOSED_TOLERANCE:.0e})",
     ):
@@ -97,7 +106,7 @@ def _version() -> str:
     return f" ({version_on_cpu()})" if current_backend().name == "numpy" else ""
 
 
-def _run(console: Console, ops: list[Op]) -> list[Verdict]:
+def _run(console: Console, ops: list[Op], second: bool) -> list[Verdict]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -110,7 +119,8 @@ def _run(console: Console, ops: list[Op]) -> list[Verdict]:
         task = bar.add_task("", total=sum(len(op.cases) for op in ops))
         for op in ops:
             bar.update(task, description=op.name)
-            verdicts.append(check(op, advance=lambda: bar.advance(task)))
+            checked = gradient_op(op) if second else op
+            verdicts.append(check(checked, advance=lambda: bar.advance(task), fast_mode=second))
     return verdicts
 
 
@@ -133,12 +143,12 @@ def _table(verdicts: list[Verdict]) -> Table:
     return table
 
 
-def _report_failures(console: Console, verdicts: list[Verdict]) -> None:
+def _report_failures(console: Console, verdicts: list[Verdict], second: bool) -> None:
     """Print the first failure of every op in full, one line for each further failure, and the mistake."""
     for verdict in verdicts:
         texts = [_named(failure.text, verdict.name) for failure in verdict.failures[:1]]
         texts += [_named(failure.summary, verdict.name) for failure in verdict.failures[1:]]
-        for text in (*texts, *_mistakes(verdict, "\n".join(texts))):
+        for text in (*texts, *(() if second else _mistakes(verdict, "\n".join(texts)))):
             console.print(text, markup=False, highlight=False, soft_wrap=True)
         if verdict.failures:
             console.print()
@@ -167,7 +177,7 @@ def _named(text: str, name: str) -> str:
     names = op.inputs or argument_names(op.function, count)
     return re.sub(
         r"(with respect to |gradient of | / |^)input (\d+)",
-        lambda found: found[1] + names[int(found[2])],
+        lambda found: found[1] + (names[int(found[2])] if int(found[2]) < len(names) else "dy"),
         text,
     )
 

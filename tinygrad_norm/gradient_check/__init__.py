@@ -2,7 +2,7 @@
 
 `check` compares two Jacobians: `analytic` runs backward, `numeric` takes finite differences along the
 directions of `probing`. `jacobian` says where they differ, `failure_report` says so in words, and `mistakes`
-recognizes the cause. `registered` checks every registered op.
+recognizes the cause. `second` checks second derivatives, and `registered` checks every registered op.
 """
 
 import sys
@@ -10,6 +10,7 @@ import sys
 from . import check, error, registered
 from .check import gradcheck
 from .error import GradcheckError
+from .second import gradgradcheck
 
 # Module names that other code imports: PyTorch's for gradcheck, and earlier ones.
 sys.modules["tinygrad_norm.autograd.gradcheck"] = check

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy
 
-from ..autograd.sweep import grad
+from ..autograd.backward import grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..registry import Case, Op
@@ -164,20 +164,25 @@ def forms(op: Op) -> dict[str, Form]:
     return {"closed form": op.function} | ({} if op.composed is None else {"composed": op.composed})
 
 
-def numeric_error(op: Op, form: Form, case: Case) -> tuple[float, WrongEntry | None] | None:
+def numeric_error(
+    op: Op, form: Form, case: Case, fast_mode: bool = False
+) -> tuple[float, WrongEntry | None] | None:
     """Return the worst relative error of one form's gradients against finite differences, and what is wrong.
 
-    None if the case has nothing to differentiate.
+    None if the case has nothing to differentiate; `fast_mode` is that of gradcheck.
     """
     inputs = tuple(draw(case))
     if not any(x is not None and x.requires_grad for x in inputs):
         return None
-    pairs = jacobians(lambda *xs: op.call(xs, case.options, form), inputs)
+    pairs = jacobians(lambda *xs: op.call(xs, case.options, form), inputs, fast_mode=fast_mode)
     return max(pair.worst for pair in pairs), disagreement(pairs, 0.0, NUMERIC_TOLERANCE)
 
 
-def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
-    """Check all cases of an op; `advance` is called after each. An exception counts as a failure."""
+def check(op: Op, advance: Callable[[], None] = lambda: None, fast_mode: bool = False) -> Verdict:
+    """Check all cases of an op; `advance` is called after each. An exception counts as a failure.
+
+    `fast_mode` is that of gradcheck, for the finite differences.
+    """
     started = time.perf_counter()
     composed_errors: list[float] = []
     numeric_errors: list[float] = []
@@ -204,7 +209,7 @@ def check(op: Op, advance: Callable[[], None] = lambda: None) -> Verdict:
                     if not error <= COMPOSED_TOLERANCE
                 ]
             for name, form in forms(op).items():
-                numeric = numeric_error(op, form, case)
+                numeric = numeric_error(op, form, case, fast_mode)
                 if numeric is not None:
                     numeric_errors.append(numeric[0])
                     entry = numeric[1]

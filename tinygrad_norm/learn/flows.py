@@ -7,7 +7,8 @@ from typing import Any
 
 from ..autograd.function import Function
 from ..autograd.hooks import RetainedGradient
-from ..autograd.sweep import gradients, reachable
+from ..autograd.paths import reachable
+from ..autograd.sweep import gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..autograd.function import Function
-from ..autograd.sweep import reachable
+from ..autograd.paths import reachable
 from ..autograd.tensor import Tensor
 
 

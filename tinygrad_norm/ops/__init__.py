@@ -1,11 +1,11 @@
 """The differentiable functions of tensors, and the table that makes them methods and operators."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd.tensor import Tensor
-from ..backends import set_namespace
-from . import tensor_namespace
+from . import derivatives, recorded
 from .aliases import (
     absolute,
     addcdiv,
@@ -247,9 +247,10 @@ OPERATORS = {
 }
 # fmt: on
 
-set_namespace(Tensor, tensor_namespace)
 for _name, _method in (METHODS | IN_PLACE | SHORTCUTS | OVERWRITING).items():
     setattr(Tensor, _name, _method)
 for _name, _method in OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operator(_method))
     setattr(Tensor, f"__r{_name}__", _reflected(_method))
+
+sys.modules["tinygrad_norm.autograd.functional"] = derivatives  # PyTorch's name

@@ -14,7 +14,7 @@ def unbroadcast(dy: Any, shape: tuple[int, ...]) -> Any:
     """Return `dy` summed over the axes that broadcasting added to, or stretched in, an input of `shape`."""
     if dy.shape == shape:
         return dy
-    if dy.size == math.prod(shape):  # never true for a Tensor, whose size is a method
+    if dy.size == math.prod(shape):
         return dy.reshape(shape)
     added = dy.ndim - len(shape)
     axes = (*range(added), *(added + i for i, n in enumerate(shape) if n == 1 and dy.shape[added + i] != 1))

@@ -33,8 +33,6 @@ def contract(arrays: Sequence[Array], names: Sequence[Names], out: Names) -> Arr
 
     Axes of equal names have equal sizes. Every name of `out` is in one of `names`.
     """
-    if isinstance(arrays[0], Tensor):
-        return Einsum.apply(*arrays, names=tuple(names), out=out)
     y, y_names = arrays[0], names[0]
     for i in range(1, len(arrays)):
         keep = set(out).union(*names[i + 1 :])

@@ -26,7 +26,6 @@ from ..backends.cpu.pool_loops import BLOCK, dtype_of, plain
 from ..registry import Case, ErrorCase, register
 from .casting import astype
 from .dims import normalize_dim, with_numpy_names
-from .joining import flip
 from .operands import as_tensor
 from .reduction import sum
 
@@ -119,7 +118,7 @@ def _in_chunks(x: Array) -> Array:
     if not numpy.isfinite(before[:, -1]).all():
         return x.cumsum(1)
     chunks[:, 1:] += before[:, :-1, None]
-    y = numpy.empty(x.shape, x.dtype)
+    y = namespace(x).empty(x.shape, x.dtype)
     y[:, :whole] = chunks.reshape(N, whole, S)
     numpy.add(x[:, whole:].cumsum(1), before[:, -1:], out=y[:, whole:])
     return y
@@ -149,8 +148,6 @@ class Cumsum(Function):
 
     def backward(self, dy: Array) -> Gradients:
         (dim,) = self.saved
-        if isinstance(dy, Tensor):
-            return flip(cumsum(flip(dy, dim), dim), dim)
         return sums_to_the_end(upcast(dy), dim)
 
 

@@ -12,7 +12,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, current_backend, host_can_read, namespace
-from ..backends.cpu.half import downcast, upcast
+from ..backends.cpu.half import upcast
 from ..backends.cuda.capture import upload
 from ..backends.cuda.deferred import check_later
 from ..registry import Case, ErrorCase, fixed, integers, register
@@ -36,8 +36,6 @@ class Slice(Function):
 
     def backward(self, dy: Array) -> Gradients:
         shape, key = self.saved
-        if isinstance(dy, Tensor):
-            return scatter_add(shape, key if type(key) is tuple else (key,), dy)
         dx = namespace(dy).zeros(shape, dy.dtype)
         dx[key] = dy
         return dx
@@ -57,18 +55,6 @@ class Index(Function):
         return scatter_add(shape, key, dy)
 
 
-class Scatter(Function):
-    """y = 0, but y[key] += x for every occurrence · dx = dy[key]"""
-
-    def forward(self, x: Array, *, shape: Shape, key: tuple[Any, ...]) -> Array:
-        self.saved = (key,)
-        return downcast(scatter_add(shape, key, x), x)
-
-    def backward(self, dy: Array) -> Gradients:
-        (key,) = self.saved
-        return dy[key]
-
-
 def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     """Return zeros of `shape` with `dy` added at `key`, as often as the key names an element.
 
@@ -76,8 +62,6 @@ def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:
     parts. The flat index is computed from the coordinate on each axis at `key`. Where an element may be named
     many times, `bincount` adds in float64.
     """
-    if isinstance(dy, Tensor):
-        return Scatter.apply(dy, shape=shape, key=key)
     xp = namespace(dy)
     dy = upcast(dy)
     if all(k.dtype.kind == "b" for k in key if hasattr(k, "dtype")):  # no element twice

@@ -11,7 +11,7 @@ import pytest
 from strict_cupy import record_waits
 
 import tinygrad_norm as tn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.backends.cuda.capture import Graph
 from tinygrad_norm.gradient_check.registered import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_norm as tn
-from tinygrad_norm.autograd.sweep import grad
+from tinygrad_norm.autograd import grad
 from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.gradient_check.registered import cotangent
 from tinygrad_norm.registry import REGISTRY

@@ -137,7 +137,7 @@ def rnn_backward(
     """
     xp = namespace(x)
     T, N, H = h.shape
-    da = 1 - h_after * h_after if nonlinearity == "tanh" else (h_after > 0).astype(x.dtype)
+    da = 1 - h_after * h_after if nonlinearity == "tanh" else (h_after > 0) * xp.ones_like(h_after)
     if padding is not None:
         da *= ~padding
     dh = dh.copy()

@@ -191,7 +191,9 @@ class PowerNormFunction(Function):
             _, dweight, _ = power_norm_backward(dys, rows, weight, rstd, None)
             projection = _chosen(warming_up, _projection(weight, dweight, rows), projection)
         dx, dweight, dbias = power_norm_backward(dys, rows, weight, rstd, projection)
-        if update_projection is not None:
+        if (
+            update_projection is not None and not self.backward_ran
+        ):  # once, also if it is differentiated again
             update_projection(_projection(weight, dweight, rows), power)
         return dx.reshape(dy.shape), dweight, dbias
 

@@ -266,7 +266,7 @@ register(
         Case((distinct(4, 8), (8,)), {"normalized_shape": (8,), "p": 3.0}),
         Case((distinct(2, 3, 4), (3, 4)), {"normalized_shape": (3, 4), "p": 1.5, "eps": 0.5}),
         Case((distinct(3, 5), (5,)), {"normalized_shape": (5,), "p": 0.5}),
-        Case((distinct(3, 7), (7,)), {"normalized_shape": (7,), "p": math.inf}),
+        Case((distinct(4, 7), (7,)), {"normalized_shape": (7,), "p": math.inf}),
         Case((distinct(3, 5), None), {"normalized_shape": (5,), "p": math.inf, "eps": 2.0}),
         Case(((4, 8), (8,)), {"normalized_shape": (8,)}),
         Case(((3, 1), (1,)), {"normalized_shape": (1,), "p": 3.0, "eps": 0.1}),
