@@ -7,7 +7,7 @@ from tinygrad_norm.autograd import Function, GradcheckError
 from tinygrad_norm.gradient_check.gradient_op import gradient_op
 from tinygrad_norm.gradient_check.registered import check
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.ops.recorded import replay as replay_module
+from tinygrad_norm.ops import recorded
 from tinygrad_norm.ops.recorded.recordedarray import RecordedArray
 from tinygrad_norm.registry import REGISTRY
 
@@ -59,7 +59,7 @@ def test_the_check_of_registered_ops_finds_it_too(monkeypatch):
         inputs = [
             x.detach().requires_grad_() if isinstance(x, tn.Tensor) and x.requires_grad else x for x in inputs
         ]
-        return replay_module.replay(function, options, inputs, dys)
+        return recorded.replay(function, options, inputs, dys)
 
     from tinygrad_norm.autograd import recorded_sweep
 

@@ -7,13 +7,13 @@ gradient is dropped as soon as its backward has run. Unless the graph is retaine
 its inputs and its hooks: a result that lives on, such as a loss, keeps nothing else alive.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 from ..backends import Array, asarray, namespace
 from ..backends.cpu.silence import silent
-from .function import Function, Observer
+from .function import Observer
 from .guards import (
     already_freed,
     check_for_writes,

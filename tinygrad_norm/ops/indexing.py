@@ -12,7 +12,7 @@ import numpy
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, asarray, current_backend, host_can_read, namespace
-from ..backends.cpu.half import upcast
+from ..backends.cpu.half import downcast, upcast
 from ..backends.cuda.capture import upload
 from ..backends.cuda.deferred import check_later
 from ..registry import Case, ErrorCase, fixed, integers, register
@@ -53,6 +53,18 @@ class Index(Function):
     def backward(self, dy: Array) -> Gradients:
         shape, key = self.saved
         return scatter_add(shape, key, dy)
+
+
+class Scatter(Function):
+    """y = 0, but y[key] += x for every occurrence · dx = dy[key]"""
+
+    def forward(self, x: Array, *, shape: Shape, key: tuple[Any, ...]) -> Array:
+        self.saved = (key,)
+        return downcast(scatter_add(shape, key, x), x)
+
+    def backward(self, dy: Array) -> Gradients:
+        (key,) = self.saved
+        return dy[key]
 
 
 def scatter_add(shape: Shape, key: tuple[Any, ...], dy: Array) -> Array:

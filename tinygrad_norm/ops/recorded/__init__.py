@@ -6,4 +6,4 @@ primitives: so every gradient here can be differentiated again (autograd/recorde
 
 from . import numpyfunctions
 from .recordedarray import RecordedArray
-from .replay import replay
+from .replaying import replay
