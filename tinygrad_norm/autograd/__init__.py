@@ -1,23 +1,23 @@
 """The engine: tensors, functions, and the sweep that runs gradients back through them.
 
-Read in this order: tensor.py, function.py, backward.py, sweep.py. Beside them are `recorded_sweep` (second
-derivatives), `node` (what the graph keeps of a call),
-`memory` and `guards` (writes in place, and what can go wrong in a Function), `accumulation` (into `.grad`),
-`hooks`, `leaf_hooks`, `conversion`, `numpy_protocol` and `grad_mode`.
+Read in this order: tensor.py, function.py, differentiation.py, sweep.py. Beside them are `recorded_sweep`
+(second derivatives), `paths`, `node` (what the graph keeps of a call), `memory` and `guards` (writes in
+place, and what can go wrong in a Function), `accumulation` (into `.grad`), `hooks`, `leaf_hooks`,
+`conversion`, `numpy_protocol` and `grad_mode`.
 """
 
 from importlib import import_module
 from typing import Any
 
-from . import backward, conversion, hooks, leaf_hooks, numpy_protocol
-from .backward import grad
+from . import conversion, differentiation, hooks, leaf_hooks, numpy_protocol
+from .differentiation import grad
 from .function import Function
 from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .tensor import Tensor
 
 # Methods of Tensor whose files import Tensor, so that no imports go in a circle.
 for _file, _names in {
-    backward: ("backward",),
+    differentiation: ("backward",),
     hooks: ("register_hook", "retain_grad"),
     leaf_hooks: ("register_post_accumulate_grad_hook",),
     conversion: ("to", "double", "float", "half", "long", "cpu", "cuda"),

@@ -61,7 +61,7 @@ class Call:
 
 
 class Gradient(Function):
-    """dx = J(x)ᵀ·dy of a call y = f(x) · derivatives from a replay of that call
+    """dx = J(x)ᵀ·dy of a call y = f(x) · dL/d(x, dy) = that of a replay of the call
 
     The inputs are those of the call, of which there are `count`, then dy for each of its outputs. `run` is
     the backward of the call's node. There is an output for each input that has a gradient.

@@ -7,7 +7,7 @@ the op's inputs. Closed and composed form are the gradients of the op's closed a
 import dataclasses
 from typing import Any
 
-from ..autograd.backward import grad
+from ..autograd.differentiation import grad
 from ..autograd.tensor import Tensor
 from ..registry import Case, Input, Op
 from .registered import Form, draw

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy
 
-from ..autograd.backward import grad
+from ..autograd.differentiation import grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..registry import Case, Op

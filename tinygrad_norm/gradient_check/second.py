@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy
 
-from ..autograd.backward import grad
+from ..autograd.differentiation import grad
 from ..autograd.tensor import Tensor
 from ..backends import current_backend
 from .check import gradcheck

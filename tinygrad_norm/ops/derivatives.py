@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy
 
-from ..autograd.backward import grad
+from ..autograd.differentiation import grad
 from ..autograd.flags import check_flags
 from ..autograd.grad_mode import enable_grad
 from ..autograd.tensor import Tensor

@@ -1,4 +1,4 @@
-"""Backward: what starts a sweep, from one tensor into `.grad`, or from outputs to chosen inputs."""
+"""Differentiation: `backward`, from one tensor into `.grad`, and `grad`, from outputs to chosen inputs."""
 
 from collections.abc import Sequence
 from typing import Any
