@@ -17,7 +17,7 @@ from tinygrad_norm.autograd import Function
 from tinygrad_norm.backends import namespace
 from tinygrad_norm.gradient_check.gradient_op import gradient_op
 from tinygrad_norm.gradient_check.registered import (
-    COMPOSED_TOLERANCE,
+    SECOND,
     check,
     cotangent,
     differences,
@@ -57,13 +57,13 @@ def test_second_derivatives_of_closed_and_composed_form_agree(op, index):
     gradient, case = one_case(op, index)
     closed, composed = (evaluate(gradient, form, case) for form in (gradient.function, gradient.composed))
     for what, error in differences(closed, composed).items():
-        assert error <= COMPOSED_TOLERANCE, what
+        assert error <= SECOND.composed, what
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("op", OPS)
 def test_second_derivatives_agree_with_finite_differences(op):
-    verdict = check(gradient_op(op), fast_mode=True)
+    verdict = check(gradient_op(op), allowed=SECOND)
     assert not verdict.failures, verdict.failures[0].text
 
 
@@ -94,7 +94,7 @@ def test_third_derivatives(name):
         closed, composed = (
             evaluate(second, form, second.cases[0]) for form in (second.function, second.composed)
         )
-        assert max(differences(closed, composed).values()) <= COMPOSED_TOLERANCE
+        assert max(differences(closed, composed).values()) <= SECOND.composed
 
 
 # -- of networks, as PyTorch

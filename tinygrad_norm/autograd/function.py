@@ -43,6 +43,9 @@ class Function(guards.PyTorchHabits):
 
     is_view: ClassVar[bool] = False  # the outputs share memory with the first input
     constants: ClassVar[tuple[int, ...]] = ()  # outputs through which no gradient flows
+    composed: ClassVar[Callable[..., Any] | None] = None
+    """The same from primitives, of tensors to one output, for second derivatives; not needed if forward and
+    backward run on recorded arrays (ops/recorded)."""
 
     def forward(self, *arrays: Any, **options: Any) -> Any:
         """Compute the output from raw arrays, keeping what `backward` needs in `self.saved`."""

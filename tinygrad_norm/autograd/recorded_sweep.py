@@ -53,8 +53,7 @@ class Call:
         with enable_grad():
             if self.function is Gradient:
                 first, count = self.options["call"], self.options["count"]
-                xs = [_Same.apply(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
-                found = _partial_gradients(first.replay(xs[:count], xs[count:]), xs, dys)
+                found = partial_gradients(lambda *xs: first.replay(xs[:count], xs[count:]), inputs, dys)
             else:
                 found = list(_replays[0](self.function, self.options, inputs, dys))
         return [found[i] for i in self.positions]
@@ -103,9 +102,15 @@ class _Same(Function):
         return dy
 
 
-def _partial_gradients(ys: Sequence[Tensor | None], xs: Sequence[Any], dys: Sequence[Any]) -> list[Any]:
-    """Return Σ dy·∂y/∂x for each of `xs` as a tensor with a graph, as if no x depended on another."""
-    known = [(y, dy) for y, dy in zip(ys, dys, strict=True) if y is not None and y.requires_grad]
+def partial_gradients(
+    function: Callable[..., Sequence[Tensor | None]], inputs: Sequence[Any], dys: Sequence[Any]
+) -> list[Any]:
+    """Return Σ dy·∂y/∂x of `function`, whose outputs are y, for each of `inputs`, as tensors with a graph.
+
+    They are partial derivatives: an input may depend on another, or be the same tensor.
+    """
+    xs = [_Same.apply(x) if isinstance(x, Tensor) and x.requires_grad else x for x in inputs]
+    known = [(y, dy) for y, dy in zip(function(*xs), dys, strict=True) if y is not None and y.requires_grad]
     found = recorded_sweep([y for y, _ in known], [dy for _, dy in known], True, ends={id(x) for x in xs})
     return [found[id(x)][1] if id(x) in found else None for x in xs]
 

@@ -17,7 +17,7 @@ from ..backends import current_backend, use_backend
 from ..backends.cpu.loops import version_on_cpu
 from ..files import replacing
 from ..gradient_check.gradient_op import gradient_op
-from ..gradient_check.registered import COMPOSED_TOLERANCE, NUMERIC_TOLERANCE, Failure, Verdict, check, forms
+from ..gradient_check.registered import FIRST, SECOND, Allowed, Failure, Verdict, check, forms
 from ..learn.doctor.diagnosis import diagnose_op
 from ..learn.doctor.subject import in_plain_words
 from ..learn.doctor.verdict import FAILED, RIGHT
@@ -70,12 +70,13 @@ def gradcheck(
     functions = {target: examine(target) for target in own}
     worst = max((status for status, _ in functions.values()), default=0)
     console = Console()
+    allowed = SECOND if second else FIRST
     verdicts = _run(console, ops, second)
     if ops:
         console.print(_table(verdicts))
         _report_failures(console, verdicts, second)
     if json_file is not None:
-        _save(json_file, _as_json(verdicts, functions))
+        _save(json_file, _as_json(verdicts, functions, allowed))
         console.print(f"results in {json_file}", highlight=False, soft_wrap=True)
     if not ops:
         raise typer.Exit(worst)
@@ -95,8 +96,8 @@ def gradcheck(
     for line in (
         f"{len(ops)} {'op' if len(ops) == 1 else 'ops'}, {cases} cases, all correct{_version()}.",
         f"Worst relative errors{' of second derivatives' if second else ''}:",
-        f"  {numeric} against finite differences (allowed {NUMERIC_TOLERANCE:.0e})",
-        f"  {composed} closed form against composed form (allowed {COMPOSED_TOLERANCE:.0e})",
+        f"  {numeric} against finite differences (allowed {allowed.numeric:.0e})",
+        f"  {composed} closed form against composed form (allowed {allowed.composed:.0e})",
     ):
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -120,7 +121,9 @@ def _run(console: Console, ops: list[Op], second: bool) -> list[Verdict]:
         for op in ops:
             bar.update(task, description=op.name)
             checked = gradient_op(op) if second else op
-            verdicts.append(check(checked, advance=lambda: bar.advance(task), fast_mode=second))
+            verdicts.append(
+                check(checked, advance=lambda: bar.advance(task), allowed=SECOND if second else FIRST)
+            )
     return verdicts
 
 
@@ -221,11 +224,13 @@ def _failure_as_json(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _as_json(verdicts: list[Verdict], functions: dict[str, tuple[int, str]]) -> dict[str, Any]:
+def _as_json(
+    verdicts: list[Verdict], functions: dict[str, tuple[int, str]], allowed: Allowed
+) -> dict[str, Any]:
     return {
         "passed": not any(verdict.failures for verdict in verdicts)
         and not any(s for s, _ in functions.values()),
-        "allowed": {"composed_error": COMPOSED_TOLERANCE, "numeric_error": NUMERIC_TOLERANCE},
+        "allowed": {"composed_error": allowed.composed, "numeric_error": allowed.numeric},
         "ops": [
             {
                 "name": verdict.name,

@@ -31,6 +31,23 @@ NUMERIC_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """The relative errors that a check allows: against the composed form, and against finite differences.
+
+    `fast_mode` is that of gradcheck: differences along random directions only.
+    """
+
+    composed: float = COMPOSED_TOLERANCE
+    numeric: float = NUMERIC_TOLERANCE
+    fast_mode: bool = False
+
+
+FIRST = Allowed()
+SECOND = Allowed(composed=1e-8, numeric=1e-6, fast_mode=True)
+"""Of second derivatives: rounding grows with every derivative."""
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of one call: the values of its outputs, and dL/dx for every input x that has a gradient."""
 
@@ -165,24 +182,21 @@ def forms(op: Op) -> dict[str, Form]:
 
 
 def numeric_error(
-    op: Op, form: Form, case: Case, fast_mode: bool = False
+    op: Op, form: Form, case: Case, allowed: Allowed = FIRST
 ) -> tuple[float, WrongEntry | None] | None:
     """Return the worst relative error of one form's gradients against finite differences, and what is wrong.
 
-    None if the case has nothing to differentiate; `fast_mode` is that of gradcheck.
+    None if the case has nothing to differentiate.
     """
     inputs = tuple(draw(case))
     if not any(x is not None and x.requires_grad for x in inputs):
         return None
-    pairs = jacobians(lambda *xs: op.call(xs, case.options, form), inputs, fast_mode=fast_mode)
-    return max(pair.worst for pair in pairs), disagreement(pairs, 0.0, NUMERIC_TOLERANCE)
+    pairs = jacobians(lambda *xs: op.call(xs, case.options, form), inputs, fast_mode=allowed.fast_mode)
+    return max(pair.worst for pair in pairs), disagreement(pairs, 0.0, allowed.numeric)
 
 
-def check(op: Op, advance: Callable[[], None] = lambda: None, fast_mode: bool = False) -> Verdict:
-    """Check all cases of an op; `advance` is called after each. An exception counts as a failure.
-
-    `fast_mode` is that of gradcheck, for the finite differences.
-    """
+def check(op: Op, advance: Callable[[], None] = lambda: None, allowed: Allowed = FIRST) -> Verdict:
+    """Check all cases of an op; `advance` is called after each. An exception counts as a failure."""
     started = time.perf_counter()
     composed_errors: list[float] = []
     numeric_errors: list[float] = []
@@ -202,14 +216,14 @@ def check(op: Op, advance: Callable[[], None] = lambda: None, fast_mode: bool = 
                     failed(
                         name,
                         f"{what} of the closed form differs from the composed form's by a relative error of "
-                        f"{error:.1e} (allowed {COMPOSED_TOLERANCE:.0e})",
+                        f"{error:.1e} (allowed {allowed.composed:.0e})",
                         error,
                     )
                     for what, error in found.items()
-                    if not error <= COMPOSED_TOLERANCE
+                    if not error <= allowed.composed
                 ]
             for name, form in forms(op).items():
-                numeric = numeric_error(op, form, case, fast_mode)
+                numeric = numeric_error(op, form, case, allowed)
                 if numeric is not None:
                     numeric_errors.append(numeric[0])
                     entry = numeric[1]

@@ -106,6 +106,11 @@ def _paths(
 class CTCLossFunction(Function):
     """y = -log p(text), reduced · dx_t(c) = -dy·(the share of the paths through c at time t)"""
 
+    @staticmethod
+    def composed(x: Tensor, *, targets: Any, times: Any, lengths: Any, **options: Any) -> Tensor:
+        """The composed form, of the checked arguments: forward runs on the host."""
+        return ctc_loss_composed(x, targets, times, lengths, **options)
+
     def forward(
         self,
         x: Array,

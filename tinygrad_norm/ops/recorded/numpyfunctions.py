@@ -14,12 +14,13 @@ import numpy
 
 from ...autograd.tensor import Tensor
 from ...backends import set_namespace
-from .. import elementwise, joining, kinks, masking, modulo
+from .. import bases, elementwise, joining, kinks, masking, modulo, trigonometry
 from .. import shape as shapes
 from ..arithmetic import pow
 from ..contraction import einsum
 from ..indexing import gather
 from ..linalg import matmul
+from ..rounding import nan_to_num
 from .recordedarray import (
     NotRecorded,
     RecordedArray,
@@ -36,19 +37,31 @@ Recorded = Callable[..., Any]
 UFUNCS: dict[str, Callable[..., Tensor]] = {
     "absolute": kinks.abs,
     "add": operator.add,
+    "arccos": trigonometry.acos,
+    "arccosh": trigonometry.acosh,
+    "arcsin": trigonometry.asin,
+    "arcsinh": trigonometry.asinh,
+    "arctan": trigonometry.atan,
+    "arctan2": trigonometry.atan2,
+    "arctanh": trigonometry.atanh,
     "conjugate": lambda x: x,
     "copysign": lambda x, y: kinks.abs(x) * numpy.copysign(1.0, _values(y)),
     "cos": elementwise.cos,
+    "cosh": trigonometry.cosh,
     "divide": operator.truediv,
     "exp": elementwise.exp,
+    "exp2": bases.exp2,
     "expm1": elementwise.expm1,
     "fmax": kinks.maximum,
     "fmin": kinks.minimum,
     "fmod": modulo.fmod,
-    "hypot": lambda x, y: elementwise.sqrt(x * x + y * y),
+    "hypot": trigonometry.hypot,
     "ldexp": lambda x, n: x * numpy.ldexp(1.0, _values(n)),
     "log": elementwise.log,
+    "log10": bases.log10,
     "log1p": elementwise.log1p,
+    "log2": bases.log2,
+    "logaddexp": bases.logaddexp,
     "matmul": matmul,
     "maximum": kinks.maximum,
     "minimum": kinks.minimum,
@@ -59,9 +72,11 @@ UFUNCS: dict[str, Callable[..., Tensor]] = {
     "reciprocal": elementwise.reciprocal,
     "remainder": modulo.remainder,
     "sin": elementwise.sin,
+    "sinh": trigonometry.sinh,
     "sqrt": elementwise.sqrt,
     "square": lambda x: x * x,
     "subtract": operator.sub,
+    "tan": trigonometry.tan,
     "tanh": elementwise.tanh,
 }
 """Those with a gradient, as functions of tensors."""
@@ -212,6 +227,7 @@ FUNCTIONS: dict[str, Recorded] = {
     "clip": lambda x, *args, **options: x.clip(*args, **options),
     "concatenate": _concatenate,
     "copyto": _copyto,
+    "cumprod": lambda x, axis, dtype=None: x.cumprod(axis),
     "cumsum": lambda x, axis: x.cumsum(axis),
     "dot": lambda x, y: as_array(matmul(as_recorded_tensor(x), as_recorded_tensor(y))),
     "einsum": lambda names, *xs, **_: as_array(einsum(names, *map(as_recorded_tensor, xs))),
@@ -226,6 +242,7 @@ FUNCTIONS: dict[str, Recorded] = {
     "mean": lambda x, axis=None, **options: x.mean(axis, **options),
     "min": lambda x, axis=None, **options: x.min(axis, **options),
     "moveaxis": _moveaxis,
+    "nan_to_num": lambda x, **options: as_array(nan_to_num(x.tensor, **options)),
     "ndim": lambda x: x.ndim,
     "ones": _filled(1.0),
     "ones_like": _like(1.0),

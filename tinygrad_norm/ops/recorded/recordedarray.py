@@ -215,10 +215,11 @@ class RecordedArray:
         """As NumPy's."""
         return as_array(self.tensor.cumsum(axis))
 
-    def cumprod(self, axis: int) -> Any:
-        """As NumPy's, along the last axis."""
-        products = [self[..., : i + 1].prod(-1).tensor for i in range(self.shape[axis])]
-        return as_array(stack(products, -1)) if products else self.copy()
+    def cumprod(self, axis: int, dtype: Any = None) -> Any:
+        """As NumPy's."""
+        rows = self.swapaxes(axis, -1)
+        products = [rows[..., : i + 1].prod(-1).tensor for i in range(self.shape[axis])]
+        return as_array(stack(products, -1)).swapaxes(axis, -1) if products else self.copy()
 
     def erf(self) -> Any:
         """The error function."""

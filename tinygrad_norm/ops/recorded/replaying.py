@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...autograd.function import Function
-from ...autograd.recorded_sweep import set_replay
+from ...autograd.recorded_sweep import partial_gradients, set_replay
 from ...autograd.tensor import Tensor
 from .recordedarray import NotRecorded, RecordedArray, as_recorded_tensor
 
@@ -21,6 +21,9 @@ def replay(
         NotImplementedError: if forward or backward loses the gradient of an array, or needs a function of
             NumPy that recorded arrays do not have.
     """
+    if function.composed is not None:
+        composed = function.composed
+        return partial_gradients(lambda *xs: (composed(*xs, **options),), inputs, dys)
     node: Any = function()
     node.needs = [isinstance(x, Tensor) and x.requires_grad for x in inputs]
     node.inputs, node.options = tuple(inputs), options
