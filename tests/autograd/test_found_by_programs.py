@@ -87,3 +87,23 @@ def test_a_gradient_that_is_read_only_is_not_kept_as_it_is():
     for _ in range(2):
         tn.cumsum(x, dim=0).exp().backward()
     assert x.grad.item() == pytest.approx(2 * np.exp(2))
+
+
+@pytest.mark.parametrize("name", ["addmm", "addmv", "baddbmm"])
+def test_what_counts_0_times_has_the_gradient_0_and_hides_nan(name, torch):
+    shapes = {"addmm": ((2, 4), (2, 3), (3, 4)), "addmv": ((2,), (2, 3), (3,))}
+    for m in (tn, torch):
+        x, a, b = (m.tensor(np.ones(s)) for s in shapes.get(name, ((2, 2, 4), (2, 2, 3), (2, 3, 4))))
+        x[...] = np.nan
+        x.requires_grad = True
+        y = getattr(m, name)(x, a, b, beta=0)
+        assert y.requires_grad
+        assert (y == 3).all()
+        y.sum().backward()
+        assert (x.grad == 0).all()
+        ones, a = m.ones_like(y.detach()), (a / 0 * 0).requires_grad_()
+        product = getattr(m, name)(ones, a, b, alpha=0)
+        assert product.requires_grad
+        assert name == "baddbmm" or (product == 1).all()
+        product.sum().backward()
+        assert (a.grad == 0).all()

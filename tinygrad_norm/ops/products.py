@@ -18,9 +18,10 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
 from .arguments import as_number
-from .creation import ones
+from .creation import ones, ones_like
 from .dims import named_dims, normalize_dim
 from .linalg import bmm, matmul, mm
+from .masking import masked_fill
 from .operands import as_tensor, promote
 from .shape import expand, permute, reshape
 from .shortcuts import mv
@@ -126,7 +127,7 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 
 
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Return beta·input + alpha·(mat1 @ mat2); with beta = 0 the input is not read.
+    """Return beta·input + alpha·(mat1 @ mat2); what counts 0 times may be NaN.
 
     Raises:
         ValueError: if mat1 and mat2 are not matrices, or the shapes do not fit.
@@ -135,7 +136,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
 
 
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Return beta·input + alpha·(mat @ vec); with beta = 0 the input is not read.
+    """Return beta·input + alpha·(mat @ vec); what counts 0 times may be NaN.
 
     Raises:
         ValueError: if mat is not a matrix or vec not a vector, or the shapes do not fit.
@@ -144,7 +145,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: fl
 
 
 def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Return beta·input + alpha·(batch1 @ batch2), matrix by matrix; with beta = 0 the input is not read.
+    """Return beta·input + alpha·(batch1 @ batch2), matrix by matrix; what counts 0 times may be NaN.
 
     Raises:
         ValueError: if batch1 and batch2 are not batches of matrices, or the shapes do not fit.
@@ -158,8 +159,14 @@ def _plus(input: Any, product: Tensor, beta: float, alpha: float) -> Tensor:
     x = as_tensor(input)
     if _broadcast("the sum", x, product) != product.shape:
         raise ValueError(f"an input of shape {x.shape} does not broadcast to the product's {product.shape}")
-    y = product if alpha == 1 else product * alpha
-    return y if beta == 0 else (x if beta == 1 else x * beta) + y
+    return _times(x, beta) + _times(product, alpha)
+
+
+def _times(x: Tensor, factor: float) -> Tensor:
+    """Return factor·x: for 0 not even NaN comes through, but the result requires grad as x does."""
+    if factor == 0:
+        return masked_fill(x, ones_like(x, dtype="bool"), 0)
+    return x if factor == 1 else x * factor
 
 
 register(
