@@ -107,3 +107,19 @@ def test_what_counts_0_times_has_the_gradient_0_and_hides_nan(name, torch):
         assert name == "baddbmm" or (product == 1).all()
         product.sum().backward()
         assert (a.grad == 0).all()
+
+
+def test_a_reshape_that_copies_shares_no_memory(torch):
+    for m in (tn, torch):
+        x = m.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+        y = x * 1
+        copy, view = y.T.flatten(), y.flatten()
+        z = y * y
+        with m.no_grad():
+            copy.mul_(2)
+        z.sum().backward(retain_graph=True)
+        assert x.grad.tolist() == [[0, 2, 4], [6, 8, 10]]
+        with m.no_grad():
+            view.mul_(2)
+        with pytest.raises(RuntimeError, match=r"in place|inplace"):
+            z.sum().backward()

@@ -296,10 +296,8 @@ def _share(x: Any, y: Any) -> bool:
 
 def hook(m: Machine, d: Digits) -> None:
     x = pick(m, d, m.may_hook)
-    what = d.of(("dx * 2", "-dx", "None", "tn.ones_like(dx)", "dx.clamp(-1, 1)"))
-    if (
-        x in m.of_several and what != "None"
-    ):  # PyTorch calls it with None if only its siblings have a gradient
+    what = d.of(("dx * 2", "-dx", "None", "dx * dx", "dx.clamp(-1, 1)"))  # 0 stays 0
+    if what != "None":  # PyTorch calls it with None where no gradient came, as from a norm of p=0
         what = f"None if dx is None else {what}"
     if m.run(f"{x}.register_hook(lambda dx: {what})"):
         m.hooked.add(x)
@@ -336,7 +334,8 @@ def reset(m: Machine, d: Digits) -> None:
 
 def gradient_of(m: Machine, d: Digits) -> None:
     x = pick(m, d, lambda name: m.theirs[name].requires_grad)
-    y = pick(m, d, lambda name: m.theirs[name].requires_grad)
+    siblings = m.retained & m.of_several  # PyTorch sets their .grad too if y is one of several
+    y = pick(m, d, lambda name: m.theirs[name].requires_grad and not (siblings and name in m.of_several))
     if m.theirs[x].requires_grad and m.theirs[y].requires_grad and m.backwards < 3:
         m.gradient(f"tn.autograd.grad({x}.sum(), [{y}], retain_graph=True)[0]")
 

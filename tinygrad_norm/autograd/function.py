@@ -41,7 +41,7 @@ class Function(guards.PyTorchHabits):
     The class docstring is the formula and its derivative; graphs show the formula.
     """
 
-    is_view: ClassVar[bool] = False  # the outputs share memory with the first input
+    is_view = False  # the outputs share memory with the first input; forward may set it for one call
     constants: ClassVar[tuple[int, ...]] = ()  # outputs through which no gradient flows
     composed: ClassVar[Callable[..., Any] | None] = None
     """The same from primitives, of tensors to one output, for second derivatives; not needed if forward and
@@ -81,7 +81,7 @@ class Function(guards.PyTorchHabits):
             node.inputs, node.created_at, node.options = inputs, tick(), options
         if type(y) is tuple:
             outs = node._wrap_outputs(y) if recorded else tuple([Tensor._wrap(part) for part in y])
-            return _as_views(inputs[0], outs) if cls.is_view else outs
+            return _as_views(inputs[0], outs) if node.is_view else outs
         if not recorded or type(y) is not numpy.ndarray or y.dtype.kind != "f":
             out = Tensor._wrap(y, node if recorded else None)
             if recorded and out.array.dtype.kind != "f":
@@ -89,7 +89,7 @@ class Function(guards.PyTorchHabits):
         else:  # what Tensor._wrap does, without a call
             out = _new(Tensor)
             out.array, out.creator, out._requires_grad = y, node, True
-        return _as_views(inputs[0], (out,))[0] if cls.is_view else out
+        return _as_views(inputs[0], (out,))[0] if node.is_view else out
 
     def _wrap_outputs(self, ys: tuple[Any, ...]) -> tuple[Tensor, ...]:
         self.outputs = []

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from ..autograd.function import Function, Gradients
+from ..autograd.memory import owner
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..registry import Case, ErrorCase, register
@@ -22,7 +23,9 @@ class Reshape(Function):
 
     def forward(self, x: Array, *, shape: Shape) -> Array:
         self.saved = (x.shape,)
-        return x.reshape(shape)
+        y = x.reshape(shape)
+        self.is_view = owner(y) is owner(x)  # else y is a copy
+        return y
 
     def backward(self, dy: Array) -> Gradients:
         (shape,) = self.saved
