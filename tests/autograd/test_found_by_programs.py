@@ -123,3 +123,20 @@ def test_a_reshape_that_copies_shares_no_memory(torch):
             view.mul_(2)
         with pytest.raises(RuntimeError, match=r"in place|inplace"):
             z.sum().backward()
+
+
+NOT_NEEDED = {"copysign": 0, "cross": 1, "hypot": 0, "logaddexp": 2}
+"""The place of an array, of the inputs and the result, that the gradient of input 1 does not need."""
+
+
+@pytest.mark.parametrize("name", NOT_NEEDED)
+def test_what_the_gradient_does_not_need_may_be_written_to(name, torch):
+    found = []
+    for m in (tn, torch):
+        a, b = m.tensor(np.arange(1.0, 4.0)), m.tensor(np.array([0.5, -1, 2]), requires_grad=True)
+        y = getattr(m, name)(a, b, **({"dim": 0} if name == "cross" else {}))
+        with m.no_grad():
+            (a, b, y)[NOT_NEEDED[name]].mul_(5)
+        (y * m.tensor(np.array([1.0, 2, 3]))).sum().backward()
+        found.append(b.grad.numpy())
+    np.testing.assert_allclose(*found, rtol=1e-15)

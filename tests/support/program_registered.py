@@ -30,8 +30,12 @@ def _drawn(op_name: str, number: int) -> tuple[list[Any], list[Any]]:
 WITHOUT_ZEROS = (
     *("weight_norm", "spectral_norm", "norm", "std", "normalize", "pow", "sqrt", "logsumexp", "topk", "sort"),
     *("argsort", "median", "quantile", "cummax", "cummin", "cumprod"),
+    *("local_response_norm", "cosine_embedding_loss"),
 )
-"""Registered ops whose gradient or order at zeros, or at equal numbers, is another here on purpose."""
+"""Registered ops whose result, gradient or order at zeros, or at equal numbers, is another here on purpose.
+
+PyTorch's cosine_embedding_loss adds 1e-12 to the squares.
+"""
 
 READS_BEYOND = ("batch_norm",)
 """Registered ops whose backward in PyTorch 2.13 reads beyond the memory of an expanded weight."""

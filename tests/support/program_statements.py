@@ -183,7 +183,14 @@ def view(m: Machine, d: Digits) -> None:
     elif how == 6:
         call = d.of(("flatten()", f"flatten({a})"))
     elif how == 7:
-        call = d.of((f"flip({(a,)})", f"roll({d.below(4)}, {a})", f"movedim({a}, {b})", f"tile({(2, 1)})"))
+        call = d.of(
+            (
+                f"flip({(a,)})",
+                f"roll({d.below(4)}, {a if m.values[x].size else 0})",
+                f"movedim({a}, {b})",
+                f"tile({(2, 1)})",
+            )
+        )
     elif how == 8:
         call = d.of((f"tril({d.below(3) - 1})", f"triu({d.below(3) - 1})", f"narrow({a}, 0, {d.below(3)})"))
     else:

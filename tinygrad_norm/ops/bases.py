@@ -57,12 +57,12 @@ class LogAddExp(Function):
     """y = log(exp(a) + exp(b)) · da = dy·exp(a - y), db = dy·exp(b - y), 0 where y = -∞"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        y = namespace(a).logaddexp(a, b)
-        self.saved = a, b, y
-        return y
+        self.saved = a, b
+        return namespace(a).logaddexp(a, b)
 
     def backward(self, dy: Array) -> Gradients:
-        a, b, y = self.saved
+        a, b = self.saved
+        y = namespace(a).logaddexp(a, b)
         da = unbroadcast(dy * _share(a, y), a.shape) if self.needs[0] else None
         return da, unbroadcast(dy * _share(b, y), b.shape) if self.needs[1] else None
 

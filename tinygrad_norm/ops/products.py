@@ -31,7 +31,7 @@ class Cross(Function):
     """y = a × b along `dim` · da = b × dy, db = dy × a"""
 
     def forward(self, a: Array, b: Array, *, dim: int) -> Array:
-        self.saved = a, b, dim
+        self.saved = a if self.needs[1] else None, b if self.needs[0] else None, dim
         return _cross(a, b, dim)
 
     def backward(self, dy: Array) -> Gradients:

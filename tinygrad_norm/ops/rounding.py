@@ -30,15 +30,16 @@ class CopySign(Function):
     """y = |a| with the sign of b · da = dy·sign(a)·sign(b), db = 0"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = a, b
+        self.saved = (*((a, b) if self.needs[0] else (None, None)), b.shape)
         return namespace(a).copysign(a, b)
 
     def backward(self, dy: Array) -> Gradients:
-        a, b = self.saved
-        xp = namespace(a)
-        sign = xp.sign(a) * xp.where(xp.signbit(b), -1.0, 1.0).astype(a.dtype)
-        da = unbroadcast(dy * sign, a.shape) if self.needs[0] else None
-        return da, unbroadcast(dy * 0, b.shape) if self.needs[1] else None
+        a, b, b_shape = self.saved
+        xp, da = namespace(dy), None
+        if self.needs[0]:
+            sign = xp.sign(a) * xp.where(xp.signbit(b), -1.0, 1.0).astype(a.dtype)
+            da = unbroadcast(dy * sign, a.shape)
+        return da, unbroadcast(dy * 0, b_shape) if self.needs[1] else None
 
 
 class NanToNum(Function):

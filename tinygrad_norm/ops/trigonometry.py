@@ -147,7 +147,7 @@ class Hypot(Function):
 
     def forward(self, a: Array, b: Array) -> Array:
         y = namespace(a).hypot(a, b)
-        self.saved = a, b, y
+        self.saved = a if self.needs[0] else None, b if self.needs[1] else None, y
         return y
 
     def backward(self, dy: Array) -> Gradients:
