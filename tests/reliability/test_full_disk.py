@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from train_runs import invoke
 
+from tinygrad_norm import files
 from tinygrad_norm.training import Config, Run
 
 
@@ -56,6 +57,25 @@ def failing(monkeypatch, name, number):
 
 
 @contextmanager
+def full(monkeypatch, name):
+    """The disk is full for the file `name`: the system says so, whatever writes it."""
+    if not Path("/dev/full").exists():
+        pytest.skip("a full device is a file on Linux")
+    new = files._new_partial
+
+    def on_a_full_disk(path):
+        temporary, mode = new(path)
+        if path.name == name:
+            temporary.unlink()
+            temporary.symlink_to("/dev/full")
+        return temporary, mode
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_new_partial", on_a_full_disk)
+        yield
+
+
+@contextmanager
 def small_files():
     """The system takes no file above 60 kB from this process."""
     resource = pytest.importorskip("resource", reason="limits of a process are Unix")
@@ -73,23 +93,32 @@ ERRORS = {
     "checkpoint, limit": (lambda patch: small_files(), "File too large"),
     "model, full": (lambda patch: failing(patch, "model", errno.ENOSPC), "No space left on device"),
     "model, read-only": (lambda patch: failing(patch, "model", errno.EROFS), "Read-only file system"),
+    "scaler, full": (lambda patch: full(patch, "scaler.safetensors"), "No space left on device"),
+    "metrics, full": (lambda patch: full(patch, "metrics.csv"), "No space left on device"),
+    "picture of curves, full": (lambda patch: full(patch, "curves.png"), "No space left on device"),
+    "results, full": (lambda patch: full(patch, "results.json"), "No space left on device"),
+    "stats, full": (lambda patch: full(patch, "stats.csv"), "No space left on device"),
+    "picture of stats, full": (lambda patch: full(patch, "stats.png"), "No space left on device"),
 }
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_it_is_said_and_no_older_file_is_lost(half, monkeypatch, error):
     folder, whole = half
+    if error.startswith("picture"):
+        pytest.importorskip("matplotlib", reason="it draws the pictures")
     before = content(folder)
     make, message = ERRORS[error]
     with make(monkeypatch):
-        result = invoke("--resume", folder)
+        result = invoke("--resume", folder, *(["--watch"] if "stats" in error else ()))
     assert result.exit_code == 2, result.output
     assert f"error: cannot write the results to {folder}: {message}" in " ".join(result.output.split())
     after = content(folder)
-    assert after.keys() == before.keys()
+    assert after.keys() - {"curves.png", "stats.csv"} == before.keys()  # those were written, and are whole
     if error.startswith("checkpoint"):
         assert after == before
     assert invoke("--resume", folder).exit_code == 0
+    (folder / "stats.csv").unlink(missing_ok=True)
     assert content(folder) == content(whole)
 
 

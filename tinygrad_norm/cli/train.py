@@ -248,12 +248,12 @@ def train(
     with exit_on_ctrl_c(console, run):
         try:
             train_with_progress(console, run, every if run.ranks.first else None)
+            report(console, run, time.perf_counter() - started)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
             exit_with(message if error.strerror else str(error))
         except (ValueError, RuntimeError) as error:
             exit_with(str(error))
-        report(console, run, time.perf_counter() - started)
 
 
 def _train_grid(console: Console, grid: NormGrid, watch_every: int | None) -> None:
