@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mutation.cuda_operators import cuda_mutants
 from mutation.equivalent import reason_for
-from mutation.judging import AT_IMPORT, DIED, INVALID, SURVIVED, Judge, JudgeAtImport, write_to
+from mutation.judging import AT_IMPORT, DIED, ERROR, INVALID, SURVIVED, Judge, JudgeAtImport, write_to
 from mutation.mutant import ROOT
 from mutation.python_operators import python_mutants
 from mutation.reach import Reach
@@ -72,7 +72,7 @@ def main(arguments=None):
     samples = [sample(*place, options.sample, options.seed) for place in places.items()]
     in_turn = [mutant for one_of_each in zip_longest(*samples) for mutant in one_of_each if mutant]
     chosen = list(dict.fromkeys(in_turn))
-    wanted = (SURVIVED,) if options.survivors else (None, AT_IMPORT)
+    wanted = (SURVIVED,) if options.survivors else (None, AT_IMPORT, ERROR)
     waiting = [mutant for mutant in chosen if results.of(mutant).get("status") in wanted]
     results.forget(waiting)
     for mutant in chosen:
@@ -207,7 +207,7 @@ def report(mutants, results, terminal):
         for row in (place, "all"):
             counts[row][result.get("status")] += 1
             counts[row]["late"] += bool(result.get("late"))
-    head = f"{'folder':48} planted   died (not ended)   survived   share   no mutant   equivalent"
+    head = f"{'folder':48} planted   died (not ended)   survived   share   no mutant   equivalent   error"
     print("", head, sep="\n", file=terminal)
     for row in sorted(counts, key=lambda row: (row == "all", row)):
         c = counts[row]
@@ -215,12 +215,15 @@ def report(mutants, results, terminal):
         share = f"{c[DIED] / planted:7.1%}" if planted else "      –"
         print(
             f"{row:48} {planted:7} {c[DIED]:6} {c['late']:11} {c[SURVIVED]:10} {share} {c[INVALID]:11} "
-            f"{c[EQUIVALENT]:12}",
+            f"{c[EQUIVALENT]:12} {c[ERROR]:7}",
             file=terminal,
         )
     survivors = [mutant for mutant in mutants if results.of(mutant).get("status") == SURVIVED]
     for mutant in survivors:
         print(_survivor(mutant, results.of(mutant)), file=terminal)
+    for mutant in mutants:
+        if results.of(mutant).get("status") == ERROR:
+            print(f"not judged, {results.of(mutant)['by']} (see pytest.log): {mutant}", file=terminal)
 
 
 if __name__ == "__main__":

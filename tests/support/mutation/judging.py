@@ -12,6 +12,7 @@ import resource
 import select
 import signal
 import time
+import traceback
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -28,6 +29,7 @@ SAVED_EVERY = 30.0  # seconds
 FEW = 8  # of the registered cases of ops other than normalizations, one in so many judges mutants
 MEMORY = 8 << 30  # bytes that a mutant may take
 DIED, SURVIVED, INVALID, AT_IMPORT = "died", "survived", "invalid", "at import"
+ERROR = "error"  # of the harness: it says nothing about the tests
 
 
 def pytest_arguments(settings, tests):
@@ -61,6 +63,10 @@ class _Outcome:
         signal.setitimer(signal.ITIMER_PROF, limit)
         try:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=nextitem)
+        except TimeoutError:  # between the parts of a test, where pytest does not catch it
+            if not self.late:
+                raise
+            self.failed = True
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -96,7 +102,10 @@ class Judge(_Outcome):
         changed = self.reach.forget_changed(by_file)
         for number, file in enumerate(changed):
             self.said(f"noting what each test reaches: file {number + 1} of {len(changed)}, {file}")
-            self.reach.add(file, forked(lambda send, f=file: self._trace(by_file[f], send), 3600, []))
+            try:
+                self.reach.add(file, forked(lambda send, f=file: self._trace(by_file[f], send), 3600))
+            except UnsaidError as error:
+                self.said(f"{file} judges no mutant: {error}")
             if time.monotonic() - saved > SAVED_EVERY or file == changed[-1]:
                 self.reach.save()
                 saved = time.monotonic()
@@ -156,7 +165,7 @@ class Judge(_Outcome):
                 use_own_cache(self.settings.out, send)
             send(self.first_failure([(run, self.items[run.test]) for run in known], seconds))
 
-        return forked(work, longest, {"status": DIED, "late": True, "by": "a test that did not end"})
+        return verdict(work, longest)
 
     def first_failure(self, runs, seconds):
         """Run the tests until one fails, or they took `seconds`; return what comes of the mutant."""
@@ -201,11 +210,12 @@ class JudgeAtImport(Judge):
             limit_memory()
             serve(mutant)
             files = list(dict.fromkeys(run.file for run in self.runs))
-            pytest.main(pytest_arguments(self.settings, files), plugins=[self])
+            ended = pytest.main(pytest_arguments(self.settings, files), plugins=[self])
+            if ended == pytest.ExitCode.INTERNAL_ERROR:
+                self.result = {"status": ERROR, "by": "an error inside pytest"}
             send(self.result)
 
-        late = {"status": DIED, "late": True, "by": "a test that did not end"}
-        return forked(work, 5 * self.settings.seconds + 120, late)
+        return verdict(work, 5 * self.settings.seconds + 120)
 
     def pytest_runtestloop(self, session):
         items = {item.nodeid: item for item in session.items}
@@ -253,8 +263,36 @@ def use_own_cache(out, send):
     build.CompileError = stillborn
 
 
-def forked(work, seconds, otherwise):
-    """What `work` sends from a fork of this process: its first call of `send` ends it. Killed when late."""
+class UnsaidError(Exception):
+    """A fork has ended without sending anything; its exit code is None if it was late, -N after signal N."""
+
+    def __init__(self, code):
+        self.code = code
+        how = "did not end" if code is None else f"ended with exit code {code}"
+        super().__init__(f"its process {how}")
+
+
+def verdict(work, seconds):
+    """What `work` sends about a mutant. One that is late, or crashes the process, has died.
+
+    An exception in `work` itself is a fault of the harness: tests that fail raise none there. SIGKILL comes
+    from outside.
+    """
+    try:
+        return forked(work, seconds)
+    except UnsaidError as error:
+        if error.code is None:
+            return {"status": DIED, "late": True, "by": "a test that did not end"}
+        if error.code >= 0 or error.code == -signal.SIGKILL:
+            return {"status": ERROR, "by": str(error)}
+        return {"status": DIED, "by": f"a crash: {signal.Signals(-error.code).name}"}
+
+
+def forked(work, seconds):
+    """What `work` sends from a fork of this process: its first call of `send` ends it. Killed when late.
+
+    Raises UnsaidError if it sends nothing.
+    """
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
@@ -267,19 +305,22 @@ def forked(work, seconds, otherwise):
 
         try:
             work(send)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(1)
     os.close(writing)
-    text, end = b"", time.monotonic() + seconds
+    text, end, late = b"", time.monotonic() + seconds, True
     while select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
         if not (part := os.read(reading, 1 << 20)):
+            late = False
             break
         text += part
     os.close(reading)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     try:
         return json.loads(text)
     except ValueError:
-        return otherwise
+        raise UnsaidError(None if late else code) from None

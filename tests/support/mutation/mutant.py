@@ -53,6 +53,11 @@ class Mutant:
         return _bytes_of(self.path).count(b"\n", 0, self.start) + 1
 
     @property
+    def column(self):
+        """Where it begins on its line, in bytes from 0."""
+        return self.start - _bytes_of(self.path).rfind(b"\n", 0, self.start) - 1
+
+    @property
     def line_text(self):
         """The line that the replaced text begins on, without indentation."""
         return _lines_of(self.path)[self.line - 1].strip()
