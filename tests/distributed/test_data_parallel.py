@@ -184,6 +184,45 @@ def test_a_rank_without_a_gradient_for_a_parameter_takes_those_of_the_others():
         assert grads == [1, 1, 1, 1, 2, 2, None, None]
 
 
+def test_a_rank_that_skips_a_head_above_sync_batch_norm_gets_the_gradients_of_the_whole_batch():
+    """Its bucket of the head goes only at the end of backward, after the sums of SyncBatchNorm."""
+
+    def run(group):
+        net = two_heads(nn.SyncBatchNorm(3, process_group=group))
+        model = DistributedDataParallel(net, process_group=group, bucket_cap_mb=1e-6)
+        two_heads_loss(model, parts[group.rank], both=group.rank == 0).backward()
+        return [2 * p.grad.numpy() for p in net.parameters()]
+
+    parts = np.random.default_rng(0).normal(size=(2, 5, 2))
+    alone = two_heads(nn.BatchNorm1d(3))
+    y = alone["norm"](alone["first"](Tensor(parts.reshape(10, 2))))
+    ((alone["head"](y) ** 2).sum() + (alone["other"](y[:5]) ** 2).sum()).backward()
+    for grads in run_ranks(2, run):
+        for own, p in zip(grads, alone.parameters(), strict=True):
+            np.testing.assert_allclose(own, p.grad.numpy(), rtol=1e-11, atol=1e-13)
+
+
+class TwoHeads(nn.ModuleDict):
+    def forward(self, x, both):
+        y = self["norm"](self["first"](x))
+        return (self["head"](y), self["other"](y)) if both else self["head"](y)
+
+
+def two_heads(norm):
+    net = TwoHeads(
+        {"first": nn.Linear(2, 3), "norm": norm, "head": nn.Linear(3, 2), "other": nn.Linear(3, 2)}
+    ).double()
+    rng = np.random.default_rng(1)
+    for parameter in net.parameters():
+        parameter.copy_(rng.normal(size=parameter.shape))
+    return net
+
+
+def two_heads_loss(model, x, both):
+    outputs = model(Tensor(x), both)
+    return sum((y**2).sum() for y in (outputs if both else (outputs,)))
+
+
 def test_gradients_accumulate_over_several_backwards():
     def run(group):
         layer = nn.Linear(1, 1, bias=False).double()

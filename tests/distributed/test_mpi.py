@@ -72,6 +72,28 @@ def test_several_processes_train_as_one(script, size):
     )
 
 
+def test_sums_of_sync_batch_norm_do_not_meet_buckets_that_another_rank_sends_later(script):
+    done = script(
+        2,
+        """
+        import numpy as np
+        import tinygrad_norm as tn
+
+        group = tn.distributed.init()
+        bucket, sums = np.full(8, 1.0), np.full(3, 10.0)
+        if group.rank == 0:
+            work = group.start_all_reduce(bucket)
+            group.all_reduce(sums)
+        else:
+            group.all_reduce(sums)
+            work = group.start_all_reduce(bucket)
+        work.wait()
+        assert bucket.tolist() == [2] * 8 and sums.tolist() == [20] * 3, (bucket, sums)
+        """,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_error_of_one_rank_ends_all_and_names_it(script):
     done = script(
         2,

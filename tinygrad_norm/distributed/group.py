@@ -2,11 +2,13 @@
 
     broadcast(x)          x of rank 0, in place, on every rank
     all_gather(x)         (R, ...): the x of all R ranks, in their order
-    start_all_reduce(x)   begin to add up the x of all ranks, in place; `wait()` on the result ends it
+    all_reduce(x)         add up the x of all ranks, in place
+    start_all_reduce(x)   begin to; `wait()` on the result ends it
 
-Every rank makes the same calls in the same order, with arrays of one shape and dtype. `Collectives` is the
-interface of what carries them out. It is chosen by where x lives: MPI for arrays of the CPU (mpi.py), NCCL
-for those of GPUs (backends/cuda/nccl.py).
+Every rank makes the same calls in the same order, with arrays of one shape and dtype. The order in which sums
+are started is apart from that of all other messages, except on GPUs. `Collectives` is the interface of what
+carries them out. It is chosen by where x lives: MPI for arrays of the CPU (mpi.py), NCCL for those of GPUs
+(backends/cuda/nccl.py).
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ class Collectives(Protocol):
 
     def broadcast(self, x: Array) -> None: ...
     def all_gather(self, x: Array) -> Array: ...
+    def all_reduce(self, x: Array) -> None: ...
     def start_all_reduce(self, x: Array) -> Work: ...
 
 
@@ -80,7 +83,7 @@ class Group:
 
     def all_reduce(self, x: Array) -> None:
         """Replace `x`, contiguous, by its sum over all ranks, in place."""
-        self.start_all_reduce(x).wait()
+        self._for(x).all_reduce(x)
 
     def all_gather_object(self, value: Any) -> list[Any]:
         """Return the values of all ranks, which are small Python objects."""
@@ -153,6 +156,11 @@ class ThroughHost:
         gathered: Any = self.host.all_gather(to_numpy(x))
         return backend_of(x).from_numpy(gathered)
 
+    def all_reduce(self, x: Array) -> None:
+        values = to_numpy(x).copy()
+        self.host.all_reduce(values)
+        x[...] = backend_of(x).from_numpy(values)
+
     def start_all_reduce(self, x: Array) -> Work:
         return _CopiedBack(self.host, x)
 
@@ -174,6 +182,7 @@ class Alone:
     """Carries the messages of a single process: there is nobody to talk to."""
 
     def broadcast(self, x: Array) -> None: ...
+    def all_reduce(self, x: Array) -> None: ...
     def poll(self) -> None: ...
     def wait(self) -> None: ...
 

@@ -87,6 +87,9 @@ class MpiCollectives:
         self.blocking.Allgather([x, x.nbytes, self.MPI.BYTE], [gathered, x.nbytes, self.MPI.BYTE])
         return gathered
 
+    def all_reduce(self, x: Array) -> None:
+        self.blocking.Allreduce(self.MPI.IN_PLACE, x, op=self.MPI.SUM)
+
     def start_all_reduce(self, x: Array) -> Work:
         return MpiWork(self.started.Iallreduce(self.MPI.IN_PLACE, x, op=self.MPI.SUM))
 

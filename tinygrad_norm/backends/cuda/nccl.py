@@ -4,7 +4,9 @@ All messages run on one stream of their own, in the order of the calls. It waits
 has computed so far, and the current stream waits for it before the result is used. The host waits for
 neither, and an all-reduce runs beside the backward of the layers below.
 
-NCCL asks of every rank the same order of all calls, so all ranks must compute the same graph.
+NCCL asks of every rank the same order of all calls. There is one communicator, so with SyncBatchNorm all
+ranks must compute the same graph: otherwise its sums and the buckets of gradients would come in another
+order.
 """
 
 from __future__ import annotations
@@ -80,6 +82,9 @@ class NcclCollectives:
         )
         self._started(x).wait()
         return gathered
+
+    def all_reduce(self, x: Array) -> None:
+        self.start_all_reduce(x).wait()
 
     def start_all_reduce(self, x: Array) -> NcclWork:
         kind = getattr(self.nccl, _TYPES[numpy.dtype(x.dtype).name])
