@@ -93,6 +93,7 @@ ERRORS = {
     "checkpoint, limit": (lambda patch: small_files(), "File too large"),
     "model, full": (lambda patch: failing(patch, "model", errno.ENOSPC), "No space left on device"),
     "model, read-only": (lambda patch: failing(patch, "model", errno.EROFS), "Read-only file system"),
+    "config, full": (lambda patch: full(patch, "config.json"), "No space left on device"),
     "scaler, full": (lambda patch: full(patch, "scaler.safetensors"), "No space left on device"),
     "metrics, full": (lambda patch: full(patch, "metrics.csv"), "No space left on device"),
     "picture of curves, full": (lambda patch: full(patch, "curves.png"), "No space left on device"),
