@@ -223,6 +223,33 @@ def two_heads_loss(model, x, both):
     return sum((y**2).sum() for y in (outputs if both else (outputs,)))
 
 
+def test_gradients_are_averaged_after_a_backward_that_an_error_ended():
+    """Rank 1 does not use the last head: it has sent no bucket before the error, rank 0 has sent two."""
+
+    def run(group):
+        net = two_heads(nn.Linear(3, 3))
+        model = DistributedDataParallel(net, process_group=group, bucket_cap_mb=1e-6)
+        hook = net["norm"].weight.register_hook(fail)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                two_heads_loss(model, parts[group.rank], both=group.rank == 0).backward()
+        hook.remove()
+        model.zero_grad()
+        two_heads_loss(model, parts[group.rank], both=True).backward()
+        return [2 * p.grad.numpy() for p in net.parameters()]
+
+    parts = np.random.default_rng(0).normal(size=(2, 5, 2))
+    alone = two_heads(nn.Linear(3, 3))
+    two_heads_loss(alone, parts.reshape(10, 2), both=True).backward()
+    for grads in run_ranks(2, run):
+        for own, p in zip(grads, alone.parameters(), strict=True):
+            np.testing.assert_allclose(own, p.grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def fail(_):
+    raise ZeroDivisionError
+
+
 def test_gradients_accumulate_over_several_backwards():
     def run(group):
         layer = nn.Linear(1, 1, bias=False).double()

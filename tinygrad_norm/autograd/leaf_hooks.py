@@ -54,8 +54,10 @@ class _Running(threading.local):
 _running = _Running()
 
 
-def after_backward(function: Callable[[], Any]) -> None:
+def after_backward(function: Callable[[], Any], after_error: Callable[[], Any] = lambda: None) -> None:
     """Call `function()` at the end of the backward that runs now, when every `.grad` is complete.
+
+    If an error ends it, `after_error()` is called.
 
     Raises:
         RuntimeError: if it is not called from a hook of a leaf.
@@ -63,6 +65,7 @@ def after_backward(function: Callable[[], Any]) -> None:
     if _running.completion is None:
         raise RuntimeError("after_backward is for hooks of leaves: no backward that calls some is running")
     _running.completion.at_the_end.append(function)
+    _running.completion.after_error.append(after_error)
 
 
 class Completion:
@@ -71,13 +74,17 @@ class Completion:
     def __init__(self, root: Tensor) -> None:
         self.uses = _count_uses(root)
         self.at_the_end: list[Callable[[], Any]] = []
+        self.after_error: list[Callable[[], Any]] = []
 
     def __enter__(self) -> Completion:
         self.outer, _running.completion = _running.completion, self
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         _running.completion = self.outer
+        if error is not None:
+            for function in self.after_error:
+                function()
 
     def backward_ran(self, node: Any, leaves: dict[int, tuple[Tensor, Array]], silence: silent) -> None:
         """Complete those inputs of `node` that no other call uses; `leaves` are the gradients so far."""

@@ -72,6 +72,7 @@ class DistributedDataParallel(Module):
         if self.process_group.size == 1 or not is_grad_enabled():
             return self.module(*inputs, **options)
         self.reducer.active = self.synchronizes
+        self.reducer.end_broken()
         if self.last_weighing is not None:
             self.last_weighing.weight()  # there may have been no backward to end its message
         self.last_weighing = Weighing(_samples(inputs), self.process_group)

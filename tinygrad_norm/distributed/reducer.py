@@ -110,6 +110,7 @@ class Reducer:
         }
         self.sent = 0  # buckets, in this backward
         self.running, self.active = False, True
+        self.broken = False  # an error has ended the last backward
         if group.size > 1:
             for bucket in self.buckets:
                 for parameter in bucket.parameters:
@@ -121,10 +122,9 @@ class Reducer:
             bucket.used[i] = True
             return
         if not self.running:
+            self.end_broken()
             self.running, self.sent = True, 0
-            for one in self.buckets:  # an error may have ended the last backward early
-                one.empty()
-            after_backward(self._finish)
+            after_backward(self._finish, self._break_off)
         with silent():
             bucket.receive(i)
             for earlier in self.buckets[: self.sent]:
@@ -132,6 +132,25 @@ class Reducer:
                     earlier.work.poll()
             while self.sent < len(self.buckets) and all(self.buckets[self.sent].received):
                 self._send_next()
+
+    def end_broken(self) -> None:
+        """Exchange what a backward that an error has ended left to send, so that the next one begins anew.
+
+        Not before: the others may not have had the error. All ranks that go on must call it, by a forward.
+        """
+        if not self.broken:
+            return
+        self.broken = False
+        with silent():
+            while self.sent < len(self.buckets):
+                self._send_next()
+            for bucket in self.buckets:
+                if bucket.work is not None:
+                    bucket.work.wait()
+                bucket.empty()
+
+    def _break_off(self) -> None:
+        self.running, self.broken = False, True
 
     def _finish(self) -> None:
         self.running = False
