@@ -20,6 +20,9 @@ else:
 LOCK = ".lock"
 """The file in a locked folder; it names the process that locks it."""
 
+_held: set[FileIO] = set()
+"""The lock files that this process holds open."""
+
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """The errors of a file system that has no locks."""
 
@@ -71,7 +74,7 @@ def remove_partial(folder: Path, names: Iterable[str]) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Lock `folder` against other processes, and other locks of this one; the lock dies with its process.
 
-    On a file system without locks, nothing is locked.
+    A forked child has no part in the lock. On a file system without locks, nothing is locked.
 
     Raises:
         FolderInUse: if the folder is locked; the message names the process.
@@ -79,13 +82,15 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     file = _open_locked(path)
+    _held.add(file)
     try:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
         yield
     finally:
-        if sys.platform != "win32":  # Windows cannot remove an open file: it stays, unlocked
+        if file in _held and sys.platform != "win32":  # Windows cannot remove an open file: it stays
             path.unlink(missing_ok=True)
+        _held.discard(file)
         file.close()
 
 
@@ -100,6 +105,12 @@ def check_folder(folder: str | Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"no file can be written in {folder}: {error.strerror}") from None
+
+
+def _let_go() -> None:
+    """Close the lock files in a forked child, which would keep the folders locked when its parent is dead."""
+    while _held:
+        _held.pop().close()
 
 
 def _open_locked(path: Path) -> FileIO:
@@ -156,3 +167,7 @@ def _new_partial(path: Path) -> tuple[Path, int]:
         mode = stat.S_IMODE(os.fstat(handle).st_mode)
         os.close(handle)
         return temporary, mode
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)

@@ -1,5 +1,9 @@
 """One process at a time trains in a folder, and every killed run can be resumed from the beginning."""
 
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -7,7 +11,7 @@ import numpy as np
 import pytest
 from train_runs import assert_same_numbers, invoke
 
-from tinygrad_norm import data, nn
+from tinygrad_norm import data, files, nn
 from tinygrad_norm.cli.out_folder import folder_for
 from tinygrad_norm.files import FolderInUse, locked
 from tinygrad_norm.training import Config, NormGrid, Run
@@ -41,6 +45,54 @@ def test_the_command_line_says_so_with_status_2(tmp_path):
             result = invoke(*arguments)
             assert result.exit_code == 2
             assert "is in use: process" in " ".join(result.output.split())
+
+
+LOCKS = """
+import importlib.util, os, signal, sys, time
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location("files", sys.argv[1])  # alone: the package takes a second
+spec.loader.exec_module(files := importlib.util.module_from_spec(spec))
+folder, ends = Path(sys.argv[2]), sys.argv[3]
+try:
+    with files.locked(folder):
+        child = os.fork()
+        if not child and ends == "parent":
+            print(os.getpid(), flush=True)
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        if child:
+            os.waitpid(child, 0)
+            try:
+                with files.locked(folder):
+                    print("free")
+            except files.FolderInUse:
+                print("in use")
+finally:
+    sys.stdout.flush()
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are Unix")
+@pytest.mark.parametrize("ends", ["parent", "child"])
+def test_a_forked_child_has_no_part_in_the_lock(tmp_path, ends):
+    """The lock ends with the parent, though the child lives; not with the child."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    command = [sys.executable, "-c", LOCKS, files.__file__, str(folder), ends]
+    with (tmp_path / "said").open("w+") as said:  # a pipe would wait for the child
+        subprocess.run(command, stdout=said, timeout=60)
+        said.seek(0)
+        answer = said.read().strip()
+    if ends == "child":
+        assert answer == "in use"
+        return
+    try:
+        with locked(folder):
+            pass
+    finally:
+        os.kill(int(answer), signal.SIGKILL)
 
 
 def test_a_second_grid_into_one_folder_raises(tmp_path):
