@@ -9,6 +9,9 @@ from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor
 from tinygrad_norm.backends.random import generator, mask_state
 from tinygrad_norm.distributed import shard
+from tinygrad_norm.training import Config
+from tinygrad_norm.training.dataset_task import DatasetTask
+from tinygrad_norm.training.language_modelling import TextTask
 from tinygrad_norm.training.ranks import Ranks
 from tinygrad_norm.training.task import Sums
 
@@ -52,7 +55,16 @@ def test_sums_are_joined_with_names_that_a_rank_lacks():
         assert joined.others["squares"].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("what", ["lr", "checksum of the training data", "checksum of the weights"])
+class Parts:
+    """What a run's data say of themselves."""
+
+    def __init__(self, checksums):
+        self.checksums = lambda: checksums
+
+
+@pytest.mark.parametrize(
+    "what", ["lr", "checksum of the training data", "checksum of the test data", "checksum of the weights"]
+)
 def test_what_differs_at_the_start_is_named(what):
     def run(group):
         model = linear()
@@ -60,11 +72,28 @@ def test_what_differs_at_the_start_is_named(what):
         if other and "weights" in what:
             model.weight.data[0, 0] += 1
         settings = {"norm": "batch", "lr": 0.1 * (other and what == "lr")}
-        data = int(other and "data" in what)
+        task = Parts({part: int(other and f"the {part}" in what) for part in ("train", "test")})
         with pytest.raises(RuntimeError, match=f"rank 1 has another {what} than rank 0"):
-            Ranks(group).check_start(model, settings, data)
+            Ranks(group).check_start(model, settings, task)
 
     run_ranks(2, run)
+
+
+def test_the_data_of_every_part_have_a_checksum():
+    x = np.arange(60.0)[:, None]
+    task, other = (DatasetTask(Config(), tn.data.from_arrays(x, np.arange(60) % 3)) for _ in range(2))
+    right = task.checksums()
+    assert right == other.checksums()
+    assert right["train"] == task.fingerprint()
+    for part in ("train", "validation", "test"):
+        other.dataset.parts[part].targets[0] += 1
+        assert [name for name, value in other.checksums().items() if value != right[name]] == [part]
+        other.dataset.parts[part].targets[0] -= 1
+    text = TextTask(Config("text"))
+    before = text.checksums()
+    text.text.validation[0] += 1
+    assert before.keys() == {"train", "validation"}
+    assert text.checksums() == before | {"validation": text.checksums()["validation"]} != before
 
 
 def test_buffers_are_those_of_rank_0():

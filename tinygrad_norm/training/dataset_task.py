@@ -96,8 +96,10 @@ class DatasetTask(Task):
         return data.DataLoader(self._arrays(part), batch_size=512)
 
     def fingerprint(self) -> int:
-        training = self.dataset.train
-        return zlib.crc32(training.targets.tobytes(), zlib.crc32(training.inputs.tobytes()))
+        return _checksum(self.dataset.train)
+
+    def checksums(self) -> dict[str, int]:
+        return {part: _checksum(split) for part, split in self.dataset.parts.items()}
 
     def metadata(self) -> dict[str, Any]:
         dataset = self.dataset
@@ -222,6 +224,10 @@ def for_model(model: Module, values: numpy.ndarray, config: Config | None = None
     dtypes = (parameter.array.dtype for parameter in model.parameters())
     dtype = next((dtype for dtype in dtypes if dtype.kind == "f"), values.dtype)
     return values.astype(dtype, copy=False)
+
+
+def _checksum(split: data.Split) -> int:
+    return zlib.crc32(split.targets.tobytes(), zlib.crc32(split.inputs.tobytes()))
 
 
 def _r2(sums: Sums) -> float:

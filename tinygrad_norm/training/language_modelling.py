@@ -45,6 +45,9 @@ class TextTask(Task):
     def fingerprint(self) -> int:
         return zlib.crc32(self.text.alphabet.encode(), zlib.crc32(self.text.train.tobytes()))
 
+    def checksums(self) -> dict[str, int]:
+        return {"train": self.fingerprint(), "validation": zlib.crc32(self.text.validation.tobytes())}
+
     def metadata(self) -> dict[str, Any]:
         return {"config": dataclasses.asdict(self.config), "alphabet": self.text.alphabet}
 

@@ -21,7 +21,7 @@ from ..distributed.group import Group
 from ..distributed.reducer import Reducer
 from ..distributed.sharding import shard
 from ..module import Module
-from .task import Batch, Sums
+from .task import Batch, Sums, Task
 
 RandomState = tuple[Mapping[str, Any], list[int]]
 """The state of a process's random numbers: the generator's, and that of the masks of a GPU."""
@@ -43,8 +43,10 @@ class Ranks:
         """Whether there are other processes."""
         return self.group.size > 1
 
-    def check_start(self, model: Module, settings: Mapping[str, Any], data: int) -> None:
+    def check_start(self, model: Module, settings: Mapping[str, Any], task: Task) -> None:
         """Check that all ranks start with the same settings, data and weights; then average their gradients.
+
+        The data are all parts of those of `task`: the ranks share the work of evaluating them too.
 
         Raises:
             RuntimeError: on all ranks, if one differs from rank 0; the message names it.
@@ -54,8 +56,9 @@ class Ranks:
         weights = 0
         for name, value in model.state_dict().items():
             weights = zlib.crc32(to_numpy(value.array).tobytes(), zlib.crc32(name.encode(), weights))
-        checksums = {"checksum_of_the_training_data": data, "checksum_of_the_weights": weights}
-        self.group.check_same(**settings, **checksums)
+        names = {"train": "training"}
+        data = {f"checksum_of_the_{names.get(k, k)}_data": value for k, value in task.checksums().items()}
+        self.group.check_same(**settings, **data, checksum_of_the_weights=weights)
         self.reducer = Reducer(model.parameters(), self.group)
 
     def shard(self, batch: Batch) -> tuple[Batch, float]:

@@ -140,7 +140,7 @@ class Run:
         if resume:
             self._check_config()
             self._restore()
-        self.ranks.check_start(self.model, dataclasses.asdict(config), self.fingerprint)
+        self.ranks.check_start(self.model, dataclasses.asdict(config), self.task)
 
     def train(
         self,

@@ -94,7 +94,11 @@ class Task(ABC):
 
     @abstractmethod
     def fingerprint(self) -> int:
-        """Return a checksum of the data, to detect that they changed."""
+        """Return a checksum of the training part, to detect that the data changed."""
+
+    @abstractmethod
+    def checksums(self) -> dict[str, int]:
+        """Return a checksum of each part of the data, by its name, to compare those of several processes."""
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:
