@@ -53,13 +53,14 @@ def line(gigabits: float, microseconds: float) -> Network:
 class Fit:
     """A network fitted to measured all-reduces.
 
-    r_squared    of the logarithms of the times, so that short and long messages count alike
-    worst_error  the largest |model - measured| / measured
+    r_squared     of the logarithms of the times, so that short and long messages count alike
+    worst_factor  by which the model is too fast or too slow at most: the largest of model/measured and
+                  measured/model
     """
 
     network: Network
     r_squared: float
-    worst_error: float
+    worst_factor: float
 
 
 def fit(measured: Sequence[tuple[int, int, float]]) -> Fit:
@@ -77,9 +78,8 @@ def fit(measured: Sequence[tuple[int, int, float]]) -> Fit:
     ratio = terms @ best
     spread = numpy.log(seconds) - numpy.log(seconds).mean()
     r_squared = 1 - float((numpy.log(ratio) ** 2).sum() / (spread**2).sum())
-    return Fit(
-        Network("this machine", float(best[0]), float(best[1])), r_squared, float(abs(ratio - 1).max())
-    )
+    worst = float(numpy.maximum(ratio, 1 / ratio).max())
+    return Fit(Network("this machine", float(best[0]), float(best[1])), r_squared, worst)
 
 
 def _coefficients(ranks: int, nbytes: float) -> tuple[float, float]:

@@ -1,8 +1,9 @@
 """Predict the step time of data parallelism on many ranks, from a step of one process and the α-β model.
 
-    step = compute + blocking + late(weighing) + late(buckets)
+    step = compute + joining + blocking + late(weighing) + late(buckets)
 
 compute    a step of one process that does all the work of data parallelism, without waiting
+joining    by how much longer SyncBatchNorm joins the moments of all ranks than those of two, as in that step
 blocking   the messages of SyncBatchNorm, one after the other: nothing runs meanwhile
 late(m)    by how much the message ends after forward (the weighing, which begins with it), or after backward
            (the last bucket). A bucket begins when its gradients are complete and the one before has ended.
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy
+
 from ..distributed.reducer import BUCKET_BYTES
 from .alpha_beta import Network
-from .parallel_step import CLASSES, SHAPE, WIDE_LAYERS, WIDTH, Profile
+from .parallel_step import CLASSES, SHAPE, SHARDS, WIDE_LAYERS, WIDTH, Profile
 
-RANKS = tuple(2**k for k in range(3, 11))
+RANKS = SHARDS[2:]
 """The numbers of processes that are predicted: 8 to 1,024."""
 WIDTHS = tuple(round(2 ** (4 + k / 4)) for k in range(49))
 """The widths that are tried in the search for the smallest model: 16 to 65,536."""
@@ -36,7 +39,15 @@ def predicted_seconds(profile: Profile, network: Network, ranks: int) -> float:
     end = 0.0
     for ready, nbytes in profile.buckets:
         end = max(end, ready) + network.all_reduce(nbytes, ranks)
-    return profile.whole + blocking + weighing + max(0.0, end - profile.backward)
+    late = weighing + max(0.0, end - profile.backward)
+    return profile.whole + _joining(profile, ranks) + blocking + late
+
+
+def _joining(profile: Profile, ranks: int) -> float:
+    """Return the seconds beyond those of two ranks; between the measured numbers of ranks on a line."""
+    counts, seconds = zip(*profile.joints, strict=True)
+    here, of_two = numpy.interp((ranks, 2), counts, seconds)
+    return max(0.0, float(here - of_two))
 
 
 def efficiency(profile: Profile, network: Network, ranks: int) -> float:
@@ -63,7 +74,8 @@ def scaled(measured: Profile, width: int) -> Profile:
         buckets.append((backward * done / parameters, 4 * (sum(run) + len(run))))
     gathers, sums = (16 * width,) * WIDE_LAYERS, (8 * width,) * WIDE_LAYERS
     times = plain, bucketed, whole, forward, backward
-    return Profile(measured.model, parameters, *times, tuple(buckets), gathers, sums)
+    joints = tuple((ranks, seconds * width / WIDTH) for ranks, seconds in measured.joints)
+    return Profile(measured.model, parameters, *times, tuple(buckets), gathers, sums, joints)
 
 
 def smallest_model(
@@ -72,7 +84,8 @@ def smallest_model(
     """Return the parameters of the smallest wide mlp from which on the efficiency is at least `least`.
 
     All wider ones up to 65,536 features have it too; None if the widest has not. With `to_same_work`, the
-    efficiency is that of the network alone: the time of the same work without waiting / the predicted time.
+    efficiency is the time of the same work on two ranks without waiting / the predicted time. So the network
+    and the joining of more moments count.
     """
     found = None
     for width in reversed(WIDTHS):

@@ -67,6 +67,7 @@ def from_json(read: dict[str, Any]) -> Measured:
                 "buckets": tuple((moment, size) for moment, size in found["buckets"]),
                 "gathers": tuple(found["gathers"]),
                 "sums": tuple(found["sums"]),
+                "joints": tuple((ranks, seconds) for ranks, seconds in found["joints"]),
             }
         )
         for found in read["profiles"]
@@ -136,6 +137,7 @@ def fastest_profiles(rounds: Iterable[Measured]) -> list[Profile]:
             min(profiles, key=lambda p: p.whole),
             plain=min(p.plain for p in profiles),
             bucketed=min(p.bucketed for p in profiles),
+            joints=tuple(min(times) for times in zip(*(p.joints for p in profiles), strict=True)),
         )
         for profiles in found.values()
     ]

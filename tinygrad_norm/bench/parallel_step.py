@@ -1,8 +1,9 @@
 """Time training steps on several processes, with what they send and how long they wait for it.
 
-All ranks of a group make the same calls with the same arguments. Times are wall times of rank 0: the
-median, and the fastest. Other programs only add time, and a rank that they hold up holds up all others, so on
-a busy machine the fastest says more; predictions start from it.
+All ranks of a group make the same calls with the same arguments. The times of steps and messages are wall
+times of rank 0: the median, and the fastest. Other programs only add time, and a rank that they hold up holds
+up all others, so on a busy machine the fastest says more. Predictions start from profiles, which are in
+processor time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,7 @@ from ..distributed.group import Group
 from ..distributed.sharding import shard
 from ..module import Module
 from ..nn import functional as F
+from ..normalization.batch.shardmoments import joint_moments
 from ..training.models import cnn, mlp
 from ..training.norm_choices import Norm, find_norm
 from .counted_messages import (
@@ -42,6 +44,8 @@ SHAPE, CLASSES = (1, 8, 8), 10
 """Those of the digits."""
 SIZES = tuple(8 ** (k + 1) for k in range(8))
 """Bytes of the messages that are timed: 8 B to 16 MiB."""
+SHARDS = tuple(2**k for k in range(1, 11))
+"""The numbers of ranks for which the joining of their moments is timed: 2 to 1,024."""
 WIDE_LAYERS, WIDTH = 4, 512
 WARMUP, LEAST_STEPS = 3, 5
 
@@ -91,7 +95,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Profile:
-    """A step of one process that does the work of data parallelism, but waits for nobody; fastest seconds.
+    """A step of one process that does the work of data parallelism, but waits for nobody.
+
+    Times are the fastest seconds of processor time.
 
     parameters         of the model
     plain              a step without that work
@@ -100,6 +106,8 @@ class Profile:
     forward, backward  parts of `whole`
     buckets            when each is complete, counted from the start of backward, and its bytes
     gathers, sums      bytes of the messages of SyncBatchNorm
+    joints             ranks, and the seconds in which all SyncBatchNorms join the moments of so many; `whole`
+                       has those of two
     """
 
     model: str
@@ -112,6 +120,7 @@ class Profile:
     buckets: tuple[tuple[float, int], ...]
     gathers: tuple[int, ...]
     sums: tuple[int, ...]
+    joints: tuple[tuple[int, float], ...]
 
 
 class Training:
@@ -213,7 +222,25 @@ def profile(model: str, samples: int, seconds: float, alone: Group) -> Profile:
         buckets=tuple(zip(ready[fastest], sizes(BUCKET), strict=True)),
         gathers=sizes(FORWARD),
         sums=sizes(BACKWARD),
+        joints=tuple((ranks, joining_seconds(sizes(FORWARD), ranks)) for ranks in SHARDS),
     )
+
+
+def joining_seconds(gathers: Sequence[int], ranks: int) -> float:
+    """Return the processor time in which SyncBatchNorms join the moments of so many ranks, the fastest.
+
+    `gathers` has the bytes that each SyncBatchNorm gets from a rank. Any moments take as long.
+    """
+    fastest = {}
+    for nbytes in set(gathers):
+        sent = numpy.ones((ranks, 4, nbytes // 16, 1), numpy.float32)
+        times = []
+        for _ in range(LEAST_STEPS):
+            began = time.process_time()
+            joint_moments(sent)
+            times.append(time.process_time() - began)
+        fastest[nbytes] = min(times)
+    return sum(fastest[nbytes] for nbytes in gathers)
 
 
 def time_all_reduces(seconds: float, group: Group) -> list[tuple[int, int, float]]:

@@ -19,7 +19,7 @@ LEAST = (0.5, 0.9)
 EFFICIENCY = "efficiency"
 LEAST_DRAWN = 512
 """Bytes of the shortest message in the plot."""
-BASES = {"of one process": False, "of the same work without waiting": True}
+BASES = {"of one process": False, "of the same work on two without waiting": True}
 """What the efficiency in the search is relative to."""
 FAMILY = "wide-mlp"
 """The model that is scaled in the search."""
@@ -53,7 +53,7 @@ def print_steps(console: Console, rows: Sequence[Row]) -> None:
         for row in rows
     ]
     numbers = ["median ms", "of rounds", "in calls", "efficiency"]
-    numbers += ["fastest ms", "in calls ", "messages alone", "efficiency ", "by the model"]
+    numbers += ["fastest ms", "in calls ", "messages alone", "efficiency ", "by the model, processor time"]
     console.print(figures_table(console, ("model", "scaling", "processes"), numbers, cells))
     print_line(console, f"there are {os.cpu_count()} cores; more processes than cores wait for each other")
 
@@ -87,7 +87,7 @@ def print_fit(console: Console, times: Sequence[tuple[int, int, float]], fitted:
     print_line(
         console,
         f"fitted: α {latency:.2f} µs, β {fitted.network.per_byte * 1e9:.3f} ns per byte ({rate:.1f} Gbit/s); "
-        f"R² of the logarithms {fitted.r_squared:.3f}, largest relative error {fitted.worst_error:.0%}",
+        f"R² of the logarithms {fitted.r_squared:.3f}, off by a factor of up to {fitted.worst_factor:.3g}",
     )
 
 
@@ -109,13 +109,14 @@ def print_predictions(
                 for R, t, e in zip(RANKS, seconds, found, strict=True)
             ]
     columns = [f"{ranks:,}" for ranks in RANKS]
-    console.print(figures_table(console, ("predicted ms a step", "network"), columns, times))
+    console.print(figures_table(console, ("predicted ms a step, processor time", "network"), columns, times))
     console.print(figures_table(console, ("predicted efficiency", "network"), columns, efficiencies))
     for p in profiles:
         print_line(
             console,
-            f"{p.model}, {p.parameters:,} parameters: one process takes {p.plain * 1e3:.2f} ms a step, "
-            f"{p.bucketed * 1e3:.2f} with gradients in buckets, {p.whole * 1e3:.2f} also with SyncBatchNorm",
+            f"{p.model}, {p.parameters:,} parameters: one process takes {p.plain * 1e3:.2f} ms of "
+            f"processor time a step, {p.bucketed * 1e3:.2f} with gradients in buckets, {p.whole * 1e3:.2f} "
+            "also with SyncBatchNorm",
         )
     print_line(console, "predictions: weak scaling, a full rate and equally fast ranks; α is an assumption")
     return predicted
