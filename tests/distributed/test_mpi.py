@@ -112,6 +112,26 @@ def test_an_error_of_one_rank_ends_all_and_names_it(script):
     assert "Traceback" in done.stderr
 
 
+def test_a_backend_that_one_rank_does_not_have_ends_all(script):
+    done = script(
+        2,
+        """
+        import importlib, os, sys
+        from tinygrad_norm.cli import app
+
+        def use_backend(name):
+            if os.environ["PMI_RANK"] == "1":
+                raise RuntimeError("no such driver")
+
+        importlib.import_module("tinygrad_norm.cli.train").use_backend = use_backend
+        sys.argv = ["tinygrad-norm", "train", "digits", "--backend", "numpy"]
+        app()
+        """,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("rank 0 of 2: error: rank 1: no such driver\n")
+
+
 WORK = """
 import os, sys, time
 import numpy as np

@@ -61,7 +61,9 @@ def calls(monkeypatch):
             Stream=lambda non_blocking: Stream("nccl", log),
             get_current_stream=lambda: current,
             runtime=SimpleNamespace(getDeviceCount=lambda: 2, runtimeGetVersion=lambda: 13000),
-            Device=lambda number: SimpleNamespace(use=lambda: log.append(("device", number))),
+            Device=lambda number: SimpleNamespace(
+                use=lambda: log.append(("device", number)), pci_bus_id=f"bus {number}"
+            ),
         ),
         empty=lambda shape, dtype: on_device(np.empty(shape, dtype)),
     )
@@ -108,10 +110,28 @@ def test_other_messages_are_bytes_and_waited_for(carrier, calls):
 
 
 def test_a_process_takes_one_gpu(calls):
-    nccl.take_device(1)
+    seen = nccl.visible_gpus()
+    assert seen == ["bus 0", "bus 1"]
+    nccl.take_device(1, [seen] * 3)
     assert calls == [("device", 1)]
     with pytest.raises(RuntimeError, match="process 3 of this machine, which has 2 GPUs: start one process"):
-        nccl.take_device(2)
+        nccl.take_device(2, [seen] * 3)
+
+
+@pytest.mark.parametrize(
+    ("seen", "numbers"),
+    [("ab", "00"), (["a", "ab"], "01"), (["ab", "ab", "cd", "cd"], "0101")],
+    ids=["one each", "all for the second", "two for each pair"],
+)
+def test_a_process_takes_a_gpu_that_the_launcher_shows_it(calls, seen, numbers):
+    for rank in range(len(seen)):
+        nccl.take_device(rank, seen)
+    assert calls == [("device", int(number)) for number in numbers]
+
+
+def test_two_processes_that_are_shown_the_same_gpu_are_refused(calls):
+    with pytest.raises(RuntimeError, match="process 2 of this machine, which has 1 GPU: start one process"):
+        nccl.take_device(1, ["a", "a"])
 
 
 def test_missing_nccl_says_what_to_install(calls, monkeypatch):

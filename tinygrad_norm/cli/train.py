@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -188,9 +189,7 @@ def train(
     every = watch_every or (0 if watch else None)
     grid: NormGrid | None = None
     try:
-        if backend is not None:
-            use_backend(backend)
-        group = distributed.init()
+        group = distributed.init(None if backend is None else partial(use_backend, backend))
         console = Console(quiet=group.rank > 0)
         several = seeds > 1 or len(norm or ()) > 1 or (resume is not None and (resume / "grid.json").exists())
         if several and group.size > 1:

@@ -55,12 +55,19 @@ class Group:
         host: carries messages with NumPy's arrays.
         end_all: ends all processes with an exit status, without waiting for them.
         local_rank: the number of this process among those of its machine.
+        machine: the number of the first process of its machine.
     """
 
     def __init__(
-        self, rank: int, size: int, host: Collectives, end_all: Callable[[int], None], local_rank: int = 0
+        self,
+        rank: int,
+        size: int,
+        host: Collectives,
+        end_all: Callable[[int], None],
+        local_rank: int = 0,
+        machine: int = 0,
     ) -> None:
-        self.rank, self.size, self.local_rank = rank, size, local_rank
+        self.rank, self.size, self.local_rank, self.machine = rank, size, local_rank, machine
         self._host, self._end_all = host, end_all
         self._by_backend: dict[str, Collectives] = {"numpy": host}
 

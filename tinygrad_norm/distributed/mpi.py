@@ -61,7 +61,8 @@ def mpi_group() -> Group:
             lifeline.leave(ENDED)
         world.Abort(status)
 
-    return Group(world.rank, world.size, MpiCollectives(MPI, world), end_all, local.rank)
+    machine = local.bcast(world.rank)
+    return Group(world.rank, world.size, MpiCollectives(MPI, world), end_all, local.rank, machine)
 
 
 def _leave(MPI: Any, lifeline: Lifeline) -> None:

@@ -11,6 +11,7 @@ order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -21,20 +22,29 @@ from .availability import load_cupy
 _TYPES = {"float16": "NCCL_FLOAT16", "float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 
 
-def take_device(local_rank: int) -> None:
-    """Make GPU number `local_rank` of this machine the current one.
+def visible_gpus() -> list[str]:
+    """Return the PCI bus id of each GPU that this process sees."""
+    cupy: Any = load_cupy()
+    return [cupy.cuda.Device(i).pci_bus_id for i in range(cupy.cuda.runtime.getDeviceCount())]
+
+
+def take_device(local_rank: int, seen: Sequence[Sequence[str]]) -> None:
+    """Make a GPU that no other process of this machine takes the current one.
+
+    `seen` are the `visible_gpus` of each process of the machine: all, or those that the launcher shows it.
 
     Raises:
-        RuntimeError: if the machine has no such GPU.
+        RuntimeError: if there are more processes than GPUs.
     """
-    cupy: Any = load_cupy()
-    count = cupy.cuda.runtime.getDeviceCount()
-    if local_rank >= count:
+    taken = [gpus[i % len(gpus)] for i, gpus in enumerate(seen)]
+    if taken[local_rank] in taken[:local_rank]:
+        count = len({gpu for gpus in seen for gpu in gpus})
         raise RuntimeError(
             f"this is process {local_rank + 1} of this machine, which has {count} GPU"
             f"{'s' * (count > 1)}: start one process for each GPU"
         )
-    cupy.cuda.Device(local_rank).use()
+    cupy: Any = load_cupy()
+    cupy.cuda.Device(local_rank % len(seen[local_rank])).use()
 
 
 def new_id() -> tuple[int, ...]:
