@@ -105,7 +105,7 @@ def test_a_copy_has_the_hooks(how):
 
 @pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
 def test_what_is_not_a_hook_raises(register):
-    with pytest.raises(TypeError, match="a forward hook is a function of the module and its inputs, got 3"):
+    with pytest.raises(TypeError, match="a hook is a function of the module and what passes it, got 3"):
         getattr(Scale(), register)(3)
     with pytest.raises(TypeError, match="prepend"):
         getattr(Scale(), register)(print, prepend=1)

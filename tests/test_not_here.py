@@ -64,8 +64,8 @@ def test_the_errors_say_what_was_asked_for():
             "module 'tinygrad_norm.optim' has no attribute 'Adamax'; instead: `optim.Ad",
         ),
         (
-            lambda: tn.nn.Linear(1, 1).register_full_backward_hook,
-            "'Linear' object has no attribute 'register_full_backward_hook'",
+            lambda: tn.nn.Linear(1, 1).bfloat16,
+            "'Linear' object has no attribute 'bfloat16'; instead: `.float()`",
         ),
         (lambda: tn.jit.script, "module 'tinygrad_norm' has no attribute 'jit'; nothing replaces it"),
     ):

@@ -57,10 +57,6 @@ ROWS = (
     ),
     # Matrix products
     # Modules
-    Row(
-        "nn.Module.register_full_backward_hook nn.Module.register_full_backward_pre_hook",
-        "`register_forward_hook`, and in the hook `output.register_hook` for the gradient",
-    ),
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),
     Row("nn.Sequential.pop nn.ModuleList.pop", "`layer, layers = layers[-1], layers[:-1]`"),

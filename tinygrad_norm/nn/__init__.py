@@ -2,6 +2,8 @@
 
 # isort: off
 
+from types import SimpleNamespace
+
 from ..module import Module, Parameter
 from .containers import Flatten, ModuleDict, ModuleList, Sequential, Unflatten
 from .parameter_containers import ParameterDict, ParameterList
@@ -86,4 +88,7 @@ from .loss.similarity import CosineSimilarity
 from .loss.ranking import MarginRankingLoss, HingeEmbeddingLoss, CosineEmbeddingLoss, TripletMarginLoss
 
 from . import functional, init, utils
+from .. import module_hooks
 from .activation import tensor_methods
+
+modules = SimpleNamespace(module=module_hooks)  # where PyTorch has the hooks of all modules
