@@ -124,6 +124,16 @@ def test_of_nothing_and_of_numbers():
     assert functional.hessian(lambda x: x**3, tn.tensor(2.0)).item() == 12.0
 
 
+@pytest.mark.parametrize("name", ["jacobian", "hessian", "vjp"])
+def test_under_no_grad_results_are_the_same(name):
+    x = tn.tensor(X)
+    expected = flat(getattr(functional, name)(cube, x))
+    with tn.no_grad():
+        found = flat(getattr(functional, name)(cube, x))
+    for a, b in zip(found, expected, strict=True):
+        assert np.array_equal(a.numpy(), b.numpy())
+
+
 def test_inputs_stay_as_they_are():
     x = tn.tensor(X, requires_grad=True)
     functional.hessian(cube, x)
@@ -154,8 +164,9 @@ def test_hessian_of_a_normalization_is_that_of_its_composed_form():
         (lambda: functional.jvp(cube, tn.tensor(X), tn.tensor(Y)), ValueError, r"shapes \[\(3,\)\]"),
         (lambda: functional.vjp(cube, tn.tensor(X), create_graph="no"), TypeError, "create_graph must be"),
         (lambda: functional.vjp(cube, ()), TypeError, "tuple"),
+        (lambda: functional.hessian(cube, tn.tensor([1, 2])), TypeError, "floating-point tensors"),
     ],
-    ids=["array", "number", "vectorize", "hessian", "hvp", "no v", "shape of v", "flag", "empty"],
+    ids=["array", "number", "vectorize", "hessian", "hvp", "no v", "shape of v", "flag", "empty", "integers"],
 )
 def test_errors_in_words(call, error, match):
     with pytest.raises(error, match=match):

@@ -354,6 +354,14 @@ class CubeInPlace(Cube):
         return dx
 
 
+class CubeIntoDy(Cube):
+    def backward(self, dy):
+        (x,) = self.saved
+        dy *= 3 * x
+        dy *= x
+        return dy
+
+
 class WrongSlope(Cube):
     def backward(self, dy):
         (x,) = self.saved
@@ -386,7 +394,7 @@ class ByTheCubeRoot(Cube):
         return 3 * np.cbrt(x) * dy
 
 
-@pytest.mark.parametrize("function", [Cube, CubeInPlace])
+@pytest.mark.parametrize("function", [Cube, CubeInPlace, CubeIntoDy])
 def test_a_function_of_ones_own_has_second_derivatives(function):
     x = tn.tensor([0.5, 1.5, -2.0], dtype=tn.float64, requires_grad=True)
     (dx,) = tn.grad(function.apply(x).sum(), x, create_graph=True)

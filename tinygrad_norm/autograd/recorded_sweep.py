@@ -69,7 +69,8 @@ class Gradient(Function):
     def forward(
         self, *arrays: Any, call: Call, count: int, run: Callable[[list[Any]], Sequence[Array | None]]
     ) -> tuple[Array, ...]:
-        dxs = run(list(arrays[count:]))
+        # Copies: a backward may use dy as a buffer, and the replay needs it as it was.
+        dxs = run([None if dy is None else dy.copy() for dy in arrays[count:]])
         call.positions = [i for i, dx in enumerate(dxs) if dx is not None and call.needs[i]]
         self.call, self.count, self.saved = call, count, arrays
         return tuple([_as_dtype(dxs[i], arrays[i].dtype) for i in call.positions])

@@ -23,6 +23,7 @@ from .elementwise import clone
 from .joining import stack
 
 
+@enable_grad()
 def vjp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -46,6 +47,7 @@ def vjp(
     return call.packed(call.outputs, call.one_output), call.packed(dxs, call.one_input)
 
 
+@enable_grad()
 def jvp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Any, Any]:
@@ -62,6 +64,7 @@ def jvp(
     return call.packed(call.outputs, call.one_output), call.packed(products, call.one_output)
 
 
+@enable_grad()
 def jacobian(
     func: Callable[..., Any],
     inputs: Any,
@@ -86,6 +89,7 @@ def jacobian(
     return call.packed(rows, call.one_output)
 
 
+@enable_grad()
 def hessian(
     func: Callable[..., Any],
     inputs: Any,
@@ -115,6 +119,7 @@ def hessian(
     return rows[0][0] if one else rows
 
 
+@enable_grad()
 def hvp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensor, Any]:
@@ -128,6 +133,7 @@ def hvp(
     return vhp(func, inputs, v, create_graph, strict)
 
 
+@enable_grad()
 def vhp(
     func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
 ) -> tuple[Tensor, Any]:
@@ -150,9 +156,11 @@ class _Call:
         check_flags(create_graph=create_graph, strict=strict)
         self.strict, self.create_graph = strict, create_graph
         given, self.one_input = _as_tuple(inputs, "inputs")
-        with enable_grad():
-            self.inputs = [clone(x) if create_graph and x.requires_grad else _leaf(x) for x in given]
-            outputs, self.one_output = _as_tuple(func(*self.inputs), "the outputs of func")
+        for x in given:
+            if not x.is_floating_point():
+                raise TypeError(f"inputs must be floating-point tensors, got {x.dtype}: use .float()")
+        self.inputs = [clone(x) if create_graph and x.requires_grad else _leaf(x) for x in given]
+        outputs, self.one_output = _as_tuple(func(*self.inputs), "the outputs of func")
         self.outputs = list(outputs)
 
     def gradients(
@@ -186,10 +194,7 @@ class _Call:
 
 
 def _leaf(x: Tensor) -> Tensor:
-    leaf = x.detach()
-    if leaf.is_floating_point():
-        leaf.requires_grad_()
-    return leaf
+    return x.detach().requires_grad_()
 
 
 def _as_tuple(values: Any, what: str) -> tuple[tuple[Tensor, ...], bool]:
