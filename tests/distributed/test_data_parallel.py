@@ -335,6 +335,26 @@ def test_older_gradients_count_on_ranks_that_do_not_add_to_them():
         assert (first, second) == (4 + 4 * 0.5, 4)
 
 
+def test_keyword_inputs_are_counted_too():
+    def run(group):
+        layer = nn.Linear(1, 1, bias=False).double()
+        model = DistributedDataParallel(layer, process_group=group)
+        model(input=Tensor(np.full((1 + 2 * group.rank, 1), group.rank + 1.0))).mean().backward()
+        return layer.weight.grad.item()
+
+    assert run_ranks(2, run) == [(1 * 1 + 3 * 2) / 4] * 2
+
+
+def test_if_all_shards_are_empty_the_gradients_are_zero():
+    def run(group):
+        layer = nn.Linear(1, 1, bias=False).double()
+        model = DistributedDataParallel(layer, process_group=group)
+        (model(Tensor(np.empty((0, 1)))) * 0).sum().backward()
+        return layer.weight.grad.item()
+
+    assert run_ranks(2, run) == [0, 0]
+
+
 def test_half_types_are_averaged_in_float32():
     def run(group):
         layer = nn.Linear(1, 1, bias=False).half()

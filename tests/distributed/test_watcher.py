@@ -18,14 +18,14 @@ from tinygrad_norm.distributed import lifeline, watcher
 class Machine:
     """The ranks of a machine, of which each can speak and die, and their watcher on a thread."""
 
-    def __init__(self, processes, size):
+    def __init__(self, processes, size, words=None):
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("")
         listener.listen(len(processes))
         self.ranks = [socket.socket(socket.AF_UNIX) for _ in processes]
         for number, (rank, process) in enumerate(zip(self.ranks, processes, strict=True)):
             rank.connect(listener.getsockname())
-            rank.sendall(f"{number} {process}".encode())
+            rank.sendall(f"{number} {process}\n".encode() + (words or {}).get(number, b""))
         self.thread = threading.Thread(target=watcher.watch, args=(listener, len(processes), size))
         self.thread.start()
         while listener.fileno() != -1:  # closed when all ranks are watched
@@ -76,6 +76,18 @@ def test_ranks_that_leave_are_not_named(processes, capfd):
         for rank in machine.ranks[::2]:
             rank.send(watcher.LEFT)
     assert capfd.readouterr().err == ""
+
+
+def test_a_rank_that_has_left_before_the_watcher_began_is_not_named_and_the_others_are_watched(
+    processes, capfd
+):
+    with Machine(processes, 3, {1: watcher.LEFT}) as machine:
+        machine.ranks[1].close()
+        time.sleep(0.05)
+        machine.ranks[2].close()
+    said = capfd.readouterr().err
+    assert said.startswith("rank 2 of 3 was killed")
+    assert said.count("\n") == 1
 
 
 def test_what_dies_after_a_rank_that_ended_all_is_not_named(processes, capfd):

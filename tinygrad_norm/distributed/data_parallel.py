@@ -19,10 +19,10 @@ class DistributedDataParallel(Module):
     """`module`, with its gradients averaged over all processes by the time `backward` returns.
 
     Each process calls it with its own shard of the batch, and the loss is the mean over that shard. Shards
-    count by their samples, the size of axis 0 of the first input: with a batch of 7 as 4 and 3 samples, the
-    gradients are those of one process that has all 7. A shard may be empty, if the module takes an empty
-    input: its loss must still depend on the outputs, as (outputs * 0).sum() does. The gradients of inputs are
-    weighed too, unlike PyTorch's.
+    count by their samples, the size of axis 0 of the first input that is a tensor, by position or else by
+    keyword: with a batch of 7 as 4 and 3 samples, the gradients are those of one process that has all 7. A
+    shard may be empty, if the module takes an empty input: its loss must still depend on the outputs, as
+    (outputs * 0).sum() does. The gradients of inputs are weighed too, unlike PyTorch's.
 
     Parameters and buffers are those of rank 0 at first. Buffers of later are each rank's own; SyncBatchNorm
     keeps them equal. The state has the module's names with "module." before them, as in PyTorch.
@@ -75,7 +75,7 @@ class DistributedDataParallel(Module):
         self.reducer.end_broken()
         if self.last_weighing is not None:
             self.last_weighing.weight()  # there may have been no backward to end its message
-        self.last_weighing = Weighing(_samples(inputs), self.process_group)
+        self.last_weighing = Weighing(_samples((*inputs, *options.values())), self.process_group)
         return weigh(self.module(*inputs, **options), self.last_weighing)
 
 

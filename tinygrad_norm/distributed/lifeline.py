@@ -37,7 +37,7 @@ class Lifeline:
             listener.bind("")  # Linux chooses a name; there is no file
             listener.listen(local.size)
         self.line.connect(local.bcast(listener and listener.getsockname()))
-        self.line.sendall(f"{rank} {os.getpid()}".encode())
+        self.line.sendall(f"{rank} {os.getpid()}\n".encode())
         local.barrier()
         if listener:
             _start_watcher(listener, local.size, size)

@@ -31,8 +31,10 @@ def watch(listener: socket.socket, here: int, size: int) -> None:
         living: dict[int, Watched] = {}
         for _ in range(here):
             line = lines.enter_context(listener.accept()[0])
-            rank, process = line.recv(100).decode().split()
-            living[line.fileno()] = Watched(line, int(rank), int(process))
+            greeting, _, _ = line.recv(100, socket.MSG_PEEK).partition(b"\n")
+            line.recv(len(greeting) + 1)  # its last word may have come too
+            rank, process = map(int, greeting.split())
+            living[line.fileno()] = Watched(line, rank, process)
             epoll.register(line, select.EPOLLIN)
         listener.close()
         killed = False

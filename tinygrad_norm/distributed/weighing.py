@@ -6,7 +6,7 @@ With the mean losses L_i over shards of n_i samples on R ranks, the loss of the 
 
 The mean over ranks is the reducer's. The weight must be in the gradient before backward, not on its results:
 SyncBatchNorm adds up gradients of all ranks on the way, and each must have its own weight by then. Equal
-shards have the weight 1.
+shards have the weight 1, and empty ones 0.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Weighing:
         if not self.complete:
             self.work.wait()
             self.complete = True
-        return self.samples * self.size / int(self.total[0])
+        return self.samples * self.size / int(self.total[0]) if self.samples else 0.0
 
 
 class WeighGradient(Function):
