@@ -52,7 +52,7 @@ def registered(m: Machine, d: Digits) -> None:
             tensors.append(_constant(m, a[0], a[1]))
         else:
             fresh = op.name in WITHOUT_ZEROS
-            x = _adapted(m, d, a[0], callable(op.torch), fresh)
+            x = _adapted(m, d, a[0], callable(op.torch), fresh, "norm" in op.name)
             tensors.append(x if op.name not in READS_BEYOND else f"{x}.clone()")
     names = op.inputs or ("",) * len(tensors)
     arguments = [f"{n}={x}" if n else x for n, x in zip(names, tensors, strict=False)]
@@ -76,14 +76,19 @@ def _constant(m: Machine, values: numpy.ndarray, grad: bool) -> str:
     return m.assign(f"tn.tensor({numbers}{', requires_grad=True' if grad else ''})")[0]
 
 
-def _adapted(m: Machine, d: Digits, values: numpy.ndarray, grad: bool, fresh: bool) -> str:
-    """A new leaf of the shape of `values`, or an adapted tensor; in their range if they are ≥ 0."""
+def _adapted(m: Machine, d: Digits, values: numpy.ndarray, grad: bool, fresh: bool, normalized: bool) -> str:
+    """A new leaf of the shape of `values`, or an adapted tensor; in their range if they are ≥ 0.
+
+    What is `normalized` may not be equal numbers.
+    """
     low, high = (
         (float(values.min()), float(values.max())) if values.size and values.min() >= 0 else (-math.inf, 0)
     )
     if d.below(3) == 0 or fresh:
         return m.use(leaf(m, Digits(0) if grad else d, values.shape, low, high))
     x = pick(m, d, lambda name: m.values[name].size > 0 and (m.theirs[name].requires_grad or not grad), (3,))
+    if normalized and numpy.ptp(m.values[x]) == 0:  # rounding decides what is left
+        return m.use(leaf(m, Digits(0) if grad else d, values.shape, low, high))
     text, shape = x, shape_of(m, x)
     if shape != values.shape:
         size = m.values[x].size
