@@ -316,7 +316,8 @@ class Machine:
     def may_hook(self, name: str) -> bool:
         """Return whether PyTorch would call a hook of it with the same gradient.
 
-        It may crash, in version 2.13, for a view whose memory was written to.
+        It may crash, in version 2.13, for a view whose memory was written to: such views are made anew there,
+        from the tensor that owns the memory.
         """
         theirs = self.theirs[name]
         if name in self.fused:

@@ -342,7 +342,8 @@ def reset(m: Machine, d: Digits) -> None:
 def gradient_of(m: Machine, d: Digits) -> None:
     x = pick(m, d, lambda name: m.theirs[name].requires_grad)
     siblings = m.retained & m.of_several  # PyTorch sets their .grad too if y is one of several
-    y = pick(m, d, lambda name: m.theirs[name].requires_grad and not (siblings and name in m.of_several))
+    found = [y for y in m.names if m.may_hook(y) and not (siblings and y in m.of_several)]
+    y = pick(m, d, lambda name: m.theirs[name].requires_grad and name in found)
     if m.theirs[x].requires_grad and m.theirs[y].requires_grad and m.backwards < 3:
         m.gradient(f"tn.autograd.grad({x}.sum(), [{y}], retain_graph=True)[0]")
 
