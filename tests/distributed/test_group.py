@@ -9,7 +9,7 @@ from thread_group import run_ranks
 import tinygrad_norm as tn
 from tinygrad_norm import distributed
 from tinygrad_norm.backends import emulator
-from tinygrad_norm.distributed.mpi import launched
+from tinygrad_norm.distributed.mpi import launched, perhaps_launched
 
 
 def test_messages_of_arrays():
@@ -83,14 +83,19 @@ def test_a_rank_that_aborts_says_who_it_is(capsys):
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected"),
+    ("environment", "expected", "perhaps"),
     [
-        ({}, False),
-        ({"PMI_SIZE": "1"}, False),
-        ({"PMI_SIZE": "2"}, True),
-        ({"OMPI_COMM_WORLD_SIZE": "3"}, True),
+        ({}, 0, False),
+        ({"PMI_SIZE": "1"}, 0, False),
+        ({"PMI_SIZE": "2"}, 2, False),
+        ({"OMPI_COMM_WORLD_SIZE": "3"}, 3, False),
+        ({"PMI_SIZE": "1", "OMPI_COMM_WORLD_SIZE": "4"}, 4, False),
+        ({"PMIX_RANK": "0"}, 0, True),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, 0, True),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "4"}, 0, False),
     ],
-    ids=["none", "one", "mpich", "openmpi"],
+    ids=["none", "one", "mpich", "openmpi", "openmpi in one of mpich", "pmix", "srun", "shell of slurm"],
 )
-def test_what_launchers_set(environment, expected):
-    assert launched(environment) is expected
+def test_what_launchers_set(environment, expected, perhaps):
+    assert launched(environment) == expected
+    assert perhaps_launched(environment) is perhaps

@@ -94,6 +94,36 @@ def test_sums_of_sync_batch_norm_do_not_meet_buckets_that_another_rank_sends_lat
     assert done.returncode == 0, done.stderr
 
 
+def test_a_launcher_that_does_not_say_how_many_it_started_is_noticed(script):
+    done = script(
+        2,
+        """
+        import os
+        import tinygrad_norm as tn
+        from tinygrad_norm.distributed import mpi
+
+        mpi.launched = lambda: 0  # MPICH itself needs PMI_SIZE
+        os.environ["SLURM_STEP_NUM_TASKS"] = "2"
+        assert tn.distributed.init().size == 2
+        """,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_one_process_of_such_a_launcher_is_alone(script):
+    done = script(
+        1,
+        """
+        import os
+        os.environ["PMIX_RANK"] = "0"
+        import tinygrad_norm as tn
+
+        assert tn.distributed.init().size == 1
+        """,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_error_of_one_rank_ends_all_and_names_it(script):
     done = script(
         2,

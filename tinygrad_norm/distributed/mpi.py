@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy
@@ -20,10 +21,17 @@ from .lifeline import Lifeline
 from .watcher import ENDED, LEFT
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether this process is one of several that an MPI launcher started."""
+def launched(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many processes an MPI launcher says it has started with this one; 0 if it started one."""
     sizes = (environment.get(name, "") for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
-    return any(size.isdecimal() and int(size) > 1 for size in sizes)
+    largest = max(int(size) if size.isdecimal() else 0 for size in sizes)
+    return largest if largest > 1 else 0
+
+
+def perhaps_launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a launcher that does not say how many may have started several: MPI must be asked."""
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "")
+    return "PMIX_RANK" in environment or (tasks.isdecimal() and int(tasks) > 1)
 
 
 def mpi_group() -> Group:
@@ -33,8 +41,9 @@ def mpi_group() -> Group:
         RuntimeError: if there are several, and mpi4py or an MPI library is missing, or they cannot find each
             other.
     """
-    if not launched():
-        return Group(0, 1, Alone(), lambda status: None)
+    expected = launched()
+    if not expected and not (perhaps_launched() and find_spec("mpi4py")):
+        return _alone()
     lifeline = Lifeline() if sys.platform == "linux" else None
     try:
         from mpi4py import MPI
@@ -44,8 +53,9 @@ def mpi_group() -> Group:
             "'tinygrad_norm[mpi]', and start them with the mpiexec that it brings"
         ) from error
     world = MPI.COMM_WORLD
-    expected = os.environ.get("PMI_SIZE") or os.environ["OMPI_COMM_WORLD_SIZE"]
-    if world.size != int(expected):
+    if not expected and world.size == 1:
+        return _alone()
+    if expected and world.size != expected:
         raise RuntimeError(
             f"mpiexec started {expected} processes, but mpi4py found {world.size}: it was built for another "
             "MPI than that of mpiexec. Use the mpiexec beside this Python, from pip install "
@@ -63,6 +73,10 @@ def mpi_group() -> Group:
 
     machine = local.bcast(world.rank)
     return Group(world.rank, world.size, MpiCollectives(MPI, world), end_all, local.rank, machine)
+
+
+def _alone() -> Group:
+    return Group(0, 1, Alone(), lambda status: None)
 
 
 def _leave(MPI: Any, lifeline: Lifeline) -> None:
