@@ -34,7 +34,8 @@ def figures(folder):
 def train(folder, size, victim=None, delay=0.0):
     """Train on `size` ranks, and kill one of them after `delay` seconds.
 
-    Returns what mpiexec returns, and the seconds since the ranks began, or since the kill.
+    Returns what mpiexec returns, the seconds since the ranks began, or since the kill, and whether the victim
+    had taken leave of the others by then.
     """
     with started(size, *PROGRAM, str(folder)) as process:
         ranks = dict(map(int, process.stdout.readline().split()) for _ in range(size))
@@ -45,7 +46,8 @@ def train(folder, size, victim=None, delay=0.0):
                 with suppress(ProcessLookupError):
                     os.kill(ranks[victim], signal.SIGKILL)
         began = time.monotonic()
-        return finished(process), time.monotonic() - began
+        done = finished(process)
+        return done, time.monotonic() - began, f"left {ranks.get(victim)}\n" in done.stdout
 
 
 class Kills:
@@ -54,7 +56,7 @@ class Kills:
     def __init__(self, folder, undisturbed):
         self.folder, self.undisturbed, self.rng = folder, undisturbed, random.Random(0)
         self.killed, self.slowest, self.runs = Counter(), 0.0, 0
-        done, self.longest = train(undisturbed, 2)
+        done, self.longest, _ = train(undisturbed, 2)
         assert done.returncode == 0, done.stderr
         assert len(figures(undisturbed)) == trained_ranks.EPOCHS
 
@@ -63,11 +65,12 @@ class Kills:
         victim, before = self.rng.randrange(size), len(figures(self.folder))
         delay = self.longest * (1 - before / trained_ranks.EPOCHS) * self.rng.random()
         what = f"rank {victim} of {size}, killed after {delay:.3f} s"
-        done, seconds = train(self.folder, size, victim, delay)
+        done, seconds, had_left = train(self.folder, size, victim, delay)
         saved = len(figures(self.folder))
         assert saved >= before, what
         named = re.findall(r"rank (\d of \d) was killed", done.stderr)
-        if done.returncode == 0 or (saved == trained_ranks.EPOCHS and not named):  # it had ended
+        if done.returncode == 0 or (had_left and not named):
+            assert saved == trained_ranks.EPOCHS, what
             self.compare(what)
             self.longest *= 0.9
             return
@@ -93,7 +96,7 @@ def test_killed_ranks(tmp_path, times, capsys):
             to_go = (said_at - began) / killed * (times - killed)
             with capsys.disabled():
                 print(f"\n{killed} of {times} killed, {to_go:.0f} s to go", end="", flush=True)
-    done, _ = train(kills.folder, 1)
+    done, _, _ = train(kills.folder, 1)
     assert done.returncode == 0, done.stderr
     kills.compare("the last run")
     if times:

@@ -1,8 +1,10 @@
 """A rank of a training that may be killed: `mpiexec -n 2 python trained_ranks.py FOLDER` trains or resumes.
 
-Every rank prints its number and process first. Pictures are written as text, which takes less time to draw.
+Every rank prints its number and process first, and `left` and its process when it has taken leave: whoever
+kills it then is told nothing. Pictures are written as text, which takes less time to draw.
 """
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -15,10 +17,15 @@ from tinygrad_norm.training import Config, Run, run
 EPOCHS = 20
 
 
-def main(folder):
-    group = tn.distributed.init()
-    sys.stdout.write(f"{group.rank} {os.getpid()}\n")
+def say(words):
+    sys.stdout.write(f"{words}\n")
     sys.stdout.flush()
+
+
+def main(folder):
+    atexit.register(say, f"left {os.getpid()}")  # called after what init registers
+    group = tn.distributed.init()
+    say(f"{group.rank} {os.getpid()}")
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 3
     points = tn.data.from_arrays(labels[:, None] + rng.standard_normal((200, 4)), labels)
