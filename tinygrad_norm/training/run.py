@@ -155,7 +155,8 @@ class Run:
         written again.
 
         Raises:
-            Interrupted: after Ctrl-C, with everything saved.
+            Interrupted: after Ctrl-C, with everything saved. Several processes end at once instead, and
+                the last epoch is saved.
             Diverged: if the loss is not finite; a RuntimeError.
             ValueError: if the folder has another run, and this one does not resume it; if another process
                 trains in the folder.
