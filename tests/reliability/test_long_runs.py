@@ -203,8 +203,9 @@ class Alive:
     @classmethod
     def now(cls):
         objects = gc.get_objects()
-        tensors = sum(isinstance(one, Tensor) for one in objects)
-        nodes = sum(isinstance(one, Node) for one in objects)
+        # isinstance would ask proxies of other packages for their __class__, and one of PyTorch's warns then
+        tensors = sum(issubclass(type(one), Tensor) for one in objects)
+        nodes = sum(issubclass(type(one), Node) for one in objects)
         count = len(objects)
         del objects
         return cls(tensors, nodes, count, tracemalloc.get_traced_memory()[0], _resident())
