@@ -140,3 +140,17 @@ def test_what_the_gradient_does_not_need_may_be_written_to(name, torch):
         (y * m.tensor(np.array([1.0, 2, 3]))).sum().backward()
         found.append(b.grad.numpy())
     np.testing.assert_allclose(*found, rtol=1e-15)
+
+
+def test_a_retained_gradient_shares_no_memory_with_what_grad_returns(torch):
+    for m in (tn, torch):
+        x = m.tensor(np.ones(3), requires_grad=True)
+        y = x * 2
+        z = y + 0
+        y.retain_grad()
+        z.retain_grad()
+        (dy,) = m.autograd.grad((z * z).sum(), [y], retain_graph=True)
+        dy += 5
+        assert y.grad.tolist() == [4, 4, 4]
+        z.grad.mul_(7)
+        assert y.grad.tolist() == [4, 4, 4]

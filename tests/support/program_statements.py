@@ -61,7 +61,8 @@ POSITIVE = ("tn.log", "tn.sqrt", "tn.rsqrt", "tn.reciprocal", "tn.log1p")
 
 def pointwise(m: Machine, d: Digits) -> None:
     x, constant = pick(m, d), island(d)
-    m.assign(f"{d.of(POINTWISE)}({x})", constant)
+    name = d.of(POINTWISE)
+    m.assign(f"{name}({x})", constant) if name != "tn.sign" or (m.values[x] == m.values[x]).all() else None
 
 
 def of_positive(m: Machine, d: Digits) -> None:

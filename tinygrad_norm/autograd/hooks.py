@@ -42,7 +42,7 @@ class RetainedGradient:
             x._grad = dy if x._grad is None else x._grad + dy
         elif x is not None:
             with silent():
-                x._grad = dy if x._grad is None else x._wrap(x._grad.array + dy.array)
+                x._grad = x._wrap(dy.array.copy() if x._grad is None else x._grad.array + dy.array)
 
 
 def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> RemovableHandle:
