@@ -142,6 +142,15 @@ def test_what_the_gradient_does_not_need_may_be_written_to(name, torch):
     np.testing.assert_allclose(*found, rtol=1e-15)
 
 
+def test_copysign_needs_no_sign_in_backward(torch):
+    for m in (tn, torch):
+        x, sign = m.tensor(np.array([1.0, -2, 0]), requires_grad=True), m.tensor(np.array([-1.0, -1, -1]))
+        y = m.copysign(x, sign)
+        sign.mul_(-1)
+        y.sum().backward()
+        assert x.grad.tolist() == [-1, 1, 0]
+
+
 def test_a_retained_gradient_shares_no_memory_with_what_grad_returns(torch):
     for m in (tn, torch):
         x = m.tensor(np.ones(3), requires_grad=True)

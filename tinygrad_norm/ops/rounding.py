@@ -30,15 +30,15 @@ class CopySign(Function):
     """y = |a| with the sign of b · da = dy·sign(a)·sign(b), db = 0"""
 
     def forward(self, a: Array, b: Array) -> Array:
-        self.saved = (*((a, b) if self.needs[0] else (None, None)), b.shape)
-        return namespace(a).copysign(a, b)
-
-    def backward(self, dy: Array) -> Gradients:
-        a, b, b_shape = self.saved
-        xp, da = namespace(dy), None
+        xp, sign = namespace(a), None
         if self.needs[0]:
             sign = xp.sign(a) * xp.where(xp.signbit(b), -1.0, 1.0).astype(a.dtype)
-            da = unbroadcast(dy * sign, a.shape)
+        self.saved = sign, a.shape, b.shape
+        return xp.copysign(a, b)
+
+    def backward(self, dy: Array) -> Gradients:
+        sign, a_shape, b_shape = self.saved
+        da = unbroadcast(dy * sign, a_shape) if self.needs[0] else None
         return da, unbroadcast(dy * 0, b_shape) if self.needs[1] else None
 
 
