@@ -12,6 +12,7 @@ from tinygrad_norm import data, nn
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.training import Config, Interrupted, Run, load_run
 from tinygrad_norm.training.evaluation import evaluate_run
+from tinygrad_norm.training.run_record import read_metrics
 from tinygrad_norm.training.task import Sums
 
 
@@ -278,3 +279,19 @@ def test_tables_are_read_by_the_names_of_their_columns(tmp_path):
     assert evaluate_run(loaded, other).figures["accuracy"] == pytest.approx(accuracy)
     with pytest.raises(ValueError, match="has no column 'b', a feature in the training of"):
         evaluate_run(loaded, data.load(write("w.csv", ["c", "label", "note", "a"])))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("epoch,train_lozs,validation_loss\n1,2,3\n", "the same figures for training and validation"),
+        ("epoch,train_loss,validation_loss,more\n1,2,3,4\n", "the same figures for training and validation"),
+        ("epoch,train_loss,validation_loss\n1,2\n", "line 2 has 2 cells, not 3"),
+        ("epoch,train_loss,validation_loss\n2,2,3\n", "line 2 must be that of epoch 1"),
+    ],
+    ids=["another name", "a further column", "too few cells", "another epoch"],
+)
+def test_damaged_metrics_are_an_error_that_says_what_to_do(tmp_path, lines, message):
+    (tmp_path / "metrics.csv").write_text(lines)
+    with pytest.raises(ValueError, match=f"{message}.*train --resume"):
+        read_metrics(tmp_path / "metrics.csv")

@@ -115,7 +115,15 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
         columns = next(lines, [])
         if columns[:1] != ["epoch"] or len(set(columns)) < len(columns):
             raise ValueError("the first line must have the names of the columns, beginning with epoch")
+        train, validation = (
+            [name.removeprefix(part) for name in columns if name.startswith(part)]
+            for part in ("train_", "validation_")
+        )
+        if train != validation or len(columns) != 1 + 2 * len(train):
+            raise ValueError("the first line must name the same figures for training and validation")
         for epoch, line in enumerate(lines, 1):
+            if len(line) != len(columns):
+                raise ValueError(f"line {lines.line_num} has {len(line)} cells, not {len(columns)}")
             row = dict(zip(columns, map(float, line), strict=True))
             if row["epoch"] != epoch:
                 raise ValueError(f"line {lines.line_num} must be that of epoch {epoch}")
