@@ -192,9 +192,8 @@ class Machine:
             raise Ended("saved other values than PyTorch")
         if theirs is None and saved and saved[1] == "Mul" and "tn.kron(" in self.text():
             raise Ended("PyTorch noticed no write")
-        if theirs is None and re.search(
-            r"of MatMul \(shape \(\d+, \d+, ", str(ours)
-        ):  # it copies to broadcast
+        copying = r"of (Einsum |MatMul \(shape \(\d+, \d+, )"  # PyTorch permutes and broadcasts into copies
+        if theirs is None and re.search(copying, str(ours)):
             raise Ended("saved other values than PyTorch")
         if theirs is None or "modified by an inplace operation" not in str(theirs):
             self.differ(f"raised here: {ours!r}; PyTorch: {theirs!r}", line)
