@@ -134,10 +134,7 @@ def test_options_that_are_not_integers_raise(split, options):
         ((numpy.ones(2), None), TypeError, "got a NoneType in place of an array"),
         ((numpy.array(["a", "b"]),), TypeError, "arrays of numbers"),
     ],
-    ids=[
-        *("array", "nothing", "lengths", "number", "empty"),
-        *("samples", "samples of one shape", "samples in lists", "none", "strings"),
-    ],
+    ids=["array", "nothing", "lengths", "number", "empty", "list in place of an array", "none", "strings"],
 )
 def test_invalid_datasets_raise(dataset, error, match):
     with pytest.raises(error, match=match):

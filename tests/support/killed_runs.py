@@ -38,10 +38,7 @@ SHARES = {"file": 0.6, "time": 0.3, "ctrl-c": 0.1}
 def draw_text(path, history, *others):
     """Write what a picture would show; in place of the functions that draw with matplotlib."""
     with replacing(path) as temporary:
-        temporary.write_text(repr(history))
-
-
-run_module.save_curves = grid_module.save_bands = draw_text
+        temporary.write_text(repr(history), encoding="utf-8")
 
 
 def mlp():
@@ -255,6 +252,7 @@ class Harness:
 
 def main():
     """Print a line of JSON after every kill, and a last one with what was found."""
+    run_module.save_curves = grid_module.save_bands = draw_text
     task = json.loads(sys.argv[1])
     folder, count, seed = Path(task["folder"]), task["kills"], task["seed"]
     kills, findings, operations = Counter(), [], {}

@@ -46,7 +46,7 @@ def measure_with(mpiexec: str, ranks: int, command: Sequence[str]) -> Measured:
             env={**os.environ, **settings()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
         )
         if done.returncode or not path.exists():

@@ -106,6 +106,8 @@ def cells(array: numpy.ndarray, most_rows: int, most_columns: int) -> list[list[
 
     A last line of one text says how many numbers are left out, if there are more than `most_rows` lines.
     """
+    if not array.size:
+        return [["(none)"]]
     rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
     lines = [row[k : k + most_columns] for row in rows for k in range(0, max(len(row), 1), most_columns)]
     shown = lines if len(lines) <= most_rows else lines[: most_rows - 1]

@@ -8,7 +8,7 @@ from typing import Any
 from ..autograd.function import Function
 from ..autograd.hooks import RetainedGradient
 from ..autograd.paths import reachable
-from ..autograd.sweep import gradients
+from ..autograd.sweep import sweep
 from ..autograd.tensor import Tensor
 from ..backends import Array
 
@@ -47,7 +47,7 @@ def flows_of(outputs: Sequence[Tensor], dys: Sequence[Any]) -> Flows:
         add(y, dy)
     kept = [(x, x.grad) for x in _retaining(outputs)]
     try:
-        gradients(outputs, [], dys, True, observer)
+        sweep(outputs, dys, True, observer)
     finally:
         for x, grad in kept:
             x.grad = grad

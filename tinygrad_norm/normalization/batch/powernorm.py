@@ -230,7 +230,8 @@ def power_norm(
     Args:
         input: (..., C), as in transformers.
         running_rms: (C,), Ψ; moved towards the batch's in training, after it was used.
-        running_projection: (C,), ν; in training, moved by every backward pass, and used by it after warm-up.
+        running_projection: (C,), ν; in training, moved by the first backward pass of each forward, and used
+            by it after warm-up.
             None is a ν that stays 0: the gradient is then exact, for a constant Ψ.
         weight: (C,), or None.
         bias: (C,), or None.
