@@ -261,3 +261,17 @@ def test_gradcheck_is_where_pytorch_has_it():
     from tinygrad_norm.gradient_check import gradcheck
 
     assert gradcheck is tn.gradcheck
+
+
+def test_a_function_must_define_forward_and_backward():
+    class Neither(Function):
+        pass
+
+    class OnlyForward(Function):
+        def forward(self, x):
+            return x * 2
+
+    with pytest.raises(NotImplementedError, match="Neither must define forward"):
+        Neither.apply(leaf(2))
+    with pytest.raises(NotImplementedError, match="OnlyForward must define backward"):
+        OnlyForward.apply(leaf(2)).sum().backward()

@@ -420,6 +420,17 @@ def test_a_body_that_would_lose_the_gradient_raises(function, message):
         dx.sum().backward()
 
 
+class OfAnotherShape(Cube):
+    def backward(self, dy):
+        return dy[:1]
+
+
+def test_a_gradient_of_another_shape_raises_with_create_graph_too():
+    x = tn.tensor([0.5, 1.5], requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"returned a gradient of shape \(1,\) for input 0"):
+        tn.grad(OfAnotherShape.apply(x).sum(), x, create_graph=True)
+
+
 def test_a_wrong_first_derivative_has_a_second_one_of_its_own():
     x = tn.tensor([0.5, -1.5], dtype=tn.float64, requires_grad=True)
     assert tn.gradgradcheck(WrongSlope.apply, x)

@@ -44,6 +44,18 @@ EQUIVALENT = [
         "1e-6 → 2e-06",
         "what counts as 0 beside the largest entry: nothing lies between the two limits",
     ),
+    (
+        "tinygrad_norm/gradient_check/second.py",
+        "rng, backend = numpy.random.default_rng(0), current_backend()",
+        "0 → 1",
+        "the seed of a random dy",
+    ),
+    (
+        "tinygrad_norm/gradient_check/progress.py",
+        'due = start + QUIET if sys.stderr.isatty() else float("inf")',
+        "start + QUIET → QUIET",
+        "when the first line of progress is shown on a terminal",
+    ),
 ]
 
 

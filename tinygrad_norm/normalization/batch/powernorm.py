@@ -224,8 +224,8 @@ def power_norm(
     """Divide each feature, on the last axis, by its running root mean square; then scale and shift.
 
     After warm-up the gradient in training is an approximation: it uses a running value instead of the
-    batch's own. A backward pass in training also changes `running_projection`; two of them through one
-    graph change it twice. With momentum 0, and in evaluation, nothing is changed.
+    batch's own. The first backward pass of a forward in training also changes `running_projection`; further
+    ones do not. With momentum 0, and in evaluation, nothing is changed.
 
     Args:
         input: (..., C), as in transformers.
