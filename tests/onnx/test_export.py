@@ -137,6 +137,7 @@ def test_bad_arguments_are_named(tmp_path):
         ({"dynamic_axes": {"x": {4: "n"}}}, ValueError, "has no axis 4"),
         ({"dynamic_axes": {"x": {0: "n", 2: "n"}}}, ValueError, "use two names"),
         ({"dynamic_axes": {"q": [0]}, "output_names": ["y"]}, ValueError, "dynamic_axes names"),
+        ({"dynamic_axes": {"input": {0: "batch"}}}, ValueError, r"names \['input'\], .* are \['x', 'y'\]"),
     ):
         with pytest.raises(error, match=message):
             exported(path, model, IMAGES, **options)

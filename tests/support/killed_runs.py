@@ -3,7 +3,7 @@
 Every training is a child, forked from a process that has imported everything and has no other threads. It is
 killed with SIGKILL at one of its file operations (before it is made, or with the file written only in part),
 at a random time, or within 30 ms after a Ctrl-C. The next child resumes it, until one ends; then its files
-are compared, byte for byte, with those of a training that nobody disturbed. What happens is printed as lines
+are compared, byte for byte, with those of an undisturbed training. What happens is printed as lines
 of JSON. Pictures are written as text, which takes less time to draw.
 """
 

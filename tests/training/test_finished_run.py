@@ -189,9 +189,19 @@ class TestLoadRun:
         with pytest.raises(ValueError, match="weights of another architecture"):
             load_run(tmp_path / "a", model=nn.Linear(3, 3))
         Run(Config(epochs=1), tmp_path / "b", dataset=points.scaled(Halves())).train()
-        with pytest.raises(ValueError, match="scaled by a Halves of a script's own"):
+        with pytest.raises(ValueError, match="scaled by Halves, a script's own"):
             load_run(tmp_path / "b")
         assert load_run(tmp_path / "b", scaler=Halves()).predict(points.test.inputs)[0] in points.classes
+
+    @pytest.mark.parametrize("name", ["scaler.safetensors", "model.safetensors"])
+    def test_a_lost_file_is_written_again_as_the_error_says(self, tmp_path, points, name):
+        dataset = points.scaled(data.StandardScaler())
+        Run(Config(epochs=1), tmp_path / "run", dataset=dataset).train()
+        (tmp_path / "run" / name).unlink()
+        with pytest.raises(ValueError, match=f"no {name}.*train --resume"):
+            load_run(tmp_path / "run")
+        Run(Config(epochs=1), tmp_path / "run", dataset=dataset, resume=True).train()
+        load_run(tmp_path / "run")
 
     def test_errors(self, tmp_path, points):
         with pytest.raises(ValueError, match="is not the folder of a run"):

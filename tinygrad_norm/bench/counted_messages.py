@@ -1,4 +1,4 @@
-"""Counted messages: groups whose messages are counted by kind and timed, and one that needs nobody else.
+"""Counted messages: groups whose messages are counted by kind and timed, and one without other processes.
 
     kind                    call         elements
     weighing                all-reduce   1, the number of samples

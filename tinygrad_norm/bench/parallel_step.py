@@ -95,7 +95,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Profile:
-    """A step of one process that does the work of data parallelism, but waits for nobody.
+    """A step of one process that does the work of data parallelism, without waiting.
 
     Times are the fastest seconds of processor time.
 

@@ -20,7 +20,7 @@ from .tables import words_table
 
 exercise = typer.Typer()
 TRIES_ALONE = 2
-"""The first tries that are told their mistake only; later ones also see the right formula."""
+"""After the first tries only the mistake is printed, after later ones also the right formula."""
 SECONDS, KERNEL_SECONDS = 20.0, 60.0
 """How long a check may take if nothing else is said: kernels and the emulator may have to be compiled."""
 WAITING_SECONDS = 4.0

@@ -186,7 +186,7 @@ class _CopiedBack:
 
 
 class Alone:
-    """Carries the messages of a single process: there is nobody to talk to."""
+    """Carries the messages of a single process, which is its whole group."""
 
     def broadcast(self, x: Array) -> None: ...
     def all_reduce(self, x: Array) -> None: ...

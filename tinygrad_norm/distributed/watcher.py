@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 LEFT, ENDED = b".", b"!"
-"""What a rank says before it ends normally, and before it ends all: then nobody was killed."""
+"""What a rank sends before it ends normally, and before it ends all: then no rank was killed."""
 GRACE = 3.0
 """Seconds in which the launcher ends the other ranks of the machine, before the watcher does."""
 

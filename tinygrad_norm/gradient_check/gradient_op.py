@@ -1,19 +1,28 @@
 """The gradient of an op as an op of its own: to check it is to check the op's second derivatives.
 
 Its inputs are those of the op, then dy for each output that requires grad; its outputs are the gradients of
-the op's inputs. Closed and composed form are the gradients of the op's closed and composed form.
+the op's inputs. Closed and composed form are the gradients of the op's closed and composed form. A gradient
+that is 0 but for rounding, such as that of a vector of one value that keeps its length, is left out: its
+relative error says nothing.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from ..autograd.differentiation import grad
 from ..autograd.tensor import Tensor
+from ..backends import to_numpy
 from ..registry import Case, Input, Op
-from .registered import Form, draw
+from .registered import Form, cotangent, draw
 
-_COUNTS = "input_counts"
-"""The option of a case that says how many of its inputs are the op's; several, if that is a gradient too."""
+_GRADIENTS = "gradients_of"
+"""The option of a case that says how many of its inputs are the op's, and which gradients are its outputs.
+
+There are several such pairs if the op is a gradient itself.
+"""
+
+_ROUNDING = 1e-13  # beside inputs and dy of size 1
 
 
 def gradient_op(op: Op) -> Op:
@@ -31,31 +40,41 @@ def gradient_op(op: Op) -> Op:
     )
 
 
+def _with_cotangents(op: Op, case: Case) -> Case | None:
+    """Return the case with an input for each dy; None if there is no gradient."""
+    sizes: list[list[float]] = []
+    for seed in range(2):
+        inputs = draw(case, seed=seed)
+        ys = _outputs(op, op.function, inputs, case.options)
+        dys = [Tensor(cotangent(y.shape, k, seed)) for k, y in enumerate(ys)]
+        dxs = _gradients(ys, inputs, dys)
+        sizes.append([float(abs(to_numpy(dx.array)).max(initial=0.0)) for dx in dxs])
+    varying = tuple([i for i, size in enumerate(zip(*sizes, strict=True)) if max(size) > _ROUNDING])
+    if not varying:
+        return None
+    gradients = ((len(inputs), varying), *case.options.get(_GRADIENTS, ()))
+    return Case((*case.inputs, *[Input(y.shape) for y in ys]), case.options | {_GRADIENTS: gradients})
+
+
 def _outputs(op: Op, form: Form, inputs: Any, options: dict[str, Any]) -> list[Tensor]:
     result = op.call(inputs, options, form)
     results = result if isinstance(result, tuple | list) else (result,)
     return [y for y in results if isinstance(y, Tensor) and y.requires_grad]
 
 
-def _with_cotangents(op: Op, case: Case) -> Case | None:
-    """Return the case with an input for each dy; None if there is no gradient."""
-    inputs = draw(case)
-    ys = _outputs(op, op.function, inputs, case.options)
-    if not ys:
-        return None
-    counts = (len(inputs), *case.options.get(_COUNTS, ()))
-    return Case((*case.inputs, *[Input(y.shape) for y in ys]), case.options | {_COUNTS: counts})
+def _gradients(ys: list[Tensor], inputs: Sequence[Any], dys: Sequence[Any]) -> list[Tensor]:
+    xs = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
+    dxs = grad(ys, xs, dys, create_graph=True, allow_unused=True) if ys and xs else (None,) * len(xs)
+    return [x * 0 if dx is None else dx for x, dx in zip(xs, dxs, strict=True)]
 
 
 def _gradient(op: Op, form: Form) -> Form:
     def gradient(*tensors: Any, **options: Any) -> tuple[Tensor, ...]:
-        count, *counts = options.pop(_COUNTS)
-        if counts:
-            options[_COUNTS] = tuple(counts)
-        inputs, dys = tensors[:count], tensors[count:]
-        ys = _outputs(op, form, inputs, options)
-        xs = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
-        dxs = grad(ys, xs, dys, create_graph=True, allow_unused=True)
-        return tuple([x * 0 if dx is None else dx for x, dx in zip(xs, dxs, strict=True)])
+        (count, varying), *further = options.pop(_GRADIENTS)
+        if further:
+            options[_GRADIENTS] = tuple(further)
+        inputs = tensors[:count]
+        dxs = _gradients(_outputs(op, form, inputs, options), inputs, tensors[count:])
+        return tuple([dxs[i] for i in varying])
 
     return gradient

@@ -73,7 +73,7 @@ def export(
     inputs = _checked_args(model, args)
     opset = _checked_opset(opset_version)
     names = _checked_names(input_names, len(inputs), "input_names", "x")
-    symbols = _symbols(dynamic_axes or {}, names, inputs, output_names)
+    symbols = _symbols(dynamic_axes or {}, names, inputs)
     recordings = _recordings(model, inputs, symbols, opset)
     merged = Merged(recordings)
     if not merged.outputs:
@@ -81,6 +81,10 @@ def export(
     ends = _checked_names(output_names, len(merged.outputs), "output_names", "y")
     if set(names) & set(ends):
         raise ValueError(f"input and output names must differ, got {sorted(set(names) & set(ends))} twice")
+    if unknown := set(dynamic_axes or ()) - {*names, *ends}:
+        raise ValueError(
+            f"dynamic_axes names {sorted(unknown)}, but the inputs and outputs are {[*names, *ends]}"
+        )
     graph = _graph(
         GraphBuilder(model, opset, recordings[0].weights), merged, names, ends, symbols, type(model).__name__
     )
@@ -129,15 +133,8 @@ def _checked_names(names: Sequence[str] | None, count: int, what: str, letter: s
     return list(names)
 
 
-def _symbols(
-    axes: Axes, names: Sequence[str], inputs: Sequence[Tensor], ends: Sequence[str] | None
-) -> dict[str, dict[int, str]]:
+def _symbols(axes: Axes, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, dict[int, str]]:
     """Return, by input, the name of the size of each dynamic axis."""
-    unknown = axes.keys() - {*names, *(ends or axes.keys())}
-    if unknown:
-        raise ValueError(
-            f"dynamic_axes names {sorted(unknown)}, but the inputs and outputs are {[*names, *(ends or ())]}"
-        )
     found: dict[str, dict[int, str]] = {}
     sizes: dict[str, tuple[int, str]] = {}
     for name, x in zip(names, inputs, strict=True):

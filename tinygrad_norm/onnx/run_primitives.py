@@ -110,7 +110,7 @@ def _clip(node: Node, x: Tensor, low: Tensor | None = None, high: Tensor | None 
 def _cast_node(node: Node, x: Tensor) -> Tensor:
     dtype = dtype_of(node.get("to"))
     if numpy.dtype(dtype).kind not in "biuf":
-        raise node.fail(f"there are no tensors of {dtype}")
+        raise node.fail(f"a tensor holds real numbers or bools, not {dtype}")
     return x.to(dtype)
 
 

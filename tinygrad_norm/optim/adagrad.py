@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy
-
 from ..backends import Array, namespace
 from ..ops.arguments import check_flags
-from .flat_buffers import flat_blocks
+from .flat_buffers import gradient_blocks, positive_eps
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
 
@@ -82,15 +80,9 @@ class Adagrad(Optimizer):
         work: Array,
     ) -> None:
         xp = namespace(param)
-        # With eps = 0, a gradient that is always 0 would divide 0 by 0.
-        eps = max(float(options["eps"]), float(numpy.finfo(work.dtype).tiny))
+        eps = positive_eps(options, work.dtype)
         lr = info.lr / (1 + (info.step - 1) * float(options["lr_decay"]))
-        for p, grads, s in flat_blocks(param, grad, moments[0]):
-            theta, g = p.astype(work.dtype, copy=False), grads.astype(work.dtype, copy=False)
-            if options["maximize"]:
-                g = -g
-            if options["weight_decay"]:
-                g = g + theta * float(options["weight_decay"])
+        for p, theta, g, (s,) in gradient_blocks(options, work.dtype, param, grad, moments[0]):
             if info.first:
                 s[...] = float(options["initial_accumulator_value"])
             s += g * g

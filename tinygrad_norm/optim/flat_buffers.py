@@ -244,6 +244,27 @@ def flat_blocks(*arrays: Any) -> Iterator[Sequence[Any]]:
         yield [None if array is None else array[part] for array in arrays]
 
 
+def gradient_blocks(
+    options: Mapping[str, Any], dtype: numpy.dtype, param: Any, grad: Any, *moments: Any
+) -> Iterator[tuple[Any, Any, Any, Sequence[Any]]]:
+    """Yield in blocks: θ to write to, θ and g = ±dL/dθ + λ·θ in `dtype`, and the moments.
+
+    The sign is that of `maximize`, and λ is `weight_decay`.
+    """
+    for p, grads, *arrays in flat_blocks(param, grad, *moments):
+        theta, g = p.astype(dtype, copy=False), grads.astype(dtype, copy=False)
+        if options["maximize"]:
+            g = -g
+        if options["weight_decay"]:
+            g = g + theta * float(options["weight_decay"])
+        yield p, theta, g, arrays
+
+
+def positive_eps(options: Mapping[str, Any], dtype: numpy.dtype) -> float:
+    """Return eps, at least the smallest normal number: a gradient that is always 0 would divide 0 by 0."""
+    return max(float(options["eps"]), float(numpy.finfo(dtype).tiny))
+
+
 def run_flat(loop: Loop, arrays: Sequence[Any], *numbers: float | bool) -> Any:
     """Call `loop(*arrays, *numbers)`, an update of flat arrays (or None), on threads if that is faster.
 

@@ -17,11 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy
-
 from ..backends import Array, namespace
 from ..ops.arguments import check_flags
-from .flat_buffers import flat_blocks
+from .flat_buffers import gradient_blocks, positive_eps
 from .optimizer import Optimizer, StepInfo
 from .parameter_groups import Parameters, check_non_negative
 
@@ -91,15 +89,9 @@ class RMSprop(Optimizer):
     ) -> None:
         xp, names = namespace(param), self._moments(options)
         alpha, momentum = float(options["alpha"]), float(options["momentum"])
-        # With eps = 0, a gradient that is always 0 would divide 0 by 0.
-        eps = max(float(options["eps"]), float(numpy.finfo(work.dtype).tiny))
-        for p, grads, *arrays in flat_blocks(param, grad, *moments):
+        eps = positive_eps(options, work.dtype)
+        for p, theta, g, arrays in gradient_blocks(options, work.dtype, param, grad, *moments):
             used = dict(zip(names, arrays, strict=True))
-            theta, g = p.astype(work.dtype, copy=False), grads.astype(work.dtype, copy=False)
-            if options["maximize"]:
-                g = -g
-            if options["weight_decay"]:
-                g = g + theta * float(options["weight_decay"])
             v = used["square_avg"]
             v *= alpha
             v += (1 - alpha) * g * g

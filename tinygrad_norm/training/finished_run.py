@@ -168,9 +168,13 @@ def load_run(
     scalers = load_scalers(folder / "scaler.safetensors") if (folder / "scaler.safetensors").exists() else {}
     used = scaler or scalers.get("inputs") or facts.get("fitted_scaler")
     if used is None and facts.get("scaler") is not None:
-        raise ValueError(
-            f"the inputs of {folder} were scaled by a {facts['scaler']} of a script's own: pass it as scaler="
-        )
+        name = facts["scaler"]
+        if hasattr(data, name):
+            raise ValueError(
+                f"{folder} has no scaler.safetensors, which holds the {name} of its inputs: "
+                f"tinygrad-norm train --resume {folder} writes it again"
+            )
+        raise ValueError(f"the inputs of {folder} were scaled by {name}, a script's own: pass it as scaler=")
     with naming(path):
         classes, features, shape = (
             None if facts.get(name) is None else tuple(facts[name])

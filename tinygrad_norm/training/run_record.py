@@ -66,6 +66,11 @@ def read_record(folder: str | Path) -> RunRecord:
             if inner := find_runs(folder):
                 names = ", ".join(path.name for path in inner[:5]) + (", …" if len(inner) > 5 else "")
                 raise ValueError(f"{folder} holds several runs, {names}: pass the folder of one of them")
+            if (folder / "checkpoint.safetensors").is_file():
+                raise ValueError(
+                    f"{folder} has a checkpoint, but no {name}: tinygrad-norm train --resume {folder} "
+                    "writes it again"
+                )
             raise ValueError(f"{folder} has no {name}: it is not the folder of a run")
     config = Config.load(folder / "config.json")
     return RunRecord(folder, config, read_metrics(folder / "metrics.csv"), _results(folder / "results.json"))

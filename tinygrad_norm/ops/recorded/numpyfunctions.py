@@ -96,6 +96,8 @@ def call_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[str
     name = ufunc.__name__
     if method == "reduce" and name in REDUCTIONS:
         x, *axis = inputs
+        if further := options.keys() - {"axis", "keepdims"}:
+            raise _missing(f"numpy.{name}.reduce with {', '.join(sorted(further))}")
         reduce = getattr(x, REDUCTIONS[name])
         return reduce(*(axis or [options.get("axis", 0)]), keepdims=options.get("keepdims", False))
     if method == "reduceat" and name == "add":
@@ -125,7 +127,9 @@ def _written(y: Tensor, out: Any = None, where: Any = True, dtype: Any = None, *
     target = None if out is None else out[0] if isinstance(out, tuple) else out
     if target is not None and not isinstance(target, RecordedArray):
         raise _missing("a result in a plain array")
-    if where is not True and target is not None:
+    if where is not True:
+        if target is None:
+            raise _missing("where= without out=")
         y = masking.where(as_recorded_tensor(where), y, target.tensor)
     return returned(y if dtype is None else y.to(numpy.dtype(dtype)), target)
 
@@ -227,8 +231,8 @@ FUNCTIONS: dict[str, Recorded] = {
     "clip": lambda x, *args, **options: x.clip(*args, **options),
     "concatenate": _concatenate,
     "copyto": _copyto,
-    "cumprod": lambda x, axis, dtype=None: x.cumprod(axis),
-    "cumsum": lambda x, axis: x.cumsum(axis),
+    "cumprod": lambda x, axis, dtype=None: x.cumprod(axis, dtype),
+    "cumsum": lambda x, axis, dtype=None: x.cumsum(axis, dtype),
     "dot": lambda x, y: as_array(matmul(as_recorded_tensor(x), as_recorded_tensor(y))),
     "einsum": lambda names, *xs, **_: as_array(einsum(names, *map(as_recorded_tensor, xs))),
     "empty": _filled(0.0),

@@ -193,11 +193,11 @@ class RecordedArray:
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """As NumPy's."""
-        return returned(self.tensor.sum(self._axes(axis), keepdims), out)
+        return returned(self._as(dtype).sum(self._axes(axis), keepdims), out)
 
     def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """As NumPy's."""
-        return returned(self.tensor.mean(self._axes(axis), keepdims), out)
+        return returned(self._as(dtype).mean(self._axes(axis), keepdims), out)
 
     def max(self, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """As NumPy's."""
@@ -209,21 +209,24 @@ class RecordedArray:
 
     def prod(self, axis: int, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
         """As NumPy's."""
-        return returned(self.tensor.prod(axis, keepdims), out)
+        return returned(self._as(dtype).prod(axis, keepdims), out)
 
     def cumsum(self, axis: int, dtype: Any = None) -> Any:
         """As NumPy's."""
-        return as_array(self.tensor.cumsum(axis))
+        return as_array(self._as(dtype).cumsum(axis))
 
     def cumprod(self, axis: int, dtype: Any = None) -> Any:
         """As NumPy's."""
-        rows = self.swapaxes(axis, -1)
+        rows = RecordedArray(self._as(dtype)).swapaxes(axis, -1)
         products = [rows[..., : i + 1].prod(-1).tensor for i in range(self.shape[axis])]
         return as_array(stack(products, -1)).swapaxes(axis, -1) if products else self.copy()
 
     def erf(self) -> Any:
         """The error function."""
         return as_array(erf(self.tensor))
+
+    def _as(self, dtype: Any) -> Tensor:
+        return self.tensor if dtype is None else self.tensor.to(numpy.dtype(dtype))
 
     def _axes(self, axis: Any) -> tuple[int, ...]:
         return tuple(range(self.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)

@@ -35,6 +35,12 @@ def replay(
         raise NotImplementedError(
             f"{node.name} has no second derivative: its forward or backward {error}"
         ) from error
+    except (AttributeError, TypeError, ValueError) as error:  # on plain arrays, both have run already
+        raise NotImplementedError(
+            f"{node.name} has no second derivative: its forward or backward does not run on recorded arrays "
+            f"({error}). Buffers come from numpy.zeros_like(x), and functions from those in "
+            "ops/recorded/numpyfunctions.py"
+        ) from error
     if type(dxs) is not tuple:
         dxs = (dxs,)
     return [None if dx is None else as_recorded_tensor(dx) for dx in dxs]
