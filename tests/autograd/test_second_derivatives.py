@@ -13,6 +13,7 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
+from tinygrad_norm.autograd import Function
 from tinygrad_norm.gradient_check.gradient_op import gradient_op
 from tinygrad_norm.gradient_check.registered import (
     SECOND,
@@ -323,3 +324,24 @@ def test_flags_must_be_bools(flag):
     x = tn.tensor([1.0], requires_grad=True)
     with pytest.raises(TypeError, match=f"{flag} must be True or False"):
         (x * x).sum().backward(**{flag: "False"})
+
+
+def test_a_gradient_does_not_keep_what_the_call_saved():
+    class Saves(Function):
+        """y = x² · dx = 2·x·dy"""
+
+        def forward(self, x):
+            self.saved = x, np.ones(1000)
+            kept.append(weakref.ref(self.saved[1]))
+            return x * x
+
+        def backward(self, dy):
+            return 2 * self.saved[0] * dy
+
+    kept = []
+    x = tn.tensor([1.0, 2.0], requires_grad=True)
+    (dx,) = tn.grad(Saves.apply(x), x, tn.ones(2), create_graph=True)
+    gc.collect()
+    assert kept[0]() is None
+    (second,) = tn.grad(dx.sum(), x)
+    assert np.array_equal(second.numpy(), [2, 2])

@@ -40,12 +40,14 @@ def set_replay(replay: Replay) -> None:
 class Call:
     """A call of `function` whose gradient is differentiated.
 
-    `positions` are those of the inputs with a gradient, once its backward has run.
+    `run` is the backward of its node, dropped once it has run; then `positions` are those of the inputs that
+    have a gradient.
     """
 
     function: type[Function]
     options: dict[str, Any]
     needs: Sequence[bool]
+    run: Callable[[list[Any]], Sequence[Array | None]] | None
     positions: list[int] = field(default_factory=list)
 
     def replay(self, inputs: Sequence[Any], dys: Sequence[Any]) -> list[Tensor | None]:
@@ -62,13 +64,13 @@ class Call:
 class Gradient(Function):
     """dx = J(x)ᵀ·dy of a call y = f(x) · dL/d(x, dy) = that of a replay of the call
 
-    The inputs are those of the call, of which there are `count`, then dy for each of its outputs. `run` is
-    the backward of the call's node. There is an output for each input that has a gradient.
+    The inputs are those of the call, of which there are `count`, then dy for each of its outputs. There is an
+    output for each input that has a gradient.
     """
 
-    def forward(
-        self, *arrays: Any, call: Call, count: int, run: Callable[[list[Any]], Sequence[Array | None]]
-    ) -> tuple[Array, ...]:
+    def forward(self, *arrays: Any, call: Call, count: int) -> tuple[Array, ...]:
+        run, call.run = call.run, None
+        assert run is not None
         # Copies: a backward may use dy as a buffer, and the replay needs it as it was.
         dxs = run([None if dy is None else dy.copy() for dy in arrays[count:]])
         call.positions = [i for i, dx in enumerate(dxs) if dx is not None and call.needs[i]]
@@ -181,14 +183,14 @@ def _gradients_of(node: Any, dys: list[Tensor | None], retain: bool) -> list[tup
             like = next(dy.array for dy in dys if dy is not None)
             dys[i] = Tensor._wrap(namespace(like).zeros(*varying))
     inputs = node.inputs
-    call = Call(type(node), node.options, node.needs)
 
     def run(arrays: list[Array | None]) -> tuple[Array | None, ...]:
         dxs = run_backward(node, arrays, retain)
         check_gradients(node, dxs)
         return dxs
 
-    dxs = Gradient.apply(*inputs, *dys, call=call, count=len(inputs), run=run)
+    call = Call(type(node), node.options, node.needs, run)
+    dxs = Gradient.apply(*inputs, *dys, call=call, count=len(inputs))
     if not retain:
         node.inputs, node.hooks, node.options = (), None, None
     return [(inputs[i], dx) for i, dx in zip(call.positions, dxs, strict=True)]
