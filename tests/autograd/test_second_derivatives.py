@@ -17,6 +17,7 @@ from tinygrad_norm.autograd import Function
 from tinygrad_norm.gradient_check.gradient_op import gradient_op
 from tinygrad_norm.gradient_check.registered import (
     SECOND,
+    Allowed,
     check,
     cotangent,
     differences,
@@ -87,7 +88,7 @@ def test_a_first_derivative_has_the_same_bits_with_create_graph(op, index):
 def test_third_derivatives(name):
     op = REGISTRY[name]
     second = gradient_op(gradient_op(dataclasses.replace(op, cases=(op.cases[0],))))
-    verdict = check(second) if name in ("tanh", "layer_norm") else None
+    verdict = check(second, allowed=Allowed(fast_mode=True)) if name in ("tanh", "layer_norm") else None
     assert verdict is None or not verdict.failures, verdict.failures[0].text
     if op.composed is not None:
         closed, composed = (

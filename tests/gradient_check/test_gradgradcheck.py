@@ -1,11 +1,13 @@
 """gradgradcheck: second derivatives against finite differences."""
 
+import dataclasses
+
 import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm.autograd import Function, GradcheckError
 from tinygrad_norm.gradient_check.gradient_op import gradient_op
-from tinygrad_norm.gradient_check.registered import check
+from tinygrad_norm.gradient_check.registered import Allowed, check
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.ops import recorded
 from tinygrad_norm.ops.recorded.recordedarray import RecordedArray
@@ -63,10 +65,11 @@ def test_the_check_of_registered_ops_finds_it_too(monkeypatch):
 
     from tinygrad_norm.autograd import recorded_sweep
 
-    op = gradient_op(REGISTRY["layer_norm"])
-    assert not check(op).failures
+    first = REGISTRY["layer_norm"]
+    op = gradient_op(dataclasses.replace(first, cases=first.cases[:1]))
+    assert not check(op, allowed=Allowed(fast_mode=True)).failures
     monkeypatch.setattr(recorded_sweep, "_replays", [replay])
-    assert check(op).failures
+    assert check(op, allowed=Allowed(fast_mode=True)).failures
 
 
 def test_errors_in_words():

@@ -307,7 +307,9 @@ LEAKS = {
 }
 
 
-@pytest.mark.parametrize("leak", LEAKS)
+@pytest.mark.parametrize(
+    "leak", [name if name == "tensor" else pytest.param(name, marks=pytest.mark.slow) for name in LEAKS]
+)
 def test_a_leak_is_seen(leak):
     training, kept = Training("mlp"), []
 
