@@ -60,7 +60,7 @@ def _say(watched: Watched, here: int, size: int) -> None:
     why = "" if here == size else ", or another machine has ended all"
     message = (
         f"rank {watched.rank} of {size} was killed or has crashed{why} (process {watched.process} on "
-        f"{socket.gethostname()}): all ranks end. The system kills a process when memory runs out\n"
+        f"{socket.gethostname()}): all ranks end. Often, memory had run out\n"
     )
     with suppress(OSError):  # the launcher is gone
         os.write(2, message.encode())
