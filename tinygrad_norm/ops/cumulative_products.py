@@ -53,8 +53,6 @@ class Cumprod(Function):
         zeros = (x == 0).cumsum(dim)
         first = (x == 0) & (zeros == 1)
         dx = sums_to_the_end(dy * y, dim) / xp.where(x == 0, 1, x)
-        if not zeros.any():
-            return dx
         without = xp.cumprod(xp.where(first, 1, x), dim)
         # Products before z do not have the factor x_z: the running sums from z on leave them out.
         return xp.where(first, sums_to_the_end(dy * without, dim), xp.where(zeros > 0, 0, dx))

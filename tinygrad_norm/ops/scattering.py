@@ -39,7 +39,7 @@ class Place(Function):
         dx = None
         if self.needs[0]:
             dx = dy.copy()
-            dx[key] = 0
+            dx[key] = namespace(dx).zeros((), dx.dtype)
         return dx, dy[key] if self.needs[1] else None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from ..autograd.tensor import Tensor
-from ..backends import Array, asarray, to_numpy
+from ..backends import Array, asarray, namespace, to_numpy
 from ..registry import Case, ErrorCase, distinct, fixed, register
 from .arguments import as_size, check_flags
 from .creation import ones
@@ -20,18 +20,18 @@ from .operands import as_tensor
 from .shape import reshape
 
 
-def _order(x: Array, axis: int, descending: bool) -> numpy.ndarray:
+def _order(x: Array, axis: int, descending: bool) -> Array:
     """Return the positions in sorted order; equal elements keep theirs."""
-    values = to_numpy(x)
     if not descending:
-        return values.argsort(axis, kind="stable")
+        return x.argsort(axis, kind="stable")
     # Sorting backwards what was turned round leaves equal elements in their order.
-    backwards = numpy.flip(numpy.flip(values, axis).argsort(axis, kind="stable"), axis)
-    return values.shape[axis] - 1 - backwards
+    xp = namespace(x)
+    backwards = xp.flip(xp.flip(x, axis).argsort(axis, kind="stable"), axis)
+    return x.shape[axis] - 1 - backwards
 
 
-def _values_at(x: Tensor, axis: int, positions: numpy.ndarray) -> ValuesAndIndices:
-    index = Tensor._wrap(asarray(numpy.ascontiguousarray(positions, numpy.int64)).copy())
+def _values_at(x: Tensor, axis: int, positions: Array) -> ValuesAndIndices:
+    index = Tensor._wrap(positions.astype(numpy.int64, "C"))
     return ValuesAndIndices(gather(x, axis, index), index)
 
 
@@ -80,7 +80,8 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
         raise ValueError(f"topk with k={k}, but axis {dim} has only {size} elements")
     if not x.ndim:
         return _of_a_number(topk(reshape(x, 1), 1)) if k else topk(reshape(x, 1), 0)
-    return _values_at(x, axis, _order(x.array, axis, largest).take(range(k), axis))
+    first = (slice(None),) * axis + (slice(k),)
+    return _values_at(x, axis, _order(x.array, axis, largest)[first])
 
 
 @with_numpy_names
@@ -108,12 +109,12 @@ def _running(extreme: str, input: Any, dim: int) -> ValuesAndIndices:
     axis = normalize_dim(dim, x.ndim)
     if not x.ndim:
         return _of_a_number(_running(extreme, reshape(x, 1), 0))
-    values = to_numpy(x.array)
+    values = to_numpy(x.array)  # CuPy has no running maximum
     best = getattr(numpy, extreme).accumulate(values, axis)
     along = [-1 if i == axis else 1 for i in range(x.ndim)]
     places = numpy.arange(values.shape[axis]).reshape(along)
     new = (values == best) | (values != values)
-    return _values_at(x, axis, numpy.maximum.accumulate(numpy.where(new, places, 0), axis))
+    return _values_at(x, axis, asarray(numpy.maximum.accumulate(numpy.where(new, places, 0), axis)))
 
 
 def _of_a_number(one: ValuesAndIndices) -> ValuesAndIndices:
