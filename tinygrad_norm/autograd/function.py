@@ -78,7 +78,9 @@ class Function(guards.PyTorchHabits):
         finally:
             leave_silence(token)
         if recorded:
-            node.inputs, node.created_at, node.options = inputs, tick(), options
+            node.inputs, node.created_at = inputs, tick()
+            if options:
+                node.options = options
         if type(y) is tuple:
             outs = node._wrap_outputs(y) if recorded else tuple([Tensor._wrap(part) for part in y])
             return _as_views(inputs[0], outs) if node.is_view else outs

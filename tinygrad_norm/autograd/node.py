@@ -1,5 +1,7 @@
 """Node: one recorded call, as the tensors that it made and the sweep know it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..backends import Array, namespace
@@ -15,7 +17,7 @@ class Node:
     inputs: tuple[Any, ...]  # tensors, None and Python numbers; none once the graph is freed
     needs: list[bool]  # which inputs need a gradient
     created_at: int  # by the clock of memory.py: later than the calls that made the inputs
-    options: dict[str, Any] | None  # of the call; None once the graph is freed
+    options: Mapping[str, Any] | None = MappingProxyType({})  # of the call; None once the graph is freed
     saved: Any = ()  # the arrays that backward reads: a tuple; None once they are freed
     outputs: list[tuple[tuple[int, ...], Any] | None] | None = None
     """None if there is one output; else (shape, dtype) of each, None if no gradient flows through it."""

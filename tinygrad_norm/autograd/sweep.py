@@ -135,7 +135,7 @@ def _sweep(
         if completion is not None:
             completion.backward_ran(node, leaves, silence)
         if not retain:
-            node.inputs, node.hooks = (), None
+            node.inputs, node.hooks, node.options = (), None, None
     for key, (leaf, dx) in leaves.items():
         if leaf.hooks and (paths is None or key in paths.wanted):
             leaves[key] = leaf, silence.lifted(run_hooks, leaf.hooks, dx)

@@ -22,11 +22,11 @@ from .shape import reshape
 
 def _order(x: Array, axis: int, descending: bool) -> Array:
     """Return the positions in sorted order; equal elements keep theirs."""
-    if not descending:
-        return x.argsort(axis, kind="stable")
-    # Sorting backwards what was turned round leaves equal elements in their order.
     xp = namespace(x)
-    backwards = xp.flip(xp.flip(x, axis).argsort(axis, kind="stable"), axis)
+    if not descending:
+        return xp.argsort(x, axis, kind="stable")
+    # Sorting backwards what was turned round leaves equal elements in their order.
+    backwards = xp.flip(xp.argsort(xp.flip(x, axis), axis, kind="stable"), axis)
     return x.shape[axis] - 1 - backwards
 
 
