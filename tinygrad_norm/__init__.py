@@ -6,7 +6,7 @@ This file is the table of contents: the public names, which are those of PyTorch
 # isort: off
 
 # The engine: tensors and gradients.
-from .autograd import Tensor, enable_grad, grad, is_grad_enabled, no_grad, set_grad_enabled
+from .autograd import Tensor, enable_grad, grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .gradient_check import gradcheck, gradgradcheck
 from .backends import use_backend, use_loops
 from .backends.random import manual_seed
@@ -17,7 +17,7 @@ from .ops import rand, randn, randint, randperm, bernoulli, multinomial
 from .ops import empty, empty_like, asarray, logspace, meshgrid
 from .ops import zeros_like, ones_like, full_like, rand_like, randn_like
 from .ops import float16, float32, float64, int32, int64, bool
-from .ops.dtypes import half, float, double, int, long
+from .ops.dtypes import uint8, int8, int16, half, float, double, short, int, long
 
 # Arithmetic and functions of single numbers.
 from .ops import add, sub, mul, div, neg, pow, floor_divide, remainder, fmod

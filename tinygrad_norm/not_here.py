@@ -31,15 +31,9 @@ ROWS = (
         "device cuda.is_available",
         '`tn.use_backend("cupy")` before the model is made; it raises an error if there is no GPU',
     ),
-    Row("inference_mode", "`tn.no_grad()`"),
-    Row("autograd.backward", "`x.backward()`"),
-    Row("Tensor.grad_fn", "`x.creator`"),
     Row("compile jit autocast", NOTHING),
     # Tensors
-    Row("Tensor.new_tensor", "`tn.tensor(data, dtype=x.dtype)`"),
-    Row("Tensor.int Tensor.bool Tensor.type", "`x.to(tn.int32)`, `x.to(tn.bool)`, `x.to(dtype)`"),
     Row("bfloat16", "`tn.float16`; only the CUDA kernels support bfloat16, see docs/gpu.md", methods=True),
-    Row("Tensor.stride", "`x.numpy().strides`, in bytes"),
     # Arithmetic
     Row("erfc", "`1 - x.erf()`", methods=True),
     # Over axes
@@ -51,11 +45,6 @@ ROWS = (
         "`x + F.one_hot(index, len(x)).to(values.dtype).T @ values`, which has a gradient",
         methods=True,
     ),
-    Row(
-        "Tensor.random_",
-        "`x.copy_(tn.randint(low, high, x.shape))`",
-    ),
-    # Matrix products
     # Modules
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),

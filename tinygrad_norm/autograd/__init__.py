@@ -2,17 +2,18 @@
 
 Read in this order: tensor.py, function.py, differentiation.py, sweep.py. Beside them are `recorded_sweep`
 (second derivatives), `paths`, `node` (what the graph keeps of a call), `memory` and `guards` (writes in
-place, and what can go wrong in a Function), `accumulation` (into `.grad`), `hooks`, `leaf_hooks`,
-`conversion`, `numpy_protocol` and `grad_mode`.
+place, and what can go wrong in a Function), `accumulation` (into `.grad`), `several` (roots at once),
+`hooks`, `leaf_hooks`, `conversion`, `dtype_methods`, `numpy_protocol` and `grad_mode`.
 """
 
 from importlib import import_module
 from typing import Any
 
-from . import conversion, differentiation, hooks, leaf_hooks, numpy_protocol
+from . import conversion, differentiation, dtype_methods, hooks, leaf_hooks, numpy_protocol
 from .differentiation import grad
 from .function import Function
-from .grad_mode import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .several import backward
 from .tensor import Tensor
 
 # Methods of Tensor whose files import Tensor, so that no imports go in a circle.
@@ -20,7 +21,8 @@ for _file, _names in {
     differentiation: ("backward",),
     hooks: ("register_hook", "retain_grad"),
     leaf_hooks: ("register_post_accumulate_grad_hook",),
-    conversion: ("to", "double", "float", "half", "long", "cpu", "cuda"),
+    conversion: ("to", "cpu", "cuda"),
+    dtype_methods: ("type", "double", "float", "half", "long", "int", "short", "char", "byte", "bool"),
 }.items():
     for _name in _names:
         setattr(Tensor, _name, getattr(_file, _name))

@@ -44,26 +44,6 @@ def to(
     return moved
 
 
-def double(x: Tensor) -> Tensor:
-    """Return the tensor as float64."""
-    return x.to(numpy.float64)
-
-
-def float(x: Tensor) -> Tensor:
-    """Return the tensor as float32."""
-    return x.to(numpy.float32)
-
-
-def half(x: Tensor) -> Tensor:
-    """Return the tensor as float16."""
-    return x.to(numpy.float16)
-
-
-def long(x: Tensor) -> Tensor:
-    """Return the tensor as int64."""
-    return x.to(numpy.int64)
-
-
 def cpu(x: Tensor) -> Tensor:
     """Return the tensor on the CPU."""
     return x.to("cpu")

@@ -29,15 +29,20 @@ def backward(
         RuntimeError: if no gradient is required; if this tensor has several elements and no gradient is
             given; a second time without `retain_graph`; if an array saved for backward was changed in place.
     """
+    run([root], [gradient], retain_graph, create_graph)
+
+
+def run(roots: Sequence[Tensor], dys: Sequence[Any], retain_graph: bool | None, create_graph: bool) -> None:
+    """Add to `.grad` of every leaf the gradient of Σ sum(root · dy); the flags are those of `backward`."""
     retain = _check(retain_graph, create_graph)
     if not hooked and not create_graph:
-        accumulate(sweep([root], [gradient], retain).values())
+        accumulate(sweep(roots, dys, retain).values())
         return
-    with Completion(root) as completion:
+    with Completion(roots) as completion:
         if create_graph:
-            completion.finish_recorded(recorded_sweep([root], [gradient], retain))
+            completion.finish_recorded(recorded_sweep(roots, dys, retain))
         else:
-            completion.finish(sweep([root], [gradient], retain, completion=completion))
+            completion.finish(sweep(roots, dys, retain, completion=completion))
 
 
 def _check(retain_graph: Any, create_graph: Any) -> bool:

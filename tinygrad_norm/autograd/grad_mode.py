@@ -69,6 +69,25 @@ class enable_grad(_SetGrad):
     enabled = True
 
 
+class inference_mode(_SetGrad):
+    """Record nothing inside, as `no_grad`; with `mode=False`, record.
+
+    A context manager or a decorator, with or without parentheses. Unlike PyTorch's, the results may be used
+    in a recorded computation afterwards, as constants.
+
+    Raises:
+        TypeError: unless it is given a bool, a function to decorate, or nothing.
+    """
+
+    def __new__(cls, mode: Any = True) -> Any:
+        """Return `mode` decorated if it is a function."""
+        return super().__new__(cls, None if isinstance(mode, bool) else mode)
+
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__()
+        self.enabled = not mode
+
+
 class set_grad_enabled:
     """Record from now on, or record nothing: takes effect at once.
 

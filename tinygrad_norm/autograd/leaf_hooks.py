@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backends import Array
@@ -69,10 +69,10 @@ def after_backward(function: Callable[[], Any], after_error: Callable[[], Any] =
 
 
 class Completion:
-    """One backward from `root`, in which leaves have hooks: accumulates what is complete, and calls them."""
+    """One backward from `roots`, in which leaves have hooks: accumulates what is complete, and calls them."""
 
-    def __init__(self, root: Tensor) -> None:
-        self.uses = _count_uses(root)
+    def __init__(self, roots: Sequence[Tensor]) -> None:
+        self.uses = _count_uses(roots)
         self.at_the_end: list[Callable[[], Any]] = []
         self.after_error: list[Callable[[], Any]] = []
 
@@ -129,11 +129,11 @@ def _run_leaf_hooks(leaf: Tensor) -> None:
             hook(leaf)
 
 
-def _count_uses(root: Tensor) -> dict[int, int]:
-    """Return by how many calls in the graph of `root` each leaf with hooks is used, by the leaf's id."""
+def _count_uses(roots: Sequence[Tensor]) -> dict[int, int]:
+    """Return by how many calls in the graph of `roots` each leaf with hooks is used, by the leaf's id."""
     uses: dict[int, int] = {}
-    nodes = [] if root.creator is None else [root.creator]  # a freed one has no inputs
-    seen = set(nodes)
+    seen = {root.creator for root in roots if root.creator is not None}
+    nodes = list(seen)  # a freed one has no inputs
     for node in nodes:  # grows during the walk
         for x, needed in zip(node.inputs, node.needs, strict=False):
             if needed and x.creator is None:

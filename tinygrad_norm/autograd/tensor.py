@@ -83,6 +83,11 @@ class Tensor:
         return backend_of(self.array).device
 
     @property
+    def grad_fn(self) -> Node | None:
+        """The Function call that made it, PyTorch's name of `creator`; None for a leaf."""
+        return self.creator
+
+    @property
     def is_leaf(self) -> bool:
         """Whether no recorded function made it; a leaf's gradient is kept in `.grad`."""
         return self.creator is None

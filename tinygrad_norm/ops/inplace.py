@@ -14,7 +14,7 @@ from .arithmetic import add, div, mul, sub
 from .indexing import split_key
 from .kinks import clamp
 from .masking import masked_fill
-from .scattering import index_add, scatter, scatter_add
+from .scattering import index_add, index_put, scatter, scatter_add
 
 
 def _overwriting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -100,6 +100,6 @@ def _values(value: Any) -> Any:
 
 IN_PLACE: dict[str, Any] = {
     f"{function.__name__}_": _overwriting(function)
-    for function in (add, sub, mul, div, clamp, masked_fill, scatter, scatter_add, index_add)
+    for function in (add, sub, mul, div, clamp, masked_fill, scatter, scatter_add, index_add, index_put)
 } | {f"__i{name}__": _assigning(name) for name in ("add", "sub", "mul", "truediv", "pow", "and", "or", "xor")}
 IN_PLACE["__setitem__"] = _setitem

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy
 
+from ..autograd.integer_range import check_range
 from ..autograd.tensor import Tensor
 from ..backends import asarray, to_numpy
 from ..backends.random import generator
@@ -87,11 +88,37 @@ def _normal_(self: Tensor, mean: float = 0, std: float = 1) -> Tensor:
     return self.copy_(as_number(mean, "mean") + std * drawn)
 
 
+def _random_(self: Tensor, from_: int | None = None, to: int | None = None) -> Tensor:
+    """Overwrite the values with random integers from `from_` to `to` − 1; with one number, from 0 on.
+
+    Without numbers, up to the largest of the dtype, and in floating point up to those that it holds exactly.
+
+    Raises:
+        TypeError: if a bound is not an int.
+        ValueError: if there is no integer between the bounds.
+        OverflowError: if the integers do not fit the dtype.
+    """
+    if to is None:
+        from_, to = 0, _integers_of(self.dtype) if from_ is None else from_
+    low, high = as_size(from_ or 0, "from_", None), as_size(to, "to", None)
+    if low >= high:
+        raise ValueError(f"random_ needs a first bound below the second, got {low} and {high}")
+    check_range(numpy.asarray([low, high - 1]), self.dtype)
+    return self.copy_(generator().integers(low, high, self.shape))
+
+
+def _integers_of(dtype: numpy.dtype) -> int:
+    """Return the number of integers from 0 on that the dtype holds exactly, at most that of int64."""
+    if dtype.kind == "f":
+        return 2 ** (numpy.finfo(dtype).nmant + 1) + 1
+    return 2 if dtype.kind == "b" else min(int(numpy.iinfo(dtype).max) + 1, 2**63)
+
+
 def _floats(name: str, x: Tensor, drawn: Any) -> Any:
     if x.array.dtype.kind != "f":
         raise ValueError(f"{name} is for floating-point tensors, got {x.dtype}: use randint")
     return drawn
 
 
-OVERWRITING = {"uniform_": _uniform_, "normal_": _normal_}
+OVERWRITING = {"uniform_": _uniform_, "normal_": _normal_, "random_": _random_}
 """The methods of Tensor in this file."""

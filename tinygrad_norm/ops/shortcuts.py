@@ -6,7 +6,7 @@ from ..autograd.tensor import Tensor
 from .arguments import as_size
 from .casting import astype
 from .comparison import ne
-from .creation import full, ones, zeros
+from .creation import full, ones, tensor, zeros
 from .dims import normalize_dim
 from .joining import cat
 from .kinks import clamp
@@ -143,6 +143,32 @@ def _new_full(
     return full(size, fill_value, dtype=dtype, requires_grad=requires_grad).to(self.device)
 
 
+def _new_tensor(self: Tensor, data: Any, *, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return a tensor with a copy of `data`, in the dtype and on the device of self."""
+    dtype = self.dtype if dtype is None else dtype
+    return tensor(data, dtype=dtype, requires_grad=requires_grad).to(self.device)
+
+
+def _new_empty(self: Tensor, *size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """Return `new_zeros` of the same arguments, for values that will be written."""
+    return _new_zeros(self, *size, dtype=dtype, requires_grad=requires_grad)
+
+
+def _stride(self: Tensor, dim: int | None = None) -> tuple[int, ...] | int:
+    """Return by how many elements the neighbours on each axis, or on axis `dim`, are apart in memory.
+
+    Raises:
+        IndexError: if there is no such axis.
+    """
+    steps = tuple([step // self.array.itemsize for step in self.array.strides])
+    return steps if dim is None else steps[_axis(self, dim, "stride")[0]]
+
+
+def _element_size(self: Tensor) -> int:
+    """Return the bytes of an element."""
+    return self.array.itemsize
+
+
 def _nelement(self: Tensor) -> int:
     """Return the number of elements."""
     return self.numel()
@@ -172,6 +198,10 @@ SHORTCUTS = {function.__name__: function for function in (clip, narrow, select, 
     "new_zeros": _new_zeros,
     "new_ones": _new_ones,
     "new_full": _new_full,
+    "new_tensor": _new_tensor,
+    "new_empty": _new_empty,
+    "stride": _stride,
+    "element_size": _element_size,
     "nelement": _nelement,
     "is_contiguous": _is_contiguous,
     "__pos__": _positive,
