@@ -60,8 +60,8 @@ def test_the_errors_say_what_was_asked_for():
         (lambda: tn.ones(2).erfc, "'Tensor' object has no attribute 'erfc'; instead: `1 - x.erf()`"),
         (lambda: tn.Tensor.erfc, "type object 'Tensor' has no attribute 'erfc'; instead: `1 - x.erf()`"),
         (
-            lambda: tn.optim.Adamax,
-            "module 'tinygrad_norm.optim' has no attribute 'Adamax'; instead: `optim.Ad",
+            lambda: tn.optim.SparseAdam,
+            "module 'tinygrad_norm.optim' has no attribute 'SparseAdam'; instead: `optim.Ad",
         ),
         (
             lambda: tn.nn.Linear(1, 1).bfloat16,

@@ -78,10 +78,7 @@ ROWS = (
         "`p.copy_(part.view(p.shape))` for every part of `vector.split(sizes)`",
     ),
     # Optimizers
-    Row(
-        "optim.Adadelta optim.Adamax optim.NAdam optim.RAdam optim.LBFGS",
-        "`optim.Adam`, `optim.AdamW`, `optim.SGD`",
-    ),
+    Row("optim.SparseAdam optim.Adafactor optim.Muon", "`optim.Adam`, `optim.AdamW`, `optim.SGD`"),
 )
 
 

@@ -19,6 +19,14 @@ OPTIMIZERS = [
     pytest.param(lambda params, **options: optim.Adam(params, 0.05, **options), id="Adam"),
     pytest.param(lambda params, **options: optim.Adam(params, 0.05, amsgrad=True, **options), id="AMSGrad"),
     pytest.param(lambda params, **options: optim.AdamW(params, 0.05, weight_decay=0, **options), id="AdamW"),
+    pytest.param(lambda params, **options: optim.Adadelta(params, 3.0, **options), id="Adadelta"),
+    pytest.param(lambda params, **options: optim.Adamax(params, 0.05, **options), id="Adamax"),
+    pytest.param(lambda params, **options: optim.NAdam(params, 0.05, **options), id="NAdam"),
+    pytest.param(lambda params, **options: optim.RAdam(params, 0.05, **options), id="RAdam"),
+    pytest.param(lambda params, **options: optim.ASGD(params, 0.1, lambd=0, **options), id="ASGD"),
+    pytest.param(
+        lambda params, **options: optim.Rprop(params, 0.05, step_sizes=(0, 50), **options), id="Rprop"
+    ),
 ]
 
 
@@ -88,6 +96,41 @@ def test_adam_does_not_feel_the_gradients_scale():
             optimizer.step()
         results.append(x.array)
     numpy.testing.assert_allclose(results[0], results[1], rtol=1e-12)
+
+
+def test_a_step_by_hand_of_those_that_look_at_signs_and_averages():
+    x = Parameter(numpy.array([1.0, -2.0]))
+    optimizer = optim.Rprop([x], lr=0.1)
+    for g, expected in (([5.0, -0.1], [0.9, -1.9]), ([1.0, 3.0], [0.78, -1.9]), ([1.0, 3.0], [0.636, -1.95])):
+        x.grad = Tensor(numpy.array(g))
+        optimizer.step()
+        numpy.testing.assert_allclose(x.array, expected, rtol=1e-12)
+    y = Parameter(numpy.array([0.0]))
+    optimizer = optim.ASGD([y], lr=1.0, lambd=0, t0=1)
+    for average in (1.0, 2.0, 3.0, 3.5, 4.0):  # θ is 1, 2, 3, 4, 5; from the third on it is averaged
+        y.grad = Tensor(numpy.array([-1.0]))
+        optimizer.step()
+        assert optimizer.state[y]["ax"].item() == average
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: optim.Adadelta(p, rho=1.5), "rho must be at most 1"),
+        (lambda p: optim.Adamax(p, betas=(0.9, 1.0)), "betas must be below 1"),
+        (lambda p: optim.NAdam(p, momentum_decay=-1), "momentum_decay must be a finite number of at least 0"),
+        (lambda p: optim.RAdam(p, betas=0.9), "betas must be two numbers"),
+        (lambda p: optim.ASGD(p, lambd=math.nan), "lambd must be a finite number"),
+        (lambda p: optim.ASGD([{"params": p, "decay_target": 1.0}]), "ASGD has no decay_target"),
+        (lambda p: optim.Rprop(p, etas=(1.2, 0.5)), "etas must be below and above 1"),
+        (lambda p: optim.Rprop(p, step_sizes=(2.0, 1.0)), "step_sizes must be the smallest and the largest"),
+        (lambda p: optim.Rprop(p, step_sizes=2.0), "step_sizes must be two numbers"),
+    ],
+    ids=["rho", "betas", "momentum_decay", "one beta", "lambd", "target", "etas", "step_sizes", "one size"],
+)
+def test_options_out_of_range_are_refused(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make(parameters())
 
 
 # -- parameters that are skipped
@@ -219,7 +262,7 @@ def test_half_precision_computes_in_single(make):
         single.step()
     assert x.dtype == numpy.float16
     numpy.testing.assert_allclose(x.array, reference.array, atol=20 * 2**-11, rtol=2e-2)
-    assert all(m.dtype == numpy.float32 for name, m in optimizer.state.get(x, {}).items() if name != "step")
+    assert all(m.dtype == numpy.float32 for m in optimizer.state.get(x, {}).values() if m.ndim)
 
 
 def test_zero_gradient_half_steps_are_not_lost_in_the_moments():

@@ -15,6 +15,12 @@ MAKE = {
     "momentum": lambda p: optim.SGD(p, 0.1, momentum=0.9, dampening=0.2, weight_decay=0.01),
     "Adam": lambda p: optim.Adam(p, 0.1),
     "AMSGrad": lambda p: optim.Adam(p, 0.1, amsgrad=True),
+    "Adadelta": lambda p: optim.Adadelta(p, 0.1),
+    "Adamax": lambda p: optim.Adamax(p, 0.1),
+    "NAdam": lambda p: optim.NAdam(p, 0.1),
+    "RAdam": lambda p: optim.RAdam(p, 0.1, betas=(0.5, 0.6)),
+    "ASGD": lambda p: optim.ASGD(p, 0.1, t0=2),
+    "Rprop": lambda p: optim.Rprop(p, 0.1),
     "groups": lambda p: optim.AdamW(
         [{"params": p[:1], "lr": 0.3}, {"params": p[1:], "betas": (0.5, 0.6)}], 0.1
     ),

@@ -12,6 +12,7 @@ from tinygrad_norm.module import Parameter
 
 SHAPES = [(5, 3), (4,), (), (2, 3, 2), (0, 3), (17,)]
 STEPS = 50
+MORE = ["Adadelta", "Adamax", "NAdam", "RAdam", "ASGD", "Rprop"]
 
 
 def combinations(**choices):
@@ -51,10 +52,52 @@ ADAGRAD = [
     ("Adagrad", {"lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3}),
     ("Adagrad", {"maximize": True}),
 ]
+ADADELTA = [
+    ("Adadelta", options)
+    for options in combinations(
+        rho=[0.9, 0.5], eps=[1e-6, 1e-3], weight_decay=[0, 0.1], maximize=[False, True]
+    )
+]
+ADAMAX = [
+    ("Adamax", options)
+    for options in combinations(
+        betas=[(0.9, 0.999), (0.0, 0.5)], eps=[1e-8, 0.1], weight_decay=[0, 0.1], maximize=[False, True]
+    )
+]
+DECOUPLED = [
+    (name, {**options, **more})
+    for name, more in (("NAdam", {}), ("NAdam", {"momentum_decay": 0.1}), ("RAdam", {}))
+    for options in combinations(
+        betas=[(0.9, 0.999), (0.5, 0.6), (0.0, 0.9)],
+        weight_decay=[0, 0.1],
+        decoupled_weight_decay=[False, True],
+        maximize=[False, True],
+    )
+]
+ASGD = [
+    ("ASGD", options)
+    for options in combinations(
+        lambd=[1e-4, 0.3], alpha=[0.75, 2], t0=[1e6, 10, 0], weight_decay=[0, 0.1], maximize=[False, True]
+    )
+]
+RPROP = [
+    ("Rprop", options)
+    for options in combinations(
+        etas=[(0.5, 1.2), (0.9, 3.0)], step_sizes=[(1e-6, 50), (0.02, 0.1)], maximize=[False, True]
+    )
+]
 ALL = [
     pytest.param(*pair, id=f"{pair[0]}-{'-'.join(map(str, pair[1].values()))}")
-    for pair in SGD + ADAM + RMSPROP + ADAGRAD
+    for pair in SGD + ADAM + RMSPROP + ADAGRAD + ADADELTA + ADAMAX + DECOUPLED + ASGD + RPROP
 ]
+
+
+@pytest.fixture
+def exact_numbers(torch):
+    """PyTorch keeps the numbers of a state, such as NAdam's product, in the default dtype."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 class Twins:
@@ -84,7 +127,7 @@ class Twins:
 
 
 @pytest.mark.parametrize(("name", "options"), ALL)
-def test_fifty_steps_are_pytorchs(torch, name, options):
+def test_fifty_steps_are_pytorchs(torch, name, options, exact_numbers):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)
     for _ in range(STEPS):
@@ -102,9 +145,12 @@ def test_fifty_steps_are_pytorchs(torch, name, options):
         ("Adam", {"weight_decay": 0.1, "amsgrad": True}),
         ("AdamW", {"weight_decay": 0.1}),
         ("RMSprop", {"momentum": 0.9, "centered": True}),
+        ("NAdam", {"weight_decay": 0.1}),
+        ("ASGD", {"t0": 5}),
+        ("Rprop", {}),
     ],
 )
-def test_a_parameter_without_gradient_waits_as_in_pytorch(torch, name, options):
+def test_a_parameter_without_gradient_waits_as_in_pytorch(torch, name, options, exact_numbers):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)
     for step in range(STEPS):
@@ -146,10 +192,10 @@ def test_groups_have_their_own_options(torch):
     twins.assert_equal()
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", *MORE])
 def test_float32_stays_close(torch, name):
     twins = Twins(torch, dtype=numpy.float32)
-    ours, theirs = twins.optimizers(name, weight_decay=0.1)
+    ours, theirs = twins.optimizers(name, **({} if name == "Rprop" else {"weight_decay": 0.1}))
     for _ in range(STEPS):
         twins.draw()
         ours.step()
@@ -159,9 +205,14 @@ def test_float32_stays_close(torch, name):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True}), ("RMSprop", {"centered": True})],
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("Adam", {"amsgrad": True}),
+        ("RMSprop", {"centered": True}),
+        *((name, {}) for name in MORE),
+    ],
 )
-def test_state_saved_by_pytorch_is_continued(torch, name, options):
+def test_state_saved_by_pytorch_is_continued(torch, name, options, exact_numbers):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)
     for _ in range(5):
@@ -177,8 +228,11 @@ def test_state_saved_by_pytorch_is_continued(torch, name, options):
     twins.assert_equal()
 
 
-@pytest.mark.parametrize(("name", "options"), [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True})])
-def test_pytorch_continues_our_state(torch, name, options):
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("SGD", {"momentum": 0.9}), ("Adam", {"amsgrad": True}), *((name, {}) for name in MORE)],
+)
+def test_pytorch_continues_our_state(torch, name, options, exact_numbers):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)
     for _ in range(5):
@@ -200,9 +254,16 @@ def test_pytorch_continues_our_state(torch, name, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "options"), [("SGD", {"momentum": 0.9}), ("SGD", {}), ("Adam", {"amsgrad": True})]
+    ("name", "options"),
+    [
+        ("SGD", {"momentum": 0.9}),
+        ("SGD", {}),
+        ("Adam", {"amsgrad": True}),
+        ("ASGD", {"t0": 0}),
+        *((name, {}) for name in MORE),
+    ],
 )
-def test_the_state_has_pytorchs_form(torch, name, options):
+def test_the_state_has_pytorchs_form(torch, name, options, exact_numbers):
     twins = Twins(torch)
     ours, theirs = twins.optimizers(name, **options)
     twins.draw(absent={2})
@@ -224,7 +285,7 @@ LEFT_OUT = {  # besides the options that choose an implementation
 }
 
 
-@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW", *MORE])
 def test_the_arguments_are_pytorchs_in_order_and_default(torch, name):
     left_out = {"foreach", "fused", "capturable", "differentiable"} | LEFT_OUT.get(name, set())
     ours, theirs = (

@@ -1,10 +1,17 @@
 """Optimizers on flat parameter buffers, learning rate schedules, parameters that decay, weights of losses."""
 
 from . import lr_scheduler, swa_utils
+from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
+from .adamax import Adamax
+from .asgd import ASGD
 from .gradnorm import GradNorm
+from .lbfgs import LBFGS
+from .nadam import NAdam
 from .optimizer import Optimizer
+from .radam import RAdam
 from .rmsprop import RMSprop
+from .rprop import Rprop
 from .sgd import SGD
 from .weight_decay import split_decay

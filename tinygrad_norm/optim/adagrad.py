@@ -81,7 +81,7 @@ class Adagrad(Optimizer):
     ) -> None:
         xp = namespace(param)
         eps = positive_eps(options, work.dtype)
-        lr = info.lr / (1 + (info.step - 1) * float(options["lr_decay"]))
+        lr = info.lr / (1 + (info.number - 1) * float(options["lr_decay"]))
         for p, theta, g, (s,) in gradient_blocks(options, work.dtype, param, grad, moments[0]):
             if info.first:
                 s[...] = float(options["initial_accumulator_value"])

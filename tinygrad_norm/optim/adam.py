@@ -35,7 +35,7 @@ from ..backends.cuda.launch import CudaSource, packs, wide_empty
 from ..ops.arguments import check_flags
 from .flat_buffers import flat_blocks, run_flat
 from .optimizer import Optimizer, StepInfo
-from .parameter_groups import Parameters, check_non_negative
+from .parameter_groups import Parameters, check_betas, check_non_negative
 
 _kernels = CudaSource(__file__)
 
@@ -253,13 +253,7 @@ class Adam(Optimizer):
     def _check(self, options: Mapping[str, Any]) -> None:
         check_non_negative(options, "lr", "eps", "weight_decay")
         check_flags(amsgrad=options["amsgrad"], maximize=options["maximize"])
-        betas = options["betas"]
-        if not (isinstance(betas, tuple | list) and len(betas) == 2):
-            raise TypeError(f"betas must be two numbers, got {betas!r}")
-        named = {"betas[0]": betas[0], "betas[1]": betas[1]}
-        check_non_negative(named, *named)
-        if not all(beta < 1 for beta in betas):
-            raise ValueError(f"betas must be below 1, got {tuple(betas)}: at 1 the means would never change")
+        check_betas(options)
 
     def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if options["amsgrad"] else ()))

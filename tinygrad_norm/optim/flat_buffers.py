@@ -225,6 +225,10 @@ class FlatGroup:
                 self.frozen.append(parameter)
         self.buffers = [FlatBuffer(alike, previous) for alike in kinds.values()]
 
+    def places(self) -> Iterator[tuple[FlatBuffer, Place]]:
+        """Yield every place, after the buffer that it is in."""
+        return ((buffer, place) for buffer in self.buffers for place in buffer.places)
+
     def adopt_parameters(self, parameters: Sequence[Tensor]) -> bool:
         """Make every parameter a view of its place; return False if `parameters` need another layout."""
         if len(parameters) != len(self.parameters) or not all(map(is_, parameters, self.parameters)):
@@ -249,14 +253,15 @@ def gradient_blocks(
 ) -> Iterator[tuple[Any, Any, Any, Sequence[Any]]]:
     """Yield in blocks: θ to write to, θ and g = ±dL/dθ + λ·θ in `dtype`, and the moments.
 
-    The sign is that of `maximize`, and λ is `weight_decay`.
+    The sign is that of `maximize`, and λ is `weight_decay`; it is 0 with `decoupled_weight_decay`.
     """
+    decay = 0.0 if options.get("decoupled_weight_decay") else float(options.get("weight_decay", 0))
     for p, grads, *arrays in flat_blocks(param, grad, *moments):
         theta, g = p.astype(dtype, copy=False), grads.astype(dtype, copy=False)
         if options["maximize"]:
             g = -g
-        if options["weight_decay"]:
-            g = g + theta * float(options["weight_decay"])
+        if decay:
+            g = g + theta * decay
         yield p, theta, g, arrays
 
 

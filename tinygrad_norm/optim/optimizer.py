@@ -42,6 +42,11 @@ class StepInfo(NamedTuple):
     lr: float | Array
     first: bool
 
+    @property
+    def number(self) -> Any:
+        """The number of this update, from 1, also in a captured graph."""
+        return self.step if isinstance(self.step, int) else self.step + 1
+
 
 class Optimizer:
     """Base of every optimizer: `step()` updates the parameters by their gradients.
@@ -64,6 +69,8 @@ class Optimizer:
 
     _stepped = False  # whether step() was called: schedules look at it
     state_names: ClassVar[tuple[str, ...]] = ()  # all moments, and "step" if updates are counted
+    number_names: ClassVar[tuple[str, ...]] = ()  # numbers of PyTorch's state, which follow from the step
+    capturable: ClassVar[bool] = True  # whether a graph can hold the step: no number is computed on the CPU
 
     def __init__(self, params: Parameters, defaults: dict[str, Any]) -> None:
         self.defaults = defaults
@@ -96,6 +103,10 @@ class Optimizer:
     ) -> None:
         """Update the flat arrays `param` and `moments` in place."""
         raise NotImplementedError(f"{type(self).__name__} must define _update")
+
+    def _numbers(self, options: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return the numbers `number_names` after `step` updates."""
+        return ()
 
     # -- stepping
 
@@ -140,6 +151,11 @@ class Optimizer:
         names = self._moments(group)
         moments = [buffer.moment(name) for name in names]
         graph = current_graph() if backend_of(buffer.values).kernels == "cuda" else None
+        if graph is not None and not self.capturable:
+            raise RuntimeError(
+                f"{type(self).__name__} computes its rates on the CPU in every step, which a graph cannot "
+                "replay: step outside of the graph, or use Adam, AdamW or SGD"
+            )
         for places in buffer.runs_with_gradient():
             step = places[0].updates + 1
             info = StepInfo(step, float(group["lr"]), step == 1)
@@ -244,10 +260,7 @@ class Optimizer:
 
     def _places(self) -> dict[int, tuple[FlatBuffer, Place]]:
         return {
-            id(place.parameter): (buffer, place)
-            for flat in self._layout
-            for buffer in flat.buffers
-            for place in buffer.places
+            id(place.parameter): (buffer, place) for flat in self._layout for buffer, place in flat.places()
         }
 
     # -- state
@@ -257,11 +270,17 @@ class Optimizer:
         """The moments of every parameter updated so far, by name, sharing memory with the optimizer."""
         self._update_layout()
         states: dict[Tensor, Mapping[str, Tensor]] = {}
-        for buffer, place in self._places().values():
-            if place.updates:
-                state = {"step": Tensor(numpy.array(place.updates))} if "step" in self.state_names else {}
-                state |= {name: Tensor._wrap(place.view(flat)) for name, flat in buffer.moments.items()}
-                states[place.parameter] = MappingProxyType(state)
+        for group, flat_group in zip(self.param_groups, self._layout, strict=True):
+            for buffer, place in flat_group.places():
+                if place.updates:
+                    state = {"step": Tensor(numpy.array(place.updates))} if "step" in self.state_names else {}
+                    numbers = self._numbers(group, place.updates)
+                    state |= {
+                        name: Tensor(numpy.array(number))
+                        for name, number in zip(self.number_names, numbers, strict=True)
+                    }
+                    state |= {name: Tensor._wrap(place.view(flat)) for name, flat in buffer.moments.items()}
+                    states[place.parameter] = MappingProxyType(state)
         return MappingProxyType(states)
 
     def state_dict(self) -> dict[str, Any]:
@@ -301,7 +320,10 @@ class Optimizer:
             self._check(saved)
             needed = {*self._moments(saved), *({"step"} & set(self.state_names))}
             for number, parameter in zip(saved["params"], own["params"], strict=True):
-                entry = read_entry(state.pop(number, {}), number, parameter, needed, self.state_names)
+                known = dict.fromkeys(self.state_names, parameter.shape) | dict.fromkeys(
+                    self.number_names, ()
+                )
+                entry = read_entry(state.pop(number, {}), number, needed, known)
                 if entry:
                     states.append((parameter, entry))
         if state:
@@ -320,7 +342,7 @@ class Optimizer:
             buffer, place = places[id(parameter)]
             place.updates = int(entry["step"]) if "step" in entry else 1
             for name, array in entry.items():  # in their order, so that a state that is saved again is equal
-                if name != "step":
+                if name != "step" and name not in self.number_names:
                     place.view(buffer.moment(name))[...] = to_device(array, parameter.device)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..autograd.tensor import Tensor
 from ..backends import Array
 from ..module_state import state_array
 
@@ -55,12 +54,14 @@ def read_groups(
 
 
 def read_entry(
-    entry: Mapping[str, Any], number: int, parameter: Tensor, needed: Collection[str], known: Collection[str]
+    entry: Mapping[str, Any], number: int, needed: Collection[str], known: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Array]:
     """Return the arrays saved for one parameter, by name; empty if nothing was saved.
 
+    `known` has the names that there may be, and their shapes; a step has no axes.
+
     Raises:
-        ValueError: if arrays are missing or unknown, do not have the parameter's shape, or are not numbers.
+        ValueError: if arrays are missing or unknown, do not have the shape in `known`, or are not numbers.
     """
     arrays = {}
     for name, value in entry.items():
@@ -71,13 +72,13 @@ def read_entry(
                 raise ValueError(f"parameter {number}: {name} has {error}") from error
     if not arrays:
         return arrays
-    if not set(needed) <= arrays.keys() <= set(known):
+    if not set(needed) <= arrays.keys() <= known.keys():
         raise ValueError(
             f"parameter {number}: the state has {', '.join(arrays)}, this optimizer keeps "
             f"{', '.join(known)}: was it saved from another optimizer?"
         )
     for name, array in arrays.items():
-        shape = () if name == "step" else parameter.shape
+        shape = () if name == "step" else known[name]
         if array.shape != shape:
             raise ValueError(
                 f"parameter {number}: {name} has shape {array.shape}, expected {shape}: "

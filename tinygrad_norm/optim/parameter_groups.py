@@ -97,5 +97,23 @@ def check_non_negative(options: Mapping[str, Any], *names: str) -> None:
             raise ValueError(f"{name} must be a finite number of at least 0, got {options[name]}")
 
 
+def check_pair(options: Mapping[str, Any], name: str) -> None:
+    """Raise TypeError unless the option is two numbers, ValueError unless both are finite and at least 0."""
+    pair = options[name]
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise TypeError(f"{name} must be two numbers, got {pair!r}")
+    named = {f"{name}[0]": pair[0], f"{name}[1]": pair[1]}
+    check_non_negative(named, *named)
+
+
+def check_betas(options: Mapping[str, Any]) -> None:
+    """Raise TypeError unless "betas" are two numbers, ValueError unless both are in [0, 1)."""
+    check_pair(options, "betas")
+    if not all(beta < 1 for beta in options["betas"]):
+        raise ValueError(
+            f"betas must be below 1, got {tuple(options['betas'])}: at 1 the means would never change"
+        )
+
+
 def _name(value: Any) -> str:
     return f"one {type(value).__name__}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

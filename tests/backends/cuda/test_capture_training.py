@@ -30,6 +30,11 @@ OPTIMIZERS = {
     "momentum": lambda p: tn.optim.SGD(p, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.01),
     "adam": lambda p: tn.optim.Adam(p, 0.01),
     "adamw": lambda p: tn.optim.AdamW(p, 0.01, amsgrad=True),
+    "rmsprop": lambda p: tn.optim.RMSprop(p, 0.01, eps=0.1, momentum=0.9, centered=True),
+    "adagrad": lambda p: tn.optim.Adagrad(p, 0.1, lr_decay=0.3, eps=0.1),
+    "adadelta": lambda p: tn.optim.Adadelta(p),
+    "adamax": lambda p: tn.optim.Adamax(p, 0.01, eps=0.1),
+    "rprop": lambda p: tn.optim.Rprop(p),
     "groups": lambda p: tn.optim.Adam([{"params": next(p)}, {"params": list(p), "lr": 0.02}], 0.01),
 }
 STEPS, WARM_UP = 6, 2
@@ -107,6 +112,21 @@ def test_a_captured_training_step_trains_as_plain_steps_do(tape, optimizer):
     with tn.use_backend("emulator"):
         check(optimizer, 1e-6)
     assert tape.operations
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["NAdam", "RAdam", "ASGD"])
+def test_optimizers_that_compute_on_the_cpu_cannot_be_captured(tape, name):
+    with tn.use_backend("emulator"):
+        weight = nn.Parameter(tn.ones(3))
+        optimizer = getattr(tn.optim, name)([weight])
+
+        def step():
+            (weight * weight).sum().backward()
+            optimizer.step()
+
+        with pytest.raises(RuntimeError, match=f"{name} computes its rates on the CPU in every step"):
+            Graph(step)()
 
 
 @pytest.mark.cuda  # not run on a GPU so far
