@@ -32,6 +32,7 @@ from .ops import subtract, multiply, divide, true_divide, negative, absolute, po
 from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
 from .ops import max, min, amax, amin, argmax, argmin, all, any
 from .ops import cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax, std_mean
+from .ops import median, nanmedian, quantile, nanquantile, kthvalue
 
 # Shapes, indexing, joining and splitting.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis
@@ -39,7 +40,7 @@ from .ops import squeeze, unsqueeze, expand, broadcast_to
 from .ops import narrow, select, diff, where, masked_fill, gather, index_select, take_along_dim, tril, triu
 from .ops import cat, stack, split, chunk, unbind, repeat, tile, flip, roll
 from .ops import t, ravel, swapdims, diagonal, diag, trace, repeat_interleave, tensor_split
-from .ops import scatter, scatter_add, index_add, index_put, masked_select, nonzero, argwhere
+from .ops import scatter, scatter_add, scatter_reduce, index_add, index_put, masked_select, nonzero, argwhere
 from .ops import vstack, hstack, dstack, column_stack, is_tensor, numel
 
 # Matrix products.

@@ -37,14 +37,7 @@ ROWS = (
     # Arithmetic
     Row("erfc", "`1 - x.erf()`", methods=True),
     # Over axes
-    Row("median quantile", "`numpy.median(x.numpy())`, `numpy.quantile`, without a gradient", methods=True),
     Row("unique bincount", "NumPy's functions on `x.numpy()`", methods=True),
-    # Shapes, indexing, joining and splitting
-    Row(
-        "scatter_reduce",
-        "`x + F.one_hot(index, len(x)).to(values.dtype).T @ values`, which has a gradient",
-        methods=True,
-    ),
     # Modules
     Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),

@@ -119,10 +119,12 @@ from .masking import masked_fill, tril, triu, where
 from .modulo import floor_divide, fmod, remainder
 from .norms import norm
 from .operands import is_operand
+from .order_statistics import kthvalue, median, nanmedian, nanquantile, quantile
 from .products import addmm, addmv, baddbmm, cross, inner, kron, tensordot
 from .reduction import logsumexp, mean, prod, std, sum, var, var_mean
 from .rounding import ceil, copysign, floor, frac, nan_to_num, round, trunc
 from .sampling import OVERWRITING, bernoulli, multinomial
+from .scatter_reduction import scatter_reduce
 from .scattering import index_add, index_put, scatter, scatter_add
 from .shape import (
     broadcast_to,
@@ -229,8 +231,9 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
     floor, ceil, round, trunc, frac, copysign, nan_to_num, lerp, addcmul, addcdiv,
     subtract, multiply, divide, true_divide, negative, absolute, positive,
     cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax,
+    median, nanmedian, quantile, nanquantile, kthvalue,
     t, ravel, swapdims, diagonal, diag, trace, masked_select, nonzero, argwhere, repeat_interleave,
-    tensor_split, unfold, scatter, scatter_add, index_add, index_put,
+    tensor_split, unfold, scatter, scatter_add, scatter_reduce, index_add, index_put,
     bernoulli, multinomial, cross, kron, inner, addmm, addmv, baddbmm,
 )} | {function.__name__: _taking_sizes(function) for function in (
     reshape, permute, expand, broadcast_to, repeat, tile, flip,
