@@ -163,10 +163,6 @@ REPLACEMENTS = {
         lambda x, y: (9 * F.avg_pool2d(x[None, None] ** 2, 3)) ** (1 / 2),
         lambda t, x, y: t.nn.LPPool2d(2, 3)(x[None, None]),
     ),
-    "nn.utils.parameters_to_vector": (
-        lambda x, y: tn.cat([p.flatten() for p in (x, y)]),
-        lambda t, x, y: t.nn.utils.parameters_to_vector([x, y]),
-    ),
 }
 
 

@@ -164,42 +164,58 @@ class Module(Hooked):
         """Yield the direct submodules, each of them once."""
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "", _seen: set[int] | None = None) -> Iterator[tuple[str, Module]]:
-        """Yield (dotted name, module) for this module and all below, each of them once."""
+    def named_modules(
+        self, prefix: str = "", _seen: set[int] | None = None, *, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Module]]:
+        """Yield (dotted name, module) for this module and all below.
+
+        Each of them is there once, or with `remove_duplicate=False` under every name that it has.
+        """
         seen = set() if _seen is None else _seen
         if id(self) in seen:
             return
-        seen.add(id(self))
+        if remove_duplicate:
+            seen.add(id(self))
         yield prefix, self
         for name, module in self._entries(MODULE):
-            yield from module.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+            path = f"{prefix}.{name}" if prefix else name
+            yield from module.named_modules(path, seen, remove_duplicate=remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all below, each of them once."""
         return (module for _, module in self.named_modules())
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Yield (dotted name, parameter), each parameter once even if modules share it."""
-        return self._named(prefix, recurse, PARAMETER)
+    def named_parameters(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Parameter]]:
+        """Yield (dotted name, parameter), each parameter once even if modules share it.
+
+        With `remove_duplicate=False`, a shared parameter is there under every name that it has.
+        """
+        return self._named(prefix, recurse, remove_duplicate, PARAMETER)
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Yield the parameters, each of them once."""
         return (parameter for _, parameter in self.named_parameters(recurse=recurse))
 
-    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """Yield (dotted name, buffer), each buffer once."""
-        return self._named(prefix, recurse, BUFFER, UNSAVED_BUFFER)
+    def named_buffers(
+        self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yield (dotted name, buffer), each buffer once, or under every name that it has."""
+        return self._named(prefix, recurse, remove_duplicate, BUFFER, UNSAVED_BUFFER)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Yield the buffers, each of them once."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
-    def _named(self, prefix: str, recurse: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
+    def _named(self, prefix: str, recurse: bool, once: bool, *kinds: str) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        for path, module in self.named_modules(prefix) if recurse else [(prefix, self)]:
+        modules = self.named_modules(prefix, remove_duplicate=once) if recurse else [(prefix, self)]
+        for path, module in modules:
             for name, entry in module._entries(*kinds):
                 if id(entry) not in seen:
-                    seen.add(id(entry))
+                    if once:
+                        seen.add(id(entry))
                     yield f"{path}.{name}" if path else name, entry
 
     def get_submodule(self, target: str) -> Module:
@@ -213,6 +229,19 @@ class Module(Hooked):
                 )
             module = child
         return module
+
+    def set_submodule(self, target: str, module: Module) -> None:
+        """Put `module` in the place of the submodule with the dotted name `target`, or under a new name.
+
+        Raises:
+            AttributeError: if there is no module to put it in.
+            ValueError: if target is empty.
+            TypeError: if `module` is not a Module.
+        """
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError(f"set_submodule needs the name of a submodule, got {target!r}")
+        self.get_submodule(path).register_module(name, module)
 
     def get_parameter(self, target: str) -> Parameter:
         """Return the parameter with the dotted name `target`."""
@@ -232,30 +261,37 @@ class Module(Hooked):
 
     # -- state
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
         """Return every parameter and persistent buffer by dotted name, sharing memory with the module.
 
         The tensors follow when an optimizer moves the parameters; arrays that `.numpy()` returned do not.
+        With `keep_vars`, they are the parameters and buffers themselves, with their gradients.
         """
-        state: dict[str, Tensor] = {}
-        for path, module in self._walk(prefix):
-            for name, tensor in module._entries(PARAMETER, BUFFER):
-                state[path + name] = tensor.detach()
-        return state
+        check_flags(keep_vars=keep_vars)
+        return {
+            path + name: tensor if keep_vars else tensor.detach()
+            for path, module in self._walk(prefix)
+            for name, tensor in module._entries(PARAMETER, BUFFER)
+        }
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
         yield prefix, self
         for name, module in self._entries(MODULE):
             yield from module._walk(f"{prefix}{name}.")
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy the values of `state_dict` (tensors or arrays by dotted name) into this module.
 
         Nothing is changed unless everything fits. A state without `num_batches_tracked`, as older files
         have it, fits too.
 
+        With `assign`, nothing is copied: new parameters and buffers have the memory, dtype and device
+        of the state, and a Parameter in it becomes that of the module. Make the optimizer afterwards.
+
         Raises:
-            TypeError: if `state_dict` is not a mapping, or `strict` is not a bool.
+            TypeError: if `state_dict` is not a mapping, or a flag is not a bool.
             RuntimeError: if names are missing or unexpected (unless `strict=False`), shapes differ, or
                 values are not numbers (text, dates); the message lists all of them.
         """
@@ -264,8 +300,18 @@ class Module(Hooked):
                 f"load_state_dict takes a mapping of names to tensors or arrays, got "
                 f"{type(state_dict).__name__}: read a file first, with tn.load"
             )
-        check_flags(strict=strict)
-        return load_state(self.state_dict(), state_dict, strict, type(self).__name__)
+        check_flags(strict=strict, assign=assign)
+        put = self._assign if assign else None
+        return load_state(self.state_dict(), state_dict, strict, type(self).__name__, put)
+
+    def _assign(self, target: str, value: Any) -> None:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        own = getattr(module, name)
+        value = value if isinstance(value, Tensor) else Tensor(value)
+        if isinstance(own, Parameter):
+            value = value if isinstance(value, Parameter) else Parameter(value, own.requires_grad)
+        module._set(name, PARAMETER if isinstance(own, Parameter) else BUFFER, value)
 
     # -- modes, dtypes and gradients
 
@@ -323,6 +369,13 @@ class Module(Hooked):
         if dtype is not None:
             self._convert(lambda array: array.astype(dtype) if array.dtype.kind == "f" else array)
         return self
+
+    def type(self, dst_type: Any) -> Self:
+        """Convert parameters and floating-point buffers to a dtype; return self.
+
+        Counts stay integers, where PyTorch converts them too.
+        """
+        return self.to(dtype=dst_type)
 
     def double(self) -> Self:
         """Convert parameters and floating-point buffers to float64; return self."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from .autograd.tensor import Tensor
@@ -33,9 +33,15 @@ def state_array(value: Any) -> Array:
 
 
 def load_state(
-    own: Mapping[str, Tensor], state: Mapping[str, Any], strict: bool, module: str
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    strict: bool,
+    module: str,
+    assign: Callable[[str, Any], None] | None = None,
 ) -> IncompatibleKeys:
     """Copy `state` into the tensors `own`, if all of it fits; return the names that only one of them has.
+
+    If given, `assign(name, value)` is called instead of copying.
 
     Raises:
         RuntimeError: see Module.load_state_dict.
@@ -57,7 +63,9 @@ def load_state(
                 continue
             if array.shape != tensor.shape:
                 problems.append(f"{name}: the state has shape {array.shape}, the module {tensor.shape}")
-            if not getattr(tensor.array.flags, "writeable", True):
+            if assign is not None and tensor.is_floating_point() != (array.dtype.kind == "f"):
+                problems.append(f"{name}: the state has dtype {array.dtype}, the module {tensor.dtype}")
+            if assign is None and not getattr(tensor.array.flags, "writeable", True):
                 problems.append(f"{name}: the module's array is read-only; make the parameter from a copy")
     if problems:
         raise RuntimeError(
@@ -66,7 +74,10 @@ def load_state(
         )
     with silent():
         for name, array in arrays.items():
-            own[name].copy_(array)
+            if assign is None:
+                own[name].copy_(array)
+            else:
+                assign(name, state[name] if isinstance(state[name], Tensor) else array)
     return IncompatibleKeys(missing, unexpected)
 
 

@@ -39,9 +39,8 @@ ROWS = (
     # Over axes
     Row("unique bincount", "NumPy's functions on `x.numpy()`", methods=True),
     # Modules
-    Row("nn.Module.type nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
+    Row("nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),
-    Row("nn.Sequential.pop nn.ModuleList.pop", "`layer, layers = layers[-1], layers[:-1]`"),
     # Layers
     Row(
         "nn.LazyLinear nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyBatchNorm1d nn.LazyBatchNorm2d "
@@ -64,11 +63,6 @@ ROWS = (
         "nn.utils.weight_norm nn.utils.spectral_norm",
         "those of `nn.utils.parametrizations`; in old weights, rename `weight_g` to "
         "`parametrizations.weight.original0` and `weight_v` to `parametrizations.weight.original1`",
-    ),
-    Row("nn.utils.parameters_to_vector", "`tn.cat([p.flatten() for p in module.parameters()])`"),
-    Row(
-        "nn.utils.vector_to_parameters",
-        "`p.copy_(part.view(p.shape))` for every part of `vector.split(sizes)`",
     ),
     # Optimizers
     Row("optim.SparseAdam optim.Adafactor optim.Muon", "`optim.Adam`, `optim.AdamW`, `optim.SGD`"),

@@ -64,8 +64,18 @@ class _ModuleSequence(Module):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> None:
-        """Insert a module before position `index`; the modules after it are renumbered.
+    def pop(self, index: int | slice) -> Any:
+        """Remove a module, or a slice of them, and return it; the modules after it are renumbered.
+
+        Raises:
+            IndexError: if there is no module at `index`.
+        """
+        removed = self[index]
+        del self[index]
+        return removed
+
+    def insert(self, index: int, module: Module) -> Self:
+        """Insert a module before position `index`; the modules after it are renumbered; return self.
 
         Raises:
             IndexError: if the index is below -len(self) or above len(self).
@@ -78,6 +88,7 @@ class _ModuleSequence(Module):
             )
         modules.insert(index, _check_module(module))
         self._renumber(modules)
+        return self
 
 
 def _check_module(module: Any) -> Module:
@@ -109,6 +120,32 @@ class Sequential(_ModuleSequence):
             input = module(input)
         return input
 
+    def __add__(self, other: Any) -> Any:
+        return Sequential(*self, *other) if isinstance(other, Sequential) else NotImplemented
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.extend(list(other)) if isinstance(other, Sequential) else NotImplemented
+
+    def __mul__(self, times: Any) -> Any:
+        """Return `times` repetitions of the same modules, which share their parameters."""
+        n = _repetitions(times)
+        return NotImplemented if n is None else Sequential(*list(self) * n)
+
+    __rmul__ = __mul__
+
+    def __imul__(self, times: Any) -> Any:
+        n, modules = _repetitions(times), list(self)
+        return NotImplemented if n is None else self.extend(modules * (n - 1))
+
+
+def _repetitions(times: Any) -> int | None:
+    """Return the factor of a Sequential, or None if it is not an int; raise ValueError if it is below 1."""
+    if isinstance(times, bool) or not hasattr(times, "__index__"):
+        return None
+    if operator.index(times) < 1:
+        raise ValueError(f"a Sequential can be repeated once or more, got {times}")
+    return operator.index(times)
+
 
 class ModuleList(_ModuleSequence):
     """A list of modules, whose parameters are registered. It has no forward."""
@@ -119,6 +156,12 @@ class ModuleList(_ModuleSequence):
 
     def _from_entries(self, entries: Iterable[tuple[str, Module | None]]) -> Self:
         return type(self)(module for _, module in entries if module is not None)
+
+    def __add__(self, other: Any) -> Any:
+        return ModuleList([*self, *other]) if isinstance(other, Iterable) else NotImplemented
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.extend(list(other) if other is self else other)
 
 
 class ModuleDict(Module):
@@ -145,6 +188,20 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]
+
+    def pop(self, name: str) -> Any:
+        """Remove the module with this name and return it.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        module = self[name]
+        del self[name]
+        return module
+
+    def clear(self) -> None:
+        """Remove all modules."""
+        self._modules.clear()
 
     def keys(self) -> Iterable[str]:
         """Return the names."""

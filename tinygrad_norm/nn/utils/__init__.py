@@ -9,6 +9,7 @@ from .clip_grad import (
     get_total_norm,
     normalize_grad_,
 )
+from .convert_parameters import parameters_to_vector, vector_to_parameters
 from .data_dependent import data_dependent_init_
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .population import update_bn
