@@ -33,6 +33,7 @@ from .ops import sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm
 from .ops import max, min, amax, amin, argmax, argmin, all, any
 from .ops import cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax, std_mean
 from .ops import median, nanmedian, quantile, nanquantile, kthvalue
+from .ops import unique, unique_consecutive, bincount
 
 # Shapes, indexing, joining and splitting.
 from .ops import reshape, view, flatten, unflatten, permute, transpose, swapaxes, movedim, moveaxis

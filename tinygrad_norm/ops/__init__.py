@@ -144,6 +144,7 @@ from .shape import (
 from .shortcuts import SHORTCUTS, clip, diff, dot, mv, narrow, select
 from .sorting import argsort, cummax, cummin, sort, topk
 from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, hypot, sinh, tan
+from .unique import bincount, unique, unique_consecutive
 
 Method = Callable[..., Any]
 
@@ -231,7 +232,7 @@ METHODS: dict[str, Any] = {function.__name__: function for function in (
     floor, ceil, round, trunc, frac, copysign, nan_to_num, lerp, addcmul, addcdiv,
     subtract, multiply, divide, true_divide, negative, absolute, positive,
     cumprod, logcumsumexp, cummax, cummin, sort, argsort, topk, aminmax,
-    median, nanmedian, quantile, nanquantile, kthvalue,
+    median, nanmedian, quantile, nanquantile, kthvalue, unique, unique_consecutive, bincount,
     t, ravel, swapdims, diagonal, diag, trace, masked_select, nonzero, argwhere, repeat_interleave,
     tensor_split, unfold, scatter, scatter_add, scatter_reduce, index_add, index_put,
     bernoulli, multinomial, cross, kron, inner, addmm, addmv, baddbmm,
