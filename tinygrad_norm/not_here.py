@@ -40,11 +40,6 @@ ROWS = (
     Row("nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),
     # Layers
-    Row(
-        "nn.LazyLinear nn.LazyConv1d nn.LazyConv2d nn.LazyConv3d nn.LazyBatchNorm1d nn.LazyBatchNorm2d "
-        "nn.LazyBatchNorm3d",
-        "layers with all sizes given",
-    ),
     Row("nn.Fold nn.Unfold", "`F.fold`, `F.unfold`"),
     Row("nn.LPPool1d nn.LPPool2d", "`(k * k * F.avg_pool2d(x**p, k)) ** (1 / p)`"),
     Row("nn.EmbeddingBag", "`nn.Embedding`, then `.mean(1)`"),

@@ -48,6 +48,12 @@ from .activation.softmax import Softmax, LogSoftmax, Softmin
 from ..normalization.layers import *
 from .adaptive import AdaGroupNorm, AdaLayerNorm, AdaLayerNormZero
 
+# Layers that take the size of their input from the first batch.
+from .lazy import LazyLinear, LazyConv1d, LazyConv2d, LazyConv3d
+from .lazy import LazyConvTranspose1d, LazyConvTranspose2d, LazyConvTranspose3d
+from .lazy import LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d
+from .lazy import LazyInstanceNorm1d, LazyInstanceNorm2d, LazyInstanceNorm3d
+
 # Sequences.
 from .recurrent.rnn import RNN, RNNCell
 from .recurrent.lstm import LSTM, LSTMCell
