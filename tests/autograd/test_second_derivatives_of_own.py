@@ -91,6 +91,14 @@ class IntoAnElement(Cube):
         return dx
 
 
+class AddedToAPlainArray(Cube):
+    def backward(self, dy):
+        (x,) = self.saved
+        dx = np.zeros(dy.shape)
+        dx += 3 * x * x * dy
+        return dx
+
+
 class ByAMethod(Cube):
     def backward(self, dy):
         (x,) = self.saved
@@ -106,7 +114,8 @@ class SumFrom(Cube):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (IntoAnElement, "numpy.zeros_like"),
+        (IntoAnElement, "np.zeros_like"),
+        (AddedToAPlainArray, "writes into a plain array.*np.zeros_like"),
         (ByAMethod, "tobytes"),
         (SumFrom, "numpy.add.reduce with initial"),
         (ThroughANumber, "converts an array to a plain one, or to a number"),

@@ -64,4 +64,6 @@ def test_the_file_of_a_run_on_text_takes_numbers_of_characters(tmp_path):
 def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path):
     Run(Config("moons", epochs=1), tmp_path / "run").train()
     (tmp_path / "file").write_text("")
-    assert "error: " in export(tmp_path / "run", tmp_path / "file" / "m.onnx", exit_code=2)
+    assert "is not a folder" in export(tmp_path / "run", tmp_path / "file" / "m.onnx", exit_code=2)
+    assert "create it first" in export(tmp_path / "run", tmp_path / "new" / "m.onnx", exit_code=2)
+    assert not (tmp_path / "new").exists()

@@ -71,3 +71,58 @@ def test_the_confusion_matrix_is_drawn_to_a_picture(tmp_path):
         result = run("evaluate", tmp_path, "--out", tmp_path / name)
         assert result.exit_code == 2
         assert expected in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("export", "run", "--onnx", "a.onnx", "--onnx", "b.onnx"),
+        ("train", "--lr", "1", "--lr", "2"),
+        ("exercise", "check", "--seconds", "1", "--seconds", "2"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_option_that_takes_one_value_is_not_repeated(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "more than once: give it once" in result.output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "moons", "--out", ""),
+        ("train", "--resume", ""),
+        ("runs", ""),
+        ("predict", "", "x"),
+        ("predict", "x", ""),
+    ],
+    ids=" ".join,
+)
+def test_a_path_that_is_an_empty_text_is_not_the_current_folder(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*command)
+    assert result.exit_code == 2
+    assert "the path is an empty text" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_are_no_data_are_named_before_a_folder_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for source, message in (("", "unknown dataset ''"), (".", "is not a dataset")):
+        result = run("train", source)
+        assert result.exit_code == 2
+        assert message in result.output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("out", [(), ("--out", "cat/run")], ids=["new", "out"])
+def test_results_do_not_go_into_a_folder_of_images(out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    result = run("train", ".", *out)
+    assert result.exit_code == 2
+    assert "pass a folder outside of it as --out" in result.output
+    assert {path.name for path in tmp_path.rglob("*")} == {"cat", "dog"}

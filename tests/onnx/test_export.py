@@ -138,6 +138,10 @@ def test_bad_arguments_are_named(tmp_path):
         ({"dynamic_axes": {"x": {0: "n", 2: "n"}}}, ValueError, "use two names"),
         ({"dynamic_axes": {"q": [0]}, "output_names": ["y"]}, ValueError, "dynamic_axes names"),
         ({"dynamic_axes": {"input": {0: "batch"}}}, ValueError, r"names \['input'\], .* are \['x', 'y'\]"),
+        ({"dynamic_axes": {"y": {7: "n"}}}, ValueError, "y has no axis 7"),
+        ({"dynamic_axes": {"x": {0: 3}}}, TypeError, "got 3 as the name of a size of 'x'"),
+        ({"dynamic_axes": {"x": 0}}, TypeError, "got 0 for 'x'"),
+        ({"dynamic_axes": ["x"]}, TypeError, "must be as in"),
     ):
         with pytest.raises(error, match=message):
             exported(path, model, IMAGES, **options)

@@ -122,3 +122,15 @@ def test_names_that_cannot_be_attributes_are_kept_apart(tmp_path):
     loaded = tn_onnx.load(path)
     assert len(list(loaded.parameters())) == 3
     numpy.testing.assert_array_equal(loaded(Tensor(weight)).detach().numpy(), 4 * weight)
+
+
+def test_a_path_without_a_file_is_explained(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+    for path, error, message in (
+        (tmp_path / "nothere.onnx", FileNotFoundError, "there is no file .*: write one with"),
+        (tmp_path, IsADirectoryError, "is a folder: pass the path of an ONNX file"),
+        (tmp_path / "empty.onnx", tn_onnx.OnnxError, "it is empty"),
+        (3, TypeError, "takes the path of an ONNX file, got int"),
+    ):
+        with pytest.raises(error, match=message):
+            tn_onnx.load(path)

@@ -17,6 +17,7 @@ from ..bench.timing import environment, is_fair, settings
 from .figure_files import draw, plain, write
 from .op_names import Load
 from .paths import new_file, new_plot
+from .program import Program
 from .tables import NOTHING, figures_table, print_line, wide_console
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class _AllByDefault(TyperGroup):
         return super().parse_args(ctx, args if has_command else ["all", *args])
 
 
-bench = typer.Typer(cls=_AllByDefault)
+bench = Program(cls=_AllByDefault)
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 Backend = Annotated[str, typer.Option(help="numpy, or cupy to time the kernels on a GPU.")]

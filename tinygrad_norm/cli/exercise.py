@@ -16,9 +16,10 @@ from ..learn.exercises.exercise_progress import Progress, read_progress
 from ..learn.exercises.starttext import solution_text, start_text
 from ..learn.ownprocess import in_own_process
 from .errors import errors_printed, exit_with
+from .program import Program
 from .tables import words_table
 
-exercise = typer.Typer()
+exercise = Program()
 TRIES_ALONE = 2
 """After the first tries only the mistake is printed, after later ones also the right formula."""
 SECONDS, KERNEL_SECONDS = 20.0, 60.0

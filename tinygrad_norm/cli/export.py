@@ -13,12 +13,14 @@ from ..training.dataset_task import for_model
 from ..training.language_modelling import CONTEXT
 from ..training.pytorch_source import pytorch_source
 from .errors import errors_printed
+from .paths import new_file
 
 
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
     onnx: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the model to this ONNX file instead.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the model to this ONNX file instead.", callback=new_file),
     ] = None,
 ) -> None:
     """Print the Python lines that build the model of RUN in PyTorch and load its weights."""

@@ -11,6 +11,7 @@ import typer
 from ..files import replacing
 from ..learn.skeleton import layer_name, normalization_skeleton
 from .paths import new_file
+from .program import Program
 
 PACKAGE = Path("tinygrad_norm", "normalization")
 
@@ -25,7 +26,7 @@ class Family(StrEnum):
     gradient = "gradient"
 
 
-new = typer.Typer()
+new = Program()
 
 
 @new.callback()

@@ -81,7 +81,7 @@ def load(
 
 def is_path(source: str | Path) -> bool:
     """Return whether `source` is a path, by its spelling or because it exists; names come first."""
-    if str(source) in (*SOURCES, "text"):
+    if str(source) in (*SOURCES, "text", ""):
         return False
     text = str(source)
     spelled = os.sep in text or (os.altsep or os.sep) in text or Path(text).suffix.lower() in KINDS

@@ -63,7 +63,8 @@ def export(
         opset_version: from 17 to the newest of the installed onnx; 23 if not given.
 
     Raises:
-        TypeError: if the model is not a Module, or an argument is not a tensor.
+        TypeError: if the model is not a Module, an argument is not a tensor, or `dynamic_axes` is not
+            as described.
         ValueError: if names or axes do not fit, or the opset is not supported. An OnnxError, which is one, if
             an operator cannot be exported; it names the operator and the layer.
         RuntimeError: if the package onnx is not installed.
@@ -73,6 +74,7 @@ def export(
     inputs = _checked_args(model, args)
     opset = _checked_opset(opset_version)
     names = _checked_names(input_names, len(inputs), "input_names", "x")
+    _check_axes(dynamic_axes)
     symbols = _symbols(dynamic_axes or {}, names, inputs)
     recordings = _recordings(model, inputs, symbols, opset)
     merged = Merged(recordings)
@@ -85,6 +87,9 @@ def export(
         raise ValueError(
             f"dynamic_axes names {sorted(unknown)}, but the inputs and outputs are {[*names, *ends]}"
         )
+    for name, value in zip(ends, merged.outputs, strict=True):
+        for axis in (dynamic_axes or {}).get(name, ()):
+            _check_axis(name, value.shape, axis)
     graph = _graph(
         GraphBuilder(model, opset, recordings[0].weights), merged, names, ends, symbols, type(model).__name__
     )
@@ -133,6 +138,29 @@ def _checked_names(names: Sequence[str] | None, count: int, what: str, letter: s
     return list(names)
 
 
+def _check_axes(axes: Any) -> None:
+    """Raise TypeError unless `axes` is None or has, by name, names by axis or the axes."""
+    expected = 'dynamic_axes must be as in {"x": {0: "batch"}} or {"x": [0]}'
+    if not isinstance(axes, Mapping | None):
+        raise TypeError(f"{expected}, got {axes!r}")
+    for name, given in (axes or {}).items():
+        if not isinstance(given, Mapping | list | tuple):
+            raise TypeError(f"{expected}, got {given!r} for {name!r}")
+        if isinstance(given, Mapping):
+            for symbol in given.values():
+                if not isinstance(symbol, str) or not symbol:
+                    raise TypeError(f"{expected}, got {symbol!r} as the name of a size of {name!r}")
+
+
+def _check_axis(name: str, shape: AnyShape, axis: Any) -> None:
+    if type(axis) is not int or not -len(shape) <= axis < len(shape):
+        raise ValueError(
+            f"dynamic_axes: {name} has no axis {axis!r}: its axes are the ints 0 to {len(shape) - 1}"
+            if shape
+            else f"dynamic_axes: {name} is a single number and has no axis {axis!r}: leave it out"
+        )
+
+
 def _symbols(axes: Axes, names: Sequence[str], inputs: Sequence[Tensor]) -> dict[str, dict[int, str]]:
     """Return, by input, the name of the size of each dynamic axis."""
     found: dict[str, dict[int, str]] = {}
@@ -141,8 +169,7 @@ def _symbols(axes: Axes, names: Sequence[str], inputs: Sequence[Tensor]) -> dict
         given = axes.get(name, {})
         by_axis = dict(given) if isinstance(given, Mapping) else {axis: f"{name}_{axis}" for axis in given}
         for axis, symbol in by_axis.items():
-            if type(axis) is not int or not -x.ndim <= axis < x.ndim:
-                raise ValueError(f"dynamic_axes: {name} of shape {x.shape} has no axis {axis!r}")
+            _check_axis(name, x.shape, axis)
             size, first = sizes.setdefault(symbol, (x.shape[axis], name))
             if size != x.shape[axis]:
                 raise ValueError(

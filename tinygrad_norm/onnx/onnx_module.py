@@ -1,5 +1,6 @@
 """Load an ONNX file as a Module that computes the same and can be trained further."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,11 @@ def load(file: str | Path) -> OnnxModule:
         OnnxError: if the file is not ONNX, or its opset or some of its operators are not supported; the
             message names all of these operators and their nodes.
         RuntimeError: if the package onnx is not installed.
+        TypeError: if `file` is not a path.
         OSError: if the file cannot be read.
     """
     onnx = onnx_package()
-    path = Path(file)
-    content = path.read_bytes()
+    path, content = _read(file)
     try:
         proto = onnx.load_model_from_string(content)
         onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
@@ -124,6 +125,24 @@ def load(file: str | Path) -> OnnxModule:
     _check_opset(path, proto)
     _check_operators(path, proto.graph)
     return OnnxModule(proto)
+
+
+def _read(file: Any) -> tuple[Path, bytes]:
+    if not isinstance(file, str | os.PathLike):
+        raise TypeError(f"load takes the path of an ONNX file, got {type(file).__name__}")
+    path = Path(file)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        message = f"there is no file {path}: write one with tinygrad_norm.onnx.export"
+        raise FileNotFoundError(message) from None
+    except OSError as error:
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: pass the path of an ONNX file") from None
+        raise type(error)(f"{path} cannot be read: {error.strerror}") from None
+    if not content:
+        raise OnnxError(f"{path} is not an ONNX file, it is empty: write it with tinygrad_norm.onnx.export")
+    return path, content
 
 
 def _check_opset(path: Path, proto: Any) -> None:

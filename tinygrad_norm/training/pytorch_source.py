@@ -57,6 +57,7 @@ def pytorch_source(run: FinishedRun) -> str:
 
 def _message(run: FinishedRun, module: Module) -> str:
     return (
-        f"the model of {run.folder} has a {type(module).__name__}, which PyTorch has not under this name: "
-        "build the model there with layers of the same state names, and load model.safetensors into it"
+        f"PyTorch has no module {type(module).__name__}, which the model of {run.folder} has: write an ONNX "
+        f"file with tinygrad-norm export {run.folder} --onnx FILE, or build the model in PyTorch with layers "
+        "of the same state names, and load model.safetensors into it"
     )

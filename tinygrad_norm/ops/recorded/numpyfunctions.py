@@ -22,6 +22,7 @@ from ..indexing import gather
 from ..linalg import matmul
 from ..rounding import nan_to_num
 from .recordedarray import (
+    BUFFERS,
     NotRecorded,
     RecordedArray,
     RecordedView,
@@ -126,7 +127,7 @@ def _values(x: Any) -> Any:
 def _written(y: Tensor, out: Any = None, where: Any = True, dtype: Any = None, **_: Any) -> Any:
     target = None if out is None else out[0] if isinstance(out, tuple) else out
     if target is not None and not isinstance(target, RecordedArray):
-        raise _missing("a result in a plain array")
+        raise NotRecorded(f"writes into a plain array, which loses the gradient: {BUFFERS}")
     if where is not True:
         if target is None:
             raise _missing("where= without out=")
@@ -185,7 +186,7 @@ def _moveaxis(x: RecordedArray, source: int, destination: int) -> Any:
 
 def _copyto(target: Any, source: Any, casting: str = "same_kind", where: Any = True) -> None:
     if not isinstance(target, RecordedArray):
-        raise _missing("a result in a plain array")
+        raise NotRecorded(f"writes into a plain array, which loses the gradient: {BUFFERS}")
     target.write(source if where is True else _where(where, source, target))
 
 

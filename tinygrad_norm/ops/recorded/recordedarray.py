@@ -31,6 +31,10 @@ class NotRecorded(NotImplementedError):
     """What a body does with a recorded array loses the gradient, or is not known here."""
 
 
+BUFFERS = "make buffers with np.zeros_like(dy) in place of np.zeros(dy.shape), from an array with a gradient"
+"""What to write in place of a plain array that cannot hold values with a gradient."""
+
+
 class RecordedArray:
     """The values of `tensor`, as an array."""
 
@@ -110,7 +114,10 @@ class RecordedArray:
         return bool(self.tensor.array)
 
     def _lost(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotRecorded("converts an array to a plain one, or to a number, which loses its gradient")
+        raise NotRecorded(
+            "converts an array to a plain one, or to a number, or writes it into a plain array, which loses "
+            f"its gradient; {BUFFERS}"
+        )
 
     __array__ = __float__ = __int__ = __index__ = item = tolist = _lost
 

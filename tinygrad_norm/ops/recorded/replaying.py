@@ -6,7 +6,7 @@ from typing import Any
 from ...autograd.function import Function
 from ...autograd.recorded_sweep import partial_gradients, set_replay
 from ...autograd.tensor import Tensor
-from .recordedarray import NotRecorded, RecordedArray, as_recorded_tensor
+from .recordedarray import BUFFERS, NotRecorded, RecordedArray, as_recorded_tensor
 
 
 def replay(
@@ -36,10 +36,17 @@ def replay(
             f"{node.name} has no second derivative: its forward or backward {error}"
         ) from error
     except (AttributeError, TypeError, ValueError) as error:  # on plain arrays, both have run already
+        lost = error.__cause__  # NumPy's own error for x[i] = a recorded number comes from ours
+        reason = (
+            lost
+            if isinstance(lost, NotRecorded)
+            else (
+                f"does not run on recorded arrays ({error}): {BUFFERS}, and use the functions of "
+                "ops/recorded/numpyfunctions.py"
+            )
+        )
         raise NotImplementedError(
-            f"{node.name} has no second derivative: its forward or backward does not run on recorded arrays "
-            f"({error}). Buffers come from numpy.zeros_like(x), and functions from those in "
-            "ops/recorded/numpyfunctions.py"
+            f"{node.name} has no second derivative: its forward or backward {reason}"
         ) from error
     if type(dxs) is not tuple:
         dxs = (dxs,)
