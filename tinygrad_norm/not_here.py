@@ -24,8 +24,7 @@ class Row(NamedTuple):
 ROWS = (
     Row(
         "utils.data.TensorDataset utils.data.DataLoader",
-        "`data.DataLoader((inputs, labels), batch_size=64, shuffle=True)`: a tuple of arrays, or a list of "
-        "samples",
+        "`data.TensorDataset`, `data.DataLoader`; also for a tuple of arrays, or a list of samples",
     ),
     Row(
         "device cuda.is_available",

@@ -19,6 +19,7 @@ from .image_scaling import IMAGENET_MEAN, IMAGENET_STD, ImageScaler
 from .inputs import load_inputs
 from .loader import DataLoader
 from .npz import load_npz
+from .sample_sets import ConcatDataset, Subset, TensorDataset, random_split
 from .scaler import Scaler
 from .shuffle import permutation, stratified_permutation
 from .sources import SOURCES, is_path, load

@@ -16,6 +16,7 @@ from ..backends import check_unmasked
 from ..ops.arguments import as_size, check_flags
 from .collating import are_samples, collate
 from .dataset import Split
+from .sample_sets import TensorDataset
 from .shuffle import permutation
 
 
@@ -23,9 +24,9 @@ class DataLoader:
     """Iterate over batches of a `Split`, of a tuple of arrays of equal length, or of samples.
 
     Args:
-        dataset: a `Split` gives (inputs, targets); arrays (a, b, …) give (rows of a, rows of b, …). A list of
-            tuples or dicts, or an object with `__getitem__` and `__len__`, has samples, which `collate_fn`
-            puts together; with a collate_fn, any list is one of samples.
+        dataset: a `Split` gives (inputs, targets); arrays (a, b, …), or a `TensorDataset` of them, give (rows
+            of a, rows of b, …). A list of tuples or dicts, or an object with `__getitem__` and `__len__`, has
+            samples, which `collate_fn` puts together; with a collate_fn, any list is one of samples.
         batch_size: samples per batch; the last batch may be smaller.
         shuffle: draw a new order in every epoch.
         drop_last: leave out the last batch if it is smaller.
@@ -54,6 +55,8 @@ class DataLoader:
     ) -> None:
         if isinstance(dataset, Split):
             dataset = dataset.inputs, dataset.targets
+        elif isinstance(dataset, TensorDataset) and collate_fn is None:
+            dataset = dataset.tensors
         self.collate_fn = collate_fn
         self.samples: Any = None
         if collate_fn is not None and not callable(collate_fn):
