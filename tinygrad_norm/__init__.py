@@ -22,7 +22,8 @@ from .ops.dtypes import uint8, int8, int16, half, float, double, short, int, lon
 # Arithmetic and functions of single numbers.
 from .ops import add, sub, mul, div, neg, pow, floor_divide, remainder, fmod
 from .ops import exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign
-from .ops import sin, cos, tanh, sigmoid, erf, maximum, minimum, clamp, clip, clone
+from .ops import sin, cos, tanh, sigmoid, erf, erfc, maximum, minimum
+from .ops import clamp, clip, clone
 from .ops import exp2, log2, log10, logaddexp, tan, asin, acos, atan, atan2, hypot
 from .ops import sinh, cosh, asinh, acosh, atanh
 from .ops import floor, ceil, round, trunc, frac, copysign, nan_to_num, lerp, addcmul, addcdiv

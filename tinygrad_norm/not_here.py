@@ -33,8 +33,6 @@ ROWS = (
     Row("compile jit autocast", NOTHING),
     # Tensors
     Row("bfloat16", "`tn.float16`; only the CUDA kernels support bfloat16, see docs/gpu.md", methods=True),
-    # Arithmetic
-    Row("erfc", "`1 - x.erf()`", methods=True),
     # Modules
     Row("nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),

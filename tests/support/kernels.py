@@ -81,7 +81,7 @@ def _both(*names):
 
 
 CURVES = {  # kernels over all elements
-    error_function._kernels: _both("erf"),
+    error_function._kernels: (*_both("erf"), "erfc_forward"),
     elementwise._kernels: ("logistic", "sigmoid_backward", "tanh_backward", "sqrt_backward"),
     gated._kernels: _both("silu", "gelu", "gelu_tanh", "mish"),
     exponentials._kernels: _both("exponential_unit"),

@@ -108,7 +108,7 @@ from .elementwise import (
     square,
     tanh,
 )
-from .error_function import erf
+from .error_function import erf, erfc
 from .extremes import amax, amin, argmax, argmin, max, min
 from .indexing import gather, getitem, index_select, take_along_dim
 from .inplace import IN_PLACE
@@ -220,7 +220,7 @@ def _matrices_transposed(self: Tensor) -> Tensor:
 # fmt: off
 METHODS: dict[str, Any] = {function.__name__: function for function in (
     add, sub, mul, div, neg, pow, floor_divide, remainder, fmod, matmul, mm, bmm, outer,
-    exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign, sin, cos, tanh, sigmoid, erf,
+    exp, expm1, log, log1p, sqrt, rsqrt, reciprocal, square, abs, sign, sin, cos, tanh, sigmoid, erf, erfc,
     maximum, minimum, clamp, astype, clone, contiguous,
     sum, mean, var, std, var_mean, prod, cumsum, logsumexp, norm,
     max, min, amax, amin, argmax, argmin, all, any,

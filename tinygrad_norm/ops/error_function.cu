@@ -1,10 +1,16 @@
-// The error function, forward and backward: CUDA's own erf, correct to 2 units in the last place.
+// The error function, forward and backward, and erfc = 1 - erf: CUDA's own, erf correct to 2 units in the last
+// place and erfc to 5.
 //
 // Owner, traffic and accumulation as in elements.cuh: forward moves 2·n values, backward 3·n.
 
 template <class T, int VEC>
 __global__ void __launch_bounds__(256) erf_forward(const T* __restrict__ x, T* __restrict__ y, long long n) {
   each_element<VEC>(x, y, n, [](Accumulator<T> x) { return erf(x); });
+}
+
+template <class T, int VEC>
+__global__ void __launch_bounds__(256) erfc_forward(const T* __restrict__ x, T* __restrict__ y, long long n) {
+  each_element<VEC>(x, y, n, [](Accumulator<T> x) { return erfc(x); });
 }
 
 template <class T, int VEC>

@@ -1,4 +1,4 @@
-"""The error function, which NumPy lacks: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt.
+"""The error function, which NumPy lacks: erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, and erfc(x) = 1 - erf(x).
 
 From the nearest point c of a grid, erf(x) is a Taylor series in h = x - c. Its terms need no derivatives
 at run time: with the Hermite polynomials H₀ = 1, H₁ = 2c, Hₙ₊₁ = 2c·Hₙ - 2n·Hₙ₋₁,
@@ -10,6 +10,10 @@ an error below 10⁻¹⁶. In float32 the grid is so fine, |h| ≤ 1/8192, that 
 h² of the result, a quarter of a rounding error, and a lookup is faster than more terms. Above x = 6 in
 float64 (4 in float32), 1 - erf(x) is less than half a rounding error and the result is 1. `math.erf`
 computes the values at the grid points, one by one.
+
+erfc is small where erf is nearly 1: the difference would have no digits. With Mills' ratio M of
+backends/cpu/loop_math.py, erfc(x) = 2·exp(-x²)·M(√2·x) for x ≥ 0, and 2 - erfc(-x) below. The rounding error
+of x² would grow with it: with c the multiple of 1/16 below x, c² is exact and x² = c² + (x - c)·(x + c).
 
 Source: Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.19.
 """
@@ -129,6 +133,41 @@ def erf(input: Tensor) -> Tensor:
     return Erf.apply(as_float_tensor(input))
 
 
+@kernel
+def erfc_forward(x: Array) -> Array:
+    """Return 1 - erf(x), also where that is small; computed in float64."""
+    if hasattr(x, "erf"):
+        return 1 - x.erf()  # a recorded array: its derivative is exact
+    xp = namespace(x)
+    z = xp.abs(x).astype(numpy.float64).clip(0, 28)  # erfc is 0 from here on
+    c = xp.floor(z * 16) / 16
+    tail = 2 * xp.exp(-c * c) * xp.exp((c - z) * (c + z)) * loop_math.mills(z * math.sqrt(2))
+    return xp.where(x < 0, 2 - tail, tail).astype(x.dtype)
+
+
+@erfc_forward.cuda
+def erfc_forward_cuda(x: Array) -> Array:
+    """One launch of CUDA's erfc."""
+    return _kernels.each("erfc_forward", (x,))
+
+
+class Erfc(Function):
+    """y = 1 - erf(x) · dx = -dy·2/√π·exp(-x²)"""
+
+    def forward(self, x: Array) -> Array:
+        self.saved = (x,)
+        return erfc_forward(x)
+
+    def backward(self, dy: Array) -> Gradients:
+        (x,) = self.saved
+        return -erf_backward(dy, x)
+
+
+def erfc(input: Tensor) -> Tensor:
+    """Return 1 − erf(input), accurate also where that is small: for a large input."""
+    return Erfc.apply(as_float_tensor(input))
+
+
 register(
     name="erf",
     function=erf,
@@ -138,4 +177,13 @@ register(
     kind="primitive",
     torch="torch.erf",
     bench=(Case(((512, 768),)),),
+)
+register(
+    name="erfc",
+    function=erfc,
+    composed=None,
+    cases=(Case(((3, 4),)), Case(((),)), Case(((0, 3),))),
+    errors=(ErrorCase(lambda: erfc([1.0]), TypeError, "must be a Tensor, got list"),),  # type: ignore[arg-type]
+    kind="primitive",
+    torch="torch.erfc",
 )
