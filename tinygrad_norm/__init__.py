@@ -11,6 +11,9 @@ from .gradient_check import gradcheck, gradgradcheck
 from .backends import use_backend, use_loops
 from .backends.random import manual_seed
 
+# Memory shared with other libraries.
+from .autograd import from_dlpack
+
 # New tensors, and the types of their elements.
 from .ops import tensor, as_tensor, from_numpy, zeros, ones, full, arange, linspace, eye
 from .ops import rand, randn, randint, randperm, bernoulli, multinomial

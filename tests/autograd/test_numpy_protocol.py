@@ -1,5 +1,7 @@
 """NumPy's functions on tensors: the values, or an error where a gradient would be lost without a word."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -116,5 +118,61 @@ def test_numpy_writes_into_a_constant_where_backward_sees_it():
     y = (x * w).sum()
     np.copyto(x, 0)
     assert not x.any()
+    with pytest.raises(RuntimeError, match="changed in place"):
+        y.backward()
+
+
+# -- __array__
+
+
+def test_an_array_shares_the_memory_or_not():
+    x = tn.tensor(VALUES)
+    for shared in (np.asarray(x), np.array(x, copy=False), np.asarray(x, np.float32)):
+        assert shared.ctypes.data == x.array.ctypes.data
+    for copied in (np.array(x), np.array(x, copy=True), np.array(x, np.float32)):
+        assert not np.shares_memory(copied, x.array)
+        np.testing.assert_array_equal(copied, VALUES)
+        copied[0, 0] = 7
+    assert x[0, 0].item() == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int32", "bool", "complex64", ">f4", "object"])
+def test_an_array_of_another_dtype_is_a_copy(dtype):
+    x = tn.tensor(VALUES)
+    for copy in (None, True):
+        found = x.__array__(dtype, copy=copy)
+        assert found.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(found, VALUES.astype(dtype))
+        assert not np.shares_memory(found, x.array)
+    np.testing.assert_array_equal(np.asarray(x, dtype), VALUES.astype(dtype))
+    with pytest.raises(ValueError, match=r"of float32 on 'cpu' is one of .* only as a copy: allow it"):
+        np.array(x, dtype, copy=False)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 1)], ids=str)
+def test_arrays_of_any_shape(shape):
+    x = tn.zeros(shape, dtype=tn.float16)
+    assert (np.asarray(x).shape, np.asarray(x).dtype) == (shape, np.float16)
+    assert np.array(x.T if x.ndim == 2 else x, np.float64).shape == shape[::-1]
+
+
+def test_a_tensor_of_another_memory_is_an_array_only_as_a_copy():
+    if shutil.which("g++") is None:
+        pytest.skip("the emulator needs g++")
+    with tn.use_backend("emulator"):
+        x = tn.tensor(VALUES)
+    np.testing.assert_array_equal(np.asarray(x), VALUES)
+    assert np.array(x, np.float64, copy=True).dtype == np.float64
+    with pytest.raises(ValueError, match="on 'emulator' is a NumPy array only as a copy"):
+        np.array(x, copy=False)
+
+
+def test_a_write_to_an_array_is_noticed_and_one_to_a_copy_does_not_matter():
+    x = tn.tensor(VALUES, requires_grad=True)
+    y = (x * x).sum()
+    np.array(x.detach())[...] = 0
+    y.backward()
+    y = (x * x).sum()
+    np.asarray(x.detach())[...] = 0
     with pytest.raises(RuntimeError, match="changed in place"):
         y.backward()

@@ -64,15 +64,17 @@ class Memory:
     def move(self, old: Array, new: Array) -> None:
         """Give the tensors that share the array `old` the array `new`, which has the same values.
 
-        An array cannot follow: if one returned by `expose` is still referenced, a warning says so.
+        An array cannot follow: if one returned by `expose` is still referenced, a warning says so, and if
+        `old` itself is one, made of another library's memory.
         """
         for tensor in list(self.sharing.values()) if self.sharing else ():
             if tensor.array is old:
                 tensor.array = new
-        if any(exposed.array is old for exposed in self.exposed.values()):
+        if any(exposed.array is old or is_exposed(old, exposed.array) for exposed in self.exposed.values()):
             warnings.warn(
                 "an optimizer moves its parameters to memory of its own: the array of shape "
-                f"{new.shape} that .numpy() or .data returned before keeps its values: take it again",
+                f"{new.shape} that .numpy() or .data returned before, or that the memory was shared with by "
+                "DLPack, keeps its values: take it again",
                 stacklevel=2,
             )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 
+from ..backends import to_numpy
 from .grad_mode import mode
 from .tensor import Tensor
 
@@ -63,11 +64,21 @@ _CONSTANTS = {"copy", "empty_like", "full_like", "ones_like", "zeros_like"}
 
 
 def array(x: Tensor, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
-    """Return the values for `numpy.asarray(x)` and `numpy.array(x)`."""
-    values = x.numpy()
-    if copy is False and dtype is not None and dtype != values.dtype:
-        raise ValueError(f"a tensor of {values.dtype} is an array of {dtype} only as a copy: allow it")
-    return values.astype(values.dtype if dtype is None else dtype, copy=bool(copy))
+    """Return the values for `numpy.asarray(x)` and `numpy.array(x)`.
+
+    Raises:
+        ValueError: if `copy` is False, and another dtype, or the GPU, needs a copy.
+    """
+    other = None if dtype is None or x.dtype == dtype else dtype
+    if copy is False and (other is not None or type(x.array) is not numpy.ndarray):
+        what = "is a NumPy array" if other is None else f"is one of {dtype}"
+        raise ValueError(
+            f"a tensor of {x.dtype} on {x.device!r} {what} only as a copy: allow it, as numpy.asarray(x) does"
+        )
+    if not copy and other is None:
+        return x.numpy()
+    values = to_numpy(x.array)
+    return values.astype(x.dtype if other is None else other, copy=other is not None or values is x.array)
 
 
 def array_ufunc(x: Tensor, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy
 
-from ..backends import Array, asarray, backend_of, is_array_like, to_numpy
+from ..backends import Array, asarray, backend_of, check_numbers, is_array_like, to_numpy
 from .flags import check_flags
 from .grad_mode import mode
 from .integer_range import check_range
@@ -42,6 +42,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         array = asarray(data)
+        check_numbers(array.dtype, data)
         if array.dtype == numpy.float64 and not is_array_like(data):
             array = array.astype(default_dtype)
         self.array = array

@@ -19,6 +19,7 @@ import numpy
 from .array_types import Array, Channels, Column, PerChannel, Rows, Vector
 from .cpu.loop_compiler import NotCompiled
 from .cpu.loop_mode import loop_mode, use_loops
+from .foreign import check_numbers, check_precision, check_unmasked, is_array_like, read
 
 
 @dataclass(frozen=True)
@@ -187,37 +188,22 @@ def asarray(data: Any, dtype: Any = None) -> Array:
         ValueError: for a masked array with masked values.
     """
     backend = current_backend()
-    if type(data) is not backend.array_type:
-        check_unmasked(data)
-        array: Any = numpy.asarray(to_numpy(data), dtype=dtype)
-        check_precision(array.dtype)
-        return backend.from_numpy(array)
-    array = data
+    array: Any = data if type(data) is backend.array_type else _read(data, dtype, backend)
     if array.dtype.itemsize > 8:
         check_precision(array.dtype)
     return array if dtype is None or array.dtype == dtype else array.astype(dtype)
 
 
-def check_unmasked(data: Any, what: str = "the array") -> None:
-    """Raise ValueError if `data` is a masked array with masked values: below the mask are any numbers."""
-    if isinstance(data, numpy.ma.MaskedArray) and numpy.ma.is_masked(data):
-        count = int(numpy.ma.getmaskarray(data).sum())
-        raise ValueError(
-            f"{what} has {count} masked values: replace them, x.filled(0), or drop their samples first"
-        )
+def _read(data: Any, dtype: Any, backend: Backend) -> Array:
+    """Return what is not an array of `backend` as one."""
+    try:
+        return backend.from_numpy(read(to_numpy(data) if type(data) in _BY_TYPE else data, dtype))
+    except TypeError:
+        from .dlpack import import_array, on_gpu
 
-
-def is_array_like(data: Any) -> bool:
-    """Return whether `data` is an array with a dtype of its own, or converts itself to one: a DataFrame."""
-    return hasattr(data, "dtype") or hasattr(data, "__array__")
-
-
-def check_precision(dtype: numpy.dtype) -> None:
-    """Raise TypeError for floating-point numbers of more than 64 bits."""
-    if dtype.kind == "f" and dtype.itemsize > 8:
-        raise TypeError(
-            f"numbers of {dtype} are not supported: convert them to float64, .astype(numpy.float64)"
-        )
+        if backend.device == "cuda" and on_gpu(data):  # a tensor of PyTorch on the GPU
+            return import_array(data, None, None)[0]
+        raise
 
 
 def to_numpy(x: Array) -> numpy.ndarray:

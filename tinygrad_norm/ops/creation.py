@@ -6,7 +6,7 @@ import numpy
 
 from ..autograd.integer_range import check_range, from_python
 from ..autograd.tensor import Tensor
-from ..backends import asarray, check_precision, current_backend, is_array_like, namespace
+from ..backends import asarray, check_numbers, check_precision, current_backend, is_array_like, namespace
 from ..backends.cpu.silence import silent
 from ..backends.cuda.capture import upload
 from ..backends.random import generator
@@ -33,11 +33,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = asarray(data)
     else:
         values = _from_sequences(data, dtype)
-        _check_kind(values)
+        check_numbers(values.dtype)
         if dtype is not None:
             check_range(values, dtype)
         array = asarray(values)
-    _check_kind(array)
+    check_numbers(array.dtype, data)
     dtype = array.dtype if dtype is None else numpy.dtype(dtype)
     check_precision(dtype)
     with silent():
@@ -67,14 +67,8 @@ def from_numpy(ndarray: numpy.ndarray) -> Tensor:
     """
     if not isinstance(ndarray, numpy.ndarray):
         raise TypeError(f"from_numpy takes a NumPy array, got {type(ndarray).__name__}: use tn.tensor(...)")
-    _check_kind(ndarray)
+    check_numbers(ndarray.dtype)
     return Tensor._wrap(asarray(ndarray))
-
-
-def _check_kind(array: Any) -> None:
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"a tensor holds real numbers or bools, got values of dtype {array.dtype}")
-    check_precision(array.dtype)
 
 
 def _from_sequences(data: Any, dtype: Any) -> numpy.ndarray:

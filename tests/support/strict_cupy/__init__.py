@@ -11,6 +11,7 @@ Kernels are launched through the emulator on the stand-in's own memory.
 - `signatures`: what CuPy has, recorded in signatures.txt from its wheel
 - `device`: what waits for the device, what copies to it, capture and replay
 - `array`: `ndarray`
+- `exchange`: DLPack
 - `functions`: the functions and ufuncs of the namespace
 - `cuda`: streams, pools and what else is in `cupy.cuda`; `RawModule`
 - `loading`: the module, and `standing_in()`, which puts it in CuPy's place

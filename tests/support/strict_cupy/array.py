@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from . import ufuncs
+from . import exchange, ufuncs
 from .device import change, copy_to_device, make, wait
 from .indexing import get_item, set_item
 from .memory import SCALARS, OnDevice, refuse_host_arrays, unwrap, wrap
@@ -110,7 +110,13 @@ class ndarray(OnDevice):
         wait("nonzero()")
         return tuple(wrap(values) for values in make(self._values.nonzero))
 
-    # -- what NumPy asks for
+    # -- what other libraries ask for
+
+    def __dlpack_device__(self):
+        return exchange.CUDA, 0
+
+    def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+        return exchange.capsule(self, stream, max_version, dl_device, copy)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError(

@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygrad_norm.backends import emulator
 
-from . import ufuncs
+from . import exchange, ufuncs
 from .device import call_cublas, change, make, wait
 from .memory import OnDevice, arrays_in, refuse_host_arrays, unwrap, wrap
 from .signatures import recorded
@@ -156,7 +156,10 @@ def as_strided(x, shape=None, strides=None):
 
 _OWN = {
     function.__name__: function
-    for function in (array, asarray, ascontiguousarray, asnumpy, empty, empty_like, where, take, argsort)
+    for function in (
+        *(array, asarray, ascontiguousarray, asnumpy, empty, empty_like, where, take, argsort),
+        exchange.from_dlpack,
+    )
 }
 
 
