@@ -132,6 +132,10 @@ def test_wrong_arguments_are_refused_at_once():
     ):
         with pytest.raises(TypeError, match="argument"):
             call()
+    with pytest.raises(ValueError, match="out_channels"):
+        nn.LazyConv2d(3, 2, groups=2)
+    with pytest.raises(TypeError, match="bias must be True or False"):
+        nn.LazyLinear(3, bias=1)
     assert nn.LazyInstanceNorm1d()(tn.ones(5, 4)).shape == (5, 4)  # a sample without a batch
     assert pickle.loads(pickle.dumps(nn.LazyLinear(3)))(tn.ones(2, 4)).shape == (2, 3)
     assert copy.deepcopy(nn.LazyLinear(3))(tn.ones(2, 4)).shape == (2, 3)

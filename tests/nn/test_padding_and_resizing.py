@@ -125,6 +125,13 @@ def test_containers_of_parameters_have_the_state_of_pytorch(torch):
     assert ours.named.pop("b").shape == (2,)
     assert list(ours.named.keys()) == ["a", "c"]
     assert ours.named.get("b") is None
+    assert ours.named.setdefault("a", tn.zeros(5)) is ours.named["a"]
+    assert ours.named.setdefault("d", tn.zeros(5)).shape == (5,)
+    copied = ours.named.copy()
+    assert type(copied) is nn.ParameterDict
+    assert copied["a"] is ours.named["a"]
+    copied.clear()
+    assert (len(copied), len(ours.named)) == (0, 3)
     assert [p.shape for p in ours.named.values()] == [p.shape for _, p in ours.named.items()]
 
 

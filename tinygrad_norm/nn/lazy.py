@@ -52,9 +52,15 @@ class LazyLayer(Module):
             Module.__init__(self)
             given = signature.bind(self, *args, **kwargs).arguments
             self._arguments = {**self.defaults, **{name: given[name] for name in given if name != "self"}}
+            self._check_arguments()
 
         __init__.__signature__ = signature  # type: ignore[attr-defined]
         cls.__init__ = __init__  # type: ignore[assignment,method-assign]
+
+    def _check_arguments(self) -> None:
+        """Make a small layer of them, whose errors are those of the large one."""
+        groups = self._arguments.get("groups", 1)
+        self.becomes(groups if isinstance(groups, int) and groups > 0 else 1, **self._arguments)
 
     def forward(self, input: Tensor, *inputs: Any, **options: Any) -> Any:
         name = type(self).__name__

@@ -122,6 +122,20 @@ class ParameterDict(Module):
         del self[name]
         return value
 
+    def setdefault(self, name: str, default: Any) -> Any:
+        """Return the parameter of this name, which is made from `default` if there is none."""
+        if name not in self:
+            self[name] = default
+        return self[name]
+
+    def clear(self) -> None:
+        """Remove all parameters."""
+        self._parameters.clear()
+
+    def copy(self) -> Self:
+        """Return another dict of the same parameters."""
+        return type(self)(self.items())
+
     def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Add parameters; one replaces another of the same name."""
         entries: Any = parameters.items() if hasattr(parameters, "items") else parameters

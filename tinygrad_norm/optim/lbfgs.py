@@ -109,6 +109,9 @@ class LBFGS(Optimizer):
         Raises:
             TypeError: if there is no closure, or it does not return a number.
         """
+        return super().step(closure)
+
+    def _take_step(self, closure: Callable[[], Any] | None) -> Any:
         if not callable(closure):
             raise TypeError(
                 "LBFGS.step needs a closure: a function that calls zero_grad, computes the loss, calls "
@@ -117,10 +120,7 @@ class LBFGS(Optimizer):
         self._stepped = True
         self._update_layout()
         with silent():
-            loss = self._minimize(self.param_groups[0], closure)
-        for hook in [*self._post_hooks]:
-            hook(self, (self, closure), {})
-        return loss
+            return self._minimize(self.param_groups[0], closure)
 
     def _minimize(self, options: Mapping[str, Any], closure: Callable[[], Any]) -> Any:
         memory, max_eval, least = self._memory, options["max_eval"], float(options["tolerance_change"])

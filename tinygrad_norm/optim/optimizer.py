@@ -27,7 +27,7 @@ from .flat_buffers import FlatBuffer, FlatGroup, Place, check_memory_not_shared
 from .optimizer_state import read_entry, read_groups
 from .parameter_groups import Parameters, as_groups, as_parameters, check_names
 
-StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], None]
+StepHook = Callable[["Optimizer", tuple[Any, ...], dict[str, Any]], Any]
 
 
 class StepInfo(NamedTuple):
@@ -76,6 +76,7 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self._layout: list[FlatGroup] = []
+        self._pre_hooks: list[StepHook] = []
         self._post_hooks: list[StepHook] = []
         self._check(defaults)
         for group in as_groups(params):
@@ -118,7 +119,25 @@ class Optimizer:
 
         Raises:
             TypeError, ValueError: if a gradient that was assigned does not fit its parameter.
+            RuntimeError: if a hook before the step returns something else than (args, kwargs) or None.
         """
+        args: tuple[Any, ...] = (self,) if closure is None else (self, closure)
+        kwargs: dict[str, Any] = {}
+        for hook in [*self._pre_hooks]:
+            changed = hook(self, args, kwargs)
+            if changed is not None:
+                if not isinstance(changed, tuple) or len(changed) != 2:
+                    raise RuntimeError(
+                        f"a hook before a step returns None or (args, kwargs), got {changed!r}"
+                    )
+                args, kwargs = changed
+                closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        loss = self._take_step(closure)
+        for hook in [*self._post_hooks]:
+            hook(self, args, kwargs)
+        return loss
+
+    def _take_step(self, closure: Callable[[], Any] | None) -> Any:
         loss = None
         if closure is not None:
             with enable_grad():
@@ -129,9 +148,15 @@ class Optimizer:
             for group, flat in zip(self.param_groups, self._layout, strict=True):
                 for buffer in flat.buffers:
                     self._step_buffer(group, buffer)
-        for hook in [*self._post_hooks]:
-            hook(self, (self,) if closure is None else (self, closure), {})
         return loss
+
+    def register_step_pre_hook(self, hook: StepHook) -> RemovableHandle:
+        """Call `hook(optimizer, args, kwargs)` at the start of each step.
+
+        The hook may change gradients. If it returns (args, kwargs), the step goes on with these. See
+        `register_step_post_hook` for the rest.
+        """
+        return _register(self._pre_hooks, hook)
 
     def register_step_post_hook(self, hook: StepHook) -> RemovableHandle:
         """Call `hook(optimizer, args, kwargs)` at the end of each step.
@@ -143,9 +168,7 @@ class Optimizer:
         Raises:
             TypeError: if the hook cannot be called.
         """
-        if not callable(hook):
-            raise TypeError(f"a hook of a step is a function (optimizer, args, kwargs), got {hook!r}")
-        return RemovableHandle(self._post_hooks, hook)
+        return _register(self._post_hooks, hook)
 
     def _step_buffer(self, group: dict[str, Any], buffer: FlatBuffer) -> None:
         names = self._moments(group)
@@ -350,7 +373,7 @@ class Optimizer:
         return {**self.__dict__, "_layout": states}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__dict__.update(saved, _layout=[])
+        self.__dict__.update({"_pre_hooks": [], **saved}, _layout=[])
         self._restore(saved["_layout"])
 
     def __repr__(self) -> str:
@@ -360,6 +383,12 @@ class Optimizer:
             for group in self.param_groups
         ]
         return "\n".join([f"{type(self).__name__}(", *lines, ")"])
+
+
+def _register(hooks: list[StepHook], hook: StepHook) -> RemovableHandle:
+    if not callable(hook):
+        raise TypeError(f"a hook of a step is a function (optimizer, args, kwargs), got {hook!r}")
+    return RemovableHandle(hooks, hook)
 
 
 def _count_update(places: Sequence[Place], counted: bool) -> None:
