@@ -68,6 +68,7 @@ from .comparison import (
     ne,
 )
 from .contraction import einsum
+from .counting import bincount, unique, unique_consecutive
 from .creation import (
     arange,
     as_tensor,
@@ -144,7 +145,6 @@ from .shape import (
 from .shortcuts import SHORTCUTS, clip, diff, dot, mv, narrow, select
 from .sorting import argsort, cummax, cummin, sort, topk
 from .trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cosh, hypot, sinh, tan
-from .unique import bincount, unique, unique_consecutive
 
 Method = Callable[..., Any]
 
