@@ -94,6 +94,18 @@ def locked(folder: Path) -> Iterator[None]:
         file.close()
 
 
+def check_free(folder: Path) -> None:
+    """Check that no other process has locked `folder`.
+
+    Raises:
+        FolderInUse: if one has.
+        OSError: if no file can be written in the folder.
+    """
+    if (folder / LOCK).exists():
+        with locked(folder):
+            pass
+
+
 def check_folder(folder: str | Path) -> None:
     """Check that new files can be written in `folder`.
 

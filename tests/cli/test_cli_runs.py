@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from tinygrad_norm import data
 from tinygrad_norm.cli import app
+from tinygrad_norm.files import locked
 from tinygrad_norm.training import Config, Run, load_run
 from tinygrad_norm.training.evaluation import evaluate_run
 
@@ -241,3 +243,64 @@ def test_a_closed_pipe_ends_without_a_word(runs, tmp_path):
     assert process.wait(60) == 1
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.fixture
+def moons(runs, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(runs / "moons", tmp_path / "moons")
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "results.json"])
+def test_damaged_figures_do_not_hinder_the_use_of_the_model(moons, name):
+    (moons / name).write_text("x")
+    np.save(moons / "two.npy", np.zeros((2, 2)))
+    printed("evaluate", moons, "--out", moons / "c.png")
+    printed("predict", moons, moons / "two.npy")
+    printed("export", moons)
+    run = load_run(moons)
+    assert "of 3 epochs" in repr(run)
+    with pytest.raises(ValueError, match="writes it again"):
+        assert run.metrics + list(run.results)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "scaler.safetensors"])
+@pytest.mark.parametrize("damaged", [True, False], ids=["damaged", "missing"])
+def test_what_the_checkpoint_holds_is_written_again(moons, name, damaged):
+    (moons / name).write_text("x")
+    if not damaged:
+        (moons / name).unlink()
+    assert f"tinygrad-norm train --resume {moons} writes it again" in printed("evaluate", moons, exit_code=2)
+    printed("train", "--resume", moons)
+    printed("evaluate", moons, "--out", moons / "c.png")
+
+
+def test_a_damaged_model_without_a_checkpoint_is_trained_anew(moons):
+    (moons / "checkpoint.safetensors").unlink()
+    (moons / "model.safetensors").write_text("x")
+    assert "train a new run in another folder" in printed("evaluate", moons, exit_code=2)
+
+
+def test_a_damaged_checkpoint_leaves_the_model_usable(moons):
+    (moons / "checkpoint.safetensors").write_text("x")
+    assert "evaluate, predict and export need only" in printed("train", "--resume", moons, exit_code=2)
+
+
+def test_a_config_is_written_again_from_the_checkpoint(moons):
+    path = moons / "config.json"
+    right = path.read_text()
+    path.write_text("{")
+    assert f"Remove it: tinygrad-norm train --resume {moons} writes it again" in printed(
+        "train", "--resume", moons, exit_code=2
+    )
+    path.unlink()
+    printed("train", "--resume", moons)
+    assert path.read_text() == right
+
+
+@pytest.mark.parametrize("option", ["--resume", "--out"])
+def test_a_folder_in_use_is_refused_before_anything_else(moons, option):
+    if option == "--out":
+        (moons / "checkpoint.safetensors").unlink()
+    with locked(moons):
+        assert printed("train", "moons", option, moons, exit_code=2).startswith(f"error: {moons} is in use")

@@ -161,7 +161,7 @@ def test_a_checkpoint_that_was_removed_or_is_another_file_raises(tmp_path):
     ):
         Run(CONFIG, tmp_path, resume=True, dataset=POINTS)
     path.unlink()
-    with pytest.raises(ValueError, match=r"^there is no file .*checkpoint.safetensors$"):
+    with pytest.raises(ValueError, match=r"^there is no file .*checkpoint.safetensors. The run cannot be"):
         Run(CONFIG, tmp_path, resume=True, dataset=POINTS)
 
 

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ..data.sources import is_path, path_kind
+from ..files import check_free
 from ..training import Config
 from ..training.norm_choices import folder_name
 from ..training.run_folder import new_folder
@@ -15,8 +16,9 @@ def folder_for(config: Config, out: Path | None, kind: str | None = None) -> Abs
     `kind` stands for the norm in the name of a new folder.
 
     Raises:
-        ValueError: if `out` is a file, or has a run; if the dataset is a path, but not one of a dataset; if
-            the folder would be within a folder of images, where it would be taken for a class.
+        ValueError: if `out` is a file, has a run, or is in use by another process; if the dataset is a path,
+            but not one of a dataset; if the folder would be within a folder of images, where it would be
+            taken for a class.
     """
     _check_dataset(config, Path("runs") if out is None else out)
     if out is not None:
@@ -26,6 +28,7 @@ def folder_for(config: Config, out: Path | None, kind: str | None = None) -> Abs
             raise ValueError(
                 f"{out} already has a run: continue it with --resume {out}, or choose another --out"
             )
+        check_free(out)
         return nullcontext(out)
     parts = [config.data_name, config.model, kind or folder_name(config.norm)]
     parts += [config.residual] if config.residual not in (None, "pre") else []

@@ -80,7 +80,8 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
                 return
             if speed.done != FIRST_STEPS and time.monotonic() - last_print < interval:
                 return  # reading the figures makes a GPU wait
-            numbers, last_print = f"{_text(run.figures_so_far())}  {speed}", time.monotonic()
+            shard = "  (process 0's part)" if run.ranks.several else ""
+            numbers, last_print = f"{_text(run.figures_so_far())}{shard}  {speed}", time.monotonic()
             bar.update(task, numbers=numbers)
             if bar.disable:
                 console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)

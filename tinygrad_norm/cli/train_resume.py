@@ -6,12 +6,15 @@ from pathlib import Path
 import typer
 
 from ..data.sources import locate
+from ..files import check_free
 from ..training import Config
 from ..training.config import as_augmentations
+from ..training.run_record import saved_config
 
 
 def check_no_settings(context: typer.Context, folder: Path) -> None:
     """Raise ValueError if an option was given that a grid in `folder` cannot take when it continues."""
+    check_free(folder)
     for name in sorted(_given(context) - {"resume", "threads", "backend", "watch", "watch_every"}):
         what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
         raise ValueError(
@@ -24,9 +27,13 @@ def config_of(context: typer.Context, folder: Path) -> Config:
     """Return the config of the run in `folder`; raise ValueError if a given option differs from it."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file: pass the folder of a run to --resume")
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} has no config.json: there is no run to resume")
-    config = Config.load(folder / "config.json")
+    check_free(folder)
+    if not any((folder / name).exists() for name in ("config.json", "checkpoint.safetensors")):
+        raise ValueError(
+            f"{folder} has no config.json: there is no run to resume. Pass the folder of a run, as printed "
+            "when it started, or start a new one without --resume"
+        )
+    config = saved_config(folder)
     original = dataclasses.asdict(config) | {"out": folder, "seeds": 1}
     given = _given(context)
     values = context.params | {"augment": as_augmentations(context.params["augment"])}

@@ -15,6 +15,11 @@ from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..files import replacing
 
+
+class Damaged(ValueError):
+    """A file of a run that is missing, damaged or another file."""
+
+
 CHECKSUM = "sha256"
 """The name of the checksum in the metadata."""
 
@@ -40,7 +45,7 @@ def load_arrays(path: Path) -> tuple[dict[str, numpy.ndarray], dict[str, str]]:
     Files of other programs and older versions have no checksum, and are taken as they are.
 
     Raises:
-        ValueError: if the file cannot be read, is not a safetensors file, or differs from its checksum.
+        Damaged: if the file cannot be read, is not a safetensors file, or differs from its checksum.
     """
     try:
         path.open("rb").close()  # safetensors reports an unreadable file as missing
@@ -48,12 +53,12 @@ def load_arrays(path: Path) -> tuple[dict[str, numpy.ndarray], dict[str, str]]:
             metadata = dict(file.metadata() or {})
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise Damaged(f"{path} cannot be read: {error.strerror or error}") from error
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+        raise Damaged(f"{path} is damaged or not a safetensors file: {error}") from error
     checksum = metadata.pop(CHECKSUM, None)
     if checksum is not None and checksum != _checksum(arrays, metadata):
-        raise ValueError(f"{path} is damaged: its content differs from its checksum")
+        raise Damaged(f"{path} is damaged: its content differs from its checksum")
     return arrays, metadata
 
 
@@ -79,10 +84,10 @@ def load_tree(path: Path) -> Any:
     """Return what `save_tree` wrote, with NumPy arrays.
 
     Raises:
-        ValueError: if the file does not exist, cannot be read, or was not written by `save_tree`.
+        Damaged: if the file does not exist, cannot be read, or was not written by `save_tree`.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise Damaged(f"there is no file {path}")
     arrays, metadata = load_arrays(path)
 
     def unpack(node: Any) -> Any:
@@ -114,7 +119,7 @@ def naming(path: Path) -> Iterator[None]:
     """Let errors of the body, which uses what the file `path` holds, name the file.
 
     Raises:
-        ValueError: if the content does not fit.
+        Damaged: if the content does not fit.
     """
     try:
         yield
@@ -129,7 +134,7 @@ def naming(path: Path) -> Iterator[None]:
     ) as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path} is damaged, or of another version: {error}") from error
+        raise Damaged(f"{path} is damaged, or of another version: {error}") from error
 
 
 def _checksum(arrays: Mapping[str, numpy.ndarray], metadata: Mapping[str, str]) -> str:

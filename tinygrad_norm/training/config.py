@@ -267,18 +267,22 @@ class Config:
         try:
             fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
-            raise ValueError(f"{path} is not valid JSON ({error}): was it edited by hand?") from error
+            raise ValueError(
+                f"{path} is not valid JSON ({error}): was it edited by hand?{_remedy(path)}"
+            ) from error
         if not isinstance(fields, dict):
-            raise ValueError(f"{path} is not a config: expected a JSON object, got {type(fields).__name__}")
+            raise ValueError(
+                f"{path} is not a config: expected a JSON object, got {type(fields).__name__}{_remedy(path)}"
+            )
         fields = of_today(fields)
         unknown = set(fields) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}")
+            raise ValueError(f"{path} has unknown fields: {', '.join(sorted(unknown))}{_remedy(path)}")
         try:
             return cls(**fields)
         except TypeError as error:
             raise ValueError(
-                f"{path} has a field of the wrong type ({error}): was it edited by hand?"
+                f"{path} has a field of the wrong type ({error}): was it edited by hand?{_remedy(path)}"
             ) from error
         except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
@@ -351,6 +355,13 @@ def as_augmentations(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _default_decay(optimizer: str) -> float:
     return 0.01 if optimizer == "adamw" else 0.0
+
+
+def _remedy(path: Path) -> str:
+    """Return what can be done about a config.json that was edited badly, as a sentence after another."""
+    if (path.parent / "checkpoint.safetensors").is_file():
+        return f". Remove it: tinygrad-norm train --resume {path.parent} writes it again"
+    return f". {path.parent} has no checkpoint to write it from: train a new run in another folder"
 
 
 def of_today(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +17,14 @@ from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..module import Module
-from .checkpoint import load_arrays, naming
+from .checkpoint import Damaged, load_arrays, naming
 from .config import Config, check_settings
 from .dataset_task import DatasetTask, for_model
 from .language_modelling import CONTEXT, TextTask, sample_codes
 from .models import build_image_model, build_text_model
 from .recipes import OWN
-from .run_record import read_record
+from .run_folder import remedy
+from .run_record import read_config, read_metrics, read_results
 from .scaling import load_scalers
 
 BATCH = 512
@@ -42,8 +46,6 @@ class FinishedRun:
     input_shape     the shape of one input: (C, H, W) or (D,); None for text
     target_shape    in regression, the shape of the target values of one sample: () or (K,)
     alphabet        for text, the characters by code
-    metrics         one dict per epoch, as in metrics.csv
-    results         the figures of every part after the last epoch; {} if the run did not finish
     """
 
     folder: Path
@@ -56,8 +58,19 @@ class FinishedRun:
     input_shape: tuple[int, ...] | None
     target_shape: tuple[int, ...]
     alphabet: str | None
-    metrics: list[dict[str, float]]
-    results: dict[str, dict[str, float]]
+
+    @cached_property
+    def metrics(self) -> list[dict[str, float]]:
+        """One dict per epoch, as in metrics.csv; raises ValueError if the file is damaged."""
+        return read_metrics(self.folder / "metrics.csv")
+
+    @cached_property
+    def results(self) -> dict[str, dict[str, float]]:
+        """The figures of every part after the last epoch; {} if the run did not finish.
+
+        Raises ValueError if results.json is damaged.
+        """
+        return read_results(self.folder / "results.json")
 
     @no_grad()
     def outputs(self, inputs: Any) -> numpy.ndarray:
@@ -124,7 +137,10 @@ class FinishedRun:
         return "".join(self.alphabet[code] for code in sample)
 
     def __repr__(self) -> str:
-        done = len(self.metrics)
+        try:
+            done = str(len(self.metrics))
+        except ValueError:  # metrics.csv is damaged
+            done = "?"
         return f"<FinishedRun {self.folder}: {self.config.title}, {done} of {self.config.epochs} epochs>"
 
 
@@ -146,10 +162,10 @@ def load_run(
         RuntimeError: if a package is not installed that reads the data of a run of an older version.
     """
     folder = Path(folder).expanduser()
-    record = read_record(folder)
-    path, config = folder / "model.safetensors", record.config
-    weights, metadata = load_arrays(path)
-    with naming(path):
+    path, config = folder / "model.safetensors", read_config(folder)
+    with _remedied(folder):
+        weights, metadata = load_arrays(path)
+    with _remedied(folder), naming(path):
         check_settings(config, json.loads(metadata.get("config", "{}")), path)
         facts = json.loads(metadata.get("run", "null"))
     if facts is None:
@@ -165,14 +181,15 @@ def load_run(
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{path} holds the weights of another architecture: {error}") from error
-    scalers = load_scalers(folder / "scaler.safetensors") if (folder / "scaler.safetensors").exists() else {}
+    with _remedied(folder):
+        scaler_path = folder / "scaler.safetensors"
+        scalers = load_scalers(scaler_path) if scaler_path.exists() else {}
     used = scaler or scalers.get("inputs") or facts.get("fitted_scaler")
     if used is None and facts.get("scaler") is not None:
         name = facts["scaler"]
         if hasattr(data, name):
             raise ValueError(
-                f"{folder} has no scaler.safetensors, which holds the {name} of its inputs: "
-                f"tinygrad-norm train --resume {folder} writes it again"
+                f"{folder} has no scaler.safetensors, which holds the {name} of its inputs: {remedy(folder)}"
             )
         raise ValueError(f"the inputs of {folder} were scaled by {name}, a script's own: pass it as scaler=")
     with naming(path):
@@ -192,9 +209,16 @@ def load_run(
         shape,
         target_shape,
         facts.get("alphabet"),
-        record.metrics,
-        record.results,
     )
+
+
+@contextmanager
+def _remedied(folder: Path) -> Iterator[None]:
+    """Let errors about a damaged file of the run in `folder` say what can be done."""
+    try:
+        yield
+    except Damaged as error:
+        raise ValueError(f"{error}. {remedy(folder)}") from error
 
 
 def _facts_of_data(config: Config) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from ..files import replacing
 from ..module import Module
 from ..ops.arguments import as_size
 from .augmentation import AugmentedLoader, check_augmentation
-from .checkpoint import load_tree, naming, save_arrays, save_tree
+from .checkpoint import Damaged, load_tree, naming, save_arrays, save_tree
 from .config import Config, check_settings, differences
 from .curves import save_curves
 from .dataset_task import DatasetTask, LossFunction, Metric
@@ -357,8 +357,15 @@ class Run:
         path = self.out / "checkpoint.safetensors"
         if not path.exists() and has_only_begun(self.out):
             return
-        with naming(path):
-            self._restore_from(load_tree(path), path)
+        try:
+            with naming(path):
+                self._restore_from(load_tree(path), path)
+        except Damaged as error:
+            usable = (self.out / "model.safetensors").is_file()
+            raise ValueError(
+                f"{error}. The run cannot be continued: train a new one in another folder"
+                + ("; evaluate, predict and export need only its other files" if usable else "")
+            ) from error
 
     def _restore_from(self, tree: dict[str, Any], path: Path) -> None:
         if tree["data"] != self.fingerprint:

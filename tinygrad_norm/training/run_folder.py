@@ -68,6 +68,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def remedy(folder: Path) -> str:
+    """Return what can be done about a file of the run in `folder` that is missing or damaged."""
+    if (folder / "checkpoint.safetensors").is_file():
+        return f"tinygrad-norm train --resume {folder} writes it again"
+    return f"{folder} has no checkpoint to write it from: train a new run in another folder"
+
+
 def has_only_begun(folder: Path) -> bool:
     """Return whether a run in `folder` was killed before its first checkpoint."""
     return (folder / "config.json").exists() and not (folder / "model.safetensors").exists()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import replacing
-from .config import Config
+from .checkpoint import load_tree, naming
+from .config import Config, of_today
 
 HIGHER_IS_BETTER = ("accuracy", "r2")
 
@@ -61,6 +62,18 @@ def read_record(folder: str | Path) -> RunRecord:
         ValueError: if the folder has no run, or a file was edited badly.
     """
     folder = Path(folder).expanduser()
+    config = read_config(folder)
+    return RunRecord(
+        folder, config, read_metrics(folder / "metrics.csv"), read_results(folder / "results.json")
+    )
+
+
+def read_config(folder: Path) -> Config:
+    """Return the settings of the run in `folder`.
+
+    Raises:
+        ValueError: if the folder has no run, or config.json was edited badly.
+    """
     for name in ("config.json", "model.safetensors"):
         if not (folder / name).is_file():
             if inner := find_runs(folder):
@@ -71,9 +84,24 @@ def read_record(folder: str | Path) -> RunRecord:
                     f"{folder} has a checkpoint, but no {name}: tinygrad-norm train --resume {folder} "
                     "writes it again"
                 )
-            raise ValueError(f"{folder} has no {name}: it is not the folder of a run")
-    config = Config.load(folder / "config.json")
-    return RunRecord(folder, config, read_metrics(folder / "metrics.csv"), _results(folder / "results.json"))
+            raise ValueError(
+                f"{folder} has no {name}: it is not the folder of a run. Pass one that train has "
+                "written, such as runs/NAME"
+            )
+    return Config.load(folder / "config.json")
+
+
+def saved_config(folder: Path) -> Config:
+    """Return the config of a run, to resume it; that of its checkpoint if config.json is missing.
+
+    Raises:
+        ValueError: if neither can be read.
+    """
+    path = folder / "checkpoint.safetensors"
+    if (folder / "config.json").exists() or not path.is_file():
+        return Config.load(folder / "config.json")
+    with naming(path):
+        return Config(**of_today(load_tree(path)["config"]))
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -135,7 +163,12 @@ def _rows(path: Path) -> Iterator[dict[str, float]]:
             yield row | {"epoch": epoch}
 
 
-def _results(path: Path) -> dict[str, dict[str, float]]:
+def read_results(path: Path) -> dict[str, dict[str, float]]:
+    """Return the figures in a results.json, by part and name; {} if there is none.
+
+    Raises:
+        ValueError: if it is not one.
+    """
     if not path.exists():
         return {}
     try:
