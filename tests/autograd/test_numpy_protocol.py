@@ -176,3 +176,24 @@ def test_a_write_to_an_array_is_noticed_and_one_to_a_copy_does_not_matter():
     np.asarray(x.detach())[...] = 0
     with pytest.raises(RuntimeError, match="changed in place"):
         y.backward()
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        np.asarray,
+        lambda y: np.array(y, np.float64, copy=True),
+        lambda y: np.array([y, y]),
+        lambda y: np.zeros((2, 2)).__setitem__(..., y),
+        lambda y: tn.tensor([y[0, 0], y[0, 1]]),
+    ],
+    ids=["asarray", "array", "list", "assignment", "tensor"],
+)
+def test_a_computed_tensor_is_not_an_array_without_a_word(read):
+    y = tn.tensor(VALUES, requires_grad=True) * 2
+    with pytest.raises(RuntimeError, match=r"computed with a gradient.*x\.detach\(\), or x\.numpy\(\)"):
+        read(y)
+    read(y.detach())
+    read(y.numpy())
+    with tn.no_grad():
+        read(y)

@@ -67,8 +67,14 @@ def array(x: Tensor, dtype: Any = None, copy: bool | None = None) -> numpy.ndarr
     """Return the values for `numpy.asarray(x)` and `numpy.array(x)`.
 
     Raises:
+        RuntimeError: if the tensor was computed with a gradient, while operations are recorded.
         ValueError: if `copy` is False, and another dtype, or the GPU, needs a copy.
     """
+    if x.creator is not None and mode.enabled:
+        raise RuntimeError(
+            "this tensor was computed with a gradient, which no array has: give x.detach(), or x.numpy(), "
+            "if it is not needed; tn.stack joins tensors with their gradients"
+        )
     other = None if dtype is None or x.dtype == dtype else dtype
     if copy is False and (other is not None or type(x.array) is not numpy.ndarray):
         what = "is a NumPy array" if other is None else f"is one of {dtype}"
