@@ -37,18 +37,6 @@ ROWS = (
     Row("nn.Module.bfloat16", "`.float()`, `.double()`, `.half()`, `.to(dtype)`"),
     Row("nn.Module.compile", NOTHING),
     # Layers
-    Row("nn.Fold nn.Unfold", "`F.fold`, `F.unfold`"),
-    Row("nn.LPPool1d nn.LPPool2d", "`(k * k * F.avg_pool2d(x**p, k)) ** (1 / p)`"),
-    Row("nn.EmbeddingBag", "`nn.Embedding`, then `.mean(1)`"),
-    Row(
-        "nn.Dropout1d nn.Dropout2d nn.Dropout3d",
-        "`x * F.dropout(tn.ones(N, C, 1, 1), p, self.training)`, with `x` of (N, C, H, W)",
-    ),
-    Row("nn.AlphaDropout", "`nn.Dropout`; it does not keep the mean and variance of SELU"),
-    Row(
-        "nn.GaussianNLLLoss nn.PoissonNLLLoss",
-        "write them with tensor functions; autograd finds the gradient",
-    ),
     Row(
         "nn.utils.weight_norm nn.utils.spectral_norm",
         "those of `nn.utils.parametrizations`; in old weights, rename `weight_g` to "

@@ -64,6 +64,15 @@ def _classes(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
     return [logits, rng.integers(0, 5, n)]
 
 
+def _labels(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+    return [rng.normal(size=(n, 5)).astype(numpy.float32), rng.integers(-1, 5, (n, 5))]
+
+
+def _means_and_variances(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+    drawn = [*rng.normal(size=(2, n, 5)), rng.uniform(0.5, 2, (n, 5))]
+    return [array.astype(numpy.float32) for array in drawn]
+
+
 def _signed(*widths: int, rows: bool = False) -> Callable[..., list[numpy.ndarray]]:
     """Normal inputs of these widths; 0 stands for targets of 1 and −1, one for each row or as wide."""
 
@@ -261,6 +270,27 @@ MODELS: dict[str, Model] = {
     "HingeEmbeddingLoss": Model(nn.HingeEmbeddingLoss, _signed(5, 0)),
     "CosineEmbeddingLoss": Model(nn.CosineEmbeddingLoss, _signed(5, 5, 0, rows=True)),
     "TripletMarginLoss": Model(nn.TripletMarginLoss, _normal(5, count=3)),
+    "ChannelShuffle": Model(lambda: nn.ChannelShuffle(2), _IMAGE),
+    "Unfold": Model(lambda: nn.Unfold(3, padding=1, stride=2), _IMAGE),
+    "Fold": Model(lambda: nn.Fold((4, 3), 2), _normal(8, 6)),
+    "PairwiseDistance": Model(nn.PairwiseDistance, _normal(5, count=2)),
+    "Dropout1d": Model(nn.Dropout1d, _LINE),
+    "Dropout2d": Model(nn.Dropout2d, _IMAGE),
+    "Dropout3d": Model(nn.Dropout3d, _VOLUME),
+    "AlphaDropout": Model(nn.AlphaDropout, _ROW),
+    "FeatureAlphaDropout": Model(nn.FeatureAlphaDropout, _IMAGE),
+    "GaussianNLLLoss": Model(lambda: nn.GaussianNLLLoss(full=True), _means_and_variances),
+    "PoissonNLLLoss": Model(lambda: nn.PoissonNLLLoss(full=True), _normal(5, count=2)),
+    "SoftMarginLoss": Model(nn.SoftMarginLoss, _signed(5, 0)),
+    "MultiLabelSoftMarginLoss": Model(nn.MultiLabelSoftMarginLoss, _probabilities),
+    "MultiMarginLoss": Model(lambda: nn.MultiMarginLoss(2, 0.7), _classes),
+    "MultiLabelMarginLoss": Model(nn.MultiLabelMarginLoss, _labels),
+    "Softmax2d": Model(nn.Softmax2d, _IMAGE),
+    "LPPool1d": Model(lambda: nn.LPPool1d(2, 3, 2, ceil_mode=True), _LINE),
+    "LPPool2d": Model(lambda: nn.LPPool2d(2, 2), _IMAGE),
+    "LPPool3d": Model(lambda: nn.LPPool3d(4, 2), _VOLUME),
+    "EmbeddingBag": Model(lambda: nn.EmbeddingBag(7, 4, padding_idx=0), _tokens(5)),
+    "EmbeddingBag-max": Model(lambda: nn.EmbeddingBag(7, 4, mode="max"), _tokens(5)),
     "weight_norm": Model(lambda: weight_norm(nn.Linear(6, 4)), _ROW),
     "spectral_norm": Model(lambda: spectral_norm(nn.Conv2d(4, 3, 3)), _IMAGE),
 }

@@ -18,6 +18,7 @@ from .cosine import CosineConv2d, CosineLinear
 # Pools.
 from .pooling.maxpool import MaxPool1d, MaxPool2d, MaxPool3d
 from .pooling.avgpool import AvgPool1d, AvgPool2d, AvgPool3d
+from .pooling.lppool import LPPool1d, LPPool2d, LPPool3d
 from .pooling.adaptivepool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
 from .pooling.adaptivepool import AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
 
@@ -34,7 +35,8 @@ from .windows.padding_layers import ReflectionPad1d, ReflectionPad2d, Reflection
 from .windows.padding_layers import ReplicationPad1d, ReplicationPad2d, ReplicationPad3d
 from .windows.padding_layers import CircularPad1d, CircularPad2d, CircularPad3d
 from .windows.interpolation import Upsample
-from .windows.pixel_shuffle import PixelShuffle, PixelUnshuffle
+from .windows.pixel_shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from .windows.folding import Fold, Unfold
 
 # Activations.
 from .activation.rectifiers import ReLU, LeakyReLU, PReLU, Threshold
@@ -42,7 +44,7 @@ from .activation.piecewise import ReLU6, Hardtanh, Hardsigmoid, Hardswish
 from .activation.exponentials import ELU, SELU, CELU
 from .activation.gated import GELU, SiLU, Mish, GLU
 from .activation.sigmoids import Sigmoid, Tanh, Softplus, Softsign, LogSigmoid
-from .activation.softmax import Softmax, LogSoftmax, Softmin
+from .activation.softmax import Softmax, Softmax2d, LogSoftmax, Softmin
 
 # Normalizations.
 from ..normalization.layers import *
@@ -64,6 +66,7 @@ from .recurrent.layernormlstm import LayerNormLSTM
 
 # Lookup.
 from .embedding import Embedding
+from .embedding_bag import EmbeddingBag
 
 # Attention and transformers.
 from .attention.multihead import MultiheadAttention
@@ -83,14 +86,20 @@ from .networks.residualblock import ResidualBlock
 
 # Dropout.
 from .dropout import Dropout
+from .channel_dropout import Dropout1d, Dropout2d, Dropout3d
+from .alpha_dropout import AlphaDropout, FeatureAlphaDropout
 
 # Losses.
 from .loss.crossentropy import CrossEntropyLoss
 from .loss.nll import NLLLoss
 from .loss.regression import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
 from .loss.divergence import BCELoss, BCEWithLogitsLoss, KLDivLoss
+from .loss.likelihood import GaussianNLLLoss, PoissonNLLLoss
+from .loss.soft_margin import MultiLabelSoftMarginLoss, SoftMarginLoss
+from .loss.multi_margin import MultiLabelMarginLoss, MultiMarginLoss
 from .loss.ctc import CTCLoss
 from .loss.similarity import CosineSimilarity
+from .loss.distance import PairwiseDistance
 from .loss.ranking import MarginRankingLoss, HingeEmbeddingLoss, CosineEmbeddingLoss, TripletMarginLoss
 
 from . import functional, init, utils

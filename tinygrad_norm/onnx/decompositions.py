@@ -6,10 +6,11 @@ from typing import Any, cast
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..nn.activation.softmax import log_softmax
+from ..nn.alpha_dropout import AlphaDropoutFunction, masked_alpha_dropout_composed
 from ..nn.attention import scaleddotproduct
 from ..nn.cosine import CosineConv2dFunction
 from ..nn.linear import BilinearFunction, bilinear_composed
-from ..nn.loss import divergence, regression, similarity
+from ..nn.loss import divergence, likelihood, regression, similarity, soft_margin
 from ..nn.loss.crossentropy import SoftCrossEntropyFunction
 from ..nn.loss.ranking import MarginRankingLossFunction, margin_ranking_loss_composed
 from ..nn.pooling import adaptivepool
@@ -174,6 +175,10 @@ COMPOSED: dict[type[Function], Composed] = NORMS | {
         divergence.binary_cross_entropy_with_logits_composed
     ),
     divergence.KLDivFunction: divergence.kl_div_composed,
+    AlphaDropoutFunction: masked_alpha_dropout_composed,
+    likelihood.GaussianNLLFunction: likelihood.gaussian_nll_loss_composed,
+    likelihood.PoissonNLLFunction: likelihood.poisson_nll_loss_composed,
+    soft_margin.SoftMarginLossFunction: soft_margin.soft_margin_loss_composed,
     MarginRankingLossFunction: margin_ranking_loss_composed,
     regression.MSELossFunction: _squared_error,
     regression.L1LossFunction: _absolute_error,

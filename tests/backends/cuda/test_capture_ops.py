@@ -35,6 +35,7 @@ REFUSED = {  # op: which of its cases cannot be captured, and the words of the e
     "cummax": (lambda case: True, FROM_CPU),
     "cummin": (lambda case: True, FROM_CPU),
     "ctc_loss": (lambda case: True, FROM_CPU),
+    "embedding_bag": (lambda case: case.inputs[2:3] not in ((), (None,)), FROM_CPU),  # reads the offsets
     # The registered function makes a tensor of its rows.
     "index_put": (lambda case: True, FROM_CPU),
     # These functions make a module first, whose parameters come from the CPU.
@@ -46,7 +47,16 @@ REFUSED = {  # op: which of its cases cannot be captured, and the words of the e
     "transformer_decoder_layer": (lambda case: True, FROM_CPU),
 }
 # Functions that wait for the GPU where they are refused; the others only copy to it.
-WAITING = ("getitem", "one_hot", "sequence_batch_norm", "cummax", "cummin", "ctc_loss", "index_put")
+WAITING = (
+    "getitem",
+    "one_hot",
+    "sequence_batch_norm",
+    "cummax",
+    "cummin",
+    "ctc_loss",
+    "embedding_bag",
+    "index_put",
+)
 QUICK = ["matmul", "adaptive_avg_pool1d", "one_hot"]
 
 

@@ -347,6 +347,16 @@ class Softmax(_AlongDim):
         return softmax(input, self.dim)
 
 
+class Softmax2d(Module):
+    """softmax over the channels of (N, C, H, W) or (C, H, W), at every place."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        check_input(input, "Softmax2d")
+        if input.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d takes (N, C, H, W) or (C, H, W), got shape {input.shape}")
+        return softmax(input, -3)
+
+
 class LogSoftmax(_AlongDim):
     """log_softmax as a layer: y = x - log Σ exp(x) along axis `dim`, of x's shape."""
 

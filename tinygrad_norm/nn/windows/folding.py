@@ -24,6 +24,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel
 from ...backends.cpu.half import downcast, upcast
+from ...module import Module
 from ...ops import ones as _ones
 from ...ops import stack
 from ...ops.dims import Shape
@@ -191,6 +192,53 @@ def fold(
         )
     y = FoldFunction.apply(cols, windows=windows, space=space)
     return y.squeeze(0) if single else y
+
+
+class _Windowed(Module):
+    """Base of the layers with the four sizes of windows."""
+
+    def __init__(self, kernel_size: Sizes, dilation: Sizes, padding: Sizes, stride: Sizes) -> None:
+        super().__init__()
+        symmetric_windows(2, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.dilation, self.padding, self.stride = kernel_size, dilation, padding, stride
+
+    def extra_repr(self) -> str:
+        names = ("kernel_size", "dilation", "padding", "stride")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+
+
+class Unfold(_Windowed):
+    """unfold as a layer: (N, C, H, W) to (N, C·KH·KW, P)."""
+
+    def __init__(
+        self, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1
+    ) -> None:
+        super().__init__(kernel_size, dilation, padding, stride)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return unfold(input, self.kernel_size, self.dilation, self.padding, self.stride)
+
+
+class Fold(_Windowed):
+    """fold as a layer: (N, C·KH·KW, P) to (N, C, H, W)."""
+
+    def __init__(
+        self,
+        output_size: Sizes,
+        kernel_size: Sizes,
+        dilation: Sizes = 1,
+        padding: Sizes = 0,
+        stride: Sizes = 1,
+    ) -> None:
+        super().__init__(kernel_size, dilation, padding, stride)
+        as_tuple(output_size, 2, "output_size", 1)
+        self.output_size = output_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        return fold(input, self.output_size, self.kernel_size, self.dilation, self.padding, self.stride)
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}, {super().extra_repr()}"
 
 
 def symmetric_windows(

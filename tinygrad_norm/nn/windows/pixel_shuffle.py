@@ -79,6 +79,49 @@ class PixelUnshuffle(Module):
         return f"downscale_factor={self.downscale_factor}"
 
 
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Interleave the channels of the groups of (N, C, ...): y[:, c·G + g] = x[:, g·C/G + c].
+
+    Raises:
+        TypeError: if the input is not a Tensor.
+        ValueError: if it has fewer than three axes, or C is not a multiple of the groups.
+
+    Source: Zhang, Zhou, Lin, Sun 2017, arXiv:1707.01083.
+    """
+    G = as_size(groups, "groups")
+    if not isinstance(input, Tensor):
+        raise TypeError(f"channel_shuffle takes a Tensor, got {type(input).__name__}")
+    if input.ndim < 3 or input.shape[1] % G:
+        raise ValueError(
+            f"channel_shuffle takes (N, C, ...) with a multiple of {G} channels, got shape {input.shape}"
+        )
+    N, C, *space = input.shape
+    return input.reshape(N, G, C // G, *space).transpose(1, 2).reshape(N, C, *space)
+
+
+class ChannelShuffle(Module):
+    """channel_shuffle as a layer. Source: Zhang, Zhou, Lin, Sun 2017, arXiv:1707.01083."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = as_size(groups, "groups")
+
+    def forward(self, input: Tensor) -> Tensor:
+        return channel_shuffle(input, self.groups)
+
+    def extra_repr(self) -> str:
+        return f"groups={self.groups}"
+
+
+register(
+    name="channel_shuffle",
+    function=channel_shuffle,
+    composed=None,
+    cases=(Case(((2, 6, 2, 3),), {"groups": 2}), Case(((1, 6, 2),), {"groups": 3})),
+    errors=(ErrorCase(lambda: channel_shuffle(ones(1, 3, 4), 2), ValueError, "a multiple of 2 channels"),),
+    kind="primitive",
+    torch="torch.nn.functional.channel_shuffle",
+)
 register(
     name="pixel_shuffle",
     function=pixel_shuffle,
