@@ -11,7 +11,7 @@ import tinygrad_norm as tn
 from tinygrad_norm.autograd import grad
 from tinygrad_norm.backends.cpu.blocks import settings
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.normalization.sample.instancenorm import instance_norm_backward
+from tinygrad_norm.normalization.sample.instancenorm import instance_norm_backward, instance_norm_forward
 
 N, C, S = 8, 6, 20
 OPS = {  # the op, the shapes of its inputs, and its normalization without an affine
@@ -58,6 +58,14 @@ def test_the_style_of_each_sample_gets_its_own_gradient():
         one = grad(F.adaptive_instance_norm(*alone), alone, dy[n : n + 1])
         for ours, expected in zip(found, one, strict=True):
             np.testing.assert_allclose(ours.numpy()[n], expected.numpy()[0], 1e-9, 1e-12)
+
+
+def test_a_compiled_loop_leaves_an_affine_of_each_sample_to_the_body():
+    """The loop reads weight[0, c, 0], and would scale every sample like the first, without a word."""
+    x, weight = np.random.default_rng(0).normal(size=(2, N, C, S))
+    weight = weight[..., :1].copy()
+    y, mean, _, rstd = instance_norm_forward(x, weight, np.zeros((1, C, 1)), 1e-5)
+    np.testing.assert_allclose(y, weight * (x - mean) * rstd, 1e-12, 1e-12)
 
 
 def test_a_body_that_adds_its_blocks_up_refuses_an_affine_of_each_sample():

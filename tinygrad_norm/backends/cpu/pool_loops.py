@@ -7,8 +7,8 @@ A loop takes the arguments of the body, then the arrays for its results, and the
     start, stop   the pools to work on; without them, the arrays are slices that hold only these pools
 
 Its arrays are contiguous and of one dtype, float32 or float64, and its numbers are of that dtype. Results
-that are sums over pools come filled with zeros. All else is left to the body: other dtypes, empty arrays,
-and every pool in which a guard of the body would act.
+that are sums over pools come filled with zeros. All else is left to the body: other dtypes, empty arrays, a
+weight or bias of another shape than the loop's, and every pool in which a guard of the body would act.
 """
 
 import functools
@@ -152,6 +152,9 @@ class PoolLoop:
                 given.append(missing.get(len(given)))
             else:
                 given.append(_number(a, dtype))
+        for place, default in missing.items():  # such as a weight for each sample, of which it would read one
+            if given[place].shape != default.shape:
+                return NotImplemented
         new = _zeros if self.add else _empty
         results = [_empty(first, dtype)]
         for shape in others:
