@@ -1,25 +1,14 @@
 """The examples run, with few steps, and show what they promise."""
 
-import importlib.util
-import pathlib
 import shutil
 import sys
 
 import numpy
 import pytest
+from example_scripts import load
 
 import tinygrad_norm as tn
 from tinygrad_norm.training import Config, Run
-
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f"examples_{name}", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_batch_norm_learns_at_a_learning_rate_where_nothing_else_does(tmp_path, capsys):
@@ -231,6 +220,10 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("gradient_norms", [], "pip install 'tinygrad_norm[data]'"),
         ("unit_sphere", ["--steps", "0"], "--steps must be at least 1, got 0"),
         ("spectral_gan", ["--steps", "0"], "--steps must be at least 1, got 0"),
+        ("gradient_penalty", ["--steps", "0"], "--steps must be at least 1, got 0"),
+        ("gradient_penalty", ["--seed", "-1"], "--seed must be at least 0, got -1"),
+        ("hessian_sharpness", ["--steps", "0"], "--steps must be at least 1, got 0"),
+        ("hessian_sharpness", [], "pip install 'tinygrad_norm[data]'"),
         ("image_norms", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),
         ("image_norms", ["--norms", "batch,layers"], "there is no 'layers': choose of none, batch, "),
         ("image_norms", [], "pip install 'tinygrad_norm[data]'"),
