@@ -22,6 +22,7 @@ REQUIRED = {
     "out_channels": 2,
     "channels": 2,
     "kernel_size": 3,
+    "norm_type": 2,
     "output_size": 2,
     "input_size": 2,
     "hidden_size": 3,
