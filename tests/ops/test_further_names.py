@@ -172,3 +172,15 @@ def test_methods_that_overwrite(torch):
         x.normal_(0, -1)
     with pytest.raises(RuntimeError, match="cannot be recorded"):
         tn.ones(2, requires_grad=True).masked_fill_(tn.tensor([True, False]), 0)
+
+
+def test_a_tensor_of_pytorch_is_an_operand_and_is_copied(torch):
+    other = torch.arange(3.0)
+    x = tn.ones(3, requires_grad=True)
+    y = x * other
+    other += 5
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 1, 2]
+    assert tn.exp(torch.zeros(2)).tolist() == [1, 1]
+    with pytest.raises(RuntimeError, match="requires grad"):
+        x * torch.ones(3, requires_grad=True)

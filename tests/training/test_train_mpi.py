@@ -12,7 +12,7 @@ from mpi_runs import MISSING, finished, mpiexec, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PROGRAM = sys.executable, "-m", "tinygrad_norm"
-TRAIN = "train", "digits", "--norm", "sync-batch", "--optimizer", "sgd", "--lr", "0.02", "--epochs", "3"
+TRAIN = "train", "digits", "--norm", "sync-batch", "--optimizer", "sgd", "--lr", "0.02"
 SCRIPT = """
 import os, signal, sys
 import tinygrad_norm as tn
@@ -38,14 +38,14 @@ def figures(folder):
 def undisturbed(tmp_path_factory):
     """The folder of a run of one process."""
     out = tmp_path_factory.mktemp("one") / "run"
-    done = mpiexec(1, *PROGRAM, *TRAIN, "-o", str(out))
+    done = mpiexec(1, *PROGRAM, *TRAIN, "--epochs", "3", "-o", str(out))
     assert done.returncode == 0, done.stderr
     return out
 
 
 def test_the_figures_are_those_of_one_process(undisturbed, tmp_path):
     out = tmp_path / "run"
-    done = mpiexec(2, *PROGRAM, *TRAIN, "-o", str(out))
+    done = mpiexec(2, *PROGRAM, *TRAIN, "--epochs", "3", "-o", str(out))
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 processes" in done.stdout
     assert done.stdout.count("epoch 3/3") == 1

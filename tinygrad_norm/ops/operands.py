@@ -22,7 +22,7 @@ def as_tensor(x: Any, what: str = "input") -> Tensor:
     if isinstance(x, Tensor):
         return x
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x.copy())  # later writes to the array would not be detected
+        return _copied(x)
     if isinstance(x, bool | int):
         return Tensor(numpy.asarray(x))
     if isinstance(x, float):
@@ -67,8 +67,13 @@ def as_operand(x: Any) -> Any:
         check_precision(x.dtype)  # its item() is no Python number
         return x.item()
     if hasattr(x, "dtype") and hasattr(x, "shape"):
-        return Tensor(x.copy())  # later writes to the array would not be detected
+        return _copied(x)
     raise TypeError(f"unsupported operand {type(x).__name__}: wrap it with tn.tensor(...)")
+
+
+def _copied(array: Any) -> Tensor:
+    """Return a tensor with memory of its own: later writes to the array would not be detected."""
+    return Tensor(array.copy() if hasattr(array, "copy") else numpy.asarray(array).copy())
 
 
 def is_operand(x: Any) -> bool:
