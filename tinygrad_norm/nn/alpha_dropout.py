@@ -30,8 +30,7 @@ from ..ops import ones, where
 from ..ops.arguments import check_flags
 from ..ops.checks import Shape, check_input
 from ..registry import Case, ErrorCase, booleans, register
-from .activation.pointwise import InplaceModule
-from .dropout import check_probability, dropout
+from .dropout import DropoutModule, check_probability, dropout
 
 SATURATION = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916717
 """s: what SELU tends to at -∞."""
@@ -123,18 +122,11 @@ def _drop(name: str, input: Tensor, p: float, training: bool, shape: Shape) -> T
     return AlphaDropoutFunction.apply(input, kept, p=p)
 
 
-class AlphaDropout(InplaceModule):
+class AlphaDropout(DropoutModule):
     """alpha_dropout as a layer, to be used with SELU; x in evaluation.
 
     Source: Klambauer, Unterthiner, Mayr, Hochreiter 2017, arXiv:1706.02515.
     """
-
-    shown = ("p",)
-
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        check_probability(p)
-        self.p = p
 
     def forward(self, input: Tensor) -> Tensor:
         return alpha_dropout(input, self.p, self.training)

@@ -15,8 +15,7 @@ from ..autograd.tensor import Tensor
 from ..backends import namespace
 from ..ops.arguments import check_flags
 from ..ops.checks import Shape, check_input
-from .activation.pointwise import InplaceModule
-from .dropout import check_probability, dropout
+from .dropout import DropoutModule, check_probability, dropout
 
 
 def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -83,16 +82,7 @@ def _drop_channels(name: str, input: Tensor, p: float, training: bool, takes: di
     return input * dropout(Tensor._wrap(namespace(array).ones(shape, array.dtype)), p)
 
 
-class _ChannelDropout(InplaceModule):
-    shown = ("p",)
-
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__(inplace)
-        check_probability(p)
-        self.p = p
-
-
-class Dropout1d(_ChannelDropout):
+class Dropout1d(DropoutModule):
     """dropout1d as a layer: channels of (N, C, L) are zeroed in training; x in evaluation.
 
     Source: Tompson, Goroshin, Jain, LeCun, Bregler 2015, arXiv:1411.4280.
@@ -102,7 +92,7 @@ class Dropout1d(_ChannelDropout):
         return dropout1d(input, self.p, self.training)
 
 
-class Dropout2d(_ChannelDropout):
+class Dropout2d(DropoutModule):
     """dropout2d as a layer: channels of (N, C, H, W) are zeroed in training; x in evaluation.
 
     Source: Tompson, Goroshin, Jain, LeCun, Bregler 2015, arXiv:1411.4280.
@@ -112,7 +102,7 @@ class Dropout2d(_ChannelDropout):
         return dropout2d(input, self.p, self.training)
 
 
-class Dropout3d(_ChannelDropout):
+class Dropout3d(DropoutModule):
     """dropout3d as a layer: channels of (N, C, D, H, W) are zeroed in training; x in evaluation.
 
     Source: Tompson, Goroshin, Jain, LeCun, Bregler 2015, arXiv:1411.4280.

@@ -140,11 +140,8 @@ def check_probability(p: float) -> None:
         raise ValueError(f"p is the probability that an entry is zeroed, between 0 and 1, got {p}")
 
 
-class Dropout(InplaceModule):
-    """dropout as a layer: y = x·mask/(1 - p) in training, x in evaluation, of x's shape.
-
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
-    """
+class DropoutModule(InplaceModule):
+    """A layer with the probability p that something is dropped."""
 
     shown = ("p",)
 
@@ -152,6 +149,13 @@ class Dropout(InplaceModule):
         super().__init__(inplace)
         check_probability(p)
         self.p = p
+
+
+class Dropout(DropoutModule):
+    """dropout as a layer: y = x·mask/(1 - p) in training, x in evaluation, of x's shape.
+
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p, self.training)
