@@ -76,3 +76,22 @@ def test_q_that_is_not_a_number():
         tn.ones(2).quantile(tn.ones(1).double())
     with pytest.raises(RuntimeError, match="no gradient with respect to q"):
         tn.ones(2).quantile(tn.ones(1, requires_grad=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "q", "expected", "slopes"),
+    [
+        ([1, 2, np.inf], 0.5, 2, [0, 1, 0]),
+        ([1, 2, np.inf], 1, np.inf, [0, 0, 1]),
+        ([-np.inf, 1, 2], 0.25, -np.inf, [0.5, 0.5, 0]),
+        ([np.inf, np.inf], 0.25, np.inf, [0.75, 0.25]),
+        ([-3e38, 3e38], 0.5, 0, [0.5, 0.5]),
+    ],
+    ids=["beside infinity", "infinity", "minus infinity", "twice infinity", "a difference that overflows"],
+)
+def test_a_quantile_of_infinite_or_huge_numbers(values, q, expected, slopes):
+    x = tn.tensor(values, dtype=tn.float32, requires_grad=True)
+    y = tn.quantile(x, q)
+    y.backward()
+    assert y.item() == expected
+    assert x.grad.tolist() == slopes

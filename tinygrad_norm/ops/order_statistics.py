@@ -29,6 +29,7 @@ from .creation import ones
 from .dims import normalize_dim, with_numpy_names
 from .extremes import ValuesAndIndices
 from .indexing import gather
+from .masking import where
 from .operands import as_tensor
 from .shape import movedim, reshape, squeeze
 from .sorting import _order
@@ -245,7 +246,9 @@ def _interpolated(rows: Tensor, order: Array, ranks: Array, interpolation: str) 
         return at(above)
     a, b = at(below), at(above)
     w = ranks - below if interpolation == "linear" else xp.full_like(ranks, 0.5)
-    return a + Tensor._wrap(w.astype(rows.dtype)) * (b - a)
+    wa, wb = [Tensor._wrap(weight.astype(rows.dtype)) for weight in (1 - w, w)]
+    # Not a + w·(b - a), whose difference overflows or is ∞ - ∞. An exact rank takes a alone: 0·∞ is NaN.
+    return where(Tensor._wrap(below == above), a, wa * a + wb * b)
 
 
 _LEVELS = fixed([0.25, 1.0, 0.6])
