@@ -93,3 +93,16 @@ def test_softmax2d_is_over_the_channels(torch):
     np.testing.assert_allclose(nn.Softmax2d()(tn.tensor(x[0])).numpy(), expected[0], rtol=1e-12)
     with pytest.raises(ValueError, match="got shape"):
         nn.Softmax2d()(tn.ones(2, 3))
+
+
+def test_a_bag_keeps_its_nan_to_itself():
+    weight = tn.ones(3, 2, requires_grad=True)
+    factors = tn.tensor([np.nan, 1.0, 2.0], requires_grad=True)
+    y = F.embedding_bag(
+        tn.tensor([0, 1, 2]), weight, tn.tensor([0, 2]), mode="sum", per_sample_weights=factors
+    )
+    y.backward(tn.tensor([[0.0, 0.0], [1.0, 3.0]]))
+    assert np.isnan(y.detach().numpy()[0]).all()
+    assert y[1].tolist() == [2, 2]
+    assert weight.grad[2].tolist() == [2, 6]
+    assert factors.grad.tolist() == [0, 0, 4]

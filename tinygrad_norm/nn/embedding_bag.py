@@ -100,6 +100,8 @@ def _pooled(e: Tensor, mode: str, factors: Tensor | None, absent: Tensor | None)
         if mode == "max":
             return e.max(1)[0]
         return e.mean(1) if mode == "mean" else _weighted(e, factors).sum(1)
+    if factors is not None:
+        factors = factors.masked_fill(absent, 0)  # the NaN of one bag is not that of another
     absent = absent.unsqueeze(-1)
     count = (1 - absent.to(numpy.float32)).sum(1).to(e.dtype)
     if mode == "max":
