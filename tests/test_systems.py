@@ -144,6 +144,27 @@ ROWS = [
     public("adaptive gradient clipping", "nn.utils.adaptive_clip_grad_"),
     public("gradient centralization", "nn.utils.centralize_grad_"),
     public("GradNorm", "optim.GradNorm"),
+    # of today's models: RMS norms
+    # of today's models: attention
+    # of today's models: where a norm stands in a block
+    # of today's models: scales in the place of norms
+    # of today's models: identities and folding
+    # of today's models: affines from a condition
+    # of today's models: weights, demodulated or otherwise normalized
+    # of today's models: channels at one position
+    # of today's models: series
+    # of today's models: flows
+    # of today's models: whitening
+    # of today's models: statistics of the test domain
+    # of today's models: updates
+    # of today's models: a backward from the output
+    # of today's models: divisive
+    # of today's models: graphs
+    # of today's models: doubly stochastic matrices
+    # of today's models: mixtures of norms
+    # of today's models: functions in the place of norms
+    # of today's models: losses and targets
+    # of today's models: audio
 ]
 
 
