@@ -36,6 +36,8 @@ NORMS = {  # from the shape (C, H, W)
     "subtractive": lambda C, H, W: nn.SubtractiveNorm2d(C, 3),
     "divisive": lambda C, H, W: nn.DivisiveNorm2d(C, 3),
     "dynamic tanh": lambda C, H, W: nn.DynamicTanh((C, H, W)),
+    "dynamic erf": lambda C, H, W: nn.Derf((C, H, W)),
+    "dynamic isru": lambda C, H, W: nn.DyISRU((C, H, W), 4.0),
 }
 CONVS = {  # with normalized weights, and the normalization after them
     "weights: length": (lambda *sizes, **options: weight_norm(nn.Conv2d(*sizes, **options)), "none"),

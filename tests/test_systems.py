@@ -163,6 +163,8 @@ ROWS = [
     # of today's models: doubly stochastic matrices
     # of today's models: mixtures of norms
     # of today's models: functions in the place of norms
+    op("Derf", "dynamic_erf", "dynamic_erf", "Derf"),
+    op("DyISRU", "dynamic_isru", "dynamic_isru", "DyISRU"),
     # of today's models: losses and targets
     # of today's models: audio
 ]

@@ -1,4 +1,6 @@
-"""Dynamic tanh: what the registry cannot say of it."""
+"""Dynamic tanh, Derf and DyISRU: what the registry cannot say of them."""
+
+import math
 
 import numpy as np
 import pytest
@@ -57,3 +59,49 @@ def test_several_axes_may_have_a_weight():
     assert layer.weight.shape == (3, 2)
     x = tn.randn(4, 3, 2)
     np.testing.assert_allclose(layer(x).numpy(), np.tanh(2 * x.numpy()), 1e-6, 1e-7)
+
+
+# -- the same with other S-curves
+
+
+def test_derf_begins_as_erf_of_half_the_input_and_learns_alpha_and_the_shift():
+    layer = nn.Derf(5)
+    assert [(name, p.shape) for name, p in layer.named_parameters()] == [
+        ("alpha", (1,)),
+        ("shift", (1,)),
+        ("weight", (5,)),
+        ("bias", (5,)),
+    ]
+    y = layer(tn.tensor(X.astype("float32")))
+    expected = np.vectorize(math.erf)(0.5 * X)
+    np.testing.assert_allclose(y.numpy(), expected, 1e-5, 1e-6)
+    y.backward(tn.tensor(DY.astype("float32")))
+    q = DY * 2 / math.sqrt(math.pi) * np.exp(-0.25 * X**2)
+    np.testing.assert_allclose(layer.alpha.grad.numpy(), [(q * X).sum()], 1e-5)
+    np.testing.assert_allclose(layer.shift.grad.numpy(), [q.sum()], 1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4, 1e30])
+def test_derf_of_extreme_numbers_has_the_limits_of_erf(scale):
+    x = tn.tensor((X * scale).astype("float32"), requires_grad=True)
+    y = F.dynamic_erf(x, tn.full((1,), 0.5))
+    y.backward(tn.tensor(DY.astype("float32")))
+    slope = 1 / math.sqrt(math.pi) if scale < 1 else 0.0
+    np.testing.assert_allclose(x.grad.numpy(), slope * DY, 1e-5, 1e-30)
+    np.testing.assert_allclose(y.numpy(), np.sign(X * scale) if scale > 1 else slope * X * scale, 1e-5)
+
+
+def test_dyisru_is_the_normalized_size_of_an_outlier():
+    layer = nn.DyISRU(4)
+    assert layer.beta.numpy() == [4.0]
+    x = np.array([[0.0, 1.0, -2.0, 1e6]], "float32")
+    np.testing.assert_allclose(layer(tn.tensor(x)).numpy(), 2 * x / np.sqrt(4 + x.astype(float) ** 2), 1e-6)
+    outlier = F.rms_norm(tn.tensor(x), (4,)).numpy()[0, 3]
+    np.testing.assert_allclose(layer(tn.tensor(x)).numpy()[0, 3], outlier, 1e-6)
+
+
+def test_dyisru_keeps_the_digits_of_small_slopes():
+    x = tn.tensor(np.array([1e4, -3e3], "float32"), requires_grad=True)
+    F.dynamic_isru(x, tn.ones(1)).sum().backward()
+    exact = math.sqrt(2) * (1 + x.numpy().astype(float) ** 2) ** -1.5
+    np.testing.assert_allclose(x.grad.numpy(), exact, 1e-6)

@@ -7,6 +7,8 @@ from tinygrad_norm.nn.utils.parametrizations import spectral_norm, weight_norm
 
 LAYERS = {
     "BatchChannelNorm2d": lambda: nn.BatchChannelNorm2d(4, 2),
+    "Derf": lambda: nn.Derf(4),
+    "DyISRU": lambda: nn.DyISRU(4),
     "DynamicTanh": lambda: nn.DynamicTanh(4),
     "FilterResponseNorm2d": lambda: nn.FilterResponseNorm2d(4),
     "FixNorm": lambda: nn.FixNorm(4),
@@ -22,6 +24,8 @@ LAYERS = {
     "weight_norm, one length": lambda: weight_norm(nn.Conv2d(2, 3, 2), dim=None),
 }
 UNDECAYED = {
+    "Derf": {"alpha", "shift"},
+    "DyISRU": {"beta"},
     "DynamicTanh": {"alpha"},
     "FixNorm": {"g"},
     "GlobalResponseNorm": {"weight"},

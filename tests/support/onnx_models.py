@@ -177,6 +177,8 @@ MODELS: dict[str, Model] = {
     "AddLayerNorm": Model(lambda: nn.AddLayerNorm(6), _normal(6, count=2)),
     "AddRMSNorm": Model(lambda: nn.AddRMSNorm(6), _normal(6, count=2)),
     "DivisiveNorm2d": Model(lambda: nn.DivisiveNorm2d(4, 3), _IMAGE),
+    "Derf": Model(lambda: nn.Derf(6), _ROW),
+    "DyISRU": Model(lambda: nn.DyISRU(6), _ROW),
     "DynamicTanh": Model(lambda: nn.DynamicTanh(6), _ROW),
     "FilterResponseNorm2d": Model(lambda: nn.FilterResponseNorm2d(4), _IMAGE),
     "GlobalResponseNorm": Model(lambda: nn.GlobalResponseNorm(4), _IMAGE),

@@ -16,6 +16,8 @@ from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.divisivenorm import divisive_norm as divisive_norm
+from .sample.dynamicerf import dynamic_erf as dynamic_erf
+from .sample.dynamicisru import dynamic_isru as dynamic_isru
 from .sample.dynamictanh import dynamic_tanh as dynamic_tanh
 from .sample.filterresponsenorm import filter_response_norm as filter_response_norm
 from .sample.globalresponsenorm import global_response_norm as global_response_norm

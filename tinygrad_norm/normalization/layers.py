@@ -25,6 +25,8 @@ from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.divisivenorm import DivisiveNorm2d as DivisiveNorm2d
+from .sample.dynamicerf import Derf as Derf
+from .sample.dynamicisru import DyISRU as DyISRU
 from .sample.dynamictanh import DynamicTanh as DynamicTanh
 from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
 from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm

@@ -25,6 +25,8 @@ from ..normalization.sample import (
     addnorm,
     addrmsnorm,
     divisivenorm,
+    dynamicerf,
+    dynamicisru,
     dynamictanh,
     filterresponsenorm,
     globalresponsenorm,
@@ -126,6 +128,8 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     cosinelinear.CosineLinearFunction: cosinelinear.cosine_linear_composed,
     divisivenorm.DivisiveNormFunction: _divisive,
+    dynamicerf.DynamicErfFunction: _options(dynamicerf.dynamic_erf_composed),
+    dynamicisru.DynamicISRUFunction: _options(dynamicisru.dynamic_isru_composed),
     dynamictanh.DynamicTanhFunction: _options(dynamictanh.dynamic_tanh_composed),
     filterresponsenorm.FilterResponseNormFunction: filterresponsenorm.filter_response_norm_composed,
     ghostbatchnorm.GhostBatchNormFunction: lambda x, w, b, *, size, eps, **_: (
