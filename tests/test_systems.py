@@ -145,6 +145,11 @@ ROWS = [
     public("gradient centralization", "nn.utils.centralize_grad_"),
     public("GradNorm", "optim.GradNorm"),
     # of today's models: RMS norms
+    public(
+        "zero-centered, weightless and input-scaled RMSNorm",
+        "nn.RMSNorm",
+        uses=("zero_centered", "input_scaled", "elementwise_affine"),
+    ),
     # of today's models: attention
     # of today's models: where a norm stands in a block
     # of today's models: scales in the place of norms

@@ -1,7 +1,9 @@
 """What decays toward what: lengths, slopes and weights that are neutral at 0 do not decay at all."""
 
+import numpy as np
 import pytest
 
+import tinygrad_norm as tn
 from tinygrad_norm import nn, optim
 from tinygrad_norm.nn.utils.parametrizations import spectral_norm, weight_norm
 
@@ -60,3 +62,27 @@ def test_every_parameter_decays_toward_its_neutral_value_or_not_at_all(name):
     assert found == [decayed, undecayed, rest & TOWARD_1, rest & TOWARD_0]
     assert rest <= TOWARD_1 | TOWARD_0
     assert names(layer, optim.split_decay(layer, 0.1)) == [decayed, everything - decayed]
+
+
+@pytest.mark.parametrize("way", ["zero_centered", "input_scaled"])
+def test_a_zero_centered_weight_decays_toward_the_target_less_1(way):
+    layer = nn.Sequential(nn.RMSNorm(4), nn.RMSNorm(4, **{way: True}))
+    groups = optim.split_decay(layer, 0.1, norm_decay=0.01, norm_target=0.5)
+    assert names(layer, groups) == [set(), set(), {"0.weight"}, set(), {"1.weight"}]
+    assert [group.get("decay_target", 0.0) for group in groups] == [0.0, 0.0, 0.5, 0.0, -0.5]
+    assert names(layer, optim.split_decay(layer, 0.1)) == [set(), {"0.weight", "1.weight"}]
+
+
+def test_decay_keeps_the_scale_of_both_parametrizations_at_1():
+    layers = nn.Sequential(nn.RMSNorm(4), nn.RMSNorm(4, zero_centered=True))
+    with tn.no_grad():
+        for layer, first in zip(layers, (2.0, 1.0), strict=True):
+            layer.weight.copy_(tn.full((4,), first))
+    optimizer = optim.SGD(optim.split_decay(layers, 0.0, norm_decay=0.5), 1.0)
+    for _ in range(20):
+        for layer in layers:
+            layer.weight.grad = tn.zeros(4)
+        optimizer.step()
+    plain, centered = (layer.weight.numpy() for layer in layers)
+    np.testing.assert_allclose(plain, 1, atol=1e-5)
+    np.testing.assert_allclose(centered, 0, atol=1e-5)

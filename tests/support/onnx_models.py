@@ -193,6 +193,8 @@ MODELS: dict[str, Model] = {
     "LocalResponseNorm-even": Model(lambda: nn.LocalResponseNorm(2, 0.5), _LINE),
     "LpNorm": Model(lambda: nn.LpNorm(6, p=3.0), _ROW),
     "RMSNorm": Model(lambda: nn.RMSNorm(6), _ROW),
+    "RMSNorm-zero-centered": Model(lambda: nn.RMSNorm(6, zero_centered=True), _ROW),
+    "RMSNorm-input-scaled": Model(lambda: nn.RMSNorm(6, input_scaled=True), _ROW),
     "SubtractiveNorm2d": Model(lambda: nn.SubtractiveNorm2d(4, 3), _IMAGE),
     "FixNorm": Model(lambda: nn.FixNorm(6), _ROW),
     "ScaleNorm": Model(lambda: nn.ScaleNorm(6), _ROW),

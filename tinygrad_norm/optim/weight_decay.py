@@ -35,6 +35,9 @@ def split_decay(
     that much: weights and gains toward `norm_target`, biases and FilterResponseNorm2d's tau toward 0. Their
     other parameters do not decay: the lengths g of ScaleNorm, FixNorm and weight_norm, DynamicTanh's alpha,
     and GlobalResponseNorm's weight, whose neutral value is 0.
+
+    A zero-centered weight, as RMSNorm(zero_centered=True) has, scales by 1 + weight. Those are in a fifth
+    group, if there are any, and decay toward `norm_target` - 1: the scale goes where that of the others goes.
     """
     of_norms = {
         id(parameter): name
@@ -49,13 +52,17 @@ def split_decay(
             of_norms[id(layer.original0)] = "g"
         elif isinstance(layer, GlobalResponseNorm):
             of_norms[id(layer.weight)] = "neutral at 0"
-    groups: dict[str, list[Tensor]] = {"decayed": [], "undecayed": [], "weights": [], "biases": []}
+        elif getattr(layer, "neutral_weight", 1.0) == 0 and layer.weight is not None:
+            of_norms[id(layer.weight)] = "zero-centered"
+    groups: dict[str, list[Tensor]] = {name: [] for name in _GROUPS}
     for parameter in module.parameters():
         name = of_norms.get(id(parameter), "")
         if norm_decay and name.endswith(("weight", "gain")):
             groups["weights"].append(parameter)
         elif norm_decay and name.endswith(("bias", "tau")):
             groups["biases"].append(parameter)
+        elif norm_decay and name == "zero-centered":
+            groups["zero-centered"].append(parameter)
         else:
             groups["undecayed" if name or parameter.ndim < 2 else "decayed"].append(parameter)
     split = [
@@ -65,7 +72,10 @@ def split_decay(
     if norm_decay:
         weights = {"params": groups["weights"], "weight_decay": norm_decay, "decay_target": norm_target}
         split += [weights, {"params": groups["biases"], "weight_decay": norm_decay}]
+    if centered := groups["zero-centered"]:
+        split.append({"params": centered, "weight_decay": norm_decay, "decay_target": norm_target - 1})
     return split
 
 
+_GROUPS = ("decayed", "undecayed", "weights", "biases", "zero-centered")
 _NORMALIZATION = RunningNorm.__module__.partition(".core.")[0]

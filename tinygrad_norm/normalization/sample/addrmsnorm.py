@@ -192,7 +192,11 @@ class AddRMSNorm(RMSNorm):
     """RMSNorm of input + residual, which is returned too: y and the sum, both (..., *normalized_shape)."""
 
     def forward(self, input: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        return add_rms_norm(input, residual, self.normalized_shape, self.weight, self.eps)
+        if self.input_scaled:
+            check_residual(input, residual)
+            s = input + residual
+            return super().forward(s), s
+        return add_rms_norm(input, residual, self.normalized_shape, self._scale(), self.eps)
 
 
 def _torch_rms_norm(

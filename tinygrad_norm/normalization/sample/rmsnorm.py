@@ -20,8 +20,14 @@ there are two paths from x_i to x̂_j, and their contributions add up:
 
     dx = r·(g - x̂·mean(g·x̂))
 
+Two other parametrizations of the scale, both with a weight v that starts at 0 and 1 + v in the place of w.
+Zero-centered: y = (1 + v)·x̂. The 1 is a constant, so dv is dw, and only g knows of it: g = (1 + v)·dy.
+Input-scaled: the scale comes first, u = (1 + v)·x and y = û, so rms(y) is 1 whatever v is. With the last line
+above, for u and without a weight, du = r·(dy - û·mean(dy·û)), and then dx = (1 + v)·du, dv = Σrows x·du.
+
 Insight: it is LayerNorm without the path through the mean, so only the direction x̂ is removed from
-the gradient. At eps = 0 a row is √D times its L2 normalization.
+the gradient. At eps = 0 a row is √D times its L2 normalization. 1 + v trains as w does, step for step, until
+weights decay: then its scale is pulled toward 1, not toward 0.
 """
 
 from collections.abc import Sequence
@@ -32,6 +38,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Column, Rows, Vector, kernel
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.half import is_half
 from ...backends.cpu.pool_loops import COLUMN, VECTOR
 from ...backends.cpu.sums import column_sums, row_mean_products
 from ...backends.cuda.launch import CudaSource
@@ -187,7 +194,20 @@ def rms_norm(
 class RMSNorm(Module):
     """RMS normalization with a learned weight (ones) of shape `normalized_shape`.
 
-    Takes and returns (..., *normalized_shape). Source: Zhang, Sennrich 2019, arXiv:1910.07467.
+    Takes and returns (..., *normalized_shape). Gemma's RMSNorm is `zero_centered=True` with eps=1e-6.
+
+    Args:
+        normalized_shape: the sizes of the last axes, which share one root mean square.
+        eps: added to the mean square, in units of input²; None is the machine epsilon, as in `rms_norm`.
+        elementwise_affine: whether there is a weight.
+        zero_centered: whether the weight starts at 0, and x̂ is multiplied by 1 + weight.
+        input_scaled: whether the input is multiplied by 1 + weight, not x̂: then rms(output) is 1.
+
+    Raises:
+        ValueError: for a size that is not positive, a negative eps, or a way to scale without a weight.
+
+    Source: Zhang, Sennrich 2019, arXiv:1910.07467; zero-centered and input-scaled: the Gemma and Muse Spark
+    models in the library transformers.
     """
 
     def __init__(
@@ -195,21 +215,50 @@ class RMSNorm(Module):
         normalized_shape: int | Sequence[int],
         eps: float | None = None,
         elementwise_affine: bool = True,
+        *,
+        zero_centered: bool = False,
+        input_scaled: bool = False,
     ) -> None:
         super().__init__()
-        check_flags(elementwise_affine=elementwise_affine)
+        check_flags(
+            elementwise_affine=elementwise_affine, zero_centered=zero_centered, input_scaled=input_scaled
+        )
+        if (zero_centered or input_scaled) and not elementwise_affine:
+            raise ValueError(
+                "zero_centered and input_scaled say what the weight does, but elementwise_affine=False "
+                "leaves it out: leave them out too"
+            )
         self.normalized_shape = as_shape(normalized_shape)
         if eps is not None:
             check_eps(eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        ones = numpy.ones(self.normalized_shape, numpy.float32)
-        self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
+        self.zero_centered, self.input_scaled = zero_centered or input_scaled, input_scaled
+        weight = numpy.full(self.normalized_shape, self.neutral_weight, numpy.float32)
+        self.register_parameter("weight", Parameter(weight) if elementwise_affine else None)
+
+    @property
+    def neutral_weight(self) -> float:
+        """The weight that scales by 1, where it starts: `optim.split_decay` asks for it."""
+        return 0.0 if self.zero_centered else 1.0
 
     def forward(self, input: Tensor) -> Tensor:
-        return rms_norm(input, self.normalized_shape, self.weight, self.eps)
+        scale = self._scale()
+        if self.input_scaled and scale is not None:
+            check_rows(input, self.normalized_shape, self.eps or 0.0, "RMSNorm", weight=scale)
+            input, scale = (input * scale).to(input.dtype), None
+        return rms_norm(input, self.normalized_shape, scale, self.eps)
+
+    def _scale(self) -> Tensor | None:
+        """Return the weight, or 1 + weight: that of a half type in float32, which keeps its digits."""
+        weight = self.weight
+        if weight is None or not self.zero_centered:
+            return weight
+        return 1 + (weight.float() if is_half(weight.array) else weight)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        given = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        how = "input_scaled" if self.input_scaled else "zero_centered" if self.zero_centered else ""
+        return f"{given}, {how}=True" if how else given
 
 
 register(

@@ -1,0 +1,15 @@
+"""The examples of RMS normalizations: what they print is what they say."""
+
+import numpy as np
+import pytest
+from example_scripts import load
+
+
+@pytest.mark.slow
+def test_a_zero_centered_weight_is_another_layer_only_under_decay(capsys):
+    found = load("zero_centered").main(["--steps", "100"])
+    assert abs(found["w, no decay"][0] - found["1 + v, no decay"][0]).max() < 1e-10
+    np.testing.assert_allclose(found["w, split_decay"][0], found["1 + v, split_decay"][0], 1e-9)
+    assert found["w, decay"][1] < 1 < found["1 + v, decay"][1]
+    assert found["no weight"][1] == 1
+    assert "mean scale" in capsys.readouterr().out
