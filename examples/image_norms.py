@@ -33,6 +33,8 @@ NORMS = {  # from the shape (C, H, W)
     "local response": lambda C, H, W: nn.LocalResponseNorm(5, alpha=0.1),
     "global response": lambda C, H, W: nn.GlobalResponseNorm(C),
     "filter response": lambda C, H, W: nn.FilterResponseNorm2d(C),
+    "evolved for samples": lambda C, H, W: nn.EvoNorm2dS0(C, C // 4),
+    "evolved for batches": lambda C, H, W: nn.EvoNorm2dB0(C),
     "subtractive": lambda C, H, W: nn.SubtractiveNorm2d(C, 3),
     "divisive": lambda C, H, W: nn.DivisiveNorm2d(C, 3),
     "dynamic tanh": lambda C, H, W: nn.DynamicTanh((C, H, W)),

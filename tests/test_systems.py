@@ -168,6 +168,8 @@ ROWS = [
     # of today's models: doubly stochastic matrices
     # of today's models: mixtures of norms
     # of today's models: functions in the place of norms
+    op("EvoNorm-S0", "evo_norm_s0", "group_norm", "EvoNorm2dS0"),
+    op("EvoNorm-B0", "evo_norm_b0", "batch_norm", "EvoNorm2dB0"),
     op("Derf", "dynamic_erf", "dynamic_erf", "Derf"),
     op("DyISRU", "dynamic_isru", "dynamic_isru", "DyISRU"),
     # of today's models: losses and targets

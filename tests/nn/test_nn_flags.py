@@ -81,6 +81,8 @@ def make(cls, **options):
     needed = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     if cls is lr_scheduler.OneCycleLR:
         options = {"total_steps": 10, **options}
+    if cls is nn.EvoNorm2dS0:  # whose default is 32 groups, as timm's
+        options = {"groups": 2, **options}
     given = {p.name: required(p.name, p.annotation) for p in needed if p.name not in options}
     return cls(**given, **options)
 

@@ -180,6 +180,8 @@ MODELS: dict[str, Model] = {
     "Derf": Model(lambda: nn.Derf(6), _ROW),
     "DyISRU": Model(lambda: nn.DyISRU(6), _ROW),
     "DynamicTanh": Model(lambda: nn.DynamicTanh(6), _ROW),
+    "EvoNorm2dB0": Model(lambda: nn.EvoNorm2dB0(4), _IMAGE),
+    "EvoNorm2dS0": Model(lambda: nn.EvoNorm2dS0(4, 2), _IMAGE),
     "FilterResponseNorm2d": Model(lambda: nn.FilterResponseNorm2d(4), _IMAGE),
     "GlobalResponseNorm": Model(lambda: nn.GlobalResponseNorm(4), _IMAGE),
     "GroupNorm": Model(lambda: nn.GroupNorm(2, 4), _IMAGE),

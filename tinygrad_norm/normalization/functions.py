@@ -4,6 +4,7 @@ from .batch.batchchannelnorm import batch_channel_norm as batch_channel_norm
 from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
 from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
+from .batch.evonormb0 import evo_norm_b0 as evo_norm_b0
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
@@ -19,6 +20,7 @@ from .sample.divisivenorm import divisive_norm as divisive_norm
 from .sample.dynamicerf import dynamic_erf as dynamic_erf
 from .sample.dynamicisru import dynamic_isru as dynamic_isru
 from .sample.dynamictanh import dynamic_tanh as dynamic_tanh
+from .sample.evonorms0 import evo_norm_s0 as evo_norm_s0
 from .sample.filterresponsenorm import filter_response_norm as filter_response_norm
 from .sample.globalresponsenorm import global_response_norm as global_response_norm
 from .sample.groupnorm import group_norm as group_norm

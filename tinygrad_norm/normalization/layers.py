@@ -9,6 +9,7 @@ from .batch.batchrenorm import BatchRenorm1d as BatchRenorm1d
 from .batch.batchrenorm import BatchRenorm2d as BatchRenorm2d
 from .batch.batchrenorm import BatchRenorm3d as BatchRenorm3d
 from .batch.batchrenorm import RenormSchedule as RenormSchedule
+from .batch.evonormb0 import EvoNorm2dB0 as EvoNorm2dB0
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
@@ -28,6 +29,7 @@ from .sample.divisivenorm import DivisiveNorm2d as DivisiveNorm2d
 from .sample.dynamicerf import Derf as Derf
 from .sample.dynamicisru import DyISRU as DyISRU
 from .sample.dynamictanh import DynamicTanh as DynamicTanh
+from .sample.evonorms0 import EvoNorm2dS0 as EvoNorm2dS0
 from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
 from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm
 from .sample.groupnorm import GroupNorm as GroupNorm

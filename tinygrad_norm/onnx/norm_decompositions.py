@@ -9,6 +9,7 @@ from ..normalization.batch import (
     acrossprocesses,
     batchgroupnorm,
     batchnorm,
+    evonormb0,
     ghostbatchnorm,
     lpbatchnorm,
     powernorm,
@@ -28,6 +29,7 @@ from ..normalization.sample import (
     dynamicerf,
     dynamicisru,
     dynamictanh,
+    evonorms0,
     filterresponsenorm,
     globalresponsenorm,
     groupnorm,
@@ -131,6 +133,12 @@ COMPOSED: dict[type[Function], Composed] = {
     dynamicerf.DynamicErfFunction: _options(dynamicerf.dynamic_erf_composed),
     dynamicisru.DynamicISRUFunction: _options(dynamicisru.dynamic_isru_composed),
     dynamictanh.DynamicTanhFunction: _options(dynamictanh.dynamic_tanh_composed),
+    evonormb0.EvoNormB0Function: lambda x, v, w, b, *, eps, running_var, **_: evonormb0.evo_norm_b0_composed(
+        x, None if running_var is None else Tensor._wrap(running_var), v, w, b, running_var is None, eps
+    ),
+    evonorms0.EvoNormS0Function: lambda x, v, w, b, *, num_groups, eps: evonorms0.evo_norm_s0_composed(
+        x, num_groups, v, w, b, eps
+    ),
     filterresponsenorm.FilterResponseNormFunction: filterresponsenorm.filter_response_norm_composed,
     ghostbatchnorm.GhostBatchNormFunction: lambda x, w, b, *, size, eps, **_: (
         ghostbatchnorm.ghost_batch_norm_composed(x, size, None, None, w, b, True, eps=eps)
