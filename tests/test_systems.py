@@ -158,6 +158,7 @@ ROWS = [
     # of today's models: weights, demodulated or otherwise normalized
     # of today's models: channels at one position
     # of today's models: series
+    op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),
     # of today's models: flows
     # of today's models: whitening
     # of today's models: statistics of the test domain

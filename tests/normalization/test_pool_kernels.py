@@ -55,6 +55,10 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         {"training": True, "momentum": 0.0, "warming_up": True},
     ),
     "adaptive_instance_norm": lambda S: Case(((2, 2, max(S, 2)), (2, 2, S + 1))),
+    "reversible_instance_norm": lambda S: Case(((2, max(S, 2), 2), (2,), (2,))),
+    "reversible_instance_denorm": lambda S: Case(
+        ((2, S, 2), (2, 1, 2), positive(2, 1, 2), positive(2), (2,))
+    ),
     "adaptive_layer_norm": lambda S: Case(((2, 2, S), (2, S), (2, S))),
     "adaptive_group_norm": lambda S: Case(((2, 4, S), (2, 4), (2, 4)), {"num_groups": 2}),
     "dynamic_erf": lambda S: Case(((3, S), (1,), (1,), (S,), (S,))),

@@ -41,6 +41,17 @@ class Model:
         return module.eval()
 
 
+class _Reversible(nn.Module):
+    """A model between the two ends of a reversible normalization."""
+
+    def __init__(self, norm: Any, model: Any) -> None:
+        super().__init__()
+        self.norm, self.model = norm, model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.model(self.norm(x, "norm")), "denorm")
+
+
 def _normal(*shape: int, count: int = 1, batch: int = 0) -> Callable[..., list[numpy.ndarray]]:
     """Normal inputs; the size at `batch` is the batch size."""
 
@@ -194,6 +205,7 @@ MODELS: dict[str, Model] = {
     "LocalResponseNorm": Model(lambda: nn.LocalResponseNorm(3, 0.5), _IMAGE),
     "LocalResponseNorm-even": Model(lambda: nn.LocalResponseNorm(2, 0.5), _LINE),
     "LpNorm": Model(lambda: nn.LpNorm(6, p=3.0), _ROW),
+    "RevIN": Model(lambda: _Reversible(nn.RevIN(8), nn.Linear(8, 8)), _SEQUENCE),
     "RMSNorm": Model(lambda: nn.RMSNorm(6), _ROW),
     "RMSNorm-zero-centered": Model(lambda: nn.RMSNorm(6, zero_centered=True), _ROW),
     "RMSNorm-input-scaled": Model(lambda: nn.RMSNorm(6, input_scaled=True), _ROW),

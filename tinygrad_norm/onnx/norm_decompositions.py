@@ -36,6 +36,7 @@ from ..normalization.sample import (
     layernorm,
     localresponsenorm,
     lpnorm,
+    revin,
     rmsnorm,
     subtractivenorm,
 )
@@ -154,6 +155,9 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     normalize.NormalizeFunction: normalize.normalize_composed,
     powernorm.PowerNormFunction: _power_norm,
+    revin.DetachedInstanceNormFunction: revin.reversible_instance_norm_composed,
+    revin.ReversibleInstanceDenormFunction: revin.reversible_instance_denorm_composed,
+    revin.ReversibleInstanceNormFunction: revin.reversible_instance_norm_composed,
     rmsnorm.RMSNormFunction: lambda x, w, *, normalized_shape, eps: rmsnorm.rms_norm_composed(
         x, normalized_shape, w, eps
     ),
