@@ -161,6 +161,13 @@ ROWS = [
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),
     # of today's models: flows
     # of today's models: whitening
+    op(
+        "Decorrelated BatchNorm",
+        "decorrelated_batch_norm",
+        "symmetric",
+        "DecorrelatedBatchNorm1d|DecorrelatedBatchNorm2d",
+    ),
+    op("IterNorm", "iter_norm", "batch_norm_eval", "IterNorm"),
     # of today's models: statistics of the test domain
     # of today's models: updates
     # of today's models: a backward from the output

@@ -86,6 +86,7 @@ def test_every_kernel_is_timed():
     other |= {"squares_of_columns", "power_norm_backward"}  # PyTorch has no such layer
     # Of weights, small beside their products:
     other |= {"weight_norm_forward", "weight_norm_backward", "largest_of_rows", "root_of_largest"}
+    other |= {"symmetric_eigen"}  # of matrices, small beside the products
     other |= {"spectral_norm_forward", "products_of_rows", "spectral_norm_backward"}
     assert names == {kernel.name for kernel in KERNELS} - other
 

@@ -77,6 +77,10 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "local_contrast_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
+    "decorrelated_batch_norm": lambda S: Case(
+        ((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}
+    ),
+    "iter_norm": lambda S: Case(((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}),
     "spectral_norm": lambda S: Case(((3, S), _constant(3), _constant(S))),
     "cosine_linear": lambda S: Case(((3, S), (2, S))),
     "weight_norm": lambda S: Case(((3, S), (3, 1))),

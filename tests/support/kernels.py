@@ -34,6 +34,7 @@ from tinygrad_norm.normalization.sample import (
 )
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
 from tinygrad_norm.normalization.weight import spectralnorm, weightnorm
+from tinygrad_norm.normalization.whitening import symmetricmatrix
 from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
 
@@ -104,6 +105,7 @@ KERNELS = [
     Kernel("lp_norm_forward", lpnorm._kernels, VECTOR_SHAPES),
     Kernel("lp_norm_backward", lpnorm._kernels, SUMS),
     Kernel("largest_of_rows", magnitudes._kernels, FORWARD_SHAPES, loads=False),
+    Kernel("symmetric_eigen", symmetricmatrix._kernels, (), vectors=False, halves=False),
     Kernel("root_of_largest", spectralnorm._kernels, (), vectors=False, halves=False),
     Kernel("spectral_norm_forward", spectralnorm._kernels, ((),)),
     Kernel("products_of_rows", spectralnorm._kernels, BACKWARD_SHAPES, loads=False),

@@ -38,3 +38,5 @@ from .vector.scalenorm import scale_norm as scale_norm
 from .weight.cosinelinear import cosine_linear as cosine_linear
 from .weight.weightstandardization import scaled_weight_standardization as scaled_weight_standardization
 from .weight.weightstandardization import weight_standardization as weight_standardization
+from .whitening.decorrelatedbatchnorm import decorrelated_batch_norm as decorrelated_batch_norm
+from .whitening.iternorm import iter_norm as iter_norm

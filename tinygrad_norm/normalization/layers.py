@@ -45,3 +45,6 @@ from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.subtractivenorm import SubtractiveNorm2d as SubtractiveNorm2d
 from .vector.scalenorm import FixNorm as FixNorm
 from .vector.scalenorm import ScaleNorm as ScaleNorm
+from .whitening.decorrelatedbatchnorm import DecorrelatedBatchNorm1d as DecorrelatedBatchNorm1d
+from .whitening.decorrelatedbatchnorm import DecorrelatedBatchNorm2d as DecorrelatedBatchNorm2d
+from .whitening.iternorm import IterNorm as IterNorm

@@ -42,6 +42,7 @@ from ..normalization.sample import (
 )
 from ..normalization.vector import normalize, scalenorm
 from ..normalization.weight import cosinelinear
+from ..normalization.whitening import channelgroups, decorrelatedbatchnorm, iternorm
 from .onnx_package import OnnxError
 
 Composed = Callable[..., Any]
@@ -112,6 +113,11 @@ def _divisive(x: Tensor, *, gaussian: Gaussian, eps: float, mean_floor: bool) ->
     return x / deviation.maximum(least)
 
 
+def _whitening(x: Tensor, weight: Any, bias: Any, *, mean: Any, W: Any) -> Tensor:
+    running = Tensor._wrap(mean), Tensor._wrap(W)
+    return channelgroups.whitening_composed(x, running, weight, bias, len(W))
+
+
 def _options(composed: Composed, *names: str) -> Composed:
     """Pass the named options on and drop all others."""
     return lambda *inputs, **options: composed(*inputs, **{name: options[name] for name in names})
@@ -130,6 +136,10 @@ COMPOSED: dict[type[Function], Composed] = {
         batchgroupnorm.batch_group_norm_composed(x, groups[1], groups[0], None, None, w, b, True, eps=eps)
     ),
     cosinelinear.CosineLinearFunction: cosinelinear.cosine_linear_composed,
+    channelgroups.WhiteningEvalFunction: _whitening,
+    decorrelatedbatchnorm.DecorrelatedBatchNormFunction: lambda x, w, b, *, groups, eps, **_: (
+        decorrelatedbatchnorm.decorrelated_batch_norm_composed(x, None, None, w, b, True, groups, eps)
+    ),
     divisivenorm.DivisiveNormFunction: _divisive,
     dynamicerf.DynamicErfFunction: _options(dynamicerf.dynamic_erf_composed),
     dynamicisru.DynamicISRUFunction: _options(dynamicisru.dynamic_isru_composed),
@@ -147,6 +157,9 @@ COMPOSED: dict[type[Function], Composed] = {
     globalresponsenorm.GlobalResponseNormFunction: globalresponsenorm.global_response_norm_composed,
     groupnorm.GroupNormFunction: lambda x, w, b, *, num_groups, eps: groupnorm.group_norm_composed(
         x, num_groups, w, b, eps
+    ),
+    iternorm.IterNormFunction: lambda x, w, b, *, groups, T, eps, **_: iternorm.iter_norm_composed(
+        x, None, None, w, b, True, groups, T, eps
     ),
     localresponsenorm.LocalResponseNormFunction: localresponsenorm.local_response_norm_composed,
     lpbatchnorm.LpBatchNormFunction: _lp_batch_norm,

@@ -1,0 +1,1 @@
+"""Normalizations that also take out the correlations of channels."""
