@@ -36,6 +36,19 @@ def test_batch_renorm_closes_the_gap_between_training_and_evaluation(capsys):
 
 
 @pytest.mark.slow
+def test_a_class_that_enters_by_an_affine_is_obeyed_and_one_that_is_normalized_is_lost(capsys):
+    pytest.importorskip("sklearn")
+    found = load("conditional_norms").main(["--steps", "150"])
+    (plain, _), (lost, obeyed) = found["BatchNorm2d, not told"], found["label map, InstanceNorm2d"]
+    assert obeyed < 0.12
+    assert abs(lost - plain) < 0.1 * plain
+    for name in ("ConditionalBatchNorm2d", "BatchNorm2d, FiLM", "SPADE"):
+        assert found[name][0] < plain
+        assert found[name][1] > 0.15, name
+    assert "obeys" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys):
     pytest.importorskip("sklearn")
     found = load("convnext_v2").main(["--epochs", "6", "--seeds", "1"])
@@ -204,6 +217,12 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
             "argument --steps: must be an integer of at least 1, got '0'",
         ),
         ("conditional_digits", [], "pip install 'tinygrad_norm[data]'"),
+        (
+            "conditional_norms",
+            ["--steps", "0"],
+            "argument --steps: must be an integer of at least 1, got '0'",
+        ),
+        ("conditional_norms", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),

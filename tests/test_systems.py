@@ -155,6 +155,10 @@ ROWS = [
     # of today's models: scales in the place of norms
     # of today's models: identities and folding
     # of today's models: affines from a condition
+    op("ConditionalBatchNorm", "conditional_batch_norm", "batch_norm", "ConditionalBatchNorm2d"),
+    op("ConditionalInstanceNorm", "conditional_instance_norm", "batch_norm", "ConditionalInstanceNorm2d"),
+    public("FiLM", "nn.FiLM"),
+    public("SPADE", "nn.SPADE"),
     # of today's models: weights, demodulated or otherwise normalized
     # of today's models: channels at one position
     # of today's models: series

@@ -49,6 +49,35 @@ def test_the_gradients_of_each_sample_stay_apart(name, block):
         np.testing.assert_allclose(ours.numpy(), whole.numpy(), 1e-10, 1e-12)
 
 
+TABLES = {
+    "conditional_batch_norm": lambda x, labels, w, b: F.conditional_batch_norm(
+        x, labels, None, None, w, b, training=True
+    ),
+    "conditional_batch_norm, evaluation": lambda x, labels, w, b: F.conditional_batch_norm(
+        x, labels, b[0].detach(), w[0].detach() ** 2, w, b
+    ),
+    "conditional_instance_norm": F.conditional_instance_norm,
+}
+
+
+@pytest.mark.parametrize("block", [1, 64])
+@pytest.mark.parametrize("name", TABLES)
+def test_the_rows_of_each_class_are_the_same_in_blocks(name, block):
+    inputs, dy = drawn([(N, C, S), (3, C), (3, C)])
+    labels = tn.tensor(np.arange(N) % 3)
+
+    def op(x, w, b):
+        return TABLES[name](x, labels, w, b)
+
+    whole = op(*inputs)
+    expected = grad(whole, inputs, dy)
+    with settings(block=block):
+        y = op(*inputs)
+        found = grad(y, inputs, dy)
+    for ours, other in zip((y, *found), (whole, *expected), strict=True):
+        np.testing.assert_allclose(ours.numpy(), other.numpy(), 1e-10, 1e-12)
+
+
 def test_the_style_of_each_sample_gets_its_own_gradient():
     inputs, dy = drawn([(N, C, S), (N, C, S)])
     with settings(block=64):

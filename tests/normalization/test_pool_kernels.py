@@ -65,6 +65,10 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "dynamic_isru": lambda S: Case(((3, S), positive(1), (S,), (S,))),
     "evo_norm_b0": lambda S: Case(((2, 2, max(S, 2)), None, (2,), (2,), (2,)), {"training": True}),
     "evo_norm_s0": lambda S: Case(((2, 4, S), (4,), (4,), (4,)), {"num_groups": 2}),
+    "conditional_batch_norm": lambda S: Case(
+        ((2, 2, S), fixed([1, 0]), None, None, (2, 2), (2, 2)), {"training": True}
+    ),
+    "conditional_instance_norm": lambda S: Case(((2, 2, max(S, 2)), fixed([1, 0]), (2, 2), (2, 2))),
     "dynamic_tanh": lambda S: Case(((3, S), (1,), (S,), (S,))),
     "scale_norm": lambda S: Case(((3, S), (1,))),
     "lp_norm": lambda S: Case(((3, S), (S,)), {"normalized_shape": (S,), "p": 3.0, "eps": 1e-5}),

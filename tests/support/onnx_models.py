@@ -75,6 +75,10 @@ def _classes(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
     return [logits, rng.integers(0, 5, n)]
 
 
+def _images_and_classes(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
+    return [rng.normal(size=(n, 4, 6, 6)).astype(numpy.float32), rng.integers(0, 3, n)]
+
+
 def _labels(rng: numpy.random.Generator, n: int) -> list[numpy.ndarray]:
     return [rng.normal(size=(n, 5)).astype(numpy.float32), rng.integers(-1, 5, (n, 5))]
 
@@ -216,6 +220,10 @@ MODELS: dict[str, Model] = {
     "FixNorm": Model(lambda: nn.FixNorm(6), _ROW),
     "ScaleNorm": Model(lambda: nn.ScaleNorm(6), _ROW),
     "AdaGroupNorm": Model(lambda: nn.AdaGroupNorm(3, 4, 2), _pairs((4, 6, 6), (3,))),
+    "ConditionalBatchNorm2d": Model(lambda: nn.ConditionalBatchNorm2d(4, 3), _images_and_classes),
+    "ConditionalInstanceNorm2d": Model(lambda: nn.ConditionalInstanceNorm2d(4, 3), _images_and_classes),
+    "FiLM": Model(lambda: nn.FiLM(3, 4), _pairs((4, 6, 6), (3,))),
+    "SPADE": Model(lambda: nn.SPADE(4, 3, 5), _pairs((4, 6, 6), (3, 3, 3))),
     "AdaLayerNorm": Model(lambda: nn.AdaLayerNorm(8, 3), _pairs((5, 8), (3,))),
     "AdaLayerNormZero": Model(lambda: nn.AdaLayerNormZero(8, 3), _pairs((5, 8), (3,))),
     "RNN": Model(lambda: nn.RNN(6, 4, nonlinearity="relu", bidirectional=True), _STEPS, 1),

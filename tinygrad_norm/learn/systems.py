@@ -36,6 +36,8 @@ OTHERS = {
     "Weight decay of weight and bias of normalizations": "optim.split_decay",
     "Folding of BatchNorm": "nn.utils.fuse_conv_bn_eval nn.utils.fuse_linear_bn_eval",
     "adaLN-Zero": "nn.AdaLayerNormZero nn.DiTBlock",
+    "FiLM": "nn.FiLM",
+    "SPADE": "nn.SPADE",
     "ConvNeXt V2": "nn.ConvNeXtV2Block",
     "DeepNorm": "nn.DeepNorm",
     "nGPT, whole": "nn.NGPT",

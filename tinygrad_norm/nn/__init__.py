@@ -49,6 +49,7 @@ from .activation.softmax import Softmax, Softmax2d, LogSoftmax, Softmin
 # Normalizations.
 from ..normalization.layers import *
 from .adaptive import AdaGroupNorm, AdaLayerNorm, AdaLayerNormZero
+from .conditional import FiLM, SPADE
 
 # Layers that take the size of their input from the first batch.
 from .lazy import LazyLinear, LazyConv1d, LazyConv2d, LazyConv3d

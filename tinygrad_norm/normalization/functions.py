@@ -4,6 +4,7 @@ from .batch.batchchannelnorm import batch_channel_norm as batch_channel_norm
 from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
 from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
+from .batch.conditionalbatchnorm import conditional_batch_norm as conditional_batch_norm
 from .batch.evonormb0 import evo_norm_b0 as evo_norm_b0
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
@@ -16,6 +17,7 @@ from .sample.adain import adaptive_instance_norm as adaptive_instance_norm
 from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
+from .sample.conditionalinstancenorm import conditional_instance_norm as conditional_instance_norm
 from .sample.divisivenorm import divisive_norm as divisive_norm
 from .sample.dynamicerf import dynamic_erf as dynamic_erf
 from .sample.dynamicisru import dynamic_isru as dynamic_isru

@@ -9,6 +9,7 @@ from .batch.batchrenorm import BatchRenorm1d as BatchRenorm1d
 from .batch.batchrenorm import BatchRenorm2d as BatchRenorm2d
 from .batch.batchrenorm import BatchRenorm3d as BatchRenorm3d
 from .batch.batchrenorm import RenormSchedule as RenormSchedule
+from .batch.conditionalbatchnorm import ConditionalBatchNorm2d as ConditionalBatchNorm2d
 from .batch.evonormb0 import EvoNorm2dB0 as EvoNorm2dB0
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
@@ -25,6 +26,7 @@ from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d
 from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
+from .sample.conditionalinstancenorm import ConditionalInstanceNorm2d as ConditionalInstanceNorm2d
 from .sample.divisivenorm import DivisiveNorm2d as DivisiveNorm2d
 from .sample.dynamicerf import Derf as Derf
 from .sample.dynamicisru import DyISRU as DyISRU

@@ -12,6 +12,7 @@ from ..nn.linear import LinearFunction
 from ..nn.recurrent.gru import GRUFunction
 from ..nn.recurrent.lstm import LSTMFunction
 from ..nn.recurrent.rnn import RNNFunction
+from ..normalization.batch.conditionalbatchnorm import RowsOfClassesFunction
 from .converters import converts
 from .graph_builder import GraphBuilder, Name
 from .sizes import Call, Constant
@@ -26,6 +27,7 @@ def _linear(g: GraphBuilder, call: Call) -> Name:
     return y if bias is None else g.op("Add", y, bias)
 
 
+@converts(RowsOfClassesFunction)
 @converts(EmbeddingFunction)
 def _embedding(g: GraphBuilder, call: Call) -> Name:
     index, weight = call.inputs

@@ -9,6 +9,7 @@ from ..normalization.batch import (
     acrossprocesses,
     batchgroupnorm,
     batchnorm,
+    conditionalbatchnorm,
     evonormb0,
     ghostbatchnorm,
     lpbatchnorm,
@@ -25,6 +26,7 @@ from ..normalization.sample import (
     adalayernorm,
     addnorm,
     addrmsnorm,
+    conditionalinstancenorm,
     divisivenorm,
     dynamicerf,
     dynamicisru,
@@ -135,6 +137,11 @@ COMPOSED: dict[type[Function], Composed] = {
     batchgroupnorm.BatchGroupNormFunction: lambda x, w, b, *, groups, eps, **_: (
         batchgroupnorm.batch_group_norm_composed(x, groups[1], groups[0], None, None, w, b, True, eps=eps)
     ),
+    conditionalbatchnorm.ConditionalBatchNormFunction: _options(
+        conditionalbatchnorm.batch_statistics_composed, "eps"
+    ),
+    conditionalbatchnorm.ConditionalBatchNormEvalFunction: conditionalbatchnorm.given_statistics_composed,
+    conditionalinstancenorm.ConditionalInstanceNormFunction: conditionalinstancenorm.affine_of_rows_composed,
     cosinelinear.CosineLinearFunction: cosinelinear.cosine_linear_composed,
     channelgroups.WhiteningEvalFunction: _whitening,
     decorrelatedbatchnorm.DecorrelatedBatchNormFunction: lambda x, w, b, *, groups, eps, **_: (
