@@ -1,7 +1,10 @@
 """The examples of the statistics that today's models add: what they show."""
 
+import numpy as np
 import pytest
 from example_scripts import load
+
+import tinygrad_norm as tn
 
 
 def test_revin_forecasts_a_series_in_other_units_as_well(capsys):
@@ -9,3 +12,29 @@ def test_revin_forecasts_a_series_in_other_units_as_well(capsys):
     assert found["RevIN"][1] == pytest.approx(found["RevIN"][0], rel=1e-3)
     assert found["plain"][1] > 20 * found["plain"][0]
     assert "5y + 20" in capsys.readouterr().out
+
+
+def test_a_flow_that_its_first_batch_sets_starts_near_the_data(capsys):
+    found = load("ring_flow").main(["--steps", "5"])
+    assert found["ActNorm"][0] < 4 < 200 < found["no ActNorm"][0]
+    assert found["ActNorm"][2] == pytest.approx(1, abs=0.01)
+    assert capsys.readouterr().out.count("ActNorm") == 3
+
+
+def test_the_density_of_a_flow_has_the_log_det_of_its_jacobian():
+    example = load("ring_flow")
+    tn.manual_seed(0)
+    flow = example.Flow(2, "set").double()
+    for parameter in flow.parameters():
+        parameter.array[...] += 0.3 * np.random.default_rng(1).normal(size=parameter.shape)
+    flow(tn.tensor(example.rings(64, np.random.default_rng(0)).astype(float)))
+    x = tn.tensor(example.rings(1, np.random.default_rng(2)).astype(float))
+
+    def end(x):
+        for step in flow.steps:
+            x, _ = step(x)
+        return x
+
+    z, J = end(x).detach().numpy(), tn.autograd.functional.jacobian(end, x).numpy().reshape(2, 2)
+    expected = -np.log(2 * np.pi) - 0.5 * (z**2).sum() + np.linalg.slogdet(J)[1]
+    assert flow(x).item() == pytest.approx(expected, rel=1e-12)

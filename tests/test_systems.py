@@ -164,6 +164,7 @@ ROWS = [
     # of today's models: series
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),
     # of today's models: flows
+    op("ActNorm", "activation_norm", "batch_norm_eval", "ActNorm"),
     # of today's models: whitening
     op(
         "Decorrelated BatchNorm",

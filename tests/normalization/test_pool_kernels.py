@@ -31,6 +31,7 @@ def _constant(D):
 
 
 POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where one has no variance
+    "activation_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
     "batch_renorm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,)), {"training": True, "momentum": 0.0}),
     "ghost_batch_norm": lambda S: Case(
         ((4, 2, S), None, None, (2,), (2,)), {"training": True, "ghost_batch_size": 2}

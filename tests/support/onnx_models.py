@@ -52,6 +52,12 @@ class _Reversible(nn.Module):
         return self.norm(self.model(self.norm(x, "norm")), "denorm")
 
 
+def _called(module: Any, x: Any) -> Any:
+    """The module after a first batch, which sets its parameters."""
+    module(Tensor(x.astype(numpy.float32)))
+    return module
+
+
 def _normal(*shape: int, count: int = 1, batch: int = 0) -> Callable[..., list[numpy.ndarray]]:
     """Normal inputs; the size at `batch` is the batch size."""
 
@@ -165,6 +171,7 @@ MODELS: dict[str, Model] = {
     "Softmax": Model(lambda: nn.Softmax(1), _ROW),
     "LogSoftmax": Model(lambda: nn.LogSoftmax(-1), _IMAGE),
     "Softmin": Model(lambda: nn.Softmin(1), _ROW),
+    "ActNorm": Model(lambda: _called(nn.ActNorm(4), numpy.random.default_rng(2).normal(size=(2, 4))), _IMAGE),
     "BatchChannelNorm2d": Model(lambda: nn.BatchChannelNorm2d(4, 2), _IMAGE),
     "BatchGroupNorm2d": Model(lambda: nn.BatchGroupNorm2d(4, 2), _IMAGE),
     "BatchNorm1d": Model(lambda: nn.BatchNorm1d(6), _ROW),

@@ -1,5 +1,6 @@
 """The functions that `nn.functional` re-exports: add one line for each."""
 
+from .batch.actnorm import activation_norm as activation_norm
 from .batch.batchchannelnorm import batch_channel_norm as batch_channel_norm
 from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
 from .batch.batchnorm import batch_norm as batch_norm

@@ -1,5 +1,6 @@
 """The layers that `nn` re-exports: add one line for each class."""
 
+from .batch.actnorm import ActNorm as ActNorm
 from .batch.batchchannelnorm import BatchChannelNorm2d as BatchChannelNorm2d
 from .batch.batchgroupnorm import BatchGroupNorm2d as BatchGroupNorm2d
 from .batch.batchnorm import BatchNorm1d as BatchNorm1d

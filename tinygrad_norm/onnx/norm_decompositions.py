@@ -7,6 +7,7 @@ from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..normalization.batch import (
     acrossprocesses,
+    actnorm,
     batchgroupnorm,
     batchnorm,
     conditionalbatchnorm,
@@ -126,6 +127,7 @@ def _options(composed: Composed, *names: str) -> Composed:
 
 
 COMPOSED: dict[type[Function], Composed] = {
+    actnorm.ActivationNormFunction: actnorm.activation_norm_composed,
     adagroupnorm.AdaptiveGroupNormFunction: adagroupnorm.adaptive_group_norm_composed,
     adain.AdaptiveInstanceNormFunction: adain.adaptive_instance_norm_composed,
     adalayernorm.AdaptiveLayerNormFunction: adalayernorm.adaptive_layer_norm_composed,
