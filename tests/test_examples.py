@@ -71,6 +71,15 @@ def test_a_network_without_normalization_has_the_variances_that_were_predicted(c
 
 
 @pytest.mark.slow
+def test_deep_networks_learn_with_scales_in_the_place_of_norms(capsys):
+    found = load("deep_without_norms").main(["--steps", "30"])
+    best = {kind: min(losses) for kind, losses in found.items()}
+    assert best.pop("plain") == numpy.inf
+    assert max(best.values()) < 0.9
+    assert "LayerScale" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

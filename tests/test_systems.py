@@ -153,6 +153,10 @@ ROWS = [
     # of today's models: attention
     # of today's models: where a norm stands in a block
     # of today's models: scales in the place of norms
+    public("LayerScale", "nn.LayerScale", "nn.LayerScale2d", uses=("LayerScale",)),
+    public("ReZero", "nn.ReZero"),
+    public("SkipInit", "nn.SkipInit"),
+    public("Fixup", "nn.utils.fixup_", "nn.ScalarMultiplier", "nn.ScalarBias"),
     # of today's models: identities and folding
     # of today's models: affines from a condition
     op("ConditionalBatchNorm", "conditional_batch_norm", "batch_norm", "ConditionalBatchNorm2d"),

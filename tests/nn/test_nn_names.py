@@ -15,6 +15,7 @@ OMITTED = {  # deprecated in PyTorch, or meaningless without its devices and in-
 }
 ADDED = {"norm", "attention", "residual"}  # not in PyTorch: keyword only
 ADDED |= {"zero_centered", "input_scaled"}
+ADDED |= {"scale"}
 
 
 def torch_parameters(torch_object):

@@ -81,6 +81,13 @@ def train(
             help="In a transformer, normalize queries and keys: none (default), l2 (QKNorm), layer or rms."
         ),
     ] = None,
+    scale_init: Annotated[
+        str | None,
+        typer.Option(
+            help="What residual branches are multiplied by (resnet, convnext, transformer): none (default), "
+            "or a learned scale: layerscale, rezero, skipinit; fixup for the resnet with --norm none."
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training set {RECIPE}.")] = None,
     lr: Annotated[float | None, typer.Option(help=f"Highest learning rate {RECIPE}.")] = None,
     schedule: Annotated[
@@ -224,6 +231,7 @@ def train(
                 clip_grad=clip_grad,
                 clip_mode=clip_mode,
                 qk_norm=qk_norm,
+                scale_init=scale_init,
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:

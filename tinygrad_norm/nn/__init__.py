@@ -80,6 +80,10 @@ from .transformer.ngptblock import NGPTBlock
 from .transformer.ngpt import NGPT
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder
 
+# Scales in the place of norms.
+from .residual.layerscale import LayerScale, LayerScale2d
+from .residual.scalars import ReZero, ScalarBias, ScalarMultiplier, SkipInit
+
 # Residual blocks for images.
 from .networks.convnextblock import ConvNeXtV2Block
 from .networks.nfblock import NFBlock

@@ -16,6 +16,7 @@ from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
 from .norm_choices import find_norm, norm_name
 from .recipes import DATASETS, OWN, PLACES, find_recipe
+from .scale_choices import check_scale_init
 
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("cosine", "linear", "step", "constant")
@@ -34,6 +35,7 @@ TEXTS = (
     "clip_mode",
     "residual",
     "qk_norm",
+    "scale_init",
     "scale",
     "label",
     "target",
@@ -83,6 +85,9 @@ class Config:
                  trains all epochs
     qk_norm      in transformers, how queries and keys are normalized: "none", "l2" (QKNorm), "layer" or
                  "rms"; else None
+    scale_init   what residual branches are multiplied by: "none", or a scale that is learned and starts as
+                 "layerscale" (1e-5), "rezero" (0) or "skipinit" (1/√blocks); "fixup" is for the resnet with
+                 norm "none". None if the model has no such branches
 
     Raises:
         ValueError: if a number is out of range, a name is unknown, or settings do not fit together.
@@ -111,6 +116,7 @@ class Config:
     clip_grad: float | None
     clip_mode: str
     qk_norm: str | None
+    scale_init: str | None
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class Config:
         clip_grad: float | None = None,
         clip_mode: str | None = None,
         qk_norm: str | None = None,
+        scale_init: str | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model, regression=target is not None or dataset == "sine")
@@ -148,6 +155,7 @@ class Config:
             "optimizer": optimizer,
             "residual": residual,
             "qk_norm": qk_norm,
+            "scale_init": scale_init,
             "schedule": schedule,
             "warmup": warmup,
             "weight_decay": weight_decay,
@@ -165,6 +173,11 @@ class Config:
         for name, value in settings.items():
             object.__setattr__(self, name, value)
         self._check(is_transformer=recipe.residual is not None)
+        if recipe.scale_init is None and scale_init is not None:
+            raise ValueError(
+                f"scale_init is for residual branches; the model {self.model!r} has none that take a scale"
+            )
+        check_scale_init(self.scale_init, self.model, self.norm, self.residual)
 
     def _check(self, is_transformer: bool) -> None:
         for name in TEXTS:
@@ -255,6 +268,7 @@ class Config:
             object.__setattr__(own, "norm", "none")
             object.__setattr__(own, "residual", None)
             object.__setattr__(own, "qk_norm", None)
+            object.__setattr__(own, "scale_init", None)
         return own
 
     @classmethod
@@ -312,7 +326,8 @@ class Config:
         """Where a transformer normalizes, if not before each sublayer, and what else it does."""
         place = f" {PLACES[self.residual]}" if self.residual not in (None, "pre") else ""
         scores = f", {self.qk_norm} on queries and keys" if self.qk_norm not in (None, "none") else ""
-        return place + scores
+        start = f", {self.scale_init} on residual branches" if self.scale_init not in (None, "none") else ""
+        return place + scores + start
 
 
 def differences(fields: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:

@@ -9,6 +9,7 @@ from .. import nn
 from ..module import Module
 from .config import Config
 from .norm_choices import Norm, find_norm, sequence_norm
+from .scale_choices import fixup_blocks_, scale_maker
 from .sequence_layers import LastStep, MeanStep, RecurrentStack, Rows, TransformerStack
 
 
@@ -51,11 +52,12 @@ def cnn(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
     )
 
 
-def resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
+def resnet(shape: tuple[int, ...], classes: int, norm: Norm, scale_init: str) -> Module:
     """Return a 3×3 convolution, two residual blocks of 16 channels, two of 32 at half the size, and a Linear.
 
     Norm and ReLU stand before each convolution of a block, and before the mean over all pixels at the end.
     """
+    scale = scale_maker(scale_init, 4, images=True)
     channels, height, width = shape
     full, half = (height, width), (-(-height // 2), -(-width // 2))
     blocks = []
@@ -67,7 +69,11 @@ def resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
     ):
         block = nn.ResidualBlock(before, after, stride)
         block.norm1, block.norm2 = norm((before, *sizes[0])), norm((after, *sizes[1]))
+        block.scale = nn.Identity() if scale is None else scale(after)
         blocks.append(block)
+    classifier = nn.Linear(32, classes)
+    if scale_init == "fixup":
+        fixup_blocks_(blocks, classifier)
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1, bias=False),
         *blocks,
@@ -75,7 +81,7 @@ def resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(32, classes),
+        classifier,
     )
 
 
@@ -94,7 +100,7 @@ def nf_resnet(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
     )
 
 
-def convnext(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
+def convnext(shape: tuple[int, ...], classes: int, norm: Norm, scale_init: str) -> Module:
     """Return a 2×2 convolution of stride 2, two ConvNeXt V2 blocks of 32 channels, and a Linear.
 
     The norm is over the channels of each pixel: in each block, and of the mean over all pixels at the end.
@@ -105,8 +111,10 @@ def convnext(shape: tuple[int, ...], classes: int, norm: Norm) -> Module:
             f"the convnext begins with 2×2 pixels and needs images of at least 2×2, got {height}×{width}"
         )
     blocks = [nn.ConvNeXtV2Block(32, kernel_size=3) for _ in range(2)]
+    scale = scale_maker(scale_init, len(blocks))
     for block in blocks:
         block.norm = sequence_norm(norm, 32)
+        block.scale = nn.Identity() if scale is None else scale(32)
     return nn.Sequential(
         nn.Conv2d(channels, 32, 2, stride=2),
         *blocks,
@@ -124,10 +132,12 @@ def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: st
     return nn.Sequential(Rows(), stack, LastStep(), nn.Linear(64, classes))
 
 
-def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, residual: str, qk_norm: str) -> Module:
+def transformer_rows(
+    shape: tuple[int, ...], classes: int, norm: Norm, residual: str, qk_norm: str, scale_init: str
+) -> Module:
     """Return two transformer layers of 64 features over the rows, and a Linear on the mean over the rows."""
     channels, height, width = shape
-    stack = TransformerStack(64, 4, 2, height, norm, residual, qk_norm)
+    stack = TransformerStack(64, 4, 2, height, norm, residual, qk_norm, scale_init)
     return nn.Sequential(Rows(), nn.Linear(channels * width, 64), stack, MeanStep(), nn.Linear(64, classes))
 
 
@@ -137,9 +147,11 @@ def lstm_text(characters: int, context: int, norm: Norm) -> Module:
     return nn.Sequential(nn.Embedding(characters, 64), stack, nn.Linear(192, characters))
 
 
-def transformer_text(characters: int, context: int, norm: Norm, residual: str, qk_norm: str) -> Module:
+def transformer_text(
+    characters: int, context: int, norm: Norm, residual: str, qk_norm: str, scale_init: str
+) -> Module:
     """Return a tiny GPT: an Embedding, four causal transformer layers of 96 features, a Linear."""
-    stack = TransformerStack(96, 4, 4, context, norm, residual, qk_norm, causal=True)
+    stack = TransformerStack(96, 4, 4, context, norm, residual, qk_norm, scale_init, causal=True)
     return nn.Sequential(nn.Embedding(characters, 96), stack, nn.Linear(96, characters))
 
 
@@ -162,15 +174,15 @@ IMAGE_MODELS: dict[str, Callable[..., Module]] = {
     "gru": partial(recurrent_rows, kind="gru"),
     "transformer": transformer_rows,
 }
-"""Builders (shape, classes, norm), for transformers also residual and qk_norm: images (N, C, H, W), for the
-mlp any inputs, to logits."""
+"""Builders (shape, classes, norm), and the options that `config` has for the model: images (N, C, H, W), for
+the mlp any inputs, to logits."""
 
 TEXT_MODELS: dict[str, Callable[..., Module]] = {
     "lstm": lstm_text,
     "transformer": transformer_text,
     "ngpt": ngpt_text,
 }
-"""Builders (characters, context, norm), for transformers also residual and qk_norm: (N, T) to logits."""
+"""Builders (characters, context, norm), and the options that `config` has for the model: (N, T) to logits."""
 
 
 def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> Module:
@@ -184,7 +196,7 @@ def build_image_model(config: Config, shape: tuple[int, ...], classes: int) -> M
             f"the {config.model} is for images (C, H, W), but the inputs of {config.dataset} have shape "
             f"{shape}: use --model mlp"
         )
-    return IMAGE_MODELS[config.model](shape, classes, find_norm(config.norm), **_of_transformer(config))
+    return IMAGE_MODELS[config.model](shape, classes, find_norm(config.norm), **_options(config))
 
 
 def build_text_model(config: Config, characters: int, context: int) -> Module:
@@ -193,8 +205,10 @@ def build_text_model(config: Config, characters: int, context: int) -> Module:
     Raises:
         ValueError: if model and normalization do not fit together.
     """
-    return TEXT_MODELS[config.model](characters, context, find_norm(config.norm), **_of_transformer(config))
+    return TEXT_MODELS[config.model](characters, context, find_norm(config.norm), **_options(config))
 
 
-def _of_transformer(config: Config) -> dict[str, Any]:
-    return {} if config.residual is None else {"residual": config.residual, "qk_norm": config.qk_norm}
+def _options(config: Config) -> dict[str, Any]:
+    """Return the settings that this model has and others have not."""
+    named = {name: getattr(config, name) for name in ("residual", "qk_norm", "scale_init")}
+    return {name: value for name, value in named.items() if value is not None}

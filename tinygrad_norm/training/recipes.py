@@ -22,7 +22,7 @@ PLACES = {
 
 
 class Recipe(NamedTuple):
-    """The default settings of a model; `residual` and `qk_norm` are None if it has no such options."""
+    """The default settings of a model; `residual`, `qk_norm`, `scale_init` are None if it has none."""
 
     norm: str
     epochs: int
@@ -36,6 +36,7 @@ class Recipe(NamedTuple):
     clip_grad: float | None = None
     clip_mode: str = "norm"
     qk_norm: str | None = None
+    scale_init: str | None = None
 
     def __str__(self) -> str:
         order = f" {PLACES[self.residual]}" if self.residual else ""
@@ -47,22 +48,23 @@ class Recipe(NamedTuple):
         )
 
 
+_TRANSFORMER = Recipe("layer", 30, 2e-3, 64, "adamw", residual="pre", qk_norm="none", scale_init="none")
 _RECURRENT = Recipe("layer", 30, 5e-3, 64)
 
 IMAGES = {
     "mlp": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
     "cnn": Recipe("batch", 30, 3e-3, 64, warmup=0.1),
-    "resnet": Recipe("batch", 15, 3e-3, 64, warmup=0.1),
+    "resnet": Recipe("batch", 15, 3e-3, 64, warmup=0.1, scale_init="none"),
     "nf-resnet": Recipe("none", 15, 3e-3, 64, warmup=0.1, clip_grad=0.05, clip_mode="agc"),
-    "convnext": Recipe("layer", 15, 1e-2, 64, "adamw"),
+    "convnext": Recipe("layer", 15, 1e-2, 64, "adamw", scale_init="none"),
     "rnn": _RECURRENT,
     "lstm": _RECURRENT,
     "gru": _RECURRENT,
-    "transformer": Recipe("layer", 30, 2e-3, 64, "adamw", residual="pre", qk_norm="none"),
+    "transformer": _TRANSFORMER,
 }
 OWN_MODEL = Recipe("none", 30, 3e-3, 64, warmup=0.1)
 TEXT = {
-    "transformer": Recipe("layer", 6, 3e-3, 8, "adamw", residual="pre", qk_norm="none"),
+    "transformer": _TRANSFORMER._replace(epochs=6, lr=3e-3, batch_size=8),
     "lstm": Recipe("layer", 6, 5e-3, 32, "adamw"),
     "ngpt": Recipe("none", 6, 1e-2, 8, warmup=0.0),
 }

@@ -7,6 +7,7 @@ from .. import nn
 from ..autograd.tensor import Tensor
 from ..module import Module
 from .norm_choices import Norm, sequence_norm
+from .scale_choices import scale_maker
 
 RECURRENT: dict[str, Callable[..., Module]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -30,9 +31,9 @@ class RecurrentStack(Module):
 class TransformerStack(Module):
     """Learned positions and transformer layers on (N, T, features), T at most `length`.
 
-    `residual` is "pre", "post", "sandwich" or "deep", `qk_norm` "none", "l2", "layer" or "rms". With
-    `causal`, no step sees a later step. In pre-LN and sandwich, where the layers do not normalize their
-    outputs, a normalization stands at the end.
+    `residual` is "pre", "post", "sandwich" or "deep", `qk_norm` "none", "l2", "layer" or "rms", `scale_init`
+    one of `scale_choices.SCALES`. With `causal`, no step sees a later step. In pre-LN and sandwich, where the
+    layers do not normalize their outputs, a normalization stands at the end.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class TransformerStack(Module):
         norm: Norm,
         residual: str = "pre",
         qk_norm: str = "none",
+        scale_init: str = "none",
         causal: bool = False,
     ) -> None:
         super().__init__()
@@ -62,6 +64,7 @@ class TransformerStack(Module):
                 norm=partial(sequence_norm, norm),
                 attention=attention,
                 residual=nn.DeepNorm.alone(num_layers) if residual == "deep" else residual,
+                scale=scale_maker(scale_init, 2 * num_layers),
             )
             for _ in range(num_layers)
         ]

@@ -1,10 +1,10 @@
 """ConvNeXtV2Block: a convolution of single channels, then a small network at every pixel, with responses.
 
     x (N, C, H, W)   d = a K×K convolution of each channel by itself   A (C to mlp_ratio·C), B (back) linear
-    y = x + B·GRN(GELU(A·LN(d(x))))
+    y = x + scale(B·GRN(GELU(A·LN(d(x)))))
 
 LN normalizes the channels of one pixel. GRN amplifies the hidden channels that respond more than others to
-the whole image, so they do not all become alike.
+the whole image, so they do not all become alike. The scale is the identity, as in V2; V1 has a LayerScale.
 
 Woo, Debnath, Hu, Chen, Liu, Kweon, Xie 2023, arXiv:2301.00808. The backward of the normalization is derived
 in globalresponsenorm.py.
@@ -18,7 +18,7 @@ from ...ops.arguments import as_size
 from ...ops.checks import check_channels
 from ..activation.gated import gelu
 from ..convolution.conv import Conv2d
-from ..linear import Linear
+from ..linear import Identity, Linear
 
 
 class ConvNeXtV2Block(Module):
@@ -32,8 +32,8 @@ class ConvNeXtV2Block(Module):
     Raises:
         ValueError: if a size is below 1, or kernel_size is even.
 
-    The parts are `dwconv`, `norm`, `pwconv1`, `grn` and `pwconv2`. Assign `nn.Identity()` to `grn` for a
-    block without it; `norm` takes (N, H, W, dim). Source: Woo et al. 2023, arXiv:2301.00808.
+    The parts are `dwconv`, `norm`, `pwconv1`, `grn`, `pwconv2` and `scale`. Assign `nn.Identity()` to `grn`
+    for a block without it; `norm` and `scale` take (N, H, W, dim). Source: Woo et al. 2023, arXiv:2301.00808.
     """
 
     def __init__(self, dim: int, kernel_size: int = 7, mlp_ratio: int = 4) -> None:
@@ -47,11 +47,12 @@ class ConvNeXtV2Block(Module):
         self.pwconv1 = Linear(dim, hidden)
         self.grn: Module = GlobalResponseNorm(hidden, channels_last=True)
         self.pwconv2 = Linear(hidden, dim)
+        self.scale: Module = Identity()
 
     def forward(self, input: Tensor) -> Tensor:
         check_channels(input, "ConvNeXtV2Block", self.dim)
         if input.ndim != 4:
             raise ValueError(f"ConvNeXtV2Block takes a 4-d input (N, C, H, W), got shape {input.shape}")
         pixels = self.norm(self.dwconv(input).movedim(1, -1))
-        y = self.pwconv2(self.grn(gelu(self.pwconv1(pixels))))
+        y = self.scale(self.pwconv2(self.grn(gelu(self.pwconv1(pixels)))))
         return input + y.movedim(-1, 1)

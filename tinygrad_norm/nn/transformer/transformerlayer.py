@@ -46,6 +46,7 @@ from ...suggestions import unknown
 from ..activation.gated import gelu, gelu_composed
 from ..activation.rectifiers import relu
 from ..attention.multihead import MultiheadAttention, multihead_attention_composed
+from ..containers import Sequential
 from ..dropout import Dropout
 from ..linear import Linear, linear_composed
 from ..utils.parameter_swap import functional_call
@@ -130,10 +131,12 @@ class TransformerLayer(Module):
             MultiheadAttention; it gets d_model, nhead, dropout, bias and batch_first.
         residual: where a step normalizes: "post", "pre", "sandwich" or a `DeepNorm`. None means what
             norm_first says.
+        scale: a function or class that makes a scale of D features, such as nn.LayerScale: what each step
+            adds is multiplied by it, after dropout. With None it is added as it is.
 
     Raises:
-        ValueError: if the activation or residual is unknown, residual contradicts norm_first, or the number
-            of heads does not divide d_model.
+        ValueError: if the activation or residual is unknown, residual contradicts norm_first, the number of
+            heads does not divide d_model, or there is a scale where a norm behind it would undo it.
     """
 
     attentions: ClassVar[tuple[str, ...]]
@@ -153,10 +156,12 @@ class TransformerLayer(Module):
         norm: Norm | None = None,
         attention: MakeAttention | None = None,
         residual: str | DeepNorm | None = None,
+        scale: Norm | None = None,
     ) -> None:
         super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
         self.residual = residual_order(norm_first, residual)
+        _check_scale(scale, self.residual)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
         make_attention = attention_maker(attention)
         for name in self.attentions:
@@ -171,7 +176,8 @@ class TransformerLayer(Module):
             for i in steps:
                 setattr(self, f"post_norm{i}", make_norm(d_model))
         for i in steps:
-            setattr(self, f"dropout{i}", Dropout(dropout))
+            off = Dropout(dropout)
+            setattr(self, f"dropout{i}", off if scale is None else Sequential(off, scale(d_model)))
         self.activation = _as_function(activation)
         if isinstance(self.residual, DeepNorm):
             self.residual.scale_(self)
@@ -215,6 +221,18 @@ def residual_order(norm_first: bool, residual: str | DeepNorm | None) -> str | D
             f"norm_first=True means residual='pre', got residual={residual!r} too: pass only one"
         )
     return residual
+
+
+def _check_scale(scale: Norm | None, residual: str | DeepNorm) -> None:
+    if scale is not None and not callable(scale):
+        raise TypeError(
+            f"scale must make a scale, given its number of features, as nn.LayerScale does, got {scale!r}"
+        )
+    if scale is not None and residual not in ("post", "pre") and not isinstance(residual, DeepNorm):
+        raise ValueError(
+            f"with residual={residual!r} a norm follows the scale of a branch and undoes it: "
+            "use 'pre' or 'post'"
+        )
 
 
 def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:

@@ -1,5 +1,6 @@
 """Utilities for whole networks: gradients clipped, normalizations fused or measured, parametrizations."""
 
+from ..residual.fixup import fixup_
 from . import parametrizations, parametrize
 from .clip_grad import (
     adaptive_clip_grad_,
