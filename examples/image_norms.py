@@ -25,6 +25,8 @@ NORMS = {  # from the shape (C, H, W)
     "batch with noise": lambda C, H, W: nn.NoisyBatchNorm2d(C),
     "batch × group": lambda C, H, W: nn.BatchGroupNorm2d(C, C // 4),
     "batch then group": lambda C, H, W: nn.BatchChannelNorm2d(C, C // 4),
+    "batch and instance": lambda C, H, W: nn.BatchInstanceNorm2d(C),
+    "switched": lambda C, H, W: nn.SwitchableNorm2d(C),
     "group": lambda C, H, W: nn.GroupNorm(C // 4, C),
     "instance": lambda C, H, W: nn.InstanceNorm2d(C, affine=True),
     "layer": lambda C, H, W: nn.LayerNorm((C, H, W)),

@@ -184,6 +184,8 @@ ROWS = [
     # of today's models: graphs
     # of today's models: doubly stochastic matrices
     # of today's models: mixtures of norms
+    op("Switchable Norm", "switchable_norm", "instance_norm", "SwitchableNorm2d"),
+    op("Batch-Instance Norm", "batch_instance_norm", "batch_norm instance_norm", "BatchInstanceNorm2d"),
     # of today's models: functions in the place of norms
     op("EvoNorm-S0", "evo_norm_s0", "group_norm", "EvoNorm2dS0"),
     op("EvoNorm-B0", "evo_norm_b0", "batch_norm", "EvoNorm2dB0"),

@@ -11,7 +11,7 @@ from kernel_runs import OPS, TOLERANCE, worst_error
 
 from tinygrad_norm.backends import KERNELS, emulator
 from tinygrad_norm.learn.ladder import kernels_of
-from tinygrad_norm.registry import REGISTRY, Case, Input, fixed, positive
+from tinygrad_norm.registry import REGISTRY, Case, Input, fixed, positive, uniform
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++")
 LENGTHS = [1, 2, 31, 32, 33, 1023, 4096, pytest.param(65537, marks=pytest.mark.slow)]
@@ -32,6 +32,12 @@ def _constant(D):
 
 POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where one has no variance
     "activation_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
+    "batch_instance_norm": lambda S: Case(  # small weights: the gate's gradient is a difference of large sums
+        ((2, 2, max(S, 2)), uniform(0.0, 1.0, 2), None, None, uniform(0.05, 0.2, 2), (2,)), {"training": True}
+    ),
+    "switchable_norm": lambda S: Case(
+        ((2, 2, max(S, 2)), (3,), (3,), None, None, (2,), (2,)), {"training": True}
+    ),
     "batch_renorm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,)), {"training": True, "momentum": 0.0}),
     "ghost_batch_norm": lambda S: Case(
         ((4, 2, S), None, None, (2,), (2,)), {"training": True, "ghost_batch_size": 2}

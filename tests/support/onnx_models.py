@@ -174,6 +174,8 @@ MODELS: dict[str, Model] = {
     "ActNorm": Model(lambda: _called(nn.ActNorm(4), numpy.random.default_rng(2).normal(size=(2, 4))), _IMAGE),
     "BatchChannelNorm2d": Model(lambda: nn.BatchChannelNorm2d(4, 2), _IMAGE),
     "BatchGroupNorm2d": Model(lambda: nn.BatchGroupNorm2d(4, 2), _IMAGE),
+    "BatchInstanceNorm2d": Model(lambda: nn.BatchInstanceNorm2d(4), _IMAGE),
+    "SwitchableNorm2d": Model(lambda: nn.SwitchableNorm2d(4), _IMAGE),
     "BatchNorm1d": Model(lambda: nn.BatchNorm1d(6), _ROW),
     "BatchNorm1d-batch-statistics": Model(
         lambda: nn.BatchNorm1d(6, track_running_stats=False), _ROW, smallest=2

@@ -3,6 +3,7 @@
 from .batch.actnorm import activation_norm as activation_norm
 from .batch.batchchannelnorm import batch_channel_norm as batch_channel_norm
 from .batch.batchgroupnorm import batch_group_norm as batch_group_norm
+from .batch.batchinstancenorm import batch_instance_norm as batch_instance_norm
 from .batch.batchnorm import batch_norm as batch_norm
 from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.conditionalbatchnorm import conditional_batch_norm as conditional_batch_norm
@@ -12,6 +13,7 @@ from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.powernorm import power_norm as power_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
+from .batch.switchablenorm import switchable_norm as switchable_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
 from .sample.adagroupnorm import adaptive_group_norm as adaptive_group_norm
 from .sample.adain import adaptive_instance_norm as adaptive_instance_norm

@@ -3,6 +3,7 @@
 from .batch.actnorm import ActNorm as ActNorm
 from .batch.batchchannelnorm import BatchChannelNorm2d as BatchChannelNorm2d
 from .batch.batchgroupnorm import BatchGroupNorm2d as BatchGroupNorm2d
+from .batch.batchinstancenorm import BatchInstanceNorm2d as BatchInstanceNorm2d
 from .batch.batchnorm import BatchNorm1d as BatchNorm1d
 from .batch.batchnorm import BatchNorm2d as BatchNorm2d
 from .batch.batchnorm import BatchNorm3d as BatchNorm3d
@@ -21,6 +22,7 @@ from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
 from .batch.powernorm import PowerNorm as PowerNorm
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
+from .batch.switchablenorm import SwitchableNorm2d as SwitchableNorm2d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d
 from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d

@@ -9,6 +9,7 @@ from ..normalization.batch import (
     acrossprocesses,
     actnorm,
     batchgroupnorm,
+    batchinstancenorm,
     batchnorm,
     conditionalbatchnorm,
     evonormb0,
@@ -16,6 +17,7 @@ from ..normalization.batch import (
     lpbatchnorm,
     powernorm,
     sequencebatchnorm,
+    switchablenorm,
     syncbatchnorm,
     weighedbatchnorm,
 )
@@ -87,6 +89,17 @@ def _power_norm(x: Tensor, weight: Any, bias: Any, *, running: Any, eps: float, 
     return powernorm.power_norm_composed(x, Tensor._wrap(running[0]), None, weight, bias, eps=eps)
 
 
+def _mixed(composed: Composed) -> Composed:
+    """Of BatchNorm's statistics and those of samples: running ones in evaluation, else the batch's."""
+
+    def call(x: Tensor, *inputs: Any, running: Any, eps: float, **_: Any) -> Tensor:
+        *mixing, weight, bias = inputs
+        statistics = [None, None] if running is None else [Tensor._wrap(array) for array in running]
+        return composed(x, *mixing, *statistics, weight, bias, running is None, eps)
+
+    return call
+
+
 def _weighed(x: Tensor, weight: Any, bias: Any, *, running: Any, alpha: float, eps: float) -> Tensor:
     """From the running mean M: E[(x − M)²] has more digits than E[x²] − M²."""
     per_channel, space = (-1, *(1,) * (x.ndim - 2)), tuple(range(2, x.ndim))
@@ -144,6 +157,7 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     conditionalbatchnorm.ConditionalBatchNormEvalFunction: conditionalbatchnorm.given_statistics_composed,
     conditionalinstancenorm.ConditionalInstanceNormFunction: conditionalinstancenorm.affine_of_rows_composed,
+    batchinstancenorm.BatchInstanceNormFunction: _mixed(batchinstancenorm.batch_instance_norm_composed),
     cosinelinear.CosineLinearFunction: cosinelinear.cosine_linear_composed,
     channelgroups.WhiteningEvalFunction: _whitening,
     decorrelatedbatchnorm.DecorrelatedBatchNormFunction: lambda x, w, b, *, groups, eps, **_: (
@@ -186,5 +200,6 @@ COMPOSED: dict[type[Function], Composed] = {
     scalenorm.ScaleNormFunction: scalenorm.scale_norm_composed,
     sequencebatchnorm.SequenceBatchNormFunction: _sequence_batch_norm,
     subtractivenorm.SubtractiveNormFunction: lambda x, *, gaussian: x - window_means_composed(x, gaussian),
+    switchablenorm.SwitchableNormFunction: _mixed(switchablenorm.switchable_norm_composed),
     weighedbatchnorm.WeighedBatchNormFunction: _weighed,
 }
