@@ -182,6 +182,7 @@ ROWS = [
     # of today's models: a backward from the output
     # of today's models: divisive
     # of today's models: graphs
+    op("GraphNorm, PairNorm", "graph_norm pair_norm", "segment", "GraphNorm", "PairNorm"),
     # of today's models: doubly stochastic matrices
     # of today's models: mixtures of norms
     op("Switchable Norm", "switchable_norm", "instance_norm", "SwitchableNorm2d"),

@@ -39,7 +39,7 @@ raise SystemExit(pytest.main(sys.argv[2:]))
     assert int(re.search(r"(\d+) passed", done.stdout).group(1)) >= 25
 
 
-@pytest.mark.parametrize("family", [None, "batch", "sample", "vector", "weight", "gradient"])
+@pytest.mark.parametrize("family", [None, "batch", "sample", "vector", "weight", "gradient", "graph"])
 def test_under_another_name_it_is_right_too(tmp_path, family):
     file, text = normalization_skeleton("my_new_norm", in_package=family is not None)
     assert file == "mynewnorm.py"

@@ -6,6 +6,7 @@ The ops whose kernels these are have their rows of every length in backends/cuda
 import math
 import shutil
 
+import numpy as np
 import pytest
 from kernel_runs import OPS, TOLERANCE, worst_error
 
@@ -28,6 +29,11 @@ def sequences(S):
 
 def _constant(D):
     return Input((D,), differentiable=False)
+
+
+def _graphs(N):
+    """Two graphs in any order, of at least two nodes; a third is empty."""
+    return fixed((np.arange(N) * 7 // 3 + N) % 2)
 
 
 POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where one has no variance
@@ -83,6 +89,11 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         ((3, S), (S,)), {"normalized_shape": (S,), "p": math.inf, "eps": 1e-5}
     ),
     "global_response_norm": lambda S: Case(((2, 2, S), (2,), (2,))),
+    "graph_norm": lambda S: Case(((S + 2, 3), _graphs(S + 2), (3,), (3,), (3,)), {"batch_size": 3}),
+    "pair_norm": lambda S: Case(((S + 2, 3), _graphs(S + 2)), {"batch_size": 3}),
+    "pair_norm, single nodes": lambda S: Case(
+        ((S + 2, 3), _graphs(S + 2)), {"batch_size": 3, "scale_individually": True}
+    ),
     "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
     "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),

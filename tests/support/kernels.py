@@ -20,7 +20,7 @@ from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
 from tinygrad_norm.nn.recurrent import gru_steps, lstm_steps
 from tinygrad_norm.normalization.batch import batchnorm, lpbatchnorm, powernorm, rootmeansquares
-from tinygrad_norm.normalization.core import magnitudes, running_stats, strips
+from tinygrad_norm.normalization.core import magnitudes, running_stats, segments, strips
 from tinygrad_norm.normalization.sample import (
     addnorm,
     divisivenorm,
@@ -133,6 +133,9 @@ KERNELS = [
     Kernel("lp_batch_norm_forward", lpbatchnorm._kernels.source, STRIPS),
     Kernel("strip_slopes", lpbatchnorm._kernels.source, STRIPS),
     Kernel("lp_batch_norm_backward", lpbatchnorm._kernels.source, STRIPS),
+    Kernel("segment_moments", segments._kernels, (), vectors=False),
+    Kernel("segment_sums", segments._kernels, (), vectors=False),
+    Kernel("segment_rows", segments._kernels, (), vectors=False),
     Kernel("move_statistics", running_stats._kernels, (), vectors=False),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),

@@ -24,6 +24,7 @@ class Family(StrEnum):
     vector = "vector"
     weight = "weight"
     gradient = "gradient"
+    graph = "graph"
 
 
 new = Program()

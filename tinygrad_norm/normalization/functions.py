@@ -15,6 +15,8 @@ from .batch.powernorm import power_norm as power_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
 from .batch.switchablenorm import switchable_norm as switchable_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
+from .graph.graphnorm import graph_norm as graph_norm
+from .graph.pairnorm import pair_norm as pair_norm
 from .sample.adagroupnorm import adaptive_group_norm as adaptive_group_norm
 from .sample.adain import adaptive_instance_norm as adaptive_instance_norm
 from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm

@@ -26,6 +26,8 @@ from .batch.switchablenorm import SwitchableNorm2d as SwitchableNorm2d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d
 from .batch.weighedbatchnorm import WeighedBatchNorm2d as WeighedBatchNorm2d
+from .graph.graphnorm import GraphNorm as GraphNorm
+from .graph.pairnorm import PairNorm as PairNorm
 from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm

@@ -23,6 +23,7 @@ from ..normalization.batch import (
 )
 from ..normalization.core.gaussian import Gaussian, window_means_composed
 from ..normalization.core.moments import affine, standardized
+from ..normalization.graph import graphnorm, pairnorm
 from ..normalization.sample import (
     adagroupnorm,
     adain,
@@ -178,6 +179,9 @@ COMPOSED: dict[type[Function], Composed] = {
         ghostbatchnorm.ghost_batch_norm_composed(x, size, None, None, w, b, True, eps=eps)
     ),
     globalresponsenorm.GlobalResponseNormFunction: globalresponsenorm.global_response_norm_composed,
+    graphnorm.GraphNormFunction: lambda x, w, b, a, batch, *, count, eps: graphnorm.graph_norm_composed(
+        x, batch, w, b, a, count, eps
+    ),
     groupnorm.GroupNormFunction: lambda x, w, b, *, num_groups, eps: groupnorm.group_norm_composed(
         x, num_groups, w, b, eps
     ),
@@ -190,6 +194,9 @@ COMPOSED: dict[type[Function], Composed] = {
         x, normalized_shape, w, p, eps
     ),
     normalize.NormalizeFunction: normalize.normalize_composed,
+    pairnorm.PairNormFunction: lambda x, batch, *, count, scale, individually, eps: (
+        pairnorm.pair_norm_composed(x, batch, count, scale, individually, eps)
+    ),
     powernorm.PowerNormFunction: _power_norm,
     revin.DetachedInstanceNormFunction: revin.reversible_instance_norm_composed,
     revin.ReversibleInstanceDenormFunction: revin.reversible_instance_denorm_composed,

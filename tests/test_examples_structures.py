@@ -1,0 +1,20 @@
+"""The examples of graphs, streams and densities: what they print is what they say."""
+
+import pytest
+from example_scripts import load
+
+
+@pytest.mark.slow
+def test_norms_keep_the_nodes_of_a_deep_graph_network_apart(capsys):
+    found = load("deep_graphs").main(["--steps", "40"])
+    assert found[16, "none"][1] < 0.01
+    assert min(found[16, norm][1] for norm in ("GraphNorm", "PairNorm")) > 0.5
+    assert found[16, "none"][0] < 0.75 < found[16, "PairNorm"][0]
+    assert found[2, "GraphNorm"][0] > 0.9
+    assert "PairNorm" in capsys.readouterr().out
+
+
+def test_bad_arguments_are_reported(capsys):
+    with pytest.raises(SystemExit):
+        load("deep_graphs").main(["--steps", "-1"])
+    assert "--steps must be at least 0, got -1" in capsys.readouterr().err
