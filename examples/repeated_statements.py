@@ -186,6 +186,38 @@ def norm_and_rotation(length=16, size=32):
         yield f"largest |difference| of the two orders: {name}", (before - after).abs().max().item(), 0.0
 
 
+def through_eigenvectors(x, dy):
+    """The gradient of whitening by way of eigenvalues and eigenvectors, as autograd finds it, in NumPy."""
+    c = x - x.mean(0)
+    S = c.T @ c / np.float32(len(x)) + 1e-5 * np.eye(x.shape[1], dtype=x.dtype)
+    values, U = np.linalg.eigh(S)
+    dW, roots = dy.T @ c, values**-0.5
+    gaps = values[None, :] - values[:, None]
+    turns = np.divide(1, gaps, out=np.zeros_like(gaps), where=gaps != 0)
+    dU = (dW + dW.T) @ (U * roots)
+    dvalues = np.diag(U.T @ dW @ U) * -0.5 * roots**3
+    dS = U @ (turns * (U.T @ dU) + np.diag(dvalues)) @ U.T
+    dc = dy @ (U * roots) @ U.T + c @ (dS + dS.T) / np.float32(len(x))
+    return dc - dc.mean(0)
+
+
+def whitening_gradient(features=8):
+    """18: float32 and eigenvalues that differ by 1e-7: both ways against the closed form in float64."""
+    x, dy = random(256, features).numpy(), random(256, features).numpy()
+    x = F.decorrelated_batch_norm(tn.tensor(x), None, None, training=True, eps=0.0).numpy()
+    x = (x * (1 + 1e-7 * np.arange(features))).astype(np.float32)
+    gradients = []
+    for dtype in (np.float64, np.float32):
+        leaf = tn.tensor(x.astype(dtype), requires_grad=True)
+        F.decorrelated_batch_norm(leaf, None, None, training=True).backward(tn.tensor(dy.astype(dtype)))
+        gradients.append(leaf.grad.numpy())
+    exact, single = gradients
+    through = through_eigenvectors(x, dy.astype(np.float32))
+    for name, dx in (("the closed form", single), ("through the eigenvectors", through)):
+        error = float(np.linalg.norm(dx - exact) / np.linalg.norm(exact))
+        yield f"relative error of the gradient, float32: {name}", error, 0.0
+
+
 def instance_and_batch():
     """21: InstanceNorm against BatchNorm with a batch of one."""
     x, layer = random(1, 4, 5, 5), nn.BatchNorm2d(4).double()
@@ -205,6 +237,7 @@ STATEMENTS = {
     11: ("dx has no part along x̂", share_along_x_hat),
     12: ("QK-norm bounds the logits", query_key_bound),
     13: ("normalization and rotary positions commute", norm_and_rotation),
+    18: ("the gradient of whitening is unstable", whitening_gradient),
     21: ("InstanceNorm is BatchNorm with a batch of one", instance_and_batch),
 }
 

@@ -10,7 +10,7 @@ SCRIPT = load("repeated_statements")
 PAGE = (pathlib.Path(__file__).parent.parent / "docs/repeated.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^\*\*(\d+)\. (.*?)(?=^\*\*\d|^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 
-FIGURES = {  # the lines of the script in their order, as the page has them; None is a difference of rounding
+FIGURES = {  # the lines of the script in their order, as the page has them; None is rounding
     1: ["2.30", "0.02", "0.15"],
     4: ["0.0446", "995.3"],
     5: ["1.461"],
@@ -20,6 +20,7 @@ FIGURES = {  # the lines of the script in their order, as the page has them; Non
     11: ["0.54", "2,896"],
     12: ["8", "128"],
     13: [None, "4.5", None],
+    18: [None, "> 0.01"],
     21: [None, "0.43"],
 }
 SLOW = {1, 4, 5, 7, 10}
@@ -43,7 +44,10 @@ def test_the_page_says_what_is_measured(number, capsys):
     lines = SCRIPT.main(["--only", str(number)])[number]
     for (what, measured, _), figure in zip(lines, FIGURES[number], strict=True):
         if figure is None:
-            assert measured < 1e-12, what
+            assert measured < 1e-6, what
+            continue
+        if figure.startswith(">"):
+            assert measured > float(figure[1:]), what
             continue
         plain = figure.replace(",", "")
         digits = len(plain.partition(".")[2])
