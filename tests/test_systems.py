@@ -164,6 +164,7 @@ ROWS = [
     public("FiLM", "nn.FiLM"),
     public("SPADE", "nn.SPADE"),
     # of today's models: weights, demodulated or otherwise normalized
+    op("orthogonal weight normalization", "orthogonal_weight_norm", "symmetric", "OrthogonalWeightNorm"),
     # of today's models: channels at one position
     # of today's models: series
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),
@@ -176,6 +177,7 @@ ROWS = [
         "symmetric",
         "DecorrelatedBatchNorm1d|DecorrelatedBatchNorm2d",
     ),
+    op("matrix square-root pooling (MPN-COV)", "matrix_sqrt_pool", "symmetric", "MatrixSqrtPool"),
     op("IterNorm", "iter_norm", "batch_norm_eval", "IterNorm"),
     # of today's models: statistics of the test domain
     # of today's models: updates

@@ -102,6 +102,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "decorrelated_batch_norm": lambda S: Case(
         ((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}
     ),
+    "orthogonal_weight_norm": lambda S: Case(((2, max(S, 4)),)),
     "iter_norm": lambda S: Case(((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}),
     "spectral_norm": lambda S: Case(((3, S), _constant(3), _constant(S))),
     "cosine_linear": lambda S: Case(((3, S), (2, S))),

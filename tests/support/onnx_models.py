@@ -333,6 +333,7 @@ MODELS: dict[str, Model] = {
     "MultiLabelMarginLoss": Model(nn.MultiLabelMarginLoss, _labels),
     "Softmax2d": Model(nn.Softmax2d, _IMAGE),
     "LPPool1d": Model(lambda: nn.LPPool1d(2, 3, 2, ceil_mode=True), _LINE),
+    "MatrixSqrtPool": Model(nn.MatrixSqrtPool, _IMAGE),
     "LPPool2d": Model(lambda: nn.LPPool2d(2, 2), _IMAGE),
     "LPPool3d": Model(lambda: nn.LPPool3d(4, 2), _VOLUME),
     "EmbeddingBag": Model(lambda: nn.EmbeddingBag(7, 4, padding_idx=0), _tokens(5)),

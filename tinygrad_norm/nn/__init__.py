@@ -19,6 +19,7 @@ from .cosine import CosineConv2d, CosineLinear
 from .pooling.maxpool import MaxPool1d, MaxPool2d, MaxPool3d
 from .pooling.avgpool import AvgPool1d, AvgPool2d, AvgPool3d
 from .pooling.lppool import LPPool1d, LPPool2d, LPPool3d
+from .pooling.matrixsqrtpool import MatrixSqrtPool
 from .pooling.adaptivepool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d
 from .pooling.adaptivepool import AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d
 

@@ -13,6 +13,7 @@ from .cosine import cosine_conv2d
 from .pooling.maxpool import max_pool1d, max_pool2d, max_pool3d
 from .pooling.avgpool import avg_pool1d, avg_pool2d, avg_pool3d
 from .pooling.lppool import lp_pool1d, lp_pool2d, lp_pool3d
+from .pooling.matrixsqrtpool import matrix_sqrt_pool
 from .pooling.adaptivepool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .pooling.adaptivepool import adaptive_max_pool1d, adaptive_max_pool2d, adaptive_max_pool3d
 from .windows.folding import fold, unfold

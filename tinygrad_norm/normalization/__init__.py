@@ -8,6 +8,7 @@ from .batch.syncbatchnorm import sync_batch_norm
 from .core.summary import show_derivations
 from .functions import *
 from .layers import *
+from .weight.orthogonalweight import OrthogonalWeightNorm
 from .weight.spectralnorm import SpectralNorm, spectral_norm
 from .weight.weightnorm import WeightNorm, weight_norm
 from .weight.weightstandardization import ScaledWeightStandardization, WeightStandardization

@@ -13,7 +13,7 @@ from ..nn.linear import BilinearFunction, bilinear_composed
 from ..nn.loss import divergence, likelihood, regression, similarity, soft_margin
 from ..nn.loss.crossentropy import SoftCrossEntropyFunction
 from ..nn.loss.ranking import MarginRankingLossFunction, margin_ranking_loss_composed
-from ..nn.pooling import adaptivepool
+from ..nn.pooling import adaptivepool, matrixsqrtpool
 from ..nn.recurrent import batchnormlstm, layernormlstm, lstm
 from ..nn.recurrent.normalizedlstm import NAMES, NormalizedLSTMFunction
 from ..nn.windows.folding import FoldFunction, UnfoldFunction, windows_composed
@@ -158,6 +158,7 @@ def _circular_pad(x: Tensor, *, widths: Any, mode: str, value: float) -> Tensor:
 
 
 COMPOSED: dict[type[Function], Composed] = NORMS | {
+    matrixsqrtpool.MatrixSqrtPoolFunction: matrixsqrtpool.matrix_sqrt_pool_composed,
     scaleddotproduct.AttentionFunction: _attention,
     adaptivepool.AdaptiveAvgPoolFunction: _adaptive_pool(adaptivepool.adaptive_avg_pool_composed),
     adaptivepool.AdaptiveMaxPoolFunction: _adaptive_pool(adaptivepool.adaptive_max_pool_composed),

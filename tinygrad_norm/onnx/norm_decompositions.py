@@ -47,7 +47,7 @@ from ..normalization.sample import (
     subtractivenorm,
 )
 from ..normalization.vector import normalize, scalenorm
-from ..normalization.weight import cosinelinear
+from ..normalization.weight import cosinelinear, orthogonalweight
 from ..normalization.whitening import channelgroups, decorrelatedbatchnorm, iternorm
 from .onnx_package import OnnxError
 
@@ -182,6 +182,7 @@ COMPOSED: dict[type[Function], Composed] = {
     graphnorm.GraphNormFunction: lambda x, w, b, a, batch, *, count, eps: graphnorm.graph_norm_composed(
         x, batch, w, b, a, count, eps
     ),
+    orthogonalweight.OrthogonalWeightNormFunction: orthogonalweight.orthogonal_weight_norm_composed,
     groupnorm.GroupNormFunction: lambda x, w, b, *, num_groups, eps: groupnorm.group_norm_composed(
         x, num_groups, w, b, eps
     ),

@@ -34,6 +34,8 @@ _NEWTON_STEPS = 30
 @kernel
 def symmetric_eigen(S: Array) -> tuple[Array, Array]:
     """Return the eigenvalues (G, d) of S (G, d, d), in any order, and the eigenvectors as columns."""
+    if not S.size:
+        return S.sum(2), S
     eigh: Any = numpy.linalg.eigh  # NumPy's annotations know no other array than its own
     values, vectors = eigh(S)
     return values, vectors
@@ -84,6 +86,24 @@ def inverse_roots(values: Array, least: Array | float) -> Array:
     return xp.where(values == 0, 0, xp.where(values == 0, 1, values) ** -0.5)
 
 
+def roots(values: Array) -> Array:
+    """Return √λ of eigenvalues (G, d) ≥ 0; those that only rounding keeps from 0 are 0."""
+    xp = namespace(values)
+    noise = values.shape[1] * numpy.finfo(values.dtype).eps * abs(values).max(1, keepdims=True)
+    return xp.where(values <= noise, 0, abs(values) ** 0.5)
+
+
+def pseudo_inverse(roots: Array) -> Array:
+    """Return 1/√λ from √λ (G, d), and 0 for 0."""
+    xp = namespace(roots)
+    return xp.where(roots == 0, 0, 1 / xp.where(roots == 0, 1, roots))
+
+
+def differences_of_roots(s: Array) -> Array:
+    """Return K (G, d, d) of f(λ) = √λ, from s = √λ (G, d); 0 where both are 0."""
+    return pseudo_inverse(s[:, :, None] + s[:, None])
+
+
 def differences_of_inverse_roots(r: Array) -> Array:
     """Return K (G, d, d) of f(λ) = 1/√λ, from r = 1/√λ (G, d)."""
     xp = namespace(r)
@@ -92,7 +112,12 @@ def differences_of_inverse_roots(r: Array) -> Array:
 
 
 def inverse_root_composed(S: Tensor) -> Tensor:
-    """Return S^(-½) from primitives, for positive definite S (G, d, d): autograd finds the gradient.
+    """Return S^(-½) from primitives, for positive definite S (G, d, d): autograd finds the gradient."""
+    return roots_composed(S)[1]
+
+
+def roots_composed(S: Tensor) -> tuple[Tensor, Tensor]:
+    """Return S^½ and S^(-½) from primitives, for positive definite S (G, d, d).
 
     A coupled Newton iteration on S/tr S, Y → S^½ and Z → S^(-½), which rounding errors do not make diverge.
     """
@@ -102,4 +127,4 @@ def inverse_root_composed(S: Tensor) -> Tensor:
     for _ in range(_NEWTON_STEPS):
         step = 1.5 * one - 0.5 * (Z @ Y)
         Y, Z = Y @ step, step @ Z
-    return Z * trace**-0.5
+    return Y * trace**0.5, Z * trace**-0.5
