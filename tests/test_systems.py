@@ -151,6 +151,15 @@ ROWS = [
         uses=("zero_centered", "input_scaled", "elementwise_affine"),
     ),
     # of today's models: attention
+    op("soft cap", "scaled_dot_product_attention", "softcap", "softcap"),
+    op(
+        "QK-norm over all heads, QK-norm without weight, V-norm",
+        "qk_norm_attention",
+        "rms_norm",
+        "qk_norm=rms",
+        "qk_norm=rms-weightless",
+    ),
+    public("QK-Clip", "optim.QKClip"),
     # of today's models: where a norm stands in a block
     # of today's models: scales in the place of norms
     public("LayerScale", "nn.LayerScale", "nn.LayerScale2d", uses=("LayerScale",)),

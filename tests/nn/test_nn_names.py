@@ -14,6 +14,7 @@ OMITTED = {  # deprecated in PyTorch, or meaningless without its devices and in-
     *("max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
 }
 ADDED = {"norm", "attention", "residual"}  # not in PyTorch: keyword only
+ADDED |= {"softcap"}
 ADDED |= {"zero_centered", "input_scaled"}
 ADDED |= {"scale"}
 

@@ -14,7 +14,7 @@ from tinygrad_norm.backends.cuda.teams import (
     Shapes,
 )
 from tinygrad_norm.nn import dropout, embedding
-from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
+from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softcap, softmax
 from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
@@ -88,6 +88,7 @@ CURVES = {  # kernels over all elements
     exponentials._kernels: _both("exponential_unit"),
     sigmoids._kernels: _both("softplus", "logsigmoid", "softsign"),
     piecewise._kernels: _both("hardtanh", "hardsigmoid", "hardswish"),
+    softcap._kernels: _both("softcap"),
     rectifiers._kernels: ("relu_backward", *_both("leaky_relu", "threshold")),
 }
 KERNELS = [
@@ -156,6 +157,7 @@ KERNELS = [
     Kernel("power_of_two_above", attention_weights._kernels, (), vectors=False, halves=False),
     Kernel("attention_weights", attention_weights._kernels, FORWARD_SHAPES, halves=False),
     Kernel("attention_gradient", attention_weights._kernels, BACKWARD_SHAPES, halves=False),
+    Kernel("softcap_gradient", attention_weights._kernels, ((),), halves=False),
     Kernel("channel_sums", subtractivenorm._kernels, (), vectors=False),
     Kernel("window_sums", subtractivenorm._kernels, (), vectors=False, halves=False),
     Kernel("less_windows", subtractivenorm._kernels, (), vectors=False),

@@ -28,6 +28,7 @@ from .activation.exponentials import elu, selu, celu
 from .activation.gated import gelu, silu, mish, glu
 from .activation.sigmoids import softplus, softsign, logsigmoid
 from ..ops import sigmoid, tanh
+from .activation.softcap import softcap
 from .activation.softmax import softmax, log_softmax, softmin
 
 # Normalizations.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from ..nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softmax
+from ..nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softcap, softmax
 from .converters import CONVERTERS, Converter, Emit, converts
 from .graph_builder import GraphBuilder, Name
 from .sizes import Call
@@ -50,6 +50,12 @@ def _threshold(g: GraphBuilder, call: Call) -> Name:
 def _hardtanh(g: GraphBuilder, call: Call) -> Name:
     low, high = (_number(g, call, call.options[name]) for name in ("low", "high"))
     return g.op("Clip", call.inputs[0], low, high)
+
+
+@converts(softcap.SoftcapFunction)
+def _softcap(g: GraphBuilder, call: Call) -> Name:
+    cap = _number(g, call, call.options["cap"])
+    return g.op("Mul", g.op("Tanh", g.op("Div", call.inputs[0], cap)), cap)
 
 
 @converts(piecewise.HardsigmoidFunction)

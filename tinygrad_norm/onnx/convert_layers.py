@@ -42,7 +42,10 @@ def _dropout(g: GraphBuilder, call: Call) -> Name:
 
 
 def _has_attention(opset: int, inputs: Sequence[Any], options: dict[str, Any]) -> bool:
+    """Leave a soft cap to primitives: versions of the operator differ in whether the mask comes first."""
     q, k, v, _mask, kept = inputs
+    if options["softcap"] is not None:
+        return False
     same = all(x.ndim == 4 for x in (q, k, v)) and q.shape[:2] == k.shape[:2] == v.shape[:2]
     return opset >= 23 and same and kept is None and not options["weights"]
 

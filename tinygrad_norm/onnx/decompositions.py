@@ -26,8 +26,8 @@ from .norm_decompositions import Composed
 from .onnx_package import OnnxError
 
 
-def _attention(*inputs: Any, scale: float, weights: bool) -> Any:
-    y, w = scaleddotproduct.attention_composed(*inputs, scale=scale)
+def _attention(*inputs: Any, scale: float, weights: bool, softcap: float | None) -> Any:
+    y, w = scaleddotproduct.attention_composed(*inputs, scale=scale, softcap=softcap)
     return (y, w) if weights else y
 
 

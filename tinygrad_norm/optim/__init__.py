@@ -1,4 +1,7 @@
-"""Optimizers on flat parameter buffers, learning rate schedules, parameters that decay, weights of losses."""
+"""Optimizers on flat parameter buffers, learning rate schedules, parameters that decay, weights of losses.
+
+`QKClip` bounds the scores of attention after each step.
+"""
 
 from . import lr_scheduler, swa_utils
 from .adadelta import Adadelta
@@ -10,6 +13,7 @@ from .gradnorm import GradNorm
 from .lbfgs import LBFGS
 from .nadam import NAdam
 from .optimizer import Optimizer
+from .qkclip import QKClip
 from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop

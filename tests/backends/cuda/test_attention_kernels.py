@@ -11,7 +11,11 @@ from tinygrad_norm.backends import emulator, to_numpy
 from tinygrad_norm.backends.cuda.launch import CudaSource
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.attention import attention_weights
-from tinygrad_norm.nn.attention.attention_weights import softmax_gradient, write_attention_weights
+from tinygrad_norm.nn.attention.attention_weights import (
+    softcap_gradient,
+    softmax_gradient,
+    write_attention_weights,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
 SLOW = pytest.mark.slow
@@ -34,14 +38,14 @@ def masks(B, H, L, S):
     }
 
 
-def weights(q, k, mask, scale, dtype, backend, **schedule):
+def weights(q, k, mask, scale, dtype, backend, softcap=None, **schedule):
     q, k = q.astype(dtype), k.astype(dtype)
     mask = mask.astype(dtype) if mask is not None and mask.dtype.kind == "f" else mask
     lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2])
     with tn.use_backend(backend), emulator.schedule(**schedule), np.errstate(all="ignore"):
         make = emulator.asarray if backend == "emulator" else np.asarray
         p = make(np.empty((*lead, q.shape[-2], k.shape[-2]), dtype))
-        write_attention_weights(make(q), make(k), None if mask is None else make(mask), scale, p)
+        write_attention_weights(make(q), make(k), None if mask is None else make(mask), scale, p, softcap)
         return to_numpy(p)
 
 
@@ -55,9 +59,11 @@ def test_weights_with_every_kind_of_mask(name, checked):
     B, H, L, S = 3, 2, 5, 12
     q, k, mask = drawn(B, H, L, 4), drawn(B, H, S, 4, seed=1), masks(B, H, L, S)[name]
     for dtype, bound in ((np.float32, 1e-6), (np.float64, 1e-13)):
-        found = weights(q, k, mask, 0.5, dtype, "emulator", checked=checked, seed=2)
-        q64, k64 = q.astype(dtype), k.astype(dtype)
-        np.testing.assert_allclose(found, weights(q64, k64, mask, 0.5, np.float64, "numpy"), atol=bound)
+        for softcap in (None, 0.6):
+            found = weights(q, k, mask, 0.5, dtype, "emulator", softcap, checked=checked, seed=2)
+            q64, k64 = q.astype(dtype), k.astype(dtype)
+            expected = weights(q64, k64, mask, 0.5, np.float64, "numpy", softcap)
+            np.testing.assert_allclose(found, expected, atol=bound)
     if name == "padding":
         assert not found[0].any()
 
@@ -85,8 +91,25 @@ def test_any_size_of_numbers(size):
     """In float64 the largest scores are exact enough: their weights are 0 or 1."""
     q, k = np.clip(drawn(1, 3, 4), -1, 1) * size, np.clip(drawn(1, 5, 4, seed=1), -1, 1) * size
     q, k = q.astype(np.float32), k.astype(np.float32)
-    expected = weights(q, k, None, 0.5, np.float64, "numpy")
-    np.testing.assert_allclose(weights(q, k, None, 0.5, np.float32, "emulator"), expected, atol=1e-6)
+    for softcap in (None, 3.0, 200.0):
+        expected = weights(q, k, None, 0.5, np.float64, "numpy", softcap)
+        found = weights(q, k, None, 0.5, np.float32, "emulator", softcap)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-30, 1e10, 3e38])
+@pytest.mark.parametrize("S", [5, 12])
+def test_the_gradient_of_the_soft_cap(S, size):
+    q, k = (np.clip(drawn(2, n, 4, seed=n), -1, 1) * size for n in (3, S))
+    q, k, dp = q.astype(np.float32), k.astype(np.float32), drawn(2, 3, S).astype(np.float32)
+    expected = dp.astype(np.float64)
+    softcap_gradient(expected, q.astype(np.float64), k.astype(np.float64), 0.5, 0.8)
+    z = np.einsum("nle,nse->nls", q, k, dtype=np.float64) * 0.5
+    np.testing.assert_allclose(expected, dp * (1 - np.tanh(z / 0.8) ** 2), rtol=1e-7, atol=1e-12)
+    with tn.use_backend("emulator"), emulator.schedule(checked=True):
+        ds = emulator.asarray(dp)
+        softcap_gradient(ds, emulator.asarray(q), emulator.asarray(k), 0.5, 0.8)
+    np.testing.assert_allclose(to_numpy(ds), expected, atol=2e-6)
 
 
 def test_nan_and_infinity_are_not_hidden():
@@ -111,12 +134,13 @@ def test_the_gradient_of_the_softmax(S):
     np.testing.assert_allclose(to_numpy(ds), expected, atol=1e-6)
 
 
-def test_attention_is_one_call_of_the_kernels_however_large():
+@pytest.mark.parametrize("softcap", [None, 0.7], ids=["plain", "capped"])
+def test_attention_is_one_call_of_the_kernels_however_large(softcap):
     def run():
         q, k, v = (
             Tensor(drawn(2, 3, 300, 4, seed=n).astype(np.float32), requires_grad=True) for n in range(3)
         )
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, softcap=softcap)
         return [to_numpy(a.array) for a in (y, *grad(y, (q, k, v), np.ones(y.shape, np.float32)))]
 
     expected = run()
@@ -124,7 +148,8 @@ def test_attention_is_one_call_of_the_kernels_however_large():
         found = run()
     names = [launch.name.partition("<")[0] for launch in launches]
     powers = ["largest_magnitudes", "power_of_two_above"]
-    assert names == [*powers, *powers, "attention_weights", "attention_gradient"]
+    of_cap = [] if softcap is None else [*powers, *powers, "softcap_gradient"]
+    assert names == [*powers, *powers, "attention_weights", "attention_gradient", *of_cap]
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -135,11 +160,19 @@ def test_attention_is_one_call_of_the_kernels_however_large():
         ("n % L * row_step", "n * row_step"),
         ("if (m == -infinity<A>()) m = 0;", ""),
         ("while (above <= found && above", "while (false && above"),
+        ("if (capped) score", "if (false) score"),
+        ("capped ? A(1) : A(*a_at)", "A(*a_at)"),
     ],
-    ids=["another row of the mask", "no guard of masked rows", "no power of two"],
+    ids=[
+        "another row of the mask",
+        "no guard of masked rows",
+        "no power of two",
+        "no cap",
+        "a cap still divided",
+    ],
 )
 def test_planted_errors_are_seen(old, new, tmp_path, monkeypatch):
-    source = CudaSource(attention_weights.__file__)
+    source = CudaSource(attention_weights.__file__, "../../backends/cuda/elements.cuh")
     text = source.path.read_text()
     assert text.count(old) == 1
     wrong = tmp_path / source.path.name
@@ -148,7 +181,8 @@ def test_planted_errors_are_seen(old, new, tmp_path, monkeypatch):
     monkeypatch.setattr(attention_weights, "_kernels", source)
     q, k, mask = drawn(2, 2, 4, 3, size=1e22), drawn(2, 2, 6, 3, seed=1, size=1e22), masks(2, 2, 4, 6)
     mask = mask["causal"] & mask["padding"]
-    expected = weights(q, k, mask, 1.0, np.float64, "numpy")
+    softcap = 3.0 if "cap" in old else None
+    expected = weights(q, k, mask, 1.0, np.float64, "numpy", softcap)
     with pytest.raises((AssertionError, emulator.KernelError)):
-        found = weights(q, k, mask, 1.0, np.float32, "emulator", checked=True)
+        found = weights(q, k, mask, 1.0, np.float32, "emulator", softcap, checked=True)
         np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -13,10 +13,10 @@ Q, K = (RNG.normal(size=(B, H, n, E)).astype(np.float32) for n in (L, S))
 MASKS = [(L, S), (1, S), (L, 1), (1, 1, L, S), (B, 1, 1, S), (B, 1, L, S), (1, H, L, 1), (B, H, L, S), ()]
 
 
-def weights(mode, q=Q, k=K, mask=None, scale=0.5):
+def weights(mode, q=Q, k=K, mask=None, scale=0.5, softcap=None):
     p = np.empty((*q.shape[:-1], k.shape[-2]), q.dtype)
     with use_loops(mode):
-        write_attention_weights(q, k, mask, scale, p)
+        write_attention_weights(q, k, mask, scale, p, softcap)
     return p
 
 
@@ -43,8 +43,10 @@ def test_rows_without_a_key_are_zero(mode):
 def test_scores_of_every_size(offset, scale, mode):
     mask = np.full((1, S), offset, np.float32)
     exact = weights("off", Q.astype(np.float64), K.astype(np.float64), mask.astype(np.float64), scale)
+    capped = weights("off", Q.astype(np.float64), K.astype(np.float64), mask.astype(np.float64), scale, 2.0)
     near = 5e-3 if abs(offset) > 1e3 or abs(scale) > 100 else 1e-4
     np.testing.assert_allclose(weights(mode, mask=mask, scale=scale), exact, atol=near)
+    np.testing.assert_allclose(weights(mode, mask=mask, scale=scale, softcap=2.0), capped, atol=near)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -54,6 +56,7 @@ def test_what_is_not_finite_is_as_in_the_body(value, mode):
     q[0, 1, 2, 3] = value
     with np.errstate(all="ignore"):
         np.testing.assert_allclose(weights(mode, q), weights("off", q), rtol=1e-5)
+        np.testing.assert_allclose(weights(mode, q, softcap=2.0), weights("off", q, softcap=2.0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", MODES)

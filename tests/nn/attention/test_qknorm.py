@@ -8,6 +8,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.nn.transformer.ngptblock import turn
 
 X = np.random.default_rng(0).normal(size=(2, 5, 12)).astype("float32")
 
@@ -49,7 +50,7 @@ def test_no_score_exceeds_g_whatever_the_weights(size, g):
     made.g.data[:] = g
     q, k, v = heads(made, x)
     cosines = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT
-    q, k = made._queries_and_keys(q, k)
+    q, k, v = made._as_heads(*(part.swapaxes(1, 2).flatten(-2) for part in (q, k, v)))
     scores = (q @ k.mT).numpy()
     assert 0.3 * g < abs(scores).max() <= g * (1 + 1e-6)
     np.testing.assert_allclose(scores, g * cosines.numpy(), 1e-4, 1e-5 * g)
@@ -107,3 +108,58 @@ def test_a_transformer_takes_it_in_place_of_its_attention(norm):
     assert sum(isinstance(module, nn.QKNormAttention) for module in model.modules()) == 3
     with pytest.raises(TypeError, match=r"attention must make an attention, .* got 'l2'"):
         nn.TransformerEncoderLayer(12, 3, attention="l2")
+
+
+@pytest.mark.parametrize("norm", ["rms-all", "rms-weightless"])
+def test_norms_over_all_heads_and_without_a_weight(norm):
+    made, x = layer(norm=norm), tn.tensor(X)
+    q, k, v = (part.swapaxes(1, 2) for part in heads(made, x))  # (N, L, H, D)
+    if norm == "rms-all":
+        assert made.q_norm.weight.shape == (12,)
+        made.k_norm.weight.data[:] = np.linspace(0.5, 2, 12)
+        q = nn.RMSNorm(12)(q.flatten(-2)).unflatten(-1, (3, 4))
+        k = (nn.RMSNorm(12)(k.flatten(-2)) * made.k_norm.weight).unflatten(-1, (3, 4))
+    else:
+        assert not list(made.q_norm.parameters())
+        q, k = nn.RMSNorm(4)(q), nn.RMSNorm(4)(k)
+    q, k, v = (part.swapaxes(1, 2) for part in (q, k, v))
+    expected = output(made, q @ k.mT / 2, v)
+    np.testing.assert_allclose(made(x, x, x)[0].numpy(), expected.numpy(), 1e-4, 1e-5)
+
+
+def test_values_too_may_be_normalized():
+    made, x = layer(norm="rms", v_norm=True), tn.tensor(X)
+    q, k, v = heads(made, x)
+    expected = output(made, nn.RMSNorm(4)(q) @ nn.RMSNorm(4)(k).mT / 2, nn.RMSNorm(4)(v))
+    np.testing.assert_allclose(made(x, x, x)[0].numpy(), expected.numpy(), 1e-4, 1e-5)
+    plain = layer(norm="rms")
+    assert made.state_dict().keys() == plain.state_dict().keys()
+
+
+def turned(x):
+    return turn(tn.tensor(x)).numpy()  # (T, H, D)
+
+
+def rms(x, weight=1.0):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True)) * weight
+
+
+def test_a_weightless_norm_commutes_with_rotary_positions_and_a_weighted_one_does_not():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(9, 3, 8)) * 5
+    np.testing.assert_allclose(turned(rms(x)), rms(turned(x)), rtol=0, atol=1e-15)
+    weight = rng.uniform(0.2, 3.0, 8)
+    assert abs(turned(rms(x, weight)) - rms(turned(x), weight)).max() > 1
+    pairs = np.tile(weight[:4], 2)  # feature i turns with i + 4
+    np.testing.assert_allclose(turned(rms(x, pairs)), rms(turned(x), pairs), rtol=0, atol=3e-15)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_a_learned_weight_moves_the_bound(size):
+    made, x = layer(norm="rms").double(), tn.tensor(X.astype(float))
+    made.in_proj_weight.data *= size
+    for weight, bound in ((1.0, 2.0), (4.0, 32.0)):  # √D·max|w_q·w_k|
+        made.q_norm.weight.data[:] = made.k_norm.weight.data[:] = weight
+        q, k, _ = made._as_heads(*made._project(x, x, x))
+        scores = abs((q @ k.mT).numpy() / 2)
+        assert 0.5 * bound < scores.max() <= bound * (1 + 1e-12)

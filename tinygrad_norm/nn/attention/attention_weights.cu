@@ -1,4 +1,4 @@
-// The weights of attention, p = softmax(scale·q @ kᵀ + mask), from the products of q/a and k/b, in place.
+// The weights of attention, p = softmax(cap(scale·q @ kᵀ) + mask), from the products of q/a and k/b, in place.
 //
 // Powers of two     a and b are above all |q| and |k|: one kernel finds the largest of each block, and one of one
 //                   block the power. Both read their array once and write almost nothing.
@@ -6,6 +6,7 @@
 //                   once, 2·N·S values, and reads the mask once. A row that registers do not hold stays in shared
 //                   memory, or is read and written three times.
 // attention_gradient  ds = p·(dp - Σ dp·p), in place: reads dp and p once, writes ds once: 3·N·S values.
+// softcap_gradient  ds·(1 - tanh²(s/c)), in place, from the products of q/a and k/b: 3·N·S values.
 // Accumulation      float; double for double. There are no half types: attention is computed in float32.
 
 constexpr int THREADS = 256;
@@ -60,18 +61,20 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     attention_weights(T* p, const T* __restrict__ added, const bool* __restrict__ allowed, const T* __restrict__ a_at,
                       const T* __restrict__ b_at, long long N, long long S, long long L, long long H,
                       long long batch_step, long long head_step, long long row_step, long long step,
-                      Accumulator<T> scale, bool keep) {
+                      Accumulator<T> scale, Accumulator<T> cap, bool keep) {
   using A = Accumulator<T>;
   extern __shared__ __align__(16) unsigned char shared_memory[];
   const long long n = row_of_team<TEAM>();
   Row<T, VEC, TEAM, KEPT> row(p + n * S, n < N ? S : 0, keep ? reinterpret_cast<T*>(shared_memory) : nullptr);
-  const A a = A(*a_at), b = A(*b_at);
+  const bool capped = cap > A(0);  // then the scores are as they are, no longer divided by a·b
+  const A a = capped ? A(1) : A(*a_at), b = capped ? A(1) : A(*b_at);
   const long long masked = n / (L * H) * batch_step + n / L % H * head_step + n % L * row_step;
   A m = -infinity<A>(), total = 0;
   row.each_pack([&](int k, long long i, Pack<T, VEC> scores) {  // divided by a·b
 #pragma unroll
     for (int v = 0; v < VEC; v++) {
       A score = A(scores.at[v]) * scale;
+      if (capped) score = cap * tanh_of(score / cap * A(*a_at) * A(*b_at));
       if (added != nullptr) score += A(added[masked + (i + v) * step]) / a / b;
       if (allowed != nullptr && !allowed[masked + (i + v) * step]) score = -infinity<A>();
       m = max(m, score);
@@ -119,4 +122,23 @@ __global__ void __launch_bounds__(BLOCK<TEAM>, 1)
     for (int v = 0; v < VEC; v++) out.at[v] = T((A(dps.at[v]) - sum) * A(values.at[v]));
     store(ds + n * S + i, out);
   });
+}
+
+template <class T, int VEC>
+__global__ void __launch_bounds__(THREADS)
+    softcap_gradient(T* ds, const T* __restrict__ s, const T* __restrict__ a_at, const T* __restrict__ b_at,
+                     long long n, Accumulator<T> scale, Accumulator<T> cap) {
+  using A = Accumulator<T>;
+  const A a = A(*a_at), b = A(*b_at);
+  for (long long i = ((long long)blockIdx.x * THREADS + threadIdx.x) * VEC; i < n;
+       i += (long long)gridDim.x * THREADS * VEC) {
+    const Pack<T, VEC> scores = load<VEC>(s + i), given = load<VEC>(ds + i);
+    Pack<T, VEC> out;
+#pragma unroll
+    for (int v = 0; v < VEC; v++) {
+      const A t = tanh_of(A(scores.at[v]) * scale / cap * a * b);
+      out.at[v] = T(A(given.at[v]) * (A(1) - t * t));
+    }
+    store(ds + i, out);
+  }
 }

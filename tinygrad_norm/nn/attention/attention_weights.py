@@ -1,10 +1,13 @@
-"""The weights of attention: p = softmax(scale·q @ kᵀ + mask), in blocks, for any finite inputs.
+"""The weights of attention: p = softmax(cap(scale·q @ kᵀ) + mask), in blocks, for any finite inputs.
 
 A softmax usually subtracts the row's maximum m first, exp(s - m)/Σ exp(s - m), and so has to find every m.
 It is faster to compute exp(s) directly and to check that this was safe: no s is large, and no row's sum is
 near 0. Only if the check fails is m subtracted.
 
 The plain loops do the same row by row. As S is short, finding every m would take as long as all the rest.
+
+cap is the soft cap c·tanh(s/c), or nothing. It stands before the mask: tanh(-∞) = -1 would let masked
+keys in.
 """
 
 import math
@@ -21,7 +24,7 @@ from ...backends.cpu.pool_loops import F8, LONG, fits_a_loop
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, packs, teams, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
 
-_kernels = CudaSource(__file__)
+_kernels = CudaSource(__file__, "../../backends/cuda/elements.cuh")
 
 BLOCK = 256 * 1024
 """Elements of p computed at a time: 1 MiB of float32, which a core's cache holds."""
@@ -53,24 +56,42 @@ def write_product_with_transposed(a: Array, b: Array, out: Array | None) -> Arra
     return xp.matmul(a, transposed, out=out)
 
 
+def _cap(scores: Array, softcap: float) -> None:
+    """Replace the scores s by softcap·tanh(s/softcap), in place."""
+    scores /= softcap
+    namespace(scores).tanh(scores, out=scores)
+    scores *= softcap
+
+
+def _all_finite(scores: Array) -> bool:
+    """Return whether no score has overflowed: its cap would be that of another number."""
+    return bool(scores.min() > -math.inf and scores.max() < math.inf)
+
+
 @kernel
-def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
-    """Write softmax(scale·q @ kᵀ + mask) into p, and zeros into rows that are masked completely.
+def write_attention_weights(
+    q: Array, k: Array, mask: Array | None, scale: float, p: Array, softcap: float | None = None
+) -> None:
+    """Write softmax(cap(scale·q @ kᵀ) + mask) into p, and zeros into rows that are masked completely.
 
     q (..., L, E), k (..., S, E), p (..., L, S). The mask broadcasts to p: floating-point numbers are added to
-    the scores; if it is bool, True means that a key takes part.
+    the scores; if it is bool, True means that a key takes part. `softcap` is c of the soft cap, or None.
     """
     if p.size == 0:
         return
     xp = namespace(p)
     if not host_can_read(p):  # the host would have to wait to look whether a shortcut is safe
-        _write_weights_of_any_scores(q, k, mask, scale, p)
+        _write_weights_of_any_scores(q, k, mask, scale, p, softcap)
         return
     added, allowed = _added_and_allowed(mask)
     write_product_with_transposed(q * scale, k, p)
+    safe = True
+    if softcap is not None:
+        safe = _all_finite(p)
+        _cap(p, softcap)
     if added is not None:
         p += added
-    safe = p.max() < _SAFE
+    safe = safe and p.max() < _SAFE
     if safe:
         xp.exp(p, out=p)
         if allowed is not None:
@@ -78,7 +99,7 @@ def write_attention_weights(q: Array, k: Array, mask: Array | None, scale: float
         total = xp.einsum("...s->...", p)[..., None]
         safe = total.min() > math.exp(-_SAFE)
     if not safe:
-        _exp_below_maximum(q, k, mask, scale, p)
+        _exp_below_maximum(q, k, mask, scale, p, softcap)
         total = xp.einsum("...s->...", p)[..., None]
         total += total == 0
     p /= total
@@ -115,21 +136,31 @@ _weights_loop = Loop(attention_weights_loop)
 
 
 @write_attention_weights.cpu
-def write_attention_weights_by_rows(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> Any:
+def write_attention_weights_by_rows(
+    q: Array, k: Array, mask: Array | None, scale: float, p: Array, softcap: float | None = None
+) -> Any:
     """Do what the body does, or leave it to the body."""
     if not _is_for_loops(p):
         return NotImplemented
     S, left = p.shape[-1], namespace(p).zeros(1, bool)
     write_product_with_transposed(q, k, p)
+    if softcap is not None:
+        if not _all_finite(p):
+            return NotImplemented
+        p *= scale
+        _cap(p, softcap)
+        scale = 1.0
     _weights_loop(p.reshape(-1, S), _added_rows(mask, p), p.dtype.type(scale), _zero(p), left)
     return NotImplemented if left[0] else None
 
 
 @write_attention_weights.cuda
-def write_attention_weights_cuda(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+def write_attention_weights_cuda(
+    q: Array, k: Array, mask: Array | None, scale: float, p: Array, softcap: float | None = None
+) -> None:
     """The product of q/a and k/b, then one kernel, which reads and writes p once."""
     if not p.size or not p.flags.c_contiguous:
-        write_attention_weights.numpy_version(q, k, mask, scale, p)
+        write_attention_weights.numpy_version(q, k, mask, scale, p, softcap)
         return
     a, b = _power_on_device(q), _power_on_device(k)
     write_product_with_transposed(q / a, k / b, p)
@@ -139,7 +170,7 @@ def write_attention_weights_cuda(q: Array, k: Array, mask: Array | None, scale: 
     added, allowed = _added_and_allowed(mask)
     shape = teams(S, p)
     shared = kept_bytes(shape, S, p)
-    args = p, added, allowed, a, b, N, S, *sizes, *steps, scale, shared > 0
+    args = p, added, allowed, a, b, N, S, *sizes, *steps, scale, softcap or 0.0, shared > 0
     _kernels.launch("attention_weights", p.dtype, shape.template, shape.blocks(N), shape.block, args, shared)
 
 
@@ -235,19 +266,54 @@ def softmax_gradient_cuda(ds: Array, p: Array) -> None:
     _kernels.launch("attention_gradient", p.dtype, shape.template, shape.blocks(N), shape.block, args)
 
 
+@kernel
+def softcap_gradient(ds: Array, q: Array, k: Array, scale: float, softcap: float) -> None:
+    """Turn ds = dL/d(capped scores) (..., L, S) into dL/d(scores), in place: ds·(1 - tanh²(s/softcap)).
+
+    The scores s are computed again, in another array of the size of ds.
+    """
+    if ds.size == 0:
+        return
+    a, b = (_power_of_two_above(x) if host_can_read(x) else 1.0 for x in (q, k))
+    t = write_product_with_transposed(q / a, k / b, None)
+    for factor in (scale / softcap, a, b):
+        t *= factor
+    namespace(t).tanh(t, out=t)
+    ds *= 1 - t * t
+
+
+@softcap_gradient.cuda
+def softcap_gradient_cuda(ds: Array, q: Array, k: Array, scale: float, softcap: float) -> None:
+    """The product of q/a and k/b, then one kernel: ds and s are read once, ds is written once."""
+    if not ds.size or not ds.flags.c_contiguous:
+        softcap_gradient.numpy_version(ds, q, k, scale, softcap)
+        return
+    a, b = _power_on_device(q), _power_on_device(k)
+    s = write_product_with_transposed(q / a, k / b, namespace(ds).empty_like(ds))
+    vector, blocks = packs(ds, s)
+    args = ds, s, a, b, ds.size, scale, softcap
+    _kernels.launch("softcap_gradient", ds.dtype, (vector,), blocks, 256, args)
+
+
 def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
     if mask is None:
         return None, None
     return (mask, None) if mask.dtype.kind == "f" else (None, mask)
 
 
-def _write_weights_of_any_scores(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+def _write_weights_of_any_scores(
+    q: Array, k: Array, mask: Array | None, scale: float, p: Array, softcap: float | None
+) -> None:
     """Write the weights from scores/2ᵉ, which cannot overflow, without looking at a value."""
     xp = namespace(p)
     added, allowed = _added_and_allowed(mask)
     of_q, of_k = _exponent_above(q), _exponent_above(k)
     e = of_q + of_k
     write_product_with_transposed(xp.ldexp(q, -of_q) * scale, xp.ldexp(k, -of_k), p)
+    if softcap is not None:
+        xp.ldexp(p, e, out=p)
+        _cap(p, softcap)
+        e = 0 * e
     if added is not None:
         p += xp.ldexp(added, -e)
     if allowed is not None:
@@ -269,13 +335,20 @@ def _exponent_above(x: Array) -> Array:
     return xp.maximum(xp.frexp(xp.where(largest < math.inf, largest, 0))[1], 0)
 
 
-def _exp_below_maximum(q: Array, k: Array, mask: Array | None, scale: float, p: Array) -> None:
+def _exp_below_maximum(
+    q: Array, k: Array, mask: Array | None, scale: float, p: Array, softcap: float | None
+) -> None:
     """Write exp(s - m) into p, computed from s/(a·b): the products of q/a and k/b cannot overflow."""
     xp = namespace(p)
     added, allowed = _added_and_allowed(mask)
     a, b = _power_of_two_above(q), _power_of_two_above(k)
     xp.matmul(q / a, (k / b).swapaxes(-1, -2), out=p)
     p *= scale
+    if softcap is not None:
+        p *= a
+        p *= b
+        _cap(p, softcap)
+        a = b = 1.0
     if added is not None:
         p += added / a / b
     if allowed is not None:

@@ -34,13 +34,15 @@ from ...ops.arguments import as_size, check_flags
 from ...ops.checks import check_input
 from ...registry import Case, ErrorCase, fixed, register
 from .. import init
+from ..activation.softcap import as_cap
 from ..dropout import check_probability, dropout
 from ..linear import Linear, linear, linear_composed
 from ..utils.parameter_swap import functional_call
 from .masks import joined_mask
 from .scaleddotproduct import attention, attention_composed, scaled_dot_product_attention
 
-HeadInputs = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, float | None]]
+Three = tuple[Tensor, Tensor, Tensor]
+Inputs = Callable[[Tensor, Tensor, Tensor], Three]
 
 
 def multihead_attention_composed(
@@ -54,13 +56,17 @@ def multihead_attention_composed(
     num_heads: int,
     add_zero_attn: bool = False,
     is_causal: bool = False,
-    head_inputs: HeadInputs = lambda q, k: (q, k, None),
+    softcap: float | None = None,
+    scale: float | None = None,
+    all_heads: Inputs = lambda q, k, v: (q, k, v),
+    each_head: Inputs = lambda q, k, v: (q, k, v),
     **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
 
     `parameters` are the layer's, in its order; `others` are the options that decide which ones it has.
-    `head_inputs` takes the queries and keys of a head; it returns those that are multiplied, and the factor.
+    `all_heads` and `each_head` take queries, keys and values, of all heads together and then of one head, and
+    return those that attention gets.
     """
     weights, biases, bias_k, bias_v, out_weight, out_bias = _split_parameters(parameters, **others)
     inputs = zip((query, key, value), weights, biases, strict=True)
@@ -71,17 +77,18 @@ def multihead_attention_composed(
     if add_zero_attn:
         k, v = (cat([x, zeros(added, dtype=x.dtype)], -2) for x in (k, v))
     size, extra = embed_dim // num_heads, k.shape[-2] - S
+    q, k, v = all_heads(q, k, v)
     ys, ws = [], []
     for head in range(num_heads):
         part = slice(head * size, (head + 1) * size)
         mask = zeros(query.shape[-2], S + extra, dtype=q.dtype)
         if attn_mask is not None:
-            of_head = attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads]
-            mask = mask + _float_mask(of_head, extra, q)
+            own_mask = attn_mask if attn_mask.ndim == 2 else attn_mask[head::num_heads]
+            mask = mask + _float_mask(own_mask, extra, q)
         if key_padding_mask is not None:
             mask = mask + _float_mask(key_padding_mask, extra, q).unsqueeze(-2)
-        q_head, k_head, scale = head_inputs(q[..., part], k[..., part])
-        y, w = attention_composed(q_head, k_head, v[..., part], mask, scale=scale)
+        of_head = each_head(q[..., part], k[..., part], v[..., part])
+        y, w = attention_composed(*of_head, mask, scale=scale, softcap=softcap)
         ys.append(y)
         ws.append(w)
     return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
@@ -122,16 +129,18 @@ class MultiheadAttention(Module):
         add_zero_attn: add a key and value of zeros to the end of the sequence.
         kdim, vdim: the features of key and value; None means embed_dim.
         batch_first: query, key and value are (N, L, E) instead of (L, N, E).
+        softcap: c of the soft cap of the scores, as in `scaled_dot_product_attention`; None for none.
 
     The projections start with xavier_uniform_, biases at 0, bias_k and bias_v with xavier_normal_.
 
     Raises:
-        ValueError: if num_heads does not divide embed_dim, or one of them is not positive.
+        ValueError: if num_heads does not divide embed_dim, or one of them or softcap is not positive.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
     scale: float | None = None  # the factor of the products q·k; None means 1/√D
+    observer: Any = None  # called with q, k, mask and scale of every forward in training: see optim.QKClip
 
     def __init__(
         self,
@@ -144,6 +153,8 @@ class MultiheadAttention(Module):
         kdim: int | None = None,
         vdim: int | None = None,
         batch_first: bool = False,
+        *,
+        softcap: float | None = None,
     ) -> None:
         super().__init__()
         check_flags(bias=bias, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn, batch_first=batch_first)
@@ -158,6 +169,7 @@ class MultiheadAttention(Module):
         self.vdim = embed_dim if vdim is None else as_size(vdim, "vdim")
         self.head_dim = embed_dim // num_heads
         self.add_zero_attn, self.batch_first = add_zero_attn, batch_first
+        self.softcap = None if softcap is None else as_cap(softcap, "softcap")
         packed = self.kdim == self.vdim == embed_dim
         shapes: dict[str, tuple[int, ...] | None] = {
             "in_proj_weight": (3 * embed_dim, embed_dim) if packed else None,
@@ -229,12 +241,9 @@ class MultiheadAttention(Module):
         if not batched:
             q, k, v = (x.unsqueeze(batch) for x in (q, k, v))
         S = k.shape[1 - batch]
-        q, k, v = (
-            self._heads(x) for x in (q, self._extended(k, self.bias_k), self._extended(v, self.bias_v))
-        )
+        q, k, v = self._as_heads(q, self._extended(k, self.bias_k), self._extended(v, self.bias_v))
         shape, unmasked = (*q.shape[:3], S), k.shape[2] - S
         mask = joined_mask(attn_mask, key_padding_mask, shape, q.dtype, batched=batched, unmasked=unmasked)
-        q, k = self._queries_and_keys(q, k)
         y, weights = self._attend(q, k, v, mask, need_weights)
         y = self.out_proj(y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2))
         if weights is not None and average_attn_weights:
@@ -292,21 +301,25 @@ class MultiheadAttention(Module):
         x = x.unflatten(-1, (self.num_heads, self.head_dim))
         return x.permute((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
 
-    def _queries_and_keys(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the queries (N, H, L, D) and keys (N, H, S, D) to multiply; a subclass may change them."""
-        return q, k
+    def _as_heads(self, q: Tensor, k: Tensor, v: Tensor) -> Three:
+        """Return projected sequences as what attention gets, (N, H, L, D) each; a subclass may change it."""
+        return self._heads(q), self._heads(k), self._heads(v)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, need_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
+        if self.observer is not None and self.training:
+            self.observer(q, k, mask, self.scale)
         p = self.dropout if self.training else 0.0
+        options: dict[str, Any] = {"scale": self.scale, "softcap": self.softcap}
         if not need_weights:
-            return scaled_dot_product_attention(q, k, v, mask, p, scale=self.scale), None
+            return scaled_dot_product_attention(q, k, v, mask, p, **options), None
         kept = dropout(ones(*q.shape[:-1], k.shape[-2], dtype=q.dtype), p) if p > 0 else None
-        return attention(q, k, v, mask, kept, scale=self.scale)
+        return attention(q, k, v, mask, kept, **options)
 
     def extra_repr(self) -> str:
-        return f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"
+        shown = f"embed_dim={self.embed_dim}, num_heads={self.num_heads}, batch_first={self.batch_first}"
+        return shown if self.softcap is None else f"{shown}, softcap={self.softcap:g}"
 
 
 def _multihead_attention(
@@ -335,6 +348,7 @@ _INPUTS = (1, 2, 4), (1, 3, 4), (1, 3, 4)
 _NO_MASKS, _PACKED, _OUT = (None, None), ((12, 4), (12,)), ((4, 4), (4,))
 _TOKENS = (1, 1, 4), (1, 1, 4)
 _CAUSAL = fixed([[False, True], [False, False]])
+_CAUSAL_3 = fixed([[False, True, True], [False, False, True]])
 _HIDDEN = fixed([[False, True, False]])
 
 register(
@@ -348,6 +362,7 @@ register(
         Case(((2, 4), (2, 4), (2, 4), _CAUSAL, None, *_PACKED, *_OUT), _SMALL | {"is_causal": True}),
         Case((*_INPUTS, (2, 3), _HIDDEN, *_PACKED, *_OUT), _SMALL),
         Case((*_INPUTS, (2, 2, 3), (1, 3), *_PACKED, *_OUT), _SMALL),
+        Case((*_INPUTS, _CAUSAL_3, None, *_PACKED, *_OUT), _SMALL | {"softcap": 0.5}),
         Case(
             (*_INPUTS, None, fixed([[True] * 3]), *_PACKED, *_TOKENS, *_OUT), _SMALL | {"add_bias_kv": True}
         ),
@@ -361,6 +376,7 @@ register(
         ErrorCase(lambda: MultiheadAttention(6, 4), ValueError, "multiple of num_heads"),
         ErrorCase(lambda: MultiheadAttention(6, 0), ValueError, "num_heads must be at least 1"),
         ErrorCase(lambda: MultiheadAttention(4, 2, dropout=2.0), ValueError, "probability"),
+        ErrorCase(lambda: MultiheadAttention(4, 2, softcap=-1.0), ValueError, "softcap must be"),
         ErrorCase(lambda: _attend((3, 2, 4), (5, 2, 3), (5, 2, 4)), ValueError, "takes query, key and value"),
         ErrorCase(lambda: _attend((3, 2, 4), (5, 4), (5, 4)), ValueError, "all of 3 axes"),
         ErrorCase(lambda: _attend((3, 2, 4), (5, 3, 4), (5, 3, 4)), ValueError, "one batch size"),

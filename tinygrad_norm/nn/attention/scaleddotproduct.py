@@ -2,10 +2,12 @@
 
     q (..., L, E)   k (..., S, E)   v (..., S, V)   leading axes are broadcast: batch, heads
 
-    s = scale·q @ kᵀ + mask   p = softmax(s) over S   w = p∘kept   y = w @ v   y (..., L, V)
+    z = scale·q @ kᵀ   s = z + mask   p = softmax(s) over S   w = p∘kept   y = w @ v   y (..., L, V)
 
-with scale = 1/√E unless given. A floating-point mask is added; a bool mask adds -∞ where it is False. `kept`
-is the dropout factor: 1/(1 - dropout_p) where a weight is kept, 0 where it is dropped. A row that is masked
+with scale = 1/√E unless given. With a soft cap c, s = c·t + mask, t = tanh(z/c): no score exceeds c. The
+cap stands before the mask, as tanh(-∞) = -1 would let masked keys in (Gemma Team 2024,
+arXiv:2408.00118). A floating-point mask is added; a bool mask adds -∞ where it is False. `kept` is the
+dropout factor: 1/(1 - dropout_p) where a weight is kept, 0 where it is dropped. A row that is masked
 completely has no softmax: its p is 0, and so are its y and every gradient through it.
 
 Vaswani et al. 2017, arXiv:1706.03762.
@@ -17,8 +19,10 @@ the inputs; where several paths lead to one array, their contributions add up (s
     through w                              dw = dy @ vᵀ
     dropout        w = p∘kept              dp = dw∘kept
     softmax        Σs p = 1                ds = p∘(dp - δ)   δ_l = Σs dp_ls·p_ls
-    through mask   s = scale·q @ kᵀ + mask dmask = ds, summed where it was broadcast
-    through q, k                           dq = scale·ds @ k   dk = scale·dsᵀ @ q
+    through mask   s = z + mask            dmask = ds, summed where it was broadcast
+    through z      s = z + mask            dz = ds
+    or a soft cap  s = c·tanh(z/c) + mask  dz = ds∘(1 - t²)
+    through q, k   z = scale·q @ kᵀ        dq = scale·dz @ k   dk = scale·dzᵀ @ q
 
 If the weights w are an output too, their own gradient is added to dw.
 
@@ -43,16 +47,19 @@ from ...backends.cpu.half import downcast, upcast
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.broadcast import stretch, unbroadcast
-from ...ops.checks import Shape, check_input, check_vector
+from ...ops.checks import Shape, check_vector
 from ...registry import Case, ErrorCase, Input, booleans, fixed, positive, register, uniform
+from ..activation.softcap import as_cap, softcap_composed
 from ..dropout import check_probability, dropout
+from .attention_inputs import check_attention
 from .attention_weights import (
     attention_blocks,
+    softcap_gradient,
     softmax_gradient,
     write_attention_weights,
     write_product_with_transposed,
 )
-from .masks import broadcasts_to, causal_mask, check_mask
+from .masks import causal_mask
 
 
 def attention_composed(
@@ -63,9 +70,11 @@ def attention_composed(
     kept: Tensor | None = None,
     *,
     scale: float | None = None,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention and its weights from primitives: autograd finds the gradient."""
     s = query @ key.mT * _scale(query, scale)
+    s = s if softcap is None else softcap_composed(s, softcap)
     if attn_mask is not None:
         s = (
             s + attn_mask
@@ -89,6 +98,7 @@ def scaled_dot_product_attention_composed(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
+    softcap: float | None = None,
 ) -> Tensor:
     """Attention without dropout from primitives: autograd finds the gradient."""
     if is_causal:
@@ -99,19 +109,25 @@ def scaled_dot_product_attention_composed(
             x.unsqueeze(-3).repeat(*(1,) * (x.ndim - 2), heads // x.shape[-3], 1, 1).flatten(-4, -3)
             for x in (key, value)
         )
-    return attention_composed(query, key, value, attn_mask, scale=scale)[0]
+    return attention_composed(query, key, value, attn_mask, scale=scale, softcap=softcap)[0]
 
 
 @kernel
 def attention_forward(
-    q: Array, k: Array, v: Array, mask: Array | None, kept: Array | None, scale: float
+    q: Array,
+    k: Array,
+    v: Array,
+    mask: Array | None,
+    kept: Array | None,
+    scale: float,
+    softcap: float | None,
 ) -> tuple[Array, Array]:
     """Return y (*B, L, V) and p (*B, L, S): q (*B, L, E); the others have as many axes, and may broadcast."""
     xp = namespace(q)
     p = xp.empty((*q.shape[:-1], k.shape[-2]), q.dtype)
     y = xp.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     for p_, y_, q_, k_, v_, mask_, kept_ in attention_blocks(p, y, q, k, v, mask, kept):
-        write_attention_weights(q_, k_, mask_, scale, p_)
+        write_attention_weights(q_, k_, mask_, scale, p_, softcap)
         xp.matmul(p_ if kept_ is None else p_ * kept_, v_, out=y_)
     return y, p
 
@@ -126,6 +142,7 @@ def attention_backward(
     p: Array,
     kept: Array | None,
     scale: float,
+    softcap: float | None,
     needs: Sequence[bool],
 ) -> tuple[Array | None, ...]:
     """Return dq, dk, dv and ds with the leading sizes of p, or None where `needs` is False."""
@@ -149,10 +166,16 @@ def attention_backward(
         if kept_ is not None:
             ds_ *= kept_
         softmax_gradient(ds_, p_)
+        if dq_ is None and dk_ is None:
+            continue
+        dz_ = ds_
+        if softcap is not None:
+            dz_ = ds_.copy() if needs[3] else ds_
+            softcap_gradient(dz_, q_, k_, scale, softcap)
         if dq_ is not None:
-            xp.matmul(ds_, k_, out=dq_)
+            xp.matmul(dz_, k_, out=dq_)
         if dk_ is not None:
-            xp.matmul(ds_.swapaxes(-1, -2), q_, out=dk_)
+            xp.matmul(dz_.swapaxes(-1, -2), q_, out=dk_)
     for d in (dq, dk):
         if d is not None:
             d *= scale
@@ -162,7 +185,8 @@ def attention_backward(
 class AttentionFunction(Function):
     """y = w @ v, w = softmax(scale·q @ kᵀ + mask) · dv = wᵀ @ dy, ds = w∘(dw - Σ dw·w), dw = dy @ vᵀ
 
-    dq = scale·ds @ k, dk = scale·dsᵀ @ q, dmask = ds. With `weights` the outputs are y and w.
+    dq = scale·ds @ k, dk = scale·dsᵀ @ q, dmask = ds. With `weights` the outputs are y and w. With `softcap`
+    ds·(1 - t²) stands for ds in dq and dk.
     """
 
     def forward(
@@ -175,19 +199,20 @@ class AttentionFunction(Function):
         *,
         scale: float,
         weights: bool,
+        softcap: float | None,
     ) -> Any:
         self.lead = numpy.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
-        y, p = attention_forward(*self._aligned(q, k, v, mask, kept), scale)
+        y, p = attention_forward(*self._aligned(q, k, v, mask, kept), scale, softcap)
         y, p = (x.reshape(*self.lead, *x.shape[-2:]) for x in (y, p))
-        self.saved = q, k, v, p, kept, None if mask is None else mask.shape, scale
+        self.saved = q, k, v, p, kept, None if mask is None else mask.shape, scale, softcap
         if not weights:
             return downcast(y, q)
         return downcast(y, q), downcast(p if kept is None else p * kept, q)
 
     def backward(self, dy: Array, dw: Array | None = None) -> Gradients:
-        q, k, v, p, kept, mask_shape, scale = self.saved
+        q, k, v, p, kept, mask_shape, scale, softcap = self.saved
         arrays = self._aligned(q, k, v, p, kept, dy, dw)
-        ds = attention_backward(*arrays[-2:], *arrays[:-2], scale, self.needs[:4])
+        ds = attention_backward(*arrays[-2:], *arrays[:-2], scale, softcap, self.needs[:4])
         shapes = q.shape, k.shape, v.shape, mask_shape
         return (*(None if d is None else unbroadcast(d, s) for d, s in zip(ds, shapes, strict=True)), None)
 
@@ -209,20 +234,22 @@ def attention(
     kept: Tensor | None = None,
     *,
     scale: float | None = None,
+    softcap: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return attention and its weights (..., L, S); the dropout factors are given, not drawn.
 
     Args:
-        query, key, value, attn_mask, scale: as for `scaled_dot_product_attention`.
+        query, key, value, attn_mask, scale, softcap: as for `scaled_dot_product_attention`.
         kept: factors of the weights (..., L, S); None means 1. A constant.
 
     Raises:
         TypeError: as `scaled_dot_product_attention`.
-        ValueError: if the sizes do not fit.
+        ValueError: if the sizes do not fit, or softcap is not positive and finite.
     """
-    mask, shape = _check(query, key, value, attn_mask, "attention")
+    mask, shape = check_attention(query, key, value, attn_mask, "attention")
     check_vector(kept, "kept", shape)
-    return AttentionFunction.apply(query, key, value, mask, kept, scale=_scale(query, scale), weights=True)
+    options = {"scale": _scale(query, scale), "weights": True, "softcap": _optional_cap(softcap)}
+    return AttentionFunction.apply(query, key, value, mask, kept, **options)
 
 
 def scaled_dot_product_attention(
@@ -235,6 +262,7 @@ def scaled_dot_product_attention(
     *,
     scale: float | None = None,
     enable_gqa: bool = False,
+    softcap: float | None = None,
 ) -> Tensor:
     """Return, for every query, the average of the values weighted by softmax(scale·query @ keyᵀ + mask).
 
@@ -248,34 +276,42 @@ def scaled_dot_product_attention(
         is_causal: query l attends only to the keys 0 to l.
         scale: the factor of the products q·k; None means 1/√E.
         enable_gqa: query (..., G·H, L, E) has G heads for every one of the H heads of key and value.
+        softcap: c; the scores become c·tanh(scores/c) before the mask is added, so that none exceeds c. None
+            leaves them as they are. PyTorch has no such option; the name is that of Hugging Face.
 
     Raises:
         TypeError: if an input is not a floating-point tensor, the dtypes differ, or the mask holds integers.
-        ValueError: if the sizes do not fit, or dropout_p is outside [0, 1].
+        ValueError: if the sizes do not fit, dropout_p is outside [0, 1], or softcap is not positive and
+            finite.
         RuntimeError: if both attn_mask and is_causal are given.
 
-    Source: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245 (groups).
+    Source: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245 (groups); Gemma Team
+    2024, arXiv:2408.00118 (softcap).
     """
     name = "scaled_dot_product_attention"
     check_probability(dropout_p)
     check_flags(is_causal=is_causal, enable_gqa=enable_gqa)
-    mask, shape = _check(query, key, value, attn_mask, name, enable_gqa)
+    mask, shape = check_attention(query, key, value, attn_mask, name, enable_gqa)
     if is_causal:
         if mask is not None:
             raise RuntimeError(f"{name} takes attn_mask or is_causal, not both: combine them in attn_mask")
         mask = causal_mask(*shape[-2:])
     kept = dropout(ones(shape, dtype=query.dtype), dropout_p) if dropout_p > 0 else None
-    scale = _scale(query, scale)
+    options = {"scale": _scale(query, scale), "weights": False, "softcap": _optional_cap(softcap)}
     if enable_gqa:
         H = key.shape[-3]
         query, mask, kept = (_in_groups(x, H) for x in (query, mask, kept))
         key, value = key.unsqueeze(-3), value.unsqueeze(-3)
-    y = AttentionFunction.apply(query, key, value, mask, kept, scale=scale, weights=False)
+    y = AttentionFunction.apply(query, key, value, mask, kept, **options)
     return y.flatten(-4, -3) if enable_gqa else y
 
 
 def _scale(query: Tensor, scale: float | None) -> float:
     return 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
+
+
+def _optional_cap(softcap: float | None) -> float | None:
+    return None if softcap is None else as_cap(softcap, "softcap")
 
 
 def _in_groups(x: Any, H: int) -> Any:
@@ -285,47 +321,9 @@ def _in_groups(x: Any, H: int) -> Any:
     return x.unsqueeze(-3) if x.shape[-3] == 1 else x.unflatten(-3, (H, -1))
 
 
-def _check(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, name: str, grouped: bool = False
-) -> tuple[Tensor | None, Shape]:
-    """Check the inputs; return the mask, if floating-point in query's dtype, and the weights' (..., L, S)."""
-    inputs = query, key, value
-    for x in inputs:
-        check_input(x, name)
-    if not query.dtype == key.dtype == value.dtype:
-        raise TypeError(
-            f"{name} takes query, key and value of one dtype, got {query.dtype}, {key.dtype} and "
-            f"{value.dtype}: convert them, as in key.to(query.dtype)"
-        )
-    shapes = f"got shapes {query.shape}, {key.shape} and {value.shape}"
-    q, k, v = query.shape, key.shape, value.shape
-    if min(map(len, (q, k, v))) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
-        raise ValueError(f"{name} takes query (..., L, E), key (..., S, E) and value (..., S, V), {shapes}")
-    leads = [x[:-2] for x in (q, k, v)]
-    if grouped:
-        if min(map(len, leads)) < 1 or k[-3] != v[-3] or not k[-3] or q[-3] % k[-3]:
-            raise ValueError(
-                f"{name} with enable_gqa takes query (..., G·H, L, E) for key and value of H heads "
-                f"(..., H, S, E): the heads of query must be a multiple of theirs, {shapes}"
-            )
-        leads = [(*lead[:-1], q[-3]) for lead in leads]
-    try:
-        shape = (*numpy.broadcast_shapes(*leads), q[-2], k[-2])
-    except ValueError:
-        raise ValueError(
-            f"the leading axes of query, key and value must be equal or 1, {shapes}; if key and value have "
-            "fewer heads than query, pass enable_gqa=True"
-        ) from None
-    if mask is None:
-        return None, shape
-    check_mask(mask, "attn_mask", "takes part")
-    if not broadcasts_to(mask.shape, shape):
-        raise ValueError(f"attn_mask has shape {mask.shape}, expected one that broadcasts to {shape}")
-    return mask.to(query.dtype) if mask.is_floating_point() else mask, shape
-
-
 _GROUPED = (2, 4, 2, 2), (2, 2, 3, 2), (2, 2, 3, 1)
 _PARTLY_MASKED = fixed([[0.0, -numpy.inf, 1.0], [-numpy.inf] * 3, [-1e9, 2.0, 0.0]])
+_PARTLY_MASKED_4 = fixed([[0.0, -numpy.inf, 1.0, 0.0], [-numpy.inf] * 4, [-1e9, 2.0, 0.0, -numpy.inf]])
 _KEPT = Input((2, 3, 4), lambda rng, shape: (rng.random(shape) < 0.6) / 0.6, differentiable=False)
 
 
@@ -374,6 +372,7 @@ register(
             "not both",
         ),
         ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), dropout_p=1.5), ValueError, "probability"),
+        ErrorCase(lambda: _attend((3, 4), (5, 4), (5, 2), softcap=0.0), ValueError, "softcap must be"),
         ErrorCase(
             lambda: scaled_dot_product_attention(ones(3, 4), ones(3, 4).double(), ones(3, 4)),
             TypeError,
@@ -403,6 +402,8 @@ register(
         Case(((2, 3, 2), (2, 4, 2), (2, 4, 1), None, None)),
         Case(((2, 3, 2), (2, 4, 2), (2, 4, 1), booleans(2, 1, 4), None), {"scale": 0.5}),
         Case(((2, 3, 2), (2, 4, 2), (2, 4, 1), (3, 4), _KEPT)),
+        Case(((2, 3, 2), (2, 4, 2), (2, 4, 1), _PARTLY_MASKED_4, _KEPT), {"softcap": 0.8}),
+        Case(((2, 3, 2), (1, 4, 2), (2, 4, 1), (3, 4), None), {"softcap": 0.5}),
     ),
     errors=(
         ErrorCase(
