@@ -13,3 +13,14 @@ def test_a_zero_centered_weight_is_another_layer_only_under_decay(capsys):
     assert found["w, decay"][1] < 1 < found["1 + v, decay"][1]
     assert found["no weight"][1] == 1
     assert "mean scale" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_gate_in_the_other_order_is_another_layer(capsys):
+    found = load("gated_norms").main(["--steps", "150"])
+    for order in load("gated_norms").ORDERS:
+        trained, swapped, later = found[order]
+        assert trained < 0.7
+        assert swapped > 2 * trained
+        assert later < swapped
+    assert "in the other order" in capsys.readouterr().out

@@ -150,6 +150,8 @@ ROWS = [
         "nn.RMSNorm",
         uses=("zero_centered", "input_scaled", "elementwise_affine"),
     ),
+    op("gated RMSNorm", "gated_rms_norm", "gated_rms_norm", "GatedRMSNorm"),
+    op("grouped RMSNorm", "group_rms_norm", "group_rms_norm", "GroupRMSNorm"),
     # of today's models: attention
     op("soft cap", "scaled_dot_product_attention", "softcap", "softcap"),
     op(

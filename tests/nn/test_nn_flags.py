@@ -54,6 +54,8 @@ REQUIRED = {
     "T_0": 4,
     "base_lr": 0.1,
     "lr_lambda": lambda step: 1.0,
+    "norm_before_gate": True,
+    "group_size": 1,
 }
 
 
@@ -78,7 +80,8 @@ def cases(*types):
 
 def make(cls, **options):
     parameters = inspect.signature(cls).parameters.values()
-    needed = [p for p in parameters if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    needed = [p for p in parameters if p.default is p.empty and p.kind in kinds]
     if cls is lr_scheduler.OneCycleLR:
         options = {"total_steps": 10, **options}
     if cls is nn.EvoNorm2dS0:  # whose default is 32 groups, as timm's
@@ -96,7 +99,7 @@ def test_flags_are_bools(cls, name, value):
 
 @pytest.mark.parametrize(("cls", "name"), list(cases(bool, "bool")))
 def test_bools_of_numpy_are_bools(cls, name):
-    default = inspect.signature(cls).parameters[name].default
+    default = REQUIRED.get(name, inspect.signature(cls).parameters[name].default)
     assert isinstance(default, bool)
     make(cls, **{name: np.bool_(default)})
 

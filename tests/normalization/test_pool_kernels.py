@@ -95,6 +95,13 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         ((S + 2, 3), _graphs(S + 2)), {"batch_size": 3, "scale_individually": True}
     ),
     "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
+    "gated_rms_norm": lambda S: Case(
+        ((3, 2 * S), (3, 2 * S), (2 * S,)), {"group_size": S, "norm_before_gate": True}
+    ),
+    "gated_rms_norm, gate first": lambda S: Case(
+        ((3, 2 * S), (3, 2 * S), (2 * S,)), {"group_size": S, "norm_before_gate": False}
+    ),
+    "group_rms_norm": lambda S: Case(((3, 2 * S), (2 * S,)), {"group_size": S}),
     "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),

@@ -24,6 +24,7 @@ from tinygrad_norm.normalization.core import magnitudes, running_stats, segments
 from tinygrad_norm.normalization.sample import (
     addnorm,
     divisivenorm,
+    gatedrmsnorm,
     groupnorm,
     instancenorm,
     layernorm,
@@ -97,6 +98,8 @@ KERNELS = [
     Kernel("column_sums", layernorm._kernels, (), vectors=False),
     Kernel("rms_norm_forward", rmsnorm._kernels, VECTOR_SHAPES),
     Kernel("rms_norm_backward", rmsnorm._kernels, SUMS),
+    Kernel("gated_rms_norm_forward", gatedrmsnorm._kernels, VECTOR_SHAPES),
+    Kernel("gated_rms_norm_backward", gatedrmsnorm._kernels, SUMS),
     Kernel("normalize_forward", _normalize, FORWARD_SHAPES),
     Kernel("normalize_backward", _normalize, BACKWARD_SHAPES),
     Kernel("normalize_power_forward", _normalize, FORWARD_SHAPES),

@@ -29,8 +29,10 @@ from .sample.dynamicisru import dynamic_isru as dynamic_isru
 from .sample.dynamictanh import dynamic_tanh as dynamic_tanh
 from .sample.evonorms0 import evo_norm_s0 as evo_norm_s0
 from .sample.filterresponsenorm import filter_response_norm as filter_response_norm
+from .sample.gatedrmsnorm import gated_rms_norm as gated_rms_norm
 from .sample.globalresponsenorm import global_response_norm as global_response_norm
 from .sample.groupnorm import group_norm as group_norm
+from .sample.grouprmsnorm import group_rms_norm as group_rms_norm
 from .sample.instancenorm import instance_norm as instance_norm
 from .sample.layernorm import layer_norm as layer_norm
 from .sample.localcontrastnorm import local_contrast_norm as local_contrast_norm

@@ -38,8 +38,10 @@ from .sample.dynamicisru import DyISRU as DyISRU
 from .sample.dynamictanh import DynamicTanh as DynamicTanh
 from .sample.evonorms0 import EvoNorm2dS0 as EvoNorm2dS0
 from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
+from .sample.gatedrmsnorm import GatedRMSNorm as GatedRMSNorm
 from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm
 from .sample.groupnorm import GroupNorm as GroupNorm
+from .sample.grouprmsnorm import GroupRMSNorm as GroupRMSNorm
 from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
 from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
 from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d

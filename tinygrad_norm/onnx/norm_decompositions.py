@@ -37,8 +37,10 @@ from ..normalization.sample import (
     dynamictanh,
     evonorms0,
     filterresponsenorm,
+    gatedrmsnorm,
     globalresponsenorm,
     groupnorm,
+    grouprmsnorm,
     layernorm,
     localresponsenorm,
     lpnorm,
@@ -175,6 +177,7 @@ COMPOSED: dict[type[Function], Composed] = {
         x, num_groups, v, w, b, eps
     ),
     filterresponsenorm.FilterResponseNormFunction: filterresponsenorm.filter_response_norm_composed,
+    gatedrmsnorm.GatedRMSNormFunction: gatedrmsnorm.gated_rms_norm_composed,
     ghostbatchnorm.GhostBatchNormFunction: lambda x, w, b, *, size, eps, **_: (
         ghostbatchnorm.ghost_batch_norm_composed(x, size, None, None, w, b, True, eps=eps)
     ),
@@ -185,6 +188,9 @@ COMPOSED: dict[type[Function], Composed] = {
     orthogonalweight.OrthogonalWeightNormFunction: orthogonalweight.orthogonal_weight_norm_composed,
     groupnorm.GroupNormFunction: lambda x, w, b, *, num_groups, eps: groupnorm.group_norm_composed(
         x, num_groups, w, b, eps
+    ),
+    grouprmsnorm.GroupRMSNormFunction: lambda x, w, *, group_size, eps: grouprmsnorm.group_rms_norm_composed(
+        x, group_size, w, eps
     ),
     iternorm.IterNormFunction: lambda x, w, b, *, groups, T, eps, **_: iternorm.iter_norm_composed(
         x, None, None, w, b, True, groups, T, eps

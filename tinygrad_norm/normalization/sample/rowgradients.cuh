@@ -11,8 +11,8 @@
 // A row of x and dy is loaded at once, before the first value is used; ds before the sums of the team are known, if
 // registers can hold it.
 
-// Blocks of layer normalization's backward that a multiprocessor must hold. For sm_100 and above, the compiler needs
-// more than the 64 registers that two blocks of 512 threads leave to a thread.
+// Blocks of layer and gated RMS normalization's backward that a multiprocessor must hold. For sm_100 and above, the
+// compiler needs more than the 64 registers that two blocks of 512 threads leave to a thread.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 template <class T, int THREADS, int KEPT>
 constexpr int RESIDENT_BACKWARD = 1;
