@@ -80,6 +80,15 @@ def test_deep_networks_learn_with_scales_in_the_place_of_norms(capsys):
 
 
 @pytest.mark.slow
+def test_a_gpt_with_rms_norm_says_what_the_trained_one_with_layer_norm_says(capsys):
+    found = load("layernorm_to_rmsnorm").main(["--steps", "3"])
+    for (_, dtype), (apart, same) in found.items():
+        assert apart < (1e-13 if dtype == "float64" else 1e-5)
+        assert same == 1 if dtype == "float64" else same > 0.99
+    assert "CRMSNorm at the end" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

@@ -169,6 +169,8 @@ ROWS = [
     public("SkipInit", "nn.SkipInit"),
     public("Fixup", "nn.utils.fixup_", "nn.ScalarMultiplier", "nn.ScalarBias"),
     # of today's models: identities and folding
+    op("CRMSNorm", "crms_norm", "rms_norm", "crms_norm|CRMSNorm"),
+    public("affines folded, writers centered", "nn.utils.fold_norm", "nn.utils.center_writers"),
     # of today's models: affines from a condition
     op("ConditionalBatchNorm", "conditional_batch_norm", "batch_norm", "ConditionalBatchNorm2d"),
     op("ConditionalInstanceNorm", "conditional_instance_norm", "batch_norm", "ConditionalInstanceNorm2d"),

@@ -74,6 +74,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     ),
     "adaptive_layer_norm": lambda S: Case(((2, 2, S), (2, S), (2, S))),
     "adaptive_group_norm": lambda S: Case(((2, 4, S), (2, 4), (2, 4)), {"num_groups": 2}),
+    "crms_norm": lambda S: Case(((3, S),)),
     "dynamic_erf": lambda S: Case(((3, S), (1,), (1,), (S,), (S,))),
     "dynamic_isru": lambda S: Case(((3, S), positive(1), (S,), (S,))),
     "evo_norm_b0": lambda S: Case(((2, 2, max(S, 2)), None, (2,), (2,), (2,)), {"training": True}),

@@ -203,6 +203,7 @@ MODELS: dict[str, Model] = {
     "AdaIN": Model(nn.AdaIN, _normal(4, 6, 6, count=2)),
     "AddLayerNorm": Model(lambda: nn.AddLayerNorm(6), _normal(6, count=2)),
     "AddRMSNorm": Model(lambda: nn.AddRMSNorm(6), _normal(6, count=2)),
+    "CRMSNorm": Model(lambda: nn.CRMSNorm(8), _SEQUENCE),
     "DivisiveNorm2d": Model(lambda: nn.DivisiveNorm2d(4, 3), _IMAGE),
     "Derf": Model(lambda: nn.Derf(6), _ROW),
     "DyISRU": Model(lambda: nn.DyISRU(6), _ROW),

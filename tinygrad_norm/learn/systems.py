@@ -35,6 +35,7 @@ OTHERS = {
     "BatchNorm of the inputs of an RNN": "nn.BatchNormRNN",
     "Weight decay of weight and bias of normalizations": "optim.split_decay",
     "Folding of BatchNorm": "nn.utils.fuse_conv_bn_eval nn.utils.fuse_linear_bn_eval",
+    "Folding of LayerNorm": "nn.utils.fold_norm nn.utils.center_writers",
     "adaLN-Zero": "nn.AdaLayerNormZero nn.DiTBlock",
     "FiLM": "nn.FiLM",
     "SPADE": "nn.SPADE",

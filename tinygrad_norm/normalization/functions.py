@@ -23,6 +23,7 @@ from .sample.adalayernorm import adaptive_layer_norm as adaptive_layer_norm
 from .sample.addnorm import add_layer_norm as add_layer_norm
 from .sample.addrmsnorm import add_rms_norm as add_rms_norm
 from .sample.conditionalinstancenorm import conditional_instance_norm as conditional_instance_norm
+from .sample.crmsnorm import crms_norm as crms_norm
 from .sample.divisivenorm import divisive_norm as divisive_norm
 from .sample.dynamicerf import dynamic_erf as dynamic_erf
 from .sample.dynamicisru import dynamic_isru as dynamic_isru

@@ -32,6 +32,7 @@ from .sample.adain import AdaIN as AdaIN
 from .sample.addnorm import AddLayerNorm as AddLayerNorm
 from .sample.addrmsnorm import AddRMSNorm as AddRMSNorm
 from .sample.conditionalinstancenorm import ConditionalInstanceNorm2d as ConditionalInstanceNorm2d
+from .sample.crmsnorm import CRMSNorm as CRMSNorm
 from .sample.divisivenorm import DivisiveNorm2d as DivisiveNorm2d
 from .sample.dynamicerf import Derf as Derf
 from .sample.dynamicisru import DyISRU as DyISRU

@@ -31,6 +31,7 @@ from ..normalization.sample import (
     addnorm,
     addrmsnorm,
     conditionalinstancenorm,
+    crmsnorm,
     divisivenorm,
     dynamicerf,
     dynamicisru,
@@ -197,6 +198,7 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     localresponsenorm.LocalResponseNormFunction: localresponsenorm.local_response_norm_composed,
     lpbatchnorm.LpBatchNormFunction: _lp_batch_norm,
+    crmsnorm.CRMSNormFunction: crmsnorm.crms_norm_composed,
     lpnorm.LpNormFunction: lambda x, w, *, normalized_shape, p, eps: lpnorm.lp_norm_composed(
         x, normalized_shape, w, p, eps
     ),

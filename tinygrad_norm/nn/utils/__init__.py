@@ -12,6 +12,7 @@ from .clip_grad import (
 )
 from .convert_parameters import parameters_to_vector, vector_to_parameters
 from .data_dependent import data_dependent_init_
+from .folding_norms import center_writers, fold_norm
 from .fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from .population import update_bn
 from .spectral_projection import SpectralProjection
