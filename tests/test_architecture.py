@@ -144,7 +144,9 @@ def test_the_map_of_tests_mirrors_the_package():
 # -- the shape of a normalization
 
 SECTIONS = ["composed", "forward and backward", "Function", "function", "Module", "register"]
-FUNCTIONS_ONLY = {"normalize", "adagroupnorm", "adalayernorm", "cosinelinear"}  # as in PyTorch; in nn
+FUNCTIONS_ONLY = {  # as in PyTorch; in nn
+    *("normalize", "adagroupnorm", "adalayernorm", "cosinelinear", "weightdemodulation"),
+}
 NORMALIZATIONS = [
     pytest.param(path, id=path.stem)
     for path in FILES

@@ -48,6 +48,16 @@ def test_a_class_that_enters_by_an_affine_is_obeyed_and_one_that_is_normalized_i
     assert "obeys" in capsys.readouterr().out
 
 
+def test_demodulated_outputs_have_size_1_whatever_the_style(capsys):
+    found = load("demodulation").main([])
+    numpy.testing.assert_allclose(found["not demodulated"][:3], (0.1, 1, 10), rtol=0.03)
+    numpy.testing.assert_allclose(found["demodulated"], 1, rtol=0.1)
+    numpy.testing.assert_allclose(found["demodulated", "spike"], 1, rtol=1e-6)
+    assert found["InstanceNorm", "spike"][-1] < 0.3
+    assert found["not demodulated"][3] > 100
+    assert capsys.readouterr().out.count("demodulated") == 3
+
+
 @pytest.mark.slow
 def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys):
     pytest.importorskip("sklearn")

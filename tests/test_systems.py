@@ -178,6 +178,13 @@ ROWS = [
     public("SPADE", "nn.SPADE"),
     # of today's models: weights, demodulated or otherwise normalized
     op("orthogonal weight normalization", "orthogonal_weight_norm", "symmetric", "OrthogonalWeightNorm"),
+    op(
+        "weight demodulation",
+        "weight_demodulation",
+        "weight_demodulation",
+        "modulated_conv2d|ModulatedConv2d",
+    ),
+    public("ModulatedConv2d", "nn.ModulatedConv2d", uses=("modulated_conv2d|ModulatedConv2d",)),
     # of today's models: channels at one position
     # of today's models: series
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),

@@ -52,6 +52,8 @@ REQUIRED = {
     "downscale_factor": 2,
     "gamma": 0.9,
     "T_0": 4,
+    "num_classes": 3,
+    "style_dim": 3,
     "base_lr": 0.1,
     "lr_lambda": lambda step: 1.0,
     "norm_before_gate": True,

@@ -34,7 +34,7 @@ from tinygrad_norm.normalization.sample import (
     subtractivenorm,
 )
 from tinygrad_norm.normalization.vector.normalize import _kernels as _normalize
-from tinygrad_norm.normalization.weight import spectralnorm, weightnorm
+from tinygrad_norm.normalization.weight import spectralnorm, weightdemodulation, weightnorm
 from tinygrad_norm.normalization.whitening import symmetricmatrix
 from tinygrad_norm.ops import elementwise, error_function
 from tinygrad_norm.optim import adam, sgd
@@ -106,6 +106,8 @@ KERNELS = [
     Kernel("normalize_power_backward", _normalize, BACKWARD_SHAPES),
     Kernel("weight_norm_forward", weightnorm._kernels, FORWARD_SHAPES),
     Kernel("weight_norm_backward", weightnorm._kernels, BACKWARD_SHAPES),
+    Kernel("weight_demodulation_forward", weightdemodulation._kernels, FORWARD_SHAPES),
+    Kernel("weight_demodulation_backward", weightdemodulation._kernels, BACKWARD_SHAPES),
     Kernel("lp_norm_forward", lpnorm._kernels, VECTOR_SHAPES),
     Kernel("lp_norm_backward", lpnorm._kernels, SUMS),
     Kernel("largest_of_rows", magnitudes._kernels, FORWARD_SHAPES, loads=False),

@@ -128,6 +128,10 @@ MODELS: dict[str, Model] = {
     "ConvTranspose1d": Model(lambda: nn.ConvTranspose1d(4, 3, 3, 2, 1, output_padding=1), _LINE),
     "ConvTranspose2d": Model(lambda: nn.ConvTranspose2d(4, 6, 3, 2, groups=2), _IMAGE),
     "ConvTranspose3d": Model(lambda: nn.ConvTranspose3d(4, 2, 2, dilation=2), _VOLUME),
+    "ModulatedConv2d": Model(lambda: nn.ModulatedConv2d(4, 3, 3, 2, padding=1), _pairs((4, 6, 6), (2,))),
+    "ModulatedConv2d-plain": Model(
+        lambda: nn.ModulatedConv2d(4, 3, 2, 2, demodulate=False), _pairs((4, 6, 6), (2,))
+    ),
     "WSConv2d": Model(lambda: nn.WSConv2d(4, 3, 3), _IMAGE),
     "ScaledWSConv2d": Model(lambda: nn.ScaledWSConv2d(4, 3, 3), _IMAGE),
     "CosineConv2d": Model(lambda: nn.CosineConv2d(4, 3, 3, padding=1), _IMAGE),

@@ -39,6 +39,7 @@ OTHERS = {
     "adaLN-Zero": "nn.AdaLayerNormZero nn.DiTBlock",
     "FiLM": "nn.FiLM",
     "SPADE": "nn.SPADE",
+    "Modulated convolution": "nn.ModulatedConv2d",
     "ConvNeXt V2": "nn.ConvNeXtV2Block",
     "DeepNorm": "nn.DeepNorm",
     "nGPT, whole": "nn.NGPT",

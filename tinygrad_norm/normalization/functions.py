@@ -47,6 +47,7 @@ from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm
 from .weight.cosinelinear import cosine_linear as cosine_linear
 from .weight.orthogonalweight import orthogonal_weight_norm as orthogonal_weight_norm
+from .weight.weightdemodulation import weight_demodulation as weight_demodulation
 from .weight.weightstandardization import scaled_weight_standardization as scaled_weight_standardization
 from .weight.weightstandardization import weight_standardization as weight_standardization
 from .whitening.decorrelatedbatchnorm import decorrelated_batch_norm as decorrelated_batch_norm

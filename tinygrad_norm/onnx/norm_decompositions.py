@@ -50,7 +50,7 @@ from ..normalization.sample import (
     subtractivenorm,
 )
 from ..normalization.vector import normalize, scalenorm
-from ..normalization.weight import cosinelinear, orthogonalweight
+from ..normalization.weight import cosinelinear, orthogonalweight, weightdemodulation
 from ..normalization.whitening import channelgroups, decorrelatedbatchnorm, iternorm
 from .onnx_package import OnnxError
 
@@ -218,4 +218,5 @@ COMPOSED: dict[type[Function], Composed] = {
     subtractivenorm.SubtractiveNormFunction: lambda x, *, gaussian: x - window_means_composed(x, gaussian),
     switchablenorm.SwitchableNormFunction: _mixed(switchablenorm.switchable_norm_composed),
     weighedbatchnorm.WeighedBatchNormFunction: _weighed,
+    weightdemodulation.WeightDemodulationFunction: weightdemodulation.weight_demodulation_composed,
 }
