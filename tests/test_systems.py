@@ -207,6 +207,9 @@ ROWS = [
     op("GraphNorm, PairNorm", "graph_norm pair_norm", "segment", "GraphNorm", "PairNorm"),
     # of today's models: doubly stochastic matrices
     # of today's models: mixtures of norms
+    op("SeeDNorm", "seed_norm", "rms_norm", "SeeDNorm"),
+    op("pRMSNorm", "partial_rms_norm", "rms_norm", "pRMSNorm"),
+    op("AdaNorm", "standard_score", "layer_norm", "AdaNorm"),
     op("Switchable Norm", "switchable_norm", "instance_norm", "SwitchableNorm2d"),
     op("Batch-Instance Norm", "batch_instance_norm", "batch_norm instance_norm", "BatchInstanceNorm2d"),
     # of today's models: functions in the place of norms

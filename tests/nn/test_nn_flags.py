@@ -42,6 +42,7 @@ REQUIRED = {
     "step_size": 2,
     "T_max": 4,
     "dim": 1,
+    "d": 4,
     "ghost_batch_size": 2,
     "cond_dim": 3,
     "num_tasks": 2,

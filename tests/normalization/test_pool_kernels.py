@@ -84,6 +84,9 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     ),
     "conditional_instance_norm": lambda S: Case(((2, 2, max(S, 2)), fixed([1, 0]), (2, 2), (2, 2))),
     "dynamic_tanh": lambda S: Case(((3, S), (1,), (S,), (S,))),
+    "seed_norm": lambda S: Case(((3, S), (S,), (S,), (S,))),
+    "partial_rms_norm": lambda S: Case(((3, S), (S,), (S,)), {"p": 0.5 if S > 1 else -1.0}),
+    "standard_score": lambda S: Case(((3, max(S, 2)),)),
     "scale_norm": lambda S: Case(((3, S), (1,))),
     "lp_norm": lambda S: Case(((3, S), (S,)), {"normalized_shape": (S,), "p": 3.0, "eps": 1e-5}),
     "lp_norm, p = inf": lambda S: Case(

@@ -39,9 +39,12 @@ from .sample.layernorm import layer_norm as layer_norm
 from .sample.localcontrastnorm import local_contrast_norm as local_contrast_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
 from .sample.lpnorm import lp_norm as lp_norm
+from .sample.partialrmsnorm import partial_rms_norm as partial_rms_norm
 from .sample.revin import reversible_instance_denorm as reversible_instance_denorm
 from .sample.revin import reversible_instance_norm as reversible_instance_norm
 from .sample.rmsnorm import rms_norm as rms_norm
+from .sample.seednorm import seed_norm as seed_norm
+from .sample.standardscore import standard_score as standard_score
 from .sample.subtractivenorm import subtractive_norm as subtractive_norm
 from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm

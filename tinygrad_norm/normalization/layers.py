@@ -50,8 +50,11 @@ from .sample.layernorm import LayerNorm as LayerNorm
 from .sample.localcontrastnorm import LocalContrastNorm2d as LocalContrastNorm2d
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.lpnorm import LpNorm as LpNorm
+from .sample.partialrmsnorm import pRMSNorm as pRMSNorm
 from .sample.revin import RevIN as RevIN
 from .sample.rmsnorm import RMSNorm as RMSNorm
+from .sample.seednorm import SeeDNorm as SeeDNorm
+from .sample.standardscore import AdaNorm as AdaNorm
 from .sample.subtractivenorm import SubtractiveNorm2d as SubtractiveNorm2d
 from .vector.scalenorm import FixNorm as FixNorm
 from .vector.scalenorm import ScaleNorm as ScaleNorm

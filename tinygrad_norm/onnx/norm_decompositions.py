@@ -45,8 +45,11 @@ from ..normalization.sample import (
     layernorm,
     localresponsenorm,
     lpnorm,
+    partialrmsnorm,
     revin,
     rmsnorm,
+    seednorm,
+    standardscore,
     subtractivenorm,
 )
 from ..normalization.vector import normalize, scalenorm
@@ -91,6 +94,10 @@ def _sequence_batch_norm(
 
 def _power_norm(x: Tensor, weight: Any, bias: Any, *, running: Any, eps: float, **_: Any) -> Tensor:
     return powernorm.power_norm_composed(x, Tensor._wrap(running[0]), None, weight, bias, eps=eps)
+
+
+def _partial_rms_norm(x: Tensor, weight: Any, bias: Any, *, k: int, eps: float) -> Tensor:
+    return partialrmsnorm.partial_rms_norm_composed(x, (k + 0.5) / x.shape[-1], weight, bias, eps)
 
 
 def _mixed(composed: Composed) -> Composed:
@@ -210,6 +217,9 @@ COMPOSED: dict[type[Function], Composed] = {
     revin.DetachedInstanceNormFunction: revin.reversible_instance_norm_composed,
     revin.ReversibleInstanceDenormFunction: revin.reversible_instance_denorm_composed,
     revin.ReversibleInstanceNormFunction: revin.reversible_instance_norm_composed,
+    partialrmsnorm.PartialRMSNormFunction: _partial_rms_norm,
+    seednorm.SeeDNormFunction: seednorm.seed_norm_composed,
+    standardscore.StandardScoreFunction: standardscore.standard_score_composed,
     rmsnorm.RMSNormFunction: lambda x, w, *, normalized_shape, eps: rmsnorm.rms_norm_composed(
         x, normalized_shape, w, eps
     ),
