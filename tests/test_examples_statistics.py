@@ -38,3 +38,17 @@ def test_the_density_of_a_flow_has_the_log_det_of_its_jacobian():
     z, J = end(x).detach().numpy(), tn.autograd.functional.jacobian(end, x).numpy().reshape(2, 2)
     expected = -np.log(2 * np.pi) - 0.5 * (z**2).sum() + np.linalg.slogdet(J)[1]
     assert flow(x).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.slow
+def test_statistics_of_the_test_domain_repair_another_contrast_and_sorted_batches_break_them(capsys):
+    pytest.importorskip("sklearn")
+    found = load("shifted_digits").main([])
+    for name in ("mix", "batch", "AdaBN", "TENT"):
+        assert found[name, "other contrast"] > found["source", "other contrast"] + 0.1
+    for name in ("mix", "batch", "TENT"):
+        assert found[name, "sorted by label"] < found[name, "as in training"] - 0.01
+    for name in ("source", "AdaBN"):
+        assert found[name, "and sorted"] == pytest.approx(found[name, "other contrast"], abs=0.005)
+    assert found["domain BN", "other contrast"] > found["one BN", "other contrast"]
+    assert capsys.readouterr().out.count("TENT") == 1

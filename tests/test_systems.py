@@ -200,6 +200,16 @@ ROWS = [
     op("matrix square-root pooling (MPN-COV)", "matrix_sqrt_pool", "symmetric", "MatrixSqrtPool"),
     op("IterNorm", "iter_norm", "batch_norm_eval", "IterNorm"),
     # of today's models: statistics of the test domain
+    op(
+        "source-target mix, prediction-time BatchNorm",
+        "source_target_batch_norm",
+        "batch_norm",
+        "SourceTargetBatchNorm",
+    ),
+    op("TENT", "softmax_entropy", "softmax log_softmax", "tent_", "tent_step"),
+    public("AdaBN", "nn.utils.ada_bn_"),
+    public("FrozenBatchNorm", "nn.FrozenBatchNorm2d"),
+    public("domain-specific and auxiliary BatchNorm", "nn.DomainBatchNorm2d"),
     # of today's models: updates
     # of today's models: a backward from the output
     # of today's models: divisive

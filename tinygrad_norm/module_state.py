@@ -47,7 +47,7 @@ def load_state(
         RuntimeError: see Module.load_state_dict.
     """
     missing = [name for name in own if name not in state and not _is_optional(name)]
-    unexpected = [name for name in state if name not in own]
+    unexpected = [name for name in state if name not in own and not _is_frozen(name, own)]
     problems = []
     if strict and missing:
         problems.append(f"missing: {', '.join(missing)}")
@@ -84,3 +84,9 @@ def load_state(
 def _is_optional(name: str) -> bool:
     """Return whether a state may lack the entry, as older files of a BatchNorm lack its count of batches."""
     return name.rpartition(".")[2] == "num_batches_tracked"
+
+
+def _is_frozen(name: str, own: Mapping[str, Tensor]) -> bool:
+    """Return whether the entry is the count of batches for a FrozenBatchNorm2d, which has none."""
+    layer, _, last = str(name).rpartition("num_batches_tracked")
+    return not last and f"{layer}running_mean" in own

@@ -46,6 +46,7 @@ REQUIRED = {
     "ghost_batch_size": 2,
     "cond_dim": 3,
     "num_tasks": 2,
+    "num_domains": 2,
     "unflattened_size": (2, 2),
     "milestones": [2],
     "padding": 1,

@@ -52,6 +52,17 @@ class _Reversible(nn.Module):
         return self.norm(self.model(self.norm(x, "norm")), "denorm")
 
 
+class _OfDomain(nn.Module):
+    """A normalization of several domains, for the last of them."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x, self.norm.num_domains - 1)
+
+
 def _called(module: Any, x: Any) -> Any:
     """The module after a first batch, which sets its parameters."""
     module(Tensor(x.astype(numpy.float32)))
@@ -189,6 +200,9 @@ MODELS: dict[str, Model] = {
     "BatchRenorm1d": Model(lambda: nn.BatchRenorm1d(6), _ROW),
     "BatchRenorm2d": Model(lambda: nn.BatchRenorm2d(4), _IMAGE),
     "BatchRenorm3d": Model(lambda: nn.BatchRenorm3d(4), _VOLUME),
+    "DomainBatchNorm2d": Model(lambda: _OfDomain(nn.DomainBatchNorm2d(4, 2)), _IMAGE),
+    "FrozenBatchNorm2d": Model(lambda: nn.FrozenBatchNorm2d(4), _IMAGE),
+    "SourceTargetBatchNorm": Model(lambda: nn.SourceTargetBatchNorm(4), _IMAGE),
     "GhostBatchNorm1d": Model(lambda: nn.GhostBatchNorm1d(6, 2), _ROW),
     "GhostBatchNorm2d": Model(lambda: nn.GhostBatchNorm2d(4, 2), _IMAGE),
     "GhostBatchNorm3d": Model(lambda: nn.GhostBatchNorm3d(4, 2), _VOLUME),

@@ -55,6 +55,7 @@ from .alpha_dropout import alpha_dropout, feature_alpha_dropout
 # Losses.
 from .loss.crossentropy import cross_entropy
 from .loss.nll import nll_loss
+from .loss.softmaxentropy import softmax_entropy
 from .loss.regression import mse_loss, l1_loss, smooth_l1_loss, huber_loss
 from .loss.divergence import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
 from .loss.likelihood import gaussian_nll_loss, poisson_nll_loss

@@ -13,6 +13,7 @@ from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.powernorm import power_norm as power_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
+from .batch.sourcetarget import source_target_batch_norm as source_target_batch_norm
 from .batch.switchablenorm import switchable_norm as switchable_norm
 from .batch.weighedbatchnorm import weighed_batch_norm as weighed_batch_norm
 from .graph.graphnorm import graph_norm as graph_norm

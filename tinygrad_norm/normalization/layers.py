@@ -12,7 +12,9 @@ from .batch.batchrenorm import BatchRenorm2d as BatchRenorm2d
 from .batch.batchrenorm import BatchRenorm3d as BatchRenorm3d
 from .batch.batchrenorm import RenormSchedule as RenormSchedule
 from .batch.conditionalbatchnorm import ConditionalBatchNorm2d as ConditionalBatchNorm2d
+from .batch.domainbatchnorm import DomainBatchNorm2d as DomainBatchNorm2d
 from .batch.evonormb0 import EvoNorm2dB0 as EvoNorm2dB0
+from .batch.frozenbatchnorm import FrozenBatchNorm2d as FrozenBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
@@ -22,6 +24,7 @@ from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
 from .batch.powernorm import PowerNorm as PowerNorm
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
+from .batch.sourcetarget import SourceTargetBatchNorm as SourceTargetBatchNorm
 from .batch.switchablenorm import SwitchableNorm2d as SwitchableNorm2d
 from .batch.syncbatchnorm import SyncBatchNorm as SyncBatchNorm
 from .batch.weighedbatchnorm import WeighedBatchNorm1d as WeighedBatchNorm1d

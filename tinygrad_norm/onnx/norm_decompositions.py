@@ -1,5 +1,6 @@
 """What normalizations without an ONNX operator become: composed forms, called as their `apply` is."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..normalization.batch import (
     lpbatchnorm,
     powernorm,
     sequencebatchnorm,
+    sourcetarget,
     switchablenorm,
     syncbatchnorm,
     weighedbatchnorm,
@@ -124,6 +126,19 @@ def _weighed(x: Tensor, weight: Any, bias: Any, *, running: Any, alpha: float, e
     return affine((centered - mu) * (var + eps) ** -0.5, weight, bias, per_channel)
 
 
+def _source_target(x: Tensor, weight: Any, bias: Any, *, running: Any, prior: float, eps: float) -> Tensor:
+    """Like the composed form, with the samples counted, as their number may change."""
+    per_channel, pool = (-1, *(1,) * (x.ndim - 2)), (0, *range(2, x.ndim))
+    M, V = (Tensor._wrap(array).reshape(per_channel) for array in running)
+    N = (x.mean(tuple(range(1, x.ndim))).gt(math.inf).to(x.dtype) + 1).sum()
+    share = N / (N + prior)
+    centered = x - M
+    shift = centered.mean(pool, keepdim=True)
+    var = ((centered - shift) ** 2).mean(pool, keepdim=True)
+    rstd = (share * var + (1 - share) * V + eps) ** -0.5
+    return affine((centered - share * shift) * rstd, weight, bias, per_channel)
+
+
 def _lp_batch_norm(
     x: Tensor, weight: Any, bias: Any, *, p: float, factor: float, eps: float, **_: Any
 ) -> Tensor:
@@ -225,6 +240,7 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     scalenorm.ScaleNormFunction: scalenorm.scale_norm_composed,
     sequencebatchnorm.SequenceBatchNormFunction: _sequence_batch_norm,
+    sourcetarget.SourceTargetBatchNormFunction: _source_target,
     subtractivenorm.SubtractiveNormFunction: lambda x, *, gaussian: x - window_means_composed(x, gaussian),
     switchablenorm.SwitchableNormFunction: _mixed(switchablenorm.switchable_norm_composed),
     weighedbatchnorm.WeighedBatchNormFunction: _weighed,

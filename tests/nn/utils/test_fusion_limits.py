@@ -30,7 +30,8 @@ NORMS = sorted(
     for name, found in vars(nn).items()
     if inspect.isclass(found) and issubclass(found, RunningNorm) and not name.startswith("_")
 )
-FOLDED = {name for name in NORMS if "Weighed" not in name and "Group" not in name and "Channel" not in name}
+UNFOLDED = "Weighed", "Group", "Channel", "SourceTarget"
+FOLDED = {name for name in NORMS if not any(word in name for word in UNFOLDED)}
 
 
 class Doubled(nn.Linear):

@@ -2,6 +2,7 @@
 
 from ..residual.fixup import fixup_
 from . import parametrizations, parametrize
+from .adaptation import ada_bn_, tent_, tent_step
 from .clip_grad import (
     adaptive_clip_grad_,
     centralize_grad_,

@@ -1,0 +1,89 @@
+"""Adaptation of a trained network to a test domain without labels, by its batch normalizations alone.
+
+    ada_bn_    running statistics of the target domain replace those of training; nothing is learned
+    tent_      statistics of each test batch, and weight and bias learn to make the mean entropy
+               H = -Σ p·log p of the predictions small, one step per batch
+
+Both leave all other weights as they are. Both trust the test batches: if these are sorted by class, the
+statistics are those of one class, and the predictions are wrong.
+
+Li et al. 2016, arXiv:1603.04779; Wang et al. 2021, arXiv:2006.10726.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ...autograd.tensor import Tensor
+from ...module import Module
+from ...normalization.batch.batchnorm import _BatchNorm
+from ..loss.softmaxentropy import softmax_entropy
+from .population import update_bn
+
+
+def ada_bn_(model: Module, loader: Iterable[Any], device: Any = None) -> Module:
+    """Give the batch normalizations the running statistics of a target domain; return the model.
+
+    Layer by layer, so that each is measured on what evaluation feeds it: `update_bn` with
+    layer_by_layer=True.
+
+    Args:
+        model: takes the inputs of a batch.
+        loader: yields batches of the target domain, inputs or (inputs, ...); it is gone through once per
+            layer.
+        device: to which the inputs are moved first; None leaves them where they are.
+
+    Raises:
+        ValueError: if the model has no running statistics of channels, or a layer saw less than two values.
+
+    Source: Li et al. 2016, arXiv:1603.04779.
+    """
+    update_bn(loader, model, device, layer_by_layer=True)
+    return model
+
+
+def tent_(model: Module) -> list[Tensor]:
+    """Prepare a model for `tent_step`: return the weights and biases of its batch normalizations.
+
+    They alone require a gradient from then on. The running statistics are removed, so that each batch has its
+    own in evaluation too; a copy of the state keeps the old ones. The mode of the layers stays as it is: call
+    model.eval() to leave dropout out (the authors' code calls model.train()).
+
+    Raises:
+        ValueError: if the model has no batch normalization with weight or bias.
+
+    Source: Wang et al. 2021, arXiv:2006.10726.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    learned = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+    if not learned:
+        raise ValueError("tent_ needs a model with batch normalizations that have weight or bias")
+    model.requires_grad_(False)
+    for parameter in learned:
+        parameter.requires_grad_(True)
+    for layer in layers:
+        layer.track_running_stats = False
+        layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    return learned
+
+
+def tent_step(model: Module, optimizer: Any, *inputs: Any) -> Tensor:
+    """Predict a test batch, then take one step that makes the mean entropy of the predictions smaller.
+
+    The predictions are those from before the step, as the authors' code returns them: a batch gains only from
+    the steps on batches before it.
+
+    Args:
+        model: prepared by `tent_`; returns logits (N, C).
+        optimizer: of the parameters that `tent_` returned.
+        inputs: a batch, as the model takes it.
+
+    Returns:
+        The logits (N, C), detached.
+
+    Source: Wang et al. 2021, arXiv:2006.10726.
+    """
+    logits: Tensor = model(*inputs)
+    optimizer.zero_grad()
+    softmax_entropy(logits, 1).mean().backward()
+    optimizer.step()
+    return logits.detach()
