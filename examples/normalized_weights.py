@@ -2,10 +2,11 @@
 
 Four convolutions and two linear layers on scikit-learn's digits, without any normalization of activations:
 plain; with weight normalization; with that and one batch that sets its lengths and biases (data-dependent
-initialization); with cosines for products; and plain with each weight divided by its largest singular value
-after every step. Prints the standard deviation of the last hidden layer before its ReLU at the start, which
-tells whether the signal survives the depth, the training loss of the last epoch, and the test accuracy.
-Cosines are at most 1, so a fixed factor follows them: the root of the width. About half a minute on one core.
+initialization); with centered weights; with a learned spectral norm (σReparam); with cosines for products;
+and plain with each weight divided by its largest singular value after every step. Prints the standard
+deviation of the last hidden layer before its ReLU at the start, which tells whether the signal survives the
+depth, the training loss of the last epoch, and the test accuracy. Cosines are at most 1, so a fixed factor
+follows them: the root of the width. About half a minute on one core.
 
     python examples/normalized_weights.py [--epochs 3]
 """
@@ -18,7 +19,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import data, nn, optim
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.utils import SpectralProjection, data_dependent_init_
-from tinygrad_norm.nn.utils.parametrizations import weight_norm
+from tinygrad_norm.nn.utils.parametrizations import centered_weight_norm, sigma_reparam, weight_norm
 
 
 class Scaled(nn.Module):
@@ -38,6 +39,14 @@ LAYERS = {  # a convolution and a linear layer
         lambda *sizes, **options: weight_norm(nn.Conv2d(*sizes, **options)),
         lambda *sizes: weight_norm(nn.Linear(*sizes)),
     ),
+    "centered": (
+        lambda *sizes, **options: centered_weight_norm(nn.Conv2d(*sizes, **options)),
+        lambda *sizes: centered_weight_norm(nn.Linear(*sizes)),
+    ),
+    "σReparam": (
+        lambda *sizes, **options: sigma_reparam(nn.Conv2d(*sizes, **options)),
+        lambda *sizes: sigma_reparam(nn.Linear(*sizes)),
+    ),
     "cosine": (
         lambda C, F, K, **options: Scaled(nn.CosineConv2d(C, F, K, **options), (C * K * K) ** 0.5),
         lambda D, K: Scaled(nn.CosineLinear(D, K), D**0.5),
@@ -48,6 +57,8 @@ WAYS = {
     "spectral projection": "plain",
     "weight norm": "weight norm",
     "weight norm, initialized by a batch": "weight norm",
+    "centered weight norm": "centered",
+    "σReparam": "σReparam",
     "cosine": "cosine",
 }
 

@@ -185,6 +185,8 @@ ROWS = [
         "modulated_conv2d|ModulatedConv2d",
     ),
     public("ModulatedConv2d", "nn.ModulatedConv2d", uses=("modulated_conv2d|ModulatedConv2d",)),
+    public("σReparam", "nn.utils.parametrizations.sigma_reparam"),
+    public("Centered Weight Normalization", "nn.utils.parametrizations.centered_weight_norm"),
     # of today's models: channels at one position
     # of today's models: series
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),

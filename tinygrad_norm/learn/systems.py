@@ -50,6 +50,8 @@ OTHERS = {
     "Fixup": "nn.utils.fixup_ nn.ScalarMultiplier nn.ScalarBias",
     "WeightNorm's initialization by data": "nn.utils.data_dependent_init_",
     "Spectral projection": "nn.utils.SpectralProjection",
+    "σReparam": "nn.utils.parametrizations.sigma_reparam",
+    "Centered weight normalization": "nn.utils.parametrizations.centered_weight_norm",
     "Gradient clipping by norm": "nn.utils.clip_grad_norm_",
     "Gradient clipping by value": "nn.utils.clip_grad_value_",
     "Unit norm of gradients": "nn.utils.normalize_grad_",

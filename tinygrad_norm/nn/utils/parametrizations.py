@@ -8,7 +8,9 @@ from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization import SpectralNorm, WeightNorm
 from ..convolution.convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from .centered_weight_norm import centered_weight_norm as centered_weight_norm
 from .parametrize import is_parametrized, register_parametrization
+from .sigma_reparam import sigma_reparam as sigma_reparam
 
 
 def weight_norm(module: Module, name: str = "weight", dim: int | None = 0) -> Module:
