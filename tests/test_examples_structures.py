@@ -14,7 +14,18 @@ def test_norms_keep_the_nodes_of_a_deep_graph_network_apart(capsys):
     assert "PairNorm" in capsys.readouterr().out
 
 
+def test_sinkhorn_bounds_the_gain_of_mixings(capsys):
+    found = load("mixed_streams").main([])
+    assert found["free", 1][0] > 100
+    assert 1.1 < found["softmax", 8][0]
+    assert max(max(found["Sinkhorn", scale][:2]) for scale in (1, 4, 8)) < 1.05
+    assert "Sinkhorn" in capsys.readouterr().out
+
+
 def test_bad_arguments_are_reported(capsys):
     with pytest.raises(SystemExit):
         load("deep_graphs").main(["--steps", "-1"])
     assert "--steps must be at least 0, got -1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        load("mixed_streams").main(["--layers", "0"])
+    assert "--layers must be at least 1, got 0" in capsys.readouterr().err

@@ -218,6 +218,8 @@ ROWS = [
     # of today's models: graphs
     op("GraphNorm, PairNorm", "graph_norm pair_norm", "segment", "GraphNorm", "PairNorm"),
     # of today's models: doubly stochastic matrices
+    op("Sinkhorn", "sinkhorn", "sinkhorn", "sinkhorn"),
+    public("hyper-connections, mHC", "nn.HyperConnection"),
     # of today's models: mixtures of norms
     op("SeeDNorm", "seed_norm", "rms_norm", "SeeDNorm"),
     op("pRMSNorm", "partial_rms_norm", "rms_norm", "pRMSNorm"),

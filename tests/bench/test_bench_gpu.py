@@ -85,6 +85,7 @@ def test_every_kernel_is_timed():
     other |= {"move_statistics"}  # of one number for each channel
     other |= {"squares_of_columns", "power_norm_backward"}  # PyTorch has no such layer
     other |= {"segment_moments", "segment_sums", "segment_rows"}  # PyTorch has no such layer
+    other |= {"sinkhorn_forward", "sinkhorn_backward"}  # nor such matrices
     # Of weights, small beside their products:
     other |= {"weight_norm_forward", "weight_norm_backward", "largest_of_rows", "root_of_largest"}
     other |= {"symmetric_eigen"}  # of matrices, small beside the products

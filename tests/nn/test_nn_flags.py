@@ -26,6 +26,7 @@ REQUIRED = {
     "output_size": 2,
     "input_size": 2,
     "hidden_size": 3,
+    "layer": nn.Identity(),
     "num_embeddings": 5,
     "embedding_dim": 4,
     "max_length": 5,

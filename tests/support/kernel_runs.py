@@ -27,6 +27,7 @@ OPS = [
 ]
 WINDOWS = ["subtractive_norm", "divisive_norm", "local_contrast_norm"]
 OTHERS = [*WINDOWS, "embedding", "max_pool1d", "max_pool2d", "max_pool3d"]  # not through rows
+OTHERS += ["sinkhorn"]  # matrices
 OTHERS += ["lp_norm", "lp_batch_norm", "weight_norm", "spectral_norm"]  # every length: in their own tests
 OTHERS += ["weight_demodulation"]
 CASES = [

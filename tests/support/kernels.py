@@ -14,7 +14,7 @@ from tinygrad_norm.backends.cuda.teams import (
     Shapes,
 )
 from tinygrad_norm.nn import dropout, embedding
-from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, softcap, softmax
+from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, sinkhorn, softcap, softmax
 from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool
@@ -147,6 +147,8 @@ KERNELS = [
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),
     Kernel("log_softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("log_softmax_backward", softmax._kernels, BACKWARD_SHAPES),
+    Kernel("sinkhorn_forward", sinkhorn._kernels, (), vectors=False),
+    Kernel("sinkhorn_backward", sinkhorn._kernels, (), vectors=False),
     Kernel("cross_entropy_forward", crossentropy._kernels, FORWARD_SHAPES),
     Kernel("cross_entropy_backward", crossentropy._kernels, FORWARD_SHAPES),
     Kernel("count_digits", embedding._kernels, (), vectors=False),

@@ -293,6 +293,7 @@ MODELS: dict[str, Model] = {
         1,
     ),
     "Transformer": Model(lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True), _normal(5, 8, count=2)),
+    "HyperConnection": Model(lambda: nn.HyperConnection(nn.Linear(8, 8), 8, 3, 4), _pairs((5, 3, 8))),
     "DiTBlock": Model(lambda: nn.DiTBlock(8, 2, cond_dim=3), _pairs((5, 8), (3,))),
     "NGPTBlock": Model(lambda: nn.NGPTBlock(8, 2), _SEQUENCE),
     "NGPT": Model(lambda: nn.NGPT(7, 8, 2, 1), _tokens(5)),

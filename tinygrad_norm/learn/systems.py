@@ -40,6 +40,7 @@ OTHERS = {
     "FiLM": "nn.FiLM",
     "SPADE": "nn.SPADE",
     "Modulated convolution": "nn.ModulatedConv2d",
+    "Hyper-connections of streams, mHC": "nn.HyperConnection",
     "ConvNeXt V2": "nn.ConvNeXtV2Block",
     "DeepNorm": "nn.DeepNorm",
     "nGPT, whole": "nn.NGPT",

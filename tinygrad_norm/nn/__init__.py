@@ -78,6 +78,7 @@ from .attention.position import LearnedPositions, SinusoidalPositions
 from .transformer.transformerlayer import TransformerDecoderLayer, TransformerEncoderLayer
 from .transformer.deepnorm import DeepNorm
 from .transformer.ditblock import DiTBlock
+from .transformer.hyperconnection import HyperConnection
 from .transformer.ngptblock import NGPTBlock
 from .transformer.ngpt import NGPT
 from .transformer.transformer import Transformer, TransformerDecoder, TransformerEncoder

@@ -30,6 +30,7 @@ from .activation.gated import gelu, silu, mish, glu
 from .activation.sigmoids import softplus, softsign, logsigmoid
 from ..ops import sigmoid, tanh
 from .activation.softcap import softcap
+from .activation.sinkhorn import sinkhorn
 from .activation.softmax import softmax, log_softmax, softmin
 
 # Normalizations.

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
+from ..nn.activation.sinkhorn import SinkhornFunction, sinkhorn_composed
 from ..nn.activation.softmax import log_softmax
 from ..nn.alpha_dropout import AlphaDropoutFunction, masked_alpha_dropout_composed
 from ..nn.attention import scaleddotproduct
@@ -162,6 +163,7 @@ COMPOSED: dict[type[Function], Composed] = NORMS | {
     scaleddotproduct.AttentionFunction: _attention,
     adaptivepool.AdaptiveAvgPoolFunction: _adaptive_pool(adaptivepool.adaptive_avg_pool_composed),
     adaptivepool.AdaptiveMaxPoolFunction: _adaptive_pool(adaptivepool.adaptive_max_pool_composed),
+    SinkhornFunction: sinkhorn_composed,
     BilinearFunction: bilinear_composed,
     CosineConv2dFunction: _cosine_conv,
     FoldFunction: _fold,
