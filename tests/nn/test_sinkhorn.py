@@ -100,7 +100,9 @@ def test_a_backward_that_stops_at_the_last_step_or_begins_with_the_first_is_wron
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
-@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 33, 5), pytest.param((1, 250, 240), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "shape", [(3, 4, 4), (2, 33, 5), pytest.param((1, 250, 240), marks=pytest.mark.slow)]
+)
 def test_kernels_for_matrices_of_any_size(shape):
     """Also for those that shared memory cannot hold."""
     x, dy = RNG.normal(size=shape).astype("float32"), RNG.normal(size=shape).astype("float32")

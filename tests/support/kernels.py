@@ -14,7 +14,16 @@ from tinygrad_norm.backends.cuda.teams import (
     Shapes,
 )
 from tinygrad_norm.nn import dropout, embedding
-from tinygrad_norm.nn.activation import exponentials, gated, piecewise, rectifiers, sigmoids, sinkhorn, softcap, softmax
+from tinygrad_norm.nn.activation import (
+    exponentials,
+    gated,
+    piecewise,
+    rectifiers,
+    sigmoids,
+    sinkhorn,
+    softcap,
+    softmax,
+)
 from tinygrad_norm.nn.attention import attention_weights
 from tinygrad_norm.nn.loss import crossentropy
 from tinygrad_norm.nn.pooling import maxpool

@@ -25,8 +25,8 @@ n + m sums of each iteration. After the first step, dp = dM, and with the gradie
     dx = p·(dp - Σ dp·p)
 
 Insight: for large differences in x, 20 iterations are far from enough: a row of a 4×4 matrix of normal x is
-off by less than 1e-4, but in the worst of 200 draws by 0.05 if x is multiplied by 4, and by 0.07 if by 8. Only
-the columns sum to 1, but for eps, whatever x is.
+off by less than 1e-4, but in the worst of 200 draws by 0.05 if x is multiplied by 4, and by 0.07 if by 8.
+Only the columns sum to 1, but for eps, whatever x is.
 """
 
 from typing import Any

@@ -60,7 +60,8 @@ class HyperConnection(Module):
     ) -> None:
         super().__init__()
         self.layer, self.hidden_size = layer, as_size(hidden_size, "hidden_size")
-        self.hc_mult, self.sinkhorn_iters = as_size(hc_mult, "hc_mult"), as_size(sinkhorn_iters, "sinkhorn_iters")
+        self.hc_mult = as_size(hc_mult, "hc_mult")
+        self.sinkhorn_iters = as_size(sinkhorn_iters, "sinkhorn_iters")
         for one in (eps, norm_eps):
             check_eps(one)
         self.eps, self.norm_eps = eps, norm_eps
@@ -82,8 +83,8 @@ class HyperConnection(Module):
         n, D = self.hc_mult, self.hidden_size
         if streams.shape[-2:] != (n, D):
             raise ValueError(
-                f"HyperConnection takes streams (..., {n}, {D}), got shape {streams.shape}: repeat one vector "
-                f"as in x.unsqueeze(-2).repeat_interleave({n}, -2)"
+                f"HyperConnection takes streams (..., {n}, {D}), got shape {streams.shape}: repeat a "
+                f"vector as in x.unsqueeze(-2).repeat_interleave({n}, -2)"
             )
         lead = streams.shape[:-2]
         z = linear(rms_norm(streams.reshape(*lead, n * D), (n * D,), None, self.norm_eps), self.fn)
