@@ -19,6 +19,7 @@ def test_sinkhorn_bounds_the_gain_of_mixings(capsys):
     assert found["free", 1][0] > 100
     assert found["softmax", 8][0] > 1.1
     assert max(max(found["Sinkhorn", scale][:2]) for scale in (1, 4, 8)) < 1.05
+    assert 0.01 < found["layers"] < 0.2
     assert "Sinkhorn" in capsys.readouterr().out
 
 
