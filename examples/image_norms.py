@@ -30,6 +30,8 @@ NORMS = {  # from the shape (C, H, W)
     "group": lambda C, H, W: nn.GroupNorm(C // 4, C),
     "instance": lambda C, H, W: nn.InstanceNorm2d(C, affine=True),
     "layer": lambda C, H, W: nn.LayerNorm((C, H, W)),
+    "layer at a position": lambda C, H, W: nn.LayerNorm2d(C),
+    "pixel": lambda C, H, W: nn.PixelNorm(),
     "rms": lambda C, H, W: nn.RMSNorm((C, H, W)),
     "mean of |x|": lambda C, H, W: nn.LpNorm((C, H, W), 1.0),
     "local response": lambda C, H, W: nn.LocalResponseNorm(5, alpha=0.1),

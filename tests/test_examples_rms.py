@@ -1,4 +1,4 @@
-"""The examples of RMS normalizations: what they print is what they say."""
+"""The examples of RMS and positional normalizations: what they print is what they say."""
 
 import numpy as np
 import pytest
@@ -24,3 +24,13 @@ def test_a_gate_in_the_other_order_is_another_layer(capsys):
         assert swapped > 2 * trained
         assert later < swapped
     assert "in the other order" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_moment_shortcut_goes_around_the_code(capsys):
+    pytest.importorskip("sklearn")
+    found = load("moment_shortcut").main(["--epochs", "3"])
+    assert found["shortcut"][0] < 0.5 * found["no shortcut"][0]
+    assert found["shortcut"][0] < found["shortcut, detached"][0]
+    assert found["shortcut"][1] > 0.5
+    assert "moments of another" in capsys.readouterr().out

@@ -188,6 +188,15 @@ ROWS = [
     public("σReparam", "nn.utils.parametrizations.sigma_reparam"),
     public("Centered Weight Normalization", "nn.utils.parametrizations.centered_weight_norm"),
     # of today's models: channels at one position
+    public("LayerNorm2d", "nn.LayerNorm2d"),
+    op("PixelNorm", "pixel_norm", "rms_norm", "PixelNorm"),
+    op(
+        "positional normalization, moment shortcut",
+        "positional_norm",
+        "layer_norm",
+        "PositionalNorm",
+        "MomentShortcut",
+    ),
     # of today's models: series
     op("RevIN", "reversible_instance_norm reversible_instance_denorm", "batch_norm batch_norm_eval", "RevIN"),
     # of today's models: flows

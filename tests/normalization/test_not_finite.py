@@ -33,9 +33,10 @@ OTHERS = {
     "add_layer_norm": (1,),
     "add_rms_norm": (1,),
     "cosine_conv2d": (0,),
+    "gated_rms_norm": (1,),
     "reversible_instance_denorm": (1, 2),
 }
-MEANS = {"reversible_instance_norm"}  # whose mean is an output too
+MEANS = {"reversible_instance_norm", "positional_norm"}  # whose mean is an output too
 
 
 def spoiled(case, value, dtype, which=0):

@@ -107,6 +107,8 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         ((3, 2 * S), (3, 2 * S), (2 * S,)), {"group_size": S, "norm_before_gate": False}
     ),
     "group_rms_norm": lambda S: Case(((3, 2 * S), (2 * S,)), {"group_size": S}),
+    "pixel_norm": lambda S: Case(((2, S, 3),)),
+    "positional_norm": lambda S: Case(((2, S, 3),)),
     "local_response_norm": lambda S: Case(((2, S, 3),), {"size": 5, "alpha": 1.0}),
     "subtractive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),
     "divisive_norm": lambda S: Case(((1, 2, 3, S),), {"kernel_size": (3, 5)}),

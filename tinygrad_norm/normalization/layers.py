@@ -50,10 +50,14 @@ from .sample.instancenorm import InstanceNorm1d as InstanceNorm1d
 from .sample.instancenorm import InstanceNorm2d as InstanceNorm2d
 from .sample.instancenorm import InstanceNorm3d as InstanceNorm3d
 from .sample.layernorm import LayerNorm as LayerNorm
+from .sample.layernorm2d import LayerNorm2d as LayerNorm2d
 from .sample.localcontrastnorm import LocalContrastNorm2d as LocalContrastNorm2d
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.lpnorm import LpNorm as LpNorm
 from .sample.partialrmsnorm import pRMSNorm as pRMSNorm
+from .sample.pixelnorm import PixelNorm as PixelNorm
+from .sample.positionalnorm import MomentShortcut as MomentShortcut
+from .sample.positionalnorm import PositionalNorm as PositionalNorm
 from .sample.revin import RevIN as RevIN
 from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.seednorm import SeeDNorm as SeeDNorm

@@ -48,6 +48,8 @@ from ..normalization.sample import (
     localresponsenorm,
     lpnorm,
     partialrmsnorm,
+    pixelnorm,
+    positionalnorm,
     revin,
     rmsnorm,
     seednorm,
@@ -228,6 +230,8 @@ COMPOSED: dict[type[Function], Composed] = {
     pairnorm.PairNormFunction: lambda x, batch, *, count, scale, individually, eps: (
         pairnorm.pair_norm_composed(x, batch, count, scale, individually, eps)
     ),
+    pixelnorm.PixelNormFunction: pixelnorm.pixel_norm_composed,
+    positionalnorm.PositionalNormFunction: positionalnorm.positional_norm_composed,
     powernorm.PowerNormFunction: _power_norm,
     revin.DetachedInstanceNormFunction: revin.reversible_instance_norm_composed,
     revin.ReversibleInstanceDenormFunction: revin.reversible_instance_denorm_composed,
