@@ -12,7 +12,7 @@ good as `layer` at its end):
     rms         3.92   3.84   3.67   3.63  never   RMSNorm before each sublayer
     scale       3.93   3.82   3.64   3.60    340   ScaleNorm before each sublayer; FixNorm on all characters
     QKNorm      3.91   3.86   3.72   3.68  never   layer, with queries and keys of length 1
-    sandwich    3.93   3.85   3.67   3.66  never   LayerNorm before and after each sublayer
+    peri        3.93   3.85   3.67   3.66  never   LayerNorm before and after each sublayer
     DeepNorm    3.96   3.89   3.71   3.69  never   LayerNorm after sums that weigh the input more
     nGPT        3.78   3.38   2.98   2.83    140   every vector has length 1, in the weights too
 
@@ -42,8 +42,8 @@ VARIANTS = {
     "rms": {"norm": "rms"},
     "scale": {"norm": "scale"},
     "QKNorm": {"qk_norm": "l2"},
-    "sandwich": {"residual": "sandwich"},
-    "DeepNorm": {"residual": "deep"},
+    "peri": {"placement": "peri"},
+    "DeepNorm": {"placement": "deep"},
     "nGPT": {"model": "ngpt"},
 }
 

@@ -378,7 +378,7 @@ def test_a_tiny_gpt_learns_with_seven_normalizations(tmp_path, capsys):
     text = tmp_path / "text.txt"
     text.write_text("The quick brown fox jumps over the lazy dog.\n" * 200)
     curves = load("gpt_norms").main(["--steps", "20", "--file", str(text), "--out", str(path)])
-    assert list(curves) == ["layer", "rms", "scale", "QKNorm", "sandwich", "DeepNorm", "nGPT"]
+    assert list(curves) == ["layer", "rms", "scale", "QKNorm", "peri", "DeepNorm", "nGPT"]
     for curve in curves.values():
         bits = list(curve.values())
         assert numpy.isfinite(bits).all()

@@ -1,5 +1,6 @@
-"""The example of attention's scores: who is bounded, and by what."""
+"""The examples of attention's scores and of placements: who is bounded, and by what."""
 
+import pytest
 from example_scripts import load
 
 
@@ -11,3 +12,26 @@ def test_scores_are_bounded_by_a_norm_a_cap_or_a_clip(capsys):
     assert largest["soft cap 20"] <= 20
     assert largest["QK-Clip 20"] < largest["none"] / 10  # the threshold holds for the batch before the step
     assert capsys.readouterr().out.count("soft cap") == 2
+
+
+def test_the_stream_has_the_variance_of_theory_in_every_placement():
+    found = load("placements").main(["--layers", "4", "--features", "32"])
+    assert len(found) == 9
+    for variance, expected, _, _ in found.values():
+        assert variance == pytest.approx(expected, rel=0.25)
+    assert found["scaled"][0] < found["pre"][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("placements", ["--layers", "0"], "must be at least 1, got 0"),
+        ("placements", ["--features", "30"], "must be a multiple of 4"),
+        ("attention_logits", ["--steps", "0"], "must be positive, got '0'"),
+    ],
+    ids=["layers", "features", "steps"],
+)
+def test_odd_arguments_are_refused(name, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        load(name).main(arguments)
+    assert message in " ".join(capsys.readouterr().err.split())

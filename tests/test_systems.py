@@ -131,7 +131,7 @@ ROWS = [
     ),
     # in transformers and whole networks
     op("post-LN, pre-LN", "transformer_encoder_layer", "layer_norm", "norm_first"),
-    public("sandwich, DeepNorm", "nn.TransformerEncoderLayer", uses=("residual=sandwich", "residual=deep")),
+    public("sandwich, DeepNorm", "nn.TransformerEncoderLayer", uses=("placement=peri", "placement=deep")),
     op("ScaleNorm", "scale_norm", "scale_norm", "ScaleNorm|norm=scale"),
     op("FixNorm", "scale_norm", "scale_norm", "FixNorm"),
     op("QKNorm", "qk_norm_attention", "normalize", "QKNormAttention|qk_norm=l2"),
@@ -153,7 +153,7 @@ ROWS = [
     op("gated RMSNorm", "gated_rms_norm", "gated_rms_norm", "GatedRMSNorm"),
     op("grouped RMSNorm", "group_rms_norm", "group_rms_norm", "GroupRMSNorm"),
     # of today's models: attention
-    op("soft cap", "scaled_dot_product_attention", "softcap", "softcap"),
+    op("soft cap", "scaled_dot_product_attention", "write_attention", "softcap"),
     op(
         "QK-norm over all heads, QK-norm without weight, V-norm",
         "qk_norm_attention",
@@ -163,6 +163,13 @@ ROWS = [
     ),
     public("QK-Clip", "optim.QKClip"),
     # of today's models: where a norm stands in a block
+    op(
+        "Peri-LN, output norm, Sub-LN, HybridNorm, Mix-LN, LayerNorm Scaling",
+        "transformer_encoder_layer",
+        "layer_norm",
+        "placement=peri",
+        "PLACEMENTS",
+    ),
     # of today's models: scales in the place of norms
     public("LayerScale", "nn.LayerScale", "nn.LayerScale2d", uses=("LayerScale",)),
     public("ReZero", "nn.ReZero"),

@@ -3,6 +3,8 @@
 Their norms and softmax compute in float32: agreement is to 2e-6.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -87,3 +89,64 @@ def test_norms_of_queries_and_keys(norm):
     close(dx.array, b.grad)
     close(dq.array, theirs.q_norm.weight.grad)
     close(dk.array, theirs.k_norm.weight.grad)
+
+
+@pytest.mark.parametrize("placement", ["output", "peri"], ids=["OLMo 2", "Gemma 2"])
+def test_where_the_norms_stand(placement):
+    """Only the places: attention and network are those of the layer here, as modules there."""
+    norm = partial(nn.RMSNorm, eps=1e-6, zero_centered=placement == "peri")
+    ours = nn.TransformerEncoderLayer(
+        E, H, 20, 0.0, "gelu", batch_first=True, bias=False, norm=norm, placement=placement
+    ).double()
+    for name, parameter in ours.named_parameters():
+        parameter.data[...] = RNG.normal(size=parameter.shape) * (0.3 if "norm" in name else 1)
+    if placement == "output":
+        theirs = modeling_olmo2.Olmo2DecoderLayer(transformers.Olmo2Config(**SIZES), 0).double()
+        names = {"post_attention_layernorm": "norm1", "post_feedforward_layernorm": "norm2"}
+    else:
+        config = transformers.Gemma2Config(**SIZES, head_dim=D)
+        theirs = modeling_gemma2.Gemma2DecoderLayer(config, 0).double()
+        names = {
+            "input_layernorm": "norm1",
+            "post_attention_layernorm": "post_norm1",
+            "pre_feedforward_layernorm": "norm2",
+            "post_feedforward_layernorm": "post_norm2",
+        }
+    theirs.self_attn, theirs.mlp = Outside(ours, "self_attn"), Outside(ours, "network")
+    with torch.no_grad():
+        for there, here in names.items():
+            getattr(theirs, there).weight.copy_(torch.tensor(getattr(ours, here).weight.numpy()))
+    x = RNG.normal(size=(N, T, E))
+    a, b = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = ours(a), theirs(b)
+    close(y.array, z)
+    dy = RNG.normal(size=y.shape)
+    z.backward(torch.tensor(dy))
+    close(grad(y, a, dy)[0].array, b.grad)
+
+
+class Outside(torch.nn.Module):
+    """A part of one of our layers as a module of PyTorch."""
+
+    def __init__(self, layer, part):
+        super().__init__()
+        self.layer, self.part = layer, part
+
+    def forward(self, x=None, hidden_states=None, **_):
+        x = hidden_states if x is None else x
+        y = Bridge.apply(x, self.layer, self.part)
+        return (y, None) if self.part == "self_attn" else y
+
+
+class Bridge(torch.autograd.Function):
+    """Our forward and backward, for PyTorch's autograd."""
+
+    @staticmethod
+    def forward(ctx, x, layer, part):
+        ctx.x = Tensor(x.detach().numpy(), requires_grad=True)
+        ctx.y = layer.self_attn(ctx.x, ctx.x, ctx.x)[0] if part == "self_attn" else layer._feed_forward(ctx.x)
+        return torch.tensor(ctx.y.array)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return torch.tensor(grad(ctx.y, ctx.x, dy.numpy())[0].array), None, None

@@ -13,8 +13,8 @@ OMITTED = {  # deprecated in PyTorch, or meaningless without its devices and in-
     *("size_average", "reduce", "min_value", "max_value", "device", "dtype", "out", "_stacklevel", "foreach"),
     *("max_norm", "norm_type", "scale_grad_by_freq", "sparse"),
 }
-ADDED = {"norm", "attention", "residual"}  # not in PyTorch: keyword only
-ADDED |= {"softcap"}
+ADDED = {"norm", "attention", "placement"}  # not in PyTorch: keyword only
+ADDED |= {"softcap", "inner_norm", "qk_norm", "layer_index", "depth"}
 ADDED |= {"zero_centered", "input_scaled"}
 ADDED |= {"scale"}
 

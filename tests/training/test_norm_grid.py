@@ -199,12 +199,12 @@ def test_ctrl_c_in_a_script_raises_and_keeps_the_seconds(tmp_path):
 
 
 def test_a_grid_of_an_older_version_continues(tmp_path):
-    """Its config says norm_first instead of residual."""
+    """Its config says norm_first instead of placement."""
     pytest.importorskip("sklearn")
-    config = Config(model="transformer", epochs=1, residual="post")
+    config = Config(model="transformer", epochs=1, placement="post")
     NormGrid(config, ["rms"], 1, tmp_path)._save()
     state = json.loads((tmp_path / "grid.json").read_text())
-    del state["config"]["qk_norm"], state["config"]["residual"]
+    del state["config"]["qk_norm"], state["config"]["placement"]
     state["config"]["norm_first"] = False
     (tmp_path / "grid.json").write_text(json.dumps(state))
     assert NormGrid.load(tmp_path).config == config

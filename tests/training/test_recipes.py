@@ -125,11 +125,11 @@ def test_the_config_of_an_older_version_means_what_it_meant(tmp_path, changes, w
     path.write_text(json.dumps(OLD | changes))
     config = Config.load(path)
     old = OLD | changes
-    residual = {None: None, True: "pre", False: "post"}[old.pop("norm_first")]
+    placement = {None: None, True: "pre", False: "post"}[old.pop("norm_first")]
     assert dataclasses.asdict(config).items() >= old.items()
     new = {
-        "residual": residual,
-        "qk_norm": None if residual is None else "none",
+        "placement": placement,
+        "qk_norm": None if placement is None else "none",
         "schedule": "cosine",
         "warmup": warmup,
         "weight_decay": weight_decay,
@@ -138,6 +138,15 @@ def test_the_config_of_an_older_version_means_what_it_meant(tmp_path, changes, w
     }
     assert dataclasses.asdict(config).items() >= new.items()
     path.write_text(config.to_json())
+    assert Config.load(path) == config
+
+
+@pytest.mark.parametrize(("old", "new"), [("sandwich", "peri"), ("post", "post"), ("deep", "deep")])
+def test_a_config_with_the_former_names_of_placements_loads(tmp_path, old, new):
+    path, config = tmp_path / "config.json", Config(model="transformer", placement=new)
+    fields = json.loads(config.to_json())
+    del fields["placement"], fields["softcap"]
+    path.write_text(json.dumps(fields | {"residual": old}))
     assert Config.load(path) == config
 
 

@@ -59,11 +59,11 @@ def test_models_without_norms_learn_with_scales(tmp_path, model, name):
         ({"model": "resnet", "scale_init": "fixup"}, "use norm 'none', got 'batch'"),
         ({"model": "transformer", "scale_init": "fixup"}, "use the model 'resnet', not 'transformer'"),
         (
-            {"model": "transformer", "residual": "sandwich", "scale_init": "rezero"},
+            {"model": "transformer", "placement": "peri", "scale_init": "rezero"},
             "a norm follows the scale of a branch",
         ),
     ],
-    ids=["no branches", "unknown", "fixup with norm", "fixup elsewhere", "sandwich"],
+    ids=["no branches", "unknown", "fixup with norm", "fixup elsewhere", "peri"],
 )
 def test_scales_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):

@@ -22,27 +22,27 @@ def test_reads_digits_row_by_row(tmp_path, model):
 
 
 @pytest.mark.parametrize(
-    ("residual", "qk_norm", "norms"),
+    ("placement", "qk_norm", "norms"),
     [
         ("pre", "none", 5),
         ("post", "none", 4),
-        pytest.param("sandwich", "none", 9, marks=pytest.mark.slow),
+        pytest.param("peri", "none", 9, marks=pytest.mark.slow),
         ("deep", "none", 4),
         ("pre", "l2", 5),
         pytest.param("pre", "rms", 5, marks=pytest.mark.slow),
-        pytest.param("sandwich", "layer", 13, marks=pytest.mark.slow),
+        pytest.param("peri", "layer", 13, marks=pytest.mark.slow),
     ],
 )
-def test_every_place_of_the_normalization_learns(tmp_path, residual, qk_norm, norms):
+def test_every_place_of_the_normalization_learns(tmp_path, placement, qk_norm, norms):
     pytest.importorskip("sklearn")
-    run = Run(Config(model="transformer", residual=residual, qk_norm=qk_norm, epochs=2), tmp_path)
+    run = Run(Config(model="transformer", placement=placement, qk_norm=qk_norm, epochs=2), tmp_path)
     before = run.task.evaluate("validation")["loss"]
     run.train()
-    learned = 0.8 if residual == "deep" else 0.7  # its sublayers are small at first
+    learned = 0.8 if placement == "deep" else 0.7  # its sublayers are small at first
     assert run.progress.history[-1]["validation_loss"] < learned * before
     layers = [part for part in run.model.modules() if isinstance(part, nn.TransformerEncoderLayer)]
-    expected = nn.DeepNorm.alone(2) if residual == "deep" else residual
-    assert [layer.residual for layer in layers] == [expected] * 2
+    expected = nn.DeepNorm.alone(2) if placement == "deep" else placement
+    assert [layer.placement for layer in layers] == [expected] * 2
     found = [getattr(layer.self_attn, "norm", "none") for layer in layers]
     assert found == [qk_norm] * 2
     assert sum(isinstance(part, nn.LayerNorm) for part in run.model.modules()) == norms
@@ -91,10 +91,10 @@ def test_the_classifier_sees_all_rows():
     assert (np.abs(y - y_changed).max(axis=(0, 2)) > 1e-3).all()
 
 
-@pytest.mark.parametrize("residual", ["post", "sandwich", "deep"])
+@pytest.mark.parametrize("placement", ["post", "peri", "deep"])
 @pytest.mark.parametrize("qk_norm", ["l2", "layer", "rms"])
-def test_no_step_sees_a_later_one_in_any_place(residual, qk_norm):
-    model = TransformerStack(16, 2, 2, 6, find_norm("scale"), residual, qk_norm, causal=True)
+def test_no_step_sees_a_later_one_in_any_place(placement, qk_norm):
+    model = TransformerStack(16, 2, 2, 6, find_norm("scale"), placement, qk_norm, causal=True)
     x = np.random.default_rng(0).standard_normal((2, 6, 16)).astype(np.float32)
     changed = x.copy()
     changed[:, 4:] += np.arange(16)

@@ -83,10 +83,10 @@ def test_a_text_that_changed_since_raises(tmp_path, file):
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "rms", "group", "none"])
 @pytest.mark.parametrize(
-    ("model", "residual"), [("lstm", None), ("transformer", "pre"), ("transformer", "post")]
+    ("model", "placement"), [("lstm", None), ("transformer", "pre"), ("transformer", "post")]
 )
-def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, residual):
-    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), residual=residual)
+def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, placement):
+    config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), placement=placement)
     run = Run(config, tmp_path)
     before = run.task.evaluate("validation")["bits_per_character"]
     run.train()
@@ -149,14 +149,18 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
         (["text", "--model", "mlp"], "mlp is for images, not text: choose one of transformer, lstm"),
         (["text", "--model", "gpt"], "unknown model 'gpt': choose one of transformer, lstm"),
         (["text", "--norm", "instance"], "Norms that fit: batch, "),
-        (["text", "--model", "lstm", "--residual", "pre"], "residual sets what a transformer normalizes"),
-        (["text", "--model", "lstm", "--qk-norm", "l2"], "qk_norm sets what a transformer normalizes"),
-        (["text", "--residual", "sandwhich"], "(did you mean 'sandwich'?)"),
+        (["text", "--model", "lstm", "--placement", "pre"], "placement is an option of transformers"),
+        (["text", "--model", "lstm", "--qk-norm", "l2"], "qk_norm is an option of transformers"),
+        (["text", "--model", "ngpt", "--softcap", "5"], "softcap is an option of transformers"),
+        (["text", "--softcap", "0"], "softcap must be a positive finite number"),
+        (["text", "--placement", "perri"], "(did you mean 'peri'?)"),
+        (["text", "--placement", "sandwich"], "the placement 'sandwich' is called 'peri'"),
+        (["text", "--residual", "sandwich"], "--residual is called --placement now: pass --placement peri"),
         (["text", "--qk-norm", "batch"], "unknown qk_norm 'batch': choose one of none, l2, layer, rms"),
         (["text", "--data-dir", "."], "data_dir is only for the dataset 'idx'"),
         (["digits", "--file", "short.txt"], "file is only for the dataset 'text'"),
         (["digits", "--model", "lstm", "--norm", "instance"], "Norms that fit: batch, "),
-        (["digits", "--model", "mlp", "--residual", "post"], "has no such option"),
+        (["digits", "--model", "mlp", "--placement", "post"], "has no such option"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -238,17 +242,24 @@ def test_ngpt_takes_no_other_norm(tmp_path):
     [
         ([], "layer normalization before each sublayer, ", "layer"),
         (
-            ["--residual", "post", "--norm", "scale"],
+            ["--placement", "post", "--norm", "scale"],
             "scale normalization after each sublayer, ",
             "scale-post",
         ),
         (
-            ["--residual", "sandwich", "--qk-norm", "l2"],
+            ["--placement", "peri", "--qk-norm", "l2"],
             "layer normalization before and after each sublayer, l2 on queries and keys, ",
-            "layer-sandwich-qk-l2",
+            "layer-peri-qk-l2",
+        ),
+        pytest.param(
+            ["--placement", "scaled", "--qk-norm", "rms-all", "--softcap", "20"],
+            "layer normalization before each sublayer, divided by the root of its layer's number, rms-all on "
+            "queries and keys, scores capped at 20, ",
+            "layer-scaled-qk-rms-all-softcap-20",
+            marks=pytest.mark.slow,
         ),
         (
-            ["--residual", "deep", "--norm", "rms"],
+            ["--placement", "deep", "--norm", "rms"],
             "rms normalization after each sublayer, as DeepNorm, ",
             "rms-deep",
         ),
@@ -267,6 +278,6 @@ def test_a_run_says_where_it_normalizes_and_can_be_used_and_continued(
     loaded = load_run(folder)
     assert len(loaded.generate("the quick", 5)) == 5
     assert invoke(*common, *arguments, "--resume", folder).exit_code == 0
-    result = invoke("--resume", folder, "--residual", "sandwich" if "deep" in arguments else "deep")
+    result = invoke("--resume", folder, "--placement", "peri" if "deep" in arguments else "deep")
     assert result.exit_code == 2
-    assert "was started with --residual" in " ".join(result.output.split())
+    assert "was started with --placement" in " ".join(result.output.split())

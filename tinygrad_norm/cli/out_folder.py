@@ -31,8 +31,9 @@ def folder_for(config: Config, out: Path | None, kind: str | None = None) -> Abs
         check_free(out)
         return nullcontext(out)
     parts = [config.data_name, config.model, kind or folder_name(config.norm)]
-    parts += [config.residual] if config.residual not in (None, "pre") else []
+    parts += [config.placement] if config.placement not in (None, "pre") else []
     parts += [f"qk-{config.qk_norm}"] if config.qk_norm not in (None, "none") else []
+    parts += [f"softcap-{config.softcap:g}"] if config.softcap is not None else []
     parts += [config.scale_init] if config.scale_init not in (None, "none") else []
     return new_folder(Path("runs") / "-".join(parts))
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from .. import distributed
 from ..backends import use_backend
+from ..nn.attention.qknorm import QK_NORMS
 from ..training import (
     IMAGE_MODELS,
     NORMS,
@@ -23,6 +24,8 @@ from ..training import (
 )
 from ..training.config import AUGMENTATIONS, SCALES
 from ..training.norm_choices import folder_name
+from ..training.older_settings import RENAMED
+from ..training.recipes import PLACES
 from .errors import ctrl_c_ends_all, exit_with
 from .out_folder import folder_for
 from .progress import train_with_progress
@@ -40,6 +43,13 @@ DEFAULTS = "\n\n".join(
         *recipes.describe(recipes.TEXT),
     ]
 )
+
+
+def _now_placement(value: str | None) -> None:
+    """Refuse --residual, which older versions had."""
+    if value is not None:
+        renamed = RENAMED.get(value, value)
+        exit_with(f"--residual is called --placement now: pass --placement {renamed}")
 
 
 @ctrl_c_ends_all()
@@ -68,18 +78,23 @@ def train(
             "table and a plot."
         ),
     ] = None,
-    residual: Annotated[
+    placement: Annotated[
         str | None,
         typer.Option(
-            help="In a transformer, normalize before each sublayer (pre, the default), after it (post), "
-            "before and after it (sandwich), or after it as DeepNorm (deep)."
+            help="In a transformer, normalize before each sublayer (pre, the default), after the sum (post), "
+            f"before and after the sublayer (peri), or one of {', '.join(list(PLACES)[3:])}."
         ),
     ] = None,
+    residual: Annotated[str | None, typer.Option(hidden=True, callback=_now_placement)] = None,
     qk_norm: Annotated[
         str | None,
         typer.Option(
-            help="In a transformer, normalize queries and keys: none (default), l2 (QKNorm), layer or rms."
+            help=f"In a transformer, normalize queries and keys: none (default), {', '.join(QK_NORMS)}."
         ),
+    ] = None,
+    softcap: Annotated[
+        float | None,
+        typer.Option(help="In a transformer, cap attention's scores s softly: c·tanh(s/c) with this c."),
     ] = None,
     scale_init: Annotated[
         str | None,
@@ -218,7 +233,7 @@ def train(
                 seed,
                 data_dir=data_dir,
                 file=file,
-                residual=residual,
+                placement=placement,
                 scale=scale,
                 label=label,
                 target=target,
@@ -232,6 +247,7 @@ def train(
                 clip_mode=clip_mode,
                 qk_norm=qk_norm,
                 scale_init=scale_init,
+                softcap=softcap,
             )
             norms = norm or [config.norm]
             if len(norms) > 1 or seeds > 1:

@@ -16,7 +16,7 @@ def describe(console: Console, run: Run) -> None:
     """Print the settings, the model and the data of a run that is about to train."""
     config = run.config
     norm = config.norm_in_words
-    norm += f" {recipes.PLACES['pre']}" if config.residual == "pre" else ""
+    norm += f" {recipes.PLACES['pre']}" if config.placement == "pre" else ""
     norm += config.details
     size = run.ranks.group.size
     console.print(backend_line(run.threads) + (f", {size} processes" if size > 1 else ""))

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..data.sources import KINDS, locate
+from ..nn.activation.softcap import as_cap
 from ..nn.attention.qknorm import QK_NORMS
 from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
 from .norm_choices import find_norm, norm_name
+from .older_settings import RENAMED, default_decay, of_today
 from .recipes import DATASETS, OWN, PLACES, find_recipe
 from .scale_choices import check_scale_init
 
@@ -33,7 +35,7 @@ TEXTS = (
     "optimizer",
     "schedule",
     "clip_mode",
-    "residual",
+    "placement",
     "qk_norm",
     "scale_init",
     "scale",
@@ -63,8 +65,8 @@ class Config:
     seed         for the weights, the order of the batches and the split
     data_dir     folder of IDX files, for "idx"
     file         text file, for "text"; default: the standard library's pydoc_data.topics
-    residual     in transformers, where each sublayer has its normalization: "pre" (before it), "post" (after
-                 the residual sum), "sandwich" (before and after it) or "deep" (DeepNorm); else None
+    placement    in transformers, where each sublayer has its normalization, one of PLACES: "pre" (before it),
+                 "post" (after the residual sum), "peri" (before and after it), …; else None
     scale        how inputs are scaled, fitted on the training part: "minmax", "standard", "image", "contrast"
                  or "none"; None means "image" for images and "standard" for other inputs
     label        in a table, the column with the classes
@@ -83,8 +85,8 @@ class Config:
                  of its weights' norm, not in the last linear layer
     early_stop   stop after so many epochs without a better validation cost, and keep the best weights; None
                  trains all epochs
-    qk_norm      in transformers, how queries and keys are normalized: "none", "l2" (QKNorm), "layer" or
-                 "rms"; else None
+    qk_norm      in transformers, how queries and keys are normalized: "none" or one of QK_NORMS; else None
+    softcap      in transformers, c of the soft cap c·tanh(s/c) of attention's scores s; None for none
     scale_init   what residual branches are multiplied by: "none", or a scale that is learned and starts as
                  "layerscale" (1e-5), "rezero" (0) or "skipinit" (1/√blocks); "fixup" is for the resnet with
                  norm "none". None if the model has no such branches
@@ -103,7 +105,7 @@ class Config:
     seed: int
     data_dir: str | None
     file: str | None
-    residual: str | None
+    placement: str | None
     scale: str | None
     label: str | None
     target: str | None
@@ -117,6 +119,7 @@ class Config:
     clip_mode: str
     qk_norm: str | None
     scale_init: str | None
+    softcap: float | None
 
     def __init__(
         self,
@@ -130,7 +133,7 @@ class Config:
         seed: int = 0,
         data_dir: str | None = None,
         file: str | None = None,
-        residual: str | None = None,
+        placement: str | None = None,
         scale: str | None = None,
         label: str | None = None,
         target: str | None = None,
@@ -144,6 +147,7 @@ class Config:
         clip_mode: str | None = None,
         qk_norm: str | None = None,
         scale_init: str | None = None,
+        softcap: float | None = None,
     ) -> None:
         dataset, file = (dataset, file) if dataset == OWN else locate(dataset, file)
         model, recipe = find_recipe(dataset, model, regression=target is not None or dataset == "sine")
@@ -153,7 +157,7 @@ class Config:
             "lr": lr,
             "batch_size": batch_size,
             "optimizer": optimizer,
-            "residual": residual,
+            "placement": placement,
             "qk_norm": qk_norm,
             "scale_init": scale_init,
             "schedule": schedule,
@@ -167,17 +171,17 @@ class Config:
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
         settings |= {"scale": scale, "label": label, "target": target, "size": size}
-        settings |= {"augment": as_augmentations(augment), "early_stop": early_stop}
+        settings |= {"augment": as_augmentations(augment), "early_stop": early_stop, "softcap": softcap}
         if settings["weight_decay"] is None:
-            settings["weight_decay"] = _default_decay(settings["optimizer"])
+            settings["weight_decay"] = default_decay(settings["optimizer"])
         for name, value in settings.items():
             object.__setattr__(self, name, value)
-        self._check(is_transformer=recipe.residual is not None)
+        self._check(is_transformer=recipe.placement is not None)
         if recipe.scale_init is None and scale_init is not None:
             raise ValueError(
                 f"scale_init is for residual branches; the model {self.model!r} has none that take a scale"
             )
-        check_scale_init(self.scale_init, self.model, self.norm, self.residual)
+        check_scale_init(self.scale_init, self.model, self.norm, self.placement)
 
     def _check(self, is_transformer: bool) -> None:
         for name in TEXTS:
@@ -237,14 +241,22 @@ class Config:
             )
         if self.dataset == "idx" and self.data_dir is None:
             raise ValueError("the dataset 'idx' is read from a folder of IDX files: pass it as --data-dir")
-        for name, choices in (("residual", tuple(PLACES)), ("qk_norm", ("none", *QK_NORMS))):
+        for name, choices in (
+            ("placement", tuple(PLACES)),
+            ("qk_norm", ("none", *QK_NORMS)),
+            ("softcap", ()),
+        ):
             value = getattr(self, name)
             if value is not None and not is_transformer:
                 raise ValueError(
-                    f"{name} sets what a transformer normalizes; the model {self.model!r} has no such option"
+                    f"{name} is an option of transformers; the model {self.model!r} has no such option"
                 )
-            if value is not None and value not in choices:
+            if value in RENAMED:
+                raise ValueError(f"the placement {value!r} is called {RENAMED[value]!r}: pass that")
+            if value is not None and choices and value not in choices:
                 raise ValueError(unknown(name, str(value), choices))
+        if self.softcap is not None:
+            as_cap(self.softcap, "softcap")
         for name, dataset in (("data_dir", "idx"), ("file", "text")):
             if getattr(self, name) is not None and self.dataset != dataset:
                 raise ValueError(
@@ -266,9 +278,8 @@ class Config:
                 object.__setattr__(own, name, OWN)
         if model:
             object.__setattr__(own, "norm", "none")
-            object.__setattr__(own, "residual", None)
-            object.__setattr__(own, "qk_norm", None)
-            object.__setattr__(own, "scale_init", None)
+            for name in ("placement", "qk_norm", "scale_init", "softcap"):
+                object.__setattr__(own, name, None)
         return own
 
     @classmethod
@@ -324,10 +335,11 @@ class Config:
     @property
     def details(self) -> str:
         """Where a transformer normalizes, if not before each sublayer, and what else it does."""
-        place = f" {PLACES[self.residual]}" if self.residual not in (None, "pre") else ""
+        place = f" {PLACES[self.placement]}" if self.placement not in (None, "pre") else ""
         scores = f", {self.qk_norm} on queries and keys" if self.qk_norm not in (None, "none") else ""
         start = f", {self.scale_init} on residual branches" if self.scale_init not in (None, "none") else ""
-        return place + scores + start
+        cap = f", scores capped at {self.softcap:g}" if self.softcap is not None else ""
+        return place + scores + cap + start
 
 
 def differences(fields: Mapping[str, Any], config: Config) -> dict[str, tuple[Any, Any]]:
@@ -368,26 +380,8 @@ def as_augmentations(names: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in AUGMENTATIONS if name in given)
 
 
-def _default_decay(optimizer: str) -> float:
-    return 0.01 if optimizer == "adamw" else 0.0
-
-
 def _remedy(path: Path) -> str:
     """Return what can be done about a config.json that was edited badly, as a sentence after another."""
     if (path.parent / "checkpoint.safetensors").is_file():
         return f". Remove it: tinygrad-norm train --resume {path.parent} writes it again"
     return f". {path.parent} has no checkpoint to write it from: train a new run in another folder"
-
-
-def of_today(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return saved settings by their names of today, with those that older versions did not save."""
-    today = dict(fields)
-    if "residual" not in today:
-        norm_first = today.pop("norm_first", None)
-        today["residual"] = None if norm_first is None else "pre" if norm_first else "post"
-    defaults = {
-        "schedule": "cosine",
-        "warmup": 0.0 if today["residual"] is None else 0.05,
-        "weight_decay": _default_decay(today.get("optimizer", "")),
-    }
-    return defaults | today

@@ -132,12 +132,10 @@ def recurrent_rows(shape: tuple[int, ...], classes: int, norm: Norm, *, kind: st
     return nn.Sequential(Rows(), stack, LastStep(), nn.Linear(64, classes))
 
 
-def transformer_rows(
-    shape: tuple[int, ...], classes: int, norm: Norm, residual: str, qk_norm: str, scale_init: str
-) -> Module:
+def transformer_rows(shape: tuple[int, ...], classes: int, norm: Norm, **options: Any) -> Module:
     """Return two transformer layers of 64 features over the rows, and a Linear on the mean over the rows."""
     channels, height, width = shape
-    stack = TransformerStack(64, 4, 2, height, norm, residual, qk_norm, scale_init)
+    stack = TransformerStack(64, 4, 2, height, norm, **options)
     return nn.Sequential(Rows(), nn.Linear(channels * width, 64), stack, MeanStep(), nn.Linear(64, classes))
 
 
@@ -147,11 +145,9 @@ def lstm_text(characters: int, context: int, norm: Norm) -> Module:
     return nn.Sequential(nn.Embedding(characters, 64), stack, nn.Linear(192, characters))
 
 
-def transformer_text(
-    characters: int, context: int, norm: Norm, residual: str, qk_norm: str, scale_init: str
-) -> Module:
+def transformer_text(characters: int, context: int, norm: Norm, **options: Any) -> Module:
     """Return a tiny GPT: an Embedding, four causal transformer layers of 96 features, a Linear."""
-    stack = TransformerStack(96, 4, 4, context, norm, residual, qk_norm, scale_init, causal=True)
+    stack = TransformerStack(96, 4, 4, context, norm, causal=True, **options)
     return nn.Sequential(nn.Embedding(characters, 96), stack, nn.Linear(96, characters))
 
 
@@ -210,5 +206,5 @@ def build_text_model(config: Config, characters: int, context: int) -> Module:
 
 def _options(config: Config) -> dict[str, Any]:
     """Return the settings that this model has and others have not."""
-    named = {name: getattr(config, name) for name in ("residual", "qk_norm", "scale_init")}
+    named = {name: getattr(config, name) for name in ("placement", "qk_norm", "scale_init", "softcap")}
     return {name: value for name, value in named.items() if value is not None}

@@ -28,8 +28,9 @@ from .. import data
 from ..files import replacing
 from ..ops.arguments import as_size
 from .bands import save_bands
-from .config import Config, of_today
+from .config import Config
 from .norm_choices import find_norm, folder_name
+from .older_settings import of_today
 from .run import Diverged, Run
 from .run_folder import GRID_FILES, own_folder
 from .run_record import read_metrics

@@ -15,21 +15,26 @@ OWN = "own"
 PLACES = {
     "pre": "before each sublayer",
     "post": "after each sublayer",
-    "sandwich": "before and after each sublayer",
+    "peri": "before and after each sublayer",
+    "output": "after each sublayer, before the sum",
+    "sub": "before and inside each sublayer",
+    "hybrid": "inside attention and after its sum",
+    "mix": "after the first sublayers, before the others",
+    "scaled": "before each sublayer, divided by the root of its layer's number",
     "deep": "after each sublayer, as DeepNorm",
 }
-"""Where a transformer normalizes, by the names of `residual`."""
+"""Where a transformer normalizes, by the names of `placement`."""
 
 
 class Recipe(NamedTuple):
-    """The default settings of a model; `residual`, `qk_norm`, `scale_init` are None if it has none."""
+    """The default settings of a model; `placement`, `qk_norm`, `scale_init` are None if it has none."""
 
     norm: str
     epochs: int
     lr: float
     batch_size: int
     optimizer: str = "adam"
-    residual: str | None = None
+    placement: str | None = None
     schedule: str = "cosine"
     warmup: float = 0.05
     weight_decay: float | None = None
@@ -39,7 +44,7 @@ class Recipe(NamedTuple):
     scale_init: str | None = None
 
     def __str__(self) -> str:
-        order = f" {PLACES[self.residual]}" if self.residual else ""
+        order = f" {PLACES[self.placement]}" if self.placement else ""
         norm = "no normalization layer" if self.norm == "none" else f"{self.norm} normalization"
         clip = "" if self.clip_grad is None else f", clip {self.clip_mode} {self.clip_grad:g}"
         return (
@@ -48,7 +53,7 @@ class Recipe(NamedTuple):
         )
 
 
-_TRANSFORMER = Recipe("layer", 30, 2e-3, 64, "adamw", residual="pre", qk_norm="none", scale_init="none")
+_TRANSFORMER = Recipe("layer", 30, 2e-3, 64, "adamw", placement="pre", qk_norm="none", scale_init="none")
 _RECURRENT = Recipe("layer", 30, 5e-3, 64)
 
 IMAGES = {

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..files import replacing
 from .checkpoint import load_tree, naming
-from .config import Config, of_today
+from .config import Config
+from .older_settings import of_today
 
 HIGHER_IS_BETTER = ("accuracy", "r2")
 

@@ -26,7 +26,7 @@ def scale_maker(name: str, blocks: int, *, images: bool = False) -> Callable[[in
     return makers.get(name)
 
 
-def check_scale_init(name: str | None, model: str, norm: str, residual: str | None) -> None:
+def check_scale_init(name: str | None, model: str, norm: str, placement: str | None) -> None:
     """Raise ValueError if there is no such scale for this model with this norm."""
     choices = OF_RESNETS if model == "resnet" else SCALES
     if name == "fixup" and name not in choices:
@@ -35,9 +35,10 @@ def check_scale_init(name: str | None, model: str, norm: str, residual: str | No
         raise ValueError(unknown("scale_init", name, choices))
     if name == "fixup" and norm != "none":
         raise ValueError(f"fixup is for networks without norms: use norm 'none', got {norm!r}")
-    if name not in (None, "none") and residual == "sandwich":
+    if name not in (None, "none") and placement in ("peri", "output"):
         raise ValueError(
-            f"with residual 'sandwich' a norm follows the scale of a branch and undoes it: leave out {name!r}"
+            f"with placement {placement!r} a norm follows the scale of a branch and undoes it: leave out "
+            f"{name!r}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from .. import nn
 from ..autograd.tensor import Tensor
@@ -31,9 +32,9 @@ class RecurrentStack(Module):
 class TransformerStack(Module):
     """Learned positions and transformer layers on (N, T, features), T at most `length`.
 
-    `residual` is "pre", "post", "sandwich" or "deep", `qk_norm` "none", "l2", "layer" or "rms", `scale_init`
-    one of `scale_choices.SCALES`. With `causal`, no step sees a later step. In pre-LN and sandwich, where the
-    layers do not normalize their outputs, a normalization stands at the end.
+    `placement` is one of `recipes.PLACES`, `qk_norm` "none" or one of `QK_NORMS`, `scale_init` one of
+    `scale_choices.SCALES`, `softcap` c of the soft cap of attention's scores, or None. With `causal`, no step
+    sees a later step. Where the last layer does not normalize its output, a normalization stands at the end.
     """
 
     def __init__(
@@ -43,17 +44,20 @@ class TransformerStack(Module):
         num_layers: int,
         length: int,
         norm: Norm,
-        residual: str = "pre",
+        placement: str = "pre",
         qk_norm: str = "none",
         scale_init: str = "none",
+        softcap: float | None = None,
         causal: bool = False,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.positions = nn.LearnedPositions(length, features, batch_first=True)
-        attention = None
-        if qk_norm != "none":
-            attention = partial(nn.QKNormAttention, norm=qk_norm, length=max(length, 2))
+        options: dict[str, Any] = {"softcap": softcap, "placement": placement, "depth": num_layers}
+        if qk_norm == "l2" and placement != "hybrid":  # its scale starts with the length
+            options["attention"] = partial(nn.QKNormAttention, norm=qk_norm, length=max(length, 2))
+        elif qk_norm != "none":
+            options["qk_norm"] = qk_norm
         layers = [
             nn.TransformerEncoderLayer(
                 features,
@@ -62,14 +66,14 @@ class TransformerStack(Module):
                 dropout=0.0,
                 batch_first=True,
                 norm=partial(sequence_norm, norm),
-                attention=attention,
-                residual=nn.DeepNorm.alone(num_layers) if residual == "deep" else residual,
+                layer_index=index + 1,
                 scale=scale_maker(scale_init, 2 * num_layers),
+                **options,
             )
-            for _ in range(num_layers)
+            for index in range(num_layers)
         ]
         self.layers = nn.ModuleList(layers)
-        self.norm = sequence_norm(norm, features) if layers[0].norm_first else nn.Identity()
+        self.norm = sequence_norm(norm, features) if not layers[-1].ends_with_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1]) if self.causal else None

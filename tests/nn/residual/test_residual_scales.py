@@ -145,20 +145,22 @@ def test_bad_arguments_raise():
         nn.SkipInit(0)
 
 
-@pytest.mark.parametrize("residual", ["post", "pre", nn.DeepNorm(1.5, 0.5)], ids=["post", "pre", "deep"])
-def test_a_transformer_layer_scales_what_each_step_adds(residual):
+@pytest.mark.parametrize("placement", ["post", "pre", nn.DeepNorm(1.5, 0.5)], ids=["post", "pre", "deep"])
+def test_a_transformer_layer_scales_what_each_step_adds(placement):
     tn.manual_seed(0)
-    layer = nn.TransformerEncoderLayer(4, 2, 8, 0.0, residual=residual, scale=lambda d: nn.LayerScale(d, 0.0))
+    layer = nn.TransformerEncoderLayer(
+        4, 2, 8, 0.0, placement=placement, scale=lambda d: nn.LayerScale(d, 0.0)
+    )
     x = tn.randn(5, 2, 4)
     expected = x
-    if residual != "pre":  # a norm behind each sum
+    if placement != "pre":  # a norm behind each sum
         for norm in (layer.norm1, layer.norm2):
-            expected = norm(getattr(residual, "alpha", 1.0) * expected)
+            expected = norm(getattr(placement, "alpha", 1.0) * expected)
     np.testing.assert_allclose(layer(x).detach().numpy(), expected.detach().numpy(), rtol=1e-6)
 
 
 def test_a_transformer_layer_refuses_scales_that_do_nothing():
     with pytest.raises(ValueError, match="a norm follows the scale of a branch and undoes it"):
-        nn.TransformerEncoderLayer(4, 2, 8, residual="sandwich", scale=nn.LayerScale)
+        nn.TransformerEncoderLayer(4, 2, 8, placement="peri", scale=nn.LayerScale)
     with pytest.raises(TypeError, match="scale must make a scale"):
         nn.TransformerEncoderLayer(4, 2, 8, scale=0.1)

@@ -60,6 +60,7 @@ def multihead_attention_composed(
     scale: float | None = None,
     all_heads: Inputs = lambda q, k, v: (q, k, v),
     each_head: Inputs = lambda q, k, v: (q, k, v),
+    inner_norm: Callable[[Tensor], Tensor] = lambda y: y,
     **others: Any,
 ) -> tuple[Tensor, Tensor]:
     """Multi-head attention, batch first or of one sample, from primitives: a loop over the heads.
@@ -91,7 +92,7 @@ def multihead_attention_composed(
         y, w = attention_composed(*of_head, mask, scale=scale, softcap=softcap)
         ys.append(y)
         ws.append(w)
-    return linear_composed(cat(ys, -1), out_weight, out_bias), stack(ws).mean(0)
+    return linear_composed(inner_norm(cat(ys, -1)), out_weight, out_bias), stack(ws).mean(0)
 
 
 def _split_parameters(
@@ -130,6 +131,8 @@ class MultiheadAttention(Module):
         kdim, vdim: the features of key and value; None means embed_dim.
         batch_first: query, key and value are (N, L, E) instead of (L, N, E).
         softcap: c of the soft cap of the scores, as in `scaled_dot_product_attention`; None for none.
+        inner_norm: a normalization over embed_dim of what the heads return, before the output's projection
+            (Sub-LN), or None.
 
     The projections start with xavier_uniform_, biases at 0, bias_k and bias_v with xavier_normal_.
 
@@ -155,6 +158,7 @@ class MultiheadAttention(Module):
         batch_first: bool = False,
         *,
         softcap: float | None = None,
+        inner_norm: Module | None = None,
     ) -> None:
         super().__init__()
         check_flags(bias=bias, add_bias_kv=add_bias_kv, add_zero_attn=add_zero_attn, batch_first=batch_first)
@@ -184,6 +188,7 @@ class MultiheadAttention(Module):
             parameter = None if shape is None else Parameter(numpy.empty(shape, numpy.float32))
             self.register_parameter(name, parameter)
         self.out_proj = Linear(embed_dim, embed_dim, bias)
+        self.inner_norm = inner_norm
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -245,7 +250,8 @@ class MultiheadAttention(Module):
         shape, unmasked = (*q.shape[:3], S), k.shape[2] - S
         mask = joined_mask(attn_mask, key_padding_mask, shape, q.dtype, batched=batched, unmasked=unmasked)
         y, weights = self._attend(q, k, v, mask, need_weights)
-        y = self.out_proj(y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2))
+        y = y.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2)
+        y = self.out_proj(y if self.inner_norm is None else self.inner_norm(y))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         if batched:

@@ -108,8 +108,9 @@ class QKNormAttention(MultiheadAttention):
     """Multi-head attention whose queries and keys are normalized.
 
     Args:
-        embed_dim to batch_first, softcap: as for `MultiheadAttention`; the state has its names too.
-        norm: "l2" divides queries and keys by their length, and multiplies their products by one learned
+        embed_dim to batch_first, softcap, inner_norm: as for `MultiheadAttention`; the state has its
+        names too. norm: "l2" divides queries and keys by their length, and multiplies their products by
+        one learned
             number g (1,). The others keep the factor 1/√D and have two norms, `q_norm` and `k_norm`: "layer",
             "rms" and "rms-weightless" LayerNorm, RMSNorm, or RMSNorm without a weight over the features of a
             head, shared by the heads; "rms-all" RMSNorm over the features of all heads.
@@ -138,13 +139,14 @@ class QKNormAttention(MultiheadAttention):
         length: int = 512,
         v_norm: bool = False,
         softcap: float | None = None,
+        inner_norm: Module | None = None,
     ) -> None:
         if norm not in QK_NORMS:
             raise ValueError(unknown("norm", str(norm), QK_NORMS))
         as_size(length, "length", 2)
         check_flags(v_norm=v_norm)
         sizes = embed_dim, num_heads, dropout, bias, add_bias_kv, add_zero_attn, kdim, vdim
-        super().__init__(*sizes, batch_first, softcap=softcap)
+        super().__init__(*sizes, batch_first, softcap=softcap, inner_norm=inner_norm)
         self.norm, self.length = norm, length
         if norm == "l2":
             self.scale = 1.0

@@ -44,7 +44,7 @@ from ...ops.arguments import as_number, as_size
 
 @dataclass(frozen=True)
 class DeepNorm:
-    """How the layers of a stack add and start: pass it as `residual` to transformer layers.
+    """How the layers of a stack add and start: pass it as `placement` to transformer layers.
 
     Args:
         alpha: by what a residual sum multiplies its input.

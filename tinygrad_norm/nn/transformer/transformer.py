@@ -27,6 +27,7 @@ from ..activation.rectifiers import relu
 from ..attention.masks import causal_mask
 from ..containers import ModuleList
 from .deepnorm import DeepNorm
+from .placement import Placed
 from .transformerlayer import (
     Activation,
     MakeAttention,
@@ -45,6 +46,9 @@ class _Stack(Module):
         super().__init__()
         self.num_layers = as_size(num_layers, "num_layers")
         self.layers = ModuleList(copy.deepcopy(layer) for _ in range(num_layers))
+        for index, copied in enumerate(self.layers, start=1):
+            if isinstance(copied, Placed):
+                copied.place_in_stack(index, num_layers)
         self.norm = norm
 
     def _run(self, x: Tensor, *inputs: Tensor, **masks: Any) -> Tensor:
@@ -124,7 +128,7 @@ class Transformer(Module):
     """Encoder and decoder, each with a normalization at its end; weights start with xavier_uniform_.
 
     The arguments are those of `TransformerLayer`, the numbers of layers, and `custom_encoder` and
-    `custom_decoder`, which replace encoder and decoder. residual="deep" is `DeepNorm` for the depth of both.
+    `custom_decoder`, which replace encoder and decoder. placement="deep" is `DeepNorm` for the depth of both.
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
@@ -146,7 +150,9 @@ class Transformer(Module):
         *,
         norm: Norm | None = None,
         attention: MakeAttention | None = None,
-        residual: str | None = None,
+        qk_norm: str | None = None,
+        softcap: float | None = None,
+        placement: str | None = None,
     ) -> None:
         super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
@@ -162,18 +168,19 @@ class Transformer(Module):
             norm_first,
             bias,
         )
-        of_encoder: str | DeepNorm | None = residual
-        of_decoder: str | DeepNorm | None = residual
-        if residual == "deep":
+        named: dict[str, Any] = {"norm": norm, "attention": attention, "qk_norm": qk_norm, "softcap": softcap}
+        of_encoder: str | DeepNorm | None = placement
+        of_decoder: str | DeepNorm | None = placement
+        if placement == "deep":
             of_encoder = DeepNorm.encoder(num_encoder_layers, num_decoder_layers)
             of_decoder = DeepNorm.decoder(num_decoder_layers)
         self.encoder = custom_encoder or TransformerEncoder(
-            TransformerEncoderLayer(*options, norm=norm, attention=attention, residual=of_encoder),
+            TransformerEncoderLayer(*options, **named, placement=of_encoder),
             num_encoder_layers,
             make_norm(d_model),
         )
         self.decoder = custom_decoder or TransformerDecoder(
-            TransformerDecoderLayer(*options, norm=norm, attention=attention, residual=of_decoder),
+            TransformerDecoderLayer(*options, **named, placement=of_decoder),
             num_decoder_layers,
             make_norm(d_model),
         )
@@ -181,8 +188,8 @@ class Transformer(Module):
             if parameter.ndim > 1:
                 init.xavier_uniform_(parameter)
         for layer in self.modules():
-            if isinstance(layer, TransformerLayer) and isinstance(layer.residual, DeepNorm):
-                layer.residual.scale_(layer)
+            if isinstance(layer, TransformerLayer) and isinstance(layer.placement, DeepNorm):
+                layer.placement.scale_(layer)
         self.d_model, self.nhead, self.batch_first = d_model, nhead, batch_first
 
     def forward(

@@ -1,18 +1,13 @@
 """Transformer layers: attention mixes positions, a small network mixes features, both with a residual sum.
 
     x (L, N, D)   a(x) = attention of x to itself   f(x) = W₂·activation(W₁·x + b₁) + b₂
-    a layer: z = step of x with a, y = step of z with f; every step has its own normalizations n, m over D
+    a layer: z = step of x with a, y = step of z with f, each a residual sum with norms over D
 
-    post-LN   residual="post", norm_first=False    z = n(x + a(x))
-    pre-LN    residual="pre", norm_first=True      z = x + a(n(x))
-    sandwich  residual="sandwich"                  z = x + m(a(n(x)))
-    DeepNorm  residual=DeepNorm(α, β)              z = n(α·x + a(x))    α, β by depth: deepnorm.py
+Where the norms stand in a step is its placement: post-LN, z = n(x + a(x)); pre-LN, z = x + a(n(x)); and
+others, which placement.py derives. A decoder layer has a third step between the two, attention to the
+encoder's output `memory`. In training, dropout follows every a and f, and the activation.
 
-A decoder layer has a third step between the two, attention to the encoder's output `memory`. In training,
-dropout follows every a and f, and the activation.
-
-Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745; sandwich: Ding et al.
-2021, arXiv:2105.13290; DeepNorm: Wang et al. 2022, arXiv:2203.00555.
+Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745.
 
 Backward, of one step, from dz = dL/dz, where a′(g) is the backward of a, given the gradient g of its
 output (multihead.py, linear.py and the normalizations derive theirs). A sum passes its gradient on to both
@@ -20,99 +15,42 @@ terms. x reaches the sum on two paths, directly and through a; by the chain rule
 
     post-LN    g = n′(dz)    dx = g + a′(g)
     pre-LN                   dx = dz + n′(a′(dz))
-    sandwich                 dx = dz + n′(a′(m′(dz)))
-    DeepNorm   g = n′(dz)    dx = α·g + a′(g)
 
-Insight: in pre-LN and sandwich dx contains dz as it is, however many layers lie between, so a deep stack
-learns without a warm-up. In post-LN every step puts its normalization in the way. In pre-LN the stream x
-grows with every step, as √N after N layers, and the normalization at the end of the stack divides by that: at
-the start, the gradient of the last layer falls as 1/√N, where that of post-LN is the same at any depth. In a
-sandwich m keeps what a step adds at one size.
+Insight: in pre-LN dx contains dz as it is, however many layers lie between, so a deep stack learns
+without a warm-up. In post-LN every step puts its normalization in the way. In pre-LN the stream x grows
+with every step, as √N after N layers, and the normalization at the end of the stack divides by that: at
+the start, the gradient of the last layer falls as 1/√N, where that of post-LN is the same at any depth.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization import LayerNorm
-from ...normalization.sample.layernorm import layer_norm_composed
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import Shape
 from ...registry import Case, ErrorCase, Input, register
-from ...suggestions import unknown
-from ..activation.gated import gelu, gelu_composed
+from ..activation.gated import gelu
 from ..activation.rectifiers import relu
-from ..attention.multihead import MultiheadAttention, multihead_attention_composed
+from ..attention.multihead import MultiheadAttention
+from ..attention.qknorm import QKNormAttention
 from ..containers import Sequential
 from ..dropout import Dropout
-from ..linear import Linear, linear_composed
+from ..linear import Linear
 from ..utils.parameter_swap import functional_call
 from .deepnorm import DeepNorm
+from .layer_composed import transformer_decoder_layer_composed, transformer_encoder_layer_composed
+from .placement import Placed, as_placement
 
-RESIDUALS = ("post", "pre", "sandwich")
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], Module]
 MakeAttention = Callable[..., Module]
-Sublayer = Callable[[Tensor], Tensor]
 
 
-def transformer_encoder_layer_composed(src: Tensor, *parameters: Tensor, **options: Any) -> Tensor:
-    """An encoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
-    attention, network, norms = parameters[:4], parameters[4:8], _norms_of_steps(parameters[8:], 2)
-    x = _step_composed(src, lambda x: _attend_composed(x, x, attention, options), norms[0], options)
-    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[1], options)
-
-
-def transformer_decoder_layer_composed(
-    tgt: Tensor, memory: Tensor, *parameters: Tensor, **options: Any
-) -> Tensor:
-    """A decoder layer (gelu, batch first or one sample) from primitives: autograd finds the gradient."""
-    own, cross, network = parameters[:4], parameters[4:8], parameters[8:12]
-    norms = _norms_of_steps(parameters[12:], 3)
-    x = _step_composed(tgt, lambda x: _attend_composed(x, x, own, options), norms[0], options)
-    x = _step_composed(x, lambda x: _attend_composed(x, memory, cross, options), norms[1], options)
-    return _step_composed(x, lambda x: _feed_forward_composed(x, network), norms[2], options)
-
-
-def _norms_of_steps(vectors: Sequence[Tensor], steps: int) -> Sequence[Sequence[Sublayer]]:
-    """Return the normalizations of each step: one, or in a sandwich n and m."""
-    pairs = zip(vectors[::2], vectors[1::2], strict=True)
-    norms = [functools.partial(_norm_composed, *pair) for pair in pairs]
-    return [norms[step::steps] for step in range(steps)]
-
-
-def _norm_composed(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    return layer_norm_composed(x, x.shape[-1:], weight, bias)
-
-
-def _step_composed(
-    x: Tensor, sublayer: Sublayer, norms: Sequence[Sublayer], options: dict[str, Any]
-) -> Tensor:
-    norm, *behind = norms
-    order = residual_order(options.get("norm_first", False), options.get("residual"))
-    if order == "sandwich":
-        return x + behind[0](sublayer(norm(x)))
-    if order == "pre":
-        return x + sublayer(norm(x))
-    return norm((x * order.alpha if isinstance(order, DeepNorm) else x) + sublayer(x))
-
-
-def _attend_composed(
-    x: Tensor, memory: Tensor, parameters: Sequence[Tensor], options: dict[str, Any]
-) -> Tensor:
-    sizes = {"embed_dim": options["d_model"], "num_heads": options["nhead"], "batch_first": True}
-    return multihead_attention_composed(x, memory, memory, None, None, *parameters, **sizes)[0]
-
-
-def _feed_forward_composed(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    weight1, bias1, weight2, bias2 = parameters
-    return linear_composed(gelu_composed(linear_composed(x, weight1, bias1)), weight2, bias2)
-
-
-class TransformerLayer(Module):
+class TransformerLayer(Placed):
     """Base of the encoder's and the decoder's layer: one attention or two, and the network.
 
     Args:
@@ -128,18 +66,24 @@ class TransformerLayer(Module):
         norm: a function or class that makes a normalization over D features, such as nn.RMSNorm, instead
             of LayerNorm; it does not get bias and layer_norm_eps.
         attention: a function or class that makes the attention, such as nn.QKNormAttention, instead of
-            MultiheadAttention; it gets d_model, nhead, dropout, bias and batch_first.
-        residual: where a step normalizes: "post", "pre", "sandwich" or a `DeepNorm`. None means what
-            norm_first says.
+            MultiheadAttention; it gets d_model, nhead, dropout, bias, batch_first, and softcap and
+            inner_norm if there are any.
+        qk_norm: the `norm` of nn.QKNormAttention, which takes the place of MultiheadAttention; None for none,
+            in "hybrid" for "rms".
+        softcap: c of the soft cap of attention's scores, or None.
+        placement: where a step normalizes: "post", "pre", "peri", "output", "sub", "hybrid", "mix", "scaled",
+            "deep" or a `DeepNorm`, as placement.py describes. None means what norm_first says.
+        layer_index, depth: which layer this is, from 1, of how many: for "mix" and "scaled". A
+        TransformerEncoder
+            or TransformerDecoder sets both. "deep" needs the depth.
         scale: a function or class that makes a scale of D features, such as nn.LayerScale: what each step
             adds is multiplied by it, after dropout. With None it is added as it is.
 
     Raises:
-        ValueError: if the activation or residual is unknown, residual contradicts norm_first, the number of
-            heads does not divide d_model, or there is a scale where a norm behind it would undo it.
+        ValueError: if the activation or placement is unknown, placement contradicts norm_first, or qk_norm an
+            attention, the number of heads does not divide d_model, or there is a scale where a norm behind
+            it would undo it.
     """
-
-    attentions: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,
@@ -155,82 +99,53 @@ class TransformerLayer(Module):
         *,
         norm: Norm | None = None,
         attention: MakeAttention | None = None,
-        residual: str | DeepNorm | None = None,
+        qk_norm: str | None = None,
+        softcap: float | None = None,
+        placement: str | DeepNorm | None = None,
+        layer_index: int | None = None,
+        depth: int | None = None,
         scale: Norm | None = None,
     ) -> None:
-        super().__init__()
         check_flags(batch_first=batch_first, norm_first=norm_first, bias=bias)
-        self.residual = residual_order(norm_first, residual)
-        _check_scale(scale, self.residual)
+        placement = as_placement(norm_first, placement, depth)
+        super().__init__(placement, layer_index, depth)
+        _check_scale(scale, placement)
         make_norm = norm_maker(norm, layer_norm_eps, bias)
-        make_attention = attention_maker(attention)
+        make_attention = attention_maker(attention, qk_norm, softcap, hybrid=placement == "hybrid")
         for name in self.attentions:
-            setattr(self, name, make_attention(d_model, nhead, dropout, bias, batch_first=batch_first))
+            inner = {"inner_norm": make_norm(d_model)} if placement == "sub" else {}
+            made = make_attention(d_model, nhead, dropout, bias, batch_first=batch_first, **inner)
+            setattr(self, name, made)
         self.linear1 = Linear(d_model, dim_feedforward, bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
+        self.inner_norm = make_norm(dim_feedforward) if placement == "sub" else None
         steps = range(1, len(self.attentions) + 2)
-        for i in steps:
+        for i in steps[-1:] if placement == "hybrid" else steps:
             setattr(self, f"norm{i}", make_norm(d_model))
-        if self.residual == "sandwich":
+        if placement == "peri":
             for i in steps:
                 setattr(self, f"post_norm{i}", make_norm(d_model))
         for i in steps:
             off = Dropout(dropout)
             setattr(self, f"dropout{i}", off if scale is None else Sequential(off, scale(d_model)))
         self.activation = _as_function(activation)
-        if isinstance(self.residual, DeepNorm):
-            self.residual.scale_(self)
-
-    @property
-    def norm_first(self) -> bool:
-        """Whether a step normalizes its input: pre-LN and sandwich."""
-        return self.residual in ("pre", "sandwich")
-
-    def _step(self, i: int, x: Tensor, sublayer: Sublayer) -> Tensor:
-        norm, dropout = getattr(self, f"norm{i}"), getattr(self, f"dropout{i}")
-        if self.residual == "pre":
-            return x + dropout(sublayer(norm(x)))
-        if self.residual == "sandwich":
-            return x + getattr(self, f"post_norm{i}")(dropout(sublayer(norm(x))))
-        y = dropout(sublayer(x))
-        return norm(self.residual.alpha * x + y if isinstance(self.residual, DeepNorm) else x + y)
+        if isinstance(placement, DeepNorm):
+            placement.scale_(self)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        return self.linear2(hidden if self.inner_norm is None else self.inner_norm(hidden))
 
 
-def residual_order(norm_first: bool, residual: str | DeepNorm | None) -> str | DeepNorm:
-    """Return where a step normalizes: `residual`, or what `norm_first` says if that is None.
-
-    Raises:
-        ValueError: if residual is unknown, or contradicts norm_first.
-    """
-    if residual is None:
-        return "pre" if norm_first else "post"
-    if residual == "deep":
-        raise ValueError(
-            "the numbers of DeepNorm depend on the depth of the stack: pass "
-            "residual=nn.DeepNorm.alone(layers), or nn.DeepNorm.encoder(...) and nn.DeepNorm.decoder(...) if "
-            "one stack reads the other"
-        )
-    if not isinstance(residual, DeepNorm) and residual not in RESIDUALS:
-        raise ValueError(f"{unknown('residual', str(residual), RESIDUALS)}, or an nn.DeepNorm")
-    if norm_first and residual != "pre":
-        raise ValueError(
-            f"norm_first=True means residual='pre', got residual={residual!r} too: pass only one"
-        )
-    return residual
-
-
-def _check_scale(scale: Norm | None, residual: str | DeepNorm) -> None:
+def _check_scale(scale: Norm | None, placement: str | DeepNorm) -> None:
     if scale is not None and not callable(scale):
         raise TypeError(
             f"scale must make a scale, given its number of features, as nn.LayerScale does, got {scale!r}"
         )
-    if scale is not None and residual not in ("post", "pre") and not isinstance(residual, DeepNorm):
+    if scale is not None and placement in ("peri", "output"):
         raise ValueError(
-            f"with residual={residual!r} a norm follows the scale of a branch and undoes it: "
+            f"with placement={placement!r} a norm follows the scale of a branch and undoes it: "
             "use 'pre' or 'post'"
         )
 
@@ -246,16 +161,30 @@ def norm_maker(norm: Norm | None, eps: float, bias: bool) -> Norm:
     return norm
 
 
-def attention_maker(attention: MakeAttention | None) -> MakeAttention:
-    """Return the function that makes an attention: `attention`, or MultiheadAttention if it is None."""
+def attention_maker(
+    attention: MakeAttention | None,
+    qk_norm: str | None = None,
+    softcap: float | None = None,
+    hybrid: bool = False,
+) -> MakeAttention:
+    """Return the function that makes an attention: `attention`, MultiheadAttention, or one with norms."""
+    options: dict[str, Any] = {} if softcap is None else {"softcap": softcap}
+    if qk_norm is not None or hybrid:
+        if attention is not None:
+            raise ValueError(
+                "qk_norm, and the placement 'hybrid', choose nn.QKNormAttention: leave out attention, got "
+                f"{attention!r}"
+            )
+        options |= {"norm": qk_norm or "rms", "v_norm": hybrid}
+        return functools.partial(QKNormAttention, **options)
     if attention is None:
-        return MultiheadAttention
+        return functools.partial(MultiheadAttention, **options)
     if not callable(attention):
         raise TypeError(
             "attention must make an attention, given d_model, nhead, dropout, bias and batch_first, as "
             f"nn.QKNormAttention does, got {attention!r}"
         )
-    return attention
+    return functools.partial(attention, **options)
 
 
 def _as_function(activation: str | Activation) -> Activation:
@@ -349,12 +278,17 @@ register(
     composed=transformer_encoder_layer_composed,
     parameters=("parameters",),
     cases=tuple(
-        Case(((2, 4), *_ATTENTION, *_NETWORK, *_NORM * norms), _OPTIONS | options)
-        for norms, options in (
-            (2, {"norm_first": False}),
-            (2, {"norm_first": True}),
-            (4, {"residual": "sandwich"}),
-            (2, {"residual": DeepNorm(1.5, 0.6)}),
+        Case(((2, 4), *shapes), _OPTIONS | options)
+        for shapes, options in (
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": False}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": True}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 4), {"placement": "peri"}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": DeepNorm(1.5, 0.6)}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "output"}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "scaled", "layer_index": 3}),
+            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "mix", "layer_index": 1, "depth": 4}),
+            ((*_ATTENTION, *_NORM, *_NETWORK, (2,), (2,), *_NORM * 2), {"placement": "sub"}),
+            ((*_ATTENTION, (2,), (2,), *_NETWORK, *_NORM), {"placement": "hybrid"}),
         )
     ),
     errors=(
@@ -362,16 +296,28 @@ register(
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, activation="tanh"), ValueError, "activation"),
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, dropout=-1.0), ValueError, "probability"),
         ErrorCase(lambda: TransformerEncoderLayer(4, 2, 8)(ones(3, 2, 5)), ValueError, "takes"),
-        ErrorCase(lambda: TransformerEncoderLayer(4, 2, residual="both"), ValueError, "post, pre, sandwich"),
-        ErrorCase(lambda: TransformerEncoderLayer(4, 2, residual="deep"), ValueError, "DeepNorm.alone("),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, placement="both"), ValueError, "post, pre, peri"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, placement="sandwich"), ValueError, "called 'peri'"),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, placement="deep"), ValueError, "pass depth=layers"),
         ErrorCase(
-            lambda: TransformerEncoderLayer(4, 2, norm_first=True, residual="post"),
+            lambda: TransformerEncoderLayer(4, 2, norm_first=True, placement="post"),
             ValueError,
             "pass only one",
         ),
+        ErrorCase(lambda: TransformerEncoderLayer(4, 2, layer_index=3, depth=2), ValueError, "3 of 2"),
+        ErrorCase(
+            lambda: TransformerEncoderLayer(4, 2, 8, placement="scaled")(ones(3, 4)),
+            RuntimeError,
+            "depends on the number of the layer",
+        ),
+        ErrorCase(
+            lambda: TransformerEncoderLayer(4, 2, 8, qk_norm="l2", attention=MultiheadAttention),
+            ValueError,
+            "leave out attention",
+        ),
     ),
     kind="block",
-    title="Transformer encoder layer: post-LN, pre-LN, sandwich, DeepNorm",
+    title="Transformer encoder layer: norms in nine places",
     paper="Vaswani et al. 2017, arXiv:1706.03762",
 )
 register(
