@@ -145,7 +145,14 @@ def test_the_map_of_tests_mirrors_the_package():
 
 SECTIONS = ["composed", "forward and backward", "Function", "function", "Module", "register"]
 FUNCTIONS_ONLY = {  # as in PyTorch; in nn
-    *("normalize", "adagroupnorm", "adalayernorm", "cosinelinear", "weightdemodulation"),
+    *(
+        "normalize",
+        "adagroupnorm",
+        "adalayernorm",
+        "cosinelinear",
+        "weightdemodulation",
+        "magnitudepreserving",
+    ),
 }
 NORMALIZATIONS = [
     pytest.param(path, id=path.stem)

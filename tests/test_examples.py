@@ -59,6 +59,18 @@ def test_demodulated_outputs_have_size_1_whatever_the_style(capsys):
 
 
 @pytest.mark.slow
+def test_magnitude_preserving_layers_keep_the_size_of_the_stream(capsys):
+    pytest.importorskip("sklearn")
+    found = load("magnitudes").main(["--steps", "60", "--depth", "6"])
+    before, after, longer, _ = found["magnitude-preserving"]
+    assert 0.7 < before < 1.4
+    assert 0.6 < after < 2
+    assert abs(longer - 1) < 0.05
+    assert found["plain"][2] > 1.1
+    assert "accuracy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_small_convnext_v2_learns_the_digits_with_and_without_responses(capsys):
     pytest.importorskip("sklearn")
     found = load("convnext_v2").main(["--epochs", "6", "--seeds", "1"])
@@ -251,6 +263,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
             "argument --steps: must be an integer of at least 1, got '0'",
         ),
         ("conditional_norms", [], "pip install 'tinygrad_norm[data]'"),
+        ("magnitudes", ["--lr", "0"], "argument --lr: must be above 0, got '0'"),
+        ("magnitudes", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),

@@ -184,6 +184,8 @@ ROWS = [
     public("FiLM", "nn.FiLM"),
     public("SPADE", "nn.SPADE"),
     # of today's models: weights, demodulated or otherwise normalized
+    op("EDM2 weights", "magnitude_preserving_weight", "weight_norm", "magnitude_preserving_weight|MPConv2d"),
+    public("EDM2's layers", "nn.MPConv2d", "nn.functional.mp_silu", "nn.functional.mp_sum"),
     op("orthogonal weight normalization", "orthogonal_weight_norm", "symmetric", "OrthogonalWeightNorm"),
     op(
         "weight demodulation",

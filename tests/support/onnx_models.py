@@ -143,6 +143,7 @@ MODELS: dict[str, Model] = {
     "ModulatedConv2d-plain": Model(
         lambda: nn.ModulatedConv2d(4, 3, 2, 2, demodulate=False), _pairs((4, 6, 6), (2,))
     ),
+    "MPConv2d": Model(lambda: nn.MPConv2d(4, 3, 3, padding=1), _IMAGE),
     "WSConv2d": Model(lambda: nn.WSConv2d(4, 3, 3), _IMAGE),
     "ScaledWSConv2d": Model(lambda: nn.ScaledWSConv2d(4, 3, 3), _IMAGE),
     "CosineConv2d": Model(lambda: nn.CosineConv2d(4, 3, 3, padding=1), _IMAGE),

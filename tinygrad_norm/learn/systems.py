@@ -41,6 +41,7 @@ OTHERS = {
     "SPADE": "nn.SPADE",
     "Modulated convolution": "nn.ModulatedConv2d",
     "Hyper-connections of streams, mHC": "nn.HyperConnection",
+    "EDM2's layers": "nn.MPConv2d nn.functional.mp_silu nn.functional.mp_sum",
     "ConvNeXt V2": "nn.ConvNeXtV2Block",
     "DeepNorm": "nn.DeepNorm",
     "nGPT, whole": "nn.NGPT",

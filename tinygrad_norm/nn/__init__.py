@@ -13,6 +13,7 @@ from .linear import Bilinear, Identity, Linear
 from .convolution.conv import Conv1d, Conv2d, Conv3d
 from .convolution.convtranspose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .convolution.modulatedconv import ModulatedConv2d
+from .magnitude import MPConv2d
 from .convolution.wsconv import ScaledWSConv2d, WSConv2d
 from .cosine import CosineConv2d, CosineLinear
 

@@ -8,6 +8,7 @@ from .linear import bilinear, linear
 from .convolution.conv import conv1d, conv2d, conv3d
 from .convolution.modulatedconv import modulated_conv2d
 from .convolution.convtranspose import conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .magnitude import mp_silu, mp_sum
 from .cosine import cosine_conv2d
 
 # Pools and windows.

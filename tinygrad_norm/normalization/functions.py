@@ -52,6 +52,7 @@ from .sample.subtractivenorm import subtractive_norm as subtractive_norm
 from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm
 from .weight.cosinelinear import cosine_linear as cosine_linear
+from .weight.magnitudepreserving import magnitude_preserving_weight as magnitude_preserving_weight
 from .weight.orthogonalweight import orthogonal_weight_norm as orthogonal_weight_norm
 from .weight.weightdemodulation import weight_demodulation as weight_demodulation
 from .weight.weightstandardization import scaled_weight_standardization as scaled_weight_standardization
