@@ -6,7 +6,16 @@ weights of variance 1/fan_in; the same with BatchNorm before each SiLU; and with
 before and after training with Adam, how much larger the weights of the blocks have become, and the test
 accuracy. As seen:
 
-HERE
+                            stream   trained   weights  accuracy
+    plain                     4.83     17.67     1.65×     0.985
+    BatchNorm                 1.95     16.68     1.89×     0.981
+    magnitude-preserving      1.17      5.98     1.00×     0.937
+
+So the weights stay as long as they were, and the stream starts at 1 and grows least: what passes is no longer
+independent after training, so it does grow. At one learning rate it learns more slowly: its weights of size 1
+are 12 times those of the others, so a step of Adam turns them less. At --lr 0.05 it reaches 0.981, and the
+others 0.959 and 0.963: at its best learning rate each is about as good. One seed.
+
     python examples/magnitudes.py [--steps 300] [--depth 8] [--lr 0.01]
 """
 
