@@ -52,3 +52,18 @@ def test_statistics_of_the_test_domain_repair_another_contrast_and_sorted_batche
         assert found[name, "and sorted"] == pytest.approx(found[name, "other contrast"], abs=0.005)
     assert found["domain BN", "other contrast"] > found["one BN", "other contrast"]
     assert capsys.readouterr().out.count("TENT") == 1
+
+
+def test_targets_that_grow_leave_popart_what_it_knew(capsys):
+    example = load("richer_targets")
+    model = example.Network()
+    model.last.update(tn.tensor(np.full((3, 1), 50.0, "float32")))
+    before = example.error(model, -1, 0)
+    targets = tn.tensor(np.array([[0.0], [1000.0]], "float32"))
+    example.move_statistics(model.last, targets, correct=True)
+    assert example.error(model, -1, 0) == pytest.approx(before, rel=1e-4)
+    example.move_statistics(model.last, targets, correct=False)
+    assert example.error(model, -1, 0) > 1.5 * before
+    found = example.main(["--steps", "40"])
+    assert set(found) == {(method, lr) for method in example.METHODS for lr in example.RATES}
+    assert capsys.readouterr().out.count("PopArt") == 3

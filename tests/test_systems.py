@@ -250,6 +250,7 @@ ROWS = [
     op("Derf", "dynamic_erf", "dynamic_erf", "Derf"),
     op("DyISRU", "dynamic_isru", "dynamic_isru", "DyISRU"),
     # of today's models: losses and targets
+    public("PopArt", "nn.PopArt"),
     # of today's models: audio
 ]
 

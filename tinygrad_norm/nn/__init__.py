@@ -98,7 +98,8 @@ from .dropout import Dropout
 from .channel_dropout import Dropout1d, Dropout2d, Dropout3d
 from .alpha_dropout import AlphaDropout, FeatureAlphaDropout
 
-# Losses.
+# Losses and targets.
+from .popart import PopArt
 from .loss.crossentropy import CrossEntropyLoss
 from .loss.nll import NLLLoss
 from .loss.regression import MSELoss, L1Loss, SmoothL1Loss, HuberLoss
