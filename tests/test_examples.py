@@ -68,6 +68,13 @@ def test_magnitude_preserving_layers_keep_the_size_of_the_stream(capsys):
     assert abs(longer - 1) < 0.05
     assert found["plain"][2] > 1.1
     assert "accuracy" in capsys.readouterr().out
+def test_a_shortcut_by_style_costs_least_with_instance_norm(capsys):
+    pytest.importorskip("sklearn")
+    found = load("mix_style").main(["--steps", "120", "--seeds", "1"])
+    assert all(usual > 0.9 for usual, _ in found.values())
+    assert found["InstanceNorm2d"][1] > found["plain"][1] + 0.03
+    assert found["MixStyle"][1] > found["plain"][1] - 0.1
+    assert "exchanged" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -265,6 +272,8 @@ def test_every_step_of_the_layer_norm_ladder_is_right(capsys):
         ("conditional_norms", [], "pip install 'tinygrad_norm[data]'"),
         ("magnitudes", ["--lr", "0"], "argument --lr: must be above 0, got '0'"),
         ("magnitudes", [], "pip install 'tinygrad_norm[data]'"),
+        ("mix_style", ["--seeds", "0"], "argument --seeds: must be an integer of at least 1, got '0'"),
+        ("mix_style", [], "pip install 'tinygrad_norm[data]'"),
         ("char_lstm", ["--steps", "0"], "argument --steps: must be an integer of at least 1, got '0'"),
         ("char_lstm", ["--file", "/nope"], "there is no file /nope"),
         ("cnn", ["--epochs", "0"], "argument --epochs: must be an integer of at least 1, got '0'"),

@@ -179,6 +179,7 @@ ROWS = [
     op("CRMSNorm", "crms_norm", "rms_norm", "crms_norm|CRMSNorm"),
     public("affines folded, writers centered", "nn.utils.fold_norm", "nn.utils.center_writers"),
     # of today's models: affines from a condition
+    public("MixStyle", "nn.MixStyle"),
     op("ConditionalBatchNorm", "conditional_batch_norm", "batch_norm", "ConditionalBatchNorm2d"),
     op("ConditionalInstanceNorm", "conditional_instance_norm", "batch_norm", "ConditionalInstanceNorm2d"),
     public("FiLM", "nn.FiLM"),

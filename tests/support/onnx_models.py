@@ -263,6 +263,7 @@ MODELS: dict[str, Model] = {
     "AdaGroupNorm": Model(lambda: nn.AdaGroupNorm(3, 4, 2), _pairs((4, 6, 6), (3,))),
     "ConditionalBatchNorm2d": Model(lambda: nn.ConditionalBatchNorm2d(4, 3), _images_and_classes),
     "ConditionalInstanceNorm2d": Model(lambda: nn.ConditionalInstanceNorm2d(4, 3), _images_and_classes),
+    "MixStyle": Model(nn.MixStyle, _IMAGE),
     "FiLM": Model(lambda: nn.FiLM(3, 4), _pairs((4, 6, 6), (3,))),
     "SPADE": Model(lambda: nn.SPADE(4, 3, 5), _pairs((4, 6, 6), (3, 3, 3))),
     "AdaLayerNorm": Model(lambda: nn.AdaLayerNorm(8, 3), _pairs((5, 8), (3,))),

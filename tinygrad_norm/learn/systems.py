@@ -38,6 +38,7 @@ OTHERS = {
     "Folding of LayerNorm": "nn.utils.fold_norm nn.utils.center_writers",
     "adaLN-Zero": "nn.AdaLayerNormZero nn.DiTBlock",
     "FiLM": "nn.FiLM",
+    "MixStyle": "nn.MixStyle",
     "SPADE": "nn.SPADE",
     "Modulated convolution": "nn.ModulatedConv2d",
     "Hyper-connections of streams, mHC": "nn.HyperConnection",

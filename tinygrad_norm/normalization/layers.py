@@ -58,6 +58,7 @@ from .sample.partialrmsnorm import pRMSNorm as pRMSNorm
 from .sample.pixelnorm import PixelNorm as PixelNorm
 from .sample.positionalnorm import MomentShortcut as MomentShortcut
 from .sample.positionalnorm import PositionalNorm as PositionalNorm
+from .sample.mixstyle import MixStyle as MixStyle
 from .sample.revin import RevIN as RevIN
 from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.seednorm import SeeDNorm as SeeDNorm
