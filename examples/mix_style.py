@@ -1,9 +1,9 @@
 """MixStyle against a shortcut: a style that gives the class away in training, and misleads in the test.
 
-The content is scikit-learn's 8×8 digits. A style is a contrast and a brightness. In training, 95 % of the digits
-below 5 have the first style and 95 % of the others the second; in the test it is the other way round. A small
-CNN has, after its first convolution, nothing, MixStyle, BatchNorm, both, or InstanceNorm. Prints the accuracy on
-test images with the styles of the training and with exchanged ones, averaged over seeds. As seen:
+The content is scikit-learn's 8×8 digits. A style is a contrast and a brightness. In training, 95 % of the
+digits below 5 have the first style and 95 % of the others the second; in the test it is the other way round.
+A small CNN has, after its first convolution, nothing, MixStyle, BatchNorm, both, or InstanceNorm. Prints the
+accuracy on test images with the styles of the training and with exchanged ones, averaged over seeds. As seen:
 
                               as trained   exchanged
     plain                          0.968       0.833
@@ -55,7 +55,7 @@ KINDS = {
 
 
 def styled(images, labels, usual, rng):
-    """Return the images in the style of their half of the digits, with that probability, else in the other."""
+    """Return the images in the style of their half of the digits with probability `usual`, else the other."""
     style = (labels >= 5) ^ (rng.random(len(labels)) >= usual)
     contrast, brightness = STYLES[style.astype(int)].T[:, :, None, None, None]
     return tn.tensor(contrast * images + brightness)

@@ -68,6 +68,8 @@ def test_magnitude_preserving_layers_keep_the_size_of_the_stream(capsys):
     assert abs(longer - 1) < 0.05
     assert found["plain"][2] > 1.1
     assert "accuracy" in capsys.readouterr().out
+
+
 def test_a_shortcut_by_style_costs_least_with_instance_norm(capsys):
     pytest.importorskip("sklearn")
     found = load("mix_style").main(["--steps", "120", "--seeds", "1"])

@@ -54,11 +54,11 @@ from .sample.layernorm2d import LayerNorm2d as LayerNorm2d
 from .sample.localcontrastnorm import LocalContrastNorm2d as LocalContrastNorm2d
 from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.lpnorm import LpNorm as LpNorm
+from .sample.mixstyle import MixStyle as MixStyle
 from .sample.partialrmsnorm import pRMSNorm as pRMSNorm
 from .sample.pixelnorm import PixelNorm as PixelNorm
 from .sample.positionalnorm import MomentShortcut as MomentShortcut
 from .sample.positionalnorm import PositionalNorm as PositionalNorm
-from .sample.mixstyle import MixStyle as MixStyle
 from .sample.revin import RevIN as RevIN
 from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.seednorm import SeeDNorm as SeeDNorm
