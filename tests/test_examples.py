@@ -120,6 +120,13 @@ def test_a_gpt_with_rms_norm_says_what_the_trained_one_with_layer_norm_says(caps
 
 
 @pytest.mark.slow
+def test_muon_is_ahead_where_directions_differ_in_size(capsys):
+    found = load("ill_conditioned").main(["--steps", "100"])
+    assert found["Muon"] < 0.3 * min(found["SGD"], found["Adam"])
+    assert "0.68 to 1.13" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_conditional_model_draws_the_digit_that_it_is_told_to(tmp_path):
     pytest.importorskip("sklearn")
     pytest.importorskip("matplotlib")

@@ -232,6 +232,9 @@ ROWS = [
     public("FrozenBatchNorm", "nn.FrozenBatchNorm2d"),
     public("domain-specific and auxiliary BatchNorm", "nn.DomainBatchNorm2d"),
     # of today's models: updates
+    public("Muon", "optim.Muon", "optim.MuonWithAuxAdam", "optim.split_muon", uses=("Muon",)),
+    public("LARS", "optim.LARS"),
+    public("LAMB", "optim.LAMB"),
     # of today's models: a backward from the output
     # of today's models: divisive
     # of today's models: graphs

@@ -43,7 +43,7 @@ ROWS = (
         "`parametrizations.weight.original0` and `weight_v` to `parametrizations.weight.original1`",
     ),
     # Optimizers
-    Row("optim.SparseAdam optim.Adafactor optim.Muon", "`optim.Adam`, `optim.AdamW`, `optim.SGD`"),
+    Row("optim.SparseAdam optim.Adafactor", "`optim.Adam`, `optim.AdamW`, `optim.SGD`"),
 )
 
 

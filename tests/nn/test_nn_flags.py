@@ -66,7 +66,7 @@ REQUIRED = {
 
 def required(name, annotation):
     if name == "params":
-        return [nn.Parameter(tn.ones(2))]
+        return [nn.Parameter(tn.ones(2, 2))]
     if name == "optimizer":
         return optim.SGD([nn.Parameter(tn.ones(2))], lr=0.1, momentum=0.9)
     if name == "encoder_layer":

@@ -21,6 +21,15 @@ MAKE = {
     "RAdam": lambda p: optim.RAdam(p, 0.1, betas=(0.5, 0.6)),
     "ASGD": lambda p: optim.ASGD(p, 0.1, t0=2),
     "Rprop": lambda p: optim.Rprop(p, 0.1),
+    "LARS": lambda p: optim.LARS(p, 0.1, momentum=0.9, weight_decay=0.1),
+    "LAMB": lambda p: optim.LAMB(p, 0.1),
+    "Muon": lambda p: optim.MuonWithAuxAdam(
+        [
+            {"params": [q for q in p if q.ndim == 2], "use_muon": True},
+            {"params": [q for q in p if q.ndim != 2], "use_muon": False},
+        ],
+        0.1,
+    ),
     "groups": lambda p: optim.AdamW(
         [{"params": p[:1], "lr": 0.3}, {"params": p[1:], "betas": (0.5, 0.6)}], 0.1
     ),

@@ -12,7 +12,7 @@ from train_runs import assert_same_numbers, invoke, metrics, weights
 
 import tinygrad_norm as tn
 from tinygrad_norm.cli import progress
-from tinygrad_norm.training import IMAGE_MODELS, NORMS, Config, Interrupted, Run
+from tinygrad_norm.training import IMAGE_MODELS, NORMS, OPTIMIZERS, Config, Interrupted, Run
 from tinygrad_norm.training.curves import save_curves
 from tinygrad_norm.training.interrupt import stop_after_step
 from tinygrad_norm.training.models import build_image_model
@@ -57,7 +57,15 @@ def test_the_epochs_of_the_curves_are_integers(tmp_path, monkeypatch, epochs):
         assert all(tick.is_integer() for tick in axes.get_xticks().tolist())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "sgd",
+        "adam",
+        "adamw",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("muon", "lars", "lamb")),
+    ],
+)
 def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, optimizer):
     config = Config(epochs=4, optimizer=optimizer, lr=0.01)
     Run(config, tmp_path / "whole").train()
@@ -71,6 +79,15 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, optimizer):
     assert len(metrics(tmp_path / "parts")) == 1
     Run(config, tmp_path / "parts", resume=True).train()
     assert_same_numbers(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_learns_at_its_default_rate(tmp_path, optimizer):
+    run = Run(Config(epochs=3, optimizer=optimizer), tmp_path)
+    before = run.task.evaluate("validation")["loss"]
+    run.train()
+    assert run.task.evaluate("validation")["loss"] < 0.75 * before
 
 
 def test_ctrl_c_saves_says_so_and_the_command_it_prints_continues(tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def train(
         float | None,
         typer.Option(
             help="How strongly weights decay; not biases or the weights of normalizations (default: 0.01 for "
-            "adamw, else 0)."
+            "adamw, muon and lamb, 1e-4 for lars, else 0)."
         ),
     ] = None,
     clip_grad: Annotated[

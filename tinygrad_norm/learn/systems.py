@@ -60,6 +60,9 @@ OTHERS = {
     "Unit norm of gradients": "nn.utils.normalize_grad_",
     "Adaptive gradient clipping": "nn.utils.adaptive_clip_grad_",
     "Gradient centralization": "nn.utils.centralize_grad_",
+    "Muon": "optim.Muon optim.MuonWithAuxAdam optim.split_muon",
+    "LARS": "optim.LARS",
+    "LAMB": "optim.LAMB",
     "GradNorm": "optim.GradNorm",
 }
 """Systems that are not one op, each with its public names."""

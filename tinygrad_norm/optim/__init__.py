@@ -10,7 +10,11 @@ from .adam import Adam, AdamW
 from .adamax import Adamax
 from .asgd import ASGD
 from .gradnorm import GradNorm
+from .lamb import LAMB
+from .lars import LARS
 from .lbfgs import LBFGS
+from .muon import Muon
+from .muon_adam import MuonWithAuxAdam, split_muon
 from .nadam import NAdam
 from .optimizer import Optimizer
 from .qkclip import QKClip

@@ -36,11 +36,13 @@ class StepInfo(NamedTuple):
     step    the number of this update, from 1; as a GPU array, the number of updates so far
     lr      the learning rate
     first   whether the moments are still empty
+    shape   that of the parameter, if each is updated by itself
     """
 
     step: int | Array
     lr: float | Array
     first: bool
+    shape: tuple[int, ...] = ()
 
     @property
     def number(self) -> Any:
@@ -105,6 +107,13 @@ class Optimizer:
         """Update the flat arrays `param` and `moments` in place."""
         raise NotImplementedError(f"{type(self).__name__} must define _update")
 
+    def _separately(self, options: Mapping[str, Any]) -> bool:
+        """Return whether each parameter is updated by itself, because its shape or length matters."""
+        return False
+
+    def _begin_step(self) -> None:
+        """Compute what the updates of one step have in common."""
+
     def _numbers(self, options: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """Return the numbers `number_names` after `step` updates."""
         return ()
@@ -145,6 +154,7 @@ class Optimizer:
         self._stepped = True
         self._update_layout()
         with silent():  # infinity and NaN are results, as in PyTorch
+            self._begin_step()
             for group, flat in zip(self.param_groups, self._layout, strict=True):
                 for buffer in flat.buffers:
                     self._step_buffer(group, buffer)
@@ -179,11 +189,15 @@ class Optimizer:
                 f"{type(self).__name__} computes its rates on the CPU in every step, which a graph cannot "
                 "replay: step outside of the graph, or use Adam, AdamW or SGD"
             )
-        for places in buffer.runs_with_gradient():
+        runs = buffer.runs_with_gradient()
+        separate = self._separately(group)
+        for places in ([place] for run in runs for place in run) if separate else runs:
             step = places[0].updates + 1
             info = StepInfo(step, float(group["lr"]), step == 1)
             if graph is not None:
                 info = self._step_info_in_memory(graph, group, buffer, places)
+            if separate:
+                info = info._replace(shape=places[0].values.shape)
             flat = buffer.values, buffer.gradients, *moments
             if len(places) < len(buffer.places):
                 flat = tuple([array[places[0].start : places[-1].stop] for array in flat])

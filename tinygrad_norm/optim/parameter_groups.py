@@ -106,6 +106,15 @@ def check_pair(options: Mapping[str, Any], name: str) -> None:
     check_non_negative(named, *named)
 
 
+def check_no_decay_target(options: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError if a group decays toward another number than 0: `name` compares lengths from 0."""
+    if options.get("decay_target", 0):
+        raise ValueError(
+            f"{name} sets steps by the length of a parameter from 0, but a group has decay_target="
+            f"{options['decay_target']}: leave it out"
+        )
+
+
 def check_betas(options: Mapping[str, Any]) -> None:
     """Raise TypeError unless "betas" are two numbers, ValueError unless both are in [0, 1)."""
     check_pair(options, "betas")

@@ -16,11 +16,12 @@ from ..nn.attention.qknorm import QK_NORMS
 from ..ops.arguments import as_number, as_size
 from ..suggestions import unknown
 from .norm_choices import find_norm, norm_name
-from .older_settings import RENAMED, default_decay, of_today
+from .older_settings import RENAMED, of_today
+from .optimizer_choices import CHOICES, default_decay
 from .recipes import DATASETS, OWN, PLACES, find_recipe
 from .scale_choices import check_scale_init
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
+OPTIMIZERS = tuple(CHOICES)
 SCHEDULES = ("cosine", "linear", "step", "constant")
 WITHOUT_NORM = {
     "ngpt": ("keeps every vector at length 1", "transformer"),
@@ -61,7 +62,8 @@ class Config:
     epochs       passes over the training set
     lr           highest learning rate
     batch_size   samples per step; for text, windows per step
-    optimizer    "sgd" (momentum 0.9), "adam" or "adamw"
+    optimizer    a name in OPTIMIZERS: "sgd" (momentum 0.9), "adam", "adamw", "muon" (with AdamW for what is
+                 not a matrix between layers), "lars", "lamb", …
     seed         for the weights, the order of the batches and the split
     data_dir     folder of IDX files, for "idx"
     file         text file, for "text"; default: the standard library's pydoc_data.topics
@@ -76,7 +78,8 @@ class Config:
                  line, by a factor of 10 after each third of the steps ("step"), or "constant"
     warmup       fraction of all steps, 0 to below 1, over which the learning rate rises linearly
     weight_decay how strongly weights decay; not biases or the weights of normalizations. Default: 0.01 for
-                 adamw, otherwise 0. It is decoupled in adamw; sgd and adam add it to the gradient (L2)
+                 adamw, muon and lamb, 1e-4 for lars, otherwise 0. It is decoupled in adamw and muon; lamb
+                 adds it to its step, the others to the gradient (L2)
     augment      random changes of the training inputs, any of "shift", "flip" (images) and "noise"
                  (augmentation.py)
     clip_grad    how far gradients are clipped before each step; 0 does not clip, None is the recipe's
@@ -168,6 +171,8 @@ class Config:
         }
         if clip_mode in CLIP_MODES and clip_mode != recipe.clip_mode and not clip_grad:
             raise ValueError(f"clip_mode {clip_mode!r} needs a clip_grad of its own, such as 1.0 for norm")
+        if lr is None and optimizer in CHOICES:
+            given["lr"] = CHOICES[optimizer].lr
         settings = recipe._asdict() | {name: value for name, value in given.items() if value is not None}
         settings |= {"dataset": dataset, "model": model, "seed": seed, "data_dir": data_dir, "file": file}
         settings |= {"scale": scale, "label": label, "target": target, "size": size}

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from .optimizer_choices import default_decay
+
 RENAMED = {"sandwich": "peri"}
 """Placements by their former names."""
-
-
-def default_decay(optimizer: str) -> float:
-    """Return the weight decay of an optimizer, if none is given."""
-    return 0.01 if optimizer == "adamw" else 0.0
 
 
 def of_today(fields: Mapping[str, Any]) -> dict[str, Any]:

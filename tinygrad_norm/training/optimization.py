@@ -6,6 +6,7 @@ from .. import nn, optim
 from ..module import Module
 from ..nn import NGPT
 from ..optim import lr_scheduler
+from . import optimizer_choices
 from .config import Config
 
 Decay = Callable[[optim.Optimizer, int], lr_scheduler.LRScheduler]
@@ -23,15 +24,9 @@ SCHEDULES: dict[str, Decay] = {
 def make_optimizer(config: Config, model: Module) -> optim.Optimizer:
     """Return the optimizer of `config` for the parameters of `model`.
 
-    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`). After each step,
-    the weights of an nGPT are normalized.
+    After each step, the weights of an nGPT are normalized.
     """
-    split = config.optimizer == "adamw" or config.weight_decay
-    groups = optim.split_decay(model, config.weight_decay) if split else model.parameters()
-    if config.optimizer == "sgd":
-        optimizer: optim.Optimizer = optim.SGD(groups, config.lr, momentum=0.9)
-    else:
-        optimizer = (optim.Adam if config.optimizer == "adam" else optim.AdamW)(groups, config.lr)
+    optimizer = optimizer_choices.make(config.optimizer, model, config.lr, config.weight_decay)
     if isinstance(model, NGPT):
         optimizer.register_step_post_hook(lambda *_: model.normalize_weights_())
     return optimizer

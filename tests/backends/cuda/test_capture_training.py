@@ -35,6 +35,11 @@ OPTIMIZERS = {
     "adadelta": lambda p: tn.optim.Adadelta(p),
     "adamax": lambda p: tn.optim.Adamax(p, 0.01, eps=0.1),
     "rprop": lambda p: tn.optim.Rprop(p),
+    "lars": lambda p: tn.optim.LARS(p, momentum=0.9, weight_decay=0.1, trust_coeff=0.05, trust_clip=True),
+    "lamb": lambda p: tn.optim.LAMB(p, 0.01, eps=0.1),
+    "muon": lambda p: tn.optim.MuonWithAuxAdam(
+        [{"params": [q], "use_muon": q.ndim == 2} for q in p], 0.01, adam_eps=0.1
+    ),
     "groups": lambda p: tn.optim.Adam([{"params": next(p)}, {"params": list(p), "lr": 0.02}], 0.01),
 }
 STEPS, WARM_UP = 6, 2
