@@ -150,6 +150,7 @@ FUNCTIONS_ONLY = {  # as in PyTorch; in nn
         "adagroupnorm",
         "adalayernorm",
         "cosinelinear",
+        "memoryefficient",
         "weightdemodulation",
         "magnitudepreserving",
     ),

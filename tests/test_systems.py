@@ -236,6 +236,9 @@ ROWS = [
     public("LARS", "optim.LARS"),
     public("LAMB", "optim.LAMB"),
     # of today's models: a backward from the output
+    op("InPlaceABN", "inplace_abn", "batch_norm", "InPlaceABN"),
+    op("memory-efficient LayerNorm", "memory_efficient_layer_norm", "layer_norm", "memory_efficient"),
+    op("memory-efficient RMSNorm", "memory_efficient_rms_norm", "rms_norm", "memory_efficient"),
     # of today's models: divisive
     # of today's models: graphs
     op("GraphNorm, PairNorm", "graph_norm pair_norm", "segment", "GraphNorm", "PairNorm"),

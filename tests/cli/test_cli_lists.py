@@ -66,7 +66,7 @@ def test_norms_lists_every_normalization_by_family():
     assert set(rows) == {names.get(op.name, op.name) for op in normalizations}
     assert rows["layer *"] == [
         "the last axes of each sample",
-        "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True",
+        "normalized_shape, eps=1e-05, elementwise_affine=True, bias=True, memory_efficient=False",
         "composed, closed form, loops, CUDA",
         "Ba, Kiros, Hinton 2016, arXiv:1607.06450",
     ]

@@ -17,6 +17,7 @@ ADDED = {"norm", "attention", "placement"}  # not in PyTorch: keyword only
 ADDED |= {"softcap", "inner_norm", "qk_norm", "layer_index", "depth"}
 ADDED |= {"zero_centered", "input_scaled"}
 ADDED |= {"scale"}
+ADDED |= {"memory_efficient"}
 
 
 def torch_parameters(torch_object):

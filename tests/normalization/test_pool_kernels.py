@@ -117,6 +117,11 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         ((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}
     ),
     "orthogonal_weight_norm": lambda S: Case(((2, max(S, 4)),)),
+    "memory_efficient_layer_norm": lambda S: Case(((3, S), positive(S), (S,)), {"normalized_shape": (S,)}),
+    "memory_efficient_rms_norm": lambda S: Case(
+        ((3, S), positive(S)), {"normalized_shape": (S,), "eps": 1e-5}
+    ),
+    "inplace_abn": lambda S: Case(((2, 2, S), positive(2), (2,), None, None)),
     "iter_norm": lambda S: Case(((6, 2, S), None, None, (2,), (2,)), {"training": True, "eps": 0.1}),
     "spectral_norm": lambda S: Case(((3, S), _constant(3), _constant(S))),
     "cosine_linear": lambda S: Case(((3, S), (2, S))),

@@ -9,6 +9,7 @@ from .batch.batchrenorm import batch_renorm as batch_renorm
 from .batch.conditionalbatchnorm import conditional_batch_norm as conditional_batch_norm
 from .batch.evonormb0 import evo_norm_b0 as evo_norm_b0
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
+from .batch.inplaceabn import inplace_abn as inplace_abn
 from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.powernorm import power_norm as power_norm
@@ -41,6 +42,8 @@ from .sample.localcontrastnorm import local_contrast_norm as local_contrast_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
 from .sample.lpnorm import lp_norm as lp_norm
 from .sample.mixstyle import mix_style as mix_style
+from .sample.memoryefficient import memory_efficient_layer_norm as memory_efficient_layer_norm
+from .sample.memoryefficient import memory_efficient_rms_norm as memory_efficient_rms_norm
 from .sample.partialrmsnorm import partial_rms_norm as partial_rms_norm
 from .sample.pixelnorm import pixel_norm as pixel_norm
 from .sample.positionalnorm import positional_norm as positional_norm

@@ -18,6 +18,7 @@ from .batch.frozenbatchnorm import FrozenBatchNorm2d as FrozenBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm1d as GhostBatchNorm1d
 from .batch.ghostbatchnorm import GhostBatchNorm2d as GhostBatchNorm2d
 from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
+from .batch.inplaceabn import InPlaceABN as InPlaceABN
 from .batch.lpbatchnorm import LpBatchNorm1d as LpBatchNorm1d
 from .batch.lpbatchnorm import LpBatchNorm2d as LpBatchNorm2d
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d

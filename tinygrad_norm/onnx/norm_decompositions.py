@@ -15,6 +15,7 @@ from ..normalization.batch import (
     conditionalbatchnorm,
     evonormb0,
     ghostbatchnorm,
+    inplaceabn,
     lpbatchnorm,
     powernorm,
     sequencebatchnorm,
@@ -47,6 +48,7 @@ from ..normalization.sample import (
     layernorm,
     localresponsenorm,
     lpnorm,
+    memoryefficient,
     partialrmsnorm,
     pixelnorm,
     positionalnorm,
@@ -157,6 +159,13 @@ def _divisive(x: Tensor, *, gaussian: Gaussian, eps: float, mean_floor: bool) ->
     return x / deviation.maximum(least)
 
 
+def _inplace_abn(
+    x: Tensor, weight: Any, bias: Any, *, running: Any, slope: float, eps: float, **_: Any
+) -> Any:
+    m, v = (None, None) if running is None else map(Tensor._wrap, running)
+    return inplaceabn.inplace_abn_composed(x, weight, bias, m, v, m is None, eps, "leaky_relu", slope)
+
+
 def _whitening(x: Tensor, weight: Any, bias: Any, *, mean: Any, W: Any) -> Tensor:
     running = Tensor._wrap(mean), Tensor._wrap(W)
     return channelgroups.whitening_composed(x, running, weight, bias, len(W))
@@ -216,6 +225,13 @@ COMPOSED: dict[type[Function], Composed] = {
     ),
     grouprmsnorm.GroupRMSNormFunction: lambda x, w, *, group_size, eps: grouprmsnorm.group_rms_norm_composed(
         x, group_size, w, eps
+    ),
+    inplaceabn.InPlaceABNFunction: _inplace_abn,
+    memoryefficient.MemoryEfficientLayerNormFunction: lambda x, w, b, *, normalized_shape, eps: (
+        layernorm.layer_norm(x, normalized_shape, w, b, eps)
+    ),
+    memoryefficient.MemoryEfficientRMSNormFunction: lambda x, w, *, normalized_shape, eps: rmsnorm.rms_norm(
+        x, normalized_shape, w, eps
     ),
     iternorm.IterNormFunction: lambda x, w, b, *, groups, T, eps, **_: iternorm.iter_norm_composed(
         x, None, None, w, b, True, groups, T, eps

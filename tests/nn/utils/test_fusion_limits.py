@@ -11,7 +11,7 @@ from tinygrad_norm.nn import utils
 from tinygrad_norm.nn.utils.parametrizations import weight_norm
 from tinygrad_norm.normalization.core.running_stats import RunningNorm
 
-ARGUMENTS = {"num_groups": 2, "ghost_batch_size": 2}
+ARGUMENTS = {"num_groups": 2, "ghost_batch_size": 2, "num_classes": 3}
 OPTIONS = {"WeighedBatchNorm1d": {"inference_weight": 0.5}, "WeighedBatchNorm2d": {"inference_weight": 0.5}}
 LAYERS = {
     "Linear": (lambda: nn.Linear(3, 4), (5, 3)),
@@ -30,7 +30,7 @@ NORMS = sorted(
     for name, found in vars(nn).items()
     if inspect.isclass(found) and issubclass(found, RunningNorm) and not name.startswith("_")
 )
-UNFOLDED = "Weighed", "Group", "Channel", "SourceTarget"
+UNFOLDED = "Weighed", "Group", "Channel", "SourceTarget", "ABN", "Conditional", "BatchInstance", "Switchable"
 FOLDED = {name for name in NORMS if not any(word in name for word in UNFOLDED)}
 
 

@@ -220,7 +220,9 @@ def layer_norm(
 class LayerNorm(Module):
     """Layer normalization with learned weight (ones) and bias (zeros) of shape `normalized_shape`.
 
-    Takes and returns (..., *normalized_shape). Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
+    Takes and returns (..., *normalized_shape). With `memory_efficient`, apex's name, the output is kept for
+    the backward, not the input: see memory_efficient_layer_norm.
+    Source: Ba, Kiros, Hinton 2016, arXiv:1607.06450.
     """
 
     def __init__(
@@ -229,21 +231,29 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
+        *,
+        memory_efficient: bool = False,
     ) -> None:
         super().__init__()
-        check_flags(elementwise_affine=elementwise_affine, bias=bias)
+        check_flags(elementwise_affine=elementwise_affine, bias=bias, memory_efficient=memory_efficient)
         self.normalized_shape = as_shape(normalized_shape)
         check_eps(eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.memory_efficient = memory_efficient
         ones = numpy.ones(self.normalized_shape, numpy.float32)
         self.register_parameter("weight", Parameter(ones) if elementwise_affine else None)
         self.register_parameter("bias", Parameter(ones * 0) if elementwise_affine and bias else None)
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.memory_efficient:
+            from .memoryefficient import memory_efficient_layer_norm  # which is made from this file
+
+            return memory_efficient_layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
         return layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+        kept = ", memory_efficient=True" if self.memory_efficient else ""
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}{kept}"
 
 
 register(

@@ -202,6 +202,8 @@ class RMSNorm(Module):
         elementwise_affine: whether there is a weight.
         zero_centered: whether the weight starts at 0, and x̂ is multiplied by 1 + weight.
         input_scaled: whether the input is multiplied by 1 + weight, not x̂: then rms(output) is 1.
+        memory_efficient: whether the output is kept for the backward, not the input (apex's name): see
+            memory_efficient_rms_norm.
 
     Raises:
         ValueError: for a size that is not positive, a negative eps, or a way to scale without a weight.
@@ -218,10 +220,14 @@ class RMSNorm(Module):
         *,
         zero_centered: bool = False,
         input_scaled: bool = False,
+        memory_efficient: bool = False,
     ) -> None:
         super().__init__()
         check_flags(
-            elementwise_affine=elementwise_affine, zero_centered=zero_centered, input_scaled=input_scaled
+            elementwise_affine=elementwise_affine,
+            zero_centered=zero_centered,
+            input_scaled=input_scaled,
+            memory_efficient=memory_efficient,
         )
         if (zero_centered or input_scaled) and not elementwise_affine:
             raise ValueError(
@@ -232,6 +238,7 @@ class RMSNorm(Module):
         if eps is not None:
             check_eps(eps)
         self.eps, self.elementwise_affine = eps, elementwise_affine
+        self.memory_efficient = memory_efficient
         self.zero_centered, self.input_scaled = zero_centered or input_scaled, input_scaled
         weight = numpy.full(self.normalized_shape, self.neutral_weight, numpy.float32)
         self.register_parameter("weight", Parameter(weight) if elementwise_affine else None)
@@ -246,6 +253,10 @@ class RMSNorm(Module):
         if self.input_scaled and scale is not None:
             check_rows(input, self.normalized_shape, self.eps or 0.0, "RMSNorm", weight=scale)
             input, scale = (input * scale).to(input.dtype), None
+        if self.memory_efficient:
+            from .memoryefficient import memory_efficient_rms_norm  # which is made from this file
+
+            return memory_efficient_rms_norm(input, self.normalized_shape, scale, self.eps)
         return rms_norm(input, self.normalized_shape, scale, self.eps)
 
     def _scale(self) -> Tensor | None:
@@ -258,7 +269,8 @@ class RMSNorm(Module):
     def extra_repr(self) -> str:
         given = f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         how = "input_scaled" if self.input_scaled else "zero_centered" if self.zero_centered else ""
-        return f"{given}, {how}=True" if how else given
+        given = f"{given}, {how}=True" if how else given
+        return f"{given}, memory_efficient=True" if self.memory_efficient else given
 
 
 register(
