@@ -41,9 +41,9 @@ from .sample.layernorm import layer_norm as layer_norm
 from .sample.localcontrastnorm import local_contrast_norm as local_contrast_norm
 from .sample.localresponsenorm import local_response_norm as local_response_norm
 from .sample.lpnorm import lp_norm as lp_norm
-from .sample.mixstyle import mix_style as mix_style
 from .sample.memoryefficient import memory_efficient_layer_norm as memory_efficient_layer_norm
 from .sample.memoryefficient import memory_efficient_rms_norm as memory_efficient_rms_norm
+from .sample.mixstyle import mix_style as mix_style
 from .sample.partialrmsnorm import partial_rms_norm as partial_rms_norm
 from .sample.pixelnorm import pixel_norm as pixel_norm
 from .sample.positionalnorm import positional_norm as positional_norm
