@@ -258,6 +258,10 @@ ROWS = [
     op("DyISRU", "dynamic_isru", "dynamic_isru", "DyISRU"),
     # of today's models: losses and targets
     public("PopArt", "nn.PopArt"),
+    op("LogitNorm", "logit_norm", "normalize", "LogitNorm|logit_norm"),
+    op("softmax with a sink", "softmax_with_sink", "softmax", "softmax_with_sink"),
+    public("z-loss", "nn.functional.z_loss"),
+    public("GRPO and Dr. GRPO advantages", "nn.functional.group_advantages"),
     # of today's models: audio
 ]
 

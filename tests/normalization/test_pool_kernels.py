@@ -89,6 +89,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "partial_rms_norm": lambda S: Case(((3, S), (S,), (S,)), {"p": 0.5 if S > 1 else -1.0}),
     "standard_score": lambda S: Case(((3, max(S, 2)),)),
     "scale_norm": lambda S: Case(((3, S), (1,))),
+    "logit_norm": lambda S: Case(((3, S),), {"tau": 1.0}),
     "lp_norm": lambda S: Case(((3, S), (S,)), {"normalized_shape": (S,), "p": 3.0, "eps": 1e-5}),
     "lp_norm, p = inf": lambda S: Case(
         ((3, S), (S,)), {"normalized_shape": (S,), "p": math.inf, "eps": 1e-5}

@@ -261,6 +261,7 @@ MODELS: dict[str, Model] = {
     "pRMSNorm": Model(lambda: nn.pRMSNorm(6, 0.5, bias=True), _ROW),
     "AdaNorm": Model(lambda: nn.AdaNorm(6), _ROW),
     "SubtractiveNorm2d": Model(lambda: nn.SubtractiveNorm2d(4, 3), _IMAGE),
+    "LogitNorm": Model(nn.LogitNorm, _ROW),
     "FixNorm": Model(lambda: nn.FixNorm(6), _ROW),
     "ScaleNorm": Model(lambda: nn.ScaleNorm(6), _ROW),
     "AdaGroupNorm": Model(lambda: nn.AdaGroupNorm(3, 4, 2), _pairs((4, 6, 6), (3,))),

@@ -64,6 +64,8 @@ OTHERS = {
     "LARS": "optim.LARS",
     "LAMB": "optim.LAMB",
     "GradNorm": "optim.GradNorm",
+    "z-loss": "nn.functional.z_loss",
+    "Group advantages (GRPO, Dr. GRPO)": "nn.functional.group_advantages",
 }
 """Systems that are not one op, each with its public names."""
 

@@ -33,6 +33,7 @@ from ..ops import sigmoid, tanh
 from .activation.softcap import softcap
 from .activation.sinkhorn import sinkhorn
 from .activation.softmax import softmax, log_softmax, softmin
+from .activation.sinksoftmax import softmax_with_sink
 
 # Normalizations.
 from ..normalization.functions import *
@@ -58,6 +59,8 @@ from .alpha_dropout import alpha_dropout, feature_alpha_dropout
 from .loss.crossentropy import cross_entropy
 from .loss.nll import nll_loss
 from .loss.softmaxentropy import softmax_entropy
+from .loss.zloss import z_loss
+from .loss.advantages import group_advantages
 from .loss.regression import mse_loss, l1_loss, smooth_l1_loss, huber_loss
 from .loss.divergence import binary_cross_entropy, binary_cross_entropy_with_logits, kl_div
 from .loss.likelihood import gaussian_nll_loss, poisson_nll_loss

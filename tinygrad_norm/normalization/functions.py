@@ -53,6 +53,7 @@ from .sample.rmsnorm import rms_norm as rms_norm
 from .sample.seednorm import seed_norm as seed_norm
 from .sample.standardscore import standard_score as standard_score
 from .sample.subtractivenorm import subtractive_norm as subtractive_norm
+from .vector.logitnorm import logit_norm as logit_norm
 from .vector.normalize import normalize as normalize
 from .vector.scalenorm import scale_norm as scale_norm
 from .weight.cosinelinear import cosine_linear as cosine_linear

@@ -65,6 +65,7 @@ from .sample.rmsnorm import RMSNorm as RMSNorm
 from .sample.seednorm import SeeDNorm as SeeDNorm
 from .sample.standardscore import AdaNorm as AdaNorm
 from .sample.subtractivenorm import SubtractiveNorm2d as SubtractiveNorm2d
+from .vector.logitnorm import LogitNorm as LogitNorm
 from .vector.scalenorm import FixNorm as FixNorm
 from .vector.scalenorm import ScaleNorm as ScaleNorm
 from .whitening.decorrelatedbatchnorm import DecorrelatedBatchNorm1d as DecorrelatedBatchNorm1d

@@ -58,7 +58,7 @@ from ..normalization.sample import (
     standardscore,
     subtractivenorm,
 )
-from ..normalization.vector import normalize, scalenorm
+from ..normalization.vector import logitnorm, normalize, scalenorm
 from ..normalization.weight import cosinelinear, orthogonalweight, weightdemodulation
 from ..normalization.whitening import channelgroups, decorrelatedbatchnorm, iternorm
 from .onnx_package import OnnxError
@@ -242,6 +242,7 @@ COMPOSED: dict[type[Function], Composed] = {
     lpnorm.LpNormFunction: lambda x, w, *, normalized_shape, p, eps: lpnorm.lp_norm_composed(
         x, normalized_shape, w, p, eps
     ),
+    logitnorm.LogitNormFunction: logitnorm.logit_norm_composed,
     normalize.NormalizeFunction: normalize.normalize_composed,
     pairnorm.PairNormFunction: lambda x, batch, *, count, scale, individually, eps: (
         pairnorm.pair_norm_composed(x, batch, count, scale, individually, eps)
