@@ -30,8 +30,8 @@ from ...ops.checks import Shape, check_rows
 from ...registry import Case, ErrorCase, register, uniform
 from ..core.fromoutput import check_invertible, statistics_of_x_hat, x_hat_of
 from ..core.rows import as_rows, machine_eps
-from .layernorm import layer_norm_backward, layer_norm_composed, layer_norm_forward
-from .rmsnorm import rms_norm_backward, rms_norm_composed, rms_norm_forward
+from .layernorm import LayerNorm, layer_norm_backward, layer_norm_composed, layer_norm_forward
+from .rmsnorm import RMSNorm, rms_norm_backward, rms_norm_composed, rms_norm_forward
 
 
 def memory_efficient_layer_norm_composed(
@@ -169,6 +169,10 @@ def memory_efficient_rms_norm(
     shape = check_rows(input, normalized_shape, eps or 0.0, name, weight=weight)
     eps = machine_eps(input) if eps is None else eps
     return MemoryEfficientRMSNormFunction.apply(input, weight, normalized_shape=shape, eps=eps)
+
+
+LayerNorm.from_output = staticmethod(memory_efficient_layer_norm)
+RMSNorm.from_output = staticmethod(memory_efficient_rms_norm)
 
 
 def _with_a_zero(function: Any) -> Tensor:
