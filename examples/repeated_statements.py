@@ -186,6 +186,27 @@ def norm_and_rotation(length=16, size=32):
         yield f"largest |difference| of the two orders: {name}", (before - after).abs().max().item(), 0.0
 
 
+def orthogonalized_update():
+    """17: the singular values of a random gradient after Muon's five steps."""
+    weight = tn.nn.Parameter(tn.zeros(64, 96, dtype=tn.float64).numpy())
+    optimizer = optim.Muon([weight], 1.0, weight_decay=0.0, momentum=0.0, nesterov=False)
+    (weight * random(64, 96)).sum().backward()
+    optimizer.step()
+    sizes = np.linalg.svd(weight.numpy(), compute_uv=False)
+    yield "smallest singular value of Muon's update", float(sizes.min()), 1.0
+    yield "largest singular value of Muon's update", float(sizes.max()), 1.0
+
+
+def hard_questions(answers=64):
+    """19: what a question weighs if few answers are right: mean |advantage|, GRPO over Dr. GRPO."""
+    for right in (1, 8, 32):
+        rewards = tn.tensor(np.arange(answers) < right).double()
+        with_deviation, without = (
+            F.group_advantages(rewards, scale).abs().mean().item() for scale in (True, False)
+        )
+        yield f"weight of a question of which {right} of {answers} are right", with_deviation / without, None
+
+
 def through_eigenvectors(x, dy):
     """The gradient of whitening by way of eigenvalues and eigenvectors, as autograd finds it, in NumPy."""
     c = x - x.mean(0)
@@ -237,7 +258,9 @@ STATEMENTS = {
     11: ("dx has no part along x̂", share_along_x_hat),
     12: ("QK-norm bounds the logits", query_key_bound),
     13: ("normalization and rotary positions commute", norm_and_rotation),
+    17: ("Muon orthogonalizes the update", orthogonalized_update),
     18: ("the gradient of whitening is unstable", whitening_gradient),
+    19: ("dividing by the standard deviation of rewards is harmless", hard_questions),
     21: ("InstanceNorm is BatchNorm with a batch of one", instance_and_batch),
 }
 

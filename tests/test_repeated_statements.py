@@ -20,7 +20,9 @@ FIGURES = {  # the lines of the script in their order, as the page has them; Non
     11: ["0.54", "2,896"],
     12: ["8", "128"],
     13: [None, "4.5", None],
+    17: ["0.68", "1.13"],
     18: [None, "> 0.01"],
+    19: ["7.99", "3.00", "1.98"],
     21: [None, "0.43"],
 }
 SLOW = {1, 4, 5, 7, 10}
