@@ -8,12 +8,14 @@ from .attentionmistakes import fit_attention
 from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
 from .crossentropymistakes import fit_cross_entropy
+from .demodulationmistakes import fit_weight_demodulation
 from .linearmistakes import fit_linear
 from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
 from .roles import roles_of
 from .softmaxmistakes import fit_softmax
 from .spectralmistakes import fit_spectral_norm
+from .tablemistakes import fit_conditional, fit_embedding
 from .weightnormmistakes import fit_weight_norm
 
 Fit = Callable[[dict[str, numpy.ndarray], numpy.ndarray, dict[str, str]], Iterator[Derivation]]
@@ -33,6 +35,10 @@ OPS = (
     "group_norm",
     "instance_norm",
     "batch_renorm",
+    "weight_demodulation",
+    "embedding",
+    "conditional_batch_norm",
+    "conditional_instance_norm",
 )
 """The registered ops that have a catalogue of mistakes."""
 
@@ -46,6 +52,9 @@ FAMILIES: tuple[Fit, ...] = (
     fit_lstm_cell,
     fit_pool,
     fit_batch_renorm,
+    fit_weight_demodulation,
+    fit_embedding,
+    fit_conditional,
 )
 
 

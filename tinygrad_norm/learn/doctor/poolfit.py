@@ -50,7 +50,7 @@ def fit_pool(
                 given |= {"b_view": b_view, "b_shape": rest[bias].shape}
                 gradients[bias] = "db"
             x_hat = (y - b) / w
-            for found in (*_frozen(arguments, x_hat, statistics), *_pooled(x, x_hat)):
+            for found in (*_frozen(arguments, x_hat, statistics), *pooled(x, x_hat)):
                 yield _derivation(given | found, gradients)
 
 
@@ -94,7 +94,8 @@ def _frozen(
             }
 
 
-def _pooled(x: numpy.ndarray, x_hat: numpy.ndarray) -> Iterator[dict[str, Any]]:
+def pooled(x: numpy.ndarray, x_hat: numpy.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield the pools, and what eps does, with which x̂ is the normalization of x."""
     for pool in pools(x.shape, least=2):
         n, scale = pool.size, abs(x_hat).max(initial=0.0)
         if pool.totals(x_hat * x_hat).max(initial=0.0) > (1 + FITS) * n:
