@@ -2,8 +2,9 @@
 
     m = mean(x)   c = x - m   v = Σ c²/n   r = 1/√(v + eps)   x̂ = c·r   y = w·x̂ + b      RMSNorm: m = 0
 
-`fit_pool` finds out from x and y which entries share a pool, whether m is subtracted, what eps is, where it
-stands, and whether v is divided by n or n - 1. So the mistakes are those of the learner's own forward.
+`fit_pool` finds out from x and y whether 1 is added to the weight, which entries share a pool, whether m is
+subtracted, what eps is, where it stands, and whether v is divided by n or n - 1. So the mistakes are those of
+the learner's own forward.
 """
 
 import itertools
@@ -36,12 +37,13 @@ def fit_pool(
     rest = {key: array for key, array in others if array.dtype.kind == "f" and key not in statistics}
     for weight, bias in _affines(list(rest), roles):
         possible = [views(rest[key], x.shape) if key else [None] for key in (weight, bias)]
-        for w_view, b_view in itertools.product(*possible):
-            w = rest[weight].reshape(w_view) if weight else numpy.float64(1.0)
+        ones = (0.0, 1.0) if weight else (0.0,)
+        for one, (w_view, b_view) in itertools.product(ones, itertools.product(*possible)):
+            w = one + rest[weight].reshape(w_view) if weight else numpy.float64(1.0)
             b = rest[bias].reshape(b_view) if bias else numpy.float64(0.0)
             if (w == 0).any():
                 continue
-            given: dict[str, Any] = {"x": x, "w": w, "b": b}
+            given: dict[str, Any] = {"x": x, "w": w, "b": b, "one": one}
             gradients = {name: "dx"}
             if weight:
                 given |= {"w_view": w_view, "w_shape": rest[weight].shape}
@@ -158,6 +160,8 @@ def _derivation(given: dict[str, Any], gradients: dict[str, str]) -> Derivation:
         notes.append("forward adds eps outside the root, 1/(√v + eps); the derivation has 1/√(v + eps)")
     if given["count"] == given["n"] - 1:
         notes.append("forward divides the variance by n - 1; the derivation divides by n")
+    if given["one"]:
+        notes.append("forward multiplies by 1 + weight, which is w in what follows")
     mistakes = (*(of_evaluation() if frozen else ()), *of_dx(given), *of_parameters(given))
     steps = STEPS | (EVALUATION if frozen else {})
     names, notes = names_of(given), [*notes, *_hiding(given, frozen)]

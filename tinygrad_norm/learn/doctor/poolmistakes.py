@@ -123,6 +123,9 @@ def _of_weight(given: dict[str, Any], mistake: Any) -> Iterator[Mistake]:
         return
     plain: Step = lambda s: s.dy + 0 * s.x  # noqa: E731
     yield mistake("the weight is forgotten", "g", "dy", g=plain)
+    if given["one"]:
+        name = "the 1 is forgotten: forward multiplies by 1 + weight"
+        yield Mistake(name, "g", "weight·dy", "(1 + weight)·dy", {"g": lambda s: (s.w - s.one) * s.dy})
     yield mistake("the weight is applied twice", "g", "w²·dy", g=lambda s: s.w * s.w * s.dy)
     name = "the weight is applied at the end instead of inside the means: it belongs to g"
     yield mistake(
