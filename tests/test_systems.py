@@ -203,7 +203,7 @@ ROWS = [
     op(
         "positional normalization, moment shortcut",
         "positional_norm",
-        "layer_norm",
+        "positional_norm",
         "PositionalNorm",
         "MomentShortcut",
     ),

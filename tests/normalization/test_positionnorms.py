@@ -6,6 +6,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import grad
+from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.gradient_check import gradcheck
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.normalization.sample.positionalnorm import PositionalNormFunction
@@ -41,6 +42,23 @@ def test_pixel_norm_is_the_formula():
     y = nn.PixelNorm()(tn.tensor(X)).numpy()
     np.testing.assert_allclose(y, X / np.sqrt((X**2).mean(1, keepdims=True) + 1e-8), 1e-12)
     np.testing.assert_allclose((y**2).mean(1), 1, 1e-7)
+
+
+def test_small_blocks_give_the_same():
+    def everything():
+        x, found = tn.tensor(X, requires_grad=True), []
+        for layer in (nn.PixelNorm(), nn.PositionalNorm()):
+            result = layer(x)
+            results = result if isinstance(result, tuple) else (result,)
+            cotangents = [tn.tensor(DY[:, : y.shape[1]]) for y in results]
+            found += [*results, *grad(results, [x], cotangents)]
+        return [a.numpy() for a in found]
+
+    whole = everything()
+    with blocks.settings(block=16):
+        small = everything()
+    for a, b in zip(small, whole, strict=True):
+        np.testing.assert_allclose(a, b, 1e-12, 1e-13)
 
 
 def test_positional_norm_is_the_formula():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinygrad_norm.backends.cpu import blocks
 from tinygrad_norm.normalization.core.pools import pools_as_rows, rows_as_pools
 from tinygrad_norm.normalization.sample.rmspools import rms_pools_backward, rms_pools_forward
 
@@ -20,8 +21,14 @@ POOLS = {
 ANY_POOL = pytest.mark.parametrize("axes", POOLS.values(), ids=list(POOLS))
 
 
+@pytest.mark.parametrize("block", [8, 1 << 16], ids=["small blocks", "one block"])
 @ANY_POOL
-def test_the_core_is_the_formula(axes):
+def test_the_core_is_the_formula(axes, block):
+    with blocks.settings(block=block):
+        check_the_core(axes)
+
+
+def check_the_core(axes):
     r = ((X**2).mean(axes, keepdims=True) + 1e-3) ** -0.5
     x_hat, rstd = rms_pools_forward(X, axes, 1e-3)
     np.testing.assert_allclose(x_hat, X * r, 1e-12)

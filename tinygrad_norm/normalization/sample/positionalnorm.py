@@ -7,7 +7,7 @@ Three results: x̂, m and σ, the last two (N, 1, ...): two images of the struct
 moment shortcut puts them back later, where a decoder has features h of that size: h·σ + m. Right after the
 norm it is its inverse, x̂·σ + m = x.
 
-In the code: r = 1/σ rstd, m mean, σ std; the pools are rows of layernorm.py.
+In the code: r = 1/σ rstd, m mean, σ std, x̂ x_hat; x is (N, C, S) with S positions.
 
 Li, Wu, Weinberger, Belongie 2019, arXiv:1907.04312. Their PyTorch code divides the variance by C - 1, their
 TensorFlow code by C, as here.
@@ -21,18 +21,24 @@ three paths of layernorm.py with g = dy, and with ∂m/∂x_i = 1/C and ∂σ/�
     dx = r·(dy - mean(dy) - x̂·mean(dy·x̂)) + (dm + x̂·dσ)/C
 
 Insight: the norm takes out of the gradient just the two directions, 1 and x̂, that the moments bring back.
-With the shortcut right behind it, dx is the gradient of h·σ + m again: nothing is lost.
+With the shortcut right behind it, dx is the gradient of h·σ + m again: nothing is lost. And x̂ and r are
+all that the backward needs: x itself is not kept.
 """
+
+import math
 
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Column, Rows, kernel
+from ...backends import Array, Channels, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.half import downcast
+from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.sums import mean_products, means
+from ...backends.cuda.launch import mean_dtype
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_channels, check_eps
 from ...registry import Case, ErrorCase, register
+from ..core.exactness import exact_for_any_scale
 from ..core.moments import std_of
 from ..core.pools import pools_as_rows, rows_as_pools
 from .layernorm import layer_norm_backward, layer_norm_forward
@@ -49,43 +55,64 @@ def positional_norm_composed(input: Tensor, eps: float = 1e-5) -> tuple[Tensor, 
 
 
 @kernel
-def positional_norm_forward(x: Rows, eps: float) -> tuple[Rows, Column, Column]:
-    """Return y (P, C), mean and rstd (P, 1), for x (P, C): a row for each position."""
-    return layer_norm_forward(x, None, None, eps)
+@in_blocks("x")
+@exact_for_any_scale(POOL, "mean", "rstd")
+def positional_norm_forward(x: Channels, eps: float) -> tuple[Channels, Array, Array]:
+    """Return x̂ (N, C, S), mean and rstd (N, 1, S)."""
+    mean = means(x, POOL)
+    centered = x - mean
+    rstd = (mean_products(centered, centered, POOL) + eps) ** -0.5
+    return centered * rstd, mean, rstd
 
 
-@in_blocks("dx", "x_hat", "dmean", "dstd")
-def _with_the_moments(dx: Rows, x_hat: Rows, dmean: Column, dstd: Column) -> Rows:
-    return dx + (dmean + x_hat * dstd) / x_hat.shape[1]
+@positional_norm_forward.cuda
+def positional_norm_forward_cuda(x: Channels, eps: float) -> tuple[Array, ...]:
+    """The kernel of layernorm.cu, on positions as rows."""
+    found = layer_norm_forward(pools_as_rows(x, POOL), None, None, eps)
+    return tuple(rows_as_pools(a, x.shape, POOL) for a in found)
 
 
 @kernel
+@in_blocks("dy", "x_hat", "rstd", "dmean", "dstd")
 def positional_norm_backward(
-    dy: Rows, x: Rows, x_hat: Rows, mean: Column, rstd: Column, dmean: Column, dstd: Column
-) -> Rows:
-    """Return dx (P, C)."""
-    dx, *_ = layer_norm_backward(dy, x, None, mean, rstd)
-    return _with_the_moments(dx, x_hat, dmean, dstd)
+    dy: Channels, x_hat: Channels, rstd: Array, dmean: Array, dstd: Array
+) -> Channels:
+    """Return dx (N, C, S)."""
+    dx = rstd * (dy - means(dy, POOL) - x_hat * mean_products(dy, x_hat, POOL))
+    return dx + (dmean + x_hat * dstd) / dy.shape[1]
+
+
+@positional_norm_backward.cuda
+def positional_norm_backward_cuda(
+    dy: Channels, x_hat: Channels, rstd: Array, dmean: Array, dstd: Array
+) -> Channels:
+    """The kernel of layernorm.cu, whose mean is 0 and rstd 1 for x̂; the rest is elementwise."""
+    wide_dy, wide_x_hat = upcast(dy), upcast(x_hat)
+    rows, x_hats = (pools_as_rows(a, POOL) for a in (wide_dy, wide_x_hat))
+    zeros = namespace(dy).zeros((len(rows), 1), mean_dtype(x_hats))
+    ones = namespace(dy).ones((len(rows), 1), x_hats.dtype)
+    through, *_ = layer_norm_backward(rows, x_hats, None, zeros, ones)
+    moments = (upcast(dmean) + wide_x_hat * upcast(dstd)) / dy.shape[1]
+    return downcast(rstd * rows_as_pools(through, dy.shape, POOL) + moments, dy)
 
 
 class PositionalNormFunction(Function):
     """y = (x - m)·r, m, σ = 1/r · dx = r·(dy - mean(dy) - x̂·mean(dy·x̂)) + (dm + x̂·dσ)/C"""
 
     def forward(self, x: Array, *, eps: float) -> tuple[Array, Array, Array]:
-        rows = pools_as_rows(x, POOL)
-        y, mean, rstd = positional_norm_forward(rows, eps)
-        self.saved = rows, y, mean, rstd
+        N, C, *space = x.shape
+        y, mean, rstd = positional_norm_forward(x.reshape(N, C, math.prod(space)), eps)
+        self.saved = y, rstd
+        moments = (N, 1, *space)
         std = downcast(std_of(rstd), x)
-        return (
-            rows_as_pools(y, x.shape, POOL),
-            rows_as_pools(downcast(mean, x), x.shape, POOL),
-            rows_as_pools(std, x.shape, POOL),
-        )
+        return y.reshape(x.shape), downcast(mean, x).reshape(moments), std.reshape(moments)
 
     def backward(self, dy: Array, dmean: Array, dstd: Array) -> Gradients:
-        rows, *moments = (pools_as_rows(a, POOL) for a in (dy, dmean, dstd))
-        dx = positional_norm_backward(rows, *self.saved, *moments)
-        return (rows_as_pools(dx, dy.shape, POOL),)
+        x_hat, rstd = self.saved
+        dx = positional_norm_backward(
+            dy.reshape(x_hat.shape), x_hat, rstd, dmean.reshape(rstd.shape), dstd.reshape(rstd.shape)
+        )
+        return (dx.reshape(dy.shape),)
 
 
 def positional_norm(input: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
