@@ -5,8 +5,9 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import nn
+from tinygrad_norm.gradient_check import GradcheckError
 from tinygrad_norm.nn import functional as F
-from tinygrad_norm.normalization.sample.crmsnorm import crms_norm_composed
+from tinygrad_norm.normalization.sample.crmsnorm import CRMSNormFunction, crms_norm_composed
 
 
 def test_the_gradient_of_plain_rms_normalization_would_be_wrong():
@@ -20,6 +21,22 @@ def test_the_gradient_of_plain_rms_normalization_would_be_wrong():
     r = 1 / np.sqrt(((z**2).sum(1) + z.sum(1) ** 2) / 8 + 1e-5)[:, None]
     planted = r * (dy - z * r * (dy * z * r).sum(1, keepdims=True) / 8)
     assert np.linalg.norm(planted - dz) > 0.03 * np.linalg.norm(dz)
+
+
+class PlainRMS(CRMSNormFunction):
+    """Planted: the backward of RMS normalization, for rows that may leave the plane of mean 0."""
+
+    def backward(self, dy):
+        rows, r = self.saved
+        x = rows[:, :-1]
+        return r * (dy - x * r * (dy * x * r).sum(1, keepdims=True) / rows.shape[1])
+
+
+def test_gradcheck_says_which_path_is_missing():
+    x = tn.tensor(np.random.default_rng(0).normal(size=(4, 7)), requires_grad=True)
+    with pytest.raises(GradcheckError, match="or does it miss the path through a sum"):
+        tn.gradcheck(lambda x: PlainRMS.apply(x, eps=1e-5), [x])
+    assert tn.gradcheck(F.crms_norm, [x])
 
 
 def test_half_precision_is_summed_in_float32():

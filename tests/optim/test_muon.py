@@ -128,6 +128,20 @@ def test_split_muon_gives_the_matrices_between_layers_to_muon():
     assert [g["use_muon"] for g in (hidden, decayed, undecayed)] == [True, False, False]
 
 
+def test_filters_are_matrices_of_one_row_for_each_output():
+    conv = nn.Conv2d(2, 3, 3)
+    hidden, *_ = optim.split_muon(nn.Sequential(conv, nn.Flatten(), nn.Linear(3, 2)))
+    assert [q.shape for q in hidden["params"]] == [(3, 2, 3, 3)]
+    filters = Parameter(normal(3, 2, 3, 3))
+    matrix = Parameter(filters.array.reshape(3, 18).copy())
+    for parameter in (filters, matrix):
+        parameter.grad = Tensor(normal(3, 18, seed=1).reshape(parameter.shape))
+        optim.MuonWithAuxAdam([parameter], 0.1).step()
+    np.testing.assert_array_equal(filters.array.reshape(3, 18), matrix.array)
+    with pytest.raises(ValueError, match=r"Muon updates matrices, got a parameter of shape \(3, 2, 3, 3\)"):
+        optim.Muon([filters])
+
+
 def test_the_groups_of_adamw_take_its_steps():
     both = [[Parameter(normal(3, 4)), Parameter(normal(4, seed=1))] for _ in range(3)]
     groups = [{"params": both[0][:1]}, {"params": both[0][1:], "use_muon": False, "weight_decay": 0.3}]

@@ -14,8 +14,8 @@ arXiv:2502.16982.
 Arguments and results are those of torch.optim.Muon, except that PyTorch rounds the iteration to bfloat16, and
 here it has the precision of the matrix: float32, also for half types, or float64.
 
-Muon is for the matrices between layers. Embeddings, the output layer, vectors and the filters of convolutions
-belong to AdamW: `MuonWithAuxAdam` does both, with `split_muon`.
+Muon is for the matrices between layers. Embeddings, the output layer and vectors belong to AdamW:
+`MuonWithAuxAdam` does both, with `split_muon`, and takes filters (out, in, H, W) as matrices (out, in·H·W).
 
 Insight: a gradient is mostly a few directions, those of its largest singular values. Adam scales elements, so
 these directions stay the largest. Muon makes all of them equally long: along the others, W learns as well.
@@ -57,6 +57,7 @@ class Muon(Optimizer):
     Source: Jordan et al. 2024; Liu et al. 2025, arXiv:2502.16982.
     """
 
+    matrix_ndims: ClassVar[range] = range(2, 3)  # tensors with so many axes are matrices
     state_names: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 
     def __init__(
@@ -100,11 +101,11 @@ class Muon(Optimizer):
         super()._append_group(param_group)
         group = self.param_groups[-1]
         for parameter in group["params"] if self._separately(group) else ():
-            if parameter.ndim != 2:
+            if parameter.ndim not in self.matrix_ndims:
                 self.param_groups.pop()
                 raise ValueError(
-                    f"Muon updates matrices, got a parameter of shape {parameter.shape}: leave vectors and "
-                    "filters to AdamW (optim.MuonWithAuxAdam with optim.split_muon(model))"
+                    f"{type(self).__name__} updates matrices, got a parameter of shape {parameter.shape}: "
+                    "optim.MuonWithAuxAdam with optim.split_muon(model) takes all parameters of a model"
                 )
 
     def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -125,14 +126,15 @@ class Muon(Optimizer):
         size = math.prod(info.shape)
         if not size:
             return
-        W, G, B = (array[:size].reshape(info.shape) for array in (param, grad, *moments))
+        shape = info.shape[0], size // info.shape[0]
+        W, G, B = (array[:size].reshape(shape) for array in (param, grad, *moments))
         mu, decay = float(options["momentum"]), float(options["weight_decay"])
         theta, G = W.astype(work.dtype, copy=False), G.astype(work.dtype, copy=False)
         B += (1 - mu) * (G - B)
         update = G + mu * (B - G) if options["nesterov"] else B
         a, b, c = map(float, options["ns_coefficients"])
         update = newton_schulz(update, (a, b, c), options["ns_steps"], float(options["eps"]))
-        scale = step_scale(info.shape, options["adjust_lr_fn"])
+        scale = step_scale(shape, options["adjust_lr_fn"])
         W[...] = theta * (1 - info.lr * decay) - (info.lr * scale) * update
 
 

@@ -27,6 +27,8 @@ from .weight_decay import split_decay
 class MuonWithAuxAdam(Muon):
     """Muon for groups with `use_muon`, AdamW for the others. Make the groups with `optim.split_muon`.
 
+    Muon takes filters of convolutions, and other tensors of more axes, as matrices (out, everything else).
+
     Args:
         params: groups; "use_muon" is True by default.
         lr, weight_decay: of both.
@@ -39,6 +41,7 @@ class MuonWithAuxAdam(Muon):
     Source: Liu et al. 2025, arXiv:2502.16982.
     """
 
+    matrix_ndims = range(2, 100)
     state_names = ("step", "momentum_buffer", "exp_avg", "exp_avg_sq")
 
     def __init__(
@@ -101,9 +104,9 @@ class MuonWithAuxAdam(Muon):
 def split_muon(module: Module, weight_decay: float = 0.1) -> list[dict[str, Any]]:
     """Return groups for `MuonWithAuxAdam`: the matrices between layers, and two groups for AdamW.
 
-    The first has the matrices that decay (`split_decay`), without embeddings, learned positions and the last
-    Linear layer. Those and all tensors of more axes are in the second group, which decays too; in the third
-    are biases, the weights of normalizations, and other vectors, which do not. A group may be empty.
+    The first has what decays (`split_decay`), matrices and filters, without embeddings, learned positions and
+    the last Linear layer. Those are in the second group, which decays too; in the third are biases, the
+    weights of normalizations, and other vectors, which do not. A group may be empty.
     """
     layers = list(module.modules())
     outside = [
@@ -112,7 +115,7 @@ def split_muon(module: Module, weight_decay: float = 0.1) -> list[dict[str, Any]
     outside += [layer.weight for layer in layers if isinstance(layer, Linear)][-1:]
     left_out = {id(weight) for weight in outside}
     decayed, undecayed = split_decay(module, weight_decay)
-    hidden = [p for p in decayed["params"] if p.ndim == 2 and id(p) not in left_out]
+    hidden = [p for p in decayed["params"] if id(p) not in left_out]
     of_muon = {id(p) for p in hidden}
     rest = [p for p in decayed["params"] if id(p) not in of_muon]
     return [

@@ -48,7 +48,8 @@ def crms_norm_composed(input: Tensor, eps: float = 1e-5) -> Tensor:
     """CRMS normalization from primitives: autograd finds the gradient."""
     s = input.sum(-1, keepdim=True)
     squares = (input * input).sum(-1, keepdim=True) + s * s
-    return input * (squares / (input.shape[-1] + 1) + eps) ** -0.5
+    rstd = (squares / (input.shape[-1] + 1) + eps) ** -0.5
+    return input * rstd
 
 
 @kernel
