@@ -23,6 +23,17 @@ def test_sinkhorn_bounds_the_gain_of_mixings(capsys):
     assert "Sinkhorn" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_gdn_makes_a_mixture_of_scales_gaussian(capsys):
+    found = load("divisive_densities").main(["--steps", "100"])
+    assert found["x"][1] > 10
+    assert max(abs(found[kind][1] - 3) for kind in ("GDN, diagonal", "GDN", "GDN1")) < 0.3
+    assert abs(found["GDN"][2]) < 0.1 < found["GDN, diagonal"][2]
+    assert found["GDN"][0] < found["GDN, diagonal"][0] - 0.1 < found["scale"][0] - 0.2
+    assert found["IGDN"] < 0.3
+    assert "GDN1" in capsys.readouterr().out
+
+
 def test_bad_arguments_are_reported(capsys):
     with pytest.raises(SystemExit):
         load("deep_graphs").main(["--steps", "-1"])
@@ -30,3 +41,6 @@ def test_bad_arguments_are_reported(capsys):
     with pytest.raises(SystemExit):
         load("mixed_streams").main(["--layers", "0"])
     assert "--layers must be at least 1, got 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        load("divisive_densities").main(["--steps", "0"])
+    assert "--steps must be at least 1, got 0" in capsys.readouterr().err

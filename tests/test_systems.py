@@ -240,6 +240,7 @@ ROWS = [
     op("memory-efficient LayerNorm", "memory_efficient_layer_norm", "layer_norm", "memory_efficient"),
     op("memory-efficient RMSNorm", "memory_efficient_rms_norm", "rms_norm", "memory_efficient"),
     # of today's models: divisive
+    op("GDN, IGDN, GDN1", "gdn", "gdn", "GDN", "IGDN"),
     # of today's models: graphs
     op("GraphNorm, PairNorm", "graph_norm pair_norm", "segment", "GraphNorm", "PairNorm"),
     # of today's models: doubly stochastic matrices

@@ -86,6 +86,7 @@ def test_every_kernel_is_timed():
     other |= {"squares_of_columns", "power_norm_backward"}  # PyTorch has no such layer
     other |= {"segment_moments", "segment_sums", "segment_rows"}  # PyTorch has no such layer
     other |= {"sinkhorn_forward", "sinkhorn_backward"}  # nor such matrices
+    other |= {"gdn_forward", "gdn_shares", "gdn_backward"}  # around products of matrices
     # Of weights, small beside their products:
     other |= {"weight_norm_forward", "weight_norm_backward", "largest_of_rows", "root_of_largest"}
     other |= {"symmetric_eigen"}  # of matrices, small beside the products

@@ -100,6 +100,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "pair_norm, single nodes": lambda S: Case(
         ((S + 2, 3), _graphs(S + 2)), {"batch_size": 3, "scale_individually": True}
     ),
+    "gdn": lambda S: Case(((2, 3, S), positive(3), uniform(0.0, 1.0, 3, 3))),
     "filter_response_norm": lambda S: Case(((2, 2, S), (2,), (2,), (2,))),
     "gated_rms_norm": lambda S: Case(
         ((3, 2 * S), (3, 2 * S), (2 * S,)), {"group_size": S, "norm_before_gate": True}

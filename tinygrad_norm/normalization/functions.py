@@ -33,6 +33,7 @@ from .sample.dynamictanh import dynamic_tanh as dynamic_tanh
 from .sample.evonorms0 import evo_norm_s0 as evo_norm_s0
 from .sample.filterresponsenorm import filter_response_norm as filter_response_norm
 from .sample.gatedrmsnorm import gated_rms_norm as gated_rms_norm
+from .sample.gdn import gdn as gdn
 from .sample.globalresponsenorm import global_response_norm as global_response_norm
 from .sample.groupnorm import group_norm as group_norm
 from .sample.grouprmsnorm import group_rms_norm as group_rms_norm

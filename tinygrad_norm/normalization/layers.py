@@ -44,6 +44,9 @@ from .sample.dynamictanh import DynamicTanh as DynamicTanh
 from .sample.evonorms0 import EvoNorm2dS0 as EvoNorm2dS0
 from .sample.filterresponsenorm import FilterResponseNorm2d as FilterResponseNorm2d
 from .sample.gatedrmsnorm import GatedRMSNorm as GatedRMSNorm
+from .sample.gdn import GDN as GDN
+from .sample.gdn import GDN1 as GDN1
+from .sample.gdn import IGDN as IGDN
 from .sample.globalresponsenorm import GlobalResponseNorm as GlobalResponseNorm
 from .sample.groupnorm import GroupNorm as GroupNorm
 from .sample.grouprmsnorm import GroupRMSNorm as GroupRMSNorm

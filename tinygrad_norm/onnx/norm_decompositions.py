@@ -42,6 +42,7 @@ from ..normalization.sample import (
     evonorms0,
     filterresponsenorm,
     gatedrmsnorm,
+    gdn,
     globalresponsenorm,
     groupnorm,
     grouprmsnorm,
@@ -215,6 +216,10 @@ COMPOSED: dict[type[Function], Composed] = {
     ghostbatchnorm.GhostBatchNormFunction: lambda x, w, b, *, size, eps, **_: (
         ghostbatchnorm.ghost_batch_norm_composed(x, size, None, None, w, b, True, eps=eps)
     ),
+    gdn.GDNFunction: lambda x, beta, gamma, *, power, inverse: gdn.gdn_composed(
+        x, beta, gamma, inverse, power == 1
+    ),
+    gdn._LowerBound: lambda x, *, bound: x.clamp(min=bound),
     globalresponsenorm.GlobalResponseNormFunction: globalresponsenorm.global_response_norm_composed,
     graphnorm.GraphNormFunction: lambda x, w, b, a, batch, *, count, eps: graphnorm.graph_norm_composed(
         x, batch, w, b, a, count, eps
