@@ -17,7 +17,6 @@ x are lost. About 15 seconds.
 """
 
 import argparse
-import functools
 
 import numpy as np
 

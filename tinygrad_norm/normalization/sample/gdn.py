@@ -30,7 +30,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, wide
+from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous
 from ...module import Module, Parameter
 from ...ops.arguments import as_number, as_size, check_flags
 from ...ops.checks import check_channels, check_vectors
@@ -67,7 +67,8 @@ def gdn_forward_cuda(
     x: Array, beta: Array, gamma: Array, power: int, inverse: bool
 ) -> tuple[Array, Array, Array]:
     """A product of matrices, and a kernel for what comes after it."""
-    (x,), (beta, gamma), dtype = contiguous(x), wide(x, beta, gamma), accumulator_dtype(x)
+    (x,), dtype = contiguous(x), accumulator_dtype(x)
+    beta, gamma = contiguous(beta.astype(dtype, copy=False), gamma.astype(dtype, copy=False))
     scale = contiguous(_scales(x.astype(dtype, copy=False)))[0]
     z = contiguous(gamma @ _magnitudes(x.astype(dtype, copy=False) / scale, power))[0]
     y = namespace(x).empty_like(x)
@@ -98,14 +99,13 @@ def gdn_backward_cuda(
     dy: Array, x: Array, z: Array, scale: Array, gamma: Array, power: int, inverse: bool
 ) -> tuple[Array, Array, Array]:
     """A kernel for u, a product of matrices, and a kernel for dx."""
-    (dy, x), xp = contiguous(dy, x), namespace(x)
-    gamma, u, dx = wide(x, gamma)[0], xp.empty_like(z), xp.empty_like(x)
+    (dy, x), xp, dtype = contiguous(dy, x), namespace(x), accumulator_dtype(x)
+    gamma, u, dx = gamma.astype(dtype, copy=False), xp.empty_like(z), xp.empty_like(x)
     if x.size:
         _launch("gdn_shares", (dy, x, scale, z, u), power, inverse)
         t = contiguous(gamma.T @ u)[0]
         _launch("gdn_backward", (dy, x, scale, z, t, dx), power, inverse)
-    wide_x = x.astype(accumulator_dtype(x), copy=False) / scale
-    return dx, *_of_parameters(u, wide_x, scale, power, inverse)
+    return dx, *_of_parameters(u, x.astype(dtype, copy=False) / scale, scale, power, inverse)
 
 
 def _launch(name: str, arrays: tuple[Array, ...], power: int, inverse: bool) -> None:
