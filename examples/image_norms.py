@@ -23,6 +23,7 @@ NORMS = {  # from the shape (C, H, W)
     "batch in slices of 16": lambda C, H, W: nn.GhostBatchNorm2d(C, 16),
     "batch with weighing": lambda C, H, W: nn.WeighedBatchNorm2d(C, inference_weight=0.1),
     "batch with noise": lambda C, H, W: nn.NoisyBatchNorm2d(C),
+    "sample by sample": lambda C, H, W: nn.OnlineNorm2d(C),
     "batch × group": lambda C, H, W: nn.BatchGroupNorm2d(C, C // 4),
     "batch then group": lambda C, H, W: nn.BatchChannelNorm2d(C, C // 4),
     "batch and instance": lambda C, H, W: nn.BatchInstanceNorm2d(C),

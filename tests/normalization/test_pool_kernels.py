@@ -64,6 +64,9 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "batch_channel_norm": lambda S: Case(
         ((2, 4, S), None, None, (4,), (4,), (4,), (4,)), {"training": True, "num_groups": 2}
     ),
+    "online_norm": lambda S: Case(
+        ((2, 2, S), *RUNNING), {"training": True, "alpha_fwd": 0.9, "alpha_bkw": 0.8}
+    ),
     "power_norm": lambda S: Case(
         ((S, 3), positive(3, differentiable=False), _constant(3), (3,), (3,)),
         {"training": True, "momentum": 0.0, "warming_up": True},

@@ -211,6 +211,7 @@ MODELS: dict[str, Model] = {
     "LpBatchNorm2d": Model(lambda: nn.LpBatchNorm2d(4, track_running_stats=False), _IMAGE),
     "NoisyBatchNorm1d": Model(lambda: nn.NoisyBatchNorm1d(6), _ROW),
     "NoisyBatchNorm2d": Model(lambda: nn.NoisyBatchNorm2d(4), _IMAGE),
+    "OnlineNorm2d": Model(lambda: nn.OnlineNorm2d(4), _IMAGE),
     "PowerNorm": Model(lambda: nn.PowerNorm(6), _ROW),
     "SequenceBatchNorm": Model(lambda: nn.SequenceBatchNorm(6), _STEPS, 1),
     "SyncBatchNorm": Model(lambda: nn.SyncBatchNorm(4), _IMAGE),

@@ -23,6 +23,7 @@ from .batch.lpbatchnorm import LpBatchNorm1d as LpBatchNorm1d
 from .batch.lpbatchnorm import LpBatchNorm2d as LpBatchNorm2d
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
+from .batch.onlinenorm import OnlineNorm2d as OnlineNorm2d
 from .batch.powernorm import PowerNorm as PowerNorm
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
 from .batch.sourcetarget import SourceTargetBatchNorm as SourceTargetBatchNorm
