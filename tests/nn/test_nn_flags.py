@@ -69,6 +69,8 @@ def required(name, annotation):
         return [nn.Parameter(tn.ones(2, 2))]
     if name == "optimizer":
         return optim.SGD([nn.Parameter(tn.ones(2))], lr=0.1, momentum=0.9)
+    if name == "module":
+        return nn.MultiheadAttention(4, 2)
     if name == "encoder_layer":
         return nn.TransformerEncoderLayer(4, 2)
     return REQUIRED[name]
