@@ -159,6 +159,7 @@ ROWS = [
         "qk_norm_attention",
         "rms_norm",
         "qk_norm=rms",
+        "qk_norm=rms-all",
         "qk_norm=rms-weightless",
     ),
     public("QK-Clip", "optim.QKClip"),

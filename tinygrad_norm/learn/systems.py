@@ -66,6 +66,8 @@ OTHERS = {
     "GradNorm": "optim.GradNorm",
     "z-loss": "nn.functional.z_loss",
     "Group advantages (GRPO, Dr. GRPO)": "nn.functional.group_advantages",
+    "QK-Clip": "optim.QKClip",
+    "Soft cap of logits": "nn.functional.softcap",
 }
 """Systems that are not one op, each with its public names."""
 

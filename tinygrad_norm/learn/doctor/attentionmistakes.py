@@ -1,5 +1,7 @@
 """Attention: its derivation, fitted to a forward, and its mistakes. Lines as in scaleddotproduct.py."""
 
+import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +15,10 @@ from .softmaxmistakes import softmax_of
 def fit_attention(
     arguments: dict[str, numpy.ndarray], y: numpy.ndarray, roles: dict[str, str]
 ) -> Iterator[Derivation]:
-    """Yield the derivation of y = softmax(scale·q @ kᵀ) @ v; scale is 1/√d, 1/d or 1."""
+    """Yield the derivation of y = softmax(z) @ v, z = scale·q @ kᵀ; scale is 1/√d, 1/d or 1.
+
+    If no z fits, a soft cap c·tanh(z/c) of it may, with c found from y.
+    """
     names = [name for name, array in arguments.items() if array.dtype.kind == "f"]
     known = [roles.get(role, "") for role in ("query", "key", "value")]
     names = known if all(known) else names[:3]
@@ -23,14 +28,18 @@ def fit_attention(
     if min(q.ndim, k.ndim, v.ndim) < 2 or q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2]:
         return
     d = q.shape[-1]
-    for scale in (d**-0.5, 1.0, 1 / d):
+    for capped, scale in itertools.product((False, True), (d**-0.5, 1.0, 1 / d)):
         try:
-            p = softmax_of(scale * q @ k.swapaxes(-1, -2), -1)
+            z = scale * q @ k.swapaxes(-1, -2)
+            cap = _fitted_cap(z, v, y) if capped else math.inf
+            t = numpy.tanh(z / cap)
+            p = softmax_of(cap * t if capped else z, -1)
             fitting = fits_output(p @ v, y)
         except ValueError:
             return
         if fitting:
             given = {"q": q, "k": k, "v": v, "p": p, "y": y, "scale": scale, "root": d**-0.5, "d": d}
+            given |= {"t": t, "cap": cap}
             notes = (
                 ()
                 if scale == d**-0.5 or d == 1
@@ -41,12 +50,28 @@ def fit_attention(
             yield Derivation(
                 "attention",
                 given,
-                ATTENTION,
+                CAPPED if capped else ATTENTION,
                 dict(zip(names, ("dq", "dk", "dv"), strict=True)),
-                tuple(_of_attention(given)),
+                (*_of_attention(given), *(_of_cap() if capped else ())),
                 notes,
             )
             return
+
+
+def _fitted_cap(z: numpy.ndarray, v: numpy.ndarray, y: numpy.ndarray) -> float:
+    """Return the c with which softmax(c·tanh(z/c)) @ v is nearest to y."""
+
+    def error(log_c: float) -> float:
+        c = math.exp(log_c)
+        return float(abs(softmax_of(c * numpy.tanh(z / c), -1) @ v - y).max())
+
+    grid = numpy.linspace(math.log(0.01), math.log(1000), 400)
+    best = int(numpy.argmin([error(log_c) for log_c in grid]))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    for _ in range(80):
+        left, right = low + (high - low) * 0.382, low + (high - low) * 0.618
+        low, high = (low, right) if error(left) < error(right) else (left, high)
+    return math.exp((low + high) / 2)
 
 
 def _t(a: numpy.ndarray) -> numpy.ndarray:
@@ -59,10 +84,34 @@ ATTENTION: Steps = {
     "ds": lambda s: s.p * (s.dp - s.delta),
     "factor_q": lambda s: s.scale,
     "factor_k": lambda s: s.scale,
-    "dq": lambda s: unbroadcast(s.factor_q * s.ds @ s.k, s.q.shape),
-    "dk": lambda s: unbroadcast(s.factor_k * _t(s.ds) @ s.q, s.k.shape),
+    "dz": lambda s: s.ds,
+    "dq": lambda s: unbroadcast(s.factor_q * s.dz @ s.k, s.q.shape),
+    "dk": lambda s: unbroadcast(s.factor_k * _t(s.dz) @ s.q, s.k.shape),
     "dv": lambda s: unbroadcast(_t(s.p) @ s.dy, s.v.shape),
 }
+
+
+CAPPED: Steps = ATTENTION | {"dz": lambda s: s.ds * (1 - s.t * s.t)}
+
+
+def _of_cap() -> Iterator[Mistake]:
+    slope = "ds∘(1 - t²)"
+    for name, wrong, step in (
+        ("the slope of the soft cap is missing", "ds", lambda s: s.ds),
+        ("t is not squared in the slope of the soft cap", "ds∘(1 - t)", lambda s: s.ds * (1 - s.t)),
+        ("the slope of the soft cap has c as a factor", "c·ds∘(1 - t²)", lambda s: s.cap * CAPPED["dz"](s)),
+        (
+            "the slope of the soft cap has 1/c as a factor",
+            "ds∘(1 - t²)/c",
+            lambda s: CAPPED["dz"](s) / s.cap,
+        ),
+        (
+            "the slope of the soft cap is taken at the capped scores",
+            "ds∘(1 - tanh²(t))",
+            lambda s: s.ds * (1 - numpy.tanh(s.t) ** 2),
+        ),
+    ):
+        yield Mistake(name, "dz", wrong, slope, {"dz": step})
 
 
 def _of_attention(given: dict[str, Any]) -> Iterator[Mistake]:
@@ -152,28 +201,28 @@ def _of_attention(given: dict[str, Any]) -> Iterator[Mistake]:
         "dk",
         "scale·ds @ q",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: s.factor_k * s.ds @ s.q},
+        {"dk": lambda s: s.factor_k * s.dz @ s.q},
     )
     yield Mistake(
         "ds is transposed",
         "dq",
         "scale·dsᵀ @ k",
         "scale·ds @ k",
-        {"dq": lambda s: s.factor_q * _t(s.ds) @ s.k},
+        {"dq": lambda s: s.factor_q * _t(s.dz) @ s.k},
     )
     yield Mistake(
         "q stands where k belongs",
         "dq",
         "scale·ds @ q",
         "scale·ds @ k",
-        {"dq": lambda s: s.factor_q * s.ds @ s.q},
+        {"dq": lambda s: s.factor_q * s.dz @ s.q},
     )
     yield Mistake(
         "k stands where q belongs",
         "dk",
         "scale·dsᵀ @ k",
         "scale·dsᵀ @ q",
-        {"dk": lambda s: s.factor_k * _t(s.ds) @ s.k},
+        {"dk": lambda s: s.factor_k * _t(s.dz) @ s.k},
     )
     yield Mistake("p is not transposed", "dv", "p @ dy", "pᵀ @ dy", {"dv": lambda s: s.p @ s.dy})
     yield Mistake("v is not transposed", "dp", "dy @ v", "dy @ vᵀ", {"dp": lambda s: s.dy @ s.v})

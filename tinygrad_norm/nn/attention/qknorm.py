@@ -57,7 +57,8 @@ from ...registry import Case, ErrorCase, fixed, register
 from ...suggestions import unknown
 from .. import init
 from ..utils.parameter_swap import functional_call
-from .multihead import MultiheadAttention, Three, multihead_attention_composed
+from .multihead import MultiheadAttention
+from .multihead_composed import Three, multihead_attention_composed
 
 QK_NORMS = ("l2", "layer", "rms", "rms-all", "rms-weightless")
 EPS = 1e-12

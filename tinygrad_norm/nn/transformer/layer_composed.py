@@ -10,7 +10,7 @@ from typing import Any
 from ...autograd.tensor import Tensor
 from ...normalization.sample.layernorm import layer_norm_composed
 from ..activation.gated import gelu_composed
-from ..attention.multihead import multihead_attention_composed
+from ..attention.multihead_composed import multihead_attention_composed
 from ..attention.qknorm import qk_norm_attention_composed
 from ..linear import linear_composed
 from .deepnorm import DeepNorm
