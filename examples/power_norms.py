@@ -3,9 +3,14 @@
 A 6-layer MLP on scikit-learn's digits, with SGD at a learning rate where it learns nothing without a
 normalization. LpBatchNorm divides each channel by its mean (p = 1), standard (p = 2, which is BatchNorm) or
 largest (p = inf) deviation over the batch, LpNorm each row by the mean, root mean square (RMSNorm) or largest
-of its |x|. Prints a table of training losses, test accuracies and the std of x̂. That is what differs: for L∞
-it is small, since one entry sets the size of all, and the same learning rate is a smaller step. About 10
-seconds on one core.
+of its |x|. RangeBatchNorm divides by max - min, and MeanOnlyBatchNorm by nothing: once as it is, and once
+after weight normalization whose lengths were set by one batch.
+
+Prints a table of training losses, test accuracies and the std of x̂. That is what differs: for L∞ it is small,
+since one entry sets the size of all, and the same learning rate is a smaller step. The range takes two
+entries and trains as well as the others. Without its mean alone, x̂ stays as small as without any
+normalization, and nothing is learned; but with lengths that were set once, the loss is the lowest of all,
+0.005, and the accuracy 98.3 %, with no deviation measured ever again. About 10 seconds on one core.
 
     python examples/power_norms.py [--epochs 5] [--seeds 3]
 """
@@ -18,6 +23,8 @@ import numpy as np
 import tinygrad_norm as tn
 from tinygrad_norm import data, nn, optim
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.nn.utils import data_dependent_init_
+from tinygrad_norm.nn.utils.parametrizations import weight_norm
 
 NORMS = {
     "none": lambda n: nn.Identity(),
@@ -25,6 +32,9 @@ NORMS = {
     "L1 batch, gaussian": lambda n: nn.LpBatchNorm1d(n, p=1, gaussian=True),
     "L2 batch": lambda n: nn.LpBatchNorm1d(n, p=2),
     "L∞ batch": lambda n: nn.LpBatchNorm1d(n, p=math.inf),
+    "range of batch": lambda n: nn.RangeBatchNorm1d(n),
+    "mean of batch": lambda n: nn.MeanOnlyBatchNorm(n),
+    "mean, set lengths": lambda n: nn.MeanOnlyBatchNorm(n),
     "L1 rows": lambda n: nn.LpNorm(n, p=1),
     "L2 rows": lambda n: nn.LpNorm(n, p=2),
     "L∞ rows": lambda n: nn.LpNorm(n, p=math.inf),
@@ -36,9 +46,19 @@ def make_mlp(norm):
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, 10))
 
 
+def set_lengths(model, images):
+    """Give the hidden layers weight normalization, with lengths by which this batch has deviation 1."""
+    for layer in model[1:-1]:
+        if isinstance(layer, nn.Linear):
+            weight_norm(layer)
+    return data_dependent_init_(model, tn.tensor(images))
+
+
 def train(norm, digits, epochs):
     """Return the mean loss of the last epoch, the test accuracy, and the std of x̂ in the first layer."""
     model = make_mlp(norm)
+    if norm == "mean, set lengths":
+        set_lengths(model, digits.train.images[:256])
     optimizer = optim.SGD(model.parameters(), 0.1)
     for _ in range(epochs):
         losses = []

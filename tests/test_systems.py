@@ -221,6 +221,9 @@ ROWS = [
     ),
     op("matrix square-root pooling (MPN-COV)", "matrix_sqrt_pool", "symmetric", "MatrixSqrtPool"),
     op("IterNorm", "iter_norm", "batch_norm_eval", "IterNorm"),
+    # of today's models: parts of batch normalization
+    op("mean-only BatchNorm", "mean_only_batch_norm", "batch_norm_eval", "MeanOnlyBatchNorm"),
+    op("range BatchNorm", "range_batch_norm", "batch_norm_eval", "RangeBatchNorm1d|RangeBatchNorm2d"),
     # of today's models: statistics of the test domain
     op(
         "source-target mix, prediction-time BatchNorm",

@@ -36,7 +36,7 @@ OTHERS = {
     "gated_rms_norm": (1,),
     "reversible_instance_denorm": (1, 2),
 }
-MEANS = {"reversible_instance_norm", "positional_norm"}  # whose mean is an output too
+MEANS = {"reversible_instance_norm", "mean_only_batch_norm"}  # outputs that show the mean of a pool
 
 
 def spoiled(case, value, dtype, which=0):

@@ -50,6 +50,8 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     ),
     "noisy_batch_norm": lambda S: Case(((2, 2, S), (2,), (2,), None, None, (2,), (2,)), {"training": True}),
     "sequence_batch_norm": sequences,
+    "mean_only_batch_norm": lambda S: Case(((2, 2, S), None, (2,)), {"training": True}),
+    "range_batch_norm": lambda S: Case(((2, 2, S), None, None, (2,), (2,)), {"training": True}),
     "source_target_batch_norm": lambda S: Case(((2, 2, S), *RUNNING, (2,), (2,))),
     "weighed_batch_norm": lambda S: Case(
         ((2, 2, max(S, 2)), *RUNNING, (2,), (2,)), {"inference_weight": 0.3}

@@ -11,9 +11,11 @@ from .batch.evonormb0 import evo_norm_b0 as evo_norm_b0
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.inplaceabn import inplace_abn as inplace_abn
 from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
+from .batch.meanonlybatchnorm import mean_only_batch_norm as mean_only_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.onlinenorm import online_norm as online_norm
 from .batch.powernorm import power_norm as power_norm
+from .batch.rangebatchnorm import range_batch_norm as range_batch_norm
 from .batch.sequencebatchnorm import sequence_batch_norm as sequence_batch_norm
 from .batch.sourcetarget import source_target_batch_norm as source_target_batch_norm
 from .batch.switchablenorm import switchable_norm as switchable_norm

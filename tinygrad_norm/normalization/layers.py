@@ -21,10 +21,13 @@ from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.inplaceabn import InPlaceABN as InPlaceABN
 from .batch.lpbatchnorm import LpBatchNorm1d as LpBatchNorm1d
 from .batch.lpbatchnorm import LpBatchNorm2d as LpBatchNorm2d
+from .batch.meanonlybatchnorm import MeanOnlyBatchNorm as MeanOnlyBatchNorm
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
 from .batch.onlinenorm import OnlineNorm2d as OnlineNorm2d
 from .batch.powernorm import PowerNorm as PowerNorm
+from .batch.rangebatchnorm import RangeBatchNorm1d as RangeBatchNorm1d
+from .batch.rangebatchnorm import RangeBatchNorm2d as RangeBatchNorm2d
 from .batch.sequencebatchnorm import SequenceBatchNorm as SequenceBatchNorm
 from .batch.sourcetarget import SourceTargetBatchNorm as SourceTargetBatchNorm
 from .batch.switchablenorm import SwitchableNorm2d as SwitchableNorm2d

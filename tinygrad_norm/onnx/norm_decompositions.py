@@ -17,7 +17,9 @@ from ..normalization.batch import (
     ghostbatchnorm,
     inplaceabn,
     lpbatchnorm,
+    meanonlybatchnorm,
     powernorm,
+    rangebatchnorm,
     sequencebatchnorm,
     sourcetarget,
     switchablenorm,
@@ -154,6 +156,16 @@ def _lp_batch_norm(
     return affine(z * (d * d + eps) ** -0.5, weight, bias, (-1, *(1,) * (x.ndim - 2)))
 
 
+def _mean_only(x: Tensor, bias: Any, *, mean: Any, **_: Any) -> Tensor:
+    running = None if mean is None else Tensor._wrap(mean)
+    return meanonlybatchnorm.mean_only_batch_norm_composed(x, running, bias, mean is None)
+
+
+def _range(x: Tensor, weight: Any, bias: Any, *, eps: float, **_: Any) -> Tensor:
+    """Of a batch of the recorded size: κ depends on it."""
+    return rangebatchnorm.range_batch_norm_composed(x, None, None, weight, bias, True, eps=eps)
+
+
 def _divisive(x: Tensor, *, gaussian: Gaussian, eps: float, mean_floor: bool) -> Tensor:
     deviation = window_means_composed(x * x, gaussian).sqrt()
     least = deviation.mean((2, 3), keepdim=True).clamp(min=eps) if mean_floor else eps
@@ -248,6 +260,8 @@ COMPOSED: dict[type[Function], Composed] = {
         x, normalized_shape, w, p, eps
     ),
     logitnorm.LogitNormFunction: logitnorm.logit_norm_composed,
+    meanonlybatchnorm.MeanOnlyBatchNormFunction: _mean_only,
+    rangebatchnorm.RangeBatchNormFunction: _range,
     normalize.NormalizeFunction: normalize.normalize_composed,
     pairnorm.PairNormFunction: lambda x, batch, *, count, scale, individually, eps: (
         pairnorm.pair_norm_composed(x, batch, count, scale, individually, eps)
