@@ -96,11 +96,13 @@ class _DividesByOneLess(PositionalNormFunction):
     ids=["right", "moments forgotten", "unbiased in the gradient"],
 )
 def test_planted_mistakes_are_caught(function, passes):
+    x = tn.tensor(X[:1, :, :2, :1], requires_grad=True)
+
     def decoded(x):
         y, mean, std = function.apply(x, eps=1e-5)
         return (y * y) * std + mean * std
 
-    assert gradcheck(decoded, [tn.tensor(X, requires_grad=True)], raise_exception=False) is passes
+    assert gradcheck(decoded, [x], raise_exception=False) is passes
 
 
 def test_the_shortcut_must_stand_where_features_have_that_size():
@@ -115,7 +117,7 @@ def test_the_shortcut_must_stand_where_features_have_that_size():
 )
 def test_half_types_and_views(layer):
     whole = tn.tensor((X * 4).astype("float16"))
-    for x in (whole, whole.movedim(2, 3), whole[:, :, 1:]):
+    for x in (whole, whole.movedim(2, 3)[:, :, 1:]):
         found, right = layer(x), layer(x.float())
         for a, b in zip(*((r if isinstance(r, tuple) else (r,)) for r in (found, right)), strict=True):
             assert a.dtype == np.float16
