@@ -37,6 +37,7 @@ LARGE = {
     "log_softmax": Case(((1500, 400),), {"dim": 1}),
     "cross_entropy": Case(((1500, 400), integers(400, 1500), None)),
     "gelu": Case(((1500, 400),)),
+    "weight_demodulation": Case(((64, 32, 3, 3), (40, 32))),
 }
 
 

@@ -7,7 +7,7 @@ Sums, not means: if the inputs of the convolution are independent and have varia
 whatever the style. Without d, a style 10 times as large makes outputs 10 times as large.
 
 In the code: s style. As rows (N·O, D) with D = I·K, W is the RMS normalization of u with weight 1/√D and
-eps/D, so the bodies and loops are those of rmsnorm.py, and r = √D·d. The kernels never write u.
+eps/D, so the bodies are those of rmsnorm.py, and r = √D·d. Loops and kernels never write u.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila 2020, arXiv:1912.04958.
 
@@ -37,11 +37,15 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.half import downcast, upcast
+from ...backends.cpu.loops import Loop
+from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
+from ...backends.cpu.sums import largest, smallest
 from ...backends.cuda.launch import CudaSource, contiguous, inverse, kept_bytes, teams, wide, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
 from ...ops import ones
 from ...ops.checks import check_eps, check_input, check_same_dtype
 from ...registry import Case, ErrorCase, register
+from ..core.exactness import FLOAT32_HIGHEST, FLOAT32_LOWEST
 from ..sample.rmsnorm import rms_norm_backward, rms_norm_forward
 
 _kernels = CudaSource(__file__, "../core/moments.cuh")
@@ -69,6 +73,40 @@ def weight_demodulation_forward(w: Array, s: Array, eps: float) -> tuple[Array, 
     return downcast(W, w).reshape(len(s), len(w), len(scale)), r
 
 
+def weight_demodulation_forward_loop(
+    w: Array, s: Array, eps: float, W: Array, r: Array, start: int, stop: int
+) -> None:
+    """One output after the other, for all samples: once to find r, once to write W."""
+    (_, I, K), real = w.shape, w.dtype.type  # noqa: E741
+    D = I * K
+    for o in range(start, stop):
+        for n in range(len(s)):
+            total = 0.0
+            for i in range(I):
+                for k in range(K):
+                    u = s[n, i] * w[o, i, k]
+                    total += u * u
+            found = 1 / numpy.sqrt((total + eps) / D)
+            d = real(found / numpy.sqrt(D))
+            for i in range(I):
+                for k in range(K):
+                    W[n, o, i * K + k] = s[n, i] * w[o, i, k] * d
+            r[n, o] = found
+
+
+@weight_demodulation_forward.cpu
+def _forward_cpu(w: Array, s: Array, eps: float) -> Any:
+    """u is never written; lengths near the limits are left to the body."""
+    (O, I, K), N = w.shape, len(s)  # noqa: E741
+    if not (fits_a_loop(w, s) and N):
+        return NotImplemented
+    W, r = numpy.empty((N, O, I * K), w.dtype), numpy.empty((N, O), w.dtype)
+    run_over_pools(_forward_loop, W.size, O, plain(w), plain(s), eps, W, r)
+    if not (smallest(r) > 0 and largest(r) < FLOAT32_HIGHEST):
+        return NotImplemented
+    return W, r.reshape(N * O, 1)
+
+
 @weight_demodulation_forward.cuda
 def weight_demodulation_forward_cuda(w: Array, s: Array, eps: float) -> tuple[Array, Array]:
     """One kernel: it reads w once for each sample, and writes W once."""
@@ -93,6 +131,44 @@ def weight_demodulation_backward(G: Array, w: Array, s: Array, r: Array) -> tupl
     du, _ = rms_norm_backward(upcast(G).reshape(u.shape), u, scale, r)
     du = du.reshape(len(s), *w.shape)
     return (du * wide_s[:, None, :, None]).sum(0), (du * wide_w).sum((1, 3))
+
+
+def weight_demodulation_backward_loop(
+    G: Array, w: Array, s: Array, r: Array, dw: Array, parts: Array, start: int, stop: int
+) -> None:
+    """One output after the other, for all samples: once to find Σ G·W, once to add du up; parts (O, N, I)."""
+    (_, I, K), real = w.shape, w.dtype.type  # noqa: E741
+    root = numpy.sqrt(I * K)
+    for o in range(start, stop):
+        for n in range(len(s)):
+            d, total = real(r[n, o] / root), 0.0
+            for i in range(I):
+                for k in range(K):
+                    total += G[n, o, i * K + k] * (s[n, i] * w[o, i, k] * d)
+            along = real(total)
+            for i in range(I):
+                of_s = 0.0
+                for k in range(K):
+                    du = d * (G[n, o, i * K + k] - s[n, i] * w[o, i, k] * d * along)
+                    dw[o, i, k] += s[n, i] * du
+                    of_s += w[o, i, k] * du
+                parts[o, n, i] = of_s
+
+
+@weight_demodulation_backward.cpu
+def _backward_cpu(G: Array, w: Array, s: Array, r: Array) -> Any:
+    """du is never written; lengths near the limits are left to the body."""
+    (O, I, _), N = w.shape, len(s)  # noqa: E741
+    if not (fits_a_loop(G, w, s, r) and smallest(r) > FLOAT32_LOWEST):
+        return NotImplemented
+    dw, parts = numpy.zeros(w.shape, w.dtype), numpy.empty((O, N, I))
+    args = plain(G), plain(w), plain(s), plain(r.reshape(N, O)), dw, parts
+    run_over_pools(_backward_loop, G.size, O, *args)
+    return dw, parts.sum(0).astype(s.dtype)
+
+
+_forward_loop = Loop(weight_demodulation_forward_loop)
+_backward_loop = Loop(weight_demodulation_backward_loop)
 
 
 @weight_demodulation_backward.cuda
