@@ -143,7 +143,7 @@ def test_an_op_without_a_kernel():
 def test_an_unknown_op_and_an_unknown_case():
     assert "no registered op is called 'layer_nrm'" in kernel("layer_nrm").output
     suggested = " ".join(kernel("softmx").output.replace("│", " ").split())
-    assert "Did you mean softmax, log_softmax, lstm?" in suggested  # softmin has no kernel of its own
+    assert "Did you mean softmax, log_softmax, softcap, lstm?" in suggested  # softmin has none of its own
     result = kernel("layer_norm", "--case", "99")
     assert result.exit_code == 2
     assert "layer_norm has no case 99" in result.output
