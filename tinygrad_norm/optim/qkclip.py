@@ -67,7 +67,7 @@ class QKClip:
 
     It observes the scores of every forward in training mode, which costs another product q·k. Several
     forwards before a step, and several processes, count together. `max_logits` has what was seen since
-    the last step.
+    the last step. It is not for training steps that are captured as a graph.
 
     Args:
         module: has the attentions, each an `nn.MultiheadAttention`.

@@ -163,3 +163,13 @@ def test_a_learned_weight_moves_the_bound(size):
         q, k, _ = made._as_heads(*made._project(x, x, x))
         scores = abs((q @ k.mT).numpy() / 2)
         assert 0.5 * bound < scores.max() <= bound * (1 + 1e-12)
+
+
+def test_norms_over_all_heads_let_one_head_have_all_the_length():
+    made, x = layer(norm="rms-all").double(), tn.tensor(X.astype(float))
+    made.in_proj_weight.data[4:12] = made.in_proj_weight.data[16:24] = 0  # q and k of the other heads
+    made.in_proj_weight.data[:4] *= 1e3
+    made.in_proj_weight.data[12:16] = made.in_proj_weight.data[:4]
+    q, k, _ = made._as_heads(*made._project(x, x, x))
+    scores = (q @ k.mT).numpy() / 2
+    assert scores.max() == pytest.approx(3 * 2, rel=1e-6)  # H·√D

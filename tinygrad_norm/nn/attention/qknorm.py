@@ -18,10 +18,10 @@ log₂(L² - L) for sequences of length L, as we remember the paper, which we co
 logarithm, one key in the direction of a query, among L - 1 at right angles to it, gets the weight
 e^g/(e^g + L - 1) = L/(L + 1); with log₂, more.
 
-A weight moves the bound. Without one, q̂ and k̂ have at most the length √D, and |s| ≤ √D; with w_q and
-w_k, |s| ≤ √D·max|w_q∘w_k|. Rotary positions turn the features in pairs: a weightless norm commutes with
-the turn, one with a weight only if it is equal in each pair. Qwen3, Gemma 3 and OLMo 2 normalize before
-the turn, Llama 4 after it.
+A weight moves the bound. Without one, the norm of a head makes q̂ and k̂ at most √D long, and |s| ≤ √D; with
+w_q and w_k, |s| ≤ √D·max|w_q∘w_k|. Over all heads, a head may get the length √E: |s| ≤ H·√D. Rotary positions
+turn the features in pairs: a weightless norm commutes with the turn, one with a weight only if it is equal in
+each pair. Qwen3, Gemma 3 and OLMo 2 normalize before the turn, Llama 4 after it.
 
 Henry, Dachapally, Pawar, Chen 2020, arXiv:2010.04245; layer normalization of q and k: Dehghani et al. 2023,
 arXiv:2302.05442.

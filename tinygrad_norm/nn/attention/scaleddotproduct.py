@@ -281,8 +281,7 @@ def scaled_dot_product_attention(
 
     Raises:
         TypeError: if an input is not a floating-point tensor, the dtypes differ, or the mask holds integers.
-        ValueError: if the sizes do not fit, dropout_p is outside [0, 1], or softcap is not positive and
-            finite.
+        ValueError: if the sizes do not fit, dropout_p is outside [0, 1], or softcap is not positive, finite.
         RuntimeError: if both attn_mask and is_causal are given.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762; Ainslie et al. 2023, arXiv:2305.13245 (groups); Gemma Team

@@ -14,7 +14,8 @@
     DeepNorm    z = n(α·x + f(x)): deepnorm.py
 
 "post" and DeepNorm end with a norm; the others need one at the end of the stack. In "hybrid", v has a norm
-without a weight: one would only scale the columns of the output's projection.
+without a weight: one would only scale the columns of the output's projection. With "scaled", Sun et al. leave
+out GPT-2's smaller start of the output's projections, by 1/√(2L).
 
 Backward, of one step, from dz = dL/dz, where f′(g) is the backward of f, given the gradient g of its
 output. A sum passes its gradient on to both terms, so that x has two paths, and their contributions add
