@@ -247,6 +247,17 @@ def test_without_running_statistics_evaluation_is_as_training():
     assert list(layer.state_dict()) == ["weight", "bias"]
 
 
+@both
+def test_a_second_derivative_does_not_touch_running_statistics(kind):
+    layer = LAYERS[kind](4).double()
+    x = tn.tensor(X, requires_grad=True)
+    (dx,) = grad((layer(x) ** 3).sum(), x, create_graph=True)
+    before = {name: buffer.numpy().copy() for name, buffer in layer.named_buffers()}
+    (dx**2).sum().backward()
+    for name, buffer in layer.named_buffers():
+        np.testing.assert_array_equal(buffer.numpy(), before[name])
+
+
 # -- degenerate batches
 
 

@@ -4,7 +4,7 @@
     m = mean(x)   c = x - m   Σ = c·cᵀ/S = U·Λ·Uᵀ   y = Σ^½ = U·√Λ·Uᵀ (N, C, C)
 
 A covariance says which channels occur together, where a mean says how much there is of each. Its root has the
-unit of x, and takes weight from the few largest eigenvalues. iSQRT-COV finds it by 5 coupled Newton steps.
+unit of x, and takes weight from the few largest eigenvalues. iSQRT-COV finds it by a few Newton steps.
 
 In the code: c is divided by a power of two, `scale`, of about its size; √Λ root.
 

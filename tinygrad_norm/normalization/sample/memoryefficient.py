@@ -5,7 +5,7 @@
 The next layer keeps y anyway, as its input, so that what a layer keeps costs one number per row. The forward
 is that of layernorm.py and rmsnorm.py, and so are the kernels of the backward.
 
-Zhang et al. 2024, arXiv:2406.16282 (memory-sharing); `memory_efficient` is the name of the option in apex.
+Yang et al. 2024, arXiv:2406.16282 (memory-sharing); `memory_efficient` is the name of the option in apex.
 
 Backward, from dy = dL/dy, with x̂ as it is found again. It is that of layernorm.py and rmsnorm.py: their
 bodies run on x̂ as a row whose mean is 0 and whose r is 1, and what they return is multiplied by r,
@@ -136,7 +136,7 @@ def memory_efficient_layer_norm(
             `normalized_shape`, if eps is negative, or if a gradient is required and a weight is 0: on a GPU
             its gradients are NaN instead.
 
-    Source: Zhang et al. 2024, arXiv:2406.16282.
+    Source: Yang et al. 2024, arXiv:2406.16282.
     """
     name = "memory_efficient_layer_norm"
     shape = check_rows(input, normalized_shape, eps, name, weight=weight, bias=bias)
@@ -163,7 +163,7 @@ def memory_efficient_rms_norm(
             eps is negative, or if a gradient is required and a weight is 0: on a GPU its gradients are NaN
             instead.
 
-    Source: Zhang et al. 2024, arXiv:2406.16282.
+    Source: Yang et al. 2024, arXiv:2406.16282.
     """
     name = "memory_efficient_rms_norm"
     shape = check_rows(input, normalized_shape, eps or 0.0, name, weight=weight)
@@ -179,7 +179,7 @@ def _with_a_zero(function: Any) -> Tensor:
     return function(ones(2, 3, requires_grad=True), (3,), zeros(3))
 
 
-_PAPER = "Zhang et al. 2024, arXiv:2406.16282"
+_PAPER = "Yang et al. 2024, arXiv:2406.16282"
 
 register(
     name="memory_efficient_layer_norm",

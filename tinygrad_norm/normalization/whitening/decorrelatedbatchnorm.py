@@ -195,7 +195,11 @@ class DecorrelatedBatchNorm1d(GroupWhitening):
 
 
 class DecorrelatedBatchNorm2d(DecorrelatedBatchNorm1d):
-    """Decorrelated batch normalization of (N, C, H, W); see DecorrelatedBatchNorm1d."""
+    """Decorrelated batch normalization of (N, C, H, W); see DecorrelatedBatchNorm1d.
+
+    Whitening and colouring (Siarohin, Sangineto, Sebe 2018, arXiv:1806.00420) is this layer with affine=False
+    and a Conv2d(C, C, 1, groups=num_groups) behind it.
+    """
 
     input_ndims = (4,)
 
