@@ -9,6 +9,8 @@ from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
 from .crossentropymistakes import fit_cross_entropy
 from .demodulationmistakes import fit_weight_demodulation
+from .divisivemistakes import fit_gdn
+from .graphmistakes import fit_graph_norm
 from .linearmistakes import fit_linear
 from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
@@ -36,6 +38,8 @@ OPS = (
     "instance_norm",
     "batch_renorm",
     "weight_demodulation",
+    "graph_norm",
+    "gdn",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -53,6 +57,8 @@ FAMILIES: tuple[Fit, ...] = (
     fit_pool,
     fit_batch_renorm,
     fit_weight_demodulation,
+    fit_graph_norm,
+    fit_gdn,
     fit_embedding,
     fit_conditional,
 )
