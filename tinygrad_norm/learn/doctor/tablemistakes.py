@@ -54,7 +54,7 @@ def fit_conditional(
         return
     rows, shifts = (a[c].reshape(view) for a in (w, b))
     given: dict[str, Any] = {"x": x, "w": rows, "b": shifts, "labels": c, "shape": w.shape}
-    given |= {"w_view": view, "w_shape": view}
+    given |= {"w_view": view, "w_shape": view, "one": 0}
     full: dict[str, Step] = {"dw": lambda s: s.dy * s.x_hat, "db": lambda s: s.dy + 0 * s.x}
     of_rows = {line: _each_sample(f, view) for line, f in full.items()}
     steps = STEPS | {line: _sum(f) for line, f in of_rows.items()}
