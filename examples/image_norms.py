@@ -24,6 +24,7 @@ NORMS = {  # from the shape (C, H, W)
     "batch with weighing": lambda C, H, W: nn.WeighedBatchNorm2d(C, inference_weight=0.1),
     "batch with noise": lambda C, H, W: nn.NoisyBatchNorm2d(C),
     "sample by sample": lambda C, H, W: nn.OnlineNorm2d(C),
+    "over four batches": lambda C, H, W: nn.MABN2d(C, 64, 256, warmup_iters=20),
     "batch × group": lambda C, H, W: nn.BatchGroupNorm2d(C, C // 4),
     "batch then group": lambda C, H, W: nn.BatchChannelNorm2d(C, C // 4),
     "batch and instance": lambda C, H, W: nn.BatchInstanceNorm2d(C),

@@ -251,6 +251,7 @@ ROWS = [
     op("Sinkhorn", "sinkhorn", "sinkhorn", "sinkhorn"),
     public("hyper-connections, mHC", "nn.HyperConnection"),
     # of today's models: mixtures of norms
+    op("MABN", "moving_average_batch_norm", "batch_norm_eval", "MABN2d"),
     op("OnlineNorm", "online_norm", "batch_norm_eval", "OnlineNorm2d"),
     op("SeeDNorm", "seed_norm", "rms_norm", "SeeDNorm"),
     op("pRMSNorm", "partial_rms_norm", "rms_norm", "pRMSNorm"),

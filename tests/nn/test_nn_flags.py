@@ -44,6 +44,8 @@ REQUIRED = {
     "T_max": 4,
     "dim": 1,
     "d": 4,
+    "B": 2,
+    "real_B": 4,
     "ghost_batch_size": 2,
     "cond_dim": 3,
     "num_tasks": 2,

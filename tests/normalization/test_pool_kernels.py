@@ -48,6 +48,9 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
     "ghost_batch_norm": lambda S: Case(
         ((4, 2, S), None, None, (2,), (2,)), {"training": True, "ghost_batch_size": 2}
     ),
+    "moving_average_batch_norm": lambda S: Case(
+        ((2, 2, S), RUNNING[1], (2,), (2,)), {"training": True, "momentum": 0.0}
+    ),
     "noisy_batch_norm": lambda S: Case(((2, 2, S), (2,), (2,), None, None, (2,), (2,)), {"training": True}),
     "sequence_batch_norm": sequences,
     "mean_only_batch_norm": lambda S: Case(((2, 2, S), None, (2,)), {"training": True}),

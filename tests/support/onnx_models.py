@@ -212,6 +212,7 @@ MODELS: dict[str, Model] = {
     "MeanOnlyBatchNorm": Model(lambda: nn.MeanOnlyBatchNorm(4), _IMAGE),
     "RangeBatchNorm1d": Model(lambda: nn.RangeBatchNorm1d(6), _ROW),
     "RangeBatchNorm2d": Model(lambda: nn.RangeBatchNorm2d(4), _IMAGE),
+    "MABN2d": Model(lambda: nn.MABN2d(4, 2, 4), _IMAGE),
     "NoisyBatchNorm1d": Model(lambda: nn.NoisyBatchNorm1d(6), _ROW),
     "NoisyBatchNorm2d": Model(lambda: nn.NoisyBatchNorm2d(4), _IMAGE),
     "OnlineNorm2d": Model(lambda: nn.OnlineNorm2d(4), _IMAGE),

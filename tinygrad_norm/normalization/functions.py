@@ -11,6 +11,7 @@ from .batch.evonormb0 import evo_norm_b0 as evo_norm_b0
 from .batch.ghostbatchnorm import ghost_batch_norm as ghost_batch_norm
 from .batch.inplaceabn import inplace_abn as inplace_abn
 from .batch.lpbatchnorm import lp_batch_norm as lp_batch_norm
+from .batch.mabn import moving_average_batch_norm as moving_average_batch_norm
 from .batch.meanonlybatchnorm import mean_only_batch_norm as mean_only_batch_norm
 from .batch.noisybatchnorm import noisy_batch_norm as noisy_batch_norm
 from .batch.onlinenorm import online_norm as online_norm

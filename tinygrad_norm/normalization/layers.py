@@ -21,6 +21,7 @@ from .batch.ghostbatchnorm import GhostBatchNorm3d as GhostBatchNorm3d
 from .batch.inplaceabn import InPlaceABN as InPlaceABN
 from .batch.lpbatchnorm import LpBatchNorm1d as LpBatchNorm1d
 from .batch.lpbatchnorm import LpBatchNorm2d as LpBatchNorm2d
+from .batch.mabn import MABN2d as MABN2d
 from .batch.meanonlybatchnorm import MeanOnlyBatchNorm as MeanOnlyBatchNorm
 from .batch.noisybatchnorm import NoisyBatchNorm1d as NoisyBatchNorm1d
 from .batch.noisybatchnorm import NoisyBatchNorm2d as NoisyBatchNorm2d
