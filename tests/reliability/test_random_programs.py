@@ -101,7 +101,7 @@ RARE = "no write is noticed"
 def test_a_planted_fault_is_found(name, torch, monkeypatch):
     monkeypatch.setattr(*FAULTS[name])
     with pytest.raises(Finding):
-        search(torch, 150, shrink=False)
+        search(torch, 250, shrink=False)
 
 
 @pytest.mark.slow
