@@ -67,3 +67,12 @@ def test_targets_that_grow_leave_popart_what_it_knew(capsys):
     found = example.main(["--steps", "40"])
     assert set(found) == {(method, lr) for method in example.METHODS for lr in example.RATES}
     assert capsys.readouterr().out.count("PopArt") == 3
+
+
+@pytest.mark.slow
+def test_pcen_hears_any_loudness_until_it_learns_one(capsys):
+    found = load("loud_and_quiet").main([])
+    assert found["PCEN"][1] > found["PCEN"][0] - 0.05 > 0.6
+    for way in ("energies", "logarithms", "PCEN, learned"):
+        assert found[way][1] < 0.5 < 0.95 < found[way][0]
+    assert capsys.readouterr().out.count("PCEN") == 2

@@ -270,6 +270,7 @@ ROWS = [
     public("z-loss", "nn.functional.z_loss"),
     public("GRPO and Dr. GRPO advantages", "nn.functional.group_advantages"),
     # of today's models: audio
+    op("PCEN", "pcen", "moving_average", "PCEN"),
 ]
 
 

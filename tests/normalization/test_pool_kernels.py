@@ -77,6 +77,7 @@ POOLS = {  # a case with pools, or rows with windows, of S numbers: of 2 where o
         {"training": True, "momentum": 0.0, "warming_up": True},
     ),
     "adaptive_instance_norm": lambda S: Case(((2, 2, max(S, 2)), (2, 2, S + 1))),
+    "pcen": lambda S: Case((positive(2, 2, S), positive(2), positive(2), positive(2)), {"smoothing": 0.3}),
     "reversible_instance_norm": lambda S: Case(((2, max(S, 2), 2), (2,), (2,))),
     "reversible_instance_denorm": lambda S: Case(
         ((2, S, 2), (2, 1, 2), positive(2, 1, 2), positive(2), (2,))

@@ -40,6 +40,7 @@ from tinygrad_norm.normalization.sample import (
     layernorm,
     localresponsenorm,
     lpnorm,
+    pcen,
     rmsnorm,
     subtractivenorm,
 )
@@ -155,6 +156,8 @@ KERNELS = [
     Kernel("segment_moments", segments._kernels, (), vectors=False),
     Kernel("segment_sums", segments._kernels, (), vectors=False),
     Kernel("segment_rows", segments._kernels, (), vectors=False),
+    Kernel("moving_average_forward", pcen._kernels, (), vectors=False),
+    Kernel("moving_average_backward", pcen._kernels, (), vectors=False),
     Kernel("move_statistics", running_stats._kernels, (), vectors=False),
     Kernel("softmax_forward", softmax._kernels, FORWARD_SHAPES),
     Kernel("softmax_backward", softmax._kernels, BACKWARD_SHAPES),

@@ -256,6 +256,10 @@ MODELS: dict[str, Model] = {
     "LocalResponseNorm": Model(lambda: nn.LocalResponseNorm(3, 0.5), _IMAGE),
     "LocalResponseNorm-even": Model(lambda: nn.LocalResponseNorm(2, 0.5), _LINE),
     "LpNorm": Model(lambda: nn.LpNorm(6, p=3.0), _ROW),
+    "PCEN": Model(
+        lambda: nn.PCEN(4, smoothing=0.2),
+        lambda rng, n: [rng.uniform(0.1, 3.0, (n, 4, 6)).astype(numpy.float32)],
+    ),
     "PopArt": Model(lambda: nn.PopArt(6, 3), _ROW),
     "RevIN": Model(lambda: _Reversible(nn.RevIN(8), nn.Linear(8, 8)), _SEQUENCE),
     "PairNorm": Model(nn.PairNorm, _ROW, smallest=2),

@@ -50,6 +50,7 @@ from .sample.memoryefficient import memory_efficient_layer_norm as memory_effici
 from .sample.memoryefficient import memory_efficient_rms_norm as memory_efficient_rms_norm
 from .sample.mixstyle import mix_style as mix_style
 from .sample.partialrmsnorm import partial_rms_norm as partial_rms_norm
+from .sample.pcen import pcen as pcen
 from .sample.pixelnorm import pixel_norm as pixel_norm
 from .sample.positionalnorm import positional_norm as positional_norm
 from .sample.revin import reversible_instance_denorm as reversible_instance_denorm

@@ -65,6 +65,7 @@ from .sample.localresponsenorm import LocalResponseNorm as LocalResponseNorm
 from .sample.lpnorm import LpNorm as LpNorm
 from .sample.mixstyle import MixStyle as MixStyle
 from .sample.partialrmsnorm import pRMSNorm as pRMSNorm
+from .sample.pcen import PCEN as PCEN
 from .sample.pixelnorm import PixelNorm as PixelNorm
 from .sample.positionalnorm import MomentShortcut as MomentShortcut
 from .sample.positionalnorm import PositionalNorm as PositionalNorm
