@@ -19,6 +19,7 @@ from .softmaxmistakes import fit_softmax
 from .spectralmistakes import fit_spectral_norm
 from .tablemistakes import fit_conditional, fit_embedding
 from .weightnormmistakes import fit_weight_norm
+from .whiteningmistakes import fit_whitening
 
 Fit = Callable[[dict[str, numpy.ndarray], numpy.ndarray, dict[str, str]], Iterator[Derivation]]
 
@@ -40,6 +41,8 @@ OPS = (
     "weight_demodulation",
     "graph_norm",
     "gdn",
+    "decorrelated_batch_norm",
+    "iter_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -59,6 +62,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_weight_demodulation,
     fit_graph_norm,
     fit_gdn,
+    fit_whitening,
     fit_embedding,
     fit_conditional,
 )
