@@ -23,6 +23,7 @@ NUMBERS = {
     "hardtanh": (-0.25, 1.4),
     "leaky_relu": (0.1,),
     "threshold": (0.1, 2.0),
+    "softcap": (1.3,),
 }
 TOLERANCE = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-6, "float64": 1e-14}
 SIZES = 0.0, math.inf, math.nan, 1e-40, 1e-30, 3e38, 1e4, 88.0, 25.0

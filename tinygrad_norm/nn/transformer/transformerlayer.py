@@ -278,17 +278,21 @@ register(
     composed=transformer_encoder_layer_composed,
     parameters=("parameters",),
     cases=tuple(
-        Case(((2, 4), *shapes), _OPTIONS | options)
-        for shapes, options in (
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": False}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": True}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 4), {"placement": "peri"}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": DeepNorm(1.5, 0.6)}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "output"}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "scaled", "layer_index": 3}),
-            ((*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "mix", "layer_index": 1, "depth": 4}),
-            ((*_ATTENTION, *_NORM, *_NETWORK, (2,), (2,), *_NORM * 2), {"placement": "sub"}),
-            ((*_ATTENTION, (2,), (2,), *_NETWORK, *_NORM), {"placement": "hybrid"}),
+        Case((x, *shapes), _OPTIONS | options)
+        for x, shapes, options in (
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": False}),
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 2), {"norm_first": True}),
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 4), {"placement": "peri"}),
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": DeepNorm(1.5, 0.6)}),
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "output"}),
+            ((2, 4), (*_ATTENTION, *_NETWORK, *_NORM * 2), {"placement": "scaled", "layer_index": 3}),
+            (
+                (2, 4),
+                (*_ATTENTION, *_NETWORK, *_NORM * 2),
+                {"placement": "mix", "layer_index": 1, "depth": 4},
+            ),
+            ((2, 4), (*_ATTENTION, *_NORM, *_NETWORK, (2,), (2,), *_NORM * 2), {"placement": "sub"}),
+            ((3, 4), (*_ATTENTION, (2,), (2,), *_NETWORK, *_NORM), {"placement": "hybrid"}),
         )
     ),
     errors=(
