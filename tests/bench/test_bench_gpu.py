@@ -78,6 +78,7 @@ def test_every_kernel_is_timed():
     other |= {name for curves in CURVES.values() for name in curves} - {"gelu_forward", "gelu_backward"}
     # Parts of blocks, small beside their products:
     other |= {"attention_weights", "attention_gradient", "largest_magnitudes", "power_of_two_above"}
+    other |= {"softcap_gradient", "gated_rms_norm_forward", "gated_rms_norm_backward"}
     other |= {"lstm_step", "lstm_step_backward", "gru_step", "gru_step_backward", "max_pool_forward"}
     other |= {"channel_sums", "window_sums", "less_windows"}  # PyTorch has no such windows
     other |= {"channel_norms", "window_norms", "divide_by_deviations"}
@@ -89,6 +90,7 @@ def test_every_kernel_is_timed():
     other |= {"gdn_forward", "gdn_shares", "gdn_backward"}  # around products of matrices
     # Of weights, small beside their products:
     other |= {"weight_norm_forward", "weight_norm_backward", "largest_of_rows", "root_of_largest"}
+    other |= {"weight_demodulation_forward", "weight_demodulation_backward"}
     other |= {"symmetric_eigen"}  # of matrices, small beside the products
     other |= {"spectral_norm_forward", "products_of_rows", "spectral_norm_backward"}
     assert names == {kernel.name for kernel in KERNELS} - other
