@@ -84,6 +84,7 @@ def test_every_kernel_is_timed():
     other |= {"channel_norms", "window_norms", "divide_by_deviations"}
     other |= {"divisor_gradients", "divided_gradients"}
     other |= {"move_statistics"}  # of one number for each channel
+    other |= {"moving_average_forward", "moving_average_backward"}  # of series
     other |= {"squares_of_columns", "power_norm_backward"}  # PyTorch has no such layer
     other |= {"segment_moments", "segment_sums", "segment_rows"}  # PyTorch has no such layer
     other |= {"sinkhorn_forward", "sinkhorn_backward"}  # nor such matrices
