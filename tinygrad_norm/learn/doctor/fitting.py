@@ -16,6 +16,7 @@ from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
 from .roles import roles_of
 from .softmaxmistakes import fit_softmax
+from .sourcetargetmistakes import fit_source_target
 from .spectralmistakes import fit_spectral_norm
 from .tablemistakes import fit_conditional, fit_embedding
 from .weightnormmistakes import fit_weight_norm
@@ -43,6 +44,7 @@ OPS = (
     "gdn",
     "decorrelated_batch_norm",
     "iter_norm",
+    "source_target_batch_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -63,6 +65,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_graph_norm,
     fit_gdn,
     fit_whitening,
+    fit_source_target,
     fit_embedding,
     fit_conditional,
 )
