@@ -3,7 +3,8 @@
 Two convolutions on scikit-learn's digits, each followed by the normalization and ReLU, or with normalized
 weights, with the same seed and batches for all. AdamW decays the weights of normalizations toward 1, not
 toward 0. Prints a table of the training loss in the last epoch and the test accuracy. With so few and small
-images they are close; the columns show which ones train alike. About half a minute on one core.
+images most are close: losses of 0.11 to 0.2 after three epochs, and 0.44 without a normalization. Dynamic
+tanh and erf and EvoNorm-B0 are slower than none (0.63 to 0.75). About half a minute on one core.
 
     python examples/image_norms.py [--epochs 3] [--norms batch,group]
 """
