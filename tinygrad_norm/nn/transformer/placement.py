@@ -8,7 +8,7 @@
     "output"    z = x + n(f(x))           OLMo 2 2025, arXiv:2501.00656: f gets the stream as it is
     "sub"       z = x + f(n(x)), in f a norm before its last linear layer: Wang et al. 2022, arXiv:2210.06423
     "hybrid"    attention with norms of q, k and v: z = x + f(x); network: z = n(x) + f(n(x))
-                Zhuo et al. 2025, arXiv:2503.04598, as we read it
+                Zhuo et al. 2025, arXiv:2503.04598, as we remember it
     "mix"       "post" in the first quarter of the layers, then "pre": Li et al. 2024, arXiv:2412.13795
     "scaled"    z = x + f(n(x)/√l), l = 1, 2, … the number of the layer: Sun et al. 2025, arXiv:2502.05795
     DeepNorm    z = n(α·x + f(x)): deepnorm.py

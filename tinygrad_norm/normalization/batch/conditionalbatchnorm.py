@@ -9,7 +9,8 @@ With one class it is batch normalization. In evaluation m and r are constants, a
 In the code: m mean, r rstd, x̂ x_hat, w weight, b bias; x is (N, C, S), and (1, N·C, S) for the affine: with
 every channel of every sample in one row, an affine of each sample is one of each channel, as in fixednorm.py.
 
-de Vries et al. 2017, arXiv:1707.00683. Tables: Dumoulin, Shlens, Kudlur 2017, arXiv:1610.07629.
+de Vries et al. 2017, arXiv:1707.00683, where a network of the condition adds increments to a shared w and b.
+Tables: Dumoulin, Shlens, Kudlur 2017, arXiv:1610.07629.
 
 Backward, from dy = dL/dy. A row of the tables reaches all samples of its class, and the chain rule adds up:
 

@@ -210,7 +210,8 @@ class RMSNorm(Module):
         ValueError: for a size that is not positive, a negative eps, or a way to scale without a weight.
 
     Source: Zhang, Sennrich 2019, arXiv:1910.07467; zero-centered and input-scaled: the Gemma and Muse Spark
-    models in the library transformers.
+    models in the library transformers. Not all of a family agree: Gemma 3n and 4 have a plain weight again,
+    and Llama rounds x̂ to the dtype of the input before it multiplies by the weight, Gemma after.
     """
 
     from_output: ClassVar[Callable[..., Tensor]]  # memoryefficient.py, which is made from this file, sets it
