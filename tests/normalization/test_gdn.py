@@ -62,7 +62,7 @@ def test_parameters_stay_positive_and_come_back_from_their_bound():
     assert beta.min() > 0.1  # those that were pushed below the bound
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e4, 1e18, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, 1e4, 1e12, 1e13, 1e14, 1e18, 1e30])
 def test_extremes_are_as_in_float64(scale):
     x = (X * scale).astype("float32")
     x[0] = X[0]  # beside ordinary numbers

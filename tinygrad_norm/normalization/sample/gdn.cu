@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(256, 1)
   if (i >= size) return;
   const A s = scale[Place(i, C, S).position], d = squared ? sqrt(z[i]) : z[i];
   const A g = A(dy[i]) * (A(x[i]) / s) * (squared ? A(0.5) : A(1));
-  u[i] = !inverse ? -g / (z[i] * d) : squared ? g / d : g;
+  u[i] = !inverse ? -g / z[i] / d : squared ? g / d : g;
 }
 
 // dx = (dy/d + a'·t)/s for y = x/d, or s·(dy·d + a'·t) for y = x·d; a' = 2x/s if squared, else the sign of x.

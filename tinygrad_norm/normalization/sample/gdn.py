@@ -86,7 +86,7 @@ def gdn_backward(
     x, d = x / scale, z ** (1 / power)
     u = dy * x / power
     if not inverse:
-        u = -u / (z * d)
+        u = -u / z / d  # z·d overflows before x² does
     elif power == 2:
         u = u / d  # = u·d/z, where d/z of GDN1 is 1
     slope = 2 * x if power == 2 else namespace(x).sign(x)
