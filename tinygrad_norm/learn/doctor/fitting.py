@@ -7,6 +7,7 @@ import numpy
 from .attentionmistakes import fit_attention
 from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
+from .crmsmistakes import fit_crms_norm
 from .crossentropymistakes import fit_cross_entropy
 from .demodulationmistakes import fit_weight_demodulation
 from .divisivemistakes import fit_gdn
@@ -45,6 +46,7 @@ OPS = (
     "decorrelated_batch_norm",
     "iter_norm",
     "source_target_batch_norm",
+    "crms_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -66,6 +68,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_gdn,
     fit_whitening,
     fit_source_target,
+    fit_crms_norm,
     fit_embedding,
     fit_conditional,
 )
