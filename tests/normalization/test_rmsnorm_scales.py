@@ -97,6 +97,21 @@ def test_the_residual_sum_can_come_first(way):
     np.testing.assert_allclose(y.numpy(), alone(tn.tensor(X + Z)).numpy(), 1e-13)
 
 
+@pytest.mark.parametrize("memory_efficient", [False, True], ids=["from input", "from output"])
+def test_a_scaled_input_that_a_half_type_cannot_hold_is_normalized_all_the_same(memory_efficient):
+    def results(dtype):
+        layer = nn.RMSNorm(6, input_scaled=True, memory_efficient=memory_efficient).to(dtype=dtype)
+        layer.load_state_dict({"weight": np.full(6, 3.0, dtype)})
+        x = tn.tensor(np.array([3e4, -2e4, 1e4, 0, 5e4, 6e4], dtype), requires_grad=True)
+        y = layer(x)
+        (dx,) = grad(y, [x], tn.tensor((DY[0] * 1e3).astype(dtype)))
+        return y.numpy(), dx.numpy()
+
+    for found, expected in zip(results("float16"), results("float64"), strict=True):
+        assert found.dtype == np.float16
+        np.testing.assert_allclose(found, expected, 3e-3, 1e-4)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_half_types_add_the_1_in_float32(way):
     v = np.full(6, 1e-4)  # 1 + v is 1 in float16

@@ -256,10 +256,14 @@ class RMSNorm(Module):
         scale = self._scale()
         if self.input_scaled and scale is not None:
             check_rows(input, self.normalized_shape, self.eps or 0.0, "RMSNorm", weight=scale)
-            input, scale = (input * scale).to(input.dtype), None
-        if self.memory_efficient:
-            return self.from_output(input, self.normalized_shape, scale, self.eps)
-        return rms_norm(input, self.normalized_shape, scale, self.eps)
+            # the product of a half type stays in float32: it may be too large for the half type, and y is not
+            wide = numpy.float32 if is_half(input.array) else input.dtype
+            return self._normalized((input * scale).to(wide), None).to(input.dtype)
+        return self._normalized(input, scale)
+
+    def _normalized(self, input: Tensor, scale: Tensor | None) -> Tensor:
+        function = self.from_output if self.memory_efficient else rms_norm
+        return function(input, self.normalized_shape, scale, self.eps)
 
     def _scale(self) -> Tensor | None:
         """Return the weight, or 1 + weight: that of a half type in float32, which keeps its digits."""
