@@ -36,6 +36,8 @@ CHOICES: dict[str, Choice] = {
 }
 """With a trust_coeff of 1, lr is the length of a step of LARS as a fraction of the weight's, as in LAMB."""
 
+_BY_LENGTH = "lars", "lamb"
+
 
 def default_decay(optimizer: str) -> float:
     """Return the weight decay of this optimizer if the config does not say it."""
@@ -45,7 +47,8 @@ def default_decay(optimizer: str) -> float:
 def make(name: str, model: Module, lr: float, weight_decay: float) -> optim.Optimizer:
     """Return the optimizer for the parameters of `model`.
 
-    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`).
+    Weight decay leaves out biases and the weights of normalizations (`optim.split_decay`). So do the lengths
+    of the steps of LARS and LAMB, which are the same fractions at any weight decay.
     """
     choice = CHOICES[name]
     groups: Any
@@ -53,6 +56,8 @@ def make(name: str, model: Module, lr: float, weight_decay: float) -> optim.Opti
         groups = optim.split_muon(model, weight_decay)
     elif choice.weight_decay or weight_decay:
         groups = optim.split_decay(model, weight_decay)
+        if name in _BY_LENGTH:
+            groups[0]["always_adapt"] = True
     else:
         groups = model.parameters()
     return choice.make(groups, lr)
