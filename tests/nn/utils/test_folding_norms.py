@@ -99,7 +99,11 @@ def test_beta_is_folded_before_gamma():
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("norm", [lambda: nn.GroupNorm(2, 4), lambda: nn.InstanceNorm2d(4, affine=True)])
+@pytest.mark.parametrize(
+    "norm",
+    [lambda: nn.GroupNorm(2, 4), lambda: nn.InstanceNorm2d(4, affine=True), lambda: nn.LayerNorm2d(4)],
+    ids=["group", "instance", "layer"],
+)
 def test_a_norm_of_channels_is_folded_into_a_convolution(norm, groups):
     norm, conv = randomized(norm()), randomized(nn.Conv2d(4, 6, 3, groups=groups))
     bare, folded = fold_norm(norm, conv)
@@ -108,6 +112,16 @@ def test_a_norm_of_channels_is_folded_into_a_convolution(norm, groups):
     padded = randomized(nn.Conv2d(4, 6, 3, padding=1))
     with pytest.raises(ValueError, match="pads with zeros, which the bias would not reach"):
         fold_norm(norm, padded)
+
+
+def test_a_padding_named_same_is_refused_only_where_it_pads():
+    norm = randomized(nn.GroupNorm(2, 4))
+    conv = randomized(nn.Conv2d(4, 6, 1, padding="same"))
+    bare, folded = fold_norm(norm, conv)
+    close(folded(bare(x(2, 4, 5, 5))), conv(norm(x(2, 4, 5, 5))))
+    for size in (3, (1, 2)):
+        with pytest.raises(ValueError, match="pads with zeros"):
+            fold_norm(norm, nn.Conv2d(4, 6, size, padding="same"))
 
 
 # -- (iii): center_writers, and a whole model
@@ -187,6 +201,7 @@ def test_centered_writers_write_rows_of_mean_0():
         (lambda: fold_norm(nn.LayerNorm(D), nn.Linear(4, 2)), ValueError, "has 6 features, Linear takes 4"),
         (lambda: fold_norm(nn.LayerNorm(D), nn.CosineLinear(D, 2)), TypeError, "got CosineLinear"),
         (lambda: fold_norm(nn.LayerNorm(D), nn.Conv1d(D, 2, 1)), TypeError, "does not read the axis"),
+        (lambda: fold_norm(nn.LayerNorm2d(D), nn.Linear(D, 2)), TypeError, "does not read the axis"),
         (
             lambda: fold_norm(nn.RMSNorm(D, input_scaled=True), nn.Linear(D, 2)),
             TypeError,
@@ -204,7 +219,7 @@ def test_centered_writers_write_rows_of_mean_0():
         ),
         (lambda: center_writers(nn.ReLU()), TypeError, "got ReLU"),
     ],
-    ids=["batch", "no reader", "two axes", "size", "cosine", "conv", "input", "no bias", "kdim", "relu"],
+    ids=["batch", "none", "axes", "size", "cosine", "conv", "layer 2d", "input", "no bias", "kdim", "relu"],
 )
 def test_what_cannot_be_folded_is_refused(call, error, message):
     with pytest.raises(error, match=message):

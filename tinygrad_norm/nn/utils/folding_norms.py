@@ -19,11 +19,17 @@ the copy that writes to the stream is centered, and the output layer keeps its o
 import copy
 from typing import Any
 
-import numpy
-
 from ...backends import Array, namespace
 from ...module import Module, Parameter
-from ...normalization import GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
+from ...normalization import (
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LayerNorm,
+    LayerNorm2d,
+    RMSNorm,
+)
 from ..attention.position import LearnedPositions
 from ..convolution.convnd import ConvNd
 from ..embedding import Embedding
@@ -38,7 +44,8 @@ def fold_norm(norm: Module, *readers: Module) -> tuple[Any, ...]:
     """Return copies of a norm without its affine, and of the layers that read it, which include the affine.
 
     Args:
-        norm: a LayerNorm or RMSNorm over the last axis; a GroupNorm or InstanceNorm before convolutions.
+        norm: a LayerNorm or RMSNorm over the last axis; a GroupNorm, InstanceNorm or LayerNorm2d before
+            convolutions.
         readers: all layers whose input is the output of `norm`: Linear layers, a MultiheadAttention that
             takes it as query, key and value, or convolutions.
 
@@ -51,7 +58,8 @@ def fold_norm(norm: Module, *readers: Module) -> tuple[Any, ...]:
     """
     if not isinstance(norm, LayerNorm | RMSNorm | GroupNorm | _INSTANCE_NORMS):
         raise TypeError(
-            f"fold_norm takes a LayerNorm, RMSNorm, GroupNorm or InstanceNorm, got {type(norm).__name__}"
+            "fold_norm takes a LayerNorm, LayerNorm2d, RMSNorm, GroupNorm or InstanceNorm, got "
+            f"{type(norm).__name__}"
         )
     if getattr(norm, "input_scaled", False):
         raise TypeError("an RMSNorm with input_scaled=True normalizes after its weight: it cannot be folded")
@@ -96,7 +104,7 @@ def _gamma(norm: Any) -> Array | None:
 
 
 def _fold(norm: Any, beta: Array | None, reader: Module) -> Module:
-    of_channels = not isinstance(norm, LayerNorm | RMSNorm)
+    of_channels = isinstance(norm, LayerNorm2d) or not isinstance(norm, LayerNorm | RMSNorm)
     if of_channels != isinstance(reader, ConvNd):
         raise TypeError(
             f"{type(reader).__name__} does not read the axis whose affine {type(norm).__name__} has"
@@ -125,17 +133,13 @@ def _fold(norm: Any, beta: Array | None, reader: Module) -> Module:
 def _fold_into_conv(norm: Any, beta: Array | None, conv: Any) -> Module:
     if conv.transposed or not is_plain(conv) or is_parametrized(conv):
         raise TypeError(f"fold_norm changes the weight of a plain convolution, got {type(conv).__name__}")
-    channels = norm.num_channels if isinstance(norm, GroupNorm) else norm.num_features
+    channels = _channels(norm)
     if channels != conv.in_channels:
         raise ValueError(f"the norm has {channels} channels, {type(conv).__name__} takes {conv.in_channels}")
     W, G, folded = conv.weight.array, conv.groups, copy.deepcopy(conv)
     by_group = W.reshape(G, W.shape[0] // G, W.shape[1], -1)
     if beta is not None:
-        if (
-            conv.padding not in (0, "valid")
-            and any(numpy.ravel(conv.padding))
-            and conv.padding_mode == "zeros"
-        ):
+        if conv.padding_mode == "zeros" and _pads(conv):
             raise ValueError(
                 "the norm has a bias, and the convolution pads with zeros, which the bias would not reach: "
                 "pad the output of the norm first, or use affine=False"
@@ -148,8 +152,16 @@ def _fold_into_conv(norm: Any, beta: Array | None, conv: Any) -> Module:
     return folded
 
 
-def _pads(padding: Any) -> bool:
-    return padding == "same" if isinstance(padding, str) else bool(numpy.any(padding))
+def _channels(norm: Any) -> int:
+    if isinstance(norm, LayerNorm2d):
+        return norm.normalized_shape[0]
+    return norm.num_channels if isinstance(norm, GroupNorm) else norm.num_features
+
+
+def _pads(conv: Any) -> bool:
+    if isinstance(conv.padding, str):
+        return conv.padding == "same" and max(conv.kernel_size) > 1
+    return any(conv.padding)
 
 
 def _check_attention(attention: Any, D: int, beta: Array | None) -> None:
