@@ -74,6 +74,19 @@ def test_extreme_logits_and_a_nan():
         assert np.isfinite(a[[0, 1, 3, 4, 5]]).all()
 
 
+@pytest.mark.parametrize("loops", ["off", "python"])
+def test_half_types_are_computed_in_float32(loops):
+    x = (3 * X).astype("float16")
+    x[0, 0], x[0, 1:] = 0, x[0, 1:] / 8
+    x[0, :, 0] = 200  # the sums of the other columns are about eps
+    with tn.use_loops(loops):
+        found = results(F.sinkhorn, x)
+    expected = results(F.sinkhorn, x.astype("float64"), DY.astype("float16").astype("float64"))
+    for a, b in zip(found, expected, strict=True):
+        assert a.dtype == "float16"
+        np.testing.assert_allclose(a, b, 2e-3, 1e-6)
+
+
 def first_step_first(dy, y, rows, columns):
     """The steps undone in the order in which they were made."""
     dM, M = dy, y

@@ -37,6 +37,7 @@ from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
+from ...backends.cpu.half import downcast, upcast
 from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...backends.cuda.launch import CudaSource, contiguous, shared_bytes, wide_empty
@@ -211,16 +212,17 @@ class SinkhornFunction(Function):
     """Y = M/(Σ M + eps), columns and rows in turn, M = softmax(x) + eps · dM = (dY - Σ dY·Y)/(Σ M + eps)"""
 
     def forward(self, x: Array, *, iterations: int, eps: float) -> Array:
-        matrices = x.reshape(-1, *x.shape[-2:]) if x.size else x.reshape(0, 1, 1)
+        wide = upcast(x)  # of half types all of it: 1/eps is beyond the largest number of float16
+        matrices = wide.reshape(-1, *x.shape[-2:]) if x.size else wide.reshape(0, 1, 1)
         p = softmax_forward(matrices.reshape(-1, matrices.shape[2]))
         y, rows, columns = sinkhorn_forward(p.reshape(matrices.shape), iterations, eps)
         self.saved = p, y, rows, columns
-        return y.reshape(x.shape)
+        return downcast(y, x).reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
         p, y, rows, columns = self.saved
-        dp = sinkhorn_backward(dy.reshape(y.shape), y, rows, columns)
-        return softmax_backward(dp.reshape(p.shape), p).reshape(dy.shape)
+        dp = sinkhorn_backward(upcast(dy).reshape(y.shape), y, rows, columns)
+        return downcast(softmax_backward(dp.reshape(p.shape), p), dy).reshape(dy.shape)
 
 
 def sinkhorn(input: Tensor, iterations: int = 20, eps: float = 1e-6) -> Tensor:
