@@ -1,5 +1,7 @@
 """ActNorm: set once by the first batch, an exact determinant, and a gradient that goes through it."""
 
+import copy
+
 import numpy as np
 import pytest
 from tinygrad_norm.autograd.functional import jacobian
@@ -8,6 +10,7 @@ import tinygrad_norm as tn
 from tinygrad_norm import nn
 from tinygrad_norm.autograd import grad
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.normalization.batch import actnorm
 
 RNG = np.random.default_rng(0)
 X = 5.0 + 3.0 * RNG.normal(size=(4, 3, 2, 2))
@@ -42,6 +45,28 @@ def test_a_state_says_that_it_is_initialized():
     found = loaded.train()(tn.tensor(X + 1))[0].numpy()
     assert abs(found.mean()) > 0.1  # X + 1 did not set it again
     np.testing.assert_allclose(found - expected, np.exp(loaded.log_scale.numpy())[:, None, None] + 0 * X)
+
+
+@pytest.mark.parametrize("assign", [False, True], ids=["copied", "assigned"])
+def test_a_state_that_is_not_initialized_is_set_by_the_next_batch_also_if_it_is_loaded_late(assign):
+    made = layer()
+    twin = copy.deepcopy(made)
+    made.load_state_dict(nn.ActNorm(3).double().state_dict(), assign=assign)
+    with pytest.raises(RuntimeError, match="has seen none"):
+        made.eval()(tn.tensor(X))
+    y, _ = made.train()(tn.tensor(2 * X))
+    np.testing.assert_allclose(y.detach().numpy().mean((0, 2, 3)), 0, atol=1e-12)
+    twin.initialized.numpy()[...] = False
+    with pytest.raises(RuntimeError, match="has seen none"):
+        twin.eval()(tn.tensor(X))
+
+
+def test_an_initialized_layer_reads_its_buffer_once(monkeypatch):
+    made, reads = layer(), []
+    monkeypatch.setattr(actnorm, "to_numpy", lambda array: reads.append(1) or array)
+    for _ in range(3):
+        made(tn.tensor(X))
+    assert len(reads) <= 1
 
 
 def test_evaluation_never_sets_it():

@@ -32,6 +32,7 @@ import numpy
 
 from ...autograd.function import Function, Gradients
 from ...autograd.grad_mode import no_grad
+from ...autograd.memory import Memory
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, asarray, kernel, namespace, to_numpy
 from ...backends.cpu.half import upcast
@@ -136,7 +137,8 @@ class ActNorm(Module):
         self.log_scale = Parameter(numpy.zeros(num_features, numpy.float32))
         self.bias = Parameter(numpy.zeros(num_features, numpy.float32))
         self.register_buffer("initialized", Tensor(numpy.array(False)))
-        self._is_known = False  # that it is initialized: the buffer may be on a GPU
+        # The memory and time in which it was last seen to be initialized: the buffer may be on a GPU.
+        self._known: tuple[Memory, int] | None = None
 
     def forward(self, input: Tensor) -> tuple[Tensor, Tensor]:
         """Return y and log|det|; in training, the first call sets the parameters.
@@ -164,8 +166,12 @@ class ActNorm(Module):
         return activation_norm(output, -self.log_scale, -self.bias * self.log_scale.exp())
 
     def _is_initialized(self) -> bool:
-        self._is_known = self._is_known or bool(to_numpy(self.initialized.array))
-        return self._is_known
+        memory = self.initialized._shared_memory()
+        memory.check_for_writes()
+        if self._known != (memory, memory.written):  # a loaded state, a copy, another device
+            initialized = bool(to_numpy(self.initialized.array))
+            self._known = (memory, memory.written) if initialized else None
+        return self._known is not None
 
     def _check_initialized(self) -> None:
         if not self._is_initialized():
