@@ -50,6 +50,26 @@ def test_the_gradient_is_the_affine_s():
     np.testing.assert_allclose(dx.numpy(), std / STD * DY, 1e-12)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("float16", 3e3), ("float32", 1e20), ("float32", 1e-25)], ids=str
+)
+def test_a_variance_that_the_dtype_cannot_hold_is_no_harm(dtype, scale):
+    x = tn.tensor((X * scale).astype(dtype), requires_grad=True)
+    y = F.mix_style(x, tn.tensor(RATIO.astype(dtype)), tn.tensor(ORDER), eps=0.0)
+    (dx,) = grad(y, [x], tn.tensor(DY.astype(dtype)))
+    std, mean = mixed()
+    tolerance = 5e-3 if dtype == "float16" else 1e-5
+    assert y.dtype == dx.dtype == dtype
+    np.testing.assert_allclose(y.numpy() / scale, std * (X - MEAN) / STD + mean, tolerance, 5 * tolerance)
+    np.testing.assert_allclose(dx.numpy(), std / STD * DY, tolerance)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (3, 0, 4), (3, 4, 0)], ids=str)
+def test_empty_inputs_stay_empty(shape):
+    ratio, order = tn.ones(shape[0]), tn.arange(shape[0])
+    assert F.mix_style(tn.ones(*shape), ratio, order).shape == shape
+
+
 def test_the_layer_mixes_in_training_only_and_repeats_with_a_seed():
     layer, x = nn.MixStyle(p=1.0), tn.tensor(X.astype("float32"))
     tn.manual_seed(3)

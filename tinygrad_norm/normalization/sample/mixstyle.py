@@ -20,15 +20,19 @@ Insight: nothing is learned, and no style is taken away. But what tells two styl
 the batch, so a network learns not to rely on it.
 """
 
+import math
+
 import numpy
 
 from ...autograd.grad_mode import no_grad
 from ...autograd.tensor import Tensor
 from ...backends import random
 from ...module import Module
-from ...ops import index_select, tensor, var_mean
+from ...ops import index_select, tensor
 from ...ops.arguments import as_number
 from ...ops.checks import check_channels, check_eps
+from ..core.moments import std_of
+from .instancenorm import instance_norm_forward
 
 
 def mix_style(input: Tensor, ratio: Tensor, order: Tensor, eps: float = 1e-5) -> Tensor:
@@ -55,12 +59,20 @@ def mix_style(input: Tensor, ratio: Tensor, order: Tensor, eps: float = 1e-5) ->
         if given.shape != input.shape[:1]:
             raise ValueError(f"mix_style takes {what} (N,) = {input.shape[:1]}, got shape {given.shape}")
     with no_grad():
-        var, mean = var_mean(input, tuple(range(2, input.ndim)), keepdim=True, correction=0)
-        std = (var + eps).sqrt()
+        mean, std = _statistics(input, eps)
         share = ratio.reshape(-1, *(1,) * (input.ndim - 1))
         new_std, new_mean = (share * own + (1 - share) * index_select(own, 0, order) for own in (std, mean))
         scale = new_std / std
-    return scale * (input - mean) + new_mean
+    return (scale * (input - mean) + new_mean).to(input.dtype)
+
+
+def _statistics(input: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return m and √(v + eps) (N, C, 1, ...), also if the dtype cannot hold v; for half types, in float32."""
+    N, C, *space = input.shape
+    pools = input.array.reshape(N, C, math.prod(space))
+    _, mean, _, rstd = instance_norm_forward(pools, None, None, float(eps))
+    per_pool = N, C, *[1] * len(space)
+    return Tensor(mean.reshape(per_pool)), Tensor(std_of(rstd).reshape(per_pool))
 
 
 class MixStyle(Module):
