@@ -11,7 +11,7 @@ different steps are also tried together.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -67,7 +67,7 @@ class Derivation:
 
     `gradients` has the step that is the gradient of an input, by the input's name. `notes` say how the
     function differs from the registered op, and which mistakes the inputs would hide. `also` are ops that
-    have this derivation too, for other shapes.
+    have this derivation too, for other shapes. `of_outputs` are the derivations of outputs after the first.
     """
 
     op: str
@@ -77,6 +77,7 @@ class Derivation:
     mistakes: tuple[Mistake, ...]
     notes: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    of_outputs: dict[int, "Derivation"] = field(default_factory=dict)
 
     def gradient(self, name: str, dy: numpy.ndarray, changes: Steps | None = None) -> Any:
         """Return the gradient of an input, with some steps changed; NaN if their shapes do not fit."""

@@ -225,11 +225,11 @@ def _findings(
     wrong, exchanged = _without_exchanged(subject, wrong)
     yield from exchanged
     bad = {id(pair) for pair, _ in wrong}
-    right = [pair for pair in pairs if id(pair) not in bad and pair.output == 0]
+    right = [pair for pair in pairs if id(pair) not in bad]
     causes = {
-        id(pair): _causes(subject, pair, derivation, right)
+        id(pair): _causes(subject, pair, of_output, [p for p in right if p.output == pair.output])
         for pair, _ in wrong
-        if derivation is not None and pair.output == 0
+        if (of_output := _of_output(derivation, pair.output)) is not None
     }
     explained: dict[tuple[str, ...], list[JacobianPair]] = {}
     for pair, entry in wrong:
@@ -261,6 +261,11 @@ def _without_exchanged(
     return left, found
 
 
+def _of_output(derivation: Derivation | None, output: int) -> Derivation | None:
+    """Return the derivation of one of a forward's outputs, if it is known."""
+    return derivation.of_outputs.get(output) if derivation is not None and output else derivation
+
+
 def _causes(
     subject: Subject, pair: JacobianPair, derivation: Derivation | None, right: Sequence[JacobianPair]
 ) -> list[Cause]:
@@ -268,7 +273,7 @@ def _causes(
     name = subject.label(pair.input)
     if derivation is None or name not in derivation.gradients or pair.nonlinear(0.0, NUMERIC_TOLERANCE).any():
         return []
-    if not pair.analytic.any():
+    if not pair.analytic.any() and not pair.output:
         return []  # all paths are dropped, but it is not that
     dys = _dys(pair)
     found = [_gradient(dy, pair.analytic, pair) for dy in dys]
@@ -294,6 +299,10 @@ def _gradient(dy: numpy.ndarray, matrix: numpy.ndarray, pair: JacobianPair) -> n
     return (dy.reshape(-1) @ matrix).reshape(pair.input_shape)
 
 
+def _gradient_name(subject: Subject, pair: JacobianPair) -> str:
+    return f"d{subject.label(pair.input)}" + (f" through output {pair.output}" if pair.output else "")
+
+
 def _has(causes: Sequence[Cause], wanted: Cause) -> bool:
     names = [m.name for m in wanted]
     return any([m.name for m in cause] == names for cause in causes)
@@ -307,7 +316,7 @@ def _known(
     told = " and ".join(names)
     others = dict.fromkeys(" and ".join(m.name for m in cause) for cause in possible)
     return Finding(
-        gradients=tuple(f"d{subject.label(pair.input)}" for pair in pairs),
+        gradients=tuple(_gradient_name(subject, pair) for pair in pairs),
         what="; and ".join(names),
         line="; ".join(m.line for m in best),
         wrong="; ".join(m.wrong for m in best),
@@ -336,7 +345,7 @@ def _unknown(
     subject: Subject, pair: JacobianPair, entry: WrongEntry, derivation: Derivation | None
 ) -> Finding:
     """Return what can be said where no known mistake fits: a leak, a measured pattern, or the residual."""
-    gradient = f"d{subject.label(pair.input)}" + (f" through output {pair.output}" if pair.output else "")
+    gradient = _gradient_name(subject, pair)
     hints = [line.removeprefix("  hint: ") for line in entry.text.splitlines() if line.startswith("  hint: ")]
     nonlinear = pair.nonlinear(0.0, NUMERIC_TOLERANCE).any()  # then the Jacobian says nothing
     leaking = "" if nonlinear else leak(pair)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy
 
+from .activationnormmistakes import fit_activation_norm
 from .attentionmistakes import fit_attention
 from .batchrenormmistakes import fit_batch_renorm
 from .catalogue import Derivation
@@ -47,6 +48,7 @@ OPS = (
     "iter_norm",
     "source_target_batch_norm",
     "crms_norm",
+    "activation_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -69,6 +71,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_whitening,
     fit_source_target,
     fit_crms_norm,
+    fit_activation_norm,
     fit_embedding,
     fit_conditional,
 )
