@@ -161,6 +161,7 @@ def test_control_characters_of_a_text_do_not_reach_the_terminal(tmp_path, file):
         (["digits", "--file", "short.txt"], "file is only for the dataset 'text'"),
         (["digits", "--model", "lstm", "--norm", "instance"], "Norms that fit: batch, "),
         (["digits", "--model", "mlp", "--placement", "post"], "has no such option"),
+        (["digits", "--model", "transformer", "--placement", "mix"], "only 2, so it would be 'pre'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

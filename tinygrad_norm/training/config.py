@@ -260,6 +260,16 @@ class Config:
                 raise ValueError(f"the placement {value!r} is called {RENAMED[value]!r}: pass that")
             if value is not None and choices and value not in choices:
                 raise ValueError(unknown(name, str(value), choices))
+        if self.placement == "mix" and self.dataset != "text":
+            raise ValueError(
+                "the placement 'mix' is 'post' in the first quarter of the layers, and this transformer has "
+                "only 2, so it would be 'pre': pass that, or use the dataset 'text', whose transformer has 4"
+            )
+        if self.placement == "mix" and self.dataset != "text":
+            raise ValueError(
+                "the placement 'mix' is 'post' in the first quarter of the layers, and this transformer has "
+                "only 2, so it would be 'pre': pass that, or use the dataset 'text', whose transformer has 4"
+            )
         if self.softcap is not None:
             as_cap(self.softcap, "softcap")
         for name, dataset in (("data_dir", "idx"), ("file", "text")):

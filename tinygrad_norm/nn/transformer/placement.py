@@ -9,7 +9,8 @@
     "sub"       z = x + f(n(x)), in f a norm before its last linear layer: Wang et al. 2022, arXiv:2210.06423
     "hybrid"    attention with norms of q, k and v: z = x + f(x); network: z = n(x) + f(n(x))
                 Zhuo et al. 2025, arXiv:2503.04598, as we remember it
-    "mix"       "post" in the first quarter of the layers, then "pre": Li et al. 2024, arXiv:2412.13795
+    "mix"       "post" in the first quarter of the layers, then "pre": Li et al. 2024, arXiv:2412.13795;
+                with fewer than 4 layers it is "pre" in all of them
     "scaled"    z = x + f(n(x)/√l), l = 1, 2, … the number of the layer: Sun et al. 2025, arXiv:2502.05795
     DeepNorm    z = n(α·x + f(x)): deepnorm.py
 
