@@ -72,3 +72,33 @@ def test_bad_targets_and_options_are_refused():
     for options, words in (({"momentum": 0.0}, "above 0"), ({"min_std": 0.0}, "positive")):
         with pytest.raises(ValueError, match=words):
             made(**options)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "words"),
+    [
+        ("float32", np.nan, "finite targets"),
+        ("float32", -np.inf, "finite targets"),
+        ("float32", 1e20, r"up to 1e\+20.* float32 cannot hold"),
+        ("float64", 1e200, r"up to 1e\+200.* float64 cannot hold"),
+        ("float16", 6e4, r"up to 6e\+04.* float16 cannot hold"),
+    ],
+)
+def test_targets_without_finite_statistics_are_refused_and_change_nothing(dtype, value, words):
+    layer = made().to(dtype=dtype)
+    before = {name: tensor.numpy().copy() for name, tensor in layer.state_dict().items()}
+    targets = np.ones((3, 2), dtype)
+    targets[1, 0] = value
+    with pytest.raises(ValueError, match=words):
+        layer.update(tn.tensor(targets))
+    for name, tensor in layer.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), before[name])
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("float32", 1e18), ("float16", 100.0)], ids=str)
+def test_squares_near_the_limit_of_the_dtype_are_summed_up_in_float64(dtype, scale):
+    layer = made(1.0).to(dtype=dtype)
+    targets = (scale * np.linspace(-2, 2, 16).reshape(8, 2)).astype(dtype)
+    layer.update(tn.tensor(targets))
+    np.testing.assert_allclose(layer.var.numpy(), targets.astype("float64").var(0), 2e-3)
+    assert all(np.isfinite(p.detach().numpy()).all() for p in layer.parameters())

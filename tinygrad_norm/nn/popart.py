@@ -77,18 +77,34 @@ class PopArt(Linear):
 
         Raises:
             TypeError: if the targets are not a floating-point tensor of the layer's dtype.
-            ValueError: if there are none, or their last size is not out_features.
+            ValueError: if there are none, their last size is not out_features, one is not finite, or the
+                statistics are too large for the layer's dtype. Nothing is changed then.
         """
         self._check(targets, "update")
         rows = targets.reshape(-1, self.out_features)
         if not len(rows):
             raise ValueError(f"PopArt.update needs targets, got shape {targets.shape}")
-        a, mean, std, m = self.momentum, self.mean.clone(), self.std, rows.mean(0)
+        a, mean, var, std = self.momentum, self.mean.clone().double(), self.var.double(), self.std
+        rows = rows.double()
+        m = rows.mean(0)
         v = ((rows - m) ** 2).mean(0)
-        self.var.copy_((1 - a) * self.var + a * v + a * (1 - a) * (m - mean) ** 2)
+        var = (1 - a) * var + a * v + a * (1 - a) * (m - mean) ** 2
+        self._check_statistics(targets, (1 - a) * mean + a * m, var)
+        self.var.copy_(var)
         self.mean.copy_((1 - a) * mean + a * m)
         self.weight.copy_(self.weight * (std / self.std).unsqueeze(1))
         self.bias.copy_((std * self.bias + (mean - self.mean)) / self.std)
+
+    def _check_statistics(self, targets: Tensor, mean: Tensor, var: Tensor) -> None:
+        most = float(numpy.finfo(self.var.dtype).max)
+        if bool(((abs(mean) <= most) & (var <= most)).all()):  # false for NaN
+            return
+        if not bool(targets.isfinite().all()):
+            raise ValueError("PopArt.update needs finite targets, got some that are NaN or infinite")
+        raise ValueError(
+            f"PopArt.update got targets up to {float(abs(targets).max()):.3g}, whose mean or variance "
+            f"{self.var.dtype} cannot hold: use smaller units"
+        )
 
     def normalize(self, targets: Tensor) -> Tensor:
         """Return (targets - mean)/std: targets (..., out_features) in the units of the forward."""
