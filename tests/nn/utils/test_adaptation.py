@@ -115,3 +115,31 @@ def test_tent_takes_the_steps_of_the_published_method(torch):
 def test_a_model_without_batch_normalizations_is_refused():
     with pytest.raises(ValueError, match="batch normalizations that have weight or bias"):
         tent_(nn.Linear(2, 2))
+
+
+def test_a_model_that_is_not_prepared_or_another_optimizer_is_refused_and_nothing_learns():
+    x, model, prepared, copy = tn.tensor(X), network().eval(), network().eval(), network().eval()
+    before = {name: p.numpy().copy() for name, p in model.named_parameters()}
+    learned, others = tent_(prepared), tent_(copy)
+    with pytest.raises(ValueError, match=r"'0\.weight' requires a gradient: call learned = tent_"):
+        tent_step(model, optim.SGD(model.parameters(), 0.1), x)
+    model.requires_grad_(False)
+    model[1].requires_grad_(True)
+    with pytest.raises(ValueError, match="that tent_ has prepared"):
+        tent_step(model, optim.SGD(model[1].parameters(), 0.1), x)
+    with pytest.raises(ValueError, match="that tent_ has prepared"):
+        tent_step(nn.Sequential(), optim.SGD(learned, 0.1), x)
+    for params in (others, [*learned, *others], prepared.parameters()):
+        with pytest.raises(ValueError, match=r"has 4 tensors of (4|8) that are no"):
+            tent_step(prepared, optim.SGD(params, 0.1), x)
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.numpy(), before[name], name)
+    tent_step(prepared, optim.SGD(learned[:2], 0.1), x)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 0, 2), (0, 2, 1)], ids=["input first", "swapped", "end"])
+def test_arguments_in_another_order_are_refused(order):
+    model = network().eval()
+    arguments = model, optim.SGD(tent_(model), 0.1), tn.tensor(X)
+    with pytest.raises(TypeError, match="takes a module, an optimizer, and then the inputs, got"):
+        tent_step(*(arguments[i] for i in order))

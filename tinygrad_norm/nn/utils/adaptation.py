@@ -80,10 +80,39 @@ def tent_step(model: Module, optimizer: Any, *inputs: Any) -> Tensor:
     Returns:
         The logits (N, C), detached.
 
+    Raises:
+        TypeError: if model is not a module, or optimizer not an optimizer: the inputs come last.
+        ValueError: if other parameters than those of batch normalizations require a gradient or are the
+            optimizer's, or if running statistics are left.
+
     Source: Wang et al. 2021, arXiv:2006.10726.
     """
+    _check_prepared(model, optimizer)
     logits: Tensor = model(*inputs)
     optimizer.zero_grad()
     softmax_entropy(logits, 1).mean().backward()
     optimizer.step()
     return logits.detach()
+
+
+def _check_prepared(model: Module, optimizer: Any) -> None:
+    """Raise unless batch normalizations alone learn, have no running statistics, and are the optimizer's."""
+    if not isinstance(model, Module) or not hasattr(optimizer, "param_groups"):
+        got = f"{type(model).__name__}, {type(optimizer).__name__}"
+        raise TypeError(f"tent_step takes a module, an optimizer, and then the inputs, got {got}")
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    of_norms = {id(p) for layer in layers for p in (layer.weight, layer.bias) if p is not None}
+    others = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in of_norms]
+    advice = "call learned = tent_(model), and give the optimizer learned alone"
+    if others:
+        raise ValueError(
+            f"tent_step trains batch normalizations alone, but {others[0]!r} requires a gradient: {advice}"
+        )
+    if not of_norms or any(layer.running_mean is not None for layer in layers):
+        raise ValueError(f"tent_step takes a model that tent_ has prepared: {advice}")
+    steered = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if not steered or not steered <= of_norms:
+        raise ValueError(
+            f"the optimizer of tent_step has {len(steered - of_norms)} tensors of {len(steered)} that are no "
+            f"weight or bias of a batch normalization of this model: {advice}"
+        )
