@@ -1,5 +1,8 @@
 """RevIN: a series loses its level and scale before a model and gets them back; two gradients, two ends."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -143,3 +146,18 @@ def test_a_detached_mean_and_deviation_do_not_require_a_gradient():
     assert not any(s.requires_grad for s in statistics)
     _, *statistics = F.reversible_instance_norm(x, w, b)
     assert all(s.requires_grad for s in statistics)
+
+
+@pytest.mark.parametrize("detach", [True, False], ids=["detached", "whole"])
+def test_a_copy_has_no_statistics_and_the_layer_keeps_its_own(detach):
+    layer = nn.RevIN(C, detach=detach).double()
+    h = layer(tn.tensor(X, requires_grad=True), "norm")
+    kept = layer.statistics
+    averaged = tn.optim.swa_utils.AveragedModel(layer)
+    for made in (copy.deepcopy(layer), averaged.module, pickle.loads(pickle.dumps(layer))):
+        assert made.statistics is None
+        with pytest.raises(RuntimeError, match="no statistics"):
+            made(h, "denorm")
+        np.testing.assert_array_equal(made(tn.tensor(X), "norm").detach().numpy(), h.detach().numpy())
+    assert layer.statistics is kept
+    layer(h, "denorm").sum().backward()

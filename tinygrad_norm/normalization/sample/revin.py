@@ -314,8 +314,9 @@ class RevIN(Module):
     """Reversible instance normalization of series (N, T, C): `forward(x, "norm")`, a model, then "denorm".
 
     The layer keeps the mean and deviation of the last series that it normalized, and "denorm" gives them back
-    to the outputs, whose number of steps may differ. The parameters are `weight` (ones) and `bias` (zeros),
-    which both ends use; the published code calls them affine_weight and affine_bias.
+    to the outputs, whose number of steps may differ; a copy of the layer starts without. The parameters are
+    `weight` (ones) and `bias` (zeros), which both ends use; the published code calls them affine_weight and
+    affine_bias.
 
     Args:
         num_features: C, the channels of a series.
@@ -360,6 +361,9 @@ class RevIN(Module):
                 'before "denorm" on its outputs'
             )
         return reversible_instance_denorm(input, *self.statistics, self.weight, self.bias, self.eps)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "statistics": None}
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}, affine={self.affine}, detach={self.detach}"
