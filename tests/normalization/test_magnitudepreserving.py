@@ -1,5 +1,8 @@
 """EDM2's magnitude-preserving weights, convolution, SiLU and sum."""
 
+import copy
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from tinygrad_norm import nn
 from tinygrad_norm.autograd import grad
 from tinygrad_norm.gradient_check import gradcheck
 from tinygrad_norm.nn import functional as F
+from tinygrad_norm.nn import magnitude
 
 RNG = np.random.default_rng(0)
 W, DY = RNG.normal(size=(2, 4, 3, 2))
@@ -77,6 +81,45 @@ def test_the_convolution_sets_its_weight_in_training_only():
     layer(x).sum().backward()
     assert layer.weight.grad.shape == (4, 8, 3, 3)
     assert "8, 4, kernel_size=(3, 3), padding=(1, 1)" in repr(layer)
+
+
+def test_the_convolution_can_be_used_twice_before_a_backward_and_sets_its_weight_after_each_step():
+    tn.manual_seed(0)
+    layer, x = nn.MPConv2d(4, 4, 3, padding=1).double(), tn.randn(2, 4, 5, 5).double()
+    optimizer = tn.optim.SGD(layer.parameters(), 5.0)
+    for _ in range(2):
+        y = layer(layer(x))
+        forced = layer.weight.detach().clone()
+        np.testing.assert_allclose((forced.numpy() ** 2).mean((1, 2, 3)), 1, 1e-3)
+        optimizer.zero_grad()
+        (y**3).sum().backward()
+        w = forced.clone().requires_grad_(True)
+        direct = x
+        for _ in range(2):
+            direct = F.conv2d(direct, F.magnitude_preserving_weight(w), padding=1)
+        np.testing.assert_allclose(layer.weight.grad.numpy(), grad((direct**3).sum(), w)[0].numpy(), 1e-10)
+        optimizer.step()
+        assert abs((layer.weight.numpy() ** 2).mean((1, 2, 3)) - 1).max() > 0.1
+    for change in (
+        lambda: layer.weight.data.__imul__(3),
+        lambda: layer.load_state_dict({"weight": forced * 3}),
+        lambda: layer.load_state_dict({"weight": forced * 3}, assign=True),
+    ):
+        change()
+        copy.deepcopy(layer)(x)
+        layer(x)
+        np.testing.assert_allclose((layer.weight.numpy() ** 2).mean((1, 2, 3)), 1, 1e-3)
+
+
+def test_in_a_captured_step_the_weight_is_set_once_in_each_run(monkeypatch):
+    layer, graph, times = nn.MPConv2d(2, 2, 3), SimpleNamespace(kept={}), []
+    monkeypatch.setattr(magnitude, "current_graph", lambda: graph)
+    for _ in range(3):
+        graph.kept = {}
+        for _ in range(2):
+            layer(tn.ones(1, 2, 4, 4))
+            times.append(layer.weight.memory.written)
+    assert times[0] == times[1] < times[2] == times[3] < times[4] == times[5]
 
 
 def test_variance_1_in_is_variance_1_out():

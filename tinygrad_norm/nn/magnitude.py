@@ -10,7 +10,9 @@ Karras, Aittala, Lehtinen, Hellsten, Aila, Laine 2023, arXiv:2312.02696.
 import numpy
 
 from ..autograd.grad_mode import no_grad
+from ..autograd.memory import Memory
 from ..autograd.tensor import Tensor
+from ..backends.cuda.capture import current_graph
 from ..module import Module, Parameter
 from ..normalization.weight.magnitudepreserving import magnitude_preserving_weight
 from ..ops import lerp
@@ -55,9 +57,9 @@ def mp_sum(a: Tensor, b: Tensor, t: float = 0.5) -> Tensor:
 class MPConv2d(Module):
     """Convolution whose weight has length 1 for each output, and is set to that length before each step.
 
-    In training, forward first sets the parameter to weight/(eps + root mean square), in place: forced weight
-    normalization. The weight that convolves is magnitude_preserving_weight of it, also in evaluation. There
-    is no bias.
+    In training, forward first sets the parameter to weight/(eps + root mean square), in place, if it was
+    written to since: forced weight normalization. The weight that convolves is magnitude_preserving_weight of
+    it, also in evaluation. There is no bias.
 
     Args:
         padding: zeros on each side of the last two axes.
@@ -80,14 +82,28 @@ class MPConv2d(Module):
         self.padding, self.eps = as_tuple(padding, 2, "padding", 0), eps
         self.weight = Parameter(numpy.empty((out_channels, in_channels, *self.kernel_size), numpy.float32))
         init.normal_(self.weight)
+        self._forced: tuple[Memory, int] | None = None  # the memory and time in which the length was set
 
     def forward(self, input: Tensor) -> Tensor:
         check_channels(input, "MPConv2d", self.in_channels)
         if self.training:
-            with no_grad():
-                fan_in = self.weight.numel() // self.out_channels
-                self.weight.copy_(magnitude_preserving_weight(self.weight, self.eps) * fan_in**0.5)
+            self._force()
         return conv2d(input, magnitude_preserving_weight(self.weight, self.eps), padding=self.padding)
+
+    def _force(self) -> None:
+        """Set the length of the weight, unless that was done: a second use may not change what is saved."""
+        memory, graph = self.weight._shared_memory(), current_graph()
+        memory.check_for_writes()
+        name = f"the weight of MPConv2d {id(self)}"
+        in_each_replay = graph is not None and name not in graph.kept  # what happened before is not replayed
+        if self._forced == (memory, memory.written) and not in_each_replay:
+            return
+        with no_grad():
+            fan_in = self.weight.numel() // self.out_channels
+            self.weight.copy_(magnitude_preserving_weight(self.weight, self.eps) * fan_in**0.5)
+        self._forced = memory, memory.written
+        if graph is not None:
+            graph.kept[name] = True
 
     def extra_repr(self) -> str:
         return (
