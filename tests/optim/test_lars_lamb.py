@@ -151,3 +151,21 @@ def test_bad_arguments_of_lamb_raise():
     for make in (optim.LARS, optim.LAMB):
         with pytest.raises(ValueError, match="decay_target=1"):
             make([{"params": parameters((2, 2)), "decay_target": 1}])
+
+
+def test_the_limit_of_all_gradients_is_one_for_all_groups():
+    first, second, third = parameters((2, 2), (2, 2), (2, 2))
+    with pytest.raises(ValueError, match=r"the same in all groups, got \[0.1, 1.0\]"):
+        optim.LAMB([{"params": [first], "max_grad_norm": 0.1}, {"params": [second]}])
+    optimizer = optim.LAMB([first, second])
+    with pytest.raises(ValueError, match=r"the same in all groups, got \[1.0, None\]"):
+        optimizer.add_param_group({"params": [third], "max_grad_norm": None})
+    assert len(optimizer.param_groups) == 1
+    first.grad = Tensor(np.ones((2, 2)))
+    optimizer.step()
+    optimizer.add_param_group({"params": [third]})
+    optimizer.param_groups[1]["max_grad_norm"] = 2.0
+    before = first.numpy().copy()
+    with pytest.raises(ValueError, match="the same in all groups"):
+        optimizer.step()
+    np.testing.assert_array_equal(first.numpy(), before)

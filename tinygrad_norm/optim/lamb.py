@@ -10,7 +10,8 @@
 So ‖Δθ‖ = lr·‖θ‖. Parameters without weight decay are not adapted, unless always_adapt is set: they take
 Adam's step. With trust_clip, ratio ← min(ratio, 1).
 
-You et al. 2019, arXiv:1904.00962. Arguments and results are those of timm's Lamb, clipping included.
+You et al. 2019, arXiv:1904.00962. Results are those of timm's Lamb, clipping included, and so are the
+arguments that LAMB has.
 
 Insight: Adam makes the steps of all elements about equal, LAMB also those of all parameters, beside their
 lengths. What the gradient still says is the direction, and which elements agree from step to step.
@@ -41,13 +42,16 @@ class LAMB(Optimizer):
         eps: added to the root of the mean square, in units of the gradient.
         weight_decay: this fraction of the parameter is added to Adam's step.
         grad_averaging: multiply the gradient by 1 - β₁ before it is added to its mean.
-        max_grad_norm: the largest length of all gradients together, one for all groups; None does not clip.
+        max_grad_norm: the largest length of all gradients together, the same in all groups; None does not
+            clip.
         trust_clip: let no step be longer than Adam's.
         always_adapt: adapt parameters without weight decay too.
 
+    timm's `caution`, `decoupled_decay` and `corrected_weight_decay` are left out.
+
     Raises:
-        TypeError, ValueError: as Optimizer, if betas are outside of [0, 1), max_grad_norm is not positive, or
-            a group has a decay_target: lengths are from 0.
+        TypeError, ValueError: as Optimizer, if betas are outside of [0, 1), max_grad_norm is not positive or
+            differs between groups, or a group has a decay_target: lengths are from 0.
 
     Source: You et al. 2019, arXiv:1904.00962.
     """
@@ -80,6 +84,30 @@ class LAMB(Optimizer):
         }
         self._too_long: Array | None = None
         super().__init__(params, defaults)
+        self._limit()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a dict with "params" and the options of the new group; all have the same max_grad_norm.
+
+        Raises:
+            TypeError, ValueError: as the constructor.
+        """
+        super().add_param_group(param_group)
+        try:
+            self._limit()
+        except ValueError:
+            self.param_groups.pop()
+            raise
+
+    def _limit(self) -> float | None:
+        """Return the groups' max_grad_norm; raise ValueError if they have several."""
+        limits: list[float | None] = [group["max_grad_norm"] for group in self.param_groups]
+        if any(limit != limits[0] for limit in limits):
+            raise ValueError(
+                "max_grad_norm limits the length of all gradients together, so it must be the same in all "
+                f"groups, got {limits}: pass it to LAMB, not in a group"
+            )
+        return limits[0]
 
     def _check(self, options: Mapping[str, Any]) -> None:
         check_non_negative(options, "lr", "eps", "weight_decay")
@@ -102,7 +130,7 @@ class LAMB(Optimizer):
 
     def _begin_step(self) -> None:
         """Compute by how much all gradients together are too long, at least 1."""
-        limit = self.defaults["max_grad_norm"]
+        limit = self._limit()
         self._too_long = None
         if limit is None:
             return

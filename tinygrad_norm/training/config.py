@@ -265,11 +265,6 @@ class Config:
                 "the placement 'mix' is 'post' in the first quarter of the layers, and this transformer has "
                 "only 2, so it would be 'pre': pass that, or use the dataset 'text', whose transformer has 4"
             )
-        if self.placement == "mix" and self.dataset != "text":
-            raise ValueError(
-                "the placement 'mix' is 'post' in the first quarter of the layers, and this transformer has "
-                "only 2, so it would be 'pre': pass that, or use the dataset 'text', whose transformer has 4"
-            )
         if self.softcap is not None:
             as_cap(self.softcap, "softcap")
         for name, dataset in (("data_dir", "idx"), ("file", "text")):
