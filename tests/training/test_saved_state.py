@@ -90,6 +90,17 @@ def test_what_has_no_place_in_a_file_is_named_and_the_old_file_stays(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_a_header_whose_length_begins_as_a_pickle_does_is_no_pickle(tmp_path):
+    """640 bytes are written as 80 02 00 …, and protocol 2 of pickle begins with 80 02."""
+    path, starts = tmp_path / "x.safetensors", set()
+    for length in range(8, 520, 8):  # of a name: the header is padded to a multiple of 8
+        name = "w" * length
+        tn.save({name: tn.ones(1)}, path)
+        starts.add(path.read_bytes()[:2])
+        assert list(tn.load(path)) == [name]
+    assert b"\x80\x02" in starts
+
+
 def test_pickles_and_other_files_are_refused_in_words(tmp_path):
     (tmp_path / "old.pt").write_bytes(pickle.dumps({"a": 1}))
     with zipfile.ZipFile(tmp_path / "new.pt", "w") as archive:

@@ -121,10 +121,12 @@ def _path(f: Any) -> Path:
 def _check_not_pickled(path: Path) -> None:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    if start == b"PK\x03\x04" or (
+    if start[4:] == b"\0\0\0\0{":
+        return  # safetensors: the length of the header in eight bytes, which may be any, and its brace
+    if start[:4] == b"PK\x03\x04" or (
         start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     ):
         raise ValueError(
