@@ -12,6 +12,7 @@ from .crmsmistakes import fit_crms_norm
 from .crossentropymistakes import fit_cross_entropy
 from .demodulationmistakes import fit_weight_demodulation
 from .divisivemistakes import fit_gdn
+from .gatedmistakes import fit_gated_rms_norm
 from .graphmistakes import fit_graph_norm
 from .linearmistakes import fit_linear
 from .lstmmistakes import fit_lstm_cell
@@ -49,6 +50,7 @@ OPS = (
     "source_target_batch_norm",
     "crms_norm",
     "activation_norm",
+    "gated_rms_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -72,6 +74,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_source_target,
     fit_crms_norm,
     fit_activation_norm,
+    fit_gated_rms_norm,
     fit_embedding,
     fit_conditional,
 )
