@@ -87,6 +87,20 @@ def test_half_types_are_computed_in_float32(loops):
         np.testing.assert_allclose(a, b, 2e-3, 1e-6)
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-50, 1e39])
+def test_an_eps_that_the_dtype_cannot_hold_is_an_error(eps):
+    for dtype in ("float16", "float32"):
+        with pytest.raises(ValueError, match=r"eps must be from 1\.2e-38 to 3\.4e\+38"):
+            F.sinkhorn(tn.tensor(X.astype(dtype)), eps=eps)
+    x = np.zeros((1, 3, 3))
+    x[0, :, 0] = 1e3  # the other columns are 0 in the softmax
+    if eps:
+        assert np.isfinite(F.sinkhorn(tn.tensor(x), eps=eps).numpy()).all()
+    else:
+        with pytest.raises(ValueError, match=r"eps must be from 2\.2e-308"):
+            F.sinkhorn(tn.tensor(x), eps=eps)
+
+
 def first_step_first(dy, y, rows, columns):
     """The steps undone in the order in which they were made."""
     dM, M = dy, y
@@ -168,7 +182,14 @@ def test_scaling_all_streams_changes_no_weight():
 def test_streams_of_another_shape_are_an_error():
     with pytest.raises(ValueError, match=r"takes streams \(\.\.\., 4, 6\), got shape \(3, 6\)"):
         block()(tn.tensor(RNG.normal(size=(3, 6))))
+    for width in (1, 5):  # 1 would be broadcast
+        layer = block()
+        layer.layer = nn.Linear(6, width).double()
+        with pytest.raises(ValueError, match=rf"of its input, \(3, 6\), got \(3, {width}\)"):
+            layer(tn.tensor(RNG.normal(size=(3, 4, 6))))
     with pytest.raises(ValueError, match="hc_mult"):
         nn.HyperConnection(nn.Identity(), 6, 0)
     with pytest.raises(ValueError, match="eps"):
         nn.HyperConnection(nn.Identity(), 6, eps=-1.0)
+    with pytest.raises(ValueError, match="eps of HyperConnection must be above 0"):
+        nn.HyperConnection(nn.Identity(), 6, eps=0.0)

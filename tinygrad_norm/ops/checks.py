@@ -148,3 +148,13 @@ def check_eps(eps: float) -> None:
     if not as_number(eps, "eps") >= 0:
         raise ValueError(f"eps must be a number of at least 0, got {eps}")
     as_finite(eps, "eps")
+
+
+def check_normal(value: float, x: Tensor, name: str) -> None:
+    """Raise ValueError unless `value` is above 0 and a normal number of the dtype in which x is computed."""
+    info = numpy.finfo(numpy.float32 if is_half(x.array) else x.array.dtype)
+    if not float(info.tiny) <= value <= float(info.max):
+        raise ValueError(
+            f"{name} must be from {info.tiny:.2g} to {info.max:.2g}, since an input of {x.dtype} is "
+            f"computed in {info.dtype}, got {value}"
+        )

@@ -43,7 +43,7 @@ from ...backends.cpu.pool_loops import fits_a_loop, plain, run_over_pools
 from ...backends.cuda.launch import CudaSource, contiguous, shared_bytes, wide_empty
 from ...ops import ones
 from ...ops.arguments import as_size
-from ...ops.checks import check_eps, check_input
+from ...ops.checks import check_eps, check_input, check_normal
 from ...registry import Case, ErrorCase, register, uniform
 from .softmax import softmax_backward, softmax_composed, softmax_forward
 
@@ -233,11 +233,12 @@ def sinkhorn(input: Tensor, iterations: int = 20, eps: float = 1e-6) -> Tensor:
     Args:
         input: (..., n, m), any real numbers.
         iterations: how often columns are divided; before each but the first, rows are.
-        eps: added to the softmax, and to each sum.
+        eps: above 0, added to the softmax, and to each sum: a column may be 0 in the softmax.
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or iterations not an int.
-        ValueError: if the input has fewer than 2 axes, iterations is below 1, or eps negative.
+        ValueError: if the input has fewer than 2 axes, iterations is below 1, or eps is not above 0 or
+            too small or large for a normal number of the dtype (float32 for half types).
 
     Source: Sinkhorn, Knopp 1967; Xie et al. 2025, arXiv:2512.24880.
     """
@@ -245,6 +246,7 @@ def sinkhorn(input: Tensor, iterations: int = 20, eps: float = 1e-6) -> Tensor:
     if input.ndim < 2:
         raise ValueError(f"sinkhorn takes matrices (..., n, m), got shape {input.shape}")
     check_eps(eps)
+    check_normal(eps, input, "eps")
     return SinkhornFunction.apply(input, iterations=as_size(iterations, "iterations"), eps=float(eps))
 
 
@@ -265,6 +267,7 @@ register(
         ErrorCase(lambda: sinkhorn(ones(2, 2), 0), ValueError, "iterations"),
         ErrorCase(lambda: sinkhorn(ones(2, 2), 2.5), TypeError, "iterations"),  # type: ignore[arg-type]
         ErrorCase(lambda: sinkhorn(ones(2, 2), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: sinkhorn(ones(2, 2), eps=0.0), ValueError, "eps must be from 1.2e-38 to 3.4e+38"),
     ),
     title="Sinkhorn",
     paper="Xie et al. 2025, arXiv:2512.24880",

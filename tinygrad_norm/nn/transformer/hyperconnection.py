@@ -44,7 +44,8 @@ class HyperConnection(Module):
         norm_eps: of RMSNorm.
 
     Raises:
-        ValueError: if a size is below 1, or an eps negative.
+        ValueError: if a size is below 1, eps is not above 0, or norm_eps negative; in forward, if the streams
+            have another shape, or the layer returns one.
 
     Source: Xie et al. 2025, arXiv:2512.24880.
     """
@@ -64,6 +65,8 @@ class HyperConnection(Module):
         self.sinkhorn_iters = as_size(sinkhorn_iters, "sinkhorn_iters")
         for one in (eps, norm_eps):
             check_eps(one)
+        if eps == 0:
+            raise ValueError("eps of HyperConnection must be above 0, such as 1e-6: Sinkhorn divides by sums")
         self.eps, self.norm_eps = eps, norm_eps
         count = (2 + hc_mult) * hc_mult
         self.fn = Parameter(numpy.empty((count, hc_mult * hidden_size), numpy.float32))
@@ -99,7 +102,13 @@ class HyperConnection(Module):
 
     def forward(self, streams: Tensor) -> Tensor:
         pre, post, comb = self.weights(streams)
-        y = self.layer((pre.unsqueeze(-1) * streams).sum(-2))
+        x = (pre.unsqueeze(-1) * streams).sum(-2)
+        y = self.layer(x)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"the layer of HyperConnection must keep the shape of its input, {x.shape}, got {y.shape}: "
+                f"let its last map give hidden_size={self.hidden_size} features"
+            )
         return post.unsqueeze(-1) * y.unsqueeze(-2) + comb.transpose(-1, -2) @ streams
 
     def extra_repr(self) -> str:
