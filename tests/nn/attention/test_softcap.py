@@ -99,6 +99,21 @@ def test_the_gradient_of_an_added_mask_is_that_before_the_cap():
     np.testing.assert_allclose(dq.array, ds * (1 - t * t) @ K, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("cap", [1e-46, 1e-40, 1e39, 1e300])
+def test_a_cap_that_the_dtype_cannot_hold_is_an_error(cap):
+    for dtype in (np.float16, np.float32):
+        x = Tensor(Q.astype(dtype))
+        with pytest.raises(
+            ValueError, match=r"^cap must be from 1\.2e-38 to 3\.4e\+38, .* computed in float32"
+        ):
+            F.softcap(x, cap)
+        with pytest.raises(ValueError, match=r"^softcap must be from 1\.2e-38"):
+            F.scaled_dot_product_attention(x, x, x, softcap=cap)
+    y = F.softcap(Tensor(Q), cap).array
+    assert (y / cap <= 1).all()
+    assert (y != 0).all()
+
+
 def test_nan_and_infinity():
     x = Tensor(np.array([np.nan, np.inf, -np.inf, 0.0]), requires_grad=True)
     y = F.softcap(x, 30.0)

@@ -2,7 +2,7 @@
 
     x, any shape   c > 0, a constant   t = tanh(x/c)   y = c·t
 
-In the code: c cap. |y| < c for any finite x, and y = x - x³/(3c²) + … near 0.
+In the code: c cap. |y| ≤ c, and y = x - x³/(3c²) + … near 0.
 
 Gemma Team 2024 (Gemma 2), arXiv:2408.00118: c = 50 for the scores of attention, before the mask
 (scaleddotproduct.py), and 30 for the logits at the end of the model.
@@ -25,7 +25,7 @@ from ...backends.cpu.loop_math import tanh as tanh_of_number
 from ...backends.cuda.elements import ElementSource
 from ...ops import ones
 from ...ops.arguments import as_number
-from ...ops.checks import check_input
+from ...ops.checks import check_input, check_normal
 from ...registry import Case, ErrorCase, distinct, register, uniform
 from .pointwise import PointwiseFunction
 
@@ -60,16 +60,18 @@ def softcap_loop(x: Any, cap: Any) -> tuple[Any, Any]:
 SoftcapFunction.cuda(_kernels, "softcap")
 
 
-def as_cap(cap: Any, name: str) -> float:
-    """Return a soft cap as a float.
+def as_cap(cap: Any, name: str, x: Tensor | None = None) -> float:
+    """Return a soft cap as a float; `x` is what it will cap, if known.
 
     Raises:
         TypeError: if it is not a number.
-        ValueError: if it is not positive and finite.
+        ValueError: if it is not positive and finite, or not a normal number of the dtype x is computed in.
     """
     cap = as_number(cap, name)
     if not 0 < cap < numpy.inf:
         raise ValueError(f"{name} must be a positive finite number, such as 30.0, got {cap}")
+    if x is not None:
+        check_normal(cap, x, name)
     return cap
 
 
@@ -82,12 +84,13 @@ def softcap(input: Tensor, cap: float) -> Tensor:
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or cap is not a number.
-        ValueError: if cap is not positive and finite.
+        ValueError: if cap is not positive and finite, or too small or large for a normal number of the dtype
+            (float32 for half types).
 
     Source: Gemma Team 2024, arXiv:2408.00118.
     """
     check_input(input, "softcap")
-    return SoftcapFunction.apply(input, cap=as_cap(cap, "cap"))
+    return SoftcapFunction.apply(input, cap=as_cap(cap, "cap", input))
 
 
 register(
@@ -104,6 +107,7 @@ register(
         ErrorCase(lambda: softcap([1.0], 1.0), TypeError, "softcap takes a Tensor"),  # type: ignore[arg-type]
         ErrorCase(lambda: softcap(ones(2, dtype=int), 1.0), TypeError, "floating-point"),
         ErrorCase(lambda: softcap(ones(2), 0.0), ValueError, "cap must be a positive finite number"),
+        ErrorCase(lambda: softcap(ones(2), 1e39), ValueError, "cap must be from 1.2e-38 to 3.4e+38"),
         ErrorCase(lambda: softcap(ones(2), "30"), TypeError, "cap must be a number"),  # type: ignore[arg-type]
     ),
     paper="Gemma Team 2024, arXiv:2408.00118",

@@ -248,7 +248,7 @@ def attention(
     """
     mask, shape = check_attention(query, key, value, attn_mask, "attention")
     check_vector(kept, "kept", shape)
-    options = {"scale": _scale(query, scale), "weights": True, "softcap": _optional_cap(softcap)}
+    options = {"scale": _scale(query, scale), "weights": True, "softcap": _optional_cap(softcap, query)}
     return AttentionFunction.apply(query, key, value, mask, kept, **options)
 
 
@@ -296,7 +296,7 @@ def scaled_dot_product_attention(
             raise RuntimeError(f"{name} takes attn_mask or is_causal, not both: combine them in attn_mask")
         mask = causal_mask(*shape[-2:])
     kept = dropout(ones(shape, dtype=query.dtype), dropout_p) if dropout_p > 0 else None
-    options = {"scale": _scale(query, scale), "weights": False, "softcap": _optional_cap(softcap)}
+    options = {"scale": _scale(query, scale), "weights": False, "softcap": _optional_cap(softcap, query)}
     if enable_gqa:
         H = key.shape[-3]
         query, mask, kept = (_in_groups(x, H) for x in (query, mask, kept))
@@ -309,8 +309,8 @@ def _scale(query: Tensor, scale: float | None) -> float:
     return 1 / math.sqrt(max(query.shape[-1], 1)) if scale is None else scale
 
 
-def _optional_cap(softcap: float | None) -> float | None:
-    return None if softcap is None else as_cap(softcap, "softcap")
+def _optional_cap(softcap: float | None, query: Tensor) -> float | None:
+    return None if softcap is None else as_cap(softcap, "softcap", query)
 
 
 def _in_groups(x: Any, H: int) -> Any:
