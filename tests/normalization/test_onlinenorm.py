@@ -97,3 +97,17 @@ def test_evaluation_and_the_clamp():
     np.testing.assert_allclose(layer(x).detach().numpy(), expected, 1e-5, 1e-6)
     for name, buffer in layer.named_buffers():
         np.testing.assert_array_equal(buffer.numpy(), before[name])
+
+
+@pytest.mark.parametrize("scale", [1e19, 1e25, 1e30], ids=str)
+def test_variances_and_squares_that_float32_cannot_hold_give_the_gradients_of_float64(scale):
+    x, dy = scale * RNG.normal(1.0, 2.0, (5, 3, 2, 4)), RNG.normal(size=(5, 3, 2, 4))
+    z, dx = Reference(3, 0.9, 0.8)(x, dy)
+    state = [tn.tensor(a.astype("float32")) for a in (np.zeros(3), np.ones(3), np.zeros(3), np.zeros(3))]
+    inputs = tn.tensor(x.astype("float32"), requires_grad=True)
+    found = F.online_norm(inputs, *state, training=True, alpha_fwd=0.9, alpha_bkw=0.8)
+    (found_dx,) = grad(found, inputs, tn.tensor(dy.astype("float32")))
+    np.testing.assert_allclose(found.numpy(), z, 1e-4)
+    for t in range(5):
+        np.testing.assert_allclose(found_dx.numpy()[t], dx[t], 1e-3, 1e-4 * abs(dx[t]).max())
+    assert not np.isnan([a.numpy() for a in state]).any()

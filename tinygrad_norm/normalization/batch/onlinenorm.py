@@ -6,7 +6,9 @@
 
 A batch is a sequence of samples, so its size does not matter: 1 is enough. In evaluation μ and σ² stay.
 
-In the code: μ mean, σ² var, r rstd, ν control_v, υ control_u; x is (N, C, S) with S positions.
+In the code: μ mean, σ² var, r rstd, ν control_v, υ control_u; x is (N, C, S) with S positions. What there is
+of each channel or sample is kept in float64: z may be far from size 1 until the statistics have caught up,
+and float32 could not hold its square, or a variance.
 
 Chiley et al. 2019, arXiv:1905.05894.
 
@@ -43,7 +45,7 @@ from ...ops import cat, ones
 from ...ops.arguments import as_number, as_size, check_flags
 from ...ops.checks import check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, Input, positive, register
-from ..core.moments import affine
+from ..core.moments import affine, rsqrt, std_of
 from ..sample.instancenorm import instance_norm_forward
 from .fixednorm import BatchNormEvalFunction, as_channels, batch_norm_eval_forward
 
@@ -78,7 +80,7 @@ def online_norm_composed(
 def _before(
     m: Array, v: Array, mean: PerChannel, var: PerChannel, alpha: float
 ) -> tuple[Array, Array, PerChannel, PerChannel]:
-    """Return the mean and variance before each sample (N, C, 1), and those after the last."""
+    """Return the mean and variance before each sample (N, C, 1), and those after the last, in float64."""
     means_before, vars_before = [], []
     for t in range(len(m)):
         means_before.append(mean)
@@ -95,16 +97,18 @@ def online_norm_forward(
     x: Channels, mean: PerChannel, var: PerChannel, alpha: float, eps: float
 ) -> tuple[Channels, Array, PerChannel, PerChannel]:
     """Return z (N, C, S), r (N, C, 1), and the mean and variance after the last sample (1, C, 1)."""
-    N, C, S = x.shape
-    before_mean, before_var = (namespace(x).broadcast_to(upcast(a), (N, C, 1)) for a in (mean, var))
+    (N, C, S), xp = x.shape, namespace(x)
+    mean, var = mean.astype(numpy.float64), var.astype(numpy.float64)
+    before_mean, before_var = (xp.broadcast_to(a, (N, C, 1)) for a in (mean, var))
     if alpha < 1 and N:
-        _, m, v, _ = instance_norm_forward(x, None, None, eps)
-        before_mean, before_var, mean, var = _before(m, v, upcast(mean), upcast(var), alpha)
-    rows, flat = (1, N * C, S), (1, N * C, 1)
-    before_mean, before_var = (
-        namespace(x).ascontiguousarray(a).reshape(flat) for a in (before_mean, before_var)
+        _, m, v, rstd = instance_norm_forward(x, None, None, eps)
+        v = xp.where(v < 1e30, v, std_of(rstd.astype(numpy.float64)) ** 2)  # or float32 could not hold it
+        before_mean, before_var, mean, var = _before(m, v, mean, var, alpha)
+    rows, flat, wide = (1, N * C, S), (1, N * C, 1), upcast(x[:0]).dtype
+    before_mean, rstd = (
+        xp.ascontiguousarray(a.astype(wide)).reshape(flat) for a in (before_mean, rsqrt(before_var + eps))
     )
-    z, rstd = batch_norm_eval_forward(x.reshape(rows), None, None, before_mean, before_var, eps)
+    z, _ = batch_norm_eval_forward(x.reshape(rows), rstd, None, before_mean, xp.ones_like(rstd), 0.0)
     return z.reshape(x.shape), rstd.reshape(N, C, 1), mean, var
 
 
@@ -125,7 +129,7 @@ def online_norm_backward(
     """Return dx (N, C, S), and the controls u and v (1, C, 1) after the last sample."""
     if not kappa or not len(dy):
         return _straight(dy, rstd), u, v
-    g, wide = upcast(dy), upcast(z)
+    g, wide, u, v = (a.astype(numpy.float64) for a in (dy, z, u, v))
     along_z, squares = mean_products(g, wide, POSITIONS), mean_products(wide, wide, POSITIONS)
     along_1, of_z = means(g, POSITIONS), means(wide, POSITIONS)
     us, vs = [], []
@@ -136,7 +140,8 @@ def online_norm_backward(
         u = u + (rstd[one] * (along_1[one] - kappa * v * of_z[one]) - kappa * u)
         v = v + (along_z[one] - kappa * v * squares[one])
     join = namespace(dy).concatenate
-    return _controlled(dy, z, rstd, join(vs, 0), join(us, 0), kappa), u, v
+    before_v, before_u = (join(a, 0).astype(rstd.dtype) for a in (vs, us))
+    return _controlled(dy, z, rstd, before_v, before_u, kappa), u, v
 
 
 class OnlineNormFunction(Function):
