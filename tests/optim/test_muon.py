@@ -189,3 +189,38 @@ def test_low_precision_and_empty_matrices(dtype):
 def test_bad_arguments_raise(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("eps", 1e-6, "AdamW has adam_eps in its place"),
+        ("momentum", 0.9, r"AdamW has betas\[0\] in its place"),
+        ("nesterov", False, "AdamW has nothing like it"),
+        ("ns_coefficients", (2.0, -1.5, 0.5), "AdamW has nothing like it"),
+        ("ns_steps", 3, "AdamW has nothing like it"),
+        ("adjust_lr_fn", "original", "AdamW has nothing like it"),
+        ("betas", (0.8, 0.9), "Muon has momentum in its place"),
+        ("adam_eps", 1e-6, "Muon has eps in its place"),
+    ],
+    ids=["eps", "momentum", "nesterov", "coefficients", "steps", "adjust", "betas", "adam eps"],
+)
+def test_a_group_with_an_option_of_the_other_method_is_refused(name, value, message):
+    matrix, other = Parameter(normal(3, 2)), Parameter(normal(3, 2))
+    of_muon = name in ("betas", "adam_eps")
+    for said in ({"use_muon": of_muon}, {}) if of_muon else ({"use_muon": False},):
+        with pytest.raises(ValueError, match=f"use_muon={of_muon}.*{name!r} is an option of .*{message}"):
+            optim.MuonWithAuxAdam([{"params": [matrix], name: value, **said}])
+    right = optim.MuonWithAuxAdam([{"params": [matrix], "use_muon": not of_muon, name: value}])
+    assert right.param_groups[0][name] == value
+    with pytest.raises(ValueError, match=message):
+        right.add_param_group({"params": [other], name: value, "use_muon": of_muon})
+    assert len(right.param_groups) == 1
+
+
+def test_split_muon_of_parameters_and_muon_with_groups_for_both_say_what_to_use():
+    bias = Parameter(normal(3))
+    with pytest.raises(TypeError, match="split_muon takes a module, got a list: pass the model itself"):
+        optim.split_muon([bias])
+    with pytest.raises(ValueError, match="MuonWithAuxAdam takes groups with use_muon"):
+        optim.Muon([{"params": [bias], "use_muon": False}])

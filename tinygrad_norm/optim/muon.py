@@ -98,6 +98,8 @@ class Muon(Optimizer):
             raise ValueError(unknown("adjust_lr_fn", str(options["adjust_lr_fn"]), ADJUSTMENTS))
 
     def _append_group(self, param_group: dict[str, Any]) -> None:
+        if isinstance(param_group, dict) and "use_muon" in param_group and "use_muon" not in self.defaults:
+            raise ValueError("Muon updates all groups: optim.MuonWithAuxAdam takes groups with use_muon")
         super()._append_group(param_group)
         group = self.param_groups[-1]
         for parameter in group["params"] if self._separately(group) else ():

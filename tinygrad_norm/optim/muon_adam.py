@@ -23,6 +23,17 @@ from .optimizer import StepInfo
 from .parameter_groups import Parameters, check_betas, check_non_negative
 from .weight_decay import split_decay
 
+_MUON_ALONE = {
+    "momentum": "betas[0]",
+    "nesterov": "",
+    "ns_coefficients": "",
+    "eps": "adam_eps",
+    "ns_steps": "",
+    "adjust_lr_fn": "",
+}
+_ADAM_ALONE = {"betas": "momentum", "adam_eps": "eps"}
+"""Options of one method alone, each with the option of the other that has its place."""
+
 
 class MuonWithAuxAdam(Muon):
     """Muon for groups with `use_muon`, AdamW for the others. Make the groups with `optim.split_muon`.
@@ -30,13 +41,13 @@ class MuonWithAuxAdam(Muon):
     Muon takes filters of convolutions, and other tensors of more axes, as matrices (out, everything else).
 
     Args:
-        params: groups; "use_muon" is True by default.
+        params: groups. A group without "use_muon" is Muon's: it is True by default.
         lr, weight_decay: of both.
-        momentum, ns_steps, adjust_lr_fn: of Muon; the rest of it is at its defaults.
-        betas, adam_eps: of AdamW.
+        momentum, ns_steps, adjust_lr_fn: of Muon. Its groups may also set nesterov, ns_coefficients and eps.
+        betas, adam_eps: of AdamW, whose eps is adam_eps here, because eps is Muon's.
 
     Raises:
-        TypeError, ValueError: as Muon and AdamW.
+        TypeError, ValueError: as Muon and AdamW; ValueError if a group sets an option of the other method.
 
     Source: Liu et al. 2025, arXiv:2502.16982.
     """
@@ -65,6 +76,11 @@ class MuonWithAuxAdam(Muon):
         check_betas(options)
         check_non_negative(options, "adam_eps")
         check_flags(use_muon=options["use_muon"])
+
+    def _append_group(self, param_group: dict[str, Any]) -> None:
+        if isinstance(param_group, dict):
+            _check_kind(param_group)
+        super()._append_group(param_group)
 
     def _moments(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         return super()._moments(options) if options["use_muon"] else ("exp_avg", "exp_avg_sq")
@@ -101,13 +117,32 @@ class MuonWithAuxAdam(Muon):
         )
 
 
+def _check_kind(group: Mapping[str, Any]) -> None:
+    """Raise ValueError if a group sets an option that its method does not read."""
+    use_muon = group.get("use_muon", True)
+    this, other = ("Muon", "AdamW") if use_muon else ("AdamW", "Muon")
+    for name, instead in (_ADAM_ALONE if use_muon else _MUON_ALONE).items():
+        if name in group:
+            default = "" if "use_muon" in group else " (by default)"
+            advice = f"{this} has {instead} in its place" if instead else f"{this} has nothing like it"
+            raise ValueError(
+                f"a group with use_muon={use_muon}{default} is {this}'s, and {name!r} is an option of "
+                f"{other}: {advice}"
+            )
+
+
 def split_muon(module: Module, weight_decay: float = 0.1) -> list[dict[str, Any]]:
     """Return groups for `MuonWithAuxAdam`: the matrices between layers, and two groups for AdamW.
 
     The first has what decays (`split_decay`), matrices and filters, without embeddings, learned positions and
     the last Linear layer. Those are in the second group, which decays too; in the third are biases, the
     weights of normalizations, and other vectors, which do not. A group may be empty.
+
+    Raises:
+        TypeError: if `module` is not a module: where a parameter is says which group it belongs to.
     """
+    if not isinstance(module, Module):
+        raise TypeError(f"split_muon takes a module, got a {type(module).__name__}: pass the model itself")
     layers = list(module.modules())
     outside = [
         layer.weight for layer in layers if isinstance(layer, Embedding | EmbeddingBag | LearnedPositions)
