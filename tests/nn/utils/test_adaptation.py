@@ -143,3 +143,23 @@ def test_arguments_in_another_order_are_refused(order):
     arguments = model, optim.SGD(tent_(model), 0.1), tn.tensor(X)
     with pytest.raises(TypeError, match="takes a module, an optimizer, and then the inputs, got"):
         tent_step(*(arguments[i] for i in order))
+
+
+@pytest.mark.parametrize(
+    ("loader", "error", "message"),
+    [
+        (lambda x: [], ValueError, "the loader has no batches"),
+        (lambda x: iter([x, x]), TypeError, r"once per layer, and a list_iterator .* pass list\(loader\)"),
+        (lambda x: (x for _ in range(2)), TypeError, "once per layer, and a generator can be only once"),
+        (lambda x: x, TypeError, r"must yield batches, got one Tensor: pass \[x\]"),
+    ],
+    ids=["empty", "iterator", "generator", "tensor"],
+)
+def test_loaders_that_cannot_be_measured_are_refused(loader, error, message):
+    model = network()
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    with pytest.raises(error, match=message):
+        ada_bn_(model, loader(tn.tensor(X)))
+    assert model.training
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name], name)

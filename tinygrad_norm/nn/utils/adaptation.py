@@ -29,11 +29,13 @@ def ada_bn_(model: Module, loader: Iterable[Any], device: Any = None) -> Module:
     Args:
         model: takes the inputs of a batch.
         loader: yields batches of the target domain, inputs or (inputs, ...); it is gone through once per
-            layer.
+            layer: a list or a DataLoader, not a generator.
         device: to which the inputs are moved first; None leaves them where they are.
 
     Raises:
-        ValueError: if the model has no running statistics of channels, or a layer saw less than two values.
+        TypeError: if the loader is a tensor, or can be gone through only once.
+        ValueError: if the model has no running statistics of channels, the loader has no batches, or a layer
+            saw less than two values.
 
     Source: Li et al. 2016, arXiv:1603.04779.
     """

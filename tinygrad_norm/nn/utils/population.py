@@ -44,8 +44,17 @@ def update_bn(
             feeds them: exact. Otherwise all of them in one pass, in training mode.
 
     Raises:
-        ValueError: if the model has no running statistics of channels, or a layer saw less than two values.
+        TypeError: if the loader is a tensor, or, layer by layer, can be gone through only once.
+        ValueError: if the model has no running statistics of channels, the loader has no batches, or a layer
+            saw less than two values.
     """
+    if isinstance(loader, Tensor):
+        raise TypeError("the loader must yield batches, got one Tensor: pass [x], or its parts, x.split(64)")
+    if layer_by_layer and isinstance(loader, Iterator):
+        raise TypeError(
+            f"the loader is gone through once per layer, and a {type(loader).__name__} can be only once: "
+            "pass list(loader), or a DataLoader"
+        )
     layers = [
         m
         for m in model.modules()
@@ -56,10 +65,14 @@ def update_bn(
     modes = [(module, module.training) for module in model.modules()]
 
     def run(watched: list[RunningNorm], batches: Iterable[Any]) -> dict[RunningNorm, list[_Moments]]:
+        empty = True
         with _inputs_measured(watched) as seen:
             for batch in batches:
                 inputs = batch[0] if isinstance(batch, list | tuple) else batch
                 model(inputs if device is None else inputs.to(device))
+                empty = False
+        if empty:
+            raise ValueError("the loader has no batches: there is nothing to measure")
         return seen
 
     try:
