@@ -111,3 +111,20 @@ def test_bad_layers_are_refused():
         centered_weight_norm(nn.Linear(2, 3), "bias")
     with pytest.raises(ValueError, match="parametrized already"):
         centered_weight_norm(centered_weight_norm(nn.Linear(2, 3)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=["nan", "inf"])
+def test_sigma_reparam_refuses_a_weight_that_is_not_finite(value):
+    layer = linear()
+    layer.weight.data[1, 2] = value
+    with pytest.raises(ValueError, match="largest singular value of the weight, which must be finite"):
+        sigma_reparam(layer)
+    assert isinstance(layer.weight, nn.Parameter)  # it stays as it was
+
+
+def test_sigma_reparam_keeps_a_weight_in_half_precision():
+    layer = linear().half()
+    before = layer.weight.numpy().copy()
+    weight = sigma_reparam(layer).eval().weight
+    assert weight.dtype == np.float16
+    np.testing.assert_allclose(weight.numpy(), before, rtol=5e-3, atol=1e-3)

@@ -49,6 +49,13 @@ class SigmaReparam(SpectralNorm):
     def right_inverse(self, value: Tensor) -> Tensor:
         """Return the value, and set gamma, u and v to those of its singular value decomposition."""
         matrix = numpy.moveaxis(value.numpy(), self.dim, 0)
+        if not numpy.isfinite(matrix).all():
+            raise ValueError(
+                "sigma_reparam starts at the largest singular value of the weight, which must be finite, but "
+                "has NaN or infinite entries"
+            )
+        if matrix.dtype == numpy.float16:  # which the decomposition does not take
+            matrix = matrix.astype(numpy.float32)
         u, s, v = numpy.linalg.svd(matrix.reshape(len(matrix), -1), full_matrices=False)
         found: Any = ((self._u, u[:, 0]), (self._v, v[0]), (self.gamma, s[0]))
         for tensor, array in found:
@@ -72,7 +79,7 @@ def sigma_reparam(module: Module, name: str = "weight", dim: int | None = None) 
         dim: the axis of the outputs; None means 1 for transposed convolutions, else 0.
 
     Raises:
-        ValueError: if there is no such tensor, or it has fewer than 2 axes.
+        ValueError: if there is no such tensor, it has fewer than 2 axes, or an entry that is not finite.
         IndexError: if the axis does not exist.
 
     Source: Zhai et al. 2023, arXiv:2303.06296.
