@@ -39,6 +39,9 @@ def test_the_gradient_of_the_z_loss_is_2_log_z_times_p():
 
 def test_the_z_loss_of_large_logits_is_finite_and_bad_options_are_refused():
     assert F.z_loss(tn.tensor([[1e4, 1e4]])).item() == pytest.approx(1e8, rel=1e-3)
+    with pytest.raises(ValueError, match=r"at least one class, got shape \(2, 0\) with classes on axis -1"):
+        F.z_loss(tn.tensor(np.ones((2, 0))))
+    assert F.z_loss(tn.tensor(np.ones((0, 2))), reduction="sum").item() == 0
     with pytest.raises(ValueError, match="reduction of z_loss"):
         F.z_loss(tn.tensor(X), reduction="max")
     with pytest.raises(TypeError, match="floating-point"):

@@ -30,8 +30,13 @@ def z_loss(input: Tensor, dim: int = -1, reduction: str = "mean") -> Tensor:
     Raises:
         TypeError: if the input is not a floating-point tensor.
         IndexError: if the axis does not exist.
-        ValueError: if the reduction is unknown.
+        ValueError: if the reduction is unknown, or there are no classes.
     """
     check_input(input, "z_loss")
     check_reduction(reduction, "z_loss")
-    return reduced(input.logsumexp(dim).square(), reduction)
+    log_z = input.logsumexp(dim)
+    if not input.shape[dim]:
+        raise ValueError(
+            f"z_loss needs at least one class, got shape {input.shape} with classes on axis {dim}"
+        )
+    return reduced(log_z.square(), reduction)
