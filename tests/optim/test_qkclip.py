@@ -108,3 +108,15 @@ def test_what_cannot_be_clipped():
     nn.utils.parametrizations.weight_norm(made, "in_proj_weight")
     with pytest.raises(ValueError, match="in_proj_weight of the module is computed by a parametrization"):
         optim.QKClip(made)
+
+
+def test_an_attention_has_one_clip():
+    model = nn.TransformerEncoder(nn.TransformerEncoderLayer(12, 3, 8, 0.0, batch_first=True), 2)
+    first = optim.QKClip(model.layers[1], 0.01)
+    with pytest.raises(ValueError, match=r"layers.1.self_attn is observed by another QKClip: call remove"):
+        optim.QKClip(model)
+    assert model.layers[0].self_attn.observer is None
+    model(tn.tensor(X.astype("float32")))
+    assert first.max_logits["self_attn"] is not None
+    first.remove()
+    assert len(optim.QKClip(model).max_logits) == 2

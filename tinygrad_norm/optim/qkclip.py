@@ -67,7 +67,8 @@ class QKClip:
 
     It observes the scores of every forward in training mode, which costs another product q·k. Several
     forwards before a step, and several processes, count together. `max_logits` has what was seen since
-    the last step. It is not for training steps that are captured as a graph.
+    the last step. A head whose largest score is infinite or NaN is left as it is: no factor would make it
+    the threshold. It is not for training steps that are captured as a graph.
 
     Args:
         module: has the attentions, each an `nn.MultiheadAttention`.
@@ -75,8 +76,8 @@ class QKClip:
 
     Raises:
         ValueError: if the module has no attention, one normalizes its queries and keys, so that their
-            weights do not set the size of scores, or computes its weights by a parametrization, or threshold
-            is not positive.
+            weights do not set the size of scores, computes its weights by a parametrization, or is observed
+            by another QKClip, or threshold is not positive.
 
     Source: Kimi Team 2025, arXiv:2507.20534.
     """
@@ -128,6 +129,11 @@ def _check(name: str, attention: MultiheadAttention) -> None:
         raise ValueError(
             f"{name or 'the module'} normalizes its queries and keys, so their weights do not set the size "
             "of its scores: QKClip is for attentions without such a norm"
+        )
+    if attention.observer is not None:
+        raise ValueError(
+            f"{name or 'the module'} is observed by another QKClip: call remove() of that one first; in a "
+            "copy of its module, set observer of the attention to None"
         )
     for parameter in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "in_proj_bias"):
         if is_parametrized(attention, parameter):
