@@ -94,6 +94,9 @@ def test_what_does_not_fit_raises():
     x = tn.tensor(X)
     with pytest.raises(ValueError, match=r"ratio \(N,\) = \(4,\)"):
         F.mix_style(x, tn.ones(3), tn.tensor(ORDER))
+    for value in (2.0, -0.5):
+        with pytest.raises(ValueError, match=f"ratios from 0 to 1, got {value}"):
+            F.mix_style(x, tn.tensor([0.0, 1.0, value, 0.5]), tn.tensor(ORDER))
     with pytest.raises(IndexError, match="0 to 3"):
         F.mix_style(x, tn.tensor(RATIO), tn.tensor([0, 1, 2, 4]))
     with pytest.raises(ValueError, match="positions"):

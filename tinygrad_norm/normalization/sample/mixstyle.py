@@ -46,7 +46,7 @@ def mix_style(input: Tensor, ratio: Tensor, order: Tensor, eps: float = 1e-5) ->
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or the order is not of integers.
-        ValueError: if a shape does not fit, or eps is negative.
+        ValueError: if a shape does not fit, a ratio is outside of 0 to 1, or eps is negative.
         IndexError: if the order names a sample that does not exist.
 
     Source: Zhou, Yang, Qiao, Xiang 2021, arXiv:2104.02008.
@@ -58,6 +58,10 @@ def mix_style(input: Tensor, ratio: Tensor, order: Tensor, eps: float = 1e-5) ->
     for what, given in (("ratio", ratio), ("order", order)):
         if given.shape != input.shape[:1]:
             raise ValueError(f"mix_style takes {what} (N,) = {input.shape[:1]}, got shape {given.shape}")
+    shares = ratio.array
+    outside = (shares < 0) | (shares > 1)
+    if outside.any():
+        raise ValueError(f"mix_style takes ratios from 0 to 1, got {float(shares[outside][0])}")
     with no_grad():
         mean, std = _statistics(input, eps)
         share = ratio.reshape(-1, *(1,) * (input.ndim - 1))
