@@ -31,6 +31,7 @@ Insight: the mean squared distance of two nodes is 2·mean(‖o‖²), so r keep
 cannot pull all nodes into one point.
 """
 
+import math
 from typing import Any
 
 import numpy
@@ -40,7 +41,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...module import Module
 from ...ops import where
-from ...ops.arguments import as_number, check_flags
+from ...ops.arguments import as_finite, check_flags
 from ...ops.checks import check_eps
 from ...registry import Case, ErrorCase, Input, fixed, register
 from ..core.moments import rsqrt
@@ -171,7 +172,7 @@ def pair_norm(
 
     Raises:
         TypeError: if the input is not a floating-point tensor, or batch not one of integers.
-        ValueError: if the input is not (N, D), batch not (N,), or eps negative.
+        ValueError: if the input is not (N, D), batch not (N,), scale not finite, or eps negative.
         IndexError: if a graph is not one of 0 to batch_size - 1.
 
     Source: Zhao, Akoglu 2020, arXiv:1909.12223.
@@ -184,7 +185,7 @@ def pair_norm(
 def _checked(scale: float, scale_individually: bool, eps: float) -> dict[str, Any]:
     check_flags(scale_individually=scale_individually)
     check_eps(eps)
-    return {"scale": as_number(scale, "scale"), "individually": scale_individually, "eps": eps}
+    return {"scale": as_finite(scale, "scale"), "individually": scale_individually, "eps": eps}
 
 
 class PairNorm(Module):
@@ -227,6 +228,7 @@ register(
         ErrorCase(lambda: pair_norm(_ones(3, 2), _ones(2).long()), ValueError, "takes batch (3,)"),
         ErrorCase(lambda: pair_norm(_ones(1, 2), _ones(1).long(), 1), IndexError, "0 to 0, got 1"),
         ErrorCase(lambda: pair_norm(_ones(3, 2), eps=-1.0), ValueError, "eps"),
+        ErrorCase(lambda: PairNorm(math.nan), ValueError, "scale must be finite, got nan"),
         ErrorCase(lambda: PairNorm("1"), TypeError, "scale"),  # type: ignore[arg-type]
     ),
     kind="normalization",
