@@ -17,6 +17,7 @@ from .graphmistakes import fit_graph_norm
 from .linearmistakes import fit_linear
 from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
+from .reversiblemistakes import fit_reversible_denorm
 from .roles import roles_of
 from .softmaxmistakes import fit_softmax
 from .sourcetargetmistakes import fit_source_target
@@ -51,6 +52,7 @@ OPS = (
     "crms_norm",
     "activation_norm",
     "gated_rms_norm",
+    "reversible_instance_denorm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -75,6 +77,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_crms_norm,
     fit_activation_norm,
     fit_gated_rms_norm,
+    fit_reversible_denorm,
     fit_embedding,
     fit_conditional,
 )
