@@ -100,6 +100,20 @@ def test_dyisru_is_the_normalized_size_of_an_outlier():
     np.testing.assert_allclose(layer(tn.tensor(x)).numpy()[0, 3], outlier, 1e-6)
 
 
+@pytest.mark.parametrize("clips", [False, True], ids=["left alone", "clipped"])
+def test_dyisru_stays_finite_only_if_a_learned_beta_is_kept_positive(clips):
+    layer = nn.DyISRU(4, beta=0.1)
+    optimizer = tn.optim.SGD([layer.beta], lr=100.0)
+    if clips:
+        optimizer.register_step_post_hook(lambda *_: layer.clip_beta_(1e-3))
+    x = tn.tensor(np.array([[0.0, 1.0, -2.0, 3.0]], "float32"))
+    (-layer(x).abs().sum()).backward()
+    optimizer.step()
+    assert (layer.beta.numpy() == np.float32(1e-3)) if clips else (layer.beta.numpy() < 0)
+    assert np.isfinite(layer(x).detach().numpy()).all() == clips
+    assert layer.beta.requires_grad
+
+
 def test_dyisru_keeps_the_digits_of_small_slopes():
     x = tn.tensor(np.array([1e4, -3e3], "float32"), requires_grad=True)
     F.dynamic_isru(x, tn.ones(1)).sum().backward()

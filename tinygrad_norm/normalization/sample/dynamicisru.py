@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy
 
 from ...autograd.function import Function, Gradients
+from ...autograd.grad_mode import no_grad
 from ...autograd.tensor import Tensor
 from ...backends import Array, Rows, Vector, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
@@ -144,6 +145,9 @@ class DyISRU(Module):
 
     Several axes are given as a sequence, as in LayerNorm. beta starts at the number of features, unless it is
     given: an input with entries of size 1 then keeps about that size. That start is ours, not the paper's.
+
+    Nothing keeps a learned beta positive, and one that is not gives NaN. Call `clip_beta_()` after each step
+    of the optimizer, or once, `optimizer.register_step_post_hook(lambda *_: layer.clip_beta_())`.
     Source: Stollenwerk 2025, arXiv:2503.21708.
     """
 
@@ -156,6 +160,17 @@ class DyISRU(Module):
         self.beta = Parameter(numpy.full(1, start, numpy.float32))
         self.weight = Parameter(numpy.ones(self.dim, numpy.float32))
         self.bias = Parameter(numpy.zeros(self.dim, numpy.float32))
+
+    @no_grad()
+    def clip_beta_(self, min: float = 1e-6) -> None:
+        """Set a beta below `min`, which is positive, to it: in units of input².
+
+        Raises:
+            ValueError: if min is not positive.
+        """
+        if not as_number(min, "min") > 0:
+            raise ValueError(f"min must be positive, got {min}")
+        self.beta.clamp_(min=min)
 
     def forward(self, input: Tensor) -> Tensor:
         return dynamic_isru(input, self.beta, self.weight, self.bias)
@@ -181,6 +196,7 @@ register(
         ErrorCase(lambda: dynamic_isru(ones(2, 3), ones(3)), ValueError, "beta has shape (3,)"),
         ErrorCase(lambda: dynamic_isru(ones(2, 3), ones(1), ones(2)), ValueError, "last sizes"),
         ErrorCase(lambda: DyISRU(3, 0.0), ValueError, "positive, got 0.0"),
+        ErrorCase(lambda: DyISRU(3).clip_beta_(0.0), ValueError, "min must be positive"),
         ErrorCase(lambda: DyISRU(3, "1"), TypeError, "beta"),  # type: ignore[arg-type]
     ),
     kind="normalization",
