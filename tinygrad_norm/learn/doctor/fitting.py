@@ -19,6 +19,7 @@ from .lstmmistakes import fit_lstm_cell
 from .poolfit import fit_pool
 from .reversiblemistakes import fit_reversible_denorm
 from .roles import roles_of
+from .seedmistakes import fit_seed_norm
 from .softmaxmistakes import fit_softmax
 from .sourcetargetmistakes import fit_source_target
 from .spectralmistakes import fit_spectral_norm
@@ -53,6 +54,7 @@ OPS = (
     "activation_norm",
     "gated_rms_norm",
     "reversible_instance_denorm",
+    "seed_norm",
     "embedding",
     "conditional_batch_norm",
     "conditional_instance_norm",
@@ -78,6 +80,7 @@ FAMILIES: tuple[Fit, ...] = (
     fit_activation_norm,
     fit_gated_rms_norm,
     fit_reversible_denorm,
+    fit_seed_norm,
     fit_embedding,
     fit_conditional,
 )
