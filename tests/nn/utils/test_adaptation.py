@@ -163,3 +163,41 @@ def test_loaders_that_cannot_be_measured_are_refused(loader, error, message):
     assert model.training
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), before[name], name)
+
+
+@pytest.mark.parametrize(
+    ("layer", "buffer"),
+    [
+        (lambda: nn.IterNorm(4, 2), "running_mean"),
+        (lambda: nn.EvoNorm2dB0(4), "running_var"),
+        (lambda: nn.PowerNorm(4), "running_rms"),
+        (lambda: nn.RangeBatchNorm2d(4), "running_mean"),
+        (lambda: nn.LpBatchNorm2d(4), "running_mean"),
+        (lambda: nn.SequenceBatchNorm(4), "running_mean"),
+        (lambda: nn.BatchNormRNN(4, 4), "running_mean_l0"),
+    ],
+    ids=["iter", "evo", "power", "range", "lp", "sequence", "recurrent"],
+)
+def test_a_layer_whose_running_statistics_would_stay_is_named(layer, buffer):
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(layer()))
+    message = rf"would leave {buffer} of 1\.0 \({type(model[1][0]).__name__}\) as it is"
+    for call in (lambda: ada_bn_(model, []), lambda: tent_(model)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("layer", [nn.InPlaceABN, nn.SourceTargetBatchNorm, nn.SwitchableNorm2d])
+def test_tent_names_a_layer_that_ada_bn_serves(layer):
+    model, x = nn.Sequential(nn.BatchNorm2d(4), layer(4)), tn.tensor(X[:8].reshape(2, 4, 2, 2))
+    with pytest.raises(ValueError, match=rf"would leave running_mean of 1 \({layer.__name__}\)"):
+        tent_(model)
+    ada_bn_(model.double(), [x])
+    assert model[1].num_batches_tracked.item() == 1
+
+
+def test_layers_that_keep_their_statistics_are_no_obstacle():
+    kept = nn.FrozenBatchNorm2d(4), nn.InstanceNorm2d(4, track_running_stats=True)
+    model = nn.Sequential(nn.BatchNorm2d(4), *kept, nn.IterNorm(4, 2, track_running_stats=False)).double()
+    ada_bn_(model, [tn.tensor(X[:8].reshape(2, 4, 2, 2))])
+    assert [p.shape for p in tent_(model)] == [(4,), (4,)]

@@ -17,7 +17,7 @@ from ...autograd.tensor import Tensor
 from ...module import Module
 from ...normalization.batch.batchnorm import _BatchNorm
 from ..loss.softmaxentropy import softmax_entropy
-from .population import update_bn
+from .population import check_all_are_set, update_bn
 
 
 def ada_bn_(model: Module, loader: Iterable[Any], device: Any = None) -> Module:
@@ -33,9 +33,7 @@ def ada_bn_(model: Module, loader: Iterable[Any], device: Any = None) -> Module:
         device: to which the inputs are moved first; None leaves them where they are.
 
     Raises:
-        TypeError: if the loader is a tensor, or can be gone through only once.
-        ValueError: if the model has no running statistics of channels, the loader has no batches, or a layer
-            saw less than two values.
+        TypeError, ValueError: as update_bn.
 
     Source: Li et al. 2016, arXiv:1603.04779.
     """
@@ -51,11 +49,13 @@ def tent_(model: Module) -> list[Tensor]:
     model.eval() to leave dropout out (the authors' code calls model.train()).
 
     Raises:
-        ValueError: if the model has no batch normalization with weight or bias.
+        ValueError: if the model has no batch normalization with weight or bias, or another layer with running
+            statistics, as InPlaceABN, which would keep those of training.
 
     Source: Wang et al. 2021, arXiv:2006.10726.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    check_all_are_set(model, layers, "tent_ prepares BatchNorm1d to 3d and SyncBatchNorm")
     learned = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
     if not learned:
         raise ValueError("tent_ needs a model with batch normalizations that have weight or bias")

@@ -23,9 +23,26 @@ from ...autograd.grad_mode import no_grad
 from ...autograd.tensor import Tensor
 from ...backends import asarray, to_numpy
 from ...module import Module
+from ...normalization import (
+    FrozenBatchNorm2d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LpBatchNorm1d,
+    LpBatchNorm2d,
+    RangeBatchNorm1d,
+    RangeBatchNorm2d,
+    SequenceBatchNorm,
+)
 from ...normalization.batch.batchnorm import batch_norm_forward
 from ...normalization.batch.fixednorm import as_channels
 from ...normalization.core.running_stats import RunningNorm
+
+_OTHER_STATISTICS = LpBatchNorm1d | LpBatchNorm2d | RangeBatchNorm1d | RangeBatchNorm2d | SequenceBatchNorm
+"""Layers whose running_var is no variance, or is not over all but the second axis."""
+
+_KEPT = FrozenBatchNorm2d | InstanceNorm1d | InstanceNorm2d | InstanceNorm3d
+"""Layers that keep their statistics, as with PyTorch's update_bn."""
 
 
 @no_grad()
@@ -34,7 +51,8 @@ def update_bn(
 ) -> None:
     """Replace the running statistics of the batch normalizations in `model` by those of the data.
 
-    Nothing else of the model changes. `num_batches_tracked` becomes the number of batches.
+    Nothing else of the model changes. `num_batches_tracked` becomes the number of batches. FrozenBatchNorm2d
+    and InstanceNorm keep their statistics.
 
     Args:
         loader: yields batches, inputs or (inputs, ...); it is gone through once, or once per layer.
@@ -45,8 +63,9 @@ def update_bn(
 
     Raises:
         TypeError: if the loader is a tensor, or, layer by layer, can be gone through only once.
-        ValueError: if the model has no running statistics of channels, the loader has no batches, or a layer
-            saw less than two values.
+        ValueError: if the model has no running statistics of channels, or others than mean and variance of
+            the channels, as IterNorm has, which would stay as they are; if the loader has no batches, or a
+            layer saw less than two values.
     """
     if isinstance(loader, Tensor):
         raise TypeError("the loader must yield batches, got one Tensor: pass [x], or its parts, x.split(64)")
@@ -58,8 +77,12 @@ def update_bn(
     layers = [
         m
         for m in model.modules()
-        if isinstance(m, RunningNorm) and m.over_the_batch and m.track_running_stats
+        if isinstance(m, RunningNorm)
+        and m.over_the_batch
+        and m.track_running_stats
+        and not isinstance(m, _OTHER_STATISTICS)
     ]
+    check_all_are_set(model, layers, "update_bn replaces a mean and a variance per channel")
     if not layers:
         raise ValueError("update_bn needs a model with batch normalizations that track running statistics")
     modes = [(module, module.training) for module in model.modules()]
@@ -89,6 +112,21 @@ def update_bn(
     finally:
         for module, training in modes:
             module.training = training
+
+
+def check_all_are_set(model: Module, layers: Iterable[Module], what: str) -> None:
+    """Raise ValueError if another layer than these has running statistics, which would stay as they are."""
+    known = {id(layer) for layer in layers}
+    for name, layer in model.named_modules():
+        if id(layer) in known or isinstance(layer, _KEPT):
+            continue
+        buffers = [buffer for buffer, value in layer._buffers.items() if value is not None]
+        for buffer in buffers:
+            if buffer.startswith(("running_mean", "running_var", "running_wm", "running_rms")):
+                raise ValueError(
+                    f"{what}, and would leave {buffer} of {name or 'the model'} ({type(layer).__name__}) as "
+                    "it is: pass batches through the model in training mode instead, under no_grad"
+                )
 
 
 _Moments = tuple[int, numpy.ndarray, numpy.ndarray]
