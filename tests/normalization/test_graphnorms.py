@@ -99,6 +99,19 @@ def test_layers_have_the_names_of_torch_geometric():
     assert repr(pair) == "PairNorm(scale=2.0, scale_individually=True, eps=1e-05)"
 
 
+@pytest.mark.parametrize("scale", [2.0**-400, 2.0**400], ids=["small", "large"])
+def test_without_eps_scaled_nodes_have_the_same_result(scale):
+    """r³ is beyond the range of float64."""
+    batch = BATCH % 2  # no graph of one node
+    found, expected = (
+        results(lambda x, b, w, a: F.graph_norm(x, b, w, None, a, eps=0.0), x, batch, W, A)
+        for x in (X * scale, X)
+    )
+    found[1] *= scale
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, 1e-12)
+
+
 def test_views_and_half_types():
     wide = RNG.normal(size=(9, 8))
     y = F.graph_norm(tn.tensor(wide)[:, ::2], tn.tensor(BATCH.astype("int32")))

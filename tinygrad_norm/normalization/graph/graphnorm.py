@@ -106,10 +106,11 @@ def graph_norm_backward(
     n, shift = segment_sizes(index, len(mean)), a * mean
     sum_dy, sum_dy_o = segment_sums(dy, x, shift, index)
     mean_dy, mean_o = sum_dy / n, (1 - a) * mean
-    of_dy, of_o = w * rstd, w * rstd**3 * (sum_dy_o / n)  # do = of_dy·dy - of_o·o
+    sum_dy_x_hat = rstd * sum_dy_o
+    of_dy, of_o = w * rstd, w * rstd * (rstd * (sum_dy_x_hat / n))  # do = of_dy·dy - of_o·o; r³ may overflow
     dx = segment_rows(x, shift + a * mean_o, -of_o, a * mean_dy, index, dy, of_dy)
     dmean_scale = -(mean * n * (of_dy * mean_dy - of_o * mean_o)).sum(0)
-    return dx, (rstd * sum_dy_o).sum(0), sum_dy.sum(0), dmean_scale
+    return dx, sum_dy_x_hat.sum(0), sum_dy.sum(0), dmean_scale
 
 
 class GraphNormFunction(Function):
