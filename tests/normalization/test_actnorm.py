@@ -96,6 +96,17 @@ def test_a_channel_that_does_not_vary_is_not_divided_by_0():
     assert np.isfinite(log_det.detach().numpy()).all()
 
 
+def test_without_eps_a_channel_that_does_not_vary_is_refused_and_sets_nothing():
+    made, x = nn.ActNorm(3, eps=0.0).double(), X.copy()
+    x[:, 2] = 7.0
+    with pytest.raises(ValueError, match="channel 2 does not vary"):
+        made(tn.tensor(x))
+    assert not made.initialized.item()
+    assert not made.bias.numpy().any()
+    made(tn.tensor(X))  # a better first batch
+    np.testing.assert_allclose(made.log_scale.numpy(), -np.log(X.std((0, 2, 3))), 1e-12)
+
+
 def test_the_determinant_is_that_of_the_jacobian():
     x, s, t = tn.tensor(X[:1]), tn.tensor(S), tn.tensor(T)
     J = jacobian(lambda x: F.activation_norm(x, s, t)[0], x).numpy().reshape(12, 12)

@@ -145,7 +145,8 @@ class ActNorm(Module):
 
         Raises:
             RuntimeError: in evaluation, if no batch has set the parameters.
-            ValueError: if the first batch has no, or one, value per channel, or if one is not finite.
+            ValueError: if the first batch has no, or one, value per channel, if one is not finite, or if eps
+                is 0 and a channel does not vary in it.
         """
         check_channels(input, "ActNorm", self.num_features)
         if self.training and not self._is_initialized():
@@ -190,6 +191,12 @@ class ActNorm(Module):
             raise ValueError(
                 "the first batch sets the scale of ActNorm and must be finite and not empty, got one of "
                 f"shape {input.shape}" + (" with NaN or infinity" if input.array.size else "")
+            )
+        constant = numpy.flatnonzero(std + self.eps == 0)
+        if constant.size:
+            raise ValueError(
+                f"the first batch sets the scale of ActNorm, and channel {constant[0]} does not vary in it: "
+                "eps=0 divides it by 0, so give ActNorm an eps above 0, or another first batch"
             )
         for parameter, values in ((self.bias, -m), (self.log_scale, -numpy.log(std + self.eps))):
             parameter.copy_(Tensor(asarray(values.astype(parameter.dtype))))
