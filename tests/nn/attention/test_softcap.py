@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tinygrad_norm import nn
 from tinygrad_norm.autograd import Tensor, grad
 from tinygrad_norm.nn import functional as F
 from tinygrad_norm.nn.attention.scaleddotproduct import attention
@@ -129,3 +130,15 @@ def test_groups_of_heads_and_a_causal_mask_take_a_cap():
     k, v = (x.repeat(2, axis=1) for x in (k, v))
     p = by_hand(q / 2, k, np.tril(np.ones((3, 3))), 0.5)
     np.testing.assert_allclose(y.array, p @ v, rtol=1e-12)
+
+
+def test_a_bool_is_no_cap():
+    x = Tensor(Q)
+    for call in (
+        lambda: F.softcap(x, True),
+        lambda: F.scaled_dot_product_attention(x, x, x, softcap=True),
+        lambda: nn.MultiheadAttention(4, 2, softcap=False),
+        lambda: nn.TransformerEncoderLayer(4, 2, softcap=True),
+    ):
+        with pytest.raises(TypeError, match=r"cap must be a number, such as 30\.0, got (True|False)"):
+            call()

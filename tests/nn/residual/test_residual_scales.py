@@ -164,3 +164,12 @@ def test_a_transformer_layer_refuses_scales_that_do_nothing():
         nn.TransformerEncoderLayer(4, 2, 8, placement="peri", scale=nn.LayerScale)
     with pytest.raises(TypeError, match="scale must make a scale"):
         nn.TransformerEncoderLayer(4, 2, 8, scale=0.1)
+
+
+@pytest.mark.parametrize("scalar", [nn.ReZero, nn.SkipInit], ids=["ReZero", "SkipInit"])
+def test_a_transformer_layer_takes_one_number_as_a_scale_from_a_function(scalar):
+    with pytest.raises(TypeError, match=rf"which takes none: pass scale=lambda d: nn\.{scalar.__name__}\(\)"):
+        nn.TransformerEncoderLayer(4, 2, 8, scale=scalar)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, 0.0, norm_first=True, scale=lambda d: scalar())
+    x = tn.randn(5, 2, 4)
+    np.testing.assert_array_equal(layer(x).detach().numpy(), x.numpy())

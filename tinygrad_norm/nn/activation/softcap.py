@@ -67,6 +67,8 @@ def as_cap(cap: Any, name: str, x: Tensor | None = None) -> float:
         TypeError: if it is not a number.
         ValueError: if it is not positive and finite, or not a normal number of the dtype x is computed in.
     """
+    if isinstance(cap, bool):
+        raise TypeError(f"{name} must be a number, such as 30.0, got {cap}")
     cap = as_number(cap, name)
     if not 0 < cap < numpy.inf:
         raise ValueError(f"{name} must be a positive finite number, such as 30.0, got {cap}")

@@ -40,6 +40,7 @@ from ..attention.qknorm import QKNormAttention
 from ..containers import Sequential
 from ..dropout import Dropout
 from ..linear import Linear
+from ..residual.scalars import ScalarMultiplier
 from ..utils.parameter_swap import functional_call
 from .deepnorm import DeepNorm
 from .layer_composed import transformer_decoder_layer_composed, transformer_encoder_layer_composed
@@ -76,10 +77,12 @@ class TransformerLayer(Placed):
         layer_index, depth: which layer this is, from 1, of how many: for "mix" and "scaled". A
         TransformerEncoder
             or TransformerDecoder sets both. "deep" needs the depth.
-        scale: a function or class that makes a scale of D features, such as nn.LayerScale: what each step
-            adds is multiplied by it, after dropout. With None it is added as it is.
+        scale: a function or class that makes a scale of D features, such as nn.LayerScale, or
+            lambda d: nn.ReZero() for one number: what each step adds is multiplied by it, after dropout. With
+            None it is added as it is.
 
     Raises:
+        TypeError: if scale makes none of a number of features, or softcap is not a number.
         ValueError: if the activation or placement is unknown, placement contradicts norm_first, or qk_norm an
             attention, the number of heads does not divide d_model, or there is a scale where a norm behind
             it would undo it.
@@ -142,6 +145,12 @@ def _check_scale(scale: Norm | None, placement: str | DeepNorm) -> None:
     if scale is not None and not callable(scale):
         raise TypeError(
             f"scale must make a scale, given its number of features, as nn.LayerScale does, got {scale!r}"
+        )
+    if isinstance(scale, type) and issubclass(scale, ScalarMultiplier):
+        name = scale.__name__
+        raise TypeError(
+            f"scale must make a scale, given its number of features, and nn.{name} is one number, which "
+            f"takes none: pass scale=lambda d: nn.{name}()"
         )
     if scale is not None and placement in ("peri", "output"):
         raise ValueError(
