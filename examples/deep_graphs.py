@@ -93,8 +93,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=150, help="training steps (default: 150)")
     options = parser.parse_args(arguments)
-    if options.steps < 0:
-        parser.error(f"--steps must be at least 0, got {options.steps}")
+    if options.steps < 1:
+        parser.error(f"--steps must be at least 1, got {options.steps}")
     found = {}
     print(f"{'layers':>6}  {'norm':10}{'accuracy':>9}{'apart':>9}")
     for depth in (2, 16):

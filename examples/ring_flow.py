@@ -105,6 +105,10 @@ def main(arguments=None):
     parser.add_argument("--lr", type=float, default=3e-3, help="of Adam, default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     options = parser.parse_args(arguments)
+    if options.layers < 1:
+        parser.error(f"--layers must be at least 1, got {options.layers}")
+    if options.steps < 0:
+        parser.error(f"--steps must be at least 0, got {options.steps}")
     test = rings(4000, np.random.default_rng(options.seed + 1))
     found = {}
     print(f"{'negative log-likelihood':24}{'at first':>12}{'trained':>10}{'integral':>10}")

@@ -21,6 +21,14 @@ def test_a_flow_that_its_first_batch_sets_starts_near_the_data(capsys):
     assert capsys.readouterr().out.count("ActNorm") == 3
 
 
+@pytest.mark.parametrize("option", ["--layers 0", "--steps -1"], ids=["layers", "steps"])
+def test_a_flow_without_layers_or_with_negative_steps_is_refused(option, capsys):
+    with pytest.raises(SystemExit):
+        load("ring_flow").main(option.split())
+    name, got = option.split()
+    assert f"{name} must be at least {int(got) + 1}, got {got}" in capsys.readouterr().err
+
+
 def test_the_density_of_a_flow_has_the_log_det_of_its_jacobian():
     example = load("ring_flow")
     tn.manual_seed(0)

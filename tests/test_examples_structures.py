@@ -36,8 +36,8 @@ def test_gdn_makes_a_mixture_of_scales_gaussian(capsys):
 
 def test_bad_arguments_are_reported(capsys):
     with pytest.raises(SystemExit):
-        load("deep_graphs").main(["--steps", "-1"])
-    assert "--steps must be at least 0, got -1" in capsys.readouterr().err
+        load("deep_graphs").main(["--steps", "0"])
+    assert "--steps must be at least 1, got 0" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         load("mixed_streams").main(["--layers", "0"])
     assert "--layers must be at least 1, got 0" in capsys.readouterr().err
