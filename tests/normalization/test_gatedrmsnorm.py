@@ -1,5 +1,7 @@
 """Gated RMS normalization in both orders, its groups, and the same without a gate."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -142,3 +144,12 @@ def test_small_blocks_give_the_same(first):
         small = results(first, **options)
     for a, b in zip(small, whole, strict=True):
         np.testing.assert_allclose(a, b, 1e-11, 1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 3), ()], ids=["vector", "rows", "number"])
+def test_another_number_of_features_names_the_layer(shape):
+    layer = nn.GatedRMSNorm(4, norm_before_gate=True)
+    message = rf"GatedRMSNorm was made for \(\.\.\., 4\), got shape {re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=message):
+        layer(tn.ones(*shape), tn.ones(*shape))
+    assert layer(tn.ones(4), tn.ones(4)).shape == (4,)

@@ -92,3 +92,10 @@ def test_half_types():
     y = results((100 * X).astype("float16"), DY)[0]
     assert y.dtype == "float16"
     np.testing.assert_allclose(y, results(100 * X, DY)[0], 3e-3, 1e-3)
+
+
+@pytest.mark.parametrize("kind", [nn.GDN, nn.IGDN, nn.GDN1], ids=["GDN", "IGDN", "GDN1"])
+def test_another_number_of_channels_names_the_layer(kind):
+    message = rf"^{kind.__name__} was made for 4 channels, but x of shape \(2, 5, 3\)"
+    with pytest.raises(ValueError, match=message):
+        kind(4)(tn.ones(2, 5, 3))

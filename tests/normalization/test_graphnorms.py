@@ -142,3 +142,13 @@ def test_alpha_on_the_mean_of_g_only_is_wrong(monkeypatch):
     assert error[1] > 0.01
     same = only_of_mean_g(DY, x, W, np.ones(4), X.mean(0)[None], (X.var(0) + 1e-5)[None] ** -0.5, index)[0]
     np.testing.assert_allclose(same, results(F.graph_norm, X, None, W)[1], 1e-9)  # for α = 1 nothing shows
+
+
+def test_another_number_of_features_names_the_layer():
+    layer = nn.GraphNorm(4)
+    with pytest.raises(ValueError, match=r"GraphNorm was made for 4 channels, but x of shape \(3, 5\) has 5"):
+        layer(tn.ones(3, 5))
+    with pytest.raises(ValueError, match=r"takes nodes \(N, D\), got shape \(3, 4, 2\)"):
+        layer(tn.ones(3, 4, 2))
+    with pytest.raises(IndexError, match="takes graphs from 0 to 1, got 2"):
+        layer(tn.ones(3, 4), tn.tensor([0, 2, 1]), 2)

@@ -41,7 +41,7 @@ from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...module import Module, Parameter
 from ...ops.arguments import as_size
-from ...ops.checks import check_eps, check_vectors
+from ...ops.checks import check_channels, check_eps, check_vectors
 from ...registry import Case, ErrorCase, Input, fixed, register
 from ..core.moments import affine, rsqrt
 from ..core.segments import (
@@ -176,8 +176,14 @@ def graph_norm(
 class GraphNorm(Module):
     """GraphNorm of nodes (N, D), with PyTorch Geometric's name, arguments and parameters.
 
-    `weight` (ones), `bias` (zeros) and `mean_scale` (ones) are (in_channels,). Call it with batch (N,), the
-    graph of each node. Source: Cai et al. 2021, arXiv:2009.03294.
+    `weight` (ones), `bias` (zeros) and `mean_scale` (ones) are (in_channels,).
+
+    `forward(x, batch, batch_size)` takes batch (N,), integers, the graph of each node, in any order, sorted
+    or not; with None all nodes are one graph. batch_size is the number of graphs, by default the largest in
+    batch plus 1, for which the host waits if it is on a GPU. An IndexError says that a graph is not one of 0
+    to batch_size - 1.
+
+    Source: Cai et al. 2021, arXiv:2009.03294.
     """
 
     def __init__(self, in_channels: int, eps: float = 1e-5) -> None:
@@ -188,6 +194,7 @@ class GraphNorm(Module):
             setattr(self, name, Parameter(numpy.full(self.in_channels, value, numpy.float32)))
 
     def forward(self, x: Tensor, batch: Tensor | None = None, batch_size: int | None = None) -> Tensor:
+        check_channels(x, "GraphNorm", self.in_channels)
         return graph_norm(x, batch, self.weight, self.bias, self.mean_scale, batch_size, self.eps)
 
     def extra_repr(self) -> str:

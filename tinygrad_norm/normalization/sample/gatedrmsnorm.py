@@ -282,6 +282,9 @@ class GatedRMSNorm(Module):
         self.weight = Parameter(numpy.ones(self.dim, numpy.float32))
 
     def forward(self, input: Tensor, gate: Tensor) -> Tensor:
+        check_input(input, "GatedRMSNorm")
+        if input.shape[-1:] != (self.dim,):
+            raise ValueError(f"GatedRMSNorm was made for (..., {self.dim}), got shape {input.shape}")
         return gated_rms_norm(
             input, gate, self.weight, self.group_size, self.eps, norm_before_gate=self.norm_before_gate
         )

@@ -220,6 +220,7 @@ class GDN(Module):
         return beta * beta - _OFFSET, gamma * gamma - _OFFSET
 
     def forward(self, input: Tensor) -> Tensor:
+        check_channels(input, type(self).__name__, self.in_channels)
         return gdn(input, *self.values(), self.inverse, self.simplified)
 
     def extra_repr(self) -> str:
