@@ -5,6 +5,7 @@ are what its terms are made of.
 """
 
 import itertools
+from typing import Any
 
 import numpy
 
@@ -68,10 +69,12 @@ def path_factors(
     if derivation.gradients.get(name) not in ("dx", "dv") or len(paths) < 2:
         return ""
     values = [Values(derivation.steps, derivation.given | {"dy": dy}) for dy in dys]
+    pairs = list(zip(values, found, strict=True))
+    if not all(_broadcasts(getattr(s, path), dx) for s, dx in pairs for path in paths):
+        return ""
     columns = [
         numpy.concatenate([numpy.asarray(getattr(s, path) + 0 * dx).reshape(-1) for s, dx in pairs])
         for path in paths
-        for pairs in [list(zip(values, found, strict=True))]
     ]
     used = [k for k, column in enumerate(columns) if column.any()]
     matrix = numpy.stack([columns[k] for k in used], axis=1)
@@ -83,11 +86,23 @@ def path_factors(
     if numpy.ptp(factors) < 1e-9:
         return f"it is {_times(factors[0], sizes)}" if abs(factors[0] - 1) > 1e-7 else ""
     wrong = [
-        f"{_PATHS[paths[k]]} is {_times(factor, sizes) if abs(factor) > 1e-9 else 'dropped'}"
+        f"{_in_words(paths[k])} is {_times(factor, sizes) if abs(factor) > 1e-9 else 'dropped'}"
         for k, factor in zip(used, factors, strict=True)
         if abs(factor - 1) > 1e-7
     ]
     return "; ".join(wrong)
+
+
+def _broadcasts(path: Any, dx: numpy.ndarray) -> bool:
+    """Return whether a path's values fit the gradient's shape; some derivations have another layout."""
+    try:
+        return numpy.broadcast_shapes(numpy.shape(path), dx.shape) == dx.shape
+    except ValueError:
+        return False
+
+
+def _in_words(path: str) -> str:
+    return _PATHS.get(path, f"the path through {path.removeprefix('through_')}")
 
 
 def _times(factor: float, sizes: set[int]) -> str:
