@@ -50,6 +50,25 @@ def test_an_orthogonal_weight_stays_and_has_a_gradient_of_all_digits_in_float32(
     assert np.linalg.norm(dx - exact) < 1e-6 * np.linalg.norm(exact)
 
 
+@pytest.mark.parametrize("shape", [(3, 8), (8, 3)], ids=["rows", "columns"])
+def test_rows_with_a_large_common_offset_keep_their_small_directions_in_float32(shape):
+    V, dy = ((RNG.normal(size=shape) + offset).astype("float32") for offset in (1e4, 0))
+    (y, dx), (exact_y, exact_dx) = results(V, dy), results(V.astype(float), dy.astype(float))
+    assert y.dtype == dx.dtype == np.float32
+    np.testing.assert_allclose(y @ y.T if shape[0] == 3 else y.T @ y, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(y, exact_y, 1e-5, 1e-6)
+    np.testing.assert_allclose(dx, exact_dx, 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_rounding_is_no_direction(dtype):
+    V = np.outer([0.1, 0.2, 0.3], RNG.normal(size=8)).astype(dtype)
+    y, dx = results(V, RNG.normal(size=V.shape))
+    assert y.dtype == dtype
+    np.testing.assert_allclose((y.astype(float) ** 2).sum(), 1, 0.01)
+    assert np.isfinite(dx).all()
+
+
 def test_a_direction_that_is_not_there_is_left_out():
     V = np.outer([1.0, 2.0], [3.0, 0.0, 4.0])
     y, dx = results(V, RNG.normal(size=V.shape))

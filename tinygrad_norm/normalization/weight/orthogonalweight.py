@@ -8,6 +8,9 @@ matrices with orthonormal rows, y is the nearest to V: its polar factor. It depe
 Huang's layer takes the mean of each row from V first; this one does not. In the code V is divided by a power
 of two, which leaves y as it is. Directions that V does not have, to rounding, are left out of P.
 
+The condition number of S is the square of that of V: of float32 weights with a large common offset, S in
+float32 would have lost the small directions. So float32 is computed in float64, and half types in float32.
+
 This is not torch.nn.utils.parametrizations.orthogonal, which makes orthogonal matrices from the exponential
 or from reflections.
 
@@ -24,10 +27,12 @@ Insight: dx is orthogonal to V, since y does not change with its length; and by 
 orthogonal to A·V for every symmetric A that commutes with S: only the directions of V count.
 """
 
+import numpy
+
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Rows, kernel
-from ...backends.cpu.half import downcast, upcast
+from ...backends import Array, Rows, kernel, namespace
+from ...backends.cpu.half import upcast
 from ...module import Module
 from ...ops import ones
 from ...ops.checks import check_input
@@ -52,16 +57,34 @@ def orthogonal_weight_norm_composed(weight: Tensor) -> Tensor:
     return (y if matrix.shape[0] <= matrix.shape[1] else y.T).reshape(weight.shape)
 
 
+def _wide(x: Array) -> Array:
+    return x.astype(numpy.float64) if x.dtype == numpy.float32 else upcast(x)
+
+
+def _narrow(y: Array, like: Array) -> Array:
+    with numpy.errstate(over="ignore"):
+        return y.astype(like.dtype, copy=False)
+
+
+def _roots(values: Array, x: Array) -> Array:
+    """Return √λ (1, K), and 0 for directions that only the rounding of float32 gives x."""
+    s = roots(values)
+    if x.dtype != numpy.float32:
+        return s
+    noise = s.shape[1] * float(numpy.finfo(numpy.float32).eps) * s.max(1, keepdims=True)
+    return namespace(s).where(s <= noise, 0, s)
+
+
 @kernel
 def orthogonal_weight_norm_forward(x: Rows) -> tuple[Rows, Array, Array, Array, Array, Array]:
     """Return y (K, D), K ≤ D; V/s (K, D), P, the eigenvectors U (1, K, K), r = 1/√λ (1, K), and s (1, 1)."""
-    V = upcast(x)
+    V = _wide(x)
     scale = scales_of_rows(V.reshape(1, V.size)).reshape(1, 1).astype(V.dtype)
     V = V / scale
     values, vectors = eigen((V @ V.T)[None])
-    r = pseudo_inverse(roots(values))
+    r = pseudo_inverse(_roots(values, x))
     P = with_eigenvalues(vectors, r)
-    return downcast(P[0] @ V, x), V, P, vectors, r, scale
+    return _narrow(P[0] @ V, x), V, P, vectors, r, scale
 
 
 @kernel
@@ -69,9 +92,9 @@ def orthogonal_weight_norm_backward(
     dy: Rows, V: Rows, P: Array, vectors: Array, r: Array, scale: Array
 ) -> Rows:
     """Return dx (K, D)."""
-    wide = upcast(dy)
+    wide = _wide(dy)
     dS = gradient_through(vectors, differences_of_inverse_roots(r), (wide @ V.T)[None])
-    return downcast((P[0] @ wide + 2 * dS[0] @ V) / scale, dy)
+    return _narrow((P[0] @ wide + 2 * dS[0] @ V) / scale, dy)
 
 
 class OrthogonalWeightNormFunction(Function):
