@@ -74,3 +74,19 @@ def test_half_types_and_channels_that_do_not_vary(kind):
     y = getattr(nn, kind)(3)(x)
     assert y.dtype == np.float16
     np.testing.assert_array_equal(y.detach().numpy(), 0)
+
+
+@pytest.mark.parametrize("n", [4, 300])
+def test_a_range_that_float32_cannot_hold_is_as_in_float64(n):
+    rng = np.random.default_rng(5)
+    x, dy, w = rng.uniform(-3.3e38, 3.3e38, (n, 3)), rng.normal(size=(n, 3)), rng.normal(size=3)
+    x[:2, 0], x[:, 2] = (3.3e38, -3.3e38), rng.normal(size=n)
+
+    def results(dtype):
+        inputs = [tn.tensor(a.astype(dtype), requires_grad=True) for a in (x, w)]
+        y = F.range_batch_norm(inputs[0], weight=inputs[1], training=True)
+        dx, dw = (d.numpy() for d in tn.autograd.grad(y, inputs, tn.tensor(dy.astype(dtype))))
+        return y.numpy(), dx[:, 2], dw, dx[:, :2] * np.float64(1e38)
+
+    for found, expected in zip(results("float32"), results("float64"), strict=True):
+        np.testing.assert_allclose(found, expected, 1e-4, 1e-5)

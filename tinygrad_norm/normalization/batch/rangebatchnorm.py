@@ -33,11 +33,13 @@ does not: s has mean 0 by itself.
 
 import math
 
+import numpy
+
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
-from ...backends import Array, Channels, PerChannel, kernel, namespace
+from ...backends import Array, Channels, PerChannel, host_can_read, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
-from ...backends.cpu.half import upcast
+from ...backends.cpu.half import is_half, upcast
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
@@ -131,6 +133,19 @@ def range_batch_norm_backward(
     return _less_through_statistics(straight, x, high, low, *slopes, scale * dbias / n), dweight, dbias
 
 
+def _unit(x: Channels, deviation: PerChannel) -> float:
+    """Return 1, or what to divide x by where a range, or a sum of differences, would overflow.
+
+    A GPU is not waited for: there, such an x gives NaN.
+    """
+    n = x.shape[0] * x.shape[2]
+    if not n or not host_can_read(x) or is_half(x):  # float32 can hold the sums of half types
+        return 1.0
+    if not (deviation >= numpy.finfo(deviation.dtype).max / (16 * n)).any():
+        return 1.0
+    return float(2 ** (4 + n.bit_length()))
+
+
 class RangeBatchNormFunction(Function):
     """y = w·(x - m)·r + b · dx = r·(g - mean(g) - q·s·mean(g·x̂)) with g = w·dy, s = n·∂R/∂x
 
@@ -148,12 +163,17 @@ class RangeBatchNormFunction(Function):
     ) -> Array:
         pools, weight, bias = as_channels(x, weight, bias)
         y, *statistics = range_batch_norm_forward(pools, weight, bias, eps)
-        update_statistics(statistics[0], statistics[2] ** 2)
+        self.unit = _unit(pools, statistics[2])
+        if self.unit != 1:
+            pools = pools / self.unit
+            y, *statistics = range_batch_norm_forward(pools, weight, bias, eps / self.unit**2)
+        update_statistics(statistics[0] * self.unit, (statistics[2] * self.unit) ** 2)
         self.saved = pools, weight, *statistics
         return y.reshape(x.shape)
 
     def backward(self, dy: Array) -> Gradients:
-        return as_given(dy.shape, *range_batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved))
+        dx, *vectors = range_batch_norm_backward(dy.reshape(self.saved[0].shape), *self.saved)
+        return as_given(dy.shape, dx if self.unit == 1 else dx / self.unit, *vectors)
 
 
 def range_batch_norm(
