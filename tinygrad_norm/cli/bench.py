@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from ..bench import network_baselines
 from ..bench.timing import environment, is_fair, settings
 from .figure_files import draw, plain, write
-from .op_names import Load
+from .op_names import Load, find_op
 from .paths import new_file, new_plot
 from .program import Program
 from .tables import NOTHING, figures_table, print_line, wide_console
@@ -160,6 +160,8 @@ def _time_ops(
     """Print and return the rows; also return their means, and the bytes per second of a copy."""
     from ..bench.cpu_ops import benchmark_cases, copy_bandwidth, mean_ratios, measure_all
 
+    timed = {op.name for op, _ in benchmark_cases(())}
+    names = [find_op(name, timed).name for name in names]
     try:
         benchmark_cases(names)
     except ValueError as error:

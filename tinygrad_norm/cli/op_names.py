@@ -1,15 +1,20 @@
 """Find ops by the names given on the command line, including ops from a user's file."""
 
 import difflib
-from collections.abc import Collection
+import inspect
+import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .. import nn, normalization, optim
 from ..learn.loading import load_all
 from ..registry import REGISTRY, Op
 from ..training.norm_choices import NORMS
+
+PACKAGE = __name__.partition(".")[0]
 
 
 def _load(paths: list[Path] | None) -> list[Path] | None:
@@ -35,21 +40,91 @@ Load = Annotated[
 def find_op(name: str, known: Collection[str] = REGISTRY) -> Op:
     """Return the registered op called `name`, or the one that `train --norm` calls so, as in "group".
 
-    LayerNorm and layernorm are layer_norm. For an unknown name, similar ones from `known` are suggested.
+    The title of an op and the name of its layer are names too: RevIN is reversible_instance_norm,
+    EvoNorm2dB0 is evo_norm_b0. Upper and lower case, underscores, hyphens and spaces make no difference.
+    For an unknown name, similar ones of the ops in `known` are suggested.
 
     Raises:
-        typer.BadParameter: if no registered op has this name.
+        typer.BadParameter: if no registered op has this name, or it is that of a class without an op.
     """
-    op = REGISTRY.get(NORMS[name].op if name in NORMS else name) or _by_letters(name)
+    op = REGISTRY.get(NORMS[name].op if name in NORMS else name)
     if op is not None:
         return op
-    close = difflib.get_close_matches(name, known, n=5) or [other for other in known if name in other]
-    hint = f"Did you mean {', '.join(close)}?" if close else f"Choose one of {', '.join(sorted(known))}"
+    letters = _letters(name)
+    named = _named()
+    if letters in named:
+        return named[letters][1]
+    for layer in _classes():
+        if _letters(layer.__name__) == letters:
+            raise typer.BadParameter(_without_op(layer), param_hint="NAME")
+    hint = f"Choose one of {', '.join(sorted(known))}"
+    if close := _similar(name, known):
+        hint = f"Did you mean {', '.join(close)}?"
     raise typer.BadParameter(f"no registered op is called {name!r}. {hint}", param_hint="NAME")
 
 
-def _by_letters(name: str) -> Op | None:
-    """Return the op whose name has these letters, in upper or lower case, with or without underscores."""
-    letters = name.replace("_", "").lower()
-    found = [op for known, op in REGISTRY.items() if known.replace("_", "").lower() == letters]
-    return found[0] if len(found) == 1 else None
+def _named() -> dict[str, tuple[str, Op]]:
+    """Return each name and its op, by the name's letters; an op's own name goes before any other.
+
+    Then come the names for `train --norm`, the layers, and the titles, if they name one op only.
+    """
+    named = {_letters(op.name): (op.name, op) for op in REGISTRY.values()}
+    for name, choice in NORMS.items():
+        if choice.op in REGISTRY:
+            named.setdefault(_letters(name), (name, REGISTRY[choice.op]))
+    for layer in _classes():
+        if (op := _op_of(layer)) is not None:
+            named.setdefault(_letters(layer.__name__), (layer.__name__, op))
+    titled: dict[str, list[Op]] = {}
+    for op in REGISTRY.values():
+        titled.setdefault(_letters(op.title), []).append(op)
+    for letters, ops in titled.items():
+        if letters and len(ops) == 1:
+            named.setdefault(letters, (ops[0].title, ops[0]))
+    return named
+
+
+def _classes() -> Iterator[type]:
+    """Yield the public classes of nn, normalization and optim."""
+    for public in {**vars(optim), **vars(normalization), **vars(nn)}.values():
+        if inspect.isclass(public) and public.__module__.startswith(f"{PACKAGE}."):
+            yield public
+
+
+def _op_of(layer: type) -> Op | None:
+    """Return the op with this layer's name as its title, or the one that is registered in its file."""
+    if not issubclass(layer, nn.Module):
+        return None
+    name = _letters(layer.__name__)
+    titled = [op for op in REGISTRY.values() if _letters(op.title) == name]
+    beside = [op for op in REGISTRY.values() if getattr(op.function, "__module__", "") == layer.__module__]
+    return next((ops[0] for ops in (titled, beside) if len(ops) == 1), None)
+
+
+def _without_op(layer: type) -> str:
+    """Return the message for a class without an op: its file, and the ops that the file has or imports."""
+    file = layer.__module__.replace(".", "/") + ".py"
+    message = f"the class {layer.__name__} has no op of its own. It is in {file}"
+    source = vars(sys.modules[layer.__module__]).values()
+    called = [op.name for op in REGISTRY.values() if any(op.function is value for value in source)]
+    return f"{message}, which uses {', '.join(called)}" if called else message
+
+
+def _similar(name: str, known: Collection[str]) -> list[str]:
+    """Return at most five names of ops in `known` that resemble `name`, one of each op."""
+    ops = {NORMS[k].op if k in NORMS else k for k in known}
+    named = {letters: (spelled, op.name) for letters, (spelled, op) in _named().items() if op.name in ops}
+    named.update({_letters(k): (k, NORMS[k].op if k in NORMS else k) for k in known})
+    close = difflib.get_close_matches(_letters(name), named, n=15) or [
+        letters for letters in named if _letters(name) and _letters(name) in letters
+    ]
+    first: dict[str, str] = {}
+    for letters in close:
+        spelled, op = named[letters]
+        first.setdefault(op, spelled)
+    return list(first.values())[:5]
+
+
+def _letters(name: str) -> str:
+    """Return the letters and digits of a name, in lower case."""
+    return "".join(filter(str.isalnum, name)).lower()
