@@ -36,7 +36,7 @@ OTHERS = {
     "gated_rms_norm": (1,),
     "reversible_instance_denorm": (1, 2),
 }
-MEANS = {"reversible_instance_norm", "mean_only_batch_norm"}  # outputs that show the mean of a pool
+MEANS = {"reversible_instance_norm", "mean_only_batch_norm", "positional_norm"}  # mean is an output
 
 
 def spoiled(case, value, dtype, which=0):

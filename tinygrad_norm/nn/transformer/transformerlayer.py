@@ -300,7 +300,11 @@ register(
                 (*_ATTENTION, *_NETWORK, *_NORM * 2),
                 {"placement": "mix", "layer_index": 1, "depth": 4},
             ),
-            ((2, 4), (*_ATTENTION, *_NORM, *_NETWORK, (2,), (2,), *_NORM * 2), {"placement": "sub"}),
+            (  # of two numbers, the norm within the network would keep little more than their order
+                (2, 4),
+                (*_ATTENTION, *_NORM, (3, 4), (3,), (4, 3), (4,), (3,), (3,), *_NORM * 2),
+                {"placement": "sub", "dim_feedforward": 3},
+            ),
             ((3, 4), (*_ATTENTION, (2,), (2,), *_NETWORK, *_NORM), {"placement": "hybrid"}),
         )
     ),

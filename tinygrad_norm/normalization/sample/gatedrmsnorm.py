@@ -58,7 +58,7 @@ from ...backends.cuda.teams import SUM_SHAPES, VECTOR_SHAPES, WIDE_BLOCK, Teams
 from ...module import Module, Parameter
 from ...ops import ones
 from ...ops.arguments import as_size, check_flags
-from ...ops.checks import check_eps, check_input, check_same_dtype
+from ...ops.checks import Shape, check_eps, check_input, check_same_dtype
 from ...ops.elementwise import logistic
 from ...registry import Case, ErrorCase, register
 from ..core.groups import as_group_size, as_groups, check_groups, scaled_groups
@@ -294,8 +294,12 @@ class GatedRMSNorm(Module):
         return f"{self.dim}, group_size={self.group_size}, eps={self.eps}, norm_before_gate={before}"
 
 
-def _call(gate: Tensor, weight: Tensor | None = None, before: Any = True, **options: Any) -> Any:
-    return lambda: gated_rms_norm(ones(2, 6), gate, weight, norm_before_gate=before, **options)
+def _call(gate: Shape = (2, 6), weight: Shape | None = None, before: Any = True, **options: Any) -> Any:
+    def call() -> Tensor:
+        given = None if weight is None else ones(*weight)
+        return gated_rms_norm(ones(2, 6), ones(*gate), given, norm_before_gate=before, **options)
+
+    return call
 
 
 register(
@@ -311,12 +315,16 @@ register(
         Case(((0, 4), (0, 4), (4,)), {"norm_before_gate": False}),
     ),
     errors=(
-        ErrorCase(_call(ones(2, 5)), ValueError, "(2, 5)"),
-        ErrorCase(_call(ones(2, 6).double()), TypeError, "float64"),
-        ErrorCase(_call(ones(2, 6), ones(5)), ValueError, "weight"),
-        ErrorCase(_call(ones(2, 6), group_size=4), ValueError, "groups of 4"),
-        ErrorCase(_call(ones(2, 6), eps=-1.0), ValueError, "eps"),
-        ErrorCase(_call(ones(2, 6), before=1), TypeError, "norm_before_gate"),
+        ErrorCase(_call((2, 5)), ValueError, "(2, 5)"),
+        ErrorCase(
+            lambda: gated_rms_norm(ones(2, 6), ones(2, 6).double(), norm_before_gate=True),
+            TypeError,
+            "float64",
+        ),
+        ErrorCase(_call(weight=(5,)), ValueError, "weight"),
+        ErrorCase(_call(group_size=4), ValueError, "groups of 4"),
+        ErrorCase(_call(eps=-1.0), ValueError, "eps"),
+        ErrorCase(_call(before=1), TypeError, "norm_before_gate"),
         ErrorCase(lambda: GatedRMSNorm(6, 4, norm_before_gate=True), ValueError, "groups of 4"),
     ),
     kind="normalization",

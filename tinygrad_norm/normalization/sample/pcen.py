@@ -31,6 +31,8 @@ Insight: the gradient of a causal average is an anticausal one: what an energy d
 to the future.
 """
 
+from typing import Any
+
 import numpy
 
 from ...autograd.function import Function, Gradients
@@ -266,7 +268,9 @@ class PCEN(Module):
         return f"{self.num_features}, smoothing={self.smoothing}, eps={self.eps}"
 
 
-_PARAMETERS = ones(3), ones(3), ones(3)
+def _with_ones(input: Tensor, **options: Any) -> Tensor:
+    return pcen(input, ones(3), ones(3), ones(3), **options)
+
 
 register(
     name="pcen",
@@ -280,10 +284,10 @@ register(
         Case((positive(0, 2, 3), positive(2), positive(2), positive(2))),
     ),
     errors=(
-        ErrorCase(lambda: pcen(ones(2, 3, 4, dtype=int), *_PARAMETERS), TypeError, "floating-point"),
-        ErrorCase(lambda: pcen(ones(2, 3), *_PARAMETERS), ValueError, "(N, F, T)"),
+        ErrorCase(lambda: _with_ones(ones(2, 3, 4, dtype=int)), TypeError, "floating-point"),
+        ErrorCase(lambda: _with_ones(ones(2, 3)), ValueError, "(N, F, T)"),
         ErrorCase(lambda: pcen(ones(2, 3, 4), ones(4), ones(3), ones(3)), ValueError, "gain"),
-        ErrorCase(lambda: pcen(ones(2, 3, 4), *_PARAMETERS, smoothing=0.0), ValueError, "smoothing"),
+        ErrorCase(lambda: _with_ones(ones(2, 3, 4), smoothing=0.0), ValueError, "smoothing"),
         ErrorCase(lambda: PCEN(3)(ones(2, 4, 5)), ValueError, "3 channels"),
     ),
     kind="normalization",
