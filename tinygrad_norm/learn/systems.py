@@ -32,6 +32,13 @@ OTHERS = {
         "data.LocalContrastScaler"
     ),
     "Population statistics": "nn.utils.update_bn",
+    "BatchNorm on the data of another domain": (
+        "nn.FrozenBatchNorm2d nn.DomainBatchNorm2d nn.utils.ada_bn_ nn.utils.tent_ nn.utils.tent_step"
+    ),
+    "PopArt": "nn.PopArt",
+    "LayerNorm of the channels of images": "nn.LayerNorm2d",
+    "Moment shortcut": "nn.MomentShortcut",
+    "Matrix square-root pooling": "nn.MatrixSqrtPool",
     "BatchNorm of the inputs of an RNN": "nn.BatchNormRNN",
     "Weight decay of weight and bias of normalizations": "optim.split_decay",
     "Folding of BatchNorm": "nn.utils.fuse_conv_bn_eval nn.utils.fuse_linear_bn_eval",
