@@ -95,13 +95,14 @@ FAULTS = {
 
 
 RARE = "no write is noticed"
+ENOUGH = 250  # programs, for all other faults
 
 
 @pytest.mark.parametrize("name", [name for name in FAULTS if name != RARE])
 def test_a_planted_fault_is_found(name, torch, monkeypatch):
     monkeypatch.setattr(*FAULTS[name])
     with pytest.raises(Finding):
-        search(torch, 250, shrink=False)
+        search(torch, ENOUGH, shrink=False)
 
 
 @pytest.mark.slow
@@ -115,7 +116,7 @@ def test_a_rare_fault_is_found(torch, monkeypatch):
 def test_a_finding_is_a_short_program_that_shows_it(torch, monkeypatch):
     monkeypatch.setattr(*FAULTS["mul of another shape"])
     with pytest.raises(Finding) as caught:
-        search(torch, 150)
+        search(torch, ENOUGH)
     program = str(caught.value)
     assert 4 <= len(program.partition("# ")[0].splitlines()) <= 10
     with pytest.raises(RuntimeError, match=r"Mul.backward returned a gradient of shape"):
