@@ -3,8 +3,8 @@
     x (L, N, D)   a(x) = attention of x to itself   f(x) = W₂·activation(W₁·x + b₁) + b₂
     a layer: z = step of x with a, y = step of z with f, each a residual sum with norms over D
 
-Where the norms stand in a step is its placement: post-LN, z = n(x + a(x)); pre-LN, z = x + a(n(x)); and
-others, which placement.py derives. A decoder layer has a third step between the two, attention to the
+The placement says where a step has its norms. In post-LN z = n(x + a(x)), in pre-LN z = x + a(n(x));
+placement.py derives the others. A decoder layer has a third step between the two, attention to the
 encoder's output `memory`. In training, dropout follows every a and f, and the activation.
 
 Vaswani et al. 2017, arXiv:1706.03762; pre-LN: Xiong et al. 2020, arXiv:2002.04745.

@@ -20,7 +20,7 @@ positions of a channel share s and t, and s has two paths to the loss, through y
 
     ds = Σ dy·y + S·Σ_n d_n
 
-The initialization is no part of the gradient.
+No gradient flows through the start by the first batch.
 
 Insight: without the second path s learns to make y small, where the density of a Gaussian is largest. The
 determinant is what a flow pays for it.

@@ -20,8 +20,8 @@ t moves with its own x and with β, straight and through h:
 
     dx = β/h³·g      dβ = -½·Σ g·t/h²
 
-Insight: β stands where the sum of the squares of the other entries stands in a normalization of a row. In
-a row with one outlier that sum is its own square, and the outlier comes out as ±√D in both.
+Insight: RMS normalization is √D·x/√(x² + the squares of the other entries); here β takes the place of those
+squares. An outlier much larger than all the rest comes out as ±√D from both.
 """
 
 import math
