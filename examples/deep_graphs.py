@@ -96,6 +96,7 @@ def main(arguments=None):
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, got {options.steps}")
     found = {}
+    print("apart: how far nodes are from the center of their graph before training, over their length\n")
     print(f"{'layers':>6}  {'norm':10}{'accuracy':>9}{'apart':>9}")
     for depth in (2, 16):
         for norm in NORMS:

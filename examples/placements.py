@@ -100,6 +100,8 @@ def main(arguments=None):
     if options.features % 4:
         parser.error(f"--features must be a multiple of 4, for four heads: got {options.features}")
     sizes, found = (options.layers, options.features), {}
+    print("stream, expected, new: variance of the stream, if steps add at right angles and in new layers")
+    print("first : last: length of the gradient in the first layer over that in the last\n")
     print(f"{'placement':10} {'stream':>8} {'expected':>9} {'new':>8} {'first : last':>13}")
     for placement in PLACEMENTS:
         tn.manual_seed(0)
