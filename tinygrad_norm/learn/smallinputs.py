@@ -30,13 +30,13 @@ def smallest_case(op: Op, seed: int = 0) -> Inputs:
 def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -> Inputs:
     """Return inputs whose first is `x`, and options: those of the first case that can take its shape.
 
-    A vector may become a row or a column. Other inputs are drawn, in shapes that fit; optional ones are left
-    out if a case does without.
+    A vector may become a row or a column: of a normalization, the one whose numbers share a pool. Other
+    inputs are drawn, in shapes that fit; optional ones are left out if a case does without.
 
     Raises:
         ValueError: if no case can; it says why the first could not.
     """
-    problem = ""
+    problem, alone = "", None
     training = options.get("training", True)
     cases = [case for case in op.cases if case.options.get("training", training) is training]
     for case in sorted(cases or op.cases, key=_simplicity):
@@ -49,15 +49,33 @@ def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -
                     result = op.call(inputs, chosen)
                 ys = result if isinstance(result, tuple) else (result,)
                 if all(numpy.isfinite(to_numpy(y.array)).all() for y in ys):
-                    return inputs, chosen
+                    if op.kind != "normalization" or x.ndim > 1 or _are_coupled(op, inputs, chosen, ys[0]):
+                        return inputs, chosen
+                    alone = alone or (inputs, chosen)
+                    continue
                 problem = problem or f"the result is not finite for x of shape {_times(shape)}"
             except Exception as error:
                 problem = problem or f"{type(error).__name__}: {error}"
+    if alone is not None:
+        return alone
     if not any(_differentiable(case.inputs[0]) for case in op.cases):
         raise ValueError(f"{op.name} has no gradient for its first input: leave out x and its shape")
     known = ", ".join(dict.fromkeys(_times(s) for s in map(_first_shape, op.cases) if s is not None))
     problem = problem or f"its first input has {known} in the registered cases"
     raise ValueError(f"{op.name} cannot take an x of shape {_times(x.shape)}: {problem}")
+
+
+def _are_coupled(op: Op, inputs: list[Tensor | None], options: dict[str, Any], y: Tensor) -> bool:
+    """Return whether another first number of x changes any other number of y than the first."""
+    x = inputs[0]
+    assert x is not None
+    moved = to_numpy(x.array).copy()
+    moved.flat[0] += 0.5
+    with no_grad():
+        result = op.call([Tensor(moved), *inputs[1:]], options)
+    other = result[0] if isinstance(result, tuple) else result
+    changed = to_numpy(other.array) != to_numpy(y.array)
+    return bool(changed.reshape(-1)[1:].any())
 
 
 def _simplicity(case: Case) -> tuple[int, int]:
