@@ -34,7 +34,7 @@ LAYERS = [
     ["optim", "data"],
     ["gradient_check"],
     ["training", "learn", "onnx"],
-    ["bench"],
+    ["bench", "experiments"],
     ["cli"],
     ["__init__"],
     ["__main__"],

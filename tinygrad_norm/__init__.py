@@ -63,6 +63,9 @@ from .nn.functional import relu, prelu, softmax, log_softmax
 from . import data, distributed, nn, normalization, onnx, optim, training
 from .module import Module, Parameter
 
+# Claims of papers, measured.
+from . import experiments
+
 # Files.
 from .training.saved_state import load, save
 

@@ -14,6 +14,7 @@ from . import (
     draw,
     evaluate,
     exercise,
+    experiment,
     explain,
     export,
     gradcheck,
@@ -71,3 +72,4 @@ for command in (
 app.add_typer(bench.bench, name="bench")
 app.add_typer(new.new, name="new")
 app.add_typer(exercise.exercise, name="exercise")
+app.add_typer(experiment.experiment, name="experiment")

@@ -1,0 +1,35 @@
+"""Every registered experiment is complete, and a tiny run of it ends in a table, a plot and a verdict."""
+
+import pytest
+
+from tinygrad_norm import experiments
+from tinygrad_norm.experiments.verdicts import FEWEST_SEEDS
+
+TINY = {"bias-before-batchnorm": {"steps": 2}}
+"""Sizes for a run of seconds; without an entry, an experiment is small enough, or its test is slow."""
+EXPERIMENTS = [pytest.param(one, id=one.name) for one in experiments.EXPERIMENTS.values()]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_it_says_what_is_claimed_by_whom_and_how_it_is_judged(experiment):
+    for name in ("title", "claim", "source", "paper", "known", "rule"):
+        assert len(getattr(experiment, name)) > 4, name
+    for word in ("olds if", "annot be told"):
+        assert word in experiment.rule
+    assert experiment.claim.endswith(".")
+    assert "arXiv:" in experiment.source or "doi:" in experiment.source
+    assert experiment.seeds >= FEWEST_SEEDS
+    assert experiment.kind in ("exact", "statistical")
+    assert experiment.name == experiment.name.lower()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_tiny_run_ends_in_a_table_a_plot_and_a_verdict(experiment, tmp_path):
+    pytest.importorskip("matplotlib")
+    tiny = experiment.with_sizes(**TINY.get(experiment.name, {}))
+    (outcome,) = experiments.run(tiny, tmp_path)
+    assert any(row.paper != "–" for row in outcome.rows)
+    assert outcome.verdict.reason
+    assert outcome.plot.stat().st_size > 10_000
+    (again,) = experiments.report(tmp_path).outcomes
+    assert (again.verdict, again.rows) == (outcome.verdict, outcome.rows)

@@ -1,0 +1,33 @@
+"""The plot of an experiment, with what was measured and by which version under it."""
+
+import textwrap
+from pathlib import Path
+
+from ..files import replacing
+from .experiment import Experiment
+from .experiment_results import Results
+from .result_file import Record
+
+
+def save_plot(path: Path, experiment: Experiment, results: Results, record: Record) -> None:
+    """Draw the plot and write it to `path`.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.4), layout="constrained", dpi=120)
+    experiment.draw(results, figure)
+    figure.suptitle(experiment.title)
+    made = f"tinygrad_norm {record.version}{_commit(record)}"
+    caption = f"ours, {len(record.seeds)} seeds, {made}. {experiment.source}"
+    figure.supxlabel("\n".join(textwrap.wrap(caption, 110)), fontsize=7, color="0.35")
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+
+
+def _commit(record: Record) -> str:
+    commits = {job.made["commit"] for job in record.jobs}
+    short = [commit[:10] + "-dirty" * commit.endswith("-dirty") for commit in commits if commit]
+    return f" ({', '.join(sorted(short))})" if short else ""
