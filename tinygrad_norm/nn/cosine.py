@@ -31,12 +31,11 @@ window; only for a whole sample, Σ dx·x = 0, as stretching it changes no angle
 import math
 from typing import Any
 
-import numpy
-
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, namespace
 from ..backends.cpu.half import downcast, upcast
+from ..backends.float_info import finfo
 from ..normalization.core.magnitudes import scales_of_rows
 from ..normalization.core.moments import rsqrt
 from ..normalization.core.summary import derived_in
@@ -85,7 +84,7 @@ class CosineConv2dFunction(Function):
         window_of_ones = xp.ones((groups, 1, *windows.kernel), wide.dtype)
         squares = _channel_sums(wide * wide, groups)
         q = conv_forward(squares, window_of_ones, None, windows, groups)[0]
-        rnorm = rsqrt(xp.where(q < float(numpy.finfo(q.dtype).eps) ** 4, 0, q))
+        rnorm = rsqrt(xp.where(q < float(finfo(q.dtype).eps) ** 4, 0, q))
         y = _by_group(conv_forward(wide, direction, None, windows, groups)[0], rnorm)
         self.saved = wide, scale, rows, w_rnorm, direction, rnorm, y, window_of_ones, windows, groups
         return downcast(y, x)

@@ -33,6 +33,7 @@ import numpy
 
 from ..autograd.grad_mode import no_grad
 from ..autograd.tensor import Tensor
+from ..backends.float_info import finfo
 from ..ops.arguments import as_number
 from ..ops.checks import check_input, check_same_dtype
 from .linear import Linear
@@ -96,7 +97,7 @@ class PopArt(Linear):
         self.bias.copy_((std * self.bias + (mean - self.mean)) / self.std)
 
     def _check_statistics(self, targets: Tensor, mean: Tensor, var: Tensor) -> None:
-        most = float(numpy.finfo(self.var.dtype).max)
+        most = float(finfo(self.var.dtype).max)
         if bool(((abs(mean) <= most) & (var <= most)).all()):  # false for NaN
             return
         if not bool(targets.isfinite().all()):

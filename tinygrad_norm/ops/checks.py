@@ -8,6 +8,7 @@ import numpy
 
 from ..autograd.tensor import Tensor
 from ..backends.cpu.half import is_half
+from ..backends.float_info import finfo
 from . import dims
 from .arguments import as_finite, as_number
 
@@ -152,7 +153,7 @@ def check_eps(eps: float) -> None:
 
 def check_normal(value: float, x: Tensor, name: str) -> None:
     """Raise ValueError unless `value` is above 0 and a normal number of the dtype in which x is computed."""
-    info = numpy.finfo(numpy.float32 if is_half(x.array) else x.array.dtype)
+    info = finfo(numpy.float32 if is_half(x.array) else x.array.dtype)
     if not float(info.tiny) <= value <= float(info.max):
         raise ValueError(
             f"{name} must be from {info.tiny:.2g} to {info.max:.2g}, since an input of {x.dtype} is "

@@ -13,13 +13,12 @@ and the smallest |x|, and equal ones share the gradient; p = 0 counts the elemen
 import math
 from typing import Any
 
-import numpy
-
 from ..autograd.function import Function, Gradients
 from ..autograd.tensor import Tensor
 from ..backends import Array, host_can_read, namespace
 from ..backends.cpu.half import downcast, upcast
 from ..backends.cpu.sums import total
+from ..backends.float_info import finfo
 from ..registry import Case, ErrorCase, distinct, register
 from .arguments import as_flag
 from .dims import Axes, Dim, kept_shape, normalize_dims
@@ -45,7 +44,7 @@ class Norm(Function):
         if not host_can_read(x):
             return self._scaled(x, p, axes, keepdim)
         y = namespace(x).sqrt(total(x * x, axes, keepdim))
-        info = numpy.finfo(x.dtype)
+        info = finfo(x.dtype)
         if y.size and not (y.min() > math.sqrt(info.tiny / info.eps) and y.max() < math.inf):
             return self._scaled(x, p, axes, keepdim)
         return y

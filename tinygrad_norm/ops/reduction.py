@@ -14,6 +14,7 @@ from ..autograd.tensor import Tensor
 from ..backends import Array, host_can_read, namespace
 from ..backends.cpu.half import downcast, is_half, upcast
 from ..backends.cpu.sums import total
+from ..backends.float_info import finfo
 from ..registry import Case, ErrorCase, fixed, register, uniform
 from .arguments import as_flag, as_number, check_flags
 from .broadcast import stretch
@@ -38,7 +39,7 @@ class Sum(Function):
 
     def forward(self, x: Array, *, axes: Axes, keepdim: bool) -> Array:
         self.saved, self.axes = (x.shape,), axes
-        if x.dtype.kind != "f":
+        if x.dtype.kind in "bui":
             return x.sum(axes, numpy.int64, keepdims=keepdim)
         return downcast(total(upcast(x), axes, keepdim), x)
 
@@ -97,7 +98,7 @@ class Prod(Function):
         x, y = upcast(x), y.reshape(kept)
         if host_can_read(y):
             magnitude = abs(y)
-            if ((magnitude > numpy.finfo(x.dtype).tiny) & (magnitude < math.inf)).all():
+            if ((magnitude > finfo(x.dtype).tiny) & (magnitude < math.inf)).all():
                 return y / x * dy.reshape(kept)
         return dy.reshape(kept) * self._others(x.swapaxes(self.dim, -1)).swapaxes(self.dim, -1)
 

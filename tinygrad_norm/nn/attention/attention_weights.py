@@ -23,6 +23,7 @@ from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import F8, LONG, fits_a_loop
 from ...backends.cuda.launch import CudaSource, contiguous, kept_bytes, packs, teams, wide_empty
 from ...backends.cuda.teams import BACKWARD_SHAPES
+from ...backends.float_info import finfo
 
 _kernels = CudaSource(__file__, "../../backends/cuda/elements.cuh")
 
@@ -181,7 +182,7 @@ def _power_on_device(x: Array) -> Array:
     vector, blocks = packs(x)
     largest = wide_empty(x, min(blocks, 1024))
     _kernels.launch("largest_magnitudes", x.dtype, (vector,), largest.size, 256, (x, largest, x.size))
-    highest = 2.0 ** (numpy.finfo(x.dtype).maxexp - 1)
+    highest = 2.0 ** (finfo(x.dtype).maxexp - 1)
     _kernels.launch("power_of_two_above", x.dtype, (), 1, 256, (largest, power, largest.size, highest))
     return power
 
@@ -362,5 +363,5 @@ def _exp_below_maximum(
 
 def _power_of_two_above(x: Array) -> float:
     """Return 1, or the power of two above all |x|, or the largest there is: dividing by it is exact."""
-    highest = numpy.finfo(x.dtype).maxexp - 1
+    highest = finfo(x.dtype).maxexp - 1
     return 2.0 ** min(max(0, math.frexp(float(abs(x).max()))[1]), highest) if x.size else 1.0

@@ -33,13 +33,12 @@ does not: s has mean 0 by itself.
 
 import math
 
-import numpy
-
 from ...autograd.function import Function, Gradients
 from ...autograd.tensor import Tensor
 from ...backends import Array, Channels, PerChannel, host_can_read, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import is_half, upcast
+from ...backends.float_info import finfo
 from ...ops import ones
 from ...ops.arguments import check_flags
 from ...ops.checks import check_channels, check_eps, check_pool, check_vectors
@@ -141,7 +140,7 @@ def _unit(x: Channels, deviation: PerChannel) -> float:
     n = x.shape[0] * x.shape[2]
     if not n or not host_can_read(x) or is_half(x):  # float32 can hold the sums of half types
         return 1.0
-    if not (deviation >= numpy.finfo(deviation.dtype).max / (16 * n)).any():
+    if not (deviation >= finfo(deviation.dtype).max / (16 * n)).any():
         return 1.0
     return float(2 ** (4 + n.bit_length()))
 

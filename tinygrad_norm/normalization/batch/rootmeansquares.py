@@ -12,6 +12,7 @@ from ...backends.cpu.loops import Loop
 from ...backends.cpu.pool_loops import BLOCK, fits_a_loop, plain
 from ...backends.cpu.sums import column_sums, largest, smallest, total_of_parts
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, inverse, wide_empty
+from ...backends.float_info import finfo
 from ..core.moments import std_of
 from .batchnorm import batch_norm_forward
 
@@ -24,7 +25,7 @@ _LIMITS = {4: (2.0**100, 2.0**-51), 8: (2.0**700, 2.0**-484)}
 @kernel
 def root_mean_squares(x: Rows) -> Vector:
     """Return ψ = √mean(x²) of the columns of x (N, C), as (C,)."""
-    wide, info = upcast(x), numpy.finfo(accumulator_dtype(x))
+    wide, info = upcast(x), finfo(accumulator_dtype(x))
     squares = column_sums(wide * wide) / max(len(x), 1)
     if not x.size or (smallest(squares) > info.tiny / info.eps and largest(squares) < info.max):
         return squares**0.5

@@ -2,10 +2,9 @@
 
 import math
 
-import numpy
-
 from ...backends import Array, namespace
 from ...backends.cpu.sums import total
+from ...backends.float_info import finfo
 
 
 def shard_moments(x: Array) -> Array:
@@ -46,5 +45,5 @@ def shard_sums(dy: Array, x_hat: Array) -> Array:
 def _length(x: Array, axes: tuple[int, ...]) -> Array:
     """Return √(Σ x²) over `axes`, which stay with size 1, without overflow."""
     xp = namespace(x)
-    scale = xp.maximum(xp.abs(x).max(axes, keepdims=True), numpy.finfo(x.dtype).tiny)
+    scale = xp.maximum(xp.abs(x).max(axes, keepdims=True), finfo(x.dtype).tiny)
     return scale * xp.sqrt(total(xp.square(x / scale), axes, True))

@@ -8,12 +8,11 @@ entries with |x - m| = max|x - m| by comparing.
 import math
 from typing import Any
 
-import numpy
-
 from ...backends import Array, Channels, PerChannel, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import channel_means, channel_sums
 from ...backends.cuda.launch import CudaSource, contiguous, wide, wide_empty
+from ...backends.float_info import finfo
 from .strips import strips_of
 
 
@@ -53,7 +52,7 @@ def slopes(z: Channels, deviation: PerChannel, p: float) -> Channels:
 
 def inverse_deviations(d: PerChannel, eps: float) -> PerChannel:
     """Return 1/√(d² + eps), at most the largest number, and 0 for 1/0: no deviation, and no eps."""
-    xp, most = namespace(d), numpy.finfo(d.dtype).max
+    xp, most = namespace(d), finfo(d.dtype).max
     divisor = xp.hypot(d, d.dtype.type(math.sqrt(eps)))
     inverse = xp.minimum(1 / xp.where(divisor == 0, 1, divisor), most)
     return xp.where(divisor == 0, 0, inverse).astype(d.dtype, copy=False)

@@ -24,6 +24,7 @@ import numpy
 from ...backends import Array, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.sums import Axes, largest, means, scalar, smallest
+from ...backends.float_info import finfo
 
 MEAN_LIMIT = 64
 """|mean|/std up to which the rounding error of the mean, times 1/std, is 64 units in the last place of 1."""
@@ -76,7 +77,7 @@ def exact_for_any_scale(pool: Axes, *statistics: str) -> Callable[..., Any]:
 @functools.cache
 def _highest_exact(dtype: numpy.dtype) -> float:
     """Return 1/√v for the least mean square v whose terms did not vanish."""
-    info = numpy.finfo(dtype)
+    info = finfo(dtype)
     return math.sqrt(float(info.eps) / float(info.tiny))
 
 
@@ -98,7 +99,7 @@ def _rescaled(
     back: dict[str, Callable[[Array], Array]] = {
         "mean": lambda mean: 4 * (first / 4 + c * (mean / 4)),
         "var": lambda var: c * var * c,
-        "rstd": lambda rstd: xp.where(nothing, 0, xp.minimum(rstd / c, numpy.finfo(x.dtype).max)),
+        "rstd": lambda rstd: xp.where(nothing, 0, xp.minimum(rstd / c, finfo(x.dtype).max)),
     }
     return y, *[back[name](value) for name, value in zip(statistics, found, strict=True)]
 
@@ -153,7 +154,7 @@ def exact_near_the_limits(pool: Axes) -> Callable[..., Any]:
 @functools.cache
 def _lowest_safe(dtype: numpy.dtype) -> float:
     """Return the 1/std from which on x - mean, and 1/std itself, are normal numbers."""
-    return 8 * float(numpy.finfo(dtype).tiny)
+    return 8 * float(finfo(dtype).tiny)
 
 
 def _first(x: Array, pool: Axes) -> tuple[slice, ...]:

@@ -11,6 +11,7 @@ from ...backends import Array, host_can_read, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cpu.loop_math import exp, log
 from ...backends.cpu.sums import largest, row_means, row_sum_products, row_sums, smallest
+from ...backends.float_info import finfo
 from ...ops.arguments import as_number
 
 
@@ -120,8 +121,8 @@ def exact_lengths(body: Callable[..., Any]) -> Callable[..., Any]:
         scale = xp.where((scale > 0) & (scale < math.inf), scale, x.dtype.type(1))
         floor = eps / scale
         nothing = floor == 0
-        y, rnorm = body(x / scale, p, xp.where(nothing, numpy.finfo(x.dtype).tiny, floor))
-        stands_in = rnorm >= xp.where(nothing, 1 / numpy.finfo(x.dtype).tiny, 1 / floor)
+        y, rnorm = body(x / scale, p, xp.where(nothing, finfo(x.dtype).tiny, floor))
+        stands_in = rnorm >= xp.where(nothing, 1 / finfo(x.dtype).tiny, 1 / floor)
         return y, xp.where(stands_in, at_eps, xp.minimum(rnorm / scale, most))
 
     return guarded
@@ -137,7 +138,7 @@ def directions(x: Array, p: float, eps: Any) -> tuple[Array, Array]:
 @functools.cache
 def limits(dtype: numpy.dtype, eps: float) -> tuple[Any, Any, Any]:
     """Return eps, the rnorm where eps stands in for the length, and the largest rnorm."""
-    most = numpy.finfo(dtype).max
+    most = finfo(dtype).max
     eps = dtype.type(min(eps, float(most)))
     at_eps = dtype.type(1) / eps if eps > 1 / most else dtype.type(0 if eps == 0 else most)
     return eps, at_eps, most
@@ -146,6 +147,6 @@ def limits(dtype: numpy.dtype, eps: float) -> tuple[Any, Any, Any]:
 @functools.cache
 def _highest_exact(dtype: numpy.dtype, p: float) -> float:
     """Return 1/length for the least length whose |x|ᵖ did not vanish."""
-    info = numpy.finfo(dtype)
+    info = finfo(dtype)
     least_power = math.log(float(info.tiny) / float(info.eps))  # p·log(length)
     return math.exp(min(-least_power / p, math.log(float(info.max)))) if p < math.inf else float(info.max)

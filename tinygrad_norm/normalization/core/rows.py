@@ -8,6 +8,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import Array
 from ...backends.cpu.half import is_half
+from ...backends.float_info import finfo
 from ...ops.dims import Shape
 
 
@@ -21,4 +22,4 @@ def as_rows(normalized_shape: Shape, x: Array, *vectors: Array | None) -> Any:
 
 def machine_eps(x: Tensor) -> float:
     """Return the machine epsilon of the dtype in which `x` is normalized: float32 for half types."""
-    return float(numpy.finfo(numpy.float32 if is_half(x.array) else x.dtype).eps)
+    return float(finfo(numpy.float32 if is_half(x.array) else x.dtype).eps)

@@ -39,6 +39,7 @@ from ...backends import Array, Channels, PerChannel, kernel, namespace
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.sums import column_sums, row_mean_products, row_means
 from ...backends.cuda.launch import accumulator_dtype
+from ...backends.float_info import finfo
 from ...module import Module, Parameter
 from ...ops import ones
 from ...ops.arguments import as_size, check_flags
@@ -103,7 +104,7 @@ def global_response_norm_forward(
 ) -> tuple[Channels, Array, Array]:
     """Return y (N, C, S), response and rnorm (N, C, 1), for weight and bias (1, C, 1)."""
     N, C, S = x.shape
-    least = float(numpy.finfo(accumulator_dtype(x)).tiny)  # of a channel of zeros
+    least = float(finfo(accumulator_dtype(x)).tiny)  # of a channel of zeros
     rnorm = normalize_forward(x.reshape(N * C, S), 2.0, least)[1].reshape(N, C)
     response = _responses(rnorm, eps)[..., None]
     return amplified_forward(x, response, weight, bias), response, rnorm[..., None]

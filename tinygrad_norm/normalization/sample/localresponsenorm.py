@@ -41,6 +41,7 @@ from ...backends.cpu.loop_math import exp, larger, log_of_normal
 from ...backends.cpu.pool_loops import kept
 from ...backends.cpu.sums import largest, smallest
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, inverse, wide, wide_empty
+from ...backends.float_info import finfo
 from ...module import Module
 from ...ops import cat, zeros
 from ...ops.arguments import as_number, as_size
@@ -249,7 +250,7 @@ _ORDINARY = 88.0
 
 @functools.cache
 def _highest_ordinary(dtype: numpy.dtype, beta: float) -> float:
-    return float(numpy.finfo(dtype).max) ** (1 / (2 * abs(beta) + 2))
+    return float(finfo(dtype).max) ** (1 / (2 * abs(beta) + 2))
 
 
 def _product(a: Array, b: Array) -> Array:

@@ -29,6 +29,7 @@ from ...backends import Array, Column, Rows, kernel
 from ...backends.cpu.blocks import in_blocks
 from ...backends.cpu.half import is_half
 from ...backends.cpu.sums import row_sum_products
+from ...backends.float_info import finfo
 from ...module import Module
 from ...ops import ones
 from ...ops.arguments import as_number
@@ -51,7 +52,7 @@ def _scaled(z_hat: Rows, scale: Column) -> Rows:
 @kernel
 def logit_norm_forward(z: Rows, tau: float, eps: float) -> tuple[Rows, Rows, Column]:
     """Return y and ẑ (N, C), and r (N, 1), for z (N, C). ẑ of zeros is 0."""
-    least = 1024 * float(numpy.finfo(numpy.float32 if is_half(z) else z.dtype).tiny)
+    least = 1024 * float(finfo(numpy.float32 if is_half(z) else z.dtype).tiny)
     z_hat, rnorm = normalize_forward(z, 2.0, least)
     return _scaled(z_hat, 1 / (1 + eps * rnorm) / tau), z_hat, rnorm
 

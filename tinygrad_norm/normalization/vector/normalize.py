@@ -39,6 +39,7 @@ from ...backends.cpu.pool_loops import COLUMN
 from ...backends.cpu.sums import row_sum_products
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, contiguous, teams
 from ...backends.cuda.teams import BACKWARD_SHAPES
+from ...backends.float_info import finfo
 from ...ops.checks import check_eps, check_input
 from ...ops.dims import Axes, Dim, normalize_dim, normalize_dims
 from ...ops.shape import permute, reshape
@@ -121,7 +122,7 @@ def normalize_forward_cuda(x: Array, p: float, eps: float) -> tuple[Array, ...]:
 
 def _for_kernels(p: float, x: Array) -> float:
     """Return p as the type of the kernel holds it; what is too large for that is ∞."""
-    return p if p < numpy.finfo(accumulator_dtype(x)).max else math.inf
+    return p if p < finfo(accumulator_dtype(x)).max else math.inf
 
 
 @kernel

@@ -24,6 +24,7 @@ import numpy
 from ...autograd.tensor import Tensor
 from ...backends import Array, kernel, namespace
 from ...backends.cuda.launch import CudaSource, contiguous
+from ...backends.float_info import finfo
 from ...ops import eye
 
 _kernels = CudaSource(__file__)
@@ -81,7 +82,7 @@ def inverse_roots(values: Array, least: Array | float) -> Array:
     So are those below the machine epsilon of the largest. The inverse root of 0 counts as 0.
     """
     xp = namespace(values)
-    floor = numpy.finfo(values.dtype).eps * abs(values).max(1, keepdims=True)
+    floor = finfo(values.dtype).eps * abs(values).max(1, keepdims=True)
     values = xp.maximum(values, xp.maximum(floor, least))
     return xp.where(values == 0, 0, xp.where(values == 0, 1, values) ** -0.5)
 
@@ -89,7 +90,7 @@ def inverse_roots(values: Array, least: Array | float) -> Array:
 def roots(values: Array) -> Array:
     """Return √λ of eigenvalues (G, d) ≥ 0; those that only rounding keeps from 0 are 0."""
     xp = namespace(values)
-    noise = values.shape[1] * numpy.finfo(values.dtype).eps * abs(values).max(1, keepdims=True)
+    noise = values.shape[1] * finfo(values.dtype).eps * abs(values).max(1, keepdims=True)
     return xp.where(values <= noise, 0, abs(values) ** 0.5)
 
 

@@ -1,0 +1,33 @@
+"""What ends a proof without a verdict: no root at this point, or a step that no exact number can take."""
+
+import traceback
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+class NoRoot(ArithmeticError):
+    """A number at this point has no root in the field: another point must be drawn."""
+
+
+class NotExact(TypeError):
+    """A step that exact numbers cannot take; the message says which, and `where` gives the line."""
+
+
+class NotAlgebraic(NotExact):
+    """A function that is not algebraic, such as exp; `function` is its name."""
+
+    def __init__(self, function: str) -> None:
+        super().__init__(f"{function} is not algebraic")
+        self.function = function
+
+
+def where(error: BaseException) -> str:
+    """Return the file and line at which `error` was raised, outside of this package: "gelu.py:33"."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
+    ]
+    ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown line"

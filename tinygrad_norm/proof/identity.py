@@ -1,0 +1,155 @@
+"""Identity testing: are two forms of an op the same function, and is its backward the derivative?
+
+At a random point x, with random dy and v, the closed form's backward gives dx, and the composed form on dual
+numbers gives y and J·v. All are exact, so the forms agree if
+
+    y of both forms are equal, entry by entry, and      Σ dy·(J·v) = Σ dx·v
+
+The second is one equation for all gradients: v and dy are random, so a wrong entry of dx cannot be made up
+for by another (Schwartz, Zippel).
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+
+from ..gradient_check.registered import draw
+from ..registry import Case, Op
+from .arrays import NumberArray, each, numbers
+from .duals import Dual, derivative, value
+from .field import P
+from .points import Point, anywhere, unless_whole
+from .replay import Leaves, Replay
+from .residues import Residue, lift
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An entry in which a form is wrong at a point.
+
+    Attributes:
+        what: "output 0", or "gradient of input 1".
+        index: of the entry.
+        got: the number that the form gives, and its real value.
+        expected: the number of the composed form, or the derivative of it.
+    """
+
+    what: str
+    index: tuple[int, ...]
+    got: Residue
+    expected: Residue
+
+
+class Recorded:
+    """One form of an op on a case, recorded by an ordinary run, ready to be run again on exact numbers."""
+
+    def __init__(self, op: Op, case: Case, form: Callable[..., Any] | None = None) -> None:
+        self.inputs = draw(case)
+        result = op.call(self.inputs, case.options, form)
+        self.outputs = [y for y in (result if isinstance(result, tuple) else (result,)) if y.requires_grad]
+
+    def run(self, arrays: dict[int, NumberArray], constant: Callable[[float], Any]) -> Replay:
+        """Return the form's run on arrays of numbers, given by number of the input."""
+        return Replay(self.outputs, self._leaves(arrays), constant)
+
+    def gradients(self, run: Replay, dys: list[NumberArray]) -> dict[int, Any]:
+        """Return dL/dx of a run, by number of the input; without inputs that the loss does not depend on."""
+        found = run.gradients(self.outputs, dys)
+        return {i: found[id(x)] for i, x in enumerate(self.inputs) if id(x) in found}
+
+    def _leaves(self, arrays: dict[int, NumberArray]) -> Leaves:
+        return [(x, arrays[i]) for i, x in enumerate(self.inputs) if x is not None and i in arrays]
+
+
+class Comparison:
+    """A closed form and its reference at one point: the composed form, or for a primitive the form itself.
+
+    Raises:
+        NotExact: if a form does what exact numbers cannot do.
+        NoRoot: if no point has all roots.
+    """
+
+    def __init__(self, op: Op, case: Case, rng: random.Random) -> None:
+        self.closed, self.reference = Recorded(op, case), Recorded(op, case, op.composed)
+        self.dys = [_random_numbers(rng, y.shape) for y in self.closed.outputs]
+        point = _point_of(case, rng)
+
+        def run(arrays: dict[int, NumberArray]) -> tuple[Replay, dict[int, Any]]:
+            found = self.closed.run(arrays, constant)
+            return found, self.closed.gradients(found, self.dys)
+
+        self.found, self.gradients = point.with_roots(run)
+        self.arrays = point.arrays
+        self.directions = {
+            i: _random_numbers(rng, x.shape)
+            for i, x in enumerate(self.closed.inputs)
+            if x is not None and x.requires_grad
+        }
+        self.expected = self._derivative(self.directions)
+
+    def _derivative(self, directions: dict[int, NumberArray]) -> list[Any]:
+        """Return the outputs of the reference as dual numbers, with their derivatives along `directions`."""
+        duals = {
+            i: each(Dual, a, directions[i]) if i in directions else each(Dual, a)
+            for i, a in self.arrays.items()
+        }
+        return self.reference.run(duals, lambda x: Dual(constant(x))).outputs
+
+    def _along(self, outputs: list[Any]) -> Residue:
+        """Return Σ dy·(J·v)."""
+        return sum_of(_total(dy, each(derivative, y)) for dy, y in zip(self.dys, outputs, strict=True))
+
+    def difference(self) -> Difference | None:
+        """Return the first entry that is wrong; None if the forms agree and dx is the derivative."""
+        for k, (y, reference) in enumerate(zip(self.found.outputs, self.expected, strict=True)):
+            for index in numpy.ndindex(y.shape):
+                if y[index] != value(reference[index]):
+                    return Difference(f"output {k}", index, lift(y[index]), lift(value(reference[index])))
+        forward = self._along(self.expected)
+        backward = sum_of(_total(dx, self.directions[i]) for i, dx in self.gradients.items())
+        return None if forward == backward else self._wrong_entry()
+
+    def _wrong_entry(self) -> Difference | None:
+        """Return the first wrong entry of a gradient, by a derivative along each entry alone."""
+        for i, direction in self.directions.items():
+            for index in numpy.ndindex(direction.shape):
+                along = each(lambda x: 0, direction)
+                along[index] = 1
+                expected = self._along(self._derivative({i: along}))
+                got = lift(self.gradients[i][index] if i in self.gradients else 0)
+                if got != expected:
+                    return Difference(f"gradient of input {i}", index, got, expected)
+        return None
+
+
+def constant(x: float) -> Any:
+    """Return what a float of a constant tensor stands for; infinity and NaN stay, to compare with."""
+    return lift(x) if numpy.isfinite(x) else x
+
+
+def sum_of(parts: Iterator[Any]) -> Residue:
+    """Return the sum of residues, 0 of none."""
+    return sum(parts, Residue(0, 0.0))
+
+
+def _random_numbers(rng: random.Random, shape: tuple[int, ...]) -> Any:
+    """Return random numbers of the field, with real values in [-1, 1)."""
+    size = int(numpy.prod(shape))
+    return numbers([Residue(rng.randrange(P), rng.uniform(-1, 1)) for _ in range(size)]).reshape(shape)
+
+
+def _point_of(case: Case, rng: random.Random) -> Point:
+    """Return a point on the branches of a case."""
+    floats, how = {}, {}
+    for i, drawn in enumerate(case.draw()):
+        if drawn is not None and drawn[0].dtype.kind == "f":
+            floats[i], how[i] = drawn[0], anywhere if drawn[1] else unless_whole
+    return Point(rng, floats, how)
+
+
+def _total(a: Any, b: Any) -> Residue:
+    """Return Σ a·b over all entries."""
+    return sum_of(x * y for x, y in zip(numpy.ravel(a), numpy.ravel(b), strict=True))

@@ -1,0 +1,82 @@
+"""Points: where formulas are compared, at random numbers of the field on the branches of a registered case.
+
+The real values of a point are those of the case, so that formulas in pieces take their branches as usual.
+The residues are random: ±s² with a random s, of the sign of the real value. So |x| is a square, as positive
+numbers are, and any power of it exists. If other numbers lack a root, single entries are drawn again until
+all have one.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy
+
+from .arrays import NumberArray, numbers
+from .errors import NoRoot
+from .field import P, Roots
+from .residues import Residue
+
+TRIES = 20_000
+"""Points that are tried at most."""
+
+Result = TypeVar("Result")
+
+
+def anywhere(rng: random.Random, x: float) -> Residue:
+    """Draw a number of the field for the real value x."""
+    square = pow(rng.randrange(1, P), 2, P)
+    return Residue(-square % P if x < 0 else square, float(x))
+
+
+def unless_whole(rng: random.Random, x: float) -> Residue:
+    """Draw a number of the field for the real value x; a whole one, such as a mask's 0 or 1, is itself."""
+    return Residue(int(x) % P, float(x)) if float(x).is_integer() else anywhere(rng, x)
+
+
+class Point:
+    """Arrays of numbers for those of a case, of which single entries can be drawn again.
+
+    Attributes:
+        arrays: by the name of the input; of floats.
+    """
+
+    def __init__(self, rng: random.Random, floats: dict[Any, numpy.ndarray], draw: dict[Any, Any]) -> None:
+        self.rng, self.floats, self.draw = rng, floats, draw
+        self.arrays: dict[Any, Any] = {
+            key: numbers([draw[key](rng, x) for x in values.ravel()]).reshape(values.shape)
+            for key, values in floats.items()
+        }
+        self.entries = [
+            (key, index)
+            for key, values in floats.items()
+            for index in numpy.ndindex(values.shape)
+            if draw[key] is anywhere
+        ]
+
+    def with_roots(self, run: Callable[[dict[Any, NumberArray]], Result]) -> Result:
+        """Return run(arrays) at a point at which all roots exist.
+
+        One entry at a time is drawn again, and kept unless fewer roots exist then.
+
+        Raises:
+            NoRoot: if `TRIES` points lack a root.
+        """
+        best = -1
+        for _ in range(TRIES):
+            changed: Any = self.rng.choice(self.entries) if best >= 0 and self.entries else None
+            if changed:
+                key, index = changed
+                before = self.arrays[key][index]
+                self.arrays[key][index] = self.draw[key](self.rng, self.floats[key][index])
+            Roots.taken = 0
+            try:
+                return run(self.arrays)
+            except NoRoot:
+                if not self.entries:
+                    raise
+                if Roots.taken >= best:
+                    best = Roots.taken
+                else:
+                    self.arrays[key][index] = before
+        raise NoRoot(f"none of {TRIES} points has all roots")

@@ -1,0 +1,120 @@
+"""Prove: the verdict on an op, from its registered cases at random points."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..registry import Case, Op
+from .errors import NoRoot, NotAlgebraic, NotExact, where
+from .identity import Comparison, Difference
+
+PROVED, REFUTED, NOT_ALGEBRAIC, NOT_TESTED = "proved", "refuted", "not algebraic", "not tested"
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """The smallest case that shows that a form is wrong, and where."""
+
+    case: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A case that exact numbers cannot run, and why, with the line."""
+
+    case: str
+    reason: str
+    function: str = ""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The verdict on one op.
+
+    Attributes:
+        name: of the op.
+        kind: of the op.
+        verdict: `PROVED`, `REFUTED`, `NOT_ALGEBRAIC` or `NOT_TESTED`.
+        cases: how many cases were compared.
+        points: at how many points each.
+        bound: of the probability that a wrong form passed; None unless proved.
+        refutation: where it is wrong.
+        skipped: the cases that could not be compared.
+        seconds: how long it took.
+    """
+
+    name: str
+    kind: str
+    verdict: str
+    cases: int
+    points: int
+    bound: float | None
+    refutation: Refutation | None
+    skipped: tuple[Skipped, ...] = field(default=())
+    seconds: float = 0.0
+
+    @property
+    def reason(self) -> str:
+        """Why there is no proof: functions that are not algebraic, or the first step that is not exact."""
+        functions = sorted({skipped.function for skipped in self.skipped if skipped.function})
+        return ", ".join(functions) or (self.skipped[0].reason if self.skipped else "")
+
+
+def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None] = lambda: None) -> Proof:
+    """Compare the closed form of an op with the composed one and its derivative, at points of the field.
+
+    Cases are taken from the smallest on, those without entries left out; `advance` is called after each.
+    """
+    started = time.perf_counter()
+    skipped: list[Skipped] = []
+    compared, refutation = 0, None
+    for case in sorted(filter(_has_entries, op.cases), key=_size):
+        try:
+            for k in range(points):
+                difference = Comparison(op, case, random.Random(f"{seed} {op.name} {case} {k}")).difference()
+                if difference is not None:
+                    refutation = Refutation(_named(case), difference)
+                    break
+            else:
+                compared += 1
+        except NotAlgebraic as error:
+            skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
+        except (NotExact, NoRoot) as error:
+            skipped.append(Skipped(_named(case), f"{error}, at {where(error)}"))
+        advance()
+        if refutation is not None:
+            break
+    return Proof(
+        name=op.name,
+        kind=op.kind,
+        verdict=_verdict(compared, refutation, skipped),
+        cases=compared,
+        points=points,
+        bound=None,
+        refutation=refutation,
+        skipped=tuple(skipped),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _verdict(compared: int, refutation: Any, skipped: list[Skipped]) -> str:
+    if refutation is not None:
+        return REFUTED
+    if compared:
+        return PROVED
+    return NOT_ALGEBRAIC if any(each.function for each in skipped) else NOT_TESTED
+
+
+def _named(case: Case) -> str:
+    return " ".join(str(case).split())
+
+
+def _size(case: Case) -> int:
+    return sum(drawn[0].size for drawn in case.draw() if drawn is not None)
+
+
+def _has_entries(case: Case) -> bool:
+    return all(drawn is None or drawn[0].size for drawn in case.draw())

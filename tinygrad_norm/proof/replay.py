@@ -1,0 +1,136 @@
+"""Replay: a call that an ordinary run has recorded, run again on arrays of exact numbers.
+
+The graph of the ordinary run says which Functions were called, with which options, and on what: every forward
+runs again in its order, and every backward in the reverse order. Running statistics stay as they are: an
+option whose name begins with "update" changes them, and is not called.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from ..autograd.function import Function
+from ..autograd.tensor import Tensor
+from ..backends.cpu.silence import silent
+from .arrays import NumberArray, each
+
+Leaves = Sequence[tuple[Tensor, Any]]
+"""Tensors, and the arrays of exact numbers that stand for them."""
+
+
+class Replay:
+    """One run of the graph behind `outputs`; tensors in `leaves` are replaced by their arrays.
+
+    `constant` turns a float of any other tensor into a number.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], leaves: Leaves, constant: Any) -> None:
+        self.leaves, self.constant = {id(x): array for x, array in leaves}, constant
+        self.copies = {_content(x.array): array for x, array in leaves}
+        self.recorded = _in_order(outputs, self.leaves)
+        self.nodes: dict[int, Any] = {}
+        self.results: dict[int, tuple[Any, ...]] = {}
+        for node in self.recorded:
+            self._forward(node)
+        self.outputs = [self.array(y) for y in outputs]
+
+    def array(self, x: Any) -> Any:
+        """Return the array of numbers of an input of a node; what is no tensor stays as it is."""
+        if not isinstance(x, Tensor):
+            return x
+        if id(x) in self.leaves:
+            return self.leaves[id(x)]
+        if x.creator is not None:
+            return self.results[id(x.creator)][x.index]
+        return self._numbers(x.array) if x.array.dtype.kind == "f" else x.array
+
+    def _numbers(self, values: Any) -> NumberArray:
+        """Return the numbers of the leaf that these floats are a copy of, or else what they stand for."""
+        copied = self.copies.get(_content(values))
+        return each(self.constant, values) if copied is None else copied.reshape(values.shape)
+
+    def _forward(self, recorded: Any) -> None:
+        node = type(recorded)()
+        node.inputs, node.options, node.needs = recorded.inputs, recorded.options, list(recorded.needs)
+        arrays = [self.array(x) for x in recorded.inputs]
+        options = {name: self._option(name, value) for name, value in recorded.options.items()}
+        with silent():
+            y = node.forward(*arrays, **options)
+        self.nodes[id(recorded)] = node
+        self.results[id(recorded)] = tuple(map(_as_array, y if type(y) is tuple else (y,)))
+
+    def _option(self, name: str, value: Any) -> Any:
+        if name.startswith("update") and callable(value):
+            return lambda *_: None
+        if isinstance(value, numpy.ndarray) and value.dtype.kind == "f":
+            return self._numbers(value)
+        return value
+
+    def gradients(self, outputs: Sequence[Tensor], dys: Sequence[Any]) -> dict[int, Any]:
+        """Return dL/dx of every leaf that has one, by its id, for L = Σ sum(y·dy)."""
+        reached: dict[int, list[Any]] = {}
+        found: dict[int, Any] = {}
+
+        def deliver(x: Tensor, dx: Any) -> None:
+            key = id(x)
+            if key in self.leaves or x.creator is None:
+                found[key] = dx if key not in found else found[key] + dx
+                return
+            dys = reached.setdefault(id(x.creator), [None] * len(self.results[id(x.creator)]))
+            dys[x.index] = dx if dys[x.index] is None else dys[x.index] + dx
+
+        for y, dy in zip(outputs, dys, strict=True):
+            deliver(y, dy)
+        for recorded in reversed(self.recorded):
+            if id(recorded) not in reached:
+                continue
+            dys = [
+                _zeros(y) if dy is None and _varies(recorded, k) else dy
+                for k, (y, dy) in enumerate(
+                    zip(self.results[id(recorded)], reached[id(recorded)], strict=True)
+                )
+            ]
+            with silent():
+                dxs = self.nodes[id(recorded)].backward(*dys)
+            for x, needed, dx in zip(
+                recorded.inputs, recorded.needs, dxs if type(dxs) is tuple else (dxs,), strict=True
+            ):
+                if needed and dx is not None:
+                    deliver(x, _as_array(dx))
+        return found
+
+
+def _in_order(outputs: Sequence[Tensor], leaves: dict[int, Any]) -> list[Any]:
+    """Return the nodes behind `outputs`, from the first that ran to the last."""
+    found: dict[int, Any] = {}
+    waiting = list(outputs)
+    while waiting:
+        x = waiting.pop()
+        if not isinstance(x, Tensor) or id(x) in leaves or x.creator is None or id(x.creator) in found:
+            continue
+        found[id(x.creator)] = x.creator
+        waiting += x.creator.inputs
+    for node in found.values():
+        if not isinstance(node, Function):
+            raise TypeError(f"{node.name} is no Function with a forward, so it cannot run again")
+    return sorted(found.values(), key=lambda node: node.created_at)
+
+
+def _varies(node: Any, output: int) -> bool:
+    return node.outputs is not None and node.outputs[output] is not None
+
+
+def _zeros(y: Any) -> NumberArray:
+    return numpy.zeros(y.shape, object).view(NumberArray)
+
+
+def _as_array(y: Any) -> Any:
+    """Return a number, which NumPy makes of a 0-d array, as an array."""
+    if isinstance(y, numpy.ndarray):
+        return y.view(NumberArray) if y.dtype == object else y
+    return numpy.array(y, object).view(NumberArray)
+
+
+def _content(values: Any) -> bytes:
+    return numpy.asarray(values, float).tobytes()

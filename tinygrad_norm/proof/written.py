@@ -1,0 +1,84 @@
+"""What a float stands for: 0.1 for 1/10, 0.3333333333333333 for 1/3, 0.7071067811865476 for √(1/2).
+
+A body is full of such numbers: an eps, a momentum, 1/n of a mean. An exact number cannot be multiplied by
+the rounded one without becoming another number than the formula says, so each float is read as what was
+written: a short decimal, a fraction with a small denominator, or the square root of one. All other floats are
+results of rounding on the way, and are refused.
+"""
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+from .errors import NotExact
+
+DIGITS = 12
+"""A decimal with so many digits is short, if the float is within `ULPS` of it."""
+
+DENOMINATOR = 1 << 12
+"""The largest denominator of a fraction."""
+
+ULPS = 4
+"""Units in the last place by which a float may differ from what it stands for, after a few operations."""
+
+
+class Written(NamedTuple):
+    """A number as written: sign·square, or sign·√square for a root; `square` is not negative."""
+
+    sign: int
+    square: Fraction
+    is_root: bool = False
+
+
+@lru_cache(maxsize=4096)
+def as_written(value: float) -> Written:
+    """Return what a float or an integer stands for.
+
+    Raises:
+        NotExact: for NaN, infinity, and floats that are neither a short decimal, nor a fraction with a small
+            denominator, nor the square root of one.
+    """
+    if not math.isfinite(value):
+        raise NotExact(f"the float {value} is no number of the field")
+    sign, size = (-1, -value) if value < 0 else (1, value)
+    found = _fraction(size, ULPS)
+    if found is not None:
+        return Written(sign, found)
+    square = _fraction_of(Fraction(size) ** 2, 2 * ULPS)
+    if square is not None:
+        return Written(sign, square, is_root=True)
+    raise NotExact(
+        f"the float {value!r} came in on the way: it is neither a short decimal, nor a fraction with a small "
+        "denominator, nor the square root of one. Compute with exact numbers instead, such as x / n for "
+        "x * (1 / n)"
+    )
+
+
+def _fraction(size: float, ulps: int) -> Fraction | None:
+    if size == int(size) if size < 1 << 53 else True:
+        return Fraction(int(size))
+    text = repr(float(size))
+    if len(text.partition("e")[0].replace(".", "").strip("0")) <= 15:
+        return Fraction(text)
+    exact = Fraction(size)
+    if exact.numerator < 1 << 20:  # such as 2⁻⁴⁰
+        return exact
+    return _fraction_of(exact, ulps)
+
+
+def _fraction_of(exact: Fraction, ulps: int) -> Fraction | None:
+    """Return the short decimal, or the fraction with a small denominator, that is next to `exact`."""
+    allowed = exact * Fraction(ulps, 1 << 52)
+    exponent = math.floor(math.log10(exact))
+    scale = Fraction(10) ** exponent
+    mantissa = exact / scale
+    decimal = Fraction(round(mantissa * 10 ** (DIGITS - 1)), 10 ** (DIGITS - 1))
+    for candidate in (
+        exact.limit_denominator(DENOMINATOR),
+        decimal * scale,
+        mantissa.limit_denominator(DENOMINATOR) * scale,
+    ):
+        if candidate and abs(candidate - exact) <= allowed:
+            return candidate
+    return None
