@@ -33,6 +33,7 @@ LAYERS = [
     ["nn"],
     ["optim", "data"],
     ["gradient_check"],
+    ["proof"],
     ["training", "learn", "onnx"],
     ["bench", "experiments"],
     ["cli"],

@@ -56,7 +56,7 @@ class Dual:
         e = rational(exponent)
         if e == 0:
             return Dual(self.a**0)
-        return Dual(self.a**e, self.a ** (e - 1) * e * self.b)
+        return Dual(self.a**exponent, self.a ** (e - 1) * e * self.b)
 
     def __neg__(self) -> "Dual":
         return Dual(-self.a, -self.b)

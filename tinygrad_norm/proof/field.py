@@ -44,6 +44,12 @@ def inverse(a: int) -> int:
     return pow(a, -1, P)
 
 
+def require_square(a: int) -> None:
+    """Raise NoRoot unless `a` stands for a positive number, or is 0."""
+    if a and pow(a, SQUARES, P) != 1:
+        raise NoRoot
+
+
 def power(a: int, exponent: Fraction) -> int:
     """Return a^exponent in the field.
 
@@ -56,8 +62,7 @@ def power(a: int, exponent: Fraction) -> int:
         return pow(a, m, P) if m >= 0 else pow(inverse(a), -m, P)
     if math.gcd(n, SQUARES) != 1 or n > 1 << 20:
         raise NotExact(f"the power {exponent} has no exact meaning in the field")
-    if a and pow(a, SQUARES, P) != 1:
-        raise NoRoot
+    require_square(a)
     if a == 0 and m < 0:
         raise ZeroDivisionError("division by a number that is 0 at this point")
     Roots.taken += 1

@@ -75,20 +75,20 @@ class Comparison:
     def __init__(self, op: Op, case: Case, rng: random.Random) -> None:
         self.closed, self.reference = Recorded(op, case), Recorded(op, case, op.composed)
         self.dys = [_random_numbers(rng, y.shape) for y in self.closed.outputs]
-        point = _point_of(case, rng)
-
-        def run(arrays: dict[int, NumberArray]) -> tuple[Replay, dict[int, Any]]:
-            found = self.closed.run(arrays, constant)
-            return found, self.closed.gradients(found, self.dys)
-
-        self.found, self.gradients = point.with_roots(run)
-        self.arrays = point.arrays
         self.directions = {
             i: _random_numbers(rng, x.shape)
             for i, x in enumerate(self.closed.inputs)
             if x is not None and x.requires_grad
         }
+        self.arrays = _point_of(case, rng).with_roots(self._run)
+
+    def _run(self, arrays: dict[int, NumberArray]) -> dict[int, NumberArray]:
+        """Run both forms at a point, and return the point."""
+        self.arrays = arrays
+        self.found = self.closed.run(arrays, constant)
+        self.gradients = self.closed.gradients(self.found, self.dys)
         self.expected = self._derivative(self.directions)
+        return arrays
 
     def _derivative(self, directions: dict[int, NumberArray]) -> list[Any]:
         """Return the outputs of the reference as dual numbers, with their derivatives along `directions`."""
