@@ -2,5 +2,5 @@
 
 `identity` compares the forms of an op at random points of a field (`field`), on numbers that carry a residue
 and a real value (`residues`), and on dual numbers (`duals`) for the derivative. `replay` runs the forms again
-on arrays of such numbers (`arrays`), `points` draws them, and `proving` gives the verdict.
+on arrays of such numbers (`numberarray`), `points` draws them, and `proving` gives the verdict.
 """

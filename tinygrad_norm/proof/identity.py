@@ -18,9 +18,9 @@ import numpy
 
 from ..gradient_check.registered import draw
 from ..registry import Case, Op
-from .arrays import NumberArray, each, numbers
 from .duals import Dual, derivative, value
 from .field import P
+from .numberarray import NumberArray, each, numbers
 from .points import Point, anywhere, unless_whole
 from .replay import Leaves, Replay
 from .residues import Residue, lift

@@ -5,7 +5,7 @@ from typing import Any
 import numpy
 
 from ..backends import set_namespace
-from .arrays import NumberArray, as_numbers
+from .numberarray import NumberArray, as_numbers
 
 _MAKERS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "eye", "arange")
 

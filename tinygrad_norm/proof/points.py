@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import numpy
 
-from .arrays import NumberArray, numbers
 from .errors import NoRoot
 from .field import P, Roots
+from .numberarray import NumberArray, numbers
 from .residues import Residue
 
 TRIES = 20_000

@@ -13,7 +13,7 @@ import numpy
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..backends.cpu.silence import silent
-from .arrays import NumberArray, each
+from .numberarray import NumberArray, each
 
 Leaves = Sequence[tuple[Tensor, Any]]
 """Tensors, and the arrays of exact numbers that stand for them."""

@@ -13,8 +13,11 @@ from typing import NamedTuple
 
 from .errors import NotExact
 
-DIGITS = 12
-"""A decimal with so many digits is short, if the float is within `ULPS` of it."""
+DIGITS = 9
+"""A decimal of so many digits is short, also if rounding left the float a few `ULPS` beside it."""
+
+MOST_DIGITS = 14
+"""Digits of a decimal that was written in full: of 200 floats that rounding made, one looks like that."""
 
 DENOMINATOR = 1 << 12
 """The largest denominator of a fraction."""
@@ -59,7 +62,7 @@ def _fraction(size: float, ulps: int) -> Fraction | None:
     if size == int(size) if size < 1 << 53 else True:
         return Fraction(int(size))
     text = repr(float(size))
-    if len(text.partition("e")[0].replace(".", "").strip("0")) <= 15:
+    if len(text.partition("e")[0].replace(".", "").strip("0")) <= MOST_DIGITS:
         return Fraction(text)
     exact = Fraction(size)
     if exact.numerator < 1 << 20:  # such as 2⁻⁴⁰
