@@ -9,6 +9,7 @@ The second is one equation for all gradients: v and dy are random, so a wrong en
 for by another (Schwartz, Zippel).
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,12 +19,13 @@ import numpy
 
 from ..gradient_check.registered import draw
 from ..registry import Case, Op
+from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
 from .field import P
 from .numberarray import NumberArray, each, numbers
 from .points import Point, anywhere, unless_whole
 from .replay import Leaves, Replay
-from .residues import Residue, lift
+from .residues import Residue, lift, real
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,29 @@ class Comparison:
         forward = self._along(self.expected)
         backward = sum_of(_total(dx, self.directions[i]) for i, dx in self.gradients.items())
         return None if forward == backward else self._wrong_entry()
+
+    def bound(self) -> float:
+        """Return a bound of the probability that `difference` overlooks a wrong entry at this point."""
+        bits = itertools.count()
+        degrees = {
+            i: each(lambda x, i=i: Degree(real(x), 2, 0, NO_ROOTS, 1 << next(bits)), a)
+            for i, a in self.arrays.items()
+        }
+        run = self.closed.run(degrees, lambda x: x)
+        gradients = self.closed.gradients(run, [each(lambda x: Degree(real(x), 1, 0), dy) for dy in self.dys])
+        duals = {
+            i: each(lambda x, i=i: Dual(x, Degree(0.5, 1, 0)) if i in self.directions else Dual(x), a)
+            for i, a in degrees.items()
+        }
+        outputs = [y for part in self.reference.run(duals, Dual).outputs for y in part.flat]
+        return max(
+            (
+                bound(dx, outputs, x.variables)
+                for i, gradient in gradients.items()
+                for dx, x in zip(gradient.flat, degrees[i].flat, strict=True)
+            ),
+            default=0.0,
+        )
 
     def _wrong_entry(self) -> Difference | None:
         """Return the first wrong entry of a gradient, by a derivative along each entry alone."""

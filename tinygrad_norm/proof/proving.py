@@ -70,16 +70,18 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
     """
     started = time.perf_counter()
     skipped: list[Skipped] = []
-    compared, refutation = 0, None
+    compared, refutation, probability = 0, None, 0.0
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
             for k in range(points):
-                difference = Comparison(op, case, random.Random(f"{seed} {op.name} {case} {k}")).difference()
+                comparison = Comparison(op, case, random.Random(f"{seed} {op.name} {case} {k}"))
+                difference = comparison.difference()
                 if difference is not None:
                     refutation = Refutation(_named(case), difference)
                     break
             else:
                 compared += 1
+                probability = max(probability, comparison.bound() ** points)
         except NotAlgebraic as error:
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
         except (NotExact, NoRoot) as error:
@@ -93,7 +95,7 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
         verdict=_verdict(compared, refutation, skipped),
         cases=compared,
         points=points,
-        bound=None,
+        bound=probability if compared and refutation is None else None,
         refutation=refutation,
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
