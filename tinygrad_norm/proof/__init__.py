@@ -4,3 +4,5 @@
 and a real value (`residues`), and on dual numbers (`duals`) for the derivative. `replay` runs the forms again
 on arrays of such numbers (`numberarray`), `points` draws them, and `proving` gives the verdict.
 """
+
+from . import makers as makers  # namespace() of an array of numbers

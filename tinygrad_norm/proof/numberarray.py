@@ -6,6 +6,7 @@ it has no operator for, such as √ or isfinite, is looked up here.
 
 import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy
@@ -22,6 +23,10 @@ _BY_OPERATORS = frozenset(
 )
 
 
+lifted: ContextVar[Callable[[Any], Any]] = ContextVar("lifted", default=lambda number: number)
+"""Makes a plain number one of the kind in use, if that has functions which are not algebraic."""
+
+
 class NumberArray(numpy.ndarray):
     """An array of dtype object, whose elements are numbers with operators, and ordinary Python numbers."""
 
@@ -29,9 +34,8 @@ class NumberArray(numpy.ndarray):
         if ufunc.__name__ in _BY_OPERATORS:
             return self._plain(ufunc, method, inputs, options)
         if ufunc.__name__ == "frexp":
-            return each(lambda x: x / 2.0 ** _exponent(x), *inputs), numpy.frompyfunc(_exponent, 1, 1)(
-                numpy.asarray(inputs[0])
-            ).astype(int)
+            exponents = numpy.frompyfunc(_exponent, 1, 1)(numpy.asarray(inputs[0]).view(numpy.ndarray))
+            return each(lambda x: x / 2.0 ** _exponent(x), *inputs), numpy.asarray(exponents, int)
         if method != "__call__":
             raise NotExact(f"numpy.{ufunc.__name__}.{method} does not work on exact numbers")
         return self._by_elements(ufunc, inputs, options)
@@ -129,7 +133,7 @@ def _method(name: str) -> Callable[..., Any]:
     """Return the function that calls the method of that name of a number, which not every kind has."""
 
     def call(first: Any, *others: Any) -> Any:
-        method = getattr(first, name, None)
+        method = getattr(first, name, None) or getattr(lifted.get()(first), name, None)
         if method is None:
             raise NotAlgebraic(name)
         return method(*others)

@@ -1,0 +1,212 @@
+"""Real: a real number of as many digits as wanted, with the functions that are not algebraic.
+
+It is a number of mpmath, with methods named as NumPy's functions, so that a `NumberArray` of such numbers
+runs a body as it is. Functions that a body approximates to the precision of a float, such as erf, are the
+true ones here. A float on the way is what it is written as (`constants`); one that cannot be read is taken as
+it is, and noted: then no more than 16 digits agree.
+
+Needs mpmath, the extra `exact`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .constants import constant
+from .errors import NotExact
+from .mpmath_package import mpmath
+from .numberarray import lifted
+
+mp = mpmath.mp
+
+
+class Real:
+    """The number x of mpmath."""
+
+    __slots__ = ("x",)
+
+    unread: list[float] = []  # noqa: RUF012
+    """Floats that came in on the way and could not be read, since `precise` was entered."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    @property
+    def v(self) -> float:
+        """The nearest float."""
+        return float(self.x)
+
+    def __add__(self, other: Any) -> "Real":
+        return Real(self.x + _raw(other))
+
+    def __sub__(self, other: Any) -> "Real":
+        return Real(self.x - _raw(other))
+
+    def __rsub__(self, other: Any) -> "Real":
+        return Real(_raw(other) - self.x)
+
+    def __mul__(self, other: Any) -> "Real":
+        return Real(self.x * _raw(other))
+
+    def __truediv__(self, other: Any) -> "Real":
+        return Real(_quotient(self.x, _raw(other)))
+
+    def __rtruediv__(self, other: Any) -> "Real":
+        return Real(_quotient(_raw(other), self.x))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __pow__(self, exponent: Any) -> "Real":
+        return Real(_power(self.x, _raw(exponent)))
+
+    def __rpow__(self, base: Any) -> "Real":
+        return Real(_power(_raw(base), self.x))
+
+    def __mod__(self, other: Any) -> "Real":
+        return Real(self.x % _raw(other))
+
+    def __neg__(self) -> "Real":
+        return Real(-self.x)
+
+    def __pos__(self) -> "Real":
+        return self
+
+    def __abs__(self) -> "Real":
+        return Real(abs(self.x))
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.x == _raw(other))
+
+    def __hash__(self) -> int:
+        return hash(self.x)
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self.x < _raw(other))
+
+    def __le__(self, other: Any) -> bool:
+        return bool(self.x <= _raw(other))
+
+    def __gt__(self, other: Any) -> bool:
+        return bool(self.x > _raw(other))
+
+    def __ge__(self, other: Any) -> bool:
+        return bool(self.x >= _raw(other))
+
+    def __bool__(self) -> bool:
+        return bool(self.x)
+
+    def __float__(self) -> float:
+        raise NotExact("a number of many digits was made a float, which would round it")
+
+    def __int__(self) -> int:
+        raise NotExact("a number of many digits was made an integer, which would round it")
+
+    __index__ = __trunc__ = __round__ = __floor__ = __ceil__ = __int__
+
+    def __repr__(self) -> str:
+        return mp.nstr(self.x, 20)
+
+    def conjugate(self) -> "Real":
+        """Return self, as a real number does; NumPy's vecdot asks for it."""
+        return self
+
+    def logaddexp(self, other: Any) -> "Real":
+        """Return log(eˣ + eʸ)."""
+        a, b = sorted((self.x, _raw(other)))
+        return Real(b if mp.isinf(b) else b + mp.log1p(mp.exp(a - b)))
+
+    def arctan2(self, other: Any) -> "Real":
+        """Return the angle of the point (other, self)."""
+        return Real(mp.atan2(self.x, _raw(other)))
+
+
+def _apply(function: Callable[[Any], Any]) -> Callable[[Real], Real]:
+    """Return a method that is `function`; where it is not real, NaN."""
+
+    def method(self: Real) -> Real:
+        try:
+            y = function(self.x)
+        except ValueError:  # a pole
+            return Real(mp.nan)
+        return Real(y if isinstance(y, mp.mpf) else mp.nan)
+
+    return method
+
+
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "exp": mp.exp,
+    "exp2": lambda x: mp.mpf(2) ** x,
+    "expm1": mp.expm1,
+    "log": mp.log,
+    "log2": lambda x: mp.log(x) / mp.ln2,
+    "log10": mp.log10,
+    "log1p": mp.log1p,
+    "sqrt": mp.sqrt,
+    "cbrt": lambda x: mp.cbrt(x) if x >= 0 else -mp.cbrt(-x),
+    "sin": mp.sin,
+    "cos": mp.cos,
+    "tan": mp.tan,
+    "arcsin": mp.asin,
+    "arccos": mp.acos,
+    "arctan": mp.atan,
+    "sinh": mp.sinh,
+    "cosh": mp.cosh,
+    "tanh": mp.tanh,
+    "arcsinh": mp.asinh,
+    "arccosh": mp.acosh,
+    "arctanh": mp.atanh,
+    "erf": mp.erf,
+}
+for _name, _function in _FUNCTIONS.items():
+    setattr(Real, _name, _apply(_function))
+
+
+@contextmanager
+def precise(digits: int) -> Iterator[None]:
+    """Compute with so many digits inside."""
+    Real.unread = []
+    token = lifted.set(written)
+    try:
+        with mp.workdps(digits):
+            yield
+    finally:
+        lifted.reset(token)
+
+
+def exact(x: Any) -> Real:
+    """Return a float as the number that it is."""
+    return Real(mp.mpf(float(x)))
+
+
+def written(x: Any) -> Real:
+    """Return a float of a constant as the number that it is written as."""
+    return Real(_raw(x))
+
+
+def _raw(number: Any) -> Any:
+    """Return the number of mpmath that a number stands for."""
+    if type(number) is Real:
+        return number.x
+    number = number.item() if hasattr(number, "item") else number
+    if isinstance(number, int):
+        return mp.mpf(number)
+    if isinstance(number, float):
+        found = constant(number, mp.prec)
+        if found is None:
+            Real.unread.append(number)
+            return mp.mpf(number)
+        return found
+    raise NotExact(f"a number of many digits met a {type(number).__name__}")
+
+
+def _quotient(a: Any, b: Any) -> Any:
+    if b == 0:
+        return mp.nan if a == 0 or mp.isnan(a) else mp.inf * mp.sign(a)
+    return a / b
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if base == 0 and exponent < 0:
+        return mp.inf
+    y = base**exponent
+    return y if isinstance(y, mp.mpf) else mp.nan
