@@ -23,8 +23,8 @@ from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
 from .field import P
 from .numberarray import NumberArray, each, numbers
-from .points import Point, anywhere, unless_whole
-from .replay import Leaves, Replay
+from .points import Point, anywhere, as_given, is_whole
+from .replay import Leaves, Replay, recording_detached
 from .residues import Residue, lift, real
 
 
@@ -46,16 +46,26 @@ class Difference:
 
 
 class Recorded:
-    """One form of an op on a case, recorded by an ordinary run, ready to be run again on exact numbers."""
+    """One form of an op on a case, recorded by an ordinary run, ready to be run again on exact numbers.
 
-    def __init__(self, op: Op, case: Case, form: Callable[..., Any] | None = None) -> None:
+    With `constants`, all floats of the case have a gradient while it is recorded, so that steps from which
+    no input gets one are recorded too.
+    """
+
+    def __init__(
+        self, op: Op, case: Case, form: Callable[..., Any] | None = None, constants: bool = False
+    ) -> None:
         self.inputs = draw(case)
-        result = op.call(self.inputs, case.options, form)
-        self.outputs = [y for y in (result if isinstance(result, tuple) else (result,)) if y.requires_grad]
+        for x in self.inputs if constants else ():
+            if x is not None and x.array.dtype.kind == "f":
+                x.requires_grad = True
+        with recording_detached() as self.detached:
+            result = op.call(self.inputs, case.options, form)
+        self.outputs = list(result) if isinstance(result, tuple) else [result]
 
     def run(self, arrays: dict[int, NumberArray], constant: Callable[[float], Any]) -> Replay:
         """Return the form's run on arrays of numbers, given by number of the input."""
-        return Replay(self.outputs, self._leaves(arrays), constant)
+        return Replay(self.outputs, self._leaves(arrays), constant, self.detached)
 
     def gradients(self, run: Replay, dys: list[NumberArray]) -> dict[int, Any]:
         """Return dL/dx of a run, by number of the input; without inputs that the loss does not depend on."""
@@ -75,7 +85,10 @@ class Comparison:
     """
 
     def __init__(self, op: Op, case: Case, rng: random.Random) -> None:
-        self.closed, self.reference = Recorded(op, case), Recorded(op, case, op.composed)
+        self.closed, self.reference = Recorded(op, case), _reference(op, case)
+        chosen = [k for k, y in enumerate(self.closed.outputs) if y.requires_grad]
+        for form in (self.closed, self.reference):
+            form.outputs = [form.outputs[k] for k in chosen]
         self.dys = [_random_numbers(rng, y.shape) for y in self.closed.outputs]
         self.directions = {
             i: _random_numbers(rng, x.shape)
@@ -150,6 +163,14 @@ class Comparison:
         return None
 
 
+def _reference(op: Op, case: Case) -> Recorded:
+    """Return the composed form, recorded with all its steps if it takes constants with a gradient."""
+    try:
+        return Recorded(op, case, op.composed, constants=True)
+    except (ValueError, RuntimeError):
+        return Recorded(op, case, op.composed)
+
+
 def constant(x: float) -> Any:
     """Return what a float of a constant tensor stands for; infinity and NaN stay, to compare with."""
     return lift(x) if numpy.isfinite(x) else x
@@ -171,7 +192,8 @@ def _point_of(case: Case, rng: random.Random) -> Point:
     floats, how = {}, {}
     for i, drawn in enumerate(case.draw()):
         if drawn is not None and drawn[0].dtype.kind == "f":
-            floats[i], how[i] = drawn[0], anywhere if drawn[1] else unless_whole
+            floats[i] = drawn[0]
+            how[i] = as_given if not drawn[1] and is_whole(drawn[0]) else anywhere
     return Point(rng, floats, how)
 
 

@@ -3,7 +3,8 @@
 The real values of a point are those of the case, so that formulas in pieces take their branches as usual.
 The residues are random: ±s² with a random s, of the sign of the real value. So |x| is a square, as positive
 numbers are, and any power of it exists. If other numbers lack a root, single entries are drawn again until
-all have one.
+all have one. So it is with data, which have no gradient (running statistics, class weights, noise), unless
+all of an input are whole numbers (masks, labels): these stand for themselves.
 """
 
 import random
@@ -29,9 +30,14 @@ def anywhere(rng: random.Random, x: float) -> Residue:
     return Residue(-square % P if x < 0 else square, float(x))
 
 
-def unless_whole(rng: random.Random, x: float) -> Residue:
-    """Draw a number of the field for the real value x; a whole one, such as a mask's 0 or 1, is itself."""
-    return Residue(int(x) % P, float(x)) if float(x).is_integer() else anywhere(rng, x)
+def as_given(_: random.Random, x: float) -> Residue:
+    """Return the real value x, a whole number, as itself."""
+    return Residue(int(x) % P, float(x))
+
+
+def is_whole(values: numpy.ndarray) -> bool:
+    """Return whether data are whole numbers only, such as a mask of 0 and 1."""
+    return bool((values == numpy.rint(values)).all())
 
 
 class Point:

@@ -3,9 +3,14 @@
 The graph of the ordinary run says which Functions were called, with which options, and on what: every forward
 runs again in its order, and every backward in the reverse order. Running statistics stay as they are: an
 option whose name begins with "update" changes them, and is not called.
+
+What no node has computed is data. A float of an input is the number of that input, also where data are
+gathered, repeated or sliced. Detached tensors are numbers without a derivative.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
@@ -13,7 +18,10 @@ import numpy
 from ..autograd.function import Function
 from ..autograd.tensor import Tensor
 from ..backends.cpu.silence import silent
+from . import makers  # noqa: F401
+from .duals import value
 from .numberarray import NumberArray, each
+from .written import is_short
 
 Leaves = Sequence[tuple[Tensor, Any]]
 """Tensors, and the arrays of exact numbers that stand for them."""
@@ -22,13 +30,22 @@ Leaves = Sequence[tuple[Tensor, Any]]
 class Replay:
     """One run of the graph behind `outputs`; tensors in `leaves` are replaced by their arrays.
 
-    `constant` turns a float of any other tensor into a number.
+    `constant` turns a float of any other tensor into a number. `detached` pairs the tensors that
+    `recording_detached` saw with those that they were detached from.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], leaves: Leaves, constant: Any) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        leaves: Leaves,
+        constant: Any,
+        detached: Sequence[tuple[Tensor, Tensor]] = (),
+    ) -> None:
         self.leaves, self.constant = {id(x): array for x, array in leaves}, constant
-        self.copies = {_content(x.array): array for x, array in leaves}
-        self.recorded = _in_order(outputs, self.leaves)
+        self.copies = {_content(x.array): each(value, array) for x, array in leaves}
+        self.of_float = _of_float(leaves)
+        self.detached = {id(x): source for x, source in detached}
+        self.recorded = _in_order(outputs, self.leaves, self.detached)
         self.nodes: dict[int, Any] = {}
         self.results: dict[int, tuple[Any, ...]] = {}
         for node in self.recorded:
@@ -43,17 +60,23 @@ class Replay:
             return self.leaves[id(x)]
         if x.creator is not None:
             return self.results[id(x.creator)][x.index]
+        if id(x) in self.detached:
+            return each(value, self.array(self.detached[id(x)]))
         return self._numbers(x.array) if x.array.dtype.kind == "f" else x.array
 
     def _numbers(self, values: Any) -> NumberArray:
         """Return the numbers of the leaf that these floats are a copy of, or else what they stand for."""
         copied = self.copies.get(_content(values))
-        return each(self.constant, values) if copied is None else copied.reshape(values.shape)
+        return each(self._number, values) if copied is None else copied.reshape(values.shape)
+
+    def _number(self, x: float) -> Any:
+        found = self.of_float.get(float(x))
+        return self.constant(x) if found is None else found
 
     def _forward(self, recorded: Any) -> None:
         node = type(recorded)()
         node.inputs, node.options, node.needs = recorded.inputs, recorded.options, list(recorded.needs)
-        arrays = [self.array(x) for x in recorded.inputs]
+        arrays = [self.data(self.array(x)) for x in recorded.inputs]
         options = {name: self._option(name, value) for name, value in recorded.options.items()}
         with silent():
             y = node.forward(*arrays, **options)
@@ -63,8 +86,17 @@ class Replay:
     def _option(self, name: str, value: Any) -> Any:
         if name.startswith("update") and callable(value):
             return lambda *_: None
-        if isinstance(value, numpy.ndarray) and value.dtype.kind == "f":
+        return self.data(value)
+
+    def data(self, value: Any) -> Any:
+        """Return floats in arrays, and in tuples of arrays or tensors, as numbers, and all else as it is."""
+        if type(value) is numpy.ndarray and value.dtype.kind == "f":
             return self._numbers(value)
+        if isinstance(value, Tensor) and value.array.dtype.kind == "f":
+            return _holding(value, self.array(value))
+        if isinstance(value, tuple | list):
+            parts = [self.data(part) for part in value]
+            return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
         return value
 
     def gradients(self, outputs: Sequence[Tensor], dys: Sequence[Any]) -> dict[int, Any]:
@@ -101,12 +133,30 @@ class Replay:
         return found
 
 
-def _in_order(outputs: Sequence[Tensor], leaves: dict[int, Any]) -> list[Any]:
+@contextmanager
+def recording_detached() -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collect the tensors that are detached meanwhile, each with the one that it was detached from."""
+    found: list[tuple[Tensor, Tensor]] = []
+    detach = Tensor.detach
+
+    def recorded(x: Tensor) -> Tensor:
+        found.append((detach(x), x))
+        return found[-1][0]
+
+    Tensor.detach = recorded  # type: ignore[method-assign, assignment]
+    try:
+        yield found
+    finally:
+        Tensor.detach = detach  # type: ignore[method-assign]
+
+
+def _in_order(outputs: Sequence[Tensor], leaves: dict[int, Any], detached: dict[int, Tensor]) -> list[Any]:
     """Return the nodes behind `outputs`, from the first that ran to the last."""
     found: dict[int, Any] = {}
     waiting = list(outputs)
     while waiting:
         x = waiting.pop()
+        x = detached.get(id(x), x)
         if not isinstance(x, Tensor) or id(x) in leaves or x.creator is None or id(x.creator) in found:
             continue
         found[id(x.creator)] = x.creator
@@ -130,6 +180,24 @@ def _as_array(y: Any) -> Any:
     if isinstance(y, numpy.ndarray):
         return y.view(NumberArray) if y.dtype == object else y
     return numpy.array(y, object).view(NumberArray)
+
+
+def _holding(x: Tensor, array: Any) -> Tensor:
+    """Return a tensor like x, with that array."""
+    out = copy.copy(x)
+    out.array = array
+    return out
+
+
+def _of_float(leaves: Leaves) -> dict[float, Any]:
+    """Return the number of each float of the leaves: of random ones, which no other has by chance."""
+    found: dict[float, Any] = {}
+    for x, array in leaves:
+        values: Any = x.array
+        for real, number in zip(numpy.ravel(values).tolist(), numpy.ravel(array), strict=True):
+            if not is_short(real):
+                found[real] = value(number)
+    return found
 
 
 def _content(values: Any) -> bytes:

@@ -58,12 +58,16 @@ def as_written(value: float) -> Written:
     )
 
 
+def is_short(value: float) -> bool:
+    """Return whether a float is written with so few digits that they were not left by rounding."""
+    return len(repr(abs(float(value))).partition("e")[0].replace(".", "").strip("0")) <= MOST_DIGITS
+
+
 def _fraction(size: float, ulps: int) -> Fraction | None:
     if size == int(size) if size < 1 << 53 else True:
         return Fraction(int(size))
-    text = repr(float(size))
-    if len(text.partition("e")[0].replace(".", "").strip("0")) <= MOST_DIGITS:
-        return Fraction(text)
+    if is_short(size):
+        return Fraction(repr(float(size)))
     exact = Fraction(size)
     if exact.numerator < 1 << 20:  # such as 2⁻⁴⁰
         return exact
