@@ -4,7 +4,8 @@ The Normalizer-Free network has scaled standardized weights, a factor α on each
 clipping. Prints the variance of the activations after each block of a wide, new network of each kind, which
 grows by that of the branch, and starts again where the size halves; and what is predicted without any data.
 (Zeros at the border have no variance: the figures stay a little below.) Then trains two small networks on
-scikit-learn's digits. About ten seconds on one core.
+scikit-learn's digits. About ten seconds on one core. The network and the prediction are in
+tinygrad_norm/experiments/exact/branch_variances.py, which measures them for three α and several seeds.
 
     python examples/nf_resnet.py [--epochs 6] [--alpha 0.2]
 """
@@ -14,20 +15,8 @@ import math
 
 import tinygrad_norm as tn
 from tinygrad_norm import data, nn, optim
+from tinygrad_norm.experiments.exact.branch_variances import expected, normalizer_free, stages, variances
 from tinygrad_norm.nn import functional as F
-
-
-def stages(width):
-    """Return in and out channels and the stride of each block: where the size halves, the width doubles."""
-    return (width, width, 1), (width, width, 1), (width, 2 * width, 2), (2 * width, 2 * width, 1)
-
-
-def normalizer_free(width, alpha):
-    blocks = []
-    for before, after, stride in stages(width):
-        beta = blocks[-1].out_std if blocks else 1.0
-        blocks.append(nn.NFBlock(before, after, stride, alpha, beta))
-    return nn.Sequential(nn.ScaledWSConv2d(1, width, 3, padding=1), *blocks)
 
 
 def batch_normalized(width):
@@ -42,28 +31,6 @@ def batch_normalized(width):
 def classifier(body, width, norm):
     head = nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2 * width, 10)
     return nn.Sequential(body, norm, *head)
-
-
-def expected(width, stem, branch, convolution):
-    """Return the variance after each block: `stem` at first, and each block adds `branch`.
-
-    Where the size halves, the shortcut is a convolution, with outputs of variance `convolution`.
-    """
-    found, variance = [], stem
-    for before, after, stride in stages(width):
-        variance = branch + (variance if (before, stride) == (after, 1) else convolution)
-        found.append(variance)
-    return found
-
-
-@tn.no_grad()
-def variances(network, images):
-    """Return the variance of a channel after each block, the mean over the channels."""
-    found, x = [], images
-    for layer in network:
-        x = layer(x)
-        found.append(float(x.numpy().var((0, 2, 3)).mean()))
-    return found[1:]
 
 
 def train(model, digits, epochs, clip):

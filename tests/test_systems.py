@@ -20,7 +20,8 @@ from tinygrad_norm.backends import KERNELS
 from tinygrad_norm.learn.ladder import kernels_of
 from tinygrad_norm.registry import REGISTRY
 
-EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
+ROOT = pathlib.Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples", ROOT / "tinygrad_norm" / "experiments"  # whose parts examples import
 PARTS = [r"\by(_t)? = ", "arXiv:", "Backward", r"\bd[xq] = ", "Insight: "]
 
 
@@ -275,11 +276,12 @@ ROWS = [
 
 
 def used_in_examples():
-    """Every name in the code of the examples: of variables, attributes, imports and keyword arguments.
+    """Every name in examples and experiments: of variables, attributes, imports and keyword arguments.
 
     An option that is a word counts as "option=word": train("mlp", norm="rms"), and {"norm": "rms"}.
     """
-    found, trees = set(), [ast.parse(path.read_text(encoding="utf-8")) for path in EXAMPLES.glob("*.py")]
+    paths = [path for folder in EXAMPLES for path in folder.rglob("*.py")]
+    found, trees = set(), [ast.parse(path.read_text(encoding="utf-8")) for path in paths]
     for node in itertools.chain.from_iterable(map(ast.walk, trees)):
         found.update(getattr(node, field, None) for field in ("id", "attr", "name", "arg"))
         pairs = [(node.arg, node.value)] if isinstance(node, ast.keyword) else []

@@ -5,7 +5,17 @@ import pytest
 from tinygrad_norm import experiments
 from tinygrad_norm.experiments.verdicts import FEWEST_SEEDS
 
-TINY = {"bias-before-batchnorm": {"steps": 2}}
+TINY = {
+    "bias-before-batchnorm": {"steps": 2},
+    "weight-and-bias-restore-the-identity": {"steps": 3},
+    "weight-norm-grows": {"steps": 3},
+    "one-power-iteration": {"steps": 4, "every": 2},
+    "qk-norm-bounds-logits": {"steps": 2},
+    "adaln-zero-is-the-identity": {"steps": 2},
+    "gradnorm-weights": {"steps": 2},
+    "nf-resnet-variances": {"width": 8, "size": 16},
+    "gradient-over-depth": {"depths": (1, 2), "features": 8},
+}
 """Sizes for a run of seconds; without an entry, an experiment is small enough, or its test is slow."""
 EXPERIMENTS = [pytest.param(one, id=one.name) for one in experiments.EXPERIMENTS.values()]
 
@@ -26,6 +36,7 @@ def test_it_says_what_is_claimed_by_whom_and_how_it_is_judged(experiment):
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_a_tiny_run_ends_in_a_table_a_plot_and_a_verdict(experiment, tmp_path):
     pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
     tiny = experiment.with_sizes(**TINY.get(experiment.name, {}))
     (outcome,) = experiments.run(tiny, tmp_path)
     assert any(row.paper != "–" for row in outcome.rows)

@@ -147,6 +147,7 @@ def test_two_seeds_decide_nothing(tmp_path):
     assert outcome.verdict == experiments.cannot_be_told("2 seeds: at least 3 are needed")
 
 
+@pytest.mark.slow
 def test_runs_agree_to_the_last_digit_side_by_side_or_not(tmp_path):
     pytest.importorskip("joblib")
     experiment = experiments.find("bias-before-batchnorm").with_sizes(steps=2)
@@ -157,6 +158,7 @@ def test_runs_agree_to_the_last_digit_side_by_side_or_not(tmp_path):
     assert figures[0] == figures[1]
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_runs_the_same_jobs(tmp_path):
     distributed = pytest.importorskip("distributed")
     experiment = experiments.find("bias-before-batchnorm").with_sizes(steps=2)

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from ..files import replacing
 from .experiment import Experiment
@@ -17,12 +18,15 @@ def save_plot(path: Path, experiment: Experiment, results: Results, record: Reco
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained", dpi=120)
-    experiment.draw(results, figure)
-    figure.suptitle(experiment.title)
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained", dpi=120)
+    parts: Any = figure.subfigures(2, 1, height_ratios=(13, 1))
+    drawn, below = parts
+    experiment.draw(results, drawn)
+    drawn.suptitle(experiment.title)
     made = f"tinygrad_norm {record.version}{_commit(record)}"
     caption = f"ours, {len(record.seeds)} seeds, {made}. {experiment.source}"
-    figure.supxlabel("\n".join(textwrap.wrap(caption, 110)), fontsize=7, color="0.35")
+    text = "\n".join(textwrap.wrap(caption, 115))
+    below.text(0.5, 0.5, text, ha="center", va="center", fontsize=7, color="0.35")
     with replacing(path) as temporary:
         figure.savefig(temporary)
 

@@ -53,5 +53,10 @@ def spread(values: NDArray[np.float64] | Sequence[float], digits: int = 3, perce
     values = np.asarray(values, dtype=np.float64) * (100 if percent else 1)
     mean, unit = float(values.mean()), " %" if percent else ""
     if len(values) < 2 or not values.any() or np.ptp(values) == 0:
-        return f"{mean:.{digits}g}{unit}"
-    return f"{mean:.{digits}g} ± {float(values.std(ddof=1)):.2g}{unit}"
+        return f"{number(mean, digits)}{unit}"
+    return f"{number(mean, digits)} ± {number(float(values.std(ddof=1)), 2)}{unit}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits, and all those before the point if it is below 100,000."""
+    return f"{value:.0f}" if 10**digits <= abs(value) < 1e5 else f"{value:.{digits}g}"

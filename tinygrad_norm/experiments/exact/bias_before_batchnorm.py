@@ -19,6 +19,7 @@ from ...ops import tensor
 from ..experiment import Row, register
 from ..experiment_results import Results
 from ..measured_parts import gradient
+from ..plot_parts import legend_below, seed_lines
 from ..verdicts import Verdict, cannot_be_told, does_not_hold, holds, spread
 
 TOLERANCE, CONTROL = 1e-12, 1e-3
@@ -103,12 +104,11 @@ def draw(results: Results, figure: Any) -> None:
     """Draw |db|/|dW| over the steps."""
     axes = figure.subplots()
     for k, setting in enumerate(results.settings):
-        ratios = np.maximum(results.values(setting, "ratios"), 1e-18).T
-        lines = axes.plot(range(1, len(ratios) + 1), ratios, f"C{k}", lw=1)
-        lines[0].set_label(setting)
+        ratios = np.maximum(results.values(setting, "ratios"), 1e-18)
+        seed_lines(axes, range(1, ratios.shape[1] + 1), ratios, setting, f"C{k}")
     axes.axhline(TOLERANCE, color="black", lw=0.8, ls="--", label="rule: at most 1e-12 in float64")
     axes.set(yscale="log", xlabel="step", ylabel="largest |dL/db| over largest |dL/dW|")
-    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+    legend_below(figure)
     axes.grid(alpha=0.3)
 
 
