@@ -1,0 +1,148 @@
+"""Wrong backwards are refuted, however small the mistake; right ones never are."""
+
+import numpy as np
+import pytest
+from planted_backwards import LAYER, PLANTED, LayerNorm
+
+from tinygrad_norm import gradcheck
+from tinygrad_norm.autograd import Function
+from tinygrad_norm.gradient_check.registered import draw
+from tinygrad_norm.normalization.sample.layernorm import layer_norm_composed
+from tinygrad_norm.proof.identity import Recorded
+from tinygrad_norm.proof.proving import PROVED, REFUTED, prove_op
+from tinygrad_norm.registry import REGISTRY, Case, Op
+
+TINY = 10**13
+"""A coefficient is wrong by one part in so many."""
+
+
+def proof_of(function, shapes, composed=None, **options):
+    op = Op("planted", function, composed, (Case(shapes, options),))
+    return prove_op(op, points=1)
+
+
+@pytest.mark.parametrize(("right", "shapes"), dict.fromkeys((p.right, p.shapes) for p in PLANTED))
+def test_a_right_backward_is_proved(right, shapes):
+    assert proof_of(right.apply, shapes).verdict == PROVED
+
+
+@pytest.mark.parametrize("planted", [pytest.param(p, id=p.mistake.__name__) for p in PLANTED])
+def test_a_planted_mistake_is_refuted(planted):
+    proof = proof_of(planted.mistake.apply, planted.shapes)
+    assert proof.verdict == REFUTED
+    assert proof.refutation.difference.what == f"gradient of input {planted.input}"
+
+
+# -- too small for finite differences
+
+
+class SlightlyOff(LayerNorm):
+    def dx(self, g, x_hat, rstd):
+        return super().dx(g, x_hat, rstd) * (1 + 1e-13)
+
+
+class EpsInTheSlope(LayerNorm):
+    """∂r/∂v is -r³/2, of v + eps; here v stands in its place, for eps = 1e-13."""
+
+    eps = 1e-13
+
+    def dx(self, g, x_hat, rstd):
+        var = 1 / rstd**2 - self.eps
+        slope = rstd**2 * var  # 1 but for eps
+        return rstd * (g - g.mean(-1, keepdims=True) - x_hat * (g * x_hat).mean(-1, keepdims=True) * slope)
+
+
+@pytest.mark.parametrize("mistake", [SlightlyOff, EpsInTheSlope])
+def test_what_passes_every_gradient_check_is_refuted(mistake):
+    inputs = draw(Case(LAYER))
+    assert gradcheck(mistake.apply, inputs, atol=0, rtol=1e-9)
+    assert proof_of(mistake.apply, LAYER).verdict == REFUTED
+
+
+# -- the forward is another one than the composed form says
+
+
+class EpsInside(LayerNorm):
+    def forward(self, x, weight, bias):
+        centered = x - x.mean(-1, keepdims=True)
+        rstd = 1 / (np.sqrt((centered * centered).mean(-1, keepdims=True)) + self.eps)
+        return weight * centered * rstd + bias
+
+
+class Unbiased(LayerNorm):
+    def forward(self, x, weight, bias):
+        centered, n = x - x.mean(-1, keepdims=True), x.shape[-1]
+        rstd = 1 / np.sqrt((centered * centered).sum(-1, keepdims=True) / (n - 1) + self.eps)
+        self.saved = x, centered * rstd, rstd, weight
+        return weight * centered * rstd + bias
+
+
+def composed(x, weight, bias):
+    return layer_norm_composed(x, x.shape[-1:], weight, bias)
+
+
+def test_the_composed_form_is_that_of_the_right_forward():
+    assert proof_of(LayerNorm.apply, LAYER, composed).verdict == PROVED
+
+
+@pytest.mark.parametrize("mistake", [EpsInside, Unbiased])
+def test_another_forward_is_refuted(mistake, monkeypatch):
+    monkeypatch.setattr(mistake, "backward", lambda self, dy: (dy, dy.sum(0), dy.sum(0)))
+    proof = proof_of(mistake.apply, LAYER, composed)
+    assert proof.verdict == REFUTED
+    assert proof.refutation.difference.what == "output 0"
+
+
+# -- registered ops
+
+ALGEBRAIC = sorted(name for name, op in REGISTRY.items() if op.kind in ("normalization", "block", "loss"))
+
+
+def functions_of(op, case):
+    """The Functions whose backward an op calls."""
+    waiting, found = list(Recorded(op, case).outputs), set()
+    while waiting:
+        node = waiting.pop().creator
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [x for x in node.inputs if hasattr(x, "creator")]
+    return {type(node) for node in found if isinstance(node, Function)}
+
+
+def smallest_case(op):
+    cases = [case for case in op.cases if all(x is None or x[0].size for x in case.draw())]
+    return min(cases, key=lambda case: sum(x[0].size for x in case.draw() if x is not None))
+
+
+@pytest.mark.parametrize("name", ALGEBRAIC)
+def test_a_gradient_wrong_by_1e_13_is_refuted(name, monkeypatch):
+    op = REGISTRY[name]
+    case = smallest_case(op)
+    one = Op(op.name, op.function, op.composed, (case,), op.inputs)
+    if prove_op(one, points=1).verdict != PROVED:
+        pytest.skip("not algebraic")
+
+    def planted(right):
+        def backward(self, *dys):
+            dxs = right(self, *dys)
+            dxs = dxs if type(dxs) is tuple else (dxs,)
+            return tuple(None if dx is None else dx + dx / TINY for dx in dxs)
+
+        return backward
+
+    function = max(functions_of(op, case), key=lambda f: f.__name__)
+    monkeypatch.setattr(function, "backward", planted(function.backward))
+    assert prove_op(one, points=1).verdict == REFUTED
+
+
+SEEDS = 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["layer_norm", "batch_norm", "group_norm", "rms_norm", "weight_norm", "conv2d"]
+)
+def test_a_right_backward_is_refuted_for_no_seed(name):
+    op = REGISTRY[name]
+    one = Op(op.name, op.function, op.composed, (smallest_case(op),), op.inputs)
+    assert {prove_op(one, points=1, seed=seed).verdict for seed in range(SEEDS)} == {PROVED}
