@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 
 from ..autograd.function import Function
+from ..autograd.guards import wrong_gradient
 from ..autograd.tensor import Tensor
 from ..backends.cpu.silence import silent
 from . import makers  # noqa: F401
@@ -125,11 +126,13 @@ class Replay:
             ]
             with silent():
                 dxs = self.nodes[id(recorded)].backward(*dys)
-            for x, needed, dx in zip(
-                recorded.inputs, recorded.needs, dxs if type(dxs) is tuple else (dxs,), strict=True
-            ):
+            dxs = dxs if type(dxs) is tuple else (dxs,)
+            for i, (x, needed, dx) in enumerate(zip(recorded.inputs, recorded.needs, dxs, strict=True)):
                 if needed and dx is not None:
-                    deliver(x, _as_array(dx))
+                    dx = _as_array(dx)
+                    if dx.shape != x.shape:
+                        raise wrong_gradient(recorded, i, dx)
+                    deliver(x, dx)
         return found
 
 
