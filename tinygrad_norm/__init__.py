@@ -69,8 +69,9 @@ from . import experiments
 # Files.
 from .training.saved_state import load, save
 
-# Drawing of graphs.
+# Drawing of graphs, and exact proofs of gradients.
 from .learn.draw import draw
+from .learn.proofs import prove
 
 # What PyTorch has and this package lacks: the AttributeError names the replacement.
 from .not_here import answer as _answer

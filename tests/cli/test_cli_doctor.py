@@ -170,7 +170,7 @@ WHAT_FAILS = [
     (":later", "the forward of failing_later, called with x (4, 5), raised AttributeError"),
     (":nothing", "the forward of <lambda> names no arguments"),
     (":integers", "returned an array of integers"),
-    (":number", "diagnose needs a Function class, a pair"),
+    (":number", "pass a Function class, a pair of functions"),
     (":ending", "ends the program: leave out exit()"),
     ("", "pass FILE.py:NAME"),
     (".txt:norm", "pass FILE.py:NAME"),

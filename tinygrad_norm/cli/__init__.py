@@ -23,6 +23,7 @@ from . import (
     new,
     norms,
     predict,
+    prove,
     runs,
     train,
 )
@@ -65,6 +66,7 @@ for command in (
     explain.explain,
     doctor.doctor,
     gradcheck.gradcheck,
+    prove.prove,
     draw.draw,
     kernel.kernel,
 ):

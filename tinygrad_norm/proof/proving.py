@@ -44,6 +44,7 @@ class Proof:
         refutation: where it is wrong.
         skipped: the cases that could not be compared.
         seconds: how long it took.
+        inputs: the names of the op's inputs.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Proof:
     refutation: Refutation | None
     skipped: tuple[Skipped, ...] = field(default=())
     seconds: float = 0.0
+    inputs: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -86,6 +88,9 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
         except (NotExact, NoRoot) as error:
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}"))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}, at {where(error)}"
+            skipped.append(Skipped(_named(case), reason))
         advance()
         if refutation is not None:
             break
@@ -99,6 +104,7 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
         refutation=refutation,
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
+        inputs=op.inputs,
     )
 
 

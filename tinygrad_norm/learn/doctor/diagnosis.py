@@ -29,6 +29,7 @@ from .pathmistakes import fit_paths
 from .projection import missing_direction, path_factors
 from .roles import roles_of
 from .subject import Subject, subject_of
+from .trialinputs import Trial
 from .unchecked import not_checked, number_warnings, require_checkable, require_inputs, without_constants
 
 KINK = "forward has a kink at one of the inputs, where several gradients are right: checked beside it"
@@ -62,18 +63,28 @@ def diagnose(function: Any, inputs: Any = None, like: str | None = None) -> Diag
     subject = subject_of(function)
     if inputs is None:
         return _on_own_inputs(subject, like)
-    arguments = _given(subject, inputs)
+    arguments = given_arguments(subject, inputs)
     require_inputs(subject, arguments)
     require_checkable(subject, arguments, subject.output(arguments).size)
     return _diagnosed(subject, arguments, like)
 
 
-def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
+def chosen_inputs(subject: Subject, like: str | None = None) -> list[Trial]:
+    """Return inputs for a subject, found by the arguments' names: those of the op that it computes, if known.
+
+    Raises:
+        ValueError: if forward takes none of those that were tried.
+    """
+
     def ops_of(arguments: Sequence[Any], y: numpy.ndarray) -> list[str]:
         return [name for d in _fits(subject, arguments, y) for name in (d.op, *d.also)]
 
+    return candidates(subject, like or _named(subject.name), ops_of)
+
+
+def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
     failed: list[Diagnosis] = []
-    for trial in candidates(subject, like or _named(subject.name), ops_of):
+    for trial in chosen_inputs(subject, like):
         arguments = subject.arguments(trial.inputs)
         found = _diagnosed(subject, arguments, like)
         if not found.passed:
@@ -160,7 +171,12 @@ def diagnose_op(op: Op, case: Case, form: Callable[..., Any] | None = None, seed
     return _diagnosed(Subject(op.name, call, tuple(names)), tuple(inputs), None)
 
 
-def _given(subject: Subject, inputs: Any) -> tuple[Any, ...]:
+def given_arguments(subject: Subject, inputs: Any) -> tuple[Any, ...]:
+    """Return inputs that the user chose as arguments of a subject.
+
+    Raises:
+        TypeError: if they are not an array, or a sequence of arguments.
+    """
     if isinstance(inputs, Tensor | numpy.ndarray):
         inputs = (inputs,)
     if not isinstance(inputs, Sequence) or isinstance(inputs, str):

@@ -190,7 +190,7 @@ def subject_of(function: Any, name: str = "") -> Subject:
         name = name or getattr(function, "__name__", "function")
         return Subject(name, function, _names(signature), signature)
     raise TypeError(
-        "diagnose needs a Function class, a pair of functions (forward, backward), a module or a function of "
+        "pass a Function class, a pair of functions (forward, backward), a module or a function of "
         f"tensors, got {function!r}"
     )
 

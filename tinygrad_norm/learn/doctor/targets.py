@@ -1,5 +1,6 @@
 """Find what FILE.py:NAME says."""
 
+import inspect
 import sys
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
@@ -21,7 +22,8 @@ def find(target: str) -> tuple[Any, Any]:
     """Return what a file calls NAME, and the inputs NAME_inputs, None if there are none.
 
     NAME is an object, or the pair NAME_forward and NAME_backward. A name that is one half of a pair, such as
-    `forward` beside `backward`, means the pair; its inputs are `inputs`.
+    `forward` beside `backward`, means the pair; its inputs are `inputs`. Without NAME_forward, a function
+    NAME is a pair with NAME_backward.
 
     Raises:
         ValueError: if the target is not FILE.py:NAME, there is no such file or name, importing it fails, or
@@ -44,7 +46,9 @@ def _object(module: ModuleType, path: str, name: str) -> Any:
         if name.endswith(part) and all(map(callable, whole)):
             return whole
     if hasattr(module, name):
-        return getattr(module, name)
+        own = getattr(module, name)
+        alone = inspect.isfunction(own) and not callable(pair[0]) and callable(pair[1])
+        return (own, pair[1]) if alone else own
     if all(map(callable, pair)):
         return pair
     own = [key for key in vars(module) if not key.startswith("_")]
