@@ -1,5 +1,7 @@
 """`tinygrad-norm experiment`: list, run and report."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -62,6 +64,16 @@ def test_a_report_says_what_is_missing_and_what_has_changed(small, tmp_path):
     assert "left out: of-another-program is no experiment here" in output
     path.write_text(text.replace('"verdict": "holds"', '"verdict": null'), encoding="utf-8")
     assert f"not finished: {NAME}" in call("report", tmp_path).output
+
+
+def test_in_a_terminal_the_tables_are_narrow(monkeypatch, small, tmp_path):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    call("run", NAME, "--out", tmp_path, "--jobs", 1)
+    for command in (("list",), ("report", tmp_path)):
+        output = re.sub(r"\x1b\[[0-9;]*m", "", call(*command).output)
+        assert max(map(len, output.splitlines())) <= 80
+    assert "verdict, reason" in output
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -177,6 +178,41 @@ def test_no_dask_scheduler_answers(tmp_path, monkeypatch):
         with pytest.raises(RuntimeError, match="no Dask scheduler answers at"):
             experiments.run(make(), tmp_path / "new", dask=address)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_dask_scheduler_has_no_worker(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("tinygrad_norm.experiments.jobs.CONNECT_SECONDS", 1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        pytest.raises(RuntimeError, match="has no worker: start one with `dask worker inproc:"),
+    ):
+        experiments.run(make(), tmp_path, dask=cluster.scheduler_address)
+
+
+@pytest.mark.parametrize(
+    ("module", "given", "message"),
+    [
+        ("joblib", {"workers": 2}, r"need joblib: pip install 'tinygrad_norm\[experiments\]'"),
+        ("distributed", {"dask": "tcp://127.0.0.1:9"}, r"needs Dask: pip install 'tinygrad_norm\[dask\]'"),
+    ],
+    ids=["joblib", "dask"],
+)
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch, module, given, message):
+    pytest.importorskip("joblib")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RuntimeError, match=message):
+        experiments.run(make(), tmp_path, **given)
+    assert list(tmp_path.iterdir()) == []
+    experiments.run(make(), tmp_path)  # one after the other
+
+
+def test_without_matplotlib_nothing_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr("tinygrad_norm.experiments.experimenting.find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="the plots need matplotlib: pip install"):
+        experiments.run(make(), tmp_path)
+    assert CALLS == []
 
 
 @pytest.mark.parametrize(

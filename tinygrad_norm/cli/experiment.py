@@ -34,7 +34,7 @@ def list_() -> None:
     """List the experiments: the claim and where it is from."""
     console = wide_console()
     rows = [(one.name, one.claim, one.source) for one in EXPERIMENTS.values()]
-    console.print(words_table(console, ("experiment", "claim", "source"), rows))
+    _print_words(console, ("experiment", "claim", "source"), rows)
 
 
 @experiment.command("run")
@@ -118,12 +118,13 @@ def report(
 def _print(console: Console, outcome: Outcome) -> None:
     """Print the claim, the table and the verdict."""
     one = outcome.experiment
-    console.print(f"\n[bold]{escape(one.title)}[/bold] ({one.name})")
+    console.print(f"\n[bold]{escape(one.title)}[/bold] ({one.name})", highlight=False)
     print_line(console, f"{one.claim} {one.source}.")
     console.print(_table(console, outcome.rows))
     print_line(console, f"The paper: {one.paper} ({one.known}).")
     print_line(console, f"Rule: {one.rule}")
-    console.print(f"Verdict: [bold]{outcome.verdict.state}[/bold]: {escape(outcome.verdict.reason)}")
+    verdict = f"Verdict: [bold]{outcome.verdict.state}[/bold]: {escape(outcome.verdict.reason)}"
+    console.print(verdict, highlight=False, soft_wrap=not console.is_terminal)
     print_line(console, f"figures in {outcome.figures}, plot in {outcome.plot}")
 
 
@@ -133,4 +134,14 @@ def _table(console: Console, rows: Sequence[Row]) -> Table:
 
 def _print_verdicts(console: Console, outcomes: list[Outcome]) -> None:
     rows = [(one.experiment.name, one.verdict.state, one.verdict.reason) for one in outcomes]
-    console.print(words_table(console, ("experiment", "verdict", "reason"), rows))
+    _print_words(console, ("experiment", "verdict", "reason"), rows)
+
+
+def _print_words(console: Console, headings: tuple[str, str, str], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; in a terminal the second and third words of a row are paragraphs of one column."""
+    if console.is_terminal:
+        name, first, second = headings
+        joined = [(row[0], f"{row[1]}\n{row[2]}\n") for row in rows]
+        console.print(words_table(console, (name, f"{first}, {second}"), joined))
+    else:
+        console.print(words_table(console, headings, rows))

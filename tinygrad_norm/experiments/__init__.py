@@ -12,5 +12,6 @@ from .experiment_results import Results
 from .verdicts import Verdict, cannot_be_told, does_not_hold, holds, interval, spread
 from .experimenting import Outcome, run
 from .reporting import Report, markdown, report
+from .result_plot import save_plot
 
 from . import exact, statistical

@@ -91,14 +91,19 @@ def check_workers(workers: int, dask: str | None) -> None:
 
     Raises:
         ValueError: if workers is less than 1.
-        RuntimeError: if joblib or Dask is not installed, or no scheduler answers.
+        RuntimeError: if joblib or Dask is not installed, no scheduler answers, or it has no worker.
     """
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     if dask is not None or workers > 1:
         _joblib()
     if dask is not None:
-        _client(dask).close()
+        with _client(dask) as client:
+            try:
+                client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            except OSError:  # asyncio's TimeoutError is one
+                message = f"the Dask scheduler at {dask!r} has no worker: start one with `dask worker {dask}`"
+                raise RuntimeError(message) from None
 
 
 def _joblib() -> Any:
@@ -106,7 +111,7 @@ def _joblib() -> Any:
         import joblib
     except ImportError:
         raise RuntimeError(
-            "jobs side by side need joblib: pip install 'tinygrad_norm[experiments]', or use one worker"
+            "jobs side by side need joblib: pip install 'tinygrad_norm[experiments]', or run one at a time"
         ) from None
     return joblib
 

@@ -60,7 +60,10 @@ def _changes(outcome: Outcome, record: Record) -> list[str]:
 
 
 def markdown(found: Report, beside: str | Path = ".") -> str:
-    """Return the page of all outcomes, for the folder `beside`: an overview, then each with its plot."""
+    """Return the page of all outcomes, for the folder `beside`: an overview, then each with its plot.
+
+    A plot that is not there is left out; `save_plot` draws it from the figures.
+    """
     lines = ["# What the papers claim, and what we found", ""]
     lines += ["| experiment | verdict | reason |", "| --- | --- | --- |"]
     for one in found.outcomes:
@@ -93,8 +96,7 @@ def _section(one: Outcome, beside: Path) -> list[str]:
         "",
         f"Rule: {experiment.rule}",
         "",
-        f"![{experiment.title}]({plot})",
-        "",
+        *([f"![{experiment.title}]({plot})", ""] if one.plot.exists() else []),
         f"`tinygrad-norm experiment run {experiment.name}`, {len(record.seeds)} seeds, "
         f"{len(record.jobs)} jobs, {one.seconds:.0f} s of computing; {made}.",
     ]

@@ -11,7 +11,7 @@ from .result_file import Record
 
 
 def save_plot(path: Path, experiment: Experiment, results: Results, record: Record) -> None:
-    """Draw the plot and write it to `path`.
+    """Draw the plot and write it to `path`, whose suffix is .png or .svg.
 
     Raises:
         ImportError: if matplotlib is not installed.

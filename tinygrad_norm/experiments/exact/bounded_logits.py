@@ -20,7 +20,7 @@ from ...ops import tensor
 from ..experiment import Row, register
 from ..experiment_results import Results
 from ..plot_parts import legend_below, seed_lines
-from ..verdicts import Verdict, cannot_be_told, does_not_hold, holds, spread
+from ..verdicts import Verdict, cannot_be_told, does_not_hold, holds, number, spread
 
 FEATURES, HEADS, KEYS, CLASSES = 32, 2, 12, 8
 ROUNDING = 1e-5
@@ -97,7 +97,7 @@ def judge(results: Results) -> Verdict:
     control = results.values(CONTROL, "at most").min()
     if not control > bounded:
         return cannot_be_told(f"without norm the largest logit is {control:.3g}, with it {bounded:.3g}")
-    reason = f"the largest logit is {share:.4f} of g with QK norm; without it, {control:.3g} or more"
+    reason = f"the largest logit is {share:.4f} of g with QK norm; without it, {number(control)} or more"
     return holds(reason) if share <= 1 + ROUNDING else does_not_hold(reason)
 
 
