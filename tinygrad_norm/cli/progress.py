@@ -1,21 +1,24 @@
-"""The progress of a run: a bar on a terminal, otherwise lines; steps per second and the time to go."""
+"""The progress of a run: a chart and a bar on a terminal, otherwise lines; steps per second, time to go."""
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column
 
 from ..backends import current_backend
 from ..backends.cpu.loops import version_on_cpu
 from ..training import Run
 from ..training.task import Figures, format_figure
+from .cost_chart import CostChart
 from .watched_run import watching
 
 PLAIN_INTERVAL = 10.0
 """Seconds between progress lines if the output is not a terminal."""
 BAR_INTERVAL = 0.2
-"""Seconds between new figures beside the bar on a terminal."""
+"""Seconds between new figures, in the chart and beside the bar, on a terminal."""
 FIRST_STEPS = 5
 """Steps after which the speed is known well enough to print it."""
 
@@ -49,23 +52,36 @@ class Speed:
         )
 
 
+class ChartAndBar(Progress):
+    """A bar with a chart above it; what is printed meanwhile scrolls by above them."""
+
+    def __init__(self, chart: CostChart, *columns: ProgressColumn, console: Console, disable: bool) -> None:
+        self.chart = chart
+        super().__init__(*columns, console=console, disable=disable, refresh_per_second=1 / BAR_INTERVAL)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.chart
+        yield from super().get_renderables()
+
+
 def train_with_progress(console: Console, run: Run, watch_every: int | None = None) -> None:
     """Train; print the figures of each epoch, and show how far it is and how long it will take.
 
     `watch_every` is that of `watching`.
     """
+    steps = len(run.loader)
+    done, total = run.progress.epoch * steps + run.progress.step, run.config.epochs * steps
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=_column(f"epoch {run.config.epochs}")),
         BarColumn(bar_width=None),  # what the texts leave
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=_column(f"{total}/{total}")),
         TextColumn("{task.fields[numbers]}"),
     )
-    steps = len(run.loader)
+    chart = CostChart(run)
     with (
         watching(run, watch_every) as record,
-        Progress(*columns, console=console, disable=not console.is_terminal) as bar,
+        ChartAndBar(chart, *columns, console=console, disable=not console.is_terminal) as bar,
     ):
-        done, total = run.progress.epoch * steps + run.progress.step, run.config.epochs * steps
         task = bar.add_task("training", total=total, completed=done, numbers="")
         speed, last_print = Speed(total - done), time.monotonic()
 
@@ -81,13 +97,17 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
             if speed.done != FIRST_STEPS and time.monotonic() - last_print < interval:
                 return  # reading the figures makes a GPU wait
             shard = "  (process 0's part)" if run.ranks.several else ""
-            numbers, last_print = f"{_text(run.figures_so_far())}{shard}  {speed}", time.monotonic()
+            figures = run.figures_so_far()
+            chart.add_steps(run, figures[chart.name])
+            numbers, last_print = f"{_text(figures)}{shard}  {speed}", time.monotonic()
             bar.update(task, numbers=numbers)
             if bar.disable:
                 console.print(f"{epoch}, step {run.progress.step}/{steps}  {numbers}", soft_wrap=True)
 
         def on_epoch(run: Run) -> None:
             nonlocal last_print
+            chart.add_epoch(run)
+            bar.update(task, numbers=f"{_train_text(run)}  {speed}")
             console.print(_epoch_text(run), soft_wrap=True)
             last_print = time.monotonic()
 
@@ -100,9 +120,18 @@ def _text(figures: Figures) -> str:
     )
 
 
+def _train_text(run: Run) -> str:
+    row = run.progress.history[-1]
+    return _text({name: row[f"train_{name}"] for name in run.task.figure_names})
+
+
 def _epoch_text(run: Run) -> str:
     row, names = run.progress.history[-1], run.task.figure_names
-    train = _text({name: row[f"train_{name}"] for name in names})
     validation = "  ".join(format_figure(name, row[f"validation_{name}"], 1) for name in names)
     epochs = str(run.config.epochs)
-    return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {train}  validation {validation}"
+    return f"epoch {row['epoch']:>{len(epochs)}}/{epochs}  {_train_text(run)}  validation {validation}"
+
+
+def _column(longest: str) -> Column:
+    """Return a column that a narrow terminal does not shorten."""
+    return Column(no_wrap=True, min_width=len(longest))
