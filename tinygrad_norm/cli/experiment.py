@@ -14,7 +14,7 @@ from rich.table import Table
 from ..experiments import EXPERIMENTS, Outcome, Row, find, markdown, run
 from ..experiments import report as read_report
 from ..experiments.experimenting import FOLDER
-from ..experiments.reporting import HEADINGS
+from ..experiments.result_page import HEADINGS, KINDS, tuned_words
 from ..files import replacing
 from .errors import errors_printed, exit_with
 from .paths import new_file
@@ -33,8 +33,11 @@ def _experiment() -> None:
 def list_() -> None:
     """List the experiments: the claim and where it is from."""
     console = wide_console()
-    rows = [(one.name, one.claim, one.source) for one in EXPERIMENTS.values()]
-    _print_words(console, ("experiment", "claim", "source"), rows)
+    for kind, words in KINDS.items():
+        rows = [(one.name, one.claim, one.source) for one in EXPERIMENTS.values() if one.kind == kind]
+        if rows:
+            print_line(console, f"\nClaims that {words}")
+            _print_words(console, ("experiment", "claim", "source"), rows)
 
 
 @experiment.command("run")
@@ -121,6 +124,8 @@ def _print(console: Console, outcome: Outcome) -> None:
     console.print(f"\n[bold]{escape(one.title)}[/bold] ({one.name})", highlight=False)
     print_line(console, f"{one.claim} {one.source}.")
     console.print(_table(console, outcome.rows))
+    if tuned := tuned_words(outcome):
+        print_line(console, tuned)
     print_line(console, f"The paper: {one.paper} ({one.known}).")
     print_line(console, f"Rule: {one.rule}")
     verdict = f"Verdict: [bold]{outcome.verdict.state}[/bold]: {escape(outcome.verdict.reason)}"

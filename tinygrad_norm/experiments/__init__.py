@@ -11,7 +11,8 @@ from .experiment import EXPERIMENTS, Experiment, Row, Tuning, find, register
 from .experiment_results import Results
 from .verdicts import Verdict, cannot_be_told, does_not_hold, holds, interval, spread
 from .experimenting import Outcome, run
-from .reporting import Report, markdown, report
+from .reporting import Report, report
+from .result_page import markdown
 from .result_plot import save_plot
 
 from . import exact, statistical

@@ -10,7 +10,7 @@ starts the power method from new random vectors at each step; it and five steps 
 How fast the vectors follow is a matter of σ₂/σ₁: a step multiplies what is wrong with u by (σ₂/σ₁)². And
 the gradient of Ŵ has no part along u·vᵀ, so training lifts all other directions until several singular
 values are nearly equal. So σ₂/σ₁ at the end is looked at, how many steps of the power method the worst layer
-needs if W rests there, and a learning rate that is ten times smaller.
+needs if W rests there, and what learning rates do that are ten times smaller.
 """
 
 from typing import Any
@@ -140,7 +140,7 @@ def tabulate(results: Results) -> list[Row]:
 
 
 def _slower(name: str) -> float:
-    return 10.0 if name.endswith("ten times smaller") else 1.0
+    return 10.0 if name.endswith("smaller lr") else 1.0
 
 
 def draw(results: Results, figure: Any) -> None:
@@ -170,7 +170,7 @@ register(
     known="from memory",
     settings={
         MEMOIZED: {"iterations": 1, "kept": True},
-        "one step, kept, lr ten times smaller": {"iterations": 1, "kept": True, "slower": 10.0},
+        "one step, kept, smaller lr": {"iterations": 1, "kept": True, "slower": 10.0},
         "five steps, kept": {"iterations": 5, "kept": True},
         CONTROL: {"iterations": 1, "kept": False},
         "five steps, from random vectors": {"iterations": 5, "kept": False},
