@@ -85,6 +85,9 @@ _LOADERS: dict[str, Callable[[], Backend]] = {
 _NUMPY = _numpy_backend()
 _LOADED: dict[str, Backend] = {"numpy": _NUMPY}
 _BY_TYPE: dict[type, Backend] = {numpy.ndarray: _NUMPY}
+HOST_TYPES: set[type] = {numpy.ndarray}
+"""The types of arrays in the memory of the host."""
+
 _NAMESPACES: dict[type, Any] = {}  # without NumPy, which is the default: every function looks it up
 _current: Backend | None = None  # None until the first array is made; then the environment decides
 
@@ -167,7 +170,7 @@ def backend_of(x: Array) -> Backend:
 
 def host_can_read(x: Array) -> bool:
     """Return whether the host can read the array or tensor `x` without waiting for a GPU."""
-    return type(x) is numpy.ndarray or type(getattr(x, "array", None)) is numpy.ndarray
+    return type(x) in HOST_TYPES or type(getattr(x, "array", None)) in HOST_TYPES
 
 
 def namespace(x: Array) -> Any:

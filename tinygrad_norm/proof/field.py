@@ -27,10 +27,11 @@ SQUARES = (P - 1) // 2
 """How many squares there are, without 0."""
 
 
-class Roots:
-    """Counts the roots that were taken, so that one can see which of two points has more of them."""
+class Powers:
+    """How powers are taken: `roots` counts roots, which shows which of two points has more of them."""
 
-    taken = 0
+    roots = 0
+    strict = False  # whether floats that are whole numbers are exponents of positive numbers only
 
 
 def inverse(a: int) -> int:
@@ -65,7 +66,7 @@ def power(a: int, exponent: Fraction) -> int:
     require_square(a)
     if a == 0 and m < 0:
         raise ZeroDivisionError("division by a number that is 0 at this point")
-    Roots.taken += 1
+    Powers.roots += 1
     return pow(a, m * pow(n, -1, SQUARES) % SQUARES, P)
 
 

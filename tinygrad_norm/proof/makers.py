@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from ..backends import set_namespace
+from ..backends import HOST_TYPES, set_namespace
 from .numberarray import NumberArray, as_numbers
 
 _MAKERS = ("empty", "zeros", "ones", "full", "array", "asarray", "ascontiguousarray", "eye", "arange")
@@ -21,3 +21,4 @@ class _Functions:
 
 
 set_namespace(NumberArray, _Functions())
+HOST_TYPES.add(NumberArray)

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import numpy
 
 from .errors import NoRoot
-from .field import P, Roots
+from .field import P, Powers
 from .numberarray import NumberArray, numbers
 from .residues import Residue
 
-TRIES = 20_000
+TRIES = 5_000
 """Points that are tried at most."""
 
 Result = TypeVar("Result")
@@ -75,14 +75,14 @@ class Point:
                 key, index = changed
                 before = self.arrays[key][index]
                 self.arrays[key][index] = self.draw[key](self.rng, self.floats[key][index])
-            Roots.taken = 0
+            Powers.roots = 0
             try:
                 return run(self.arrays)
             except NoRoot:
                 if not self.entries:
                     raise
-                if Roots.taken >= best:
-                    best = Roots.taken
+                if Powers.roots >= best:
+                    best = Powers.roots
                 else:
                     self.arrays[key][index] = before
         raise NoRoot(f"none of {TRIES} points has all roots")

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..registry import Case, Op
 from .errors import NoRoot, NotAlgebraic, NotExact, where
+from .field import Powers
 from .identity import Comparison, Difference
 
 PROVED, REFUTED, NOT_ALGEBRAIC, NOT_TESTED = "proved", "refuted", "not algebraic", "not tested"
@@ -76,8 +77,7 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
             for k in range(points):
-                comparison = Comparison(op, case, random.Random(f"{seed} {op.name} {case} {k}"))
-                difference = comparison.difference()
+                comparison, difference = _compare(op, case, f"{seed} {op.name} {case} {k}")
                 if difference is not None:
                     refutation = Refutation(_named(case), difference)
                     break
@@ -106,6 +106,22 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
         seconds=time.perf_counter() - started,
         inputs=op.inputs,
     )
+
+
+def _compare(op: Op, case: Case, seed: str) -> tuple[Comparison, Difference | None]:
+    """Compare the forms at a point; if they differ, again at one at which roots of powers are no question."""
+    comparison = Comparison(op, case, random.Random(seed))
+    difference = comparison.difference()
+    if difference is None:
+        return comparison, None
+    Powers.strict = True
+    try:
+        again = Comparison(op, case, random.Random(seed))
+        return again, again.difference()
+    except NoRoot:
+        return comparison, difference
+    finally:
+        Powers.strict = False
 
 
 def _verdict(compared: int, refutation: Any, skipped: list[Skipped]) -> str:

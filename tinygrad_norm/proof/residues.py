@@ -4,8 +4,8 @@ The residue is exact, and carries the algebra. The real value is an ordinary flo
 which branch of |x| or max(x, y) is taken, whether a guard acts. So a formula in pieces is proved piece by
 piece.
 
-x**2 is a product, of any x. x**2.0 is, in bodies, the case p = 2 of xᵖ or x^(1/p): a positive x must then be
-a square, so that (xᵖ)^(1/p) = x.
+x**2 is a product, of any x. x**2.0 may be, in bodies, the case p = 1/2 of x^(1/p), of which a root is taken
+later: `Powers.strict` asks for a square x then, so that (x^(1/p))ᵖ = x and not -x.
 """
 
 from fractions import Fraction
@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 
 from .errors import NotExact
-from .field import P, inverse, power, require_square, residue
+from .field import P, Powers, inverse, power, require_square, residue
 from .written import as_written
 
 
@@ -58,7 +58,7 @@ class Residue:
 
     def __pow__(self, exponent: Any) -> "Residue":
         e = rational(exponent)
-        if isinstance(exponent, float) and e.denominator == 1 and e.numerator % 2 == 0 and self.v > 0:
+        if Powers.strict and isinstance(exponent, float) and e.denominator == 1 and self.v > 0:
             require_square(self.n)
         n = power(self.n, e)
         return Residue(n, self.v ** (int(e) if e.denominator == 1 else float(e)))
