@@ -46,7 +46,7 @@ class Backend:
 
 
 def _numpy_backend() -> Backend:
-    return Backend("numpy", "cpu", numpy, numpy.ndarray, numpy.asarray, numpy.asarray, "numpy")
+    return Backend("numpy", "cpu", numpy, numpy.ndarray, numpy.asarray, numpy.asanyarray, "numpy")
 
 
 def _cupy_backend() -> Backend:

@@ -12,7 +12,11 @@ from ..nn.attention import scaleddotproduct
 from ..nn.cosine import CosineConv2dFunction
 from ..nn.linear import BilinearFunction, bilinear_composed
 from ..nn.loss import divergence, likelihood, regression, similarity, soft_margin
-from ..nn.loss.crossentropy import SoftCrossEntropyFunction
+from ..nn.loss.crossentropy import (
+    SmoothedCrossEntropyFunction,
+    SoftCrossEntropyFunction,
+    cross_entropy_composed,
+)
 from ..nn.loss.ranking import MarginRankingLossFunction, margin_ranking_loss_composed
 from ..nn.pooling import adaptivepool, matrixsqrtpool
 from ..nn.recurrent import batchnormlstm, layernormlstm, lstm
@@ -114,6 +118,12 @@ def _soft_cross_entropy(x: Tensor, q: Tensor, *, reduction: str, divisor: Any) -
     return losses.sum() if reduction == "sum" else losses.sum() / divisor
 
 
+def _smoothed_cross_entropy(
+    x: Tensor, target: Tensor, weight: Tensor | None, *, smoothing: float, **options: Any
+) -> Tensor:
+    return cross_entropy_composed(x, target, weight, label_smoothing=smoothing, **options)
+
+
 def _squared_error(x: Tensor, t: Tensor, *, reduction: str, weight: Any, divisor: Any = None) -> Tensor:
     return _divided(regression.mse_loss_composed, x, t, reduction, weight, divisor)
 
@@ -172,6 +182,7 @@ COMPOSED: dict[type[Function], Composed] = NORMS | {
     lstm.LSTMFunction: _lstm_with_projection,
     NormalizedLSTMFunction: _normalized_lstm,
     SoftCrossEntropyFunction: _soft_cross_entropy,
+    SmoothedCrossEntropyFunction: _smoothed_cross_entropy,
     similarity.CosineSimilarityFunction: similarity.cosine_similarity_composed,
     divergence.BinaryCrossEntropyFunction: _entropy(divergence.binary_cross_entropy_composed),
     divergence.BinaryCrossEntropyWithLogitsFunction: _entropy(

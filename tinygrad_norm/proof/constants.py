@@ -1,9 +1,10 @@
 """What a float of a formula with π, a logarithm or e stands for, to any precision.
 
-`written` reads fractions and their roots. Here are products of a short fraction and one of these constants,
-such as 2/√π, √(2/π), log 2, log(10000) or log(2π)/2.
+`written` reads fractions and their roots. Here are products of a short fraction or decimal and one of these
+constants, such as 2/√π, √(2/π), log 2, log(10000) or log(2π)/2, and cube roots of short fractions.
 """
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -16,7 +17,10 @@ from .written import as_written
 mp = mpmath.mp
 
 DENOMINATOR = 1 << 10
-"""The largest denominator of the fraction, and the largest numerator."""
+"""The largest denominator of a short fraction, and the largest numerator."""
+
+DIGITS = 6
+"""The digits of a short decimal."""
 
 ULPS = 4
 """Units in the last place by which the float may differ from the product."""
@@ -37,7 +41,18 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "1/log 10": lambda: 1 / mp.ln10,
     "e": lambda: +mp.e,
     "Euler's": lambda: +mp.euler,
+    "α of selu": lambda: _selu()[1],
+    "λ of selu": lambda: _selu()[0],
+    "λα of selu": lambda: math.prod(_selu()),
 }
+
+
+def _selu() -> tuple[Any, Any]:
+    """Return λ and α with which selu keeps mean 0 and variance 1 of normal numbers."""
+    tail = mp.exp(0.5) * mp.erfc(mp.sqrt(0.5))
+    alpha = mp.sqrt(2 / mp.pi) / (1 - tail)
+    second = mp.exp(2) * mp.erfc(mp.sqrt(2)) - 2 * tail + 1
+    return mp.sqrt(2 / (1 + alpha**2 * second)), alpha
 
 
 @lru_cache(maxsize=4096)
@@ -58,13 +73,23 @@ def constant(value: float, precision: int) -> Any:
 
 
 def _product(value: float) -> Any:
-    """Return the fraction times a constant that is next to `value`; None without one."""
+    """Return the product, or the cube root of a fraction, that is next to `value`; None without one."""
     for number in _CONSTANTS.values():
-        quotient = mp.mpf(value) / number()
-        fraction = Fraction(float(quotient)).limit_denominator(DENOMINATOR)
-        if not 0 < abs(fraction.numerator) <= DENOMINATOR:
-            continue
+        factor = _short(mp.mpf(value) / number(), ULPS)
+        if factor is not None:
+            return factor * number()
+    cube = _short(mp.mpf(abs(value)) ** 3, 3 * ULPS)
+    return None if cube is None else mp.sign(value) * mp.cbrt(cube)
+
+
+def _short(number: Any, ulps: int) -> Any:
+    """Return the short fraction or decimal next to a number; None if there is none."""
+    near = float(number)
+    candidates = [Fraction(near).limit_denominator(DENOMINATOR), Fraction(f"{near:.{DIGITS}g}")]
+    if abs(candidates[0].numerator) > DENOMINATOR:
+        del candidates[0]
+    for fraction in candidates:
         size = mp.mpf(fraction.numerator) / fraction.denominator
-        if abs(size - quotient) <= ULPS * abs(size) * mp.mpf(2) ** -52:
-            return size * number()
+        if fraction and abs(size - number) <= ulps * abs(size) * mp.mpf(2) ** -52:
+            return size
     return None

@@ -36,12 +36,17 @@ class NumberArray(numpy.ndarray):
         if ufunc.__name__ == "frexp":
             exponents = numpy.frompyfunc(_exponent, 1, 1)(numpy.asarray(inputs[0]).view(numpy.ndarray))
             return each(lambda x: x / 2.0 ** _exponent(x), *inputs), numpy.asarray(exponents, int)
+        if method in ("reduce", "accumulate"):
+            function = numpy.frompyfunc(_function(ufunc), ufunc.nin, ufunc.nout)
+            return self._plain(function, method, inputs, options)
         if method != "__call__":
             raise NotExact(f"numpy.{ufunc.__name__}.{method} does not work on exact numbers")
         return self._by_elements(ufunc, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         """Run a function of NumPy; many of them return a plain array of objects."""
+        if function is numpy.linalg.eigh:
+            return as_numbers(_method("eigh")(lifted.get()(0), *args))
         return as_numbers(super().__array_function__(function, types, args, options))
 
     @staticmethod
@@ -54,7 +59,7 @@ class NumberArray(numpy.ndarray):
 
     @staticmethod
     def _by_elements(ufunc: numpy.ufunc, inputs: Any, options: dict[str, Any]) -> Any:
-        function = _ELEMENTWISE.get(ufunc.__name__) or _method(ufunc.__name__)
+        function = _function(ufunc)
         place, out = options.pop("where", True), options.pop("out", None)
         missing = False
 
@@ -88,6 +93,10 @@ class NumberArray(numpy.ndarray):
     def prod(self, *args: Any, **options: Any) -> Any:
         """Return the product; NumPy's own would look for a larger dtype."""
         return numpy.multiply.reduce(self, *args, **options)
+
+    def erf(self) -> "NumberArray":
+        """Return the error function, which NumPy lacks."""
+        return each(_method("erf"), self)
 
     def __float__(self) -> float:
         return float(self.item())
@@ -139,6 +148,11 @@ def _method(name: str) -> Callable[..., Any]:
         return method(*others)
 
     return call
+
+
+def _function(ufunc: numpy.ufunc) -> Callable[..., Any]:
+    """Return the function of numbers that `ufunc` applies to each."""
+    return _ELEMENTWISE.get(ufunc.__name__) or _method(ufunc.__name__)
 
 
 def _exponent(x: Any) -> int:

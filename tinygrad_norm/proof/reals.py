@@ -12,12 +12,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy
+
 from .constants import constant
 from .errors import NotExact
 from .mpmath_package import mpmath
 from .numberarray import lifted
 
 mp = mpmath.mp
+
+
+def _operator(operation: Callable[[Any, Any], Any]) -> Callable[["Real", Any], Any]:
+    """Return the method of a number for an operation with another; one with an array is left to NumPy."""
+
+    def method(self: "Real", other: Any) -> Any:
+        return NotImplemented if isinstance(other, numpy.ndarray) else Real(operation(self.x, _raw(other)))
+
+    return method
 
 
 class Real:
@@ -36,34 +47,16 @@ class Real:
         """The nearest float."""
         return float(self.x)
 
-    def __add__(self, other: Any) -> "Real":
-        return Real(self.x + _raw(other))
-
-    def __sub__(self, other: Any) -> "Real":
-        return Real(self.x - _raw(other))
-
-    def __rsub__(self, other: Any) -> "Real":
-        return Real(_raw(other) - self.x)
-
-    def __mul__(self, other: Any) -> "Real":
-        return Real(self.x * _raw(other))
-
-    def __truediv__(self, other: Any) -> "Real":
-        return Real(_quotient(self.x, _raw(other)))
-
-    def __rtruediv__(self, other: Any) -> "Real":
-        return Real(_quotient(_raw(other), self.x))
-
+    __add__ = _operator(lambda x, y: x + y)
+    __sub__ = _operator(lambda x, y: x - y)
+    __rsub__ = _operator(lambda x, y: y - x)
+    __mul__ = _operator(lambda x, y: x * y)
+    __truediv__ = _operator(lambda x, y: _quotient(x, y))
+    __rtruediv__ = _operator(lambda x, y: _quotient(y, x))
+    __pow__ = _operator(lambda x, y: _power(x, y))
+    __rpow__ = _operator(lambda x, y: _power(y, x))
+    __mod__ = _operator(lambda x, y: x % y)
     __radd__, __rmul__ = __add__, __mul__
-
-    def __pow__(self, exponent: Any) -> "Real":
-        return Real(_power(self.x, _raw(exponent)))
-
-    def __rpow__(self, base: Any) -> "Real":
-        return Real(_power(_raw(base), self.x))
-
-    def __mod__(self, other: Any) -> "Real":
-        return Real(self.x % _raw(other))
 
     def __neg__(self) -> "Real":
         return Real(-self.x)
@@ -114,6 +107,17 @@ class Real:
         """Return log(eˣ + eʸ)."""
         a, b = sorted((self.x, _raw(other)))
         return Real(b if mp.isinf(b) else b + mp.log1p(mp.exp(a - b)))
+
+    @staticmethod
+    def eigh(matrices: Any) -> tuple[Any, Any]:
+        """Return the eigenvalues (..., d) of symmetric matrices (..., d, d), and eigenvectors as columns."""
+        values = numpy.empty(matrices.shape[:-1], object)
+        vectors = numpy.empty(matrices.shape, object)
+        for at in numpy.ndindex(matrices.shape[:-2]):
+            E, Q = mp.eigsy(mp.matrix([[_raw(x) for x in row] for row in matrices[at]]))
+            values[at] = [Real(x) for x in E]
+            vectors[at] = [[Real(x) for x in row] for row in Q.tolist()]
+        return values, vectors
 
     def arctan2(self, other: Any) -> "Real":
         """Return the angle of the point (other, self)."""

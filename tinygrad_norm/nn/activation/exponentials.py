@@ -32,7 +32,7 @@ class ExponentialUnitFunction(PointwiseFunction):
 
     def slope(self, x: Array, z: Array, *, s: float, a: float, c: float) -> Array:
         at_zero = s * a / c
-        return at_zero * namespace(x).exp(z) + x.dtype.type(s - at_zero) * (x > 0)
+        return at_zero * (namespace(x).exp(z) - (x > 0)) + x.dtype.type(s) * (x > 0)
 
 
 @ExponentialUnitFunction.loop

@@ -299,7 +299,7 @@ def softcap_gradient_cuda(ds: Array, q: Array, k: Array, scale: float, softcap: 
 def _added_and_allowed(mask: Array | None) -> tuple[Array | None, Array | None]:
     if mask is None:
         return None, None
-    return (mask, None) if mask.dtype.kind == "f" else (None, mask)
+    return (None, mask) if mask.dtype.kind == "b" else (mask, None)
 
 
 def _write_weights_of_any_scores(

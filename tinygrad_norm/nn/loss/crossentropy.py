@@ -185,17 +185,57 @@ class SoftCrossEntropyFunction(Function):
     """y = -Σ q·log p, reduced · dx = dy·(p·Σq - q), dq = -dy·log p with p = softmax(x)"""
 
     def forward(self, x: Array, q: Array, *, reduction: str, divisor: Any) -> Array:
-        masses = by_class(q)
-        losses, log_p = soft_cross_entropy_forward(by_class(x), masses)
-        self.saved = log_p, masses, reduction, divisor, x.shape
-        batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-        return downcast(reduce_losses(losses.reshape(batch), reduction, divisor), x)
+        y, self.saved = _of_masses(x, q, reduction, divisor)
+        return y
 
     def backward(self, dy: Array) -> Gradients:
-        log_p, q, reduction, divisor, shape = self.saved
-        dlosses = reduce_losses_backward(upcast(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
-        dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, self.needs)
-        return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
+        return _gradients_of_masses(dy, self.needs, *self.saved)
+
+
+class SmoothedCrossEntropyFunction(Function):
+    """y = -Σ q·log p, reduced, q = w·((1 - s)·onehot(t) + s/C) · dx = dy·(p·Σq - q) with p = softmax(x)"""
+
+    def forward(
+        self,
+        x: Array,
+        target: Array,
+        weight: Array | None,
+        *,
+        ignore_index: int,
+        reduction: str,
+        smoothing: float,
+    ) -> Array:
+        q, divisor = _smoothed(x, target, weight, ignore_index, smoothing)
+        y, self.saved = _of_masses(x, q, reduction, divisor)
+        return y
+
+    def backward(self, dy: Array) -> Gradients:
+        dx, _ = _gradients_of_masses(dy, self.needs, *self.saved)
+        return dx, None, None
+
+
+def _of_masses(x: Array, q: Array, reduction: str, divisor: Any) -> tuple[Array, tuple[Any, ...]]:
+    """Return -Σ q·log p, reduced, and what the gradients need."""
+    masses = by_class(q)
+    losses, log_p = soft_cross_entropy_forward(by_class(x), masses)
+    batch = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
+    y = downcast(reduce_losses(losses.reshape(batch), reduction, divisor), x)
+    return y, (log_p, masses, reduction, divisor, x.shape)
+
+
+def _gradients_of_masses(
+    dy: Array,
+    needs: Sequence[bool],
+    log_p: Array,
+    q: Array,
+    reduction: str,
+    divisor: Any,
+    shape: tuple[int, ...],
+) -> tuple[Array | None, Array | None]:
+    """Return dx and dq, or None where `needs` is False."""
+    dlosses = reduce_losses_backward(upcast(dy), reduction, q.shape[:1] + q.shape[2:], divisor)
+    dx, dq = soft_cross_entropy_backward(dlosses, log_p, q, needs)
+    return None if dx is None else dx.reshape(shape), None if dq is None else dq.reshape(shape)
 
 
 def cross_entropy(
@@ -237,10 +277,14 @@ def cross_entropy(
         return CrossEntropyFunction.apply(
             input, target, weight, ignore_index=ignore_index, reduction=reduction
         )
-    q, divisor = _smoothed(
-        input.array, target.array, None if weight is None else weight.array, ignore_index, label_smoothing
+    return SmoothedCrossEntropyFunction.apply(
+        input,
+        target,
+        weight,
+        ignore_index=ignore_index,
+        reduction=reduction,
+        smoothing=float(label_smoothing),
     )
-    return SoftCrossEntropyFunction.apply(input, Tensor._wrap(q), reduction=reduction, divisor=divisor)
 
 
 def _of_probabilities(

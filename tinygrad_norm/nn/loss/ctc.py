@@ -73,17 +73,17 @@ def _paths(
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Return log p(text) (N,) and the share of every log-probability, (T, N, C)."""
     T, N, C = x.shape
-    rows, L = numpy.arange(N), texts.shape[1]
+    rows = numpy.arange(N)
     emitted = x[:, rows[:, None], texts]  # (T, N, L)
     add, low = numpy.logaddexp, -math.inf
-    alphas = numpy.full((T, N, L), low)
+    alphas = numpy.full_like(emitted, low)
     alphas[0, :, :2] = emitted[0, :, :2]
     alphas[0][:, 1:2][lengths == 0] = low
     for t in range(1, T):
         before = alphas[t - 1]
         two = numpy.where(skips, _shifted(before, 2), low)
         alphas[t] = add(add(before, _shifted(before, 1)), two) + emitted[t]
-    betas = numpy.full((T, N, L), low)
+    betas = numpy.full_like(emitted, low)
     later = numpy.where(_shifted(skips.astype(float), -2) > 0, 0.0, low)  # s + 2 may follow s
     for t in range(T - 1, -1, -1):
         if t < T - 1:
@@ -137,7 +137,7 @@ class CTCLossFunction(Function):
 
     def backward(self, dy: Array) -> Gradients:
         shares, dtype, wide = self.saved
-        return (-upcast(dy).reshape(-1, 1) * asarray(shares.astype(wide))).astype(dtype)
+        return (-upcast(dy).reshape(-1, 1) * asarray(numpy.asarray(shares, wide))).astype(dtype)
 
 
 def ctc_loss(
