@@ -32,6 +32,7 @@ from ..backends import Array, kernel, namespace
 from ..backends.cpu.loops import Loop
 from ..backends.cpu.sums import scalar
 from ..backends.cuda.launch import CudaSource, packs, wide_empty
+from ..backends.float_info import finfo
 from ..ops.arguments import check_flags
 from .flat_buffers import flat_blocks, run_flat
 from .optimizer import Optimizer, StepInfo
@@ -205,7 +206,7 @@ def _rates(
 
 @functools.cache
 def _smallest_normal(dtype: numpy.dtype) -> float:
-    return float(numpy.finfo(dtype).tiny)
+    return float(finfo(dtype).tiny)
 
 
 class Adam(Optimizer):

@@ -89,13 +89,13 @@ class Comparison:
         chosen = [k for k, y in enumerate(self.closed.outputs) if y.requires_grad]
         for form in (self.closed, self.reference):
             form.outputs = [form.outputs[k] for k in chosen]
-        self.dys = [_random_numbers(rng, y.shape) for y in self.closed.outputs]
+        self.dys = [random_numbers(rng, y.shape) for y in self.closed.outputs]
         self.directions = {
-            i: _random_numbers(rng, x.shape)
+            i: random_numbers(rng, x.shape)
             for i, x in enumerate(self.closed.inputs)
             if x is not None and x.requires_grad
         }
-        self.arrays = _point_of(case, rng).with_roots(self._run)
+        self.arrays = point_of(case, rng).with_roots(self._run)
 
     def _run(self, arrays: dict[int, NumberArray]) -> dict[int, NumberArray]:
         """Run both forms at a point, and return the point."""
@@ -181,13 +181,13 @@ def sum_of(parts: Iterator[Any]) -> Residue:
     return sum(parts, Residue(0, 0.0))
 
 
-def _random_numbers(rng: random.Random, shape: tuple[int, ...]) -> Any:
+def random_numbers(rng: random.Random, shape: tuple[int, ...]) -> Any:
     """Return random numbers of the field, with real values in [-1, 1)."""
     size = int(numpy.prod(shape))
     return numbers([Residue(rng.randrange(P), rng.uniform(-1, 1)) for _ in range(size)]).reshape(shape)
 
 
-def _point_of(case: Case, rng: random.Random) -> Point:
+def point_of(case: Case, rng: random.Random) -> Point:
     """Return a point on the branches of a case."""
     floats, how = {}, {}
     for i, drawn in enumerate(case.draw()):

@@ -26,21 +26,27 @@ class Residue:
     def __init__(self, n: int, v: float) -> None:
         self.n, self.v = n, v
 
-    def __add__(self, other: Any) -> "Residue":
+    def __add__(self, other: Any) -> Any:
         if type(other) is not Residue:
+            if isinstance(other, numpy.ndarray):
+                return NotImplemented  # NumPy goes through its elements
             other = lift(other)
         return Residue((self.n + other.n) % P, self.v + other.v)
 
-    def __sub__(self, other: Any) -> "Residue":
+    def __sub__(self, other: Any) -> Any:
         if type(other) is not Residue:
+            if isinstance(other, numpy.ndarray):
+                return NotImplemented  # NumPy goes through its elements
             other = lift(other)
         return Residue((self.n - other.n) % P, self.v - other.v)
 
     def __rsub__(self, other: Any) -> "Residue":
         return lift(other) - self
 
-    def __mul__(self, other: Any) -> "Residue":
+    def __mul__(self, other: Any) -> Any:
         if type(other) is not Residue:
+            if isinstance(other, numpy.ndarray):
+                return NotImplemented  # NumPy goes through its elements
             other = lift(other)
         return Residue(self.n * other.n % P, self.v * other.v)
 

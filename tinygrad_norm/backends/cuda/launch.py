@@ -16,7 +16,7 @@ import numpy
 from .. import Array, namespace
 from .binding import Binding, is_contiguous
 from .machine import Machine, machine_of
-from .signature import STORAGE, accumulator, mean_type, name_expression, parameters_of
+from .signature import EXACT, STORAGE, accumulator, mean_type, name_expression, parameters_of
 from .teams import (
     FORWARD_SHAPES,
     MOST_THREADS,
@@ -37,7 +37,11 @@ SHARED_WITHOUT_ASKING = 48 * 1024  # bytes
 HERE = Path(__file__).parent
 _FORWARD = VECTOR_SHAPES, VECTOR_SHAPES.pairs[-1:]
 _BACKWARD = SUM_SHAPES, *_FORWARD
-_HEADERS = {"float16": "#include <cuda_fp16.h>\n", "bfloat16": "#include <cuda_bf16.h>\n"}
+_HEADERS = {
+    "float16": "#include <cuda_fp16.h>\n",
+    "bfloat16": "#include <cuda_bf16.h>\n",
+    "object": '#include "residue.h"\n',
+}
 
 
 class Instance:
@@ -118,7 +122,7 @@ class CudaSource:
             instance = self._instances[kernel, storage, numbers, machine]
         except (KeyError, TypeError):
             instance = self._instance(kernel, storage, numbers, machine)
-        values = instance.bind(args, type(first))
+        values = instance.bind(args, machine.array_type or type(first))
         if not (
             type(blocks) is type(threads) is type(shared_memory) is int
             and 0 < threads <= MOST_THREADS
@@ -269,7 +273,7 @@ def _storage_name(kernel: str, storage: Any) -> str:
         name = None if storage is None else numpy.dtype(storage).name  # NumPy reads None as float64
     except TypeError:
         name = None
-    if name not in STORAGE:
+    if name not in (*STORAGE, EXACT):
         stored = ", ".join(STORAGE)
         raise TypeError(f"{kernel}: no kernel stores {name or repr(storage)}; there are {stored}")
     return name

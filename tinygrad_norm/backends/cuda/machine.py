@@ -20,6 +20,7 @@ class Machine:
         resident: returns how many blocks of a kernel a multiprocessor runs at a time, from the kernel, its
             threads per block and the bytes of its dynamic shared memory.
         shared_memory: the most shared memory of a block, in bytes.
+        array_type: the type of all arrays of a launch; None for that of the first.
     """
 
     load: Callable[[str, str], Any]
@@ -27,6 +28,15 @@ class Machine:
     multiprocessors: int
     resident: Callable[[Any, int, int], int]
     shared_memory: int
+    array_type: type | None = None
+
+
+_OTHERS: dict[type, Callable[[], Machine]] = {}
+
+
+def set_machine(array_type: type, machine: Callable[[], Machine]) -> None:
+    """Make `machine_of` return machine() for arrays of a type that is not a backend's."""
+    _OTHERS[array_type] = machine
 
 
 def machine_of(x: Any) -> Machine:
@@ -40,6 +50,8 @@ def machine_of(x: Any) -> Machine:
         return _gpu(x.data.device_id)
     if name == "emulator":
         return _emulator()
+    if type(x) in _OTHERS:
+        return _OTHERS[type(x)]()
     raise TypeError(
         f"kernels run on CuPy's arrays or the emulator's, got a {type(x).__module__}.{type(x).__name__}"
     )

@@ -16,6 +16,9 @@ _SCALARS = {"float": "float32", "double": "float64", "long long": "int64", "bool
 STORAGE = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float", "float64": "double"}
 """The C++ type of each dtype that kernels store."""
 
+EXACT = "object"
+"""The dtype of exact numbers, on which instances for double run on a machine for them: proof/machine.py."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -43,24 +46,26 @@ def parameters_of(code: str, kernel: str, storage: str) -> tuple[Parameter, ...]
         raise ValueError(
             f"no kernel {kernel} in this text: it must be declared `__global__ void {kernel}(...)`"
         )
-    types = {**_SCALARS, "T": storage, "Accumulator<T>": accumulator(storage), "Mean<T>": mean_type(storage)}
+    scalars = {**_SCALARS, "double": EXACT} if storage == EXACT else _SCALARS
+    types = {**scalars, "T": storage, "Accumulator<T>": accumulator(storage), "Mean<T>": mean_type(storage)}
     declared = found[1].strip()
     return tuple(_parameter(kernel, part, types) for part in declared.split(",")) if declared else ()
 
 
 def accumulator(storage: str) -> str:
     """Return the dtype in which kernels accumulate values of the dtype `storage`."""
-    return "float64" if storage == "float64" else "float32"
+    return storage if storage in ("float64", EXACT) else "float32"
 
 
 def mean_type(storage: str) -> str:
     """Return the dtype in which kernels write the means of values of the dtype `storage`: Mean<T>."""
-    return "float32" if storage in ("float16", "bfloat16") else "float64"
+    return {"float16": "float32", "bfloat16": "float32", EXACT: EXACT}.get(storage, "float64")
 
 
 def name_expression(kernel: str, storage: str, numbers: Sequence[int]) -> str:
     """Return the name of a kernel instance, such as `layer_norm_forward<float, 4, 32, 8>`."""
-    return f"{kernel}<{', '.join([STORAGE[storage], *map(str, numbers)])}>"
+    stored = STORAGE["float64" if storage == EXACT else storage]
+    return f"{kernel}<{', '.join([stored, *map(str, numbers)])}>"
 
 
 def _parameter(kernel: str, text: str, types: Mapping[str, str]) -> Parameter:

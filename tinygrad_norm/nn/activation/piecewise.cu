@@ -4,7 +4,7 @@
 
 template <class A>
 __device__ __forceinline__ A gate_of(A x) {
-  const A y = (x + A(3)) * A(1.0 / 6.0);
+  const A y = (x + A(3)) * (A(1) / A(6));
   return y < A(0) ? A(0) : y > A(1) ? A(1) : y;
 }
 
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(256)
 
 template <class A>
 __device__ __forceinline__ Curve<A> hardsigmoid(A x) {
-  return {gate_of(x), abs(x) < A(3) ? A(1.0 / 6.0) : A(0)};
+  return {gate_of(x), abs(x) < A(3) ? A(1) / A(6) : A(0)};
 }
 
 template <class T, int VEC>

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(32 * LINES, 1)
   const Part part(begin, D);
   double sum = 0, squares = 0;
   for (long long k = part.first; k < part.end; k += LINES) sum += double(x[order[k] * D + part.d]);
-  const double share = part.size > 0 ? 1.0 / part.size : 0.0, m = over_lines(sum) * share;
+  const double share = part.size > 0 ? 1 / double(part.size) : 0.0, m = over_lines(sum) * share;
   const double shift = factor == nullptr || part.d >= D ? m : factor[part.d] * m;
   for (long long k = part.first; k < part.end; k += LINES) {
     const double o = double(x[order[k] * D + part.d]) - shift;

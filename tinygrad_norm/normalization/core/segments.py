@@ -42,7 +42,7 @@ def segment_moments(x: Array, factor: Array | None, index: Array, count: int) ->
 def segment_moments_cuda(x: Array, factor: Array | None, index: Array, count: int) -> tuple[Array, Array]:
     """One kernel over the rows of each segment."""
     (x,), xp = contiguous(x), namespace(x)
-    mean, square = (xp.zeros((count, x.shape[1]), _WIDE) for _ in range(2))
+    mean, square = (xp.zeros((count, x.shape[1]), _wide(x[:0]).dtype) for _ in range(2))
     if factor is not None:
         factor = contiguous(_wide(factor))[0]
     _over_segments("segment_moments", index, mean, (x, factor), (mean, square))
