@@ -2,7 +2,7 @@
 
 An array function with handwritten kernels has two versions: the body, which is compared with its formula
 elsewhere, and the twin, which launches the kernels. Here both run on the same exact numbers, the twin on the
-emulator (`machine`), and every entry of their results must be the same number of the field. Real values
+emulator (`launches`), and every entry of their results must be the same number of the field. Real values
 decide what is larger, so guards against overflow take the plain path in both; they have ordinary tests.
 
 `covered.py` says which twins are compared, how they are reached, and why others cannot be.
@@ -18,7 +18,7 @@ import numpy
 
 from ..backends import KERNELS, Kernel
 from ..registry import Case, Op
-from . import machine as machine  # on which twins run
+from . import launches as launches  # of twins, on exact numbers
 from .errors import NotExact
 from .field import require_square
 from .identity import Recorded, constant, point_of, random_numbers

@@ -17,7 +17,7 @@ STORAGE = {"float16": "__half", "bfloat16": "__nv_bfloat16", "float32": "float",
 """The C++ type of each dtype that kernels store."""
 
 EXACT = "object"
-"""The dtype of exact numbers, on which instances for double run on a machine for them: proof/machine.py."""
+"""The dtype of exact numbers, on which instances for double run on a machine for them: proof/launches.py."""
 
 
 @dataclass(frozen=True)

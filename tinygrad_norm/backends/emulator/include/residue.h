@@ -24,7 +24,7 @@ struct Number {
   double value;
 };
 
-struct Table {  // proof/machine.py mirrors it
+struct Table {  // proof/launches.py mirrors it
   uint64_t count, most;
   const char* error;  // why the launch ended
   void* place;        // in the code that called the operator
