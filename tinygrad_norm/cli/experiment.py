@@ -102,10 +102,13 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder of results.")] = FOLDER,
     page: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.md", help="Also write a page in Markdown.", callback=new_file),
+        typer.Option(
+            metavar="FILE.md", help="Write the page there.", callback=new_file, show_default="DIR/README.md"
+        ),
     ] = None,
+    pictures: Annotated[bool, typer.Option(help="Whether the page shows the plots.")] = True,
 ) -> None:
-    """Print the verdicts of all results in DIR, by the rules of today, and write DIR/README.md."""
+    """Print the verdicts on the results in DIR, by the rules of today, and write a page in Markdown."""
     console = wide_console()
     with errors_printed():
         found = read_report(folder)
@@ -114,7 +117,7 @@ def report(
             print_line(console, remark)
         path = page or folder / "README.md"
         with replacing(path) as temporary:
-            temporary.write_text(markdown(found, path.parent), encoding="utf-8")
+            temporary.write_text(markdown(found, path.parent, pictures), encoding="utf-8")
     print_line(console, f"page in {path}")
 
 

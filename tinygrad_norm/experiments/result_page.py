@@ -20,10 +20,10 @@ on small networks and data. Where they differ, the paper may still be right at i
 `tinygrad-norm experiment report` writes this page from the figures beside it."""
 
 
-def markdown(found: Report, beside: str | Path = ".") -> str:
+def markdown(found: Report, beside: str | Path = ".", pictures: bool = True) -> str:
     """Return the page of all outcomes, for the folder `beside`: an overview, then each with its plot.
 
-    A plot that is not there is left out; `save_plot` draws it from the figures.
+    Without `pictures`, plots are left out; `save_plot` draws them from the figures.
     """
     lines = ["# What the papers claim, and what we found", "", *INTRODUCTION.splitlines()]
     for kind, outcomes in groupby(found.outcomes, lambda one: one.experiment.kind):
@@ -33,7 +33,7 @@ def markdown(found: Report, beside: str | Path = ".") -> str:
             link = f"[{one.experiment.title}](#{_anchor(one)})"
             lines.append(f"| {link} | {one.verdict.state} | {_cell(one.verdict.reason)} |")
     for one in found.outcomes:
-        lines += ["", *_section(one, Path(beside))]
+        lines += ["", *_section(one, Path(beside), pictures)]
     if found.remarks:
         lines += ["", *(f"- {remark}" for remark in found.remarks)]
     return "\n".join(lines) + "\n"
@@ -52,7 +52,7 @@ def tuned_words(outcome: Outcome) -> str:
     return f"Tuned for each setting: {tuning['parameter']} among {tried}. Best: {'; '.join(best)}."
 
 
-def _section(one: Outcome, beside: Path) -> list[str]:
+def _section(one: Outcome, beside: Path, pictures: bool) -> list[str]:
     experiment, record = one.experiment, one.record
     versions = {(job.made["version"], job.made["commit"] or "commit unknown") for job in record.jobs}
     made = ", ".join(f"tinygrad_norm {version} ({commit})" for version, commit in sorted(versions))
@@ -71,7 +71,7 @@ def _section(one: Outcome, beside: Path) -> list[str]:
         "",
         f"Rule: {experiment.rule}",
         "",
-        *([f"![{experiment.title}]({plot})", ""] if one.plot.exists() else []),
+        *([f"![{experiment.title}]({plot})", ""] if pictures else []),
         *([tuned, ""] if tuned else []),
         f"`tinygrad-norm experiment run {experiment.name}`: {len(record.seeds)} seeds, "
         f"{len(record.jobs)} jobs, {one.seconds:.0f} s of computing; {made}.",

@@ -100,7 +100,7 @@ def judge(results: Results) -> Verdict:
     )
     if not control > CONTROL:
         return cannot_be_told(f"with plain convolutions the variances are within {control:.0%} as well")
-    reason = f"the prediction is missed by at most {worst:.1%}, by {control:.1%} with plain convolutions"
+    reason = f"the prediction is missed by up to {worst:.1%}, by {control:.1%} with plain convolutions"
     return holds(reason) if worst <= ALLOWED else does_not_hold(reason)
 
 

@@ -118,7 +118,7 @@ def judge(results: Results) -> Verdict:
     worst, control = results.values(MEMOIZED, "worst").max(), results.mean(CONTROL, "median")
     if not control > ALLOWED:
         return cannot_be_told(f"from random vectors one step misses σ by only {control:.2%}")
-    reason = f"σ̂ misses σ by at most {worst:.2%} if u and v are kept, by {control:.0%} in the median if not"
+    reason = f"σ̂ misses σ by up to {worst:.2%} if u and v are kept, by {control:.0%} in the median if not"
     return holds(reason) if worst <= ALLOWED else does_not_hold(reason)
 
 
