@@ -67,7 +67,7 @@ def test_a_report_says_what_is_missing_and_what_has_changed(small, tmp_path):
 
 
 def test_in_a_terminal_the_tables_are_narrow(monkeypatch, small, tmp_path):
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     call("run", NAME, "--out", tmp_path, "--jobs", 1)
     for command in (("list",), ("report", tmp_path)):

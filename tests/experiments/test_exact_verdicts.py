@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_norm import experiments
 from tinygrad_norm.experiments.exact import branch_variances, gradient_by_depth, growing_vectors
+from tinygrad_norm.normalization.weight import weightnorm
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 BIAS = {
@@ -89,3 +90,17 @@ def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
     verdict = experiments.find(name).verdict(experiments.Results(found))
     assert verdict.state == state, verdict
     assert verdict.reason
+
+
+def test_a_wrong_backward_changes_the_verdict_of_a_run(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    right = weightnorm.WeightNormFunction.backward
+
+    def along_v(self, dw):
+        dv, dg = right(self, dw)
+        return dv + 1e-6 * self.saved[0].reshape(dv.shape), dg
+
+    experiment = experiments.find("weight-norm-grows").with_sizes(steps=3)
+    assert experiments.run(experiment, tmp_path)[0].verdict.state == HOLDS
+    monkeypatch.setattr(weightnorm.WeightNormFunction, "backward", along_v)
+    assert experiments.run(experiment, tmp_path, again=True)[0].verdict.state == FAILS

@@ -3,7 +3,8 @@
     tn.experiments.run("bias-before-batchnorm", "results")      # results/bias-before-batchnorm.json and .png
     tn.experiments.report("results").outcomes[0].verdict
 
-`experiment.py` says how to add one.
+`experiment.py` says how to add one. In a script of your own, `tn.experiments.register(...)` makes one for
+`run`, also on several processes (`workers=4`) and on a Dask cluster (`dask="tcp://10.0.0.1:8786"`).
 """
 
 # isort: off
