@@ -69,6 +69,7 @@ __global__ void sums(const T* x, T* y) {
         pytest.param("*y = *x * 0.1;", NotExact, r"more digits .* at kernel.cu:2", id="decimal"),
         pytest.param("*y = *y + *x;", NotExact, r"not written, at kernel.cu:2", id="unwritten"),
         pytest.param("*y = exp(*x) * 2;", NotAlgebraic, "exp is not algebraic", id="exp"),
+        pytest.param("*y = -exp(*x);", NotAlgebraic, "exp is not algebraic", id="minus-exp"),
         pytest.param("*y = *x < exp(*x) ? 1 : 0;", NotAlgebraic, "exp", id="decided-by-exp"),
         pytest.param("*y = sqrt(-(*x * *x));", NoRoot, "^$", id="root"),
         pytest.param("for (*y = 0;;) *y += 1;", NotExact, "more numbers than", id="endless"),

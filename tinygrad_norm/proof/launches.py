@@ -20,7 +20,7 @@ from .errors import NoRoot, NotAlgebraic, NotExact
 from .numberarray import NumberArray
 from .residues import Residue, lift
 
-MOST_NUMBERS = 1 << 24
+MOST_NUMBERS = 1 << 22
 """How many numbers a launch may compute, of 16 bytes each; memory is taken only for those that it does."""
 
 _HEADER = 2  # rows of 16 bytes before the numbers: count, most, error, place

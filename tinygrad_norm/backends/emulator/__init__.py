@@ -21,6 +21,8 @@
   checked mode, the bytes moved.
 - `with schedule(flush_to_zero=True):` reads and writes float32 subnormals as zero, as a GPU does in code
   compiled with -ftz=true. It shows which results need them.
+- Text that begins with `#include "residue.h"` computes with numbers of a finite field in the place of double:
+  proof/launches.py.
 - A kernel with an error raises `KernelError`. The emulator can be used afterwards.
 
 The emulator does not have atomics, textures, cooperative groups, `cub` or launch bounds, and

@@ -124,7 +124,7 @@ OPERATOR Residue operator/(Residue a, Residue b) {
   return Residue::number(emulator::product(a.residue(), emulator::inverse(divisor)), a.value() / b.value());
 }
 OPERATOR Residue operator-(Residue a) {
-  if (a.is_outside()) return -a.boxed;
+  if (a.is_outside()) return isinf(a.boxed) ? Residue(-a.boxed) : a;
   return Residue::number((emulator::kPrime - a.residue()) % emulator::kPrime, -a.value());
 }
 __forceinline__ Residue& operator+=(Residue& a, Residue b) { return a = a + b; }
