@@ -194,6 +194,23 @@ def test_a_function_without_a_backward():
 # -- what is no proof and no refutation
 
 
+def test_a_body_that_does_something_else_on_exact_numbers():
+    def forward(x):
+        try:
+            return x * float(x.sum())
+        except TypeError:
+            return x * 1
+
+    def backward(dy, x):
+        return dy * x.sum() + (dy * x).sum() if x.dtype == float else dy * x
+
+    right = lambda dy, x: dy * x.sum() + (dy * x).sum()  # noqa: E731
+    for pair, body in (((forward, right), "forward"), ((lambda x: x * x.sum(), backward), "backward")):
+        proof = prove_own(pair)
+        assert proof.verdict == "not tested"
+        assert f"the {body} gives other values on exact numbers than on floats" in proof.reason
+
+
 def same(dy, x):
     return dy
 
@@ -240,6 +257,35 @@ def test_integers_of_a_fixed_size_that_wrap_around():
 
 def test_a_function_that_is_not_algebraic():
     proof = prove_own((np.exp, lambda dy, x: dy * np.exp(x)), (np.ones(3),))
+    assert (proof.verdict, proof.reason) == ("not algebraic", "exp")
+
+
+def test_integers_that_wrap_around_where_they_meet_exact_numbers():
+    forward = lambda x: x * (np.arange(x.shape[-1]) + 3) ** 40  # noqa: E731
+    proof = prove_own((forward, lambda dy, x: forward(dy)))
+    assert "a number of int64 is as large as" in proof.reason
+
+
+def test_a_proof_says_where_it_depends_on_the_branch():
+    relu = lambda x: np.maximum(x, 0), lambda dy, x: dy * (x > 0)
+    proof = prove_own(relu)
+    assert proof.verdict == "proved"
+    assert [decision.partition(" at test_ownproof.py:")[0] for decision in proof.decisions] == ["maximum"]
+    assert "proved for the branches that its inputs take: maximum at test_ownproof.py:" in report(proof)
+
+
+def test_functions_of_numpy_that_return_plain_arrays():
+    def forward(x):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    def backward(dy, x):
+        n = np.linalg.norm(x, axis=-1, keepdims=True)
+        return (dy - x / n * (x / n * dy).sum(-1, keepdims=True)) / n
+
+    assert prove_own((forward, backward)).verdict == "proved"
+    root = np.cbrt, lambda dy, x: dy / 3 / np.cbrt(x) ** 2
+    assert prove_own(root, (np.arange(1.0, 4),)).verdict == "proved"
+    proof = prove_own((lambda x: np.exp(np.array(x)), lambda dy, x: dy))
     assert (proof.verdict, proof.reason) == ("not algebraic", "exp")
 
 

@@ -155,6 +155,7 @@ def _proof_as_json(proof: Proof) -> dict[str, Any]:
         "seconds": round(proof.seconds, 6),
         "reason": proof.reason or None,
         "skipped": [{"case": each.case, "reason": each.reason} for each in proof.skipped],
+        "decisions": proof.decisions,
         "refutation": None,
     }
     if proof.refutation is not None:

@@ -99,11 +99,21 @@ def report(proof: Proof) -> str:
         return f"{proof.name} was not tested: {proof.reason or 'it has no case with a gradient'}"
     if proof.verdict == NOT_ALGEBRAIC and proof.kind == OWN:
         return f"{proof.name}: {_reasons(proof)}. `tinygrad-norm gradcheck` compares it with differences."
+    if proof.verdict == PROVED and proof.kind == OWN and proof.decisions:
+        return (
+            f"{proof.name} is proved for the branches that its inputs take: {_few(proof.decisions)}. Other "
+            "inputs, NAME_inputs in the file, may take others."
+        )
     if proof.verdict == PROVED and proof.skipped:
         count = len(proof.skipped)
         cases = f"{count} of its {proof.cases + count} cases"
         return f"{proof.name}: {cases} {'was' if count == 1 else 'were'} not tested: {_reasons(proof)}"
     return ""
+
+
+def _few(parts: Sequence[str], most: int = 4) -> str:
+    more = len(parts) - most
+    return ", ".join(parts[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _reasons(proof: Proof) -> str:
@@ -113,7 +123,7 @@ def _reasons(proof: Proof) -> str:
 def _refutation(proof: Proof) -> str:
     """Return where a form is wrong, in which case, and by how much."""
     if proof.refutation is None:
-        skipped = proof.skipped[0]
+        skipped = proof.skipped[-1]
         return f"{proof.name} is refuted: {skipped.reason}\n  case      {skipped.case}"
     found = proof.refutation.difference
     place = f" at {list(found.index)}" if found.index else ""

@@ -145,6 +145,10 @@ class Degree:
     def __bool__(self) -> bool:
         return self.v != 0
 
+    def sqrt(self) -> "Degree":
+        """Return the square root, which NumPy asks for in plain arrays of objects."""
+        return self**0.5
+
     def conjugate(self) -> "Degree":
         """Return self."""
         return self

@@ -96,6 +96,10 @@ class Dual:
 
     __index__ = __trunc__ = __round__ = __floor__ = __ceil__ = __floordiv__ = __mod__ = __int__
 
+    def sqrt(self) -> "Dual":
+        """Return the square root, which NumPy asks for in plain arrays of objects."""
+        return self**0.5
+
     def conjugate(self) -> "Dual":
         """Return self."""
         return self

@@ -10,6 +10,10 @@ class NoRoot(ArithmeticError):
     """A number at this point has no root in the field: another point must be drawn."""
 
 
+class WrongShape(RuntimeError):
+    """A gradient that is not an array of its input's shape."""
+
+
 class NotExact(TypeError):
     """A step that exact numbers cannot take; the message says which, and `where` gives the line."""
 

@@ -6,6 +6,7 @@ either into a `NotExact` whose traceback leads to the line of the body.
 """
 
 import linecache
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,9 @@ def guarded(body: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
         raise _at(error, f"a number overflows ({error}): NumPy's numbers have a fixed size") from None
     except Exception as error:
         kind = type(error).__name__
+        lacking = re.search(r"of type (?:Residue|Dual) which has no callable (\w+) method", str(error))
+        if lacking:
+            raise NotAlgebraic(lacking[1]).with_traceback(error.__traceback__) from None
         raise _at(error, f"a step that arrays of exact numbers cannot take raised {kind}: {error}") from error
 
 

@@ -7,10 +7,12 @@ it has no operator for, such as √ or isfinite, is looked up here.
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
+from fractions import Fraction
 from typing import Any
 
 import numpy
 
+from .decisions import decided
 from .errors import NoRoot, NotAlgebraic, NotExact
 from .residues import real
 
@@ -31,6 +33,10 @@ class NumberArray(numpy.ndarray):
     """An array of dtype object, whose elements are numbers with operators, and ordinary Python numbers."""
 
     def __array_ufunc__(self, ufunc: numpy.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        for x in inputs:
+            _refuse_wrapped(x)
+        if ufunc.__name__ in _DECIDE:
+            decided(ufunc.__name__)
         if ufunc.__name__ in _BY_OPERATORS:
             return self._plain(ufunc, method, inputs, options)
         if ufunc.__name__ == "frexp":
@@ -105,6 +111,21 @@ class NumberArray(numpy.ndarray):
         return numpy.power(self, exponent)
 
 
+def _refuse_wrapped(x: Any) -> None:
+    """Refuse integers of a fixed size that are larger than a float can count: they may have wrapped around.
+
+    Raises:
+        NotExact: for such a number.
+    """
+    if isinstance(x, numpy.ndarray | numpy.integer) and x.dtype.kind in "iu" and x.size:
+        largest = max(abs(int(x.min())), abs(int(x.max())))
+        if largest >= 1 << 53:
+            raise NotExact(
+                f"a number of {x.dtype} is as large as {largest}: products of such integers overflow, and "
+                "NumPy goes on with a wrong number. Compute it with floats"
+            )
+
+
 def _stored(result: Any, out: Any) -> Any:
     """Return a result as the array to write to, or as an array of numbers."""
     if out is not None:
@@ -168,12 +189,19 @@ def _whole(rounded: Callable[[float], float]) -> Callable[[Any], Any]:
     return lambda x: int(rounded(real(x)))
 
 
+_DECIDE = frozenset(
+    """
+    less less_equal greater greater_equal maximum minimum fmax fmin sign signbit absolute fabs copysign clip
+    floor ceil trunc rint floor_divide remainder fmod
+    """.split()  # noqa: SIM905
+)
 _TO_BOOL = {"isfinite", "isnan", "isinf", "signbit"}
 _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "sqrt": lambda x: x**0.5,
     "square": lambda x: x * x,
     "reciprocal": lambda x: 1 / x,
     "power": lambda x, e: x**e,
+    "cbrt": lambda x: -((-x) ** Fraction(1, 3)) if x < 0 else x ** Fraction(1, 3),
     "float_power": lambda x, e: x**e,
     "absolute": abs,
     "fabs": abs,

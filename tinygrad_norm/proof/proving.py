@@ -3,11 +3,11 @@
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from ..registry import Case, Op
-from .errors import NoRoot, NotAlgebraic, NotExact, where
+from .decisions import recorded_decisions
+from .errors import NoRoot, NotAlgebraic, NotExact, WrongShape, where
 from .field import Powers
 from .identity import Comparison, Difference
 
@@ -42,10 +42,12 @@ class Proof:
         cases: how many cases were compared.
         points: at how many points each.
         bound: of the probability that a wrong form passed; None unless proved.
-        refutation: where it is wrong.
+        refutation: where it is wrong; None if a gradient has a wrong shape, which `skipped` says last.
         skipped: the cases that could not be compared.
         seconds: how long it took.
         inputs: the names of the op's inputs.
+        decisions: where it compares or rounds, "maximum at relu.py:12": it is proved for the branches that
+            the cases take.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Proof:
     skipped: tuple[Skipped, ...] = field(default=())
     seconds: float = 0.0
     inputs: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -71,19 +74,28 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
 
     Cases are taken from the smallest on, those without entries left out; `advance` is called after each.
     """
+    with recorded_decisions() as decisions:
+        proof = _proof(op, points, seed, advance)
+    return replace(proof, decisions=tuple(f"{function} at {line}" for line, function in decisions.items()))
+
+
+def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof:
     started = time.perf_counter()
     skipped: list[Skipped] = []
-    compared, refutation, probability = 0, None, 0.0
+    compared, refuted, refutation, probability = 0, False, None, 0.0
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
             for k in range(points):
                 comparison, difference = _compare(op, case, f"{seed} {op.name} {case} {k}")
                 if difference is not None:
-                    refutation = Refutation(_named(case), difference)
+                    refuted, refutation = True, Refutation(_named(case), difference)
                     break
             else:
-                compared += 1
                 probability = max(probability, comparison.bound() ** points)
+                compared += 1
+        except WrongShape as error:
+            refuted = True
+            skipped.append(Skipped(_named(case), str(error)))
         except NotAlgebraic as error:
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
         except (NotExact, NoRoot) as error:
@@ -92,15 +104,15 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
             reason = f"{type(error).__name__}: {error}, at {where(error)}"
             skipped.append(Skipped(_named(case), reason))
         advance()
-        if refutation is not None:
+        if refuted:
             break
     return Proof(
         name=op.name,
         kind=op.kind,
-        verdict=_verdict(compared, refutation, skipped),
+        verdict=_verdict(compared, refuted, skipped),
         cases=compared,
         points=points,
-        bound=probability if compared and refutation is None else None,
+        bound=probability if compared and not refuted else None,
         refutation=refutation,
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
@@ -124,8 +136,8 @@ def _compare(op: Op, case: Case, seed: str) -> tuple[Comparison, Difference | No
         Powers.strict = False
 
 
-def _verdict(compared: int, refutation: Any, skipped: list[Skipped]) -> str:
-    if refutation is not None:
+def _verdict(compared: int, refuted: bool, skipped: list[Skipped]) -> str:
+    if refuted:
         return REFUTED
     if compared:
         return PROVED

@@ -21,6 +21,7 @@ from ..autograd.tensor import Tensor
 from ..backends.cpu.silence import silent
 from . import makers  # noqa: F401
 from .duals import value
+from .errors import WrongShape
 from .numberarray import NumberArray, each
 from .written import is_short
 
@@ -131,7 +132,7 @@ class Replay:
                 if needed and dx is not None:
                     dx = _as_array(dx)
                     if dx.shape != x.shape:
-                        raise wrong_gradient(recorded, i, dx)
+                        raise WrongShape(wrong_gradient(recorded, i, dx))
                     deliver(x, dx)
         return found
 

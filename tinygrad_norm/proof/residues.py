@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from .decisions import decided
 from .errors import NotExact
 from .field import P, Powers, inverse, power, require_square, residue
 from .written import as_written
@@ -76,6 +77,7 @@ class Residue:
         return self
 
     def __abs__(self) -> "Residue":
+        decided("abs")
         return -self if self.v < 0 else self
 
     def __eq__(self, other: object) -> bool:
@@ -87,15 +89,19 @@ class Residue:
         return hash(self.n)
 
     def __lt__(self, other: Any) -> bool:
+        decided("<")
         return self.v < real(other)
 
     def __le__(self, other: Any) -> bool:
+        decided("<=")
         return self.v <= real(other)
 
     def __gt__(self, other: Any) -> bool:
+        decided(">")
         return self.v > real(other)
 
     def __ge__(self, other: Any) -> bool:
+        decided(">=")
         return self.v >= real(other)
 
     def __bool__(self) -> bool:
@@ -111,6 +117,10 @@ class Residue:
 
     def __repr__(self) -> str:
         return f"{self.n} (mod p, ≈ {self.v:.6g})"
+
+    def sqrt(self) -> "Residue":
+        """Return the square root, which NumPy asks for in plain arrays of objects."""
+        return self**0.5
 
     def conjugate(self) -> "Residue":
         """Return self, as a real number does; NumPy's vecdot asks for it."""
