@@ -14,6 +14,7 @@ from tinygrad_norm.backends import to_numpy
 from tinygrad_norm.gradient_check.registered import (
     COMPOSED_TOLERANCE,
     NUMERIC_TOLERANCE,
+    Allowed,
     cotangent,
     differences,
     draw,
@@ -29,6 +30,7 @@ NUMERIC_BACKENDS = [
     "numpy",
     pytest.param("cupy", marks=[pytest.mark.cuda(stand_in="first"), pytest.mark.slow]),
 ]
+ENTRIES = 40  # finite differences of larger gradients cost more than all other checks of a case together
 OPS = [pytest.param(op, id=op.name) for op in REGISTRY.values()]
 
 
@@ -47,8 +49,8 @@ def cases(choose=lambda op, case: True):
     return pytest.mark.parametrize(("op", "case"), chosen)
 
 
-def cases_and_forms(composed=()):
-    """Every case of every op in each of its forms; `composed`: marks of the composed forms."""
+def cases_and_forms(composed=(), choose=lambda op, case: True):
+    """Every chosen case of every op in each of its forms; `composed`: marks of the composed forms."""
     chosen = [
         pytest.param(
             op,
@@ -59,6 +61,7 @@ def cases_and_forms(composed=()):
         )
         for op in REGISTRY.values()
         for case in op.cases
+        if choose(op, case)
         for name, form in forms(op).items()
     ]
     return pytest.mark.parametrize(("op", "case", "form"), chosen)
@@ -74,11 +77,32 @@ def test_closed_form_equals_composed(op, case, backend):
     assert max(found.values()) <= COMPOSED_TOLERANCE, found
 
 
+def differentiated(case):
+    """Return of how many numbers the gradient is: for each, finite differences call forward several times."""
+    return sum(x[0].size for x in case.draw() if x is not None and x[1])
+
+
+def is_large_and_not_the_first(op, case):
+    return case is not op.cases[0] and differentiated(case) > ENTRIES
+
+
 # A composed form is slow here, and is primitives, checked each, that equal the closed form, checked here.
+# The first case of an op, and small ones, are checked entry by entry, the others in random directions.
 @cases_and_forms(composed=pytest.mark.slow)
 @pytest.mark.parametrize("backend", NUMERIC_BACKENDS, indirect=True)
 def test_gradients_equal_finite_differences(op, case, form, backend):
-    numeric = numeric_error(op, form, case)
+    agree_with_finite_differences(op, case, form, Allowed(fast_mode=is_large_and_not_the_first(op, case)))
+
+
+@pytest.mark.slow
+@cases_and_forms(choose=is_large_and_not_the_first)
+@pytest.mark.parametrize("backend", NUMERIC_BACKENDS, indirect=True)
+def test_every_entry_of_large_gradients_equals_finite_differences(op, case, form, backend):
+    agree_with_finite_differences(op, case, form, Allowed())
+
+
+def agree_with_finite_differences(op, case, form, allowed):
+    numeric = numeric_error(op, form, case, allowed)
     if numeric is None:
         assert not evaluate(op, form, case).gradients
         return

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -72,16 +72,28 @@ def _named() -> dict[str, tuple[str, Op]]:
     for name, choice in NORMS.items():
         if choice.op in REGISTRY:
             named.setdefault(_letters(name), (name, REGISTRY[choice.op]))
+    titled, beside = _only(lambda op: _letters(op.title)), _only(_module_of)
     for layer in _classes():
-        if (op := _op_of(layer)) is not None:
-            named.setdefault(_letters(layer.__name__), (layer.__name__, op))
-    titled: dict[str, list[Op]] = {}
-    for op in REGISTRY.values():
-        titled.setdefault(_letters(op.title), []).append(op)
-    for letters, ops in titled.items():
-        if letters and len(ops) == 1:
-            named.setdefault(letters, (ops[0].title, ops[0]))
+        letters = _letters(layer.__name__)
+        # The op with this layer's name as its title, or the one that is registered in its file.
+        op = titled.get(letters) or beside.get(layer.__module__)
+        if op is not None and issubclass(layer, nn.Module):
+            named.setdefault(letters, (layer.__name__, op))
+    for letters, op in titled.items():
+        named.setdefault(letters, (op.title, op))
     return named
+
+
+def _only(key: Callable[[Op], str]) -> dict[str, Op]:
+    """Return the ops by their key, without those that share it, and those whose key is empty."""
+    sharing: dict[str, list[Op]] = {}
+    for op in REGISTRY.values():
+        sharing.setdefault(key(op), []).append(op)
+    return {value: ops[0] for value, ops in sharing.items() if value and len(ops) == 1}
+
+
+def _module_of(op: Op) -> str:
+    return getattr(op.function, "__module__", "")
 
 
 def _classes() -> Iterator[type]:
@@ -89,16 +101,6 @@ def _classes() -> Iterator[type]:
     for public in {**vars(optim), **vars(normalization), **vars(nn)}.values():
         if inspect.isclass(public) and public.__module__.startswith(f"{PACKAGE}."):
             yield public
-
-
-def _op_of(layer: type) -> Op | None:
-    """Return the op with this layer's name as its title, or the one that is registered in its file."""
-    if not issubclass(layer, nn.Module):
-        return None
-    name = _letters(layer.__name__)
-    titled = [op for op in REGISTRY.values() if _letters(op.title) == name]
-    beside = [op for op in REGISTRY.values() if getattr(op.function, "__module__", "") == layer.__module__]
-    return next((ops[0] for ops in (titled, beside) if len(ops) == 1), None)
 
 
 def _without_op(layer: type) -> str:

@@ -1,5 +1,6 @@
 """Building: the cache, several processes at once, and the messages if something is missing."""
 
+import shutil
 import subprocess
 import sys
 
@@ -64,6 +65,21 @@ def test_a_library_is_compiled_once_and_again_when_anything_changes(monkeypatch)
     for other in ((text + " ", (), False), (text, ("-DNDEBUG",), False), (text, ("--fmad=false",), False)):
         with pytest.raises(AssertionError, match="compiled again"):
             build.compile_module(*other)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_library_serves_other_checkouts_while_their_headers_are_equal(tmp_path, monkeypatch):
+    text = "int f() { return 2; }"
+    path = build.compile_module(text, (), checked=False)
+    copy = shutil.copytree(build.INCLUDE, tmp_path / "include")
+    monkeypatch.setattr(build, "INCLUDE", copy)
+    monkeypatch.setattr(build, "_build", None)  # calling it raises
+    assert build.compile_module(text, (), checked=False) == path
+    with open(copy / build.SHIM, "a", encoding="utf-8") as file:
+        file.write("// changed\n")
+    monkeypatch.setattr(build, "_precompiled_header", lambda *_: tmp_path)
+    with pytest.raises(TypeError, match="not callable"):
+        build.compile_module(text, (), checked=False)
 
 
 @pytest.mark.usefixtures("compiler")

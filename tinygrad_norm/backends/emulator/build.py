@@ -56,11 +56,13 @@ def compile_module(text: str, options: Sequence[str], checked: bool) -> Path:
     flags = [*COMMON, *KERNEL, *_native(), *(CHECKED if checked else PLAIN)]
     if "__clang__" not in _predefined():
         flags += [*GCC_ONLY, *(GCC_CHECKED_ONLY if checked else ())]
-    shim = _texts(INCLUDE, "*.h")
-    flags += ["-I", str(_precompiled_header(flags, shim)), "-I", str(INCLUDE), *_translate(options)]
-    target = cache_directory() / f"kernel-{_digest([text, *flags, runtime.name, _predefined(), *shim])}.so"
+    shim, passed_on = _texts(INCLUDE, "*.h"), _translate(options)
+    # Where the headers lie is not hashed: libraries of equal texts serve every checkout and environment.
+    parts = [text, *flags, *passed_on, runtime.name, _predefined(), *shim]
+    target = cache_directory() / f"kernel-{_digest(parts)}.so"
     if not target.exists():
-        _build(target, ["-x", "c++", "-", *flags], [str(runtime), *_linker()], text)
+        include = ["-I", str(_precompiled_header(flags, shim)), "-I", str(INCLUDE)]
+        _build(target, ["-x", "c++", "-", *flags, *include, *passed_on], [str(runtime), *_linker()], text)
     return target
 
 
