@@ -11,6 +11,7 @@ from tinygrad_norm.proof.errors import NoRoot, NotAlgebraic, NotExact
 from tinygrad_norm.proof.launches import exact_machine
 from tinygrad_norm.proof.numberarray import numbers
 from tinygrad_norm.proof.points import anywhere
+from tinygrad_norm.proof.residues import lift
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator needs g++: apt install g++")
 
@@ -48,6 +49,15 @@ def test_operators_in_cpp_are_those_of_python(rng):
         order = 32 + (3 if x < z else 12)
         assert [number.n for number in out] == [number.n for number in expected] + [order]
         assert [number.v for number in out[:8]] == pytest.approx([number.v for number in expected])
+
+
+def test_python_numbers_are_numbers_of_the_field(rng):
+    text = """
+__global__ void scaled(const double* x, double a, double b, long long n, double* y) { *y = *x * a + b / n; }
+"""
+    x, y = drawn(rng, 1), np.empty(1, object)
+    launch(text, "scaled", x, 3, 0.1, np.int64(4), y)
+    assert y[0].n == (x[0] * 3 + 1 / lift(40)).n
 
 
 def test_lanes_and_shared_memory_move_numbers(rng):

@@ -11,7 +11,6 @@ Three tables name every such function once, two more name exceptions:
 
 import numpy
 
-from ..backends.array_types import Array
 from ..normalization.core.gaussian import Window
 from .kernels import Call
 
@@ -89,11 +88,6 @@ PARTLY = {
 """Functions that are compared in some cases only, and in which."""
 
 _INDEX = numpy.array([2, 0, 2, 3, 0, 2])  # segment 1 is empty
-
-
-def _window(rows: Array, columns: Array, scale: Array) -> Window:
-    return Window(rows, columns, scale)
-
 
 _IMAGE = {"x": (2, 3, 2, 3), "rows": (3,), "columns": (3,), "scale": (2, 3)}
 _SMALL = {"x": (1, 2, 2, 2), "rows": (3,), "columns": (3,), "scale": (2, 2)}
@@ -175,14 +169,14 @@ BY_CALLS: dict[str, tuple[Call, ...]] = {
                 lambda x, shift, scale, offset, dy, slope: (x, shift, scale, offset, _INDEX, dy, slope),
             ),
         ),
-        "subtractive_norm_forward": Call(_IMAGE, lambda x, **w: (x, _window(**w)), positive=_OF_WINDOW),
-        "subtractive_norm_backward": Call(_IMAGE, lambda x, **w: (x, _window(**w)), positive=_OF_WINDOW),
+        "subtractive_norm_forward": Call(_IMAGE, lambda x, **w: (x, Window(**w)), positive=_OF_WINDOW),
+        "subtractive_norm_backward": Call(_IMAGE, lambda x, **w: (x, Window(**w)), positive=_OF_WINDOW),
         "divisive_norm_forward": Call(
-            _SMALL, lambda x, **w: (x, _window(**w), 0.001, True), positive=_OF_WINDOW
+            _SMALL, lambda x, **w: (x, Window(**w), 0.001, True), positive=_OF_WINDOW
         ),
         "divisive_norm_backward": Call(
             {"dy": (1, 2, 2, 2), **_SMALL, "deviation": (1, 1, 2, 2), "least": (1, 1, 1, 1)},
-            lambda dy, x, deviation, least, **w: (dy, x, deviation, least, _window(**w), 0.001),
+            lambda dy, x, deviation, least, **w: (dy, x, deviation, least, Window(**w), 0.001),
             positive=(*_OF_WINDOW, "deviation", "least"),
         ),
         "lstm_backward": Call(

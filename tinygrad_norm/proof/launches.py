@@ -96,7 +96,8 @@ class _Numbers:
         from ..backends import emulator
 
         if not isinstance(value, numpy.ndarray):
-            return numpy.uint64(self._place(value)) if isinstance(value, float | Residue) else value
+            # Integers that a kernel declares as such are NumPy's.
+            return numpy.uint64(self._place(value)) if isinstance(value, int | float | Residue) else value
         if value.dtype != object:
             return emulator.asarray(numpy.array(value, subok=False))
         places = [self._place(number) for number in value.ravel()]
