@@ -5,6 +5,7 @@ from .doctor.diagnosis import diagnose
 from .doctor.findings import Diagnosis
 from .draw import Drawing, draw_model
 from .explanation import Explanation, explain
+from .poolpicture import pool_picture
 from .watching import Watched, watch
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "diagnose",
     "draw_model",
     "explain",
+    "pool_picture",
     "watch",
 ]

@@ -182,6 +182,14 @@ class Drawing:
             temporary.write_bytes(content)
         return path
 
+    def svg(self) -> str:
+        """Return the picture as SVG text.
+
+        Raises:
+            RuntimeError: if Graphviz is missing or fails.
+        """
+        return self._render("svg").decode()
+
     def _render(self, kind: str) -> bytes:
         picture = self._picture.copy()
         if kind == "png":
