@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..backends import current_backend, use_backend
@@ -23,7 +22,9 @@ from ..learn.doctor.subject import in_plain_words
 from ..learn.doctor.verdict import FAILED, RIGHT
 from ..learn.formulas import argument_names
 from ..registry import REGISTRY, Op
+from .case_bar import case_bar
 from .doctor import examine
+from .gradcheck_digits import check_digits
 from .op_names import Load, find_op
 
 
@@ -49,6 +50,13 @@ def gradcheck(
     second: Annotated[
         bool, typer.Option("--second", help="Check second derivatives instead, in random directions.")
     ] = False,
+    digits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Compute with numbers of N digits instead, such as 50, and count the digits that agree.",
+        ),
+    ] = None,
     load: Load = None,
 ) -> None:
     """Check gradients: closed form against composed form, and both against finite differences.
@@ -57,6 +65,13 @@ def gradcheck(
     """
     own = [name for name in dict.fromkeys(names or ()) if ":" in name or name.endswith(".py")]
     ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY) if name not in own]
+    if digits is not None:
+        _check_for_digits(own, backend, second)
+        passed, results = check_digits(Console(), ops, digits)
+        if json_file is not None:
+            _save(json_file, results)
+            typer.echo(f"results in {json_file}")
+        raise typer.Exit(0 if passed else 1)
     if backend is not None:
         try:
             use_backend(backend)
@@ -102,29 +117,32 @@ def gradcheck(
         console.print(line, highlight=False, soft_wrap=True)
 
 
+def _check_for_digits(own: list[str], backend: str | None, second: bool) -> None:
+    if second:
+        raise typer.BadParameter("--digits is for first derivatives: leave out --second")
+    chosen = current_backend().name if backend is None else backend
+    if chosen != "numpy":
+        raise typer.BadParameter(
+            f"numbers of many digits run on the backend numpy, not on {chosen}: pass --backend numpy",
+            param_hint="--digits",
+        )
+    use_backend(chosen)
+    if own:
+        raise typer.BadParameter(
+            f"{own[0]} is not registered: register it, and find it with --load {own[0].split(':')[0]}",
+            param_hint="--digits",
+        )
+
+
 def _version() -> str:
     """Return which version of the kernels was checked, if there are several."""
     return f" ({version_on_cpu()})" if current_backend().name == "numpy" else ""
 
 
 def _run(console: Console, ops: list[Op], second: bool) -> list[Verdict]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cases"),
-        TimeElapsedColumn(),
-    )
-    verdicts = []
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=sum(len(op.cases) for op in ops))
-        for op in ops:
-            bar.update(task, description=op.name)
-            checked = gradient_op(op) if second else op
-            verdicts.append(
-                check(checked, advance=lambda: bar.advance(task), allowed=SECOND if second else FIRST)
-            )
-    return verdicts
+    allowed = SECOND if second else FIRST
+    with case_bar(console, ops) as counted:
+        return [check(gradient_op(op) if second else op, counted(op), allowed) for op in ops]
 
 
 def _table(verdicts: list[Verdict]) -> Table:

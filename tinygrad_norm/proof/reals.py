@@ -10,6 +10,7 @@ Needs mpmath, the extra `exact`.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy
@@ -192,6 +193,8 @@ def _raw(number: Any) -> Any:
     if type(number) is Real:
         return number.x
     number = number.item() if hasattr(number, "item") else number
+    if type(number) is Real:
+        return number.x
     if isinstance(number, int):
         return mp.mpf(number)
     if isinstance(number, float):
@@ -200,6 +203,8 @@ def _raw(number: Any) -> Any:
             Real.unread.append(number)
             return mp.mpf(number)
         return found
+    if isinstance(number, Fraction):
+        return mp.mpf(number.numerator) / number.denominator
     raise NotExact(f"a number of many digits met a {type(number).__name__}")
 
 

@@ -364,4 +364,4 @@ def _exp_below_maximum(
 def _power_of_two_above(x: Array) -> float:
     """Return 1, or the power of two above all |x|, or the largest there is: dividing by it is exact."""
     highest = finfo(x.dtype).maxexp - 1
-    return 2.0 ** min(max(0, math.frexp(float(abs(x).max()))[1]), highest) if x.size else 1.0
+    return 2.0 ** min(int(_exponent_above(x)), highest)

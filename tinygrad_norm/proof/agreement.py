@@ -41,6 +41,12 @@ LARGEST = 400
 LEAST_DIGITS, MOST_DIGITS = 20, 1000
 
 
+AGREES, DIFFERS, ROUNDED, NOT_RUN = "agrees", "differs", "rounded", "not run"
+
+ROUNDING = 14
+"""Digits that agree at least if only the rounding of floats is in the way."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How many digits agree in one case, and in which comparison the fewest do.
@@ -48,14 +54,16 @@ class Agreement:
     Attributes:
         case: the case.
         digits: that agree, at most those asked for.
-        what: "outputs", or "gradient against the closed form", or "gradient against the composed form".
-        floats: that came in on the way and could not be read; they limit the digits to 16.
+        what: "outputs", "gradient against the closed form", or "gradient against the composed form".
+        floats: that came in on the way and could not be read; no more than about 16 digits agree then.
+        verdict: `AGREES`, `DIFFERS` or `ROUNDED`.
     """
 
     case: str
     digits: float
     what: str
-    floats: tuple[float, ...] = ()
+    floats: tuple[float, ...]
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,7 @@ class Digits:
         name: of the op.
         kind: of the op.
         asked: the digits of the numbers.
-        cases: how many cases were compared.
-        worst: the case in which the fewest digits agree; None if none was compared.
+        agreements: the cases that were compared.
         skipped: the cases that could not run, and why.
         large: how many cases were left out because they have more than `LARGEST` numbers.
         seconds: how long it took.
@@ -76,21 +83,26 @@ class Digits:
     name: str
     kind: str
     asked: int
-    cases: int
-    worst: Agreement | None
+    agreements: tuple[Agreement, ...]
     skipped: tuple[Skipped, ...]
     large: int
     seconds: float
 
     @property
-    def allowed(self) -> int:
-        """The fewest digits that must agree: 30 of 50."""
-        return self.asked * 3 // 5
+    def worst(self) -> Agreement | None:
+        """The case in which the fewest digits agree, of those that differ if there are any."""
+        order = DIFFERS, ROUNDED, AGREES
+        return min(self.agreements, key=lambda a: (order.index(a.verdict), a.digits), default=None)
 
     @property
-    def agrees(self) -> bool:
-        """Whether so many digits agree in every case that was compared."""
-        return self.worst is None or self.worst.digits >= self.allowed
+    def verdict(self) -> str:
+        """`AGREES`, `DIFFERS`, `ROUNDED`, or `NOT_RUN` if no case was compared."""
+        return NOT_RUN if self.worst is None else self.worst.verdict
+
+
+def allowed(digits: int) -> int:
+    """Return how many of so many digits must agree: 30 of 50."""
+    return digits * 3 // 5
 
 
 def digits_of(op: Op, digits: int = 50, seed: int = 0, advance: Callable[[], None] = lambda: None) -> Digits:
@@ -105,7 +117,9 @@ def digits_of(op: Op, digits: int = 50, seed: int = 0, advance: Callable[[], Non
     if type(digits) is not int:
         raise TypeError(f"digits must be an int, got {digits!r}")
     if not LEAST_DIGITS <= digits <= MOST_DIGITS:
-        raise ValueError(f"digits must be between {LEAST_DIGITS} and {MOST_DIGITS}, got {digits}")
+        raise ValueError(
+            f"digits must be between {LEAST_DIGITS}, more than a float has, and {MOST_DIGITS}, got {digits}"
+        )
     started = time.perf_counter()
     agreements: list[Agreement] = []
     skipped: list[Skipped] = []
@@ -117,24 +131,34 @@ def digits_of(op: Op, digits: int = 50, seed: int = 0, advance: Callable[[], Non
         elif all(sizes):
             name = " ".join(str(case).split())
             try:
-                with precise(digits + GUARD):
-                    found = _Comparison(op, case, digits, random.Random(f"{seed} {op.name} {name}")).found()
-                    unread = tuple(dict.fromkeys(Real.unread))
-                if found is not None:
-                    agreements.append(Agreement(name, *found, unread))
-            except NotExact as error:
-                skipped.append(Skipped(name, f"{error}, at {where(error)}"))
+                found = _agreement(op, case, name, digits, random.Random(f"{seed} {op.name} {name}"))
+            except Exception as error:  # of any body, which knows floats only
+                kind = "" if isinstance(error, NotExact) else f"{type(error).__name__}: "
+                skipped.append(Skipped(name, f"{kind}{error}, at {where(error)}"))
+            else:
+                agreements += [] if found is None else [found]
         advance()
     return Digits(
         name=op.name,
         kind=op.kind,
         asked=digits,
-        cases=len(agreements),
-        worst=min(agreements, key=lambda agreement: agreement.digits, default=None),
+        agreements=tuple(agreements),
         skipped=tuple(skipped),
         large=large,
         seconds=time.perf_counter() - started,
     )
+
+
+def _agreement(op: Op, case: Case, name: str, digits: int, rng: random.Random) -> Agreement | None:
+    """Return how many digits agree in a case; None if there is no gradient."""
+    with precise(digits + GUARD):
+        found = _Comparison(op, case, digits, rng).found()
+        floats = tuple(dict.fromkeys(Real.unread))
+    if found is None:
+        return None
+    count, what = found
+    verdict = AGREES if count >= allowed(digits) else ROUNDED if floats and count >= ROUNDING else DIFFERS
+    return Agreement(name, count, what, floats, verdict)
 
 
 class _Comparison:
