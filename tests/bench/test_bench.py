@@ -346,8 +346,10 @@ def test_all_programs_learn_the_same(monkeypatch, compiler):
     assert losses["tinygrad_norm, NumPy"][-1] < losses["tinygrad_norm, NumPy"][0]
 
 
-def test_training_lowers_the_loss(fair):
+def test_training_lowers_the_loss(fair, monkeypatch):
     pytest.importorskip("sklearn")
+    first = dict(itertools.islice(programs().items(), 1))
+    monkeypatch.setattr(training_epochs, "programs", lambda: first)
     ours = training_epochs.train(3)[0]
     assert ours.program == f"tinygrad_norm, {rungs()[0]}"
     assert ours.losses[2] < ours.losses[1] < ours.losses[0]

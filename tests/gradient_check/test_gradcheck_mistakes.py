@@ -66,23 +66,36 @@ NORMS = {
 norms = pytest.mark.parametrize(("shape", "options", "along"), NORMS.values(), ids=NORMS)
 
 
+def norms_and(**mistakes):
+    """Each normalization with each mistake; the quick suite has all of them with "layer" and with "group"."""
+    return pytest.mark.parametrize(
+        ("shape", "options", "along", "mistake", "path", "share"),
+        [
+            pytest.param(
+                *NORMS[norm],
+                *values,
+                id=f"{norm}-{name}",
+                marks=() if norm in ("layer", "group") or name.endswith("missing") else pytest.mark.slow,
+            )
+            for norm in NORMS
+            for name, values in mistakes.items()
+        ],
+    )
+
+
 @norms
 def test_right_normalizations_pass(shape, options, along):
     assert gradcheck(norm(**options), leaf(*shape))
     assert gradcheck(weighted(norm(**options)), leaf(*shape))
 
 
-@norms
-@pytest.mark.parametrize(
-    ("mistake", "path", "share"),
-    [
-        ({"mean": 0.0}, "mean", "is missing"),
-        ({"mean": -1.0}, "mean", "has the wrong sign"),
-        ({"mean": 2.5}, "mean", "is 2.5 × what it should be"),
-        ({"variance": 0.0}, "variance", "is missing"),
-        ({"variance": -1.0}, "variance", "has the wrong sign"),
-        ({"variance": 0.3}, "variance", "is 0.3 × what it should be"),
-    ],
+@norms_and(
+    mean_missing=({"mean": 0.0}, "mean", "is missing"),
+    mean_of_wrong_sign=({"mean": -1.0}, "mean", "has the wrong sign"),
+    mean_too_large=({"mean": 2.5}, "mean", "is 2.5 × what it should be"),
+    variance_missing=({"variance": 0.0}, "variance", "is missing"),
+    variance_of_wrong_sign=({"variance": -1.0}, "variance", "has the wrong sign"),
+    variance_too_small=({"variance": 0.3}, "variance", "is 0.3 × what it should be"),
 )
 def test_a_wrong_path_is_named_and_how_much_of_it_there_is(shape, options, along, mistake, path, share):
     wrong = norm(**options, **mistake)

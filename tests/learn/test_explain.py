@@ -17,7 +17,7 @@ X, DY = [1, 2, 3, 6], [1, 0, 0, 0]
 LONG = {
     *("batch_norm_lstm", "layer_norm_lstm", "lstm", "gru", "qk_norm_attention", "multihead_attention"),
     *("transformer_encoder_layer", "transformer_decoder_layer", "ngpt_block"),
-    *("conv3d", "conv_transpose2d", "conv_transpose3d"),
+    *("conv3d", "conv_transpose2d", "conv_transpose3d", "cosine_conv2d"),
 }
 
 

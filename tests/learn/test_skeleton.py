@@ -25,6 +25,7 @@ def run_as(name, text, path):
     return module
 
 
+@pytest.mark.slow
 def test_it_passes_every_test_of_a_registered_op():
     code = """
 import sys, pytest

@@ -198,10 +198,12 @@ def test_the_same_seed_gives_the_same_numbers_and_another_does_not(tmp_path):
 
 
 def models_and_norms():
-    """Those that fit; in the quick suite PyTorch's norms."""
+    """Those that fit; in the quick suite PyTorch's norms in an mlp, the other models with two of them."""
     for norm in NORMS:
         for model in IMAGE_MODELS:
             quick = norm in ("batch", "layer", "rms", "group", "instance", "none")
+            if model != "mlp":
+                quick = norm in ("batch", "layer")
             if model in ("resnet", "nf-resnet", "convnext"):
                 quick = (model, norm) in {("resnet", "batch"), ("nf-resnet", "none"), ("convnext", "layer")}
             shape = (32, 8, 8) if model in ("cnn", "resnet") else (64,)

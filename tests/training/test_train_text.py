@@ -81,9 +81,17 @@ def test_a_text_that_changed_since_raises(tmp_path, file):
     assert "changed since" in " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer", "rms", "group", "none"])
 @pytest.mark.parametrize(
-    ("model", "placement"), [("lstm", None), ("transformer", "pre"), ("transformer", "post")]
+    ("model", "placement", "norm"),
+    [
+        pytest.param(
+            *choice,
+            norm,
+            marks=() if norm == "layer" or choice == ("transformer", "pre") else pytest.mark.slow,
+        )
+        for choice in (("lstm", None), ("transformer", "pre"), ("transformer", "post"))
+        for norm in ("batch", "layer", "rms", "group", "none")
+    ],
 )
 def test_every_model_learns_with_every_norm(tmp_path, file, model, norm, placement):
     config = Config("text", model, norm, 1, 1e-3, 2, file=str(file), placement=placement)
