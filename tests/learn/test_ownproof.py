@@ -331,6 +331,24 @@ def test_without_inputs():
         prove_own(3)
 
 
+def spectral(w, u, v):
+    return w / (u @ w @ v)
+
+
+def spectral_backward(dy, w, u, v):
+    sigma = u @ w @ v
+    return (dy - (dy * w).sum() / sigma * np.outer(u, v)) / sigma
+
+
+def test_constants_of_the_derivation_have_no_gradient():
+    proof = prove_own((spectral, spectral_backward))
+    assert (proof.verdict, proof.constants) == ("proved", ("u", "v"))
+    assert "spectral: u, v held constant, without a gradient." in report(proof)
+    wrong = lambda dy, w, u, v: (spectral_backward(dy, w, u, v), u, v)  # noqa: E731
+    proof = prove_own((spectral, wrong))
+    assert "the gradient of u is wrong" in report(proof)
+
+
 def test_numbers_none_and_constants_among_the_inputs():
     def forward(x, running_mean, w=None, power=2):
         c = x - running_mean
@@ -341,5 +359,6 @@ def test_numbers_none_and_constants_among_the_inputs():
 
     x = np.arange(6.0).reshape(2, 3) + 0.25
     for inputs in ((x, x[0] + 1), (x, x[0] + 1, None, 3)):
-        assert prove_own((forward, backward), inputs).verdict == "proved"
+        proof = prove_own((forward, backward), inputs)
+        assert (proof.verdict, proof.constants) == ("proved", ("running_mean",))
     assert prove_own((forward, backward), (x, x[0] + 1, tn.tensor(2.0), 3)).verdict == "refuted"

@@ -29,12 +29,12 @@ from ..proof.identity import Comparison
 from ..proof.proving import NOT_TESTED, PROVED, REFUTED, Proof, Skipped, prove_op
 from ..proof.residues import real
 from ..registry import Case, Input, Op, fixed
-from .doctor.diagnosis import chosen_inputs, given_arguments
+from .doctor.diagnosis import chosen_derivation, chosen_inputs, given_arguments
 from .doctor.owninputs import more_inputs
 from .doctor.roles import roles_of
 from .doctor.subject import Subject, subject_of
 from .doctor.targets import find
-from .doctor.unchecked import require_checkable, require_inputs
+from .doctor.unchecked import constants, require_checkable, require_inputs
 from .loading import load_all
 
 OWN = "own"
@@ -139,6 +139,8 @@ def _prove(
 ) -> Proof:
     """Return the proof on these inputs, one case for each; refuted if the backward fails on one of them."""
     started = time.perf_counter()
+    if twin is None:
+        ways = [_with_constants(subject, arguments) for arguments in ways]
     cases = [_case(subject, arguments) for arguments in ways]
     for arguments, case in zip(ways, cases, strict=True):
         problem = _problem(subject, twin, arguments)
@@ -160,7 +162,29 @@ def _prove(
         elapsed = time.perf_counter() - started
         return Proof(subject.name, OWN, NOT_TESTED, 0, points, None, None, strays, elapsed)
     proof = prove_op(op, points, seed)
-    return replace(proof, seconds=time.perf_counter() - started)
+    arrays = [(i, x) for i, x in enumerate(ways[0]) if isinstance(x, Tensor) and x.is_floating_point()]
+    held = [subject.label(i) for i, x in arrays if not x.requires_grad]
+    return replace(proof, seconds=time.perf_counter() - started, constants=tuple(held))
+
+
+def _with_constants(subject: Subject, arguments: Arguments) -> Arguments:
+    """Return arguments in which the constants of the derivation that forward follows have no gradient.
+
+    Such as the vectors of a spectral norm, unless backward has a gradient for one.
+    """
+    checked = [i for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad]
+    derivation, _ = chosen_derivation(subject, arguments, subject.output(arguments), None)
+    held = constants(subject, derivation, checked)
+    if not held:
+        return arguments
+    ys = _outputs(subject(*arguments))
+    try:
+        dys = [Tensor(cotangent(y.shape, k)) for k, y in enumerate(ys)]
+        dxs = grad(ys, [arguments[i] for i in sorted(held)], dys, allow_unused=True)
+    except Exception:
+        return arguments  # `_problem` says what is wrong
+    held = {i for i, dx in zip(sorted(held), dxs, strict=True) if dx is None or not to_numpy(dx.array).any()}
+    return tuple(Tensor(x.array) if i in held else x for i, x in enumerate(arguments))
 
 
 def _stray(op: Op, case: Case, seed: int) -> str:

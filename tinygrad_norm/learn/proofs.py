@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..backends import current_backend
@@ -99,16 +99,22 @@ def report(proof: Proof) -> str:
         return f"{proof.name} was not tested: {proof.reason or 'it has no case with a gradient'}"
     if proof.verdict == NOT_ALGEBRAIC and proof.kind == OWN:
         return f"{proof.name}: {_reasons(proof)}. `tinygrad-norm gradcheck` compares it with differences."
-    if proof.verdict == PROVED and proof.kind == OWN and proof.decisions:
-        return (
+    return "\n".join(_limits(proof)) if proof.verdict == PROVED else ""
+
+
+def _limits(proof: Proof) -> Iterator[str]:
+    """Yield what a proof does not cover."""
+    if proof.constants:
+        yield f"{proof.name}: {', '.join(proof.constants)} held constant, without a gradient."
+    if proof.kind == OWN and proof.decisions:
+        yield (
             f"{proof.name} is proved for the branches that its inputs take: {_few(proof.decisions)}. Other "
             "inputs, NAME_inputs in the file, may take others."
         )
-    if proof.verdict == PROVED and proof.skipped:
+    if proof.skipped:
         count = len(proof.skipped)
         cases = f"{count} of its {proof.cases + count} cases"
-        return f"{proof.name}: {cases} {'was' if count == 1 else 'were'} not tested: {_reasons(proof)}"
-    return ""
+        yield f"{proof.name}: {cases} {'was' if count == 1 else 'were'} not tested: {_reasons(proof)}"
 
 
 def _few(parts: Sequence[str], most: int = 4) -> str:

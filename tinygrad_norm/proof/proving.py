@@ -48,6 +48,7 @@ class Proof:
         inputs: the names of the op's inputs.
         decisions: where it compares or rounds, "maximum at relu.py:12": it is proved for the branches that
             the cases take.
+        constants: inputs of a function that is not registered which have no gradient, such as running means.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Proof:
     seconds: float = 0.0
     inputs: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:

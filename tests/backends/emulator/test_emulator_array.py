@@ -107,3 +107,9 @@ def test_a_damaged_guard_zone_is_reported_once(offset):
     memory[memory.start + offset] = 0
     assert damaged([x, y[2:4], np.zeros(3)]) == 1
     assert damaged([x, y]) is None
+
+
+@pytest.mark.parametrize("make", [lambda: empty(3, object), lambda: asarray(np.array([None, 2]))])
+def test_there_are_no_arrays_of_objects(make):
+    with pytest.raises(TypeError, match="arrays of dtype object do not exist on a GPU"):
+        make()

@@ -64,8 +64,14 @@ class _Guarded(numpy.ndarray):
 
 
 def empty(shape: Any, dtype: Any = float) -> EmulatorArray:
-    """Return an array between guard zones, filled with NaN bytes, so that unwritten elements are visible."""
+    """Return an array between guard zones, filled with NaN bytes, so that unwritten elements are visible.
+
+    Raises:
+        TypeError: if its elements would be Python objects, which are not on a GPU.
+    """
     dtype = numpy.dtype(dtype)
+    if dtype.hasobject:
+        raise TypeError(f"arrays of dtype {dtype} do not exist on a GPU: pass numbers")
     shape = (int(shape),) if isinstance(shape, int | numpy.integer) else tuple(shape)
     size = int(numpy.prod(shape, dtype=numpy.int64)) * dtype.itemsize
     memory = numpy.empty(size + 2 * GUARD + ALIGNMENT, numpy.uint8).view(_Guarded)

@@ -109,7 +109,7 @@ def _on_own_inputs(subject: Subject, like: str | None) -> Diagnosis:
 def _diagnosed(subject: Subject, arguments: tuple[Any, ...], like: str | None) -> Diagnosis:
     subject.forget()
     y = subject.output(arguments)
-    derivation, notes = _chosen(subject, arguments, y, like)
+    derivation, notes = chosen_derivation(subject, arguments, y, like)
     checked = ", ".join(
         f"{subject.label(i)} {x.shape if isinstance(x, Tensor) else x}" for i, x in enumerate(arguments)
     )
@@ -193,7 +193,7 @@ def _fits(subject: Subject, arguments: Sequence[Any], y: numpy.ndarray) -> list[
     return fits(given, y)
 
 
-def _chosen(
+def chosen_derivation(
     subject: Subject, arguments: Sequence[Any], y: numpy.ndarray, like: str | None
 ) -> tuple[Derivation | None, list[str]]:
     """Return the derivation of forward: the one of `like`, or of its name, if that fits."""

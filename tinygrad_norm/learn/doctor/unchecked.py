@@ -4,7 +4,7 @@ Only an unmistakable name, such as running_mean, or a derivation that fits makes
 verdict lists it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -74,19 +74,22 @@ def without_constants(
     Such an input is judged if backward gives it the right gradient; a wrong one is noted in
     `subject.through_constants`.
     """
-    if derivation is None or not _has_constants(derivation):
-        return pairs, set()
     skipped: set[int] = set()
-    for i in {p.input for p in pairs if isinstance(p.input, int)}:
+    for i in constants(subject, derivation, {p.input for p in pairs if isinstance(p.input, int)}):
         own = [pair for pair in pairs if pair.input == i]
-        if subject.label(i) in derivation.gradients:
-            continue
         if not any(pair.analytic.any() for pair in own):
             skipped.add(i)
         elif any(pair.wrong(0.0, NUMERIC_TOLERANCE).any() for pair in own):
             skipped.add(i)
             subject.through_constants.add(i)
     return [pair for pair in pairs if pair.input not in skipped], skipped
+
+
+def constants(subject: Subject, derivation: Derivation | None, inputs: Iterable[int]) -> set[int]:
+    """Return which of these inputs the derivation takes for constants."""
+    if derivation is None or not _has_constants(derivation):
+        return set()
+    return {i for i in inputs if subject.label(i) not in derivation.gradients}
 
 
 def _has_constants(derivation: Derivation) -> bool:
