@@ -118,7 +118,8 @@ def _refuse_wrapped(x: Any) -> None:
         NotExact: for such a number.
     """
     if isinstance(x, numpy.ndarray | numpy.integer) and x.dtype.kind in "iu" and x.size:
-        largest = max(abs(int(x.min())), abs(int(x.max())))
+        integers = numpy.asarray(x).view(numpy.ndarray)
+        largest = max(abs(int(integers.min())), abs(int(integers.max())))
         if largest >= 1 << 53:
             raise NotExact(
                 f"a number of {x.dtype} is as large as {largest}: products of such integers overflow, and "
