@@ -39,7 +39,7 @@ SATURATION = -1.0507009873554804934193349852946 * 1.6732632423543772848170429916
 def masked_alpha_dropout_composed(input: Tensor, mask: Tensor, p: float) -> Tensor:
     """Alpha dropout from primitives: autograd finds the gradient."""
     a, b = affine(p)
-    return a * where(mask, input, SATURATION) + b
+    return where(mask, a * input + b, a * SATURATION + b)
 
 
 def affine(p: float) -> tuple[float, float]:

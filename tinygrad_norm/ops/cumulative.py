@@ -142,7 +142,7 @@ class Cumsum(Function):
 
     def forward(self, x: Array, *, dim: int) -> Array:
         self.saved = (dim,)
-        if x.dtype.kind != "f":
+        if x.dtype.kind in "biu":
             return x.cumsum(dim, numpy.int64)
         return downcast(running_sums(upcast(x), dim), x)
 

@@ -40,7 +40,7 @@ class Cumprod(Function):
         return stack(products, dim) if products else x * 1
 
     def forward(self, x: Array, *, dim: int) -> Array:
-        if x.dtype.kind != "f":
+        if x.dtype.kind in "biu":
             return namespace(x).cumprod(x, dim, "int64")
         wide = upcast(x)
         y = namespace(x).cumprod(wide, dim)

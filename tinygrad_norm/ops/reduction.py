@@ -87,7 +87,7 @@ class Prod(Function):
     """y = Π x along `dim` · dx = dy · product of the others: y/x, but where y is 0, tiny or infinite"""
 
     def forward(self, x: Array, *, dim: int, keepdim: bool) -> Array:
-        dtype = numpy.int64 if x.dtype.kind != "f" else None
+        dtype = numpy.int64 if x.dtype.kind in "biu" else None
         y = upcast(x).prod(dim, dtype, keepdims=keepdim)
         self.saved, self.dim = (x, y), dim
         return downcast(y, x)

@@ -115,9 +115,9 @@ def _extremes(
 
 def _worst(dtype: numpy.dtype, extreme: str) -> Any:
     """Return the number of the dtype that no other number loses to."""
-    if dtype.kind == "f":
-        return dtype.type(-numpy.inf if extreme == "maximum" else numpy.inf)
-    return dtype.type(numpy.iinfo(dtype).min if extreme == "maximum" else numpy.iinfo(dtype).max)
+    if dtype.kind in "biu":
+        return dtype.type(numpy.iinfo(dtype).min if extreme == "maximum" else numpy.iinfo(dtype).max)
+    return dtype.type(-numpy.inf if extreme == "maximum" else numpy.inf)
 
 
 def _combined(ufunc: str, y: Array, key: Key, src: Array) -> Array:

@@ -15,7 +15,14 @@ class WrongShape(RuntimeError):
 
 
 class NotExact(TypeError):
-    """A step that exact numbers cannot take; the message says which, and `where` gives the line."""
+    """A step that exact numbers cannot take; the message says which, and `where` gives the line.
+
+    `place` is the line, if the error is found later.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class NotAlgebraic(NotExact):
@@ -28,10 +35,17 @@ class NotAlgebraic(NotExact):
 
 def where(error: BaseException) -> str:
     """Return the file and line at which `error` was raised, outside of this package: "gelu.py:33"."""
+    return getattr(error, "place", "") or _last(traceback.extract_tb(error.__traceback__))
+
+
+def place() -> str:
+    """Return the file and line that led here, outside of this package."""
+    return _last(traceback.extract_stack())
+
+
+def _last(stack: traceback.StackSummary) -> str:
     frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
+        frame for frame in stack if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
     ]
     ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown line"

@@ -14,9 +14,9 @@ a^(m/n) of a square a, with such an n, is therefore one number too, a^(m·n⁻¹
 
 import math
 from fractions import Fraction
-from functools import lru_cache
+from typing import ClassVar
 
-from .errors import NoRoot, NotExact
+from .errors import NoRoot, NotExact, place
 from .written import Written, as_written
 
 SMALL_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
@@ -25,6 +25,10 @@ P = 4 * math.prod(SMALL_PRIMES) - 1
 
 SQUARES = (P - 1) // 2
 """How many squares there are, without 0."""
+
+
+MOST_KEPT = 1 << 16
+"""Floats whose residues are kept."""
 
 
 class Powers:
@@ -67,20 +71,59 @@ def power(a: int, exponent: Fraction) -> int:
     if a == 0 and m < 0:
         raise ZeroDivisionError("division by a number that is 0 at this point")
     Powers.roots += 1
-    return pow(a, m * pow(n, -1, SQUARES) % SQUARES, P)
+    return _root(a, exponent)
 
 
-@lru_cache(maxsize=4096)
+def _root(a: int, exponent: Fraction) -> int:
+    return pow(a, exponent.numerator * pow(exponent.denominator, -1, SQUARES) % SQUARES, P)
+
+
+class Given:
+    """Floats that look like results of rounding; of nobody can say what they stand for but themselves."""
+
+    used: ClassVar[dict[float, str]] = {}
+    """Those since the last comparison began, each with its file and line."""
+
+
+_RESIDUES: dict[float, int] = {}
+_GIVEN: dict[float, int] = {}
+
+
 def residue(value: float) -> int:
     """Return the number of the field that a Python number stands for, as `as_written` reads it.
 
+    Any other float is the binary fraction that it is, and is noted in `Given.used`.
+
     Raises:
-        NotExact: if it is a rounded number, of which nobody can say what it stands for.
+        NotExact: for infinity and NaN.
     """
-    return in_field(as_written(value))
+    found = _RESIDUES.get(value)
+    if found is not None:
+        return found
+    if value not in _GIVEN:
+        if len(_RESIDUES) + len(_GIVEN) > MOST_KEPT:
+            _RESIDUES.clear()
+            _GIVEN.clear()
+        try:
+            _RESIDUES[value] = in_field(as_written(value))
+            return _RESIDUES[value]
+        except NotExact:
+            if not math.isfinite(value):
+                raise
+            numerator, denominator = value.as_integer_ratio()
+            _GIVEN[value] = numerator * inverse(denominator) % P
+    if value not in Given.used:
+        Given.used[value] = place()
+    return _GIVEN[value]
 
 
 def in_field(number: Written) -> int:
     """Return a fraction, or the root of one, in the field."""
     a = number.square.numerator * inverse(number.square.denominator % P) % P
-    return number.sign * (power(a, Fraction(1, 2)) if number.is_root else a) % P
+    return number.sign * (_root_of_constant(a) if number.is_root else a) % P
+
+
+def _root_of_constant(a: int) -> int:
+    """Return √a; that of another point would be the same, so it is not counted."""
+    require_square(a)
+    return _root(a, Fraction(1, 2))

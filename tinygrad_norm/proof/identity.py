@@ -21,11 +21,13 @@ from ..gradient_check.registered import draw
 from ..registry import Case, Op
 from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
-from .field import P
+from .errors import NotExact
+from .field import Given, P
 from .numberarray import NumberArray, each, numbers
 from .points import Point, anywhere, as_given, is_whole
 from .replay import Leaves, Replay, recording_detached
 from .residues import Residue, lift, real
+from .written import as_fraction, as_written, came_in
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Recorded:
         for x in self.inputs if constants else ():
             if x is not None and x.array.dtype.kind == "f":
                 x.requires_grad = True
-        with recording_detached() as self.detached:
+        with recording_detached(constants) as self.detached:
             result = op.call(self.inputs, case.options, form)
         self.outputs = list(result) if isinstance(result, tuple) else [result]
 
@@ -85,6 +87,7 @@ class Comparison:
     """
 
     def __init__(self, op: Op, case: Case, rng: random.Random) -> None:
+        Given.used.clear()
         self.closed, self.reference = Recorded(op, case), _reference(op, case)
         chosen = [k for k, y in enumerate(self.closed.outputs) if y.requires_grad]
         for form in (self.closed, self.reference):
@@ -118,7 +121,18 @@ class Comparison:
         return sum_of(_total(dy, each(derivative, y)) for dy, y in zip(self.dys, outputs, strict=True))
 
     def difference(self) -> Difference | None:
-        """Return the first entry that is wrong; None if the forms agree and dx is the derivative."""
+        """Return the first entry that is wrong; None if the forms agree and dx is the derivative.
+
+        Raises:
+            NotExact: if the difference may be rounding, as a float came in that was computed on the way.
+        """
+        found = self._difference()
+        if found is not None and Given.used and _is_rounding(real(found.got), real(found.expected)):
+            value, place = next(iter(Given.used.items()))
+            raise NotExact(came_in(value), place)
+        return found
+
+    def _difference(self) -> Difference | None:
         for k, (y, reference) in enumerate(zip(self.found.outputs, self.expected, strict=True)):
             for index in numpy.ndindex(y.shape):
                 if y[index] != value(reference[index]):
@@ -173,7 +187,18 @@ def _reference(op: Op, case: Case) -> Recorded:
 
 def constant(x: float) -> Any:
     """Return what a float of a constant tensor stands for; infinity and NaN stay, to compare with."""
-    return lift(x) if numpy.isfinite(x) else x
+    if not numpy.isfinite(x):
+        return x
+    try:
+        as_written(x)
+    except NotExact:
+        fraction = as_fraction(x)
+        return lift(x if fraction is None else fraction)
+    return lift(x)
+
+
+def _is_rounding(a: float, b: float) -> bool:
+    return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1e-3)
 
 
 def sum_of(parts: Iterator[Any]) -> Residue:

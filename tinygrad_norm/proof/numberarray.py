@@ -104,6 +104,19 @@ class NumberArray(numpy.ndarray):
         """Return the error function, which NumPy lacks."""
         return each(_method("erf"), self)
 
+    def cumsum(self, axis: Any = None, *_: Any, **__: Any) -> Any:
+        """Return running sums, exact in place of floats of any precision."""
+        return numpy.add.accumulate(self.ravel() if axis is None else self, axis or 0)
+
+    def cumprod(self, axis: Any = None, *_: Any, **__: Any) -> Any:
+        """Return running products."""
+        return numpy.multiply.accumulate(self.ravel() if axis is None else self, axis or 0)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, numpy.ndarray) and value.ndim == 0:
+            value = value.item()  # else the array itself would become an element
+        super().__setitem__(key, value)
+
     def __float__(self) -> float:
         return float(self.item())
 

@@ -21,11 +21,16 @@ from .residues import Residue
 TRIES = 5_000
 """Points that are tried at most."""
 
+PATIENCE = 200
+"""Points without an additional root after which one with fewer is taken: two entries may have to change."""
+
 Result = TypeVar("Result")
 
 
 def anywhere(rng: random.Random, x: float) -> Residue:
-    """Draw a number of the field for the real value x."""
+    """Draw a number of the field for the real value x; 0 is itself."""
+    if x == 0:
+        return Residue(0, 0.0)
     square = pow(rng.randrange(1, P), 2, P)
     return Residue(-square % P if x < 0 else square, float(x))
 
@@ -63,12 +68,13 @@ class Point:
     def with_roots(self, run: Callable[[dict[Any, NumberArray]], Result]) -> Result:
         """Return run(arrays) at a point at which all roots exist.
 
-        One entry at a time is drawn again, and kept unless fewer roots exist then.
+        One entry at a time is drawn again, and kept unless fewer roots exist then, or `PATIENCE` points were
+        no better.
 
         Raises:
             NoRoot: if `TRIES` points lack a root.
         """
-        best = -1
+        best, since = -1, 0
         for _ in range(TRIES):
             changed: Any = self.rng.choice(self.entries) if best >= 0 and self.entries else None
             if changed:
@@ -81,8 +87,9 @@ class Point:
             except NoRoot:
                 if not self.entries:
                     raise
-                if Powers.roots >= best:
-                    best = Powers.roots
+                since = 0 if Powers.roots > best else since + 1
+                if Powers.roots >= best or since > PATIENCE:
+                    best, since = Powers.roots, since if since <= PATIENCE else 0
                 else:
                     self.arrays[key][index] = before
         raise NoRoot(f"none of {TRIES} points has all roots")

@@ -138,14 +138,19 @@ class Replay:
 
 
 @contextmanager
-def recording_detached() -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Collect the tensors that are detached meanwhile, each with the one that it was detached from."""
+def recording_detached(constants: bool) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Collect the tensors that are detached meanwhile, each with the one that it was detached from.
+
+    With `constants`, they have a gradient, so that what follows from them is recorded.
+    """
     found: list[tuple[Tensor, Tensor]] = []
     detach = Tensor.detach
 
     def recorded(x: Tensor) -> Tensor:
-        found.append((detach(x), x))
-        return found[-1][0]
+        out = detach(x)
+        out.requires_grad = constants
+        found.append((out, x))
+        return out
 
     Tensor.detach = recorded  # type: ignore[method-assign, assignment]
     try:

@@ -8,6 +8,7 @@ x**2 is a product, of any x. x**2.0 may be, in bodies, the case p = 1/2 of x^(1/
 later: `Powers.strict` asks for a square x then, so that (x^(1/p))ᵖ = x and not -x.
 """
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -29,16 +30,16 @@ class Residue:
 
     def __add__(self, other: Any) -> Any:
         if type(other) is not Residue:
-            if isinstance(other, numpy.ndarray):
-                return NotImplemented  # NumPy goes through its elements
-            other = lift(other)
+            other = operand(other)
+            if type(other) is not Residue:
+                return other if other is NotImplemented else self.v + other
         return Residue((self.n + other.n) % P, self.v + other.v)
 
     def __sub__(self, other: Any) -> Any:
         if type(other) is not Residue:
-            if isinstance(other, numpy.ndarray):
-                return NotImplemented  # NumPy goes through its elements
-            other = lift(other)
+            other = operand(other)
+            if type(other) is not Residue:
+                return other if other is NotImplemented else self.v - other
         return Residue((self.n - other.n) % P, self.v - other.v)
 
     def __rsub__(self, other: Any) -> "Residue":
@@ -46,17 +47,19 @@ class Residue:
 
     def __mul__(self, other: Any) -> Any:
         if type(other) is not Residue:
-            if isinstance(other, numpy.ndarray):
-                return NotImplemented  # NumPy goes through its elements
-            other = lift(other)
+            other = operand(other)
+            if type(other) is not Residue:
+                return other if other is NotImplemented else self.v * other
         return Residue(self.n * other.n % P, self.v * other.v)
 
     def __truediv__(self, other: Any) -> Any:
         if type(other) is not Residue:
+            if hasattr(other, "b"):  # a Dual
+                return NotImplemented
             other = lift(other)
         if other.n == 0:
             return self.v / numpy.float64(0)  # ±∞ or NaN, as a body expects where it looks elsewhere
-        return Residue(self.n * inverse(other.n) % P, self.v / other.v)
+        return Residue(self.n * inverse(other.n) % P, _ratio(self.v, other.v))
 
     def __rtruediv__(self, other: Any) -> Any:
         return lift(other) / self
@@ -125,6 +128,22 @@ class Residue:
     def conjugate(self) -> "Residue":
         """Return self, as a real number does; NumPy's vecdot asks for it."""
         return self
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else math.copysign(math.inf, a) if a else math.nan
+
+
+def operand(number: Any) -> Any:
+    """Return what a residue meets as a residue: infinity and NaN as they are, NotImplemented for arrays and duals.
+
+    NumPy goes through the elements of arrays, and a dual number knows residues.
+    """
+    if isinstance(number, numpy.ndarray) or hasattr(number, "b"):
+        return NotImplemented
+    if isinstance(number, float) and not math.isfinite(number):
+        return number
+    return lift(number)
 
 
 def lift(number: Any) -> Residue:

@@ -3,7 +3,7 @@
 A body is full of such numbers: an eps, a momentum, 1/n of a mean. An exact number cannot be multiplied by
 the rounded one without becoming another number than the formula says, so each float is read as what was
 written: a short decimal, a fraction with a small denominator, or the square root of one. All other floats are
-results of rounding on the way, and are refused.
+given numbers, such as exp(-1/2), or results of rounding on the way: the forms can agree only on the former.
 """
 
 import math
@@ -51,11 +51,25 @@ def as_written(value: float) -> Written:
     square = _fraction_of(Fraction(size) ** 2, 2 * ULPS)
     if square is not None:
         return Written(sign, square, is_root=True)
-    raise NotExact(
+    raise NotExact(came_in(value))
+
+
+def came_in(value: float) -> str:
+    """Return what is wrong with a float that nobody can read."""
+    return (
         f"the float {value!r} came in on the way: it is neither a short decimal, nor a fraction with a small "
         "denominator, nor the square root of one. Compute with exact numbers instead, such as x / n for "
         "x * (1 / n)"
     )
+
+
+def as_fraction(value: float) -> Fraction | None:
+    """Return the fraction with a small denominator that an entry of an array, such as a weight, stands for.
+
+    It may have been computed by a difference of numbers of about 1, as the weights of an interpolation are.
+    """
+    found = Fraction(value).limit_denominator(DENOMINATOR)
+    return found if 0 < abs(found) <= 1 and abs(found - Fraction(value)) <= Fraction(ULPS, 1 << 52) else None
 
 
 def is_short(value: float) -> bool:

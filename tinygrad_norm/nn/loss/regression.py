@@ -26,15 +26,22 @@ from .elementwise_loss import ElementwiseLossFunction, check_pair, constant, pai
 from .loss_reduction import REDUCTIONS, check_reduction
 
 
-def _weights(weight: Tensor | None, input: Tensor, name: str) -> tuple[Array | None, Array | None]:
-    """Return the weights of the losses and their sum, the divisor of a mean, or 1 if the sum is 0."""
+def _weights(weight: Tensor | None, input: Tensor, name: str) -> Array | None:
+    """Return the weights of the losses, or None."""
     if weight is None:
-        return None, None
+        return None
     if isinstance(weight, Tensor) and weight.shape != input.shape:
         raise ValueError(f"weight of {name} has the input's shape {input.shape}, got {weight.shape}")
-    array: Any = constant(weight, "weight", input)
-    total = upcast(array).sum()
-    return array, total + (total == 0)
+    return constant(weight, "weight", input)
+
+
+class _WeighedLossFunction(ElementwiseLossFunction):
+    """y = w·f(x, t), whose mean divides by Σ w, or by 1 if that is 0."""
+
+    def forward(self, x: Array, t: Array, *, reduction: str, weight: Any, **_: Any) -> Array:
+        total = None if weight is None else upcast(weight).sum()
+        divisor = None if total is None else total + (total == 0)
+        return super().forward(x, t, reduction=reduction, divisor=divisor, weight=weight)
 
 
 def _weighed(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -51,7 +58,7 @@ def mse_loss_composed(
     return _weighed((input - target) ** 2, weight, reduction)
 
 
-class MSELossFunction(ElementwiseLossFunction):
+class MSELossFunction(_WeighedLossFunction):
     """y = w·(x - t)², reduced · dx = dy·w·2·(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
@@ -79,8 +86,8 @@ def mse_loss(
     """
     check_reduction(reduction, "mse_loss")
     check_pair(input, target, "mse_loss")
-    weights, divisor = _weights(weight, input, "mse_loss")
-    return MSELossFunction.apply(input, target, reduction=reduction, weight=weights, divisor=divisor)
+    weights = _weights(weight, input, "mse_loss")
+    return MSELossFunction.apply(input, target, reduction=reduction, weight=weights)
 
 
 def l1_loss_composed(
@@ -90,7 +97,7 @@ def l1_loss_composed(
     return _weighed((input - target).abs(), weight, reduction)
 
 
-class L1LossFunction(ElementwiseLossFunction):
+class L1LossFunction(_WeighedLossFunction):
     """y = w·|x - t|, reduced · dx = dy·w·sign(x - t), dt = -dx"""
 
     def value(self, x: Array, t: Array, *, weight: Array | None) -> Array:
@@ -115,8 +122,8 @@ def l1_loss(
     """
     check_reduction(reduction, "l1_loss")
     check_pair(input, target, "l1_loss")
-    weights, divisor = _weights(weight, input, "l1_loss")
-    return L1LossFunction.apply(input, target, reduction=reduction, weight=weights, divisor=divisor)
+    weights = _weights(weight, input, "l1_loss")
+    return L1LossFunction.apply(input, target, reduction=reduction, weight=weights)
 
 
 def huber_loss_composed(

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy
 
 from ...autograd.tensor import Tensor
-from ...backends import Array, namespace
+from ...backends import Array, backend_of, namespace
 from ...backends.cpu.loop_helpers import helper
 from ...backends.cuda.capture import upload
 from ...backends.cuda.launch import CudaSource, accumulator_dtype, wide_empty
@@ -103,10 +103,10 @@ def check_image(x: Tensor, name: str, channels: int | None = None) -> None:
 
 def window_on(x: Array, gaussian: Gaussian) -> Window:
     """Return the window on x (N, C, H, W), where x is, in the precision of planes."""
-    window, xp = _window_on(x.shape[1:], gaussian), namespace(x)
-    if xp is numpy:
+    window = _window_on(x.shape[1:], gaussian)
+    if backend_of(x).name == "numpy":
         return window
-    return Window(*[upload(a.astype(accumulator_dtype(x)), xp) for a in window])
+    return Window(*[upload(a.astype(accumulator_dtype(x)), namespace(x)) for a in window])
 
 
 @functools.lru_cache(maxsize=256)
