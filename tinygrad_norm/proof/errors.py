@@ -45,7 +45,9 @@ def place() -> str:
 
 def _last(stack: traceback.StackSummary) -> str:
     frames = [
-        frame for frame in stack if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
+        frame
+        for frame in stack
+        if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
     ]
     ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown line"

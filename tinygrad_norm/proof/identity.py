@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy
 
+from ..backends.cpu.loop_mode import use_loops
 from ..gradient_check.registered import draw
 from ..registry import Case, Op
 from .degrees import NO_ROOTS, Degree, bound
@@ -61,7 +62,7 @@ class Recorded:
         for x in self.inputs if constants else ():
             if x is not None and x.array.dtype.kind == "f":
                 x.requires_grad = True
-        with recording_detached(constants) as self.detached:
+        with use_loops("off"), recording_detached(constants) as self.detached:
             result = op.call(self.inputs, case.options, form)
         self.outputs = list(result) if isinstance(result, tuple) else [result]
 

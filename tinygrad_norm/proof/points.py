@@ -7,6 +7,7 @@ all have one. So it is with data, which have no gradient (running statistics, cl
 all of an input are whole numbers (masks, labels): these stand for themselves.
 """
 
+import itertools
 import random
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -18,10 +19,10 @@ from .field import P, Powers
 from .numberarray import NumberArray, numbers
 from .residues import Residue
 
-TRIES = 5_000
-"""Points that are tried at most."""
+WORK = 60_000
+"""Points without more roots than ever before after which the search ends, times the entries of each."""
 
-PATIENCE = 200
+PATIENCE = 40
 """Points without an additional root after which one with fewer is taken: two entries may have to change."""
 
 Result = TypeVar("Result")
@@ -72,10 +73,10 @@ class Point:
         no better.
 
         Raises:
-            NoRoot: if `TRIES` points lack a root.
+            NoRoot: if none is found.
         """
-        best, since = -1, 0
-        for _ in range(TRIES):
+        best, since, most, last = -1, 0, -1, 0
+        for tried in itertools.count():
             changed: Any = self.rng.choice(self.entries) if best >= 0 and self.entries else None
             if changed:
                 key, index = changed
@@ -87,9 +88,13 @@ class Point:
             except NoRoot:
                 if not self.entries:
                     raise
+                if Powers.roots > most:
+                    most, last = Powers.roots, tried
+                elif (tried - last) * len(self.entries) > WORK:
+                    break
                 since = 0 if Powers.roots > best else since + 1
                 if Powers.roots >= best or since > PATIENCE:
                     best, since = Powers.roots, since if since <= PATIENCE else 0
                 else:
                     self.arrays[key][index] = before
-        raise NoRoot(f"none of {TRIES} points has all roots")
+        raise NoRoot(f"none of {tried} points has all roots")

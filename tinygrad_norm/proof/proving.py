@@ -141,9 +141,10 @@ def _compare(op: Op, case: Case, seed: str) -> tuple[Comparison, Difference | No
 def _verdict(compared: int, refuted: bool, skipped: list[Skipped]) -> str:
     if refuted:
         return REFUTED
-    if compared:
+    not_algebraic = sum(bool(each.function) for each in skipped)
+    if compared > not_algebraic or (compared and not not_algebraic):
         return PROVED
-    return NOT_ALGEBRAIC if any(each.function for each in skipped) else NOT_TESTED
+    return NOT_ALGEBRAIC if not_algebraic else NOT_TESTED
 
 
 def _named(case: Case) -> str:

@@ -135,7 +135,7 @@ def _ratio(a: float, b: float) -> float:
 
 
 def operand(number: Any) -> Any:
-    """Return what a residue meets as a residue: infinity and NaN as they are, NotImplemented for arrays and duals.
+    """Return what a residue meets as a residue; infinity and NaN stay, arrays and duals are NotImplemented.
 
     NumPy goes through the elements of arrays, and a dual number knows residues.
     """

@@ -38,10 +38,11 @@ def _weights(weight: Tensor | None, input: Tensor, name: str) -> Array | None:
 class _WeighedLossFunction(ElementwiseLossFunction):
     """y = w·f(x, t), whose mean divides by Σ w, or by 1 if that is 0."""
 
-    def forward(self, x: Array, t: Array, *, reduction: str, weight: Any, **_: Any) -> Array:
-        total = None if weight is None else upcast(weight).sum()
-        divisor = None if total is None else total + (total == 0)
-        return super().forward(x, t, reduction=reduction, divisor=divisor, weight=weight)
+    def forward(self, x: Array, t: Array, *, reduction: str, divisor: Any = None, **options: Any) -> Array:
+        if options["weight"] is not None:
+            total = upcast(options["weight"]).sum()
+            divisor = total + (total == 0)
+        return super().forward(x, t, reduction=reduction, divisor=divisor, **options)
 
 
 def _weighed(losses: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
@@ -187,7 +188,7 @@ def huber_loss(
         raise ValueError(
             f"delta is the error beyond which the loss is linear: it must be positive, got {delta}"
         )
-    weights, _ = _weights(weight, input, "huber_loss")
+    weights = _weights(weight, input, "huber_loss")
     return HuberLossFunction.apply(input, target, reduction=reduction, delta=delta, unit=1.0, weight=weights)
 
 
