@@ -9,6 +9,7 @@ from ..backends import current_backend
 from ..gradient_check.registered import NUMERIC_TOLERANCE
 from ..ops.arguments import as_size
 from ..proof.proving import NOT_ALGEBRAIC, NOT_TESTED, PROVED, REFUTED, Proof, prove_op
+from ..proof.written import UNREADABLE
 from ..registry import REGISTRY
 from ..suggestions import did_you_mean
 from .doctor.targets import find
@@ -96,7 +97,8 @@ def report(proof: Proof) -> str:
     if proof.verdict == REFUTED:
         return _refutation(proof)
     if proof.verdict == NOT_TESTED:
-        return f"{proof.name} was not tested: {proof.reason or 'it has no case with a gradient'}"
+        advice = f". {UNREADABLE}" if proof.kind == OWN and "came in on the way" in proof.reason else ""
+        return f"{proof.name} was not tested: {proof.reason or 'it has no case with a gradient'}{advice}"
     if proof.verdict == NOT_ALGEBRAIC and proof.kind == OWN:
         return f"{proof.name}: {_reasons(proof)}. `tinygrad-norm gradcheck` compares it with differences."
     return "\n".join(_limits(proof)) if proof.verdict == PROVED else ""

@@ -26,6 +26,13 @@ ULPS = 4
 """Units in the last place by which a float may differ from what it stands for, after a few operations."""
 
 
+UNREADABLE = (
+    "A float should be a short decimal, a fraction with a small denominator, or the square root of one: "
+    "compute with the numbers of the arrays, such as x / n for x * (1 / n)"
+)
+"""What to do about a float that came in on the way."""
+
+
 class Written(NamedTuple):
     """A number as written: sign·square, or sign·√square for a root; `square` is not negative."""
 
@@ -56,11 +63,7 @@ def as_written(value: float) -> Written:
 
 def came_in(value: float) -> str:
     """Return what is wrong with a float that nobody can read."""
-    return (
-        f"the float {value!r} came in on the way: it is neither a short decimal, nor a fraction with a small "
-        "denominator, nor the square root of one. Compute with exact numbers instead, such as x / n for "
-        "x * (1 / n)"
-    )
+    return f"the float {value!r} came in on the way"
 
 
 def as_fraction(value: float) -> Fraction | None:
