@@ -238,7 +238,7 @@ def test_steps_that_exact_numbers_cannot_take(name):
 
 def test_a_float_that_came_in_on_the_way():
     assert prove_own((lambda x: x * np.pi, lambda dy, x: dy * np.pi)).verdict == "proved"
-    proof = prove_own((lambda x: x * (np.pi * 0.1), lambda dy, x: dy * np.pi * 0.1))
+    proof = prove_own((lambda x: x * (np.pi * np.e), lambda dy, x: dy * np.pi * np.e))
     assert proof.verdict == "not tested"  # what differs may be rounding
     assert re.search(r"the float [\d.]+ came in on the way, at test_ownproof.py:", report(proof))
     assert "such as x / n for x * (1 / n)" in report(proof)
