@@ -43,7 +43,7 @@ LEAST_DIGITS, MOST_DIGITS = 20, 1000
 
 AGREES, DIFFERS, ROUNDED, NOT_RUN = "agrees", "differs", "rounded", "not run"
 
-ROUNDING = 14
+ROUNDING = 15
 """Digits that agree at least if only the rounding of floats is in the way."""
 
 

@@ -91,7 +91,7 @@ class Replay:
         return self.data(value)
 
     def data(self, value: Any) -> Any:
-        """Return floats in arrays, and in tuples of arrays or tensors, as numbers, and all else as it is."""
+        """Return floats in arrays and tensors, also in tuples and dicts, as numbers; all else as it is."""
         if type(value) is numpy.ndarray and value.dtype.kind == "f":
             return self._numbers(value)
         if isinstance(value, Tensor) and value.array.dtype.kind == "f":
@@ -99,6 +99,12 @@ class Replay:
         if isinstance(value, tuple | list):
             parts = [self.data(part) for part in value]
             return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
+        if isinstance(value, dict):
+            return {key: self.data(part) for key, part in value.items()}
+        if hasattr(value, "tensors"):  # the statistics of the steps of a recurrent layer
+            held = copy.copy(value)
+            held.tensors = self.data(value.tensors)
+            return held
         return value
 
     def gradients(self, outputs: Sequence[Tensor], dys: Sequence[Any]) -> dict[int, Any]:
