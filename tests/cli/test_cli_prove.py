@@ -95,10 +95,11 @@ def test_a_table_with_one_row_per_op():
     assert "\x1b" not in result.output
 
 
-def test_all_is_within_80_columns():
-    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["prove", "exp", max(REGISTRY, key=len)])
-    table = result.output.partition("\n\n")[0].splitlines()
-    assert max(map(len, table)) <= 80
+def test_in_a_pipe_no_name_is_folded():
+    longest = max(REGISTRY, key=len)
+    result = CliRunner(env={"COLUMNS": "40"}).invoke(app, ["prove", "exp", longest, "--points", "1"])
+    assert row(result, longest)
+    assert "not algebraic: exp\n" in result.output
 
 
 def test_without_a_name_all_ops_are_tried():

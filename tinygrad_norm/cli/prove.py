@@ -23,6 +23,7 @@ from ..proof.proving import PROVED, REFUTED, Proof, prove_op
 from ..registry import REGISTRY, Op
 from .errors import print_error
 from .op_names import Load, find_op
+from .tables import wide_console
 
 SECONDS = 60.0
 """After so long a proof of one's own function is given up."""
@@ -51,7 +52,7 @@ def prove(
     use_backend("numpy")
     own = [name for name in dict.fromkeys(names or ()) if ":" in name or name.endswith(".py")]
     ops = [find_op(name) for name in dict.fromkeys(names or REGISTRY) if name not in own]
-    console = Console()
+    console = wide_console()
     proofs = _run(console, list({op.name: op for op in ops}.values()), points, seed)
     failed: dict[str, str] = {}
     for target in own:
