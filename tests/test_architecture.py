@@ -35,7 +35,7 @@ LAYERS = [
     ["gradient_check"],
     ["proof"],
     ["training", "learn", "onnx"],
-    ["bench", "experiments"],
+    ["bench", "experiments", "explore"],
     ["cli"],
     ["__init__"],
     ["__main__"],

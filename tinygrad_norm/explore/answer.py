@@ -1,0 +1,142 @@
+"""What the page shows, as data for JSON: everything is computed here, by the library."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy
+
+from ..learn.draw_op import draw_op
+from ..learn.explained import InputGradient
+from ..learn.explanation import explain
+from ..learn.given import Given
+from ..learn.poolpicture import axes_of, blocks_picture, title
+from ..learn.pools import first_of, pools_of
+from ..learn.steps import Flow, Step, Value, modules_of
+from ..normalization.core.summary import formula_lines, gradient_lines
+from ..registry import Op
+from .broken import broken
+from .question import norms, read
+
+
+def list_of_norms() -> list[dict[str, str]]:
+    """Return the normalizations that can be picked."""
+    return [
+        {"name": op.name, "title": op.title or op.name, "family": op.family, "pool": op.pool}
+        for op in norms()
+    ]
+
+
+def answer(question: Any) -> dict[str, Any]:
+    """Return the steps, paths, finite differences, pools and mistakes of the op that is asked about.
+
+    Raises:
+        ValueError: if the question cannot be answered; it says why.
+    """
+    op, given = read(question)
+    x = first_of(given)
+    found = explain(op, x.array, given.dy, seed=given.seed, **given.options)
+    pools = pools_of(op, given)
+    derivation = sys.modules[modules_of(op)[0]].__doc__ or ""
+    return {
+        "op": op.name,
+        "title": op.title or op.name,
+        "paper": op.paper,
+        "pool": op.pool,
+        "shape": list(x.shape),
+        "seed": given.seed,
+        "options": {name: _text(value) for name, value in given.options.items()},
+        "formulas": [line.strip() for line in formula_lines(derivation)],
+        "derivatives": [line.strip() for line in gradient_lines(derivation)],
+        "axes": list(axes_of(op, len(x.shape))),
+        "values": [_value(value) for value in found.values],
+        "outputs": [_value(value) for value in found.outputs],
+        "dys": [_value(value) for value in found.dys],
+        "steps": [_step(step) for step in found.steps],
+        "gradients": [_gradient(gradient) for gradient in found.gradients],
+        "correct": found.correct,
+        "pools": [row.nonzero()[0].tolist() for row in pools],
+        "picture": blocks_picture(
+            x.shape, numpy.zeros(x.numel(), bool), None, axes_of(op, x.ndim), title(op)
+        ),
+        "mistakes": [
+            {
+                "name": mistake.name,
+                "line": mistake.line,
+                "wrong_formula": mistake.wrong_formula,
+                "right_formula": mistake.right_formula,
+                "input": mistake.input,
+                "gradient": _array(mistake.gradient),
+                "wrong": mistake.wrong.reshape(-1).nonzero()[0].tolist(),
+            }
+            for mistake in broken(found)
+        ],
+    }
+
+
+def graph(question: Any) -> dict[str, str]:
+    """Return the graph of the composed form beside the closed form as SVG, or why there is none.
+
+    Raises:
+        ValueError: if the question cannot be answered.
+    """
+    op, given = read(question)
+    try:
+        return {"svg": _drawn(op, given), "problem": ""}
+    except RuntimeError as error:  # Graphviz is missing
+        return {"svg": "", "problem": str(error)}
+
+
+def _drawn(op: Op, given: Given) -> str:
+    forms = ("closed",) if op.composed is None else ("composed", "closed")
+    drawing = draw_op(
+        op, forms=forms, x=first_of(given).array, dy=given.dy, seed=given.seed, options=given.options
+    )
+    return drawing.svg()
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _array(array: numpy.ndarray) -> dict[str, Any]:
+    """Return shape and numbers; JSON has no NaN and no infinity: null."""
+    values = [float(v) if numpy.isfinite(v) else None for v in array.reshape(-1).tolist()]
+    return {"shape": list(array.shape), "values": values}
+
+
+def _value(value: Value) -> dict[str, Any]:
+    return {"name": value.name, "expression": value.expression, "array": _array(value.array)}
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "expression": step.expression,
+        "formula": step.formula,
+        "derivative": step.derivative,
+        "array": _array(step.array),
+        "incoming": _array(step.incoming),
+        "flows": [_flow(flow) for flow in step.flows],
+    }
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    return {"name": flow.name, "outgoing": _array(flow.outgoing), "correct": flow.correct}
+
+
+def _gradient(gradient: InputGradient) -> dict[str, Any]:
+    return {
+        "name": gradient.name,
+        "paths": [
+            {"name": path.name, "formula": path.formula, "gradient": _array(path.gradient)}
+            for path in gradient.paths
+        ],
+        "total": _array(gradient.total),
+        "tape": _array(gradient.tape),
+        "closed_form": _array(gradient.closed_form),
+        "finite_difference": _array(gradient.finite_difference),
+        "correct": gradient.correct,
+        "at_kink": gradient.at_kink,
+    }

@@ -1,0 +1,65 @@
+// A formula as the derivations write it, r·(g - mean(g)), as MathML.
+
+const MATHML = "http://www.w3.org/1998/Math/MathML";
+const RAISED = { "⁰": "0", "¹": "1", "²": "2", "³": "3", "⁴": "4", "⁻": "−", "ᵀ": "T", "ⁿ": "n", "ᵖ": "p", "ᵇ": "b" };
+const LOWERED = { "₀": "0", "₁": "1", "₂": "2", "₃": "3", "₄": "4", "₅": "5", "₆": "6", "₇": "7", "₈": "8", "₉": "9" };
+const TOKEN_PATTERN = /\s+|\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-zΑ-ω∂_][A-Za-zΑ-ω_]*\u0302?'?|[₀-₉]+|[⁰¹²³⁴⁻ᵀⁿᵖᵇ]+|\*\*|:=|<=|>=|[\s\S]/gu;
+
+function element(name, ...children) {
+  const made = document.createElementNS(MATHML, name);
+  made.append(...children);
+  return made;
+}
+
+function hat(text) {
+  const place = text.indexOf("\u0302");
+  if (place < 0) return element("mi", text);
+  const over = element("mover", element("mi", text[place - 1]), element("mo", "^"));
+  over.setAttribute("accent", "true");
+  const rest = text.slice(place + 1);
+  return place > 1 || rest ? element("mrow", element("mi", text.slice(0, place - 1)), over, element("mi", rest)) : over;
+}
+
+function space(width) {
+  const made = element("mspace");
+  made.setAttribute("width", width);
+  return made;
+}
+
+function row(tokens, end) {
+  const found = [];
+  while (tokens.length && tokens[0] !== end) {
+    const token = tokens.shift();
+    if (/^\s+$/.test(token)) {
+      const isProse = found.length && tokens.length && /^[A-Za-z]/.test(tokens[0]) && found.at(-1).localName !== "mo";
+      if (token.length > 1 || isProse) found.push(space(token.length > 1 ? "1.2em" : "0.3em"));
+    } else if (/^\d/.test(token)) found.push(element("mn", token));
+    else if (token[0] in RAISED && found.length) {
+      found.push(element("msup", found.pop(), element("mn", [...token].map((c) => RAISED[c]).join(""))));
+    } else if (token[0] in LOWERED && found.length) {
+      found.push(element("msub", found.pop(), element("mn", [...token].map((c) => LOWERED[c]).join(""))));
+    } else if (token === "√") {
+      if (tokens[0] === "(") { tokens.shift(); found.push(element("msqrt", ...row(tokens, ")"))); tokens.shift(); }
+      else if (tokens.length) found.push(element("msqrt", ...row([tokens.shift()], null)));
+    } else if (token === "(") {
+      const inner = row(tokens, ")");
+      tokens.shift();
+      found.push(element("mrow", element("mo", "("), ...inner, element("mo", ")")));
+    } else if (/^[A-Za-zΑ-ω∂_]/u.test(token)) found.push(hat(token));
+    else found.push(element("mo", { "-": "−", "**": "^" }[token] || token));
+  }
+  return found;
+}
+
+export function mathml(text) {
+  const math = element("math", ...row(text.match(TOKEN_PATTERN) || [], null));
+  math.setAttribute("aria-label", text);
+  return math;
+}
+
+export function formulaLine(text) {
+  const line = document.createElement("div");
+  line.className = "formula";
+  line.append(mathml(text));
+  return line;
+}

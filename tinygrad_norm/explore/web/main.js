@@ -1,0 +1,237 @@
+// The page: state in, pictures and numbers out.
+
+import { readState, writeState, questionOf } from "./state.js";
+import { ask, isSaved } from "./library.js";
+import { formulaLine } from "./formula.js";
+import { named, tensorView } from "./cells.js";
+import { movesOf, showStep } from "./stepping.js";
+import { showPaths } from "./pathtable.js";
+import { showCube, shadeCube } from "./cube.js";
+import { zoomable } from "./zooming.js";
+
+const at = (id) => document.getElementById(id);
+const zoom = zoomable(at("graph"));
+let state = readState(location.hash);
+let answer = null;
+let latest = 0;
+
+function tell(text, isProblem = false) {
+  at("message").textContent = text;
+  at("message").className = isProblem ? "problem" : "";
+}
+
+function keep() {
+  history.replaceState(null, "", writeState(state));
+}
+
+async function compute() {
+  const own = ++latest;
+  keep();
+  tell("Computing …");
+  document.body.dataset.ready = "";
+  try {
+    const found = await ask("answer", questionOf(state));
+    if (own !== latest) return;
+    answer = found;
+  } catch (error) {
+    if (own === latest) { tell(error.message, true); document.body.dataset.ready = "problem"; }
+    return;
+  }
+  tell(isSaved ? "A saved page: to change the numbers, run `tinygrad-norm explore`." : "");
+  zoom.tell("");
+  at("graph").replaceChildren();
+  show();
+  document.body.dataset.ready = "yes";
+}
+
+function show() {
+  at("op").value = answer.op;
+  at("shape").value = answer.shape.join("×");
+  at("pool").textContent = answer.pool ? `Shares one statistic: ${answer.pool}.` : "";
+  at("paper").textContent = answer.paper;
+  at("formulas").replaceChildren(...[...answer.formulas, ...answer.derivatives].map(formulaLine));
+  showOptions();
+  showCube(at("cube"), answer.picture, pick);
+  const moves = movesOf(answer).length;
+  at("position").max = Math.max(moves - 1, 0);
+  at("gradient").replaceChildren(...answer.gradients.map((g) => new Option(g.name, g.name)));
+  if (!answer.gradients.some((g) => g.name === state.gradient)) state.gradient = answer.gradients[0]?.name || "";
+  if (state.mistake >= answer.mistakes.length) state.mistake = -1;
+  showTensors();
+  move(state.step);
+  showGradient();
+}
+
+function showOptions() {
+  at("options").replaceChildren(...Object.entries(answer.options).map(([name, text]) => {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    input.size = Math.max(text.length, 4);
+    input.value = text;
+    input.disabled = isSaved;
+    input.addEventListener("change", () => { state.options = { ...state.options, [name]: input.value }; compute(); });
+    label.append(name, input);
+    return label;
+  }));
+}
+
+function showTensors() {
+  const inputs = answer.values.filter((value) => !value.expression);
+  const [x, ...others] = inputs;
+  const y = answer.outputs[0] || answer.values.find((value) => value.name === "y");
+  const same = y && y.array.values.length === x.array.values.length;
+  if (!(state.entry >= 0 && state.entry < answer.pools.length)) state.entry = 0;
+  const pooled = () => new Set(answer.pools[state.entry]);
+  const ofX = (k) => [...(pooled().has(k) ? ["pooled"] : []), ...(same && k === state.entry ? ["own"] : [])];
+  const ofY = (k) => (k === state.entry ? ["own"] : same && pooled().has(k) ? ["pooled"] : []);
+  const blocks = [named(x.name, "edit a number; the entries of its pool are coloured",
+    tensorView(x.array, { name: x.name, edit: isSaved ? null : edit, pick, classes: ofX }))];
+  if (y) blocks.push(named("y", y.expression === "y" ? "" : `= ${y.expression}`, tensorView(y.array, { name: "y", pick: pickResult, classes: ofY })));
+  for (const dy of answer.dys.slice(0, 1)) blocks.push(named(dy.name, "random, from the seed", tensorView(dy.array, { name: dy.name })));
+  at("tensors").replaceChildren(...blocks);
+  at("inputs").replaceChildren(...others.map((value) => named(value.name, "", tensorView(value.array, { name: value.name }))));
+  at("others").hidden = !others.length;
+  shadeCube(at("cube"), answer.pools[state.entry], same ? state.entry : -1);
+}
+
+function recolour() {
+  const inputs = answer.values.filter((value) => !value.expression);
+  const x = inputs[0];
+  const y = answer.outputs[0] || answer.values.find((value) => value.name === "y");
+  const same = y && y.array.values.length === x.array.values.length;
+  const pooled = new Set(answer.pools[state.entry]);
+  for (const made of at("tensors").querySelectorAll(".cell")) {
+    const index = Number(made.dataset.index);
+    const name = made.closest("[data-tensor]").dataset.tensor;
+    const isResult = name === "y";
+    if (!isResult && name !== x.name) continue;
+    made.classList.toggle("pooled", (same || !isResult) && pooled.has(index));
+    made.classList.toggle("own", (same || isResult) && index === state.entry);
+  }
+  shadeCube(at("cube"), answer.pools[state.entry], same ? state.entry : -1);
+  showGradient();
+}
+
+function pick(index) {
+  if (index < answer.pools.length && answer.pools[index].includes(index)) pickResult(index);
+  else pickResult(answer.pools.findIndex((pool) => pool.includes(index)));
+}
+
+function pickResult(index) {
+  if (index < 0) return;
+  state.entry = index;
+  keep();
+  recolour();
+}
+
+function edit(index, text) {
+  const value = Number(text.replace(",", ".").replace("−", "-"));
+  if (text.trim() === "" || !Number.isFinite(value)) { tell(`${text || "An empty text"} is not a number.`, true); return; }
+  const x = answer.values.find((value) => !value.expression).array;
+  state.x = [...x.values];
+  state.x[index] = value;
+  state.shape = answer.shape.join("x");
+  compute();
+}
+
+function move(position) {
+  const count = movesOf(answer).length;
+  state.step = Math.min(Math.max(position, 0), Math.max(count - 1, 0));
+  at("position").value = state.step;
+  at("back").disabled = state.step === 0;
+  at("next").disabled = state.step >= count - 1;
+  at("count").textContent = count ? `${state.step + 1} of ${count}` : "";
+  showStep(at("step"), answer, state.step);
+  keep();
+}
+
+function showGradient() {
+  const own = answer.mistakes.map((mistake, index) => ({ ...mistake, index })).filter((m) => m.input === state.gradient);
+  if (!own.some((m) => m.index === state.mistake)) state.mistake = -1;
+  at("gradient").value = state.gradient;
+  at("mistake").replaceChildren(new Option(own.length ? "not broken" : "there is nothing to break", -1), ...own.map((m) => new Option(m.name, m.index)));
+  at("mistake").value = state.mistake;
+  at("mend").disabled = state.mistake < 0;
+  at("breaks").replaceChildren(...own.filter((m) => m.name.endsWith("is dropped")).map((m) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `Drop ${m.name.replace(" is dropped", "").replace("the path ", "the path ")}`;
+    button.setAttribute("aria-pressed", m.index === state.mistake);
+    button.dataset.break = m.index;
+    button.addEventListener("click", () => breakIt(m.index === state.mistake ? -1 : m.index, true));
+    return button;
+  }));
+  const gradient = answer.gradients.find((g) => g.name === state.gradient);
+  const isX = gradient && answer.gradients[0] === gradient;
+  showPaths(at("paths"), at("verdict"), gradient, answer.mistakes[state.mistake], isX ? state.entry : -1);
+}
+
+function breakIt(index, refocus = false) {
+  state.mistake = index;
+  keep();
+  showGradient();
+  if (refocus) at("breaks").querySelector("[aria-pressed=true]")?.focus();
+}
+
+async function draw() {
+  zoom.tell("Drawing …");
+  try {
+    const found = await ask("graph", questionOf(state));
+    if (found.svg) zoom.show(found.svg, `Graph of ${answer.title}`); else zoom.tell(found.problem);
+  } catch (error) { zoom.tell(error.message); }
+}
+
+async function save() {
+  tell("Saving …");
+  try {
+    const { html } = await ask("file", questionOf(state));
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+    link.download = `${state.op}.html`;
+    link.click();
+    tell(`Saved as ${link.download}: it works without the library.`);
+  } catch (error) { tell(error.message, true); }
+}
+
+function fresh(changes) {
+  state = { ...state, x: null, mistake: -1, ...changes };
+  compute();
+}
+
+async function start() {
+  let norms;
+  try { norms = await ask("norms", {}); } catch (error) { tell(error.message, true); return; }
+  const families = [...new Set(norms.map((norm) => norm.family))];
+  at("op").replaceChildren(...families.map((family) => {
+    const group = document.createElement("optgroup");
+    group.label = family;
+    group.append(...norms.filter((norm) => norm.family === family).map((norm) => new Option(norm.title, norm.name)));
+    return group;
+  }));
+  for (const id of ["op", "shape", "random", "save"]) at(id).disabled = isSaved;
+  at("op").addEventListener("change", () => fresh({ op: at("op").value, shape: "", options: {}, step: 0, entry: 0, gradient: "" }));
+  at("shape").addEventListener("change", () => fresh({ shape: at("shape").value.trim() }));
+  at("random").addEventListener("click", () => fresh({ seed: state.seed + 1 }));
+  at("save").addEventListener("click", save);
+  at("back").addEventListener("click", () => move(state.step - 1));
+  at("next").addEventListener("click", () => move(state.step + 1));
+  at("position").addEventListener("input", () => move(Number(at("position").value)));
+  at("gradient").addEventListener("change", () => { state.gradient = at("gradient").value; breakIt(-1); });
+  at("mistake").addEventListener("change", () => breakIt(Number(at("mistake").value)));
+  at("mend").addEventListener("click", () => breakIt(-1));
+  at("draw").addEventListener("click", draw);
+  at("in").addEventListener("click", zoom.larger);
+  at("out").addEventListener("click", zoom.smaller);
+  at("fit").addEventListener("click", zoom.fit);
+  document.addEventListener("keydown", (event) => {
+    if (event.target.closest("input, select, textarea, #graph") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "ArrowRight" && answer) move(state.step + 1);
+    else if (event.key === "ArrowLeft" && answer) move(state.step - 1);
+    else return;
+    event.preventDefault();
+  });
+  window.addEventListener("hashchange", () => { state = readState(location.hash); compute(); });
+  await compute();
+}
+
+start();

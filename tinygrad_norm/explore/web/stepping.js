@@ -1,0 +1,41 @@
+// Step by step: forward through the calls, then backward in the other direction.
+
+import { named, tensorView } from "./cells.js";
+import { formulaLine } from "./formula.js";
+
+export function movesOf(answer) {
+  const forward = answer.steps.map((step) => ({ step, backward: false }));
+  return [...forward, ...[...answer.steps].reverse().map((step) => ({ step, backward: true }))];
+}
+
+export function verdictOf(correct) {
+  const mark = document.createElement("span");
+  mark.className = correct === null ? "" : correct ? "good" : "bad";
+  mark.textContent = correct === null ? "– at a kink" : correct ? "✓ finite differences agree" : "✗ finite differences disagree";
+  return mark;
+}
+
+export function showStep(place, answer, position) {
+  place.replaceChildren();
+  const moves = movesOf(answer);
+  if (!moves.length) { place.textContent = "No steps."; return; }
+  const { step, backward } = moves[position];
+  const head = document.createElement("div");
+  head.className = "step-head";
+  const title = document.createElement("strong");
+  title.textContent = backward ? `Backward: from d${step.name}` : "Forward";
+  head.append(title, formulaLine(backward ? step.derivative || `d${step.name} of ${step.expression}` : `${step.name} = ${step.expression}`));
+  if (!backward && step.formula) head.append(formulaLine(step.formula));
+  place.append(head);
+  const rows = document.createElement("div");
+  rows.className = "rows";
+  if (backward) {
+    rows.append(named(`d${step.name}`, "comes in", tensorView(step.incoming, { name: `d${step.name}` })));
+    for (const flow of step.flows) {
+      const block = named(`d${flow.name}`, "goes out, through this step", tensorView(flow.outgoing, { name: `d${flow.name}` }));
+      block.append(verdictOf(flow.correct));
+      rows.append(block);
+    }
+  } else rows.append(named(step.name, "", tensorView(step.array, { name: step.name })));
+  place.append(rows);
+}
