@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from tinygrad_norm.cli import app, gradcheck
 from tinygrad_norm.gradient_check.registered import Verdict
 
-COMMANDS = ("train", "datasets", "models", "norms", "gradcheck", "draw", "kernel", "bench", "new")
+COMMANDS = ("train", "datasets", "models", "norms", "gradcheck", "prove", "draw", "kernel", "bench", "new")
 
 
 def run(*arguments):

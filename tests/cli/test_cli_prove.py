@@ -199,6 +199,18 @@ def test_files_that_cannot_be_imported(tmp_path, text, words):
     assert words in " ".join(result.output.split())
 
 
+def test_what_takes_too_long(file, monkeypatch):
+    def too_long(*arguments, **limits):
+        raise TimeoutError("stopped after 60 seconds: does a loop never end?")
+
+    monkeypatch.setattr("tinygrad_norm.cli.prove.in_own_process", too_long)
+    result = run(f"{file}:norm")
+    assert result.exit_code == 2
+    assert "does a loop never end? Exact numbers are slow: give small inputs" in " ".join(
+        result.output.split()
+    )
+
+
 def test_wrong_names_and_numbers():
     result = run("layer_nrm")
     assert result.exit_code == 2
