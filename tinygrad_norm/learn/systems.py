@@ -19,6 +19,7 @@ import tinygrad_norm as tn
 
 from .. import normalization
 from ..files import replacing
+from ..proof.record import recorded
 from ..registry import REGISTRY, Op
 from .ladder import RUNGS, rungs_of
 
@@ -111,12 +112,12 @@ def families() -> dict[str, str]:
 def _table(ops: list[Op]) -> str:
     has_pool = any(op.pool for op in ops)
     pool = ("shares one statistic",) if has_pool else ()
-    header = ("system", *pool, *RUNGS, "paper")
+    header = ("system", *pool, *RUNGS, "gradient", "paper")
     lines = [_row(header), _row("---" for _ in header)]
     for op in ops:
         ways = ("✓" if rung in rungs_of(op.name) else "–" for rung in RUNGS)
         pool = (op.pool or "–",) if has_pool else ()
-        lines.append(_row((_name(op), *pool, *ways, op.paper or "–")))
+        lines.append(_row((_name(op), *pool, *ways, str(recorded()[op.name]), op.paper or "–")))
     return "\n".join(lines)
 
 
