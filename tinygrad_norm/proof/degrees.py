@@ -8,12 +8,14 @@ with roots of the indices k₁, k₂, …,
 
     probability ≤ 2·k₁·2·k₂·…·degree/p
 
-If the roots in the parts of a sum depend on different entries of the point, all others can be held fixed
-while those of one part vary: only the roots of the part that has most count.
+Let one entry of the point vary, and hold all others fixed. The formula is then a polynomial in that entry and
+the roots that it stands under, and its coefficients have the other roots. Where the formula is 0, either all
+coefficients are, or the polynomial is: the probabilities of the two add up. So one entry after the other is
+chosen, the one under the fewest roots that are left, and only the roots that it stands under are multiplied.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -21,8 +23,8 @@ from .duals import Dual
 from .field import P
 from .residues import rational, real
 
-Roots = frozenset[tuple[str, int]]
-"""The roots in a formula: the real value, by which one is told from another, and the index k."""
+Roots = frozenset[tuple[str, int, int]]
+"""The roots in a formula: each as the real value under it, its index k, and the entries under it."""
 
 NO_ROOTS: Roots = frozenset()
 
@@ -36,10 +38,10 @@ class Degree:
         bottom: the degree of the denominator.
         roots: those in the formula.
         variables: the entries of the point that it depends on, as the bits of an integer.
-        under_roots: those that its roots depend on.
+        is_square: whether it is an entry x = ±s² of a point (points.py), so that s is a root of |x|.
     """
 
-    __slots__ = ("bottom", "roots", "top", "under_roots", "v", "variables")
+    __slots__ = ("bottom", "is_square", "roots", "top", "v", "variables")
 
     def __init__(
         self,
@@ -48,10 +50,10 @@ class Degree:
         bottom: float,
         roots: Roots = NO_ROOTS,
         variables: int = 0,
-        under_roots: int = 0,
+        is_square: bool = False,
     ) -> None:
         self.v, self.top, self.bottom = v, top, bottom
-        self.roots, self.variables, self.under_roots = roots, variables, under_roots
+        self.roots, self.variables, self.is_square = roots, variables, is_square
 
     def __add__(self, other: Any) -> "Degree":
         return self._sum(other, self.v + real(other))
@@ -66,10 +68,7 @@ class Degree:
         if type(other) is not Degree:
             return self._like(v, max(self.top, self.bottom), self.bottom)
         top = max(self.top + other.bottom, other.top + self.bottom)
-        result = self._with(other, v, top, self.bottom + other.bottom)
-        if not self.under_roots & other.under_roots:
-            result.roots = max(self.roots, other.roots, key=branches)
-        return result
+        return self._with(other, v, top, self.bottom + other.bottom)
 
     def __mul__(self, other: Any) -> "Degree":
         v = self.v * real(other)
@@ -88,17 +87,10 @@ class Degree:
         return self._like(v, self.bottom, self.top)
 
     def _like(self, v: float, top: float, bottom: float) -> "Degree":
-        return Degree(v, top, bottom, self.roots, self.variables, self.under_roots)
+        return Degree(v, top, bottom, self.roots, self.variables)
 
     def _with(self, other: "Degree", v: float, top: float, bottom: float) -> "Degree":
-        return Degree(
-            v,
-            top,
-            bottom,
-            self.roots | other.roots,
-            self.variables | other.variables,
-            self.under_roots | other.under_roots,
-        )
+        return Degree(v, top, bottom, self.roots | other.roots, self.variables | other.variables)
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -108,15 +100,16 @@ class Degree:
         top, bottom = self.top, self.bottom
         v = self.v ** (int(e) if k == 1 else float(e)) if self.v or e > 0 else math.inf
         result = self._like(v, 0, 0)
+        if self.is_square and k % 2 == 0:
+            top, k = top / 2, k // 2
         if k > 1:  # (t/b)^(1/k) = (t·b^(k-1))^(1/k)/b
             top = (top + (k - 1) * bottom) / k
-            result.roots = self.roots | {(f"{self.v:.12g}", k)}
-            result.under_roots = self.variables
+            result.roots = self.roots | {(f"{self.v:.12g}", k, self.variables)}
         result.top, result.bottom = (m * top, m * bottom) if e > 0 else (m * bottom, m * top)
         return result
 
     def __neg__(self) -> "Degree":
-        return self._like(-self.v, self.top, self.bottom)
+        return Degree(-self.v, self.top, self.bottom, self.roots, self.variables, self.is_square)
 
     def __pos__(self) -> "Degree":
         return self
@@ -154,9 +147,26 @@ class Degree:
         return self
 
 
-def branches(roots: Iterable[tuple[str, int]]) -> int:
-    """Return 2·k₁·2·k₂·…"""
-    return math.prod(2 * k for _, k in roots)
+def branches(roots: Roots) -> int:
+    """Return by how much roots multiply the probability."""
+    left, added = set(roots), 0
+    while left:
+        over: dict[int, list[tuple[str, int, int]]] = {}
+        for root in left:
+            for entry in _bits(root[2]):
+                over.setdefault(entry, []).append(root)
+        fewest = min(over.values(), key=len, default=list(left))
+        added += math.prod(2 * k for _, k, _ in fewest)
+        left.difference_update(fewest)
+    return max(added, 1)
+
+
+def _bits(number: int) -> Iterator[int]:
+    """Yield the places of the ones in an integer."""
+    while number:
+        lowest = number & -number
+        yield lowest.bit_length()
+        number ^= lowest
 
 
 def bound(gradient: Any, outputs: Iterable[Any], variable: int) -> float:

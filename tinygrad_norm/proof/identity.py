@@ -146,7 +146,7 @@ class Comparison:
         """Return a bound of the probability that `difference` overlooks a wrong entry at this point."""
         bits = itertools.count()
         degrees = {
-            i: each(lambda x, i=i: Degree(real(x), 2, 0, NO_ROOTS, 1 << next(bits)), a)
+            i: each(lambda x, i=i: Degree(real(x), 2, 0, NO_ROOTS, 1 << next(bits), is_square=True), a)
             for i, a in self.arrays.items()
         }
         run = self.closed.run(degrees, lambda x: x)
