@@ -14,6 +14,10 @@ from .identity import Comparison, Difference
 PROVED, REFUTED, NOT_ALGEBRAIC, NOT_TESTED = "proved", "refuted", "not algebraic", "not tested"
 
 
+CERTAIN, MOST_POINTS = 1e-12, 20
+"""Points are added until the bound is below the first; one says little if a formula's degree is large."""
+
+
 @dataclass(frozen=True)
 class Refutation:
     """The smallest case that shows that a form is wrong, and where."""
@@ -40,7 +44,7 @@ class Proof:
         kind: of the op.
         verdict: `PROVED`, `REFUTED`, `NOT_ALGEBRAIC` or `NOT_TESTED`.
         cases: how many cases were compared.
-        points: at how many points each.
+        points: at how many points each, at least.
         bound: of the probability that a wrong form passed; None unless proved.
         refutation: where it is wrong; None if a gradient has a wrong shape, which `skipped` says last.
         skipped: the cases that could not be compared.
@@ -87,13 +91,17 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
     compared, refuted, refutation, probability = 0, False, None, 0.0
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
-            for k in range(points):
+            chance = 1.0
+            for k in range(MOST_POINTS):
                 comparison, difference = _compare(op, case, f"{seed} {op.name} {case} {k}")
                 if difference is not None:
                     refuted, refutation = True, Refutation(_named(case), difference)
                     break
-            else:
-                probability = max(probability, comparison.bound() ** points)
+                chance = comparison.bound() if k == 0 else chance
+                if k + 1 >= points and chance ** (k + 1) < CERTAIN:
+                    break
+            if not refuted:
+                probability = max(probability, chance ** (k + 1))
                 compared += 1
         except WrongShape as error:
             refuted = True

@@ -43,7 +43,7 @@ class Recorded:
 
 def found(op: Op) -> Recorded:
     """Prove an op, or count its digits."""
-    from .digits import digits_of
+    from .agreement import digits_of
 
     proof = prove_op(op)
     if proof.verdict == PROVED and not proof.skipped:
