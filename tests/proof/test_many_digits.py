@@ -76,6 +76,8 @@ def test_a_float_or_an_integer_of_numpy_fits_in():
 def test_a_number_times_an_array_is_an_array():
     y = exact(0.5) * numbers([exact(2.0), 4])
     assert [a.v for a in y] == [1.0, 2.0]
+    assert (exact(1.0) < numbers([exact(2.0), 0])).tolist() == [True, False]
+    assert (exact(2.0) == numbers([exact(2.0), 0])).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("make", [float, int, round, math.floor, lambda x: [1, 2][x]])

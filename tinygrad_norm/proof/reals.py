@@ -32,6 +32,15 @@ def _operator(operation: Callable[[Any, Any], Any]) -> Callable[["Real", Any], A
     return method
 
 
+def _comparison(holds: Callable[[Any, Any], Any]) -> Callable[["Real", Any], Any]:
+    """Return the method of a number for a comparison with another; one with an array is left to NumPy."""
+
+    def method(self: "Real", other: Any) -> Any:
+        return NotImplemented if isinstance(other, numpy.ndarray) else bool(holds(self.x, _raw(other)))
+
+    return method
+
+
 class Real:
     """The number x of mpmath."""
 
@@ -68,23 +77,16 @@ class Real:
     def __abs__(self) -> "Real":
         return Real(abs(self.x))
 
-    def __eq__(self, other: object) -> bool:
-        return bool(self.x == _raw(other))
+    __lt__ = _comparison(lambda x, y: x < y)
+    __le__ = _comparison(lambda x, y: x <= y)
+    __gt__ = _comparison(lambda x, y: x > y)
+    __ge__ = _comparison(lambda x, y: x >= y)
+
+    def __eq__(self, other: object) -> Any:
+        return NotImplemented if isinstance(other, numpy.ndarray) else bool(self.x == _raw(other))
 
     def __hash__(self) -> int:
         return hash(self.x)
-
-    def __lt__(self, other: Any) -> bool:
-        return bool(self.x < _raw(other))
-
-    def __le__(self, other: Any) -> bool:
-        return bool(self.x <= _raw(other))
-
-    def __gt__(self, other: Any) -> bool:
-        return bool(self.x > _raw(other))
-
-    def __ge__(self, other: Any) -> bool:
-        return bool(self.x >= _raw(other))
 
     def __bool__(self) -> bool:
         return bool(self.x)
