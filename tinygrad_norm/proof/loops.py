@@ -14,11 +14,11 @@ from typing import Any
 import numpy
 
 from ..backends import KERNELS
-from ..backends.cpu import blocks, element_loops, pool_loops
+from ..backends.cpu import blocks, element_loops, loop_packs, pool_loops
 from ..backends.cpu.loop_helpers import helper
 from ..backends.cpu.loops import Loop
 from ..backends.cpu.pool_loops import PoolLoop
-from .numberarray import NumberArray, as_numbers, each
+from .numberarray import NumberArray, as_numbers, each, numbers
 
 _PACKAGE = __name__.partition(".")[0]
 
@@ -55,7 +55,8 @@ class _Numpy:
     ndarray = NumberArray
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(numpy, name)
+        function = getattr(numpy, name)
+        return functools.partial(_of_scalars, function) if isinstance(function, numpy.ufunc) else function
 
     @staticmethod
     def float64(number: Any) -> Any:
@@ -74,10 +75,12 @@ class _Numpy:
         """Return ones."""
         return _array_of(numpy.ones(shape, object if _is_float(dtype) else dtype))
 
-    @staticmethod
-    def sqrt(number: Any) -> Any:
-        """Return √ of a number, or of an array of numbers."""
-        return numpy.sqrt(number) if isinstance(number, numpy.ndarray) else number**0.5
+
+def _of_scalars(function: numpy.ufunc, *given: Any, **options: Any) -> Any:
+    """Call a function of NumPy, also of single numbers, which NumPy alone would ask for a method."""
+    if any(isinstance(a, numpy.ndarray) for a in given):
+        return function(*given, **options)
+    return function(*map(numbers, given), **options).item()
 
 
 def _is_float(dtype: Any) -> bool:
@@ -185,10 +188,10 @@ def _run_elements(loop: Any, x: Any, *args: Any, slope: bool = True) -> Any:
     """Return what an element loop gives."""
     if isinstance(loop, element_loops.ElementLoop):
         arrays, one = (x, *args)[: loop.arrays], loop.loop.function.__globals__["formula"]
-        numbers = args[loop.arrays - 1 :]
+        constants = args[loop.arrays - 1 :]
         if any(a.shape != x.shape for a in arrays):
             return NotImplemented
-        return each(lambda *entries: _exact(one)(*entries, *numbers), *arrays)
+        return each(lambda *entries: _exact(one)(*entries, *constants), *arrays)
     one = _exact(loop.pair.function.__globals__["formula"])
     pairs = [each(lambda entry, k=k: one(entry, *args)[k], x) for k in range(2 if slope else 1)]
     return tuple(pairs)
@@ -200,4 +203,5 @@ _KNOWN: tuple[tuple[Any, Any], ...] = (
     (pool_loops.plain, _plain),
     (pool_loops.run_over_pools, _run_over_pools),
     (blocks.threads_for, lambda size: map),
+    (loop_packs.fill, lambda a, r: numbers([a] * (loop_packs.PLAIN_WIDTH * r))),
 )

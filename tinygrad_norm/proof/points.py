@@ -19,11 +19,14 @@ from .field import P, Powers
 from .numberarray import NumberArray, numbers
 from .residues import Residue
 
-WORK = 60_000
+WORK = 20_000
 """Points without more roots than ever before after which the search ends, times the entries of each."""
 
-PATIENCE = 40
-"""Points without an additional root after which one with fewer is taken: two entries may have to change."""
+FEW_ROOTS = 20
+"""Roots below which it is cheaper to begin again than to go on."""
+
+PATIENCE = 3
+"""Points without an additional root, for each entry, after which all entries are drawn again."""
 
 Result = TypeVar("Result")
 
@@ -65,21 +68,22 @@ class Point:
             for index in numpy.ndindex(values.shape)
             if draw[key] is anywhere
         ]
+        self.of_input: dict[Any, list[Any]] = {}
+        for entry in self.entries:
+            self.of_input.setdefault(entry[0], []).append(entry)
 
     def with_roots(self, run: Callable[[dict[Any, NumberArray]], Result]) -> Result:
         """Return run(arrays) at a point at which all roots exist.
 
-        One entry at a time is drawn again, and kept unless fewer roots exist then, or `PATIENCE` points were
-        no better.
+        One entry at a time is drawn again, and kept unless fewer roots exist then.
 
         Raises:
             NoRoot: if none is found.
         """
         best, since, most, last = -1, 0, -1, 0
         for tried in itertools.count():
-            changed: Any = self.rng.choice(self.entries) if best >= 0 and self.entries else None
-            if changed:
-                key, index = changed
+            if best >= 0 and self.entries:
+                key, index = self.rng.choice(self.of_input[self.rng.choice(list(self.of_input))])
                 before = self.arrays[key][index]
                 self.arrays[key][index] = self.draw[key](self.rng, self.floats[key][index])
             Powers.roots = 0
@@ -93,8 +97,12 @@ class Point:
                 elif (tried - last) * len(self.entries) > WORK:
                     break
                 since = 0 if Powers.roots > best else since + 1
-                if Powers.roots >= best or since > PATIENCE:
-                    best, since = Powers.roots, since if since <= PATIENCE else 0
+                if Powers.roots >= best:
+                    best = Powers.roots
                 else:
                     self.arrays[key][index] = before
+                if since > PATIENCE * len(self.entries) and most < FEW_ROOTS:
+                    best, since = -1, 0
+                    for key, index in self.entries:
+                        self.arrays[key][index] = self.draw[key](self.rng, self.floats[key][index])
         raise NoRoot(f"none of {tried} points has all roots")

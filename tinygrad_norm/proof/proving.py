@@ -67,6 +67,7 @@ class Proof:
     inputs: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    loops: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -89,11 +90,13 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
     started = time.perf_counter()
     skipped: list[Skipped] = []
     compared, refuted, refutation, probability = 0, False, None, 0.0
+    loops: set[str] = set()
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
             chance = 1.0
             for k in range(MOST_POINTS):
                 comparison, difference = _compare(op, case, f"{seed} {op.name} {case} {k}")
+                loops |= comparison.loops
                 if difference is not None:
                     refuted, refutation = True, Refutation(_named(case), difference)
                     break
@@ -127,6 +130,7 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
         skipped=tuple(skipped),
         seconds=time.perf_counter() - started,
         inputs=op.inputs,
+        loops=tuple(sorted(loops)),
     )
 
 
