@@ -83,7 +83,7 @@ class Recorded:
 class Comparison:
     """A closed form and its reference at one point: the composed form, or for a primitive the form itself.
 
-    The closed form runs by its loops, too, and gives the same numbers; `loops` are the names of their kernels.
+    The closed form runs by its loops, too, and gives the same numbers; `loops` names their kernels.
 
     Raises:
         NotExact: if a form does what exact numbers cannot do.
@@ -158,7 +158,8 @@ class Comparison:
         if not self.loops:
             return None
         outputs, gradients = self.by_loops
-        pairs = [(f"output {k}", *pair) for k, pair in enumerate(zip(outputs, self.found.outputs, strict=True))]
+        of_bodies = self.found.outputs
+        pairs = [(f"output {k}", *pair) for k, pair in enumerate(zip(outputs, of_bodies, strict=True))]
         pairs += [(f"gradient of input {i}", gradients[i], dx) for i, dx in self.gradients.items()]
         for what, got, expected in pairs:
             for index in numpy.ndindex(expected.shape):

@@ -53,6 +53,7 @@ class Proof:
         decisions: where it compares or rounds, "maximum at relu.py:12": it is proved for the branches that
             the cases take.
         constants: inputs of a function that is not registered which have no gradient, such as running means.
+        loops: the kernels whose plain loops gave the numbers of their bodies, too.
     """
 
     name: str
