@@ -6,6 +6,7 @@ that no other site can reach it through a name of its own; must carry the token;
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import secrets
@@ -159,7 +160,8 @@ class _Handler(BaseHTTPRequestHandler):
         ):
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(ConnectionError):  # the page was closed, or asks something else by now
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: the terminal has the address."""

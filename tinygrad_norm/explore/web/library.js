@@ -4,6 +4,7 @@ const SAVED = JSON.parse(document.getElementById("saved").textContent);
 const TOKEN = new URLSearchParams(location.search).get("token") || "";
 
 export const isSaved = SAVED !== null;
+export const savedState = SAVED?.state ?? {};
 
 export async function ask(what, question) {
   if (isSaved) return SAVED[what];

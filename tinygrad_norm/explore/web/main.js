@@ -1,7 +1,7 @@
 // The page: state in, pictures and numbers out.
 
 import { readState, writeState, questionOf } from "./state.js";
-import { ask, isSaved } from "./library.js";
+import { ask, isSaved, savedState } from "./library.js";
 import { formulaLine } from "./formula.js";
 import { named, tensorView } from "./cells.js";
 import { movesOf, showStep } from "./stepping.js";
@@ -11,7 +11,7 @@ import { zoomable } from "./zooming.js";
 
 const at = (id) => document.getElementById(id);
 const zoom = zoomable(at("graph"));
-let state = readState(location.hash);
+let state = { ...readState(location.hash), ...(location.hash ? {} : savedState) };
 let answer = null;
 let latest = 0;
 
@@ -45,6 +45,7 @@ async function compute() {
 }
 
 function show() {
+  state.op = answer.op;
   at("op").value = answer.op;
   at("shape").value = answer.shape.join("×");
   at("pool").textContent = answer.pool ? `Shares one statistic: ${answer.pool}.` : "";
@@ -185,8 +186,10 @@ async function save() {
   tell("Saving …");
   try {
     const { html } = await ask("file", questionOf(state));
+    const kept = JSON.stringify(state).replaceAll("<", "\\u003c");
+    const file = html.replace('id="saved">{', () => `id="saved">{"state":${kept},`);
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([html], { type: "text/html" }));
+    link.href = URL.createObjectURL(new Blob([file], { type: "text/html" }));
     link.download = `${state.op}.html`;
     link.click();
     tell(`Saved as ${link.download}: it works without the library.`);
