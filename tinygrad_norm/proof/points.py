@@ -19,8 +19,9 @@ from .field import P, Powers
 from .numberarray import NumberArray, numbers
 from .residues import Residue
 
-WORK = 20_000
-"""Points without more roots than ever before after which the search ends, times the entries of each."""
+LEAST_TRIES, WORK = 400, 60_000
+"""Points without more roots than ever before after which the search ends: that many, or, if it is more, as
+make up so many entries."""
 
 FEW_ROOTS = 20
 """Roots below which it is cheaper to begin again than to go on."""
@@ -94,7 +95,7 @@ class Point:
                     raise
                 if Powers.roots > most:
                     most, last = Powers.roots, tried
-                elif (tried - last) * len(self.entries) > WORK:
+                elif tried - last > max(LEAST_TRIES, WORK // len(self.entries)):
                     break
                 since = 0 if Powers.roots > best else since + 1
                 if Powers.roots >= best:
