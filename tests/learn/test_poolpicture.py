@@ -20,7 +20,8 @@ AXES = {
     "weight_standardization": (1, 2, 3),
     "global_response_norm": (1, 2, 3),
     "dynamic_tanh": (),
-    "layer_norm": (2,),
+    "layer_norm": (1, 2, 3),
+    "adaptive_layer_norm": (2,),
 }
 
 

@@ -64,7 +64,7 @@ def axes_of(op: Op, axes: int) -> tuple[str, str, str]:
     if op.family == "weight":
         return _OF_WEIGHTS.get(axes, ("", "", ""))
     if "last ax" in op.pool or "feature" in op.pool:
-        return _OF_FEATURES.get(axes, ("", "", ""))
+        return _OF_FEATURES.get(axes) or _AXES.get(axes, ("", "", ""))
     return _AXES.get(axes, ("", "", ""))
 
 

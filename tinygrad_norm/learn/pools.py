@@ -21,8 +21,8 @@ from .given import Given, choose
 _JUMP = 10.0
 _DRAWS = 6
 _ROUNDING = 1e-12
-SHAPES = ((2, 4, 2, 3), (2, 3, 4), (4, 6))
-"""The shapes of a small x, first choice first: (N, C, H, W), (N, C, L) and (N, C)."""
+SHAPES = ((2, 4, 2, 3), (2, 4, 2, 2), (2, 3, 4), (4, 6))
+"""The shapes of a small x, first choice first: (N, C, H, W), (N, C, L), (N, C)."""
 
 
 def pools_of(op: Op, given: Given) -> numpy.ndarray:

@@ -76,41 +76,40 @@ function showOptions() {
   }));
 }
 
-function showTensors() {
-  const inputs = answer.values.filter((value) => !value.expression);
-  const [x, ...others] = inputs;
+// x, the other inputs, and y.
+function numbersOf() {
+  const [x, ...others] = answer.values.filter((value) => !value.expression);
   const y = answer.outputs[0] || answer.values.find((value) => value.name === "y");
-  const same = y && y.array.values.length === x.array.values.length;
+  return { x, others, y };
+}
+
+function showTensors() {
+  const { x, others, y } = numbersOf();
   if (!(state.entry >= 0 && state.entry < answer.pools.length)) state.entry = 0;
-  const pooled = () => new Set(answer.pools[state.entry]);
-  const ofX = (k) => [...(pooled().has(k) ? ["pooled"] : []), ...(same && k === state.entry ? ["own"] : [])];
-  const ofY = (k) => (k === state.entry ? ["own"] : same && pooled().has(k) ? ["pooled"] : []);
-  const blocks = [named(x.name, "edit a number; the entries of its pool are coloured",
-    tensorView(x.array, { name: x.name, edit: isSaved ? null : edit, pick, classes: ofX }))];
-  if (y) blocks.push(named("y", y.expression === "y" ? "" : `= ${y.expression}`, tensorView(y.array, { name: "y", pick: pickResult, classes: ofY })));
+  const hint = `${isSaved ? "click" : "edit"} a number; the entries of its pool are coloured`;
+  const blocks = [named(x.name, hint, tensorView(x.array, { name: x.name, edit: isSaved ? null : edit, pick }))];
+  if (y) blocks.push(named("y", y.expression === "y" ? "" : `= ${y.expression}`, tensorView(y.array, { name: "y", pick: pickResult })));
   for (const dy of answer.dys.slice(0, 1)) blocks.push(named(dy.name, "random, from the seed", tensorView(dy.array, { name: dy.name })));
   at("tensors").replaceChildren(...blocks);
   at("inputs").replaceChildren(...others.map((value) => named(value.name, "", tensorView(value.array, { name: value.name }))));
   at("others").hidden = !others.length;
-  shadeCube(at("cube"), answer.pools[state.entry], same ? state.entry : -1);
+  colourPool();
 }
 
-function recolour() {
-  const inputs = answer.values.filter((value) => !value.expression);
-  const x = inputs[0];
-  const y = answer.outputs[0] || answer.values.find((value) => value.name === "y");
-  const same = y && y.array.values.length === x.array.values.length;
-  const pooled = new Set(answer.pools[state.entry]);
-  for (const made of at("tensors").querySelectorAll(".cell")) {
-    const index = Number(made.dataset.index);
-    const name = made.closest("[data-tensor]").dataset.tensor;
-    const isResult = name === "y";
-    if (!isResult && name !== x.name) continue;
-    made.classList.toggle("pooled", (same || !isResult) && pooled.has(index));
-    made.classList.toggle("own", (same || isResult) && index === state.entry);
-  }
+function colourPool() {
+  const { x, y } = numbersOf();
+  const same = !y || y.array.values.length === x.array.values.length;
+  const pool = new Set(answer.pools[state.entry]);
+  const colour = (name, isPooled, isOwn) => {
+    const block = [...at("tensors").querySelectorAll("[data-tensor]")].find((one) => one.dataset.tensor === name);
+    for (const made of block ? block.querySelectorAll(".cell") : []) {
+      made.classList.toggle("pooled", isPooled && pool.has(Number(made.dataset.index)));
+      made.classList.toggle("own", isOwn && Number(made.dataset.index) === state.entry);
+    }
+  };
+  colour(x.name, true, same);
+  colour("y", same, true);
   shadeCube(at("cube"), answer.pools[state.entry], same ? state.entry : -1);
-  showGradient();
 }
 
 function pick(index) {
@@ -122,7 +121,8 @@ function pickResult(index) {
   if (index < 0) return;
   state.entry = index;
   keep();
-  recolour();
+  colourPool();
+  showGradient();
 }
 
 function edit(index, text) {
