@@ -55,7 +55,7 @@ def cells(page, place, name):
     """The exact numbers behind the cells of an array, checked against the rounded ones that can be read."""
     found = page.evaluate(f"({CELLS})({json.dumps(place)}, {json.dumps(name)})")
     for exact, shown in found:
-        assert exact == "" or float(shown) == pytest.approx(float(exact), rel=0.06, abs=5e-4)
+        assert exact == "" or float(shown) == pytest.approx(float(exact), rel=0.06, abs=1e-12)
     return [None if exact == "" else float(exact) for exact, _ in found]
 
 

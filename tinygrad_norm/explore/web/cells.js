@@ -5,6 +5,7 @@ export function shown(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 1e-4 || size >= 1e5) return value.toExponential(1);
+  if (size < 0.05) return value.toPrecision(2);
   return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : 3);
 }
 
