@@ -6,6 +6,7 @@ import threading
 import pytest
 from headless import PROGRAM, Browser
 
+import tinygrad_norm.explore.answer as answers
 from tinygrad_norm.explore import Server
 from tinygrad_norm.explore.answer import answer, graph, list_of_norms
 from tinygrad_norm.explore.webpage import page as page_text
@@ -175,16 +176,32 @@ def test_what_cannot_be_computed_is_said(server, browser):
     assert "may have 64 numbers" in page.evaluate("document.getElementById('message').textContent")
 
 
-def test_the_graph_can_be_zoomed(explorer):
+def test_the_graph_can_be_zoomed(explorer, monkeypatch):
+    svg = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="9" height="9"/></svg>'
+    monkeypatch.setattr(answers, "_drawn", lambda op, given: svg)  # Graphviz may be missing
     page = explorer("op=rms_norm&shape=1x1x3")
     page.evaluate("document.getElementById('draw').click()")
-    place = "document.getElementById('graph')"
-    page.wait(f"{place}.querySelector('img')?.naturalWidth > 0 || /Graphviz/.test({place}.textContent)")
-    if page.evaluate("document.querySelector('#graph img') !== null"):
-        before = page.evaluate("document.querySelector('#graph img').clientWidth")
-        page.evaluate("document.getElementById('in').click()")
-        assert page.evaluate("document.querySelector('#graph img').clientWidth") > before
+    page.wait("document.querySelector('#graph img')?.clientWidth > 40")
+    widths = []
+    for button in ("fit", "in", "out", "out"):
+        page.evaluate(f"document.getElementById('{button}').click()")
+        widths.append(page.evaluate("document.querySelector('#graph img').clientWidth"))
+    assert widths[3] < widths[0] < widths[1]
+    assert abs(widths[2] - widths[0]) <= 1
+    page.evaluate("document.getElementById('graph').focus()")
+    page.press("+")
+    assert page.evaluate("document.querySelector('#graph img').clientWidth") > widths[3]
     assert page.errors == []
+
+
+def test_without_graphviz_the_page_says_what_to_install(explorer, monkeypatch):
+    def missing(op, given):
+        raise RuntimeError("Graphviz's program dot is not installed")
+
+    monkeypatch.setattr(answers, "_drawn", missing)
+    page = explorer("op=rms_norm&shape=1x1x3")
+    page.evaluate("document.getElementById('draw').click()")
+    page.wait("/dot is not installed/.test(document.getElementById('graph').textContent)")
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -24,7 +24,7 @@ _FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-extensions "
     "--disable-background-networking --disable-component-update --remote-debugging-pipe"
 )
-_KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9, "Enter": 13, " ": 32}
+_KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9, "Enter": 13, " ": 32, "+": 187}
 
 
 class Browser:
@@ -134,7 +134,7 @@ class Page:
 
     def press(self, key):
         """Press a key, as a person would."""
-        text = {"Enter": "\r", " ": " "}.get(key, "")
+        text = {"Enter": "\r", " ": " ", "+": "+"}.get(key, "")
         named = {"key": key, "code": key, "windowsVirtualKeyCode": _KEYS[key]}
         self.send("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", text=text, **named)
         self.send("Input.dispatchKeyEvent", type="keyUp", **named)
