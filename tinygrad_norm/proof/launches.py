@@ -17,13 +17,14 @@ import numpy
 from ..backends.cuda.compiler import STANDARD
 from ..backends.cuda.machine import Machine, set_machine
 from .errors import NoRoot, NotAlgebraic, NotExact
+from .field import Powers
 from .numberarray import NumberArray
 from .residues import Residue, lift
 
 MOST_NUMBERS = 1 << 22
 """How many numbers a launch may compute, of 16 bytes each; memory is taken only for those that it does."""
 
-_HEADER = 2  # rows of 16 bytes before the numbers: count, most, error, place
+_HEADER = 3  # rows of 16 bytes before the numbers: count, most, error, place, roots, unused
 _NUMBER, _REASON, _TAG, _UNWRITTEN = 0x7FFC << 48, 0x7FFD << 48, 0xFFFF << 48, (1 << 64) - 1
 
 
@@ -76,6 +77,8 @@ class ExactKernel:
             self.kernel(grid, block, given, shared_mem=shared_mem)
         except KernelError as error:
             raise numbers.explained(error) from None
+        finally:
+            Powers.roots += numbers.roots
         for value, there in zip(args, given, strict=True):
             if isinstance(value, numpy.ndarray):
                 numbers.read_back(value, there)
@@ -87,9 +90,14 @@ class _Numbers:
     def __init__(self, library: Any) -> None:
         self._library = library
         self._table = numpy.empty((_HEADER + MOST_NUMBERS, 2), numpy.uint64)
-        self._table[:_HEADER] = (0, MOST_NUMBERS), (0, 0)
+        self._table[:_HEADER] = (0, MOST_NUMBERS), (0, 0), (0, 0)
         self._values = self._table.view(numpy.float64)
         library.handle.emulator_use_table(ctypes.c_void_p(self._table.ctypes.data))
+
+    @property
+    def roots(self) -> int:
+        """How many roots the launch took."""
+        return int(self._table[2, 0])
 
     def there(self, value: Any) -> Any:
         """Return an argument as the emulator takes it."""

@@ -28,6 +28,7 @@ struct Table {  // proof/launches.py mirrors it
   uint64_t count, most;
   const char* error;  // why the launch ended
   void* place;        // in the code that called the operator
+  uint64_t roots, unused;
   Number numbers[1];
 };
 
@@ -150,6 +151,7 @@ OPERATOR Residue sqrt(Residue a) {
   if (a.is_outside()) return a;
   const uint64_t square = a.residue(), root = emulator::power(square, (emulator::kPrime + 1) / 4);
   if (emulator::product(root, root) != square) emulator::stop("no root");
+  emulator::table->roots++;
   return Residue::number(root, sqrt(a.value()));
 }
 __forceinline__ Residue rsqrt(Residue a) { return Residue(1) / sqrt(a); }
