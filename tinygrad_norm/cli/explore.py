@@ -14,7 +14,7 @@ from .op_names import Load, find_op
 def explore(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Where to begin.", show_default=False),
+        typer.Argument(metavar="NAME", help="Where to begin.", show_default=False),
     ] = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1.", show_default="a free one")
