@@ -10,6 +10,7 @@ for by another (Schwartz, Zippel).
 """
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ from .points import Point, anywhere, as_given, is_whole
 from .replay import Leaves, Replay, recording_detached
 from .residues import Residue, lift, real
 from .written import as_fraction, as_written, came_in
+
+ROUNDING = 1e-12
+"""A difference of real values that floats computed on the way may explain."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,7 @@ class Comparison:
         of_closed = dict(Given.used)
         Given.used.clear()
         self.expected = self._derivative(self.directions)
-        self.rounded = of_closed | Given.used
-        if len(self.rounded) == 1 and of_closed.keys() == Given.used.keys():
-            self.rounded = {}  # one number, the same in both forms
+        self.rounded = _not_one(of_closed, Given.used)
         self._run_loops()
         return arrays
 
@@ -232,8 +234,21 @@ def constant(x: float) -> Any:
     return lift(x)
 
 
+def _not_one(closed: dict[float, str], reference: dict[float, str]) -> dict[float, str]:
+    """Return the given floats of both forms; none if it is one number, the same in both forms.
+
+    The same number is also ± it and 2ᵏ of it. Of several, one may be computed of the others, and rounded.
+    """
+    one = len(set(map(_digits, closed))) == 1 and set(map(_digits, closed)) == set(map(_digits, reference))
+    return {} if one else closed | reference
+
+
+def _digits(x: float) -> float:
+    return math.frexp(abs(x))[0]
+
+
 def _is_rounding(a: float, b: float) -> bool:
-    return abs(a - b) <= 1e-9 * max(abs(a), abs(b), 1e-3)
+    return abs(a - b) <= ROUNDING * max(abs(a), abs(b), 0.1)
 
 
 def sum_of(parts: Iterator[Any]) -> Residue:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .errors import NotExact
 
-DIGITS = 9
+DIGITS = 8
 """A decimal of so many digits is short, also if rounding left the float a few `ULPS` beside it."""
 
 MOST_DIGITS = 14
@@ -22,8 +22,17 @@ MOST_DIGITS = 14
 DENOMINATOR = 1 << 12
 """The largest denominator of a fraction."""
 
+HEIGHT = 1 << 26
+"""The largest numerator times denominator: about so many fractions lie between a number and its double.
+
+So of 10⁷ floats that stand for no fraction one is `ULPS` beside one by chance, be they small or large.
+"""
+
 ULPS = 4
 """Units in the last place by which a float may differ from what it stands for, after a few operations."""
+
+ULPS_OF_ENTRIES = 32
+"""Those by which an entry of an array may differ."""
 
 
 UNREADABLE = (
@@ -71,8 +80,10 @@ def as_fraction(value: float) -> Fraction | None:
 
     It may have been computed by a difference of numbers of about 1, as the weights of an interpolation are.
     """
-    found = Fraction(value).limit_denominator(DENOMINATOR)
-    return found if 0 < abs(found) <= 1 and abs(found - Fraction(value)) <= Fraction(ULPS, 1 << 52) else None
+    exact = Fraction(value)
+    found = exact.limit_denominator(DENOMINATOR)
+    near = abs(found - exact) <= abs(exact) * Fraction(ULPS_OF_ENTRIES, 1 << 52)
+    return found if 0 < abs(found) <= 1 and near else None
 
 
 def is_short(value: float) -> bool:
@@ -98,11 +109,13 @@ def _fraction_of(exact: Fraction, ulps: int) -> Fraction | None:
     scale = Fraction(10) ** exponent
     mantissa = exact / scale
     decimal = Fraction(round(mantissa * 10 ** (DIGITS - 1)), 10 ** (DIGITS - 1))
-    for candidate in (
-        exact.limit_denominator(DENOMINATOR),
-        decimal * scale,
-        mantissa.limit_denominator(DENOMINATOR) * scale,
-    ):
+    for candidate in (_simplest(exact), decimal * scale, _simplest(mantissa) * scale):
         if candidate and abs(candidate - exact) <= allowed:
             return candidate
     return None
+
+
+def _simplest(exact: Fraction) -> Fraction:
+    """Return the fraction next to `exact` whose denominator and height are small; 0 if there is none."""
+    largest = min(DENOMINATOR, math.isqrt(int(HEIGHT / exact)))
+    return exact.limit_denominator(largest) if largest else Fraction(0)
