@@ -66,7 +66,11 @@ def lp_norm_composed(
 ) -> Tensor:
     """Lp normalization from primitives: autograd finds the gradient."""
     shape, eps = as_shape(normalized_shape), machine_eps(input) if eps is None else eps
-    size = input.norm(p, tuple(range(-len(shape), 0)), keepdim=True) * math.prod(shape) ** (-1 / p)
+    axes = tuple(range(-len(shape), 0))
+    if p == math.inf:
+        size = input.norm(p, axes, keepdim=True)
+    else:
+        size = (input.abs() ** p).mean(axes, keepdim=True) ** (1 / p)
     divisor = (size * size + eps) ** 0.5
     return affine(input / divisor, weight, None)
 
