@@ -19,7 +19,7 @@ from .field import P, Powers
 from .numberarray import NumberArray, numbers
 from .residues import Residue
 
-LEAST_TRIES, WORK = 400, 60_000
+LEAST_TRIES, WORK = 200, 40_000
 """Points without more roots than ever before after which the search ends: that many, or, if it is more, as
 make up so many entries."""
 

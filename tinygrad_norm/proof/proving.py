@@ -28,11 +28,19 @@ class Refutation:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A case that exact numbers cannot run, and why, with the line."""
+    """A case that exact numbers cannot run.
+
+    Attributes:
+        case: the case.
+        reason: why, with the line.
+        function: that is not algebraic, if that is why.
+        no_point: whether no point was found at which all its roots exist, as with windows that overlap.
+    """
 
     case: str
     reason: str
     function: str = ""
+    no_point: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,10 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
             skipped.append(Skipped(_named(case), str(error)))
         except NotAlgebraic as error:
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
-        except (NotExact, NoRoot) as error:
+        except NotExact as error:
             skipped.append(Skipped(_named(case), f"{error}, at {where(error)}"))
+        except NoRoot as error:
+            skipped.append(Skipped(_named(case), str(error), no_point=True))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}, at {where(error)}"
             skipped.append(Skipped(_named(case), reason))

@@ -26,7 +26,7 @@ class Recorded:
     """What is known of the gradient of an op.
 
     Attributes:
-        proved: whether all its cases were proved.
+        proved: whether all its cases were proved, but for large ones, for which no point has all roots.
         because: if not, why: the functions that are not algebraic.
         digits: if not, how many digits agree; None if nothing has a gradient.
     """
@@ -46,7 +46,7 @@ def found(op: Op) -> Recorded:
     from .agreement import digits_of
 
     proof = prove_op(op)
-    if proof.verdict == PROVED and not proof.skipped:
+    if proof.verdict == PROVED and all(skipped.no_point for skipped in proof.skipped):
         return Recorded(proved=True)
     worst = digits_of(op).worst
     return Recorded(False, proof.reason, None if worst is None else int(worst.digits))
