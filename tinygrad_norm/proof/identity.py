@@ -24,8 +24,8 @@ from ..registry import Case, Op
 from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
 from .errors import NoRoot, NotExact
+from .exactloops import loops_in_place_of_bodies
 from .field import Given, P
-from .loops import loops_in_place_of_bodies
 from .numberarray import NumberArray, each, numbers
 from .points import Point, anywhere, as_given, is_whole
 from .replay import Leaves, Replay, recording_detached

@@ -15,7 +15,7 @@ from typing import Any
 import numpy
 
 from .decisions import decided
-from .errors import NotExact
+from .errors import NotAlgebraic, NotExact
 from .field import P, Powers, inverse, power, require_square, residue
 from .written import as_written
 
@@ -173,7 +173,7 @@ def rational(exponent: Any) -> Fraction:
         NotExact: if it is not rational, or not a constant.
     """
     if not isinstance(exponent, int | float | Fraction) and not hasattr(exponent, "dtype"):
-        raise NotExact("a power whose exponent varies is not algebraic")
+        raise NotAlgebraic("power with a varying exponent")
     written = as_written(exponent.item() if hasattr(exponent, "item") else exponent)
     if written.is_root:
         raise NotExact(f"the power {exponent} is not rational, and so not algebraic")
