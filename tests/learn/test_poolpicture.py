@@ -8,7 +8,7 @@ import pytest
 
 from tinygrad_norm.learn.given import choose
 from tinygrad_norm.learn.poolpicture import pool_picture
-from tinygrad_norm.learn.pools import first_of, pools_of, small_input
+from tinygrad_norm.learn.sharing import first_of, pools_of, small_input
 from tinygrad_norm.registry import REGISTRY
 
 NORMS = sorted(op.name for op in REGISTRY.values() if op.kind == "normalization")

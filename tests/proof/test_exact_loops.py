@@ -31,7 +31,7 @@ LOOPS = {
 def test_loops_give_the_numbers_of_their_bodies(name):
     proof = prove_op(REGISTRY[name], points=1)
     assert proof.verdict == PROVED
-    assert set(LOOPS[name]) <= set(proof.exactloops)
+    assert set(LOOPS[name]) <= set(proof.loops)
 
 
 def mutated(loop, right, wrong):

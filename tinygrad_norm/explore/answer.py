@@ -12,7 +12,7 @@ from ..learn.explained import InputGradient
 from ..learn.explanation import explain
 from ..learn.given import Given
 from ..learn.poolpicture import axes_of, blocks_picture, title
-from ..learn.pools import first_of, pools_of
+from ..learn.sharing import first_of, pools_of
 from ..learn.steps import Flow, Step, Value, modules_of
 from ..normalization.core.summary import formula_lines, gradient_lines
 from ..registry import Op

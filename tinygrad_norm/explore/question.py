@@ -11,7 +11,7 @@ import numpy
 
 from ..backends import to_numpy
 from ..learn.given import Given, choose, names_of_arguments
-from ..learn.pools import small_input
+from ..learn.sharing import small_input
 from ..registry import REGISTRY, Op
 from ..suggestions import did_you_mean, unknown
 

@@ -15,7 +15,7 @@ import numpy
 
 from ..registry import Op
 from .given import Given
-from .pools import first_of, pools_of, small_input
+from .sharing import first_of, pools_of, small_input
 
 _RIGHT, _UP, _BACK = (26.0, 0.0), (0.0, -26.0), (15.0, -12.0)
 _FILLS = {

@@ -14,6 +14,7 @@ a^(m/n) of a square a, with such an n, is therefore one number too, a^(m·n⁻¹
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 from typing import ClassVar
 
 from .errors import NoRoot, NotExact, place
@@ -32,10 +33,17 @@ MOST_KEPT = 1 << 16
 
 
 class Powers:
-    """How powers are taken: `roots` counts roots, which shows which of two points has more of them."""
+    """How powers are taken.
+
+    Attributes:
+        roots: counts roots, which shows which of two points has more of them.
+        strict: whether exponents such as 2.0 are only for positive numbers.
+        looked_at: None, or a list to which each number under a root is added; then none lacks one.
+    """
 
     roots = 0
-    strict = False  # whether floats that are whole numbers are exponents of positive numbers only
+    strict = False
+    looked_at: list[int] | None = None
 
 
 def inverse(a: int) -> int:
@@ -49,10 +57,18 @@ def inverse(a: int) -> int:
     return pow(a, -1, P)
 
 
+def is_square(a: int) -> bool:
+    """Return whether `a` stands for a positive number, or is 0."""
+    return a == 0 or pow(a, SQUARES, P) == 1
+
+
 def require_square(a: int) -> None:
     """Raise NoRoot unless `a` stands for a positive number, or is 0."""
-    if a and pow(a, SQUARES, P) != 1:
+    if Powers.looked_at is not None:
+        return
+    if not is_square(a):
         raise NoRoot
+    Powers.roots += 1
 
 
 def power(a: int, exponent: Fraction) -> int:
@@ -67,10 +83,12 @@ def power(a: int, exponent: Fraction) -> int:
         return pow(a, m, P) if m >= 0 else pow(inverse(a), -m, P)
     if math.gcd(n, SQUARES) != 1 or n > 1 << 20:
         raise NotExact(f"the power {exponent} has no exact meaning in the field")
+    if Powers.looked_at is not None:
+        Powers.looked_at.append(a)
+        return a + len(Powers.looked_at)  # of whatever size
     require_square(a)
     if a == 0 and m < 0:
         raise ZeroDivisionError("division by a number that is 0 at this point")
-    Powers.roots += 1
     return _root(a, exponent)
 
 
@@ -123,7 +141,17 @@ def in_field(number: Written) -> int:
     return number.sign * (_root_of_constant(a) if number.is_root else a) % P
 
 
+SMALL = 1 << 20
+
+
+@lru_cache(maxsize=1024)
+def root_of_constant(a: int) -> int | None:
+    """Return √a, None if there is none; that of another point would be the same, so it is not counted."""
+    return _root(a, Fraction(1, 2)) if is_square(a) else None
+
+
 def _root_of_constant(a: int) -> int:
-    """Return √a; that of another point would be the same, so it is not counted."""
-    require_square(a)
-    return _root(a, Fraction(1, 2))
+    root = root_of_constant(a)
+    if root is None:
+        raise NoRoot
+    return root

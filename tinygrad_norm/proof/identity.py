@@ -25,15 +25,18 @@ from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
 from .errors import NoRoot, NotExact
 from .exactloops import loops_in_place_of_bodies
-from .field import Given, P
+from .field import Given, P, Powers, is_square
 from .numberarray import NumberArray, each, numbers
-from .points import Point, anywhere, as_given, is_whole
+from .points import Point, anywhere, as_given, instead_of_zero, is_whole, of_any_size
 from .replay import Leaves, Replay, recording_detached
 from .residues import Residue, lift, real
 from .written import as_fraction, as_written, came_in
 
 ROUNDING = 1e-12
 """A difference of real values that floats computed on the way may explain."""
+
+LOOKS = 24
+"""Points at which a number is a square by chance once in 2²⁴ times."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,41 @@ class Comparison:
             for i, x in enumerate(self.closed.inputs)
             if x is not None and x.requires_grad
         }
-        self.arrays = point_of(case, rng).with_roots(self._run)
+        point = point_of(case, rng)
+        Powers.roots = 0
+        self.arrays = point.with_roots(self._run)
+        if not self.directions:
+            raise NotExact("it has no case with a gradient")
+        if Powers.roots:
+            self._look_for_roots_of_squares(point, rng)
+
+    def _look_for_roots_of_squares(self, point: Point, rng: random.Random) -> None:
+        """Raise NotExact if what is under a root is a square at every point.
+
+        The root of y² is |y|, and that of the field may be -|y|: nothing could be said of either form.
+        """
+        suspects: dict[int, set[int]] | None = None
+        for _ in range(LOOKS):
+            arrays = {
+                i: each(lambda x: of_any_size(rng, x), a) if point.draw[i] is not as_given else a
+                for i, a in self.arrays.items()
+            }
+            Powers.looked_at = under_roots = []
+            try:
+                self.closed.run(arrays, constant)
+                self.reference.run(arrays, constant)
+            finally:
+                Powers.looked_at = None
+            squares = {k: a for k, a in enumerate(under_roots) if is_square(a)}
+            suspects = {
+                k: {a} | (suspects or {}).get(k, set())
+                for k, a in squares.items()
+                if suspects is None or k in suspects
+            }
+            if not suspects:
+                return
+        if any(len(values) > 1 for values in (suspects or {}).values()):
+            raise NotExact("it takes the root of a square, and √(y²) is y or -y: write abs(y) for it")
 
     def _run(self, arrays: dict[int, NumberArray]) -> dict[int, NumberArray]:
         """Run both forms at a point, and return the point."""
@@ -201,7 +238,7 @@ class Comparison:
             default=0.0,
         )
 
-    def _wrong_entry(self) -> Difference | None:
+    def _wrong_entry(self) -> Difference:
         """Return the first wrong entry of a gradient, by a derivative along each entry alone."""
         for i, direction in self.directions.items():
             for index in numpy.ndindex(direction.shape):
@@ -211,7 +248,7 @@ class Comparison:
                 got = lift(self.gradients[i][index] if i in self.gradients else 0)
                 if got != expected:
                     return Difference(f"gradient of input {i}", index, got, expected)
-        return None
+        raise AssertionError("the sums differ, but no entry does")
 
 
 def _reference(op: Op, case: Case) -> Recorded:
@@ -268,7 +305,10 @@ def point_of(case: Case, rng: random.Random) -> Point:
     for i, drawn in enumerate(case.draw()):
         if drawn is not None and drawn[0].dtype.kind == "f":
             floats[i] = drawn[0]
-            how[i] = as_given if not drawn[1] and is_whole(drawn[0]) else anywhere
+            if not drawn[1] and is_whole(drawn[0]):
+                how[i] = as_given
+            else:
+                how[i] = anywhere if drawn[0].any() else instead_of_zero
     return Point(rng, floats, how)
 
 

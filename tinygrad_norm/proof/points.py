@@ -8,6 +8,7 @@ all of an input are whole numbers (masks, labels): these stand for themselves.
 """
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -34,15 +35,23 @@ Result = TypeVar("Result")
 
 def anywhere(rng: random.Random, x: float) -> Residue:
     """Draw a number of the field for the real value x; 0 is itself."""
-    if x == 0:
-        return Residue(0, 0.0)
+    return instead_of_zero(rng, x) if x else Residue(0, 0.0)
+
+
+def instead_of_zero(rng: random.Random, x: float) -> Residue:
+    """Draw a number of the field for the real value x, also for 0: of an input that has nothing else."""
     square = pow(rng.randrange(1, P), 2, P)
     return Residue(-square % P if x < 0 else square, float(x))
 
 
-def as_given(_: random.Random, x: float) -> Residue:
-    """Return the real value x, a whole number, as itself."""
-    return Residue(int(x) % P, float(x))
+def of_any_size(rng: random.Random, x: Residue) -> Residue:
+    """Draw any number of the field in the place of x, with its real value."""
+    return Residue(rng.randrange(1, P), x.v) if x.v else x
+
+
+def as_given(_: random.Random, x: float) -> Any:
+    """Return the real value x, a whole number or infinity, as itself."""
+    return Residue(int(x) % P, float(x)) if math.isfinite(x) else float(x)
 
 
 def is_whole(values: numpy.ndarray) -> bool:
@@ -67,7 +76,7 @@ class Point:
             (key, index)
             for key, values in floats.items()
             for index in numpy.ndindex(values.shape)
-            if draw[key] is anywhere
+            if draw[key] in (anywhere, instead_of_zero)
         ]
         self.of_input: dict[Any, list[Any]] = {}
         for entry in self.entries:

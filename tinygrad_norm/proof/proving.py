@@ -14,6 +14,9 @@ from .identity import Comparison, Difference
 PROVED, REFUTED, NOT_ALGEBRAIC, NOT_TESTED = "proved", "refuted", "not algebraic", "not tested"
 
 
+LEAST = 1e-300
+"""A smaller bound would be rounded to 0, which no probability of an error is."""
+
 CERTAIN, MOST_POINTS = 1e-12, 20
 """Points are added until the bound is below the first; one says little if a formula's degree is large."""
 
@@ -35,12 +38,14 @@ class Skipped:
         reason: why, with the line.
         function: that is not algebraic, if that is why.
         no_point: whether no point was found at which all its roots exist, as with windows that overlap.
+        failed: whether an exception was raised that exact numbers do not explain.
     """
 
     case: str
     reason: str
     function: str = ""
     no_point: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
                 if k + 1 >= points and chance ** (k + 1) < CERTAIN:
                     break
             if not refuted:
-                probability = max(probability, chance ** (k + 1))
+                probability = max(probability, chance ** (k + 1), LEAST)
                 compared += 1
         except WrongShape as error:
             refuted = True
@@ -126,7 +131,7 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
             skipped.append(Skipped(_named(case), str(error), no_point=True))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}, at {where(error)}"
-            skipped.append(Skipped(_named(case), reason))
+            skipped.insert(0, Skipped(_named(case), reason, failed=True))
         advance()
         if refuted:
             break
@@ -164,6 +169,8 @@ def _compare(op: Op, case: Case, seed: str) -> tuple[Comparison, Difference | No
 def _verdict(compared: int, refuted: bool, skipped: list[Skipped]) -> str:
     if refuted:
         return REFUTED
+    if any(each.failed for each in skipped):
+        return NOT_TESTED
     not_algebraic = sum(bool(each.function) for each in skipped)
     if compared > not_algebraic or (compared and not not_algebraic):
         return PROVED

@@ -43,7 +43,7 @@ class Replay:
         constant: Any,
         detached: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
-        self.leaves, self.constant = {id(x): array for x, array in leaves}, constant
+        self.leaves, self.constant = {id(x): array.copy() for x, array in leaves}, constant
         self.copies = {_content(x.array): each(value, array) for x, array in leaves}
         self.of_float = _of_float(leaves)
         self.detached = {id(x): source for x, source in detached}
@@ -121,7 +121,7 @@ class Replay:
             dys[x.index] = dx if dys[x.index] is None else dys[x.index] + dx
 
         for y, dy in zip(outputs, dys, strict=True):
-            deliver(y, dy)
+            deliver(y, dy.copy())  # backward may write to it
         for recorded in reversed(self.recorded):
             if id(recorded) not in reached:
                 continue

@@ -4,11 +4,15 @@ The residue is exact, and carries the algebra. The real value is an ordinary flo
 which branch of |x| or max(x, y) is taken, whether a guard acts. So a formula in pieces is proved piece by
 piece.
 
+A root of y² is |y|, whatever the residue of y: for that, squares remember y. Else it would be the one of ±y
+that is a square of the field, which need not be the one that is positive.
+
 x**2 is a product, of any x. x**2.0 may be, in bodies, the case p = 1/2 of x^(1/p), of which a root is taken
 later: `Powers.strict` asks for a square x then, so that (x^(1/p))ᵖ = x and not -x.
 """
 
 import math
+import operator
 from fractions import Fraction
 from typing import Any
 
@@ -16,23 +20,25 @@ import numpy
 
 from .decisions import decided
 from .errors import NotAlgebraic, NotExact
-from .field import P, Powers, inverse, power, require_square, residue
+from .field import SMALL, P, Powers, inverse, power, require_square, residue, root_of_constant
 from .written import as_written
 
 
 class Residue:
-    """n modulo p, and its real value v."""
+    """n modulo p, and its real value v; `root` is |y| if it was computed as y², or from such squares."""
 
-    __slots__ = ("n", "v")
+    __slots__ = ("n", "root", "v")
 
-    def __init__(self, n: int, v: float) -> None:
-        self.n, self.v = n, v
+    def __init__(self, n: int, v: float, root: Any = None) -> None:
+        self.n, self.v, self.root = n, v, root
 
     def __add__(self, other: Any) -> Any:
         if type(other) is not Residue:
             other = operand(other)
             if type(other) is not Residue:
                 return other if other is NotImplemented else self.v + other
+        if other.n == 0:
+            return self
         return Residue((self.n + other.n) % P, self.v + other.v)
 
     def __sub__(self, other: Any) -> Any:
@@ -50,7 +56,12 @@ class Residue:
             other = operand(other)
             if type(other) is not Residue:
                 return other if other is NotImplemented else self.v * other
-        return Residue(self.n * other.n % P, self.v * other.v)
+        product = Residue(self.n * other.n % P, self.v * other.v)
+        if self.n == other.n:
+            product.root = self._size()
+        elif self.root is not None or other.root is not None:
+            product.root = _combined(self, other, operator.mul)
+        return product
 
     def __truediv__(self, other: Any) -> Any:
         if type(other) is not Residue:
@@ -59,7 +70,10 @@ class Residue:
             other = lift(other)
         if other.n == 0:
             return self.v / numpy.float64(0)  # ±∞ or NaN, as a body expects where it looks elsewhere
-        return Residue(self.n * inverse(other.n) % P, _ratio(self.v, other.v))
+        quotient = Residue(self.n * inverse(other.n) % P, _ratio(self.v, other.v))
+        if self.root is not None or other.root is not None:
+            quotient.root = _combined(self, other, operator.truediv)
+        return quotient
 
     def __rtruediv__(self, other: Any) -> Any:
         return lift(other) / self
@@ -70,8 +84,12 @@ class Residue:
         e = rational(exponent)
         if Powers.strict and isinstance(exponent, float) and e.denominator == 1 and self.v > 0:
             require_square(self.n)
-        n = power(self.n, e)
-        return Residue(n, self.v ** (int(e) if e.denominator == 1 else float(e)))
+        if self.root is not None and e.denominator % 2 == 0:
+            return self.root ** (2 * e)
+        result = Residue(power(self.n, e), self.v ** (int(e) if e.denominator == 1 else float(e)))
+        if e > 0 and e.denominator == 1 and e.numerator % 2 == 0:
+            result.root = self._size() if e == 2 else self._size() ** (e / 2)
+        return result
 
     def __neg__(self) -> "Residue":
         return Residue(-self.n % P, -self.v)
@@ -81,6 +99,9 @@ class Residue:
 
     def __abs__(self) -> "Residue":
         decided("abs")
+        return self._size()
+
+    def _size(self) -> "Residue":
         return -self if self.v < 0 else self
 
     def __eq__(self, other: object) -> bool:
@@ -128,6 +149,20 @@ class Residue:
     def conjugate(self) -> "Residue":
         """Return self, as a real number does; NumPy's vecdot asks for it."""
         return self
+
+
+def _combined(a: Residue, b: Residue, how: Any) -> Any:
+    """Return √ of a·b or a/b from the roots of both; None if one has none that is known."""
+    roots = [_known_root(a), _known_root(b)]
+    return None if None in roots else how(*roots)
+
+
+def _known_root(a: Residue) -> Any:
+    if a.root is not None:
+        return a.root
+    if a.n < SMALL and a.v == a.n and (root := root_of_constant(a.n)) is not None:  # a small integer
+        return Residue(root, math.sqrt(a.v))
+    return None
 
 
 def _ratio(a: float, b: float) -> float:
