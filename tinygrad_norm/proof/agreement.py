@@ -26,7 +26,7 @@ from typing import Any
 import numpy
 
 from ..registry import Case, Op
-from .errors import NotExact, where
+from .errors import NotExact, told
 from .identity import Recorded
 from .numberarray import NumberArray, each, numbers
 from .proving import Skipped
@@ -134,7 +134,7 @@ def digits_of(op: Op, digits: int = 50, seed: int = 0, advance: Callable[[], Non
                 found = _agreement(op, case, name, digits, random.Random(f"{seed} {op.name} {name}"))
             except Exception as error:  # of any body, which knows floats only
                 kind = "" if isinstance(error, NotExact) else f"{type(error).__name__}: "
-                skipped.append(Skipped(name, f"{kind}{error}, at {where(error)}"))
+                skipped.append(Skipped(name, f"{kind}{told(error)}"))
             else:
                 agreements += [] if found is None else [found]
         advance()

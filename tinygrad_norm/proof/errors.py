@@ -25,12 +25,26 @@ class NotExact(TypeError):
         self.place = place
 
 
+class NoGradient(NotExact):
+    """Nothing of a call has a gradient."""
+
+
+class RootOfSquare(NotExact):
+    """A root is taken of what is a square at every point: √(y²) is one of ±y, and nobody can say which."""
+
+
 class NotAlgebraic(NotExact):
     """A function that is not algebraic, such as exp; `function` is its name."""
 
     def __init__(self, function: str) -> None:
         super().__init__(f"{function} is not algebraic")
         self.function = function
+
+
+def told(error: BaseException) -> str:
+    """Return what an error says, and where it was raised, if that is known."""
+    line = where(error)
+    return f"{error}, at {line}" if line else str(error)
 
 
 def where(error: BaseException) -> str:
@@ -50,4 +64,4 @@ def _last(stack: traceback.StackSummary) -> str:
         if Path(frame.filename).parent != _HERE and not frame.filename.startswith("<")
     ]
     ours = [frame for frame in frames if "site-packages" not in frame.filename] or frames
-    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "an unknown line"
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""

@@ -23,7 +23,7 @@ from ..gradient_check.registered import draw
 from ..registry import Case, Op
 from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
-from .errors import NoRoot, NotExact
+from .errors import NoGradient, NoRoot, NotExact, RootOfSquare
 from .exactloops import loops_in_place_of_bodies
 from .field import Given, P, Powers, is_square
 from .numberarray import NumberArray, each, numbers
@@ -112,7 +112,7 @@ class Comparison:
         Powers.roots = 0
         self.arrays = point.with_roots(self._run)
         if not self.directions:
-            raise NotExact("it has no case with a gradient")
+            raise NoGradient("it has no case with a gradient")
         if Powers.roots:
             self._look_for_roots_of_squares(point, rng)
 
@@ -127,7 +127,8 @@ class Comparison:
                 i: each(lambda x: of_any_size(rng, x), a) if point.draw[i] is not as_given else a
                 for i, a in self.arrays.items()
             }
-            Powers.looked_at = under_roots = []
+            under_roots: list[int] = []
+            Powers.looked_at = under_roots
             try:
                 self.closed.run(arrays, constant)
                 self.reference.run(arrays, constant)
@@ -142,7 +143,7 @@ class Comparison:
             if not suspects:
                 return
         if any(len(values) > 1 for values in (suspects or {}).values()):
-            raise NotExact("it takes the root of a square, and √(y²) is y or -y: write abs(y) for it")
+            raise RootOfSquare("it takes the root of a square, and √(y²) is y or -y: write abs(y) for it")
 
     def _run(self, arrays: dict[int, NumberArray]) -> dict[int, NumberArray]:
         """Run both forms at a point, and return the point."""
@@ -301,7 +302,8 @@ def random_numbers(rng: random.Random, shape: tuple[int, ...]) -> Any:
 
 def point_of(case: Case, rng: random.Random) -> Point:
     """Return a point on the branches of a case."""
-    floats, how = {}, {}
+    floats: dict[int, Any] = {}
+    how: dict[int, Any] = {}
     for i, drawn in enumerate(case.draw()):
         if drawn is not None and drawn[0].dtype.kind == "f":
             floats[i] = drawn[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..registry import Case, Op
 from .decisions import recorded_decisions
-from .errors import NoRoot, NotAlgebraic, NotExact, WrongShape, where
+from .errors import NoGradient, NoRoot, NotAlgebraic, NotExact, RootOfSquare, WrongShape, told
 from .field import Powers
 from .identity import Comparison, Difference
 
@@ -37,7 +37,8 @@ class Skipped:
         case: the case.
         reason: why, with the line.
         function: that is not algebraic, if that is why.
-        no_point: whether no point was found at which all its roots exist, as with windows that overlap.
+        no_point: whether no point was found at which all its roots exist, as with windows that overlap, or
+            one of them is that of a square.
         failed: whether an exception was raised that exact numbers do not explain.
     """
 
@@ -103,7 +104,7 @@ def prove_op(op: Op, points: int = 2, seed: int = 0, advance: Callable[[], None]
 def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof:
     started = time.perf_counter()
     skipped: list[Skipped] = []
-    compared, refuted, refutation, probability = 0, False, None, 0.0
+    compared, refuted, refutation, probability, without = 0, False, None, 0.0, ""
     loops: set[str] = set()
     for case in sorted(filter(_has_entries, op.cases), key=_size):
         try:
@@ -124,17 +125,21 @@ def _proof(op: Op, points: int, seed: int, advance: Callable[[], None]) -> Proof
             refuted = True
             skipped.append(Skipped(_named(case), str(error)))
         except NotAlgebraic as error:
-            skipped.append(Skipped(_named(case), f"{error}, at {where(error)}", error.function))
-        except NotExact as error:
-            skipped.append(Skipped(_named(case), f"{error}, at {where(error)}"))
-        except NoRoot as error:
+            skipped.append(Skipped(_named(case), told(error), error.function))
+        except NoGradient as error:
+            without = str(error)
+        except (NoRoot, RootOfSquare) as error:
             skipped.append(Skipped(_named(case), str(error), no_point=True))
+        except NotExact as error:
+            skipped.append(Skipped(_named(case), told(error)))
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}, at {where(error)}"
+            reason = f"{type(error).__name__}: {told(error)}"
             skipped.insert(0, Skipped(_named(case), reason, failed=True))
         advance()
         if refuted:
             break
+    if without and not compared and not skipped:
+        skipped.append(Skipped("", without))
     return Proof(
         name=op.name,
         kind=op.kind,

@@ -49,7 +49,8 @@ def found(op: Op) -> Recorded:
     if proof.verdict == PROVED and all(skipped.no_point for skipped in proof.skipped):
         return Recorded(proved=True)
     worst = digits_of(op).worst
-    return Recorded(False, proof.reason, None if worst is None else int(worst.digits))
+    because = proof.reason.partition(", at ")[0]  # without the line
+    return Recorded(False, because, None if worst is None else int(worst.digits))
 
 
 @functools.cache
