@@ -10,7 +10,7 @@ from tinygrad_norm.gradient_check.registered import draw
 from tinygrad_norm.normalization.sample.layernorm import layer_norm_composed
 from tinygrad_norm.proof.identity import Recorded
 from tinygrad_norm.proof.proving import NOT_ALGEBRAIC, NOT_TESTED, PROVED, REFUTED, prove_op
-from tinygrad_norm.registry import REGISTRY, Case, Op
+from tinygrad_norm.registry import REGISTRY, Case, Op, fixed
 
 TINY = 10**13
 """A coefficient is wrong by one part in so many."""
@@ -204,3 +204,47 @@ def test_an_entry_of_a_constant_next_to_a_fraction_is_another_number(entry):
     fraction = round(entry * 4096000) / 4096000
     op = Op("scaled", scaled, lambda x: scaled(x, fraction), (Case(((4,),)),))
     assert prove_op(op, points=1).verdict == NOT_TESTED  # it may be rounding
+
+
+# -- constants that look like inputs
+
+
+class Product(Function):
+    def forward(self, x, weight):
+        self.saved = x, weight
+        return x * weight
+
+    def backward(self, dy):
+        x, weight = self.saved
+        return dy * weight, dy * x
+
+
+class TableProduct(Product):
+    """x·weight·table with the table as a constant of the body."""
+
+    table = 1.0
+
+    def forward(self, x, weight):
+        return super().forward(x, weight) * self.table
+
+    def backward(self, dy):
+        return super().backward(dy * self.table)
+
+
+@pytest.mark.parametrize("table", [[1.0, 1.0, 1.0], [0.5, 0.25, 2.0]], ids=["ones", "fractions"])
+def test_a_constant_that_equals_an_input_is_a_constant(table):
+    closed = type("Right", (TableProduct,), {"table": np.array(table)})
+    inputs = tuple(fixed(np.array(x), differentiable=True) for x in ([0.3, 0.7, -0.2], table))
+    case = Case(inputs)
+    op = Op("table", closed.apply, lambda x, w: Product.apply(x, w) * Tensor(np.array(table)), (case,))
+    assert prove_op(op, points=1).verdict == PROVED
+
+
+@pytest.mark.parametrize(("which", "verdict"), [(0, PROVED), (1, REFUTED)], ids=["right", "wrong"])
+def test_equal_inputs_are_told_apart_where_they_are_copied(which, verdict):
+    def times_a_copy(x, weight, which=0):
+        return Product.apply(x, weight) * Tensor((x, weight)[which].array.copy())
+
+    equal = tuple(fixed(np.array([0.5, 0.25]), differentiable=True) for _ in range(2))
+    op = Op("copied", lambda x, w: times_a_copy(x, w, which), times_a_copy, (Case(equal),))
+    assert prove_op(op, points=1).verdict == verdict

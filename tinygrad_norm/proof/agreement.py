@@ -26,6 +26,7 @@ from typing import Any
 import numpy
 
 from ..registry import Case, Op
+from .apart import told_apart
 from .errors import NotExact, told
 from .identity import Recorded
 from .numberarray import NumberArray, each, numbers
@@ -172,7 +173,7 @@ class _Comparison:
         self.composed = None if op.composed is None else self._recorded(op, case)
         self.inputs = {
             i: each(exact, drawn[0])
-            for i, drawn in enumerate(case.draw())
+            for i, drawn in enumerate(told_apart(case))
             if drawn is not None and drawn[0].dtype.kind == "f"
         }
         self.directions = {

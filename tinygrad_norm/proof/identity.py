@@ -18,16 +18,17 @@ from typing import Any
 
 import numpy
 
+from ..autograd.tensor import Tensor
 from ..backends.cpu.loop_mode import use_loops
-from ..gradient_check.registered import draw
 from ..registry import Case, Op
+from .apart import is_whole, told_apart
 from .degrees import NO_ROOTS, Degree, bound
 from .duals import Dual, derivative, value
 from .errors import NoGradient, NoRoot, NotExact, RootOfSquare
 from .exactloops import loops_in_place_of_bodies
 from .field import Given, P, Powers, is_square
 from .numberarray import NumberArray, each, numbers
-from .points import Point, anywhere, as_given, instead_of_zero, is_whole, of_any_size
+from .points import Point, anywhere, as_given, instead_of_zero, of_any_size
 from .replay import Leaves, Replay, recording_detached
 from .residues import Residue, lift, real
 from .written import as_fraction, as_written, came_in
@@ -66,7 +67,12 @@ class Recorded:
     def __init__(
         self, op: Op, case: Case, form: Callable[..., Any] | None = None, constants: bool = False
     ) -> None:
-        self.inputs = draw(case)
+        self.inputs = [
+            None
+            if one is None
+            else Tensor(one[0].astype(float) if one[0].dtype.kind == "f" else one[0], requires_grad=one[1])
+            for one in told_apart(case)
+        ]
         for x in self.inputs if constants else ():
             if x is not None and x.array.dtype.kind == "f":
                 x.requires_grad = True
@@ -304,7 +310,7 @@ def point_of(case: Case, rng: random.Random) -> Point:
     """Return a point on the branches of a case."""
     floats: dict[int, Any] = {}
     how: dict[int, Any] = {}
-    for i, drawn in enumerate(case.draw()):
+    for i, drawn in enumerate(told_apart(case)):
         if drawn is not None and drawn[0].dtype.kind == "f":
             floats[i] = drawn[0]
             if not drawn[1] and is_whole(drawn[0]):

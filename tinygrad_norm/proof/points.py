@@ -54,11 +54,6 @@ def as_given(_: random.Random, x: float) -> Any:
     return Residue(int(x) % P, float(x)) if math.isfinite(x) else float(x)
 
 
-def is_whole(values: numpy.ndarray) -> bool:
-    """Return whether data are whole numbers only, such as a mask of 0 and 1."""
-    return bool((values == numpy.rint(values)).all())
-
-
 class Point:
     """Arrays of numbers for those of a case, of which single entries can be drawn again.
 

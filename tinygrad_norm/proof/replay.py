@@ -44,7 +44,6 @@ class Replay:
         detached: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
         self.leaves, self.constant = {id(x): array.copy() for x, array in leaves}, constant
-        self.copies = {_content(x.array): each(value, array) for x, array in leaves}
         self.of_float = _of_float(leaves)
         self.detached = {id(x): source for x, source in detached}
         self.recorded = _in_order(outputs, self.leaves, self.detached)
@@ -67,9 +66,8 @@ class Replay:
         return self._numbers(x.array) if x.array.dtype.kind == "f" else x.array
 
     def _numbers(self, values: Any) -> NumberArray:
-        """Return the numbers of the leaf that these floats are a copy of, or else what they stand for."""
-        copied = self.copies.get(_content(values))
-        return each(self._number, values) if copied is None else copied.reshape(values.shape)
+        """Return the numbers of the inputs that these floats are entries of, or else what they stand for."""
+        return each(self._number, values)
 
     def _number(self, x: float) -> Any:
         found = self.of_float.get(float(x))
@@ -205,7 +203,7 @@ def _holding(x: Tensor, array: Any) -> Tensor:
 
 
 def _of_float(leaves: Leaves) -> dict[float, Any]:
-    """Return the number of each float of the leaves: of random ones, which no other has by chance."""
+    """Return the number of each float of the leaves: of those that are `told_apart`."""
     found: dict[float, Any] = {}
     for x, array in leaves:
         values: Any = x.array
@@ -213,7 +211,3 @@ def _of_float(leaves: Leaves) -> dict[float, Any]:
             if not is_short(real):
                 found[real] = value(number)
     return found
-
-
-def _content(values: Any) -> bytes:
-    return numpy.asarray(values, float).tobytes()
