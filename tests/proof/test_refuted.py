@@ -196,6 +196,18 @@ def test_a_mistake_beside_given_numbers_is_refuted(right, mistake):
     assert proof_of(off.apply, ((4,),)).verdict == REFUTED
 
 
+class TwiceHalf(Function):
+    def forward(self, x):
+        return x * 123456.789012342  # a decimal of 15 digits, which is not read; its half is
+
+    def backward(self, dy):
+        return dy * 61728.394506171 + dy * 61728.394506171
+
+
+def test_a_number_and_its_half_that_is_read_are_no_mistake():
+    assert proof_of(TwiceHalf.apply, ((4,),)).verdict != REFUTED
+
+
 @pytest.mark.parametrize("entry", [0.00100000000000085, 1 / 4096 * (1 + 3e-12)])
 def test_an_entry_of_a_constant_next_to_a_fraction_is_another_number(entry):
     def scaled(x, scale=entry):

@@ -36,6 +36,9 @@ from .written import as_fraction, as_written, came_in
 ROUNDING = 1e-12
 """A difference of real values that floats computed on the way may explain."""
 
+ROUNDING_OF_ONE = 4e-15
+"""The same, if both forms have the same float: of c and 2·c one may be written short, and so be read."""
+
 LOOKS = 24
 """Points at which a number is a square by chance once in 2²⁴ times."""
 
@@ -160,7 +163,8 @@ class Comparison:
         of_closed = dict(Given.used)
         Given.used.clear()
         self.expected = self._derivative(self.directions)
-        self.rounded = _not_one(of_closed, Given.used)
+        self.rounded = of_closed | Given.used
+        self.allowed = ROUNDING_OF_ONE if _is_one(of_closed, Given.used) else ROUNDING
         self._run_loops()
         return arrays
 
@@ -194,7 +198,7 @@ class Comparison:
             NotExact: if the difference may be rounding, as floats came in that were computed on the way.
         """
         found = self._difference()
-        if found is not None and self.rounded and _is_rounding(real(found.got), real(found.expected)):
+        if found is not None and self.rounded and _is_rounding(found, self.allowed):
             number, place = next(iter(self.rounded.items()))
             raise NotExact(came_in(number), place)
         return found or self._difference_of_loops()
@@ -278,21 +282,22 @@ def constant(x: float) -> Any:
     return lift(x)
 
 
-def _not_one(closed: dict[float, str], reference: dict[float, str]) -> dict[float, str]:
-    """Return the given floats of both forms; none if it is one number, the same in both forms.
+def _is_one(closed: dict[float, str], reference: dict[float, str]) -> bool:
+    """Return whether both forms have one given float, the same; ± it and 2ᵏ of it are the same, too.
 
-    The same number is also ± it and 2ᵏ of it. Of several, one may be computed of the others, and rounded.
+    Of several, one may be computed of the others, and rounded.
     """
-    one = len(set(map(_digits, closed))) == 1 and set(map(_digits, closed)) == set(map(_digits, reference))
-    return {} if one else closed | reference
+    digits = set(map(_digits, closed))
+    return len(digits) == 1 and digits == set(map(_digits, reference))
 
 
 def _digits(x: float) -> float:
     return math.frexp(abs(x))[0]
 
 
-def _is_rounding(a: float, b: float) -> bool:
-    return abs(a - b) <= ROUNDING * max(abs(a), abs(b), 0.1)
+def _is_rounding(found: Difference, allowed: float) -> bool:
+    a, b = real(found.got), real(found.expected)
+    return abs(a - b) <= allowed * max(abs(a), abs(b), 0.1)
 
 
 def sum_of(parts: Iterator[Any]) -> Residue:
