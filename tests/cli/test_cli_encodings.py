@@ -36,7 +36,7 @@ def reads_or_writes_text(call):
     if name in ("read_text", "write_text"):
         return True
     if name == "open":
-        is_file = isinstance(call.func, ast.Name) or not {"Image", "gzip", "modules", "os"} & {
+        is_file = isinstance(call.func, ast.Name) or not {"Image", "gzip", "modules", "os", "webbrowser"} & {
             node.id for node in ast.walk(call.func) if isinstance(node, ast.Name)
         }
         return is_file and not any(isinstance(c, str) and "b" in c and len(c) < 4 for c in constants)
