@@ -1,4 +1,4 @@
-"""Inputs that are told apart by their floats: from one another, and from constants.
+"""Inputs whose floats differ from those of other inputs and of constants, so that each float names one entry.
 
 A replay knows data by their floats: a float of an input is the number of that input. So a weight of ones must
 not look like a table of ones, nor one input like another. Entries that stand for numbers of the field, and

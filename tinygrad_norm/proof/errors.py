@@ -30,7 +30,7 @@ class NoGradient(NotExact):
 
 
 class RootOfSquare(NotExact):
-    """A root is taken of what is a square at every point: √(y²) is one of ±y, and nobody can say which."""
+    """The number under a root is a square at every point: its root is y or -y, and nothing shows which."""
 
 
 class NotAlgebraic(NotExact):

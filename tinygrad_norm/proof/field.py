@@ -97,7 +97,7 @@ def _root(a: int, exponent: Fraction) -> int:
 
 
 class Given:
-    """Floats that look like results of rounding; of nobody can say what they stand for but themselves."""
+    """Floats that are not read as a decimal, a fraction or a root: each is taken as its exact value."""
 
     used: ClassVar[dict[float, str]] = {}
     """Those since the last comparison began, each with its file and line."""

@@ -1,4 +1,4 @@
-"""Bodies of one's own on exact numbers: what they must not do is told in words, with the line.
+"""A user's bodies on exact numbers: an error says in words what a body must not do, and in which line.
 
 An ordinary body may do anything: round, call a library, compute sizes in integers that wrap around. On exact
 numbers these raise an exception somewhere in NumPy, or go wrong without one. `guarded` runs a body and turns

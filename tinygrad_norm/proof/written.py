@@ -59,7 +59,7 @@ def as_written(value: float) -> Written:
             denominator, nor the square root of one.
     """
     if not math.isfinite(value):
-        raise NotExact(f"the float {value} is no number of the field")
+        raise NotExact(f"exact numbers have no {value}: the formula must be finite at these inputs")
     sign, size = (-1, -value) if value < 0 else (1, value)
     found = _fraction(size, ULPS)
     if found is not None:
@@ -71,7 +71,7 @@ def as_written(value: float) -> Written:
 
 
 def came_in(value: float) -> str:
-    """Return what is wrong with a float that nobody can read."""
+    """Return the message for a float that cannot be read."""
     return f"the float {value!r} came in on the way"
 
 
