@@ -107,6 +107,6 @@ def words_of(texts):
 
 
 def test_the_picture_is_the_one_that_the_command_draws():
-    svg = (PATH.parent / "layer_norm.svg").read_text(encoding="utf-8")
+    svg = (PATH.parent / "pictures/layer_norm.svg").read_text(encoding="utf-8")
     labels = re.findall(r"label=<((?:[^<>]|<[^<>]*>)*)>", draw_op(REGISTRY["layer_norm"]).dot)
     assert words_of(re.findall(r"<text [^>]*>(.*?)</text>", svg)) == words_of(labels)

@@ -11,7 +11,7 @@ import typer
 
 import tinygrad_norm
 from tinygrad_norm.cli import app
-from tinygrad_norm.learn.systems import replace_tables
+from tinygrad_norm.learn.systems import BEGIN, END, replace_tables
 from tinygrad_norm.registry import REGISTRY
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -34,6 +34,18 @@ def test_the_python_blocks_print_what_they_show():
     printed = []
     failures, _ = doctest.DocTestRunner(verbose=False).run(test, out=printed.append)
     assert not failures, "".join(printed)
+
+
+def test_the_page_of_training_prints_what_it_shows():
+    page = PAGES["docs/training.md"].partition("\n## In a script\n")[2]
+    test = doctest.DocTestParser().get_doctest(page, {}, "training.md", "training.md", 0)
+    assert len(test.examples) >= 8
+    assert not doctest.DocTestRunner(verbose=False).run(test).failed
+
+
+def test_the_readme_is_short_beside_its_table():
+    before, rest = README.split(BEGIN)
+    assert (before + rest.partition(END)[2]).count("\n") <= 150
 
 
 def test_the_tables_count_loops_of_any_kernel_in_the_file_of_a_system():
@@ -99,6 +111,12 @@ def test_the_commands_exist(page, name):
     assert name in typer.main.get_command(app).commands
 
 
+def test_the_page_of_commands_has_every_command():
+    page = PAGES["docs/commands.md"]
+    for name in typer.main.get_command(app).commands:
+        assert f"tinygrad-norm {name}" in page or f"`{name}" in page, name
+
+
 @mentioned(r"\b(?:tn|tinygrad_norm)((?:\.[a-z_]\w*)+)(?=[`(.])")
 def test_the_names_that_pages_name_exist(page, name):
     try:
@@ -114,9 +132,8 @@ def test_the_readme_links_every_page_and_says_what_fast_buys():
     assert "pip install '.[fast]'" in README
 
 
-def test_the_readme_names_every_example_and_begins_with_the_high_learning_rate():
-    table = README.partition("\n## Examples\n")[2].partition("\n## ")[0]
-    named = re.findall(r"`([\w]+\.(?:py|ipynb))`", table)
+def test_the_page_of_examples_names_all_and_begins_with_the_high_learning_rate():
+    named = re.findall(r"`([\w]+\.(?:py|ipynb))`", PAGES["docs/examples.md"])
     assert named[0] == "high_learning_rate.py"
     assert sorted(named) == sorted(path.name for path in ROOT.glob("examples/*.[pi][py]*"))
 

@@ -23,6 +23,7 @@ from . import (
     models,
     new,
     norms,
+    pool,
     predict,
     prove,
     runs,
@@ -70,6 +71,7 @@ for command in (
     gradcheck.gradcheck,
     prove.prove,
     draw.draw,
+    pool.pool,
     kernel.kernel,
 ):
     app.command()(command)
