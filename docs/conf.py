@@ -15,7 +15,11 @@ extensions = [
     "myst_nb",
     "sphinxcontrib.katex",
     "api_pages",
+    "copied_pages",
+    "executed_cells",
+    "experiment_plots",
     "katex_files",
+    "source_pages",
     "system_pages",
 ]
 exclude_patterns = ["_build", "extensions"]
