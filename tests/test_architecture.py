@@ -1,6 +1,7 @@
 """The plan of the house: imports go one way, names have one meaning, normalizations have one shape."""
 
 import ast
+import functools
 import importlib
 import itertools
 from collections import defaultdict
@@ -47,38 +48,42 @@ def layer_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@functools.cache
+def nodes(path):
+    """Every node of the file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def imported(path):
     """Every module that the file imports, by absolute name, and the line."""
     package = ["tinygrad_norm", *path.relative_to(PACKAGE).parent.parts]
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = []
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node.lineno
+            found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            for alias in node.names:
-                yield f"{module}.{alias.name}", node.lineno
-
-
-def files(folder=""):
-    chosen = [path for path in FILES if folder in ("", layer_of(path))]
-    return [pytest.param(path, id=str(path.relative_to(PACKAGE))) for path in chosen]
+            found += [(f"{module}.{alias.name}", node.lineno) for alias in node.names]
+    return found
 
 
 def test_every_part_of_the_package_has_its_place():
     assert {layer_of(path) for path in FILES} <= set(RANK)
 
 
-@pytest.mark.parametrize("path", files())
-def test_imports_go_one_way(path):
-    own = layer_of(path)
-    for name, line in imported(path):
-        if name.startswith("tinygrad_norm."):
-            other = name.split(".")[1]
-            other = other if other in RANK else "__init__"
-            allowed = other == own or RANK[other] < RANK[own]
-            assert allowed, f"{path.name}:{line}: {own} imports from {other}, which stands above or beside it"
+def test_imports_go_one_way():
+    wrong = []
+    for path in FILES:
+        own = layer_of(path)
+        for name, line in imported(path):
+            if name.startswith("tinygrad_norm."):
+                other = name.split(".")[1]
+                other = other if other in RANK else "__init__"
+                if other != own and RANK[other] >= RANK[own]:
+                    wrong.append(f"{path.name}:{line}: {own} imports from {other}, above or beside it")
+    assert not wrong, "\n".join(wrong)
 
 
 # backends/__init__ is the switch that cuda/capture.py asks too
@@ -98,16 +103,17 @@ def test_no_imports_go_in_a_circle(package):
     list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize("path", files())
-def test_only_backends_know_cupy(path):
-    if layer_of(path) == "backends":
-        return
-    assert not [name for name, _ in imported(path) if name.split(".")[0] == "cupy"]
-    assert "cupy" not in _names_in_code(path), f"{path.name} asks for CuPy: that is the work of backends"
-
-
-def _names_in_code(path):
-    return {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+def test_only_backends_know_cupy():
+    asking = [
+        path.name
+        for path in FILES
+        if layer_of(path) != "backends"
+        and (
+            any(name.split(".")[0] == "cupy" for name, _ in imported(path))
+            or any(isinstance(node, ast.Name) and node.id == "cupy" for node in nodes(path))
+        )
+    ]
+    assert not asking, f"{asking} ask for CuPy: that is the work of backends"
 
 
 # -- one name, one meaning
@@ -127,12 +133,12 @@ def test_no_two_files_share_a_name():
         )
 
 
-@pytest.mark.parametrize("path", files())
-def test_no_module_is_shadowed_by_what_its_package_imports(path):
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    *parents, name = parts[:-1] if parts[-1] == "__init__" else parts
-    held = getattr(importlib.import_module(".".join(parents)), name, None) if parents else None
-    assert held is None or isinstance(held, ModuleType), f"{name} of {'.'.join(parents)} is {held}"
+def test_no_module_is_shadowed_by_what_its_package_imports():
+    for path in FILES:
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        *parents, name = parts[:-1] if parts[-1] == "__init__" else parts
+        held = getattr(importlib.import_module(".".join(parents)), name, None) if parents else None
+        assert held is None or isinstance(held, ModuleType), f"{name} of {'.'.join(parents)} is {held}"
 
 
 def test_the_map_of_tests_mirrors_the_package():
@@ -219,9 +225,8 @@ def test_a_normalization_opens_with_its_derivation(path):
     assert positions == sorted(positions)
 
 
-@pytest.mark.parametrize("path", files())
-def test_a_primitive_is_documented_by_its_formula_and_its_derivative(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_a_primitive_is_documented_by_its_formula_and_its_derivative():
+    for node in itertools.chain.from_iterable(map(nodes, FILES)):
         if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Function" for base in node.bases):
             if node.name.startswith("_"):
                 continue
