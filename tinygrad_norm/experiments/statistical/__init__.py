@@ -1,1 +1,4 @@
 """Claims that a training decides: over several seeds, with the learning rate tuned for each setting."""
+
+# isort: off
+from . import warm_up
