@@ -1,4 +1,4 @@
-"""What several experiments measure: gradients as arrays, and the slope of a power law."""
+"""What several experiments measure: gradients as arrays, the slope of a power law, curves in few digits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,3 +23,8 @@ def gradient(parameter: Tensor) -> NDArray[Any]:
 def slope(x: NDArray[np.float64] | Sequence[float], y: NDArray[np.float64] | Sequence[float]) -> float:
     """Return k of the power law y = c·x^k that fits best on logarithmic axes."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def few_digits(values: NDArray[np.float64] | Sequence[float], digits: int = 4) -> list[float]:
+    """Return a curve with so many significant digits, which keeps the file of the figures small."""
+    return [float(f"{value:.{digits}g}") for value in values]

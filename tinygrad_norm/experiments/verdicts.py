@@ -49,10 +49,13 @@ def interval(values: NDArray[np.float64] | Sequence[float]) -> tuple[float, floa
 
 
 def spread(values: NDArray[np.float64] | Sequence[float], digits: int = 3, percent: bool = False) -> str:
-    """Return "mean ± standard deviation" of one value per seed, or only the mean if all are the same."""
+    """Return "mean ± standard deviation" of one value per seed, or only the mean if all are the same.
+
+    If one is not finite, neither is the mean, and there is no deviation.
+    """
     values = np.asarray(values, dtype=np.float64) * (100 if percent else 1)
     mean, unit = float(values.mean()), " %" if percent else ""
-    if len(values) < 2 or not values.any() or np.ptp(values) == 0:
+    if len(values) < 2 or not np.isfinite(values).all() or np.ptp(values) == 0:
         return f"{number(mean, digits)}{unit}"
     return f"{number(mean, digits)} ± {number(float(values.std(ddof=1)), 2)}{unit}"
 

@@ -2,3 +2,4 @@
 
 # isort: off
 from . import warm_up
+from . import smoothness

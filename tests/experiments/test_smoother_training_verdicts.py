@@ -1,0 +1,77 @@
+"""The rules about BatchNorm in training go both ways, and what they are fed is measured rightly."""
+
+import copy
+
+import numpy as np
+import pytest
+
+import tinygrad_norm as tn
+from tinygrad_norm import experiments, nn
+from tinygrad_norm.experiments.statistical import small_vgg, smoothness
+
+HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
+RANGE, CHANGE, BETA = smoothness.MEASURES
+SMOOTH = {
+    "BatchNorm": {"loss": 0.01, RANGE: [0.1, 0.1], CHANGE: [1.0, 1.0], BETA: [5.0, 5.0]},
+    "no normalization": {"loss": 0.1, RANGE: [1.0, 1.0], CHANGE: [3.0, 3.0], BETA: [9.0, 9.0]},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "changes", "state"),
+    [
+        ("smoother-loss", SMOOTH, {}, HOLDS),
+        ("smoother-loss", SMOOTH, {("BatchNorm", BETA): [10.0, 9.0]}, FAILS),
+        ("smoother-loss", SMOOTH, {("BatchNorm", RANGE, 1): [2.0, 2.0]}, UNKNOWN),
+        ("smoother-loss", SMOOTH, {("no normalization", "loss"): 2.3}, UNKNOWN),
+        ("smoother-loss", SMOOTH, {("no normalization", "loss"): np.inf}, UNKNOWN),
+    ],
+)
+def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
+    found = {setting: {seed: copy.deepcopy(figures[setting]) for seed in range(3)} for setting in figures}
+    for (setting, figure, *seed), value in changes.items():
+        for of_seed in [found[setting][seed[0]]] if seed else found[setting].values():
+            of_seed[figure] = value
+    verdict = experiments.find(name).verdict(experiments.Results(found))
+    assert verdict.state == state, verdict
+    assert verdict.reason
+
+
+def test_along_the_gradient_of_a_quadratic(monkeypatch):
+    """L = λ·w²/2 has g = λ·w and β = λ; the parameters and their gradients are left as they were."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    monkeypatch.setattr(smoothness, "loss_of", lambda model, batch: 1.5 * (model.weight**2).sum())
+    smoothness.loss_of(model, None).backward()
+    found = smoothness.along_the_gradient(model, None)
+    loss = 6 * (1 - 3 * smoothness.LENGTHS) ** 2
+    np.testing.assert_allclose(found, (np.ptp(loss), 0.4 * 3 * 6, 3), rtol=1e-5)
+    assert (model.weight.item(), model.weight.grad.item()) == (2, 6)
+
+
+def test_ratios_at_equal_losses_know_a_power_law():
+    """Twice a power law of the loss, and fewer losses: the ratio is 2."""
+    losses = np.geomspace(0.1, 2, 9)
+    plain, norm = ({"losses": x, BETA: f * x**1.5} for x, f in ((losses, 1), (losses[::3], 2)))
+    results = experiments.Results({smoothness.PLAIN: {0: plain}, smoothness.NORM: {0: norm}})
+    np.testing.assert_allclose(smoothness.ratios_at_equal_losses(results, BETA), [2])
+
+
+def test_the_small_vgg_has_a_norm_before_each_relu():
+    pytest.importorskip("sklearn")
+    tn.manual_seed(0)
+    images, labels = next(small_vgg.batches(small_vgg.load_digits().train, np.random.default_rng(0)))
+    np.testing.assert_allclose(small_vgg.load_digits().train.images.mean(), 0, atol=0.01)
+    for make_norm in (None, nn.BatchNorm2d):
+        model = small_vgg.make_vgg(make_norm)
+        kinds = [type(layer).__name__ for layer in model]
+        assert kinds.count("BatchNorm2d") == (6 if make_norm else 0)
+        assert all(
+            kinds[i - 1] == "BatchNorm2d" for i, kind in enumerate(kinds) if kind == "ReLU" and make_norm
+        )
+        assert model(images).shape == (len(labels), 10)
+
+
+def test_spread_of_a_training_that_diverged():
+    assert experiments.spread([0.1, np.inf, 0.2]) == "inf"
+    assert experiments.spread([0.0, 0.0]) == "0"
