@@ -19,6 +19,7 @@ def ended(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", end)
+    monkeypatch.setattr(webbrowser, "get", lambda: None)
     monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or True)
     return opened
 

@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from headless import PROGRAM, Browser
+from headless import PROGRAM
 
 import tinygrad_norm.explore.answer as answers
 from tinygrad_norm.explore import Server
@@ -32,12 +32,6 @@ def server():
         yield served
         served.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with Browser() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import threading
 
 import pytest
 
-from tinygrad_norm.explore import Server
+from tinygrad_norm.explore import Server, TrainingCurves
+from tinygrad_norm.explore import server as served_by
 from tinygrad_norm.explore.server import LONGEST
 from tinygrad_norm.explore.webpage import MODULES, page, policy, script
+from tinygrad_norm.training import Config
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +129,65 @@ def test_the_saved_file_has_all_answers_inside(server):
     assert reply.status == 200
     saved = json.loads(re.search(r'id="saved">(.*?)</script>', html, re.DOTALL)[1])
     assert saved["answer"]["op"] == "rms_norm"
-    assert set(saved) == {"norms", "answer", "graph"}
+    assert set(saved) == {"norms", "answer", "graph", "training"}
     assert server.token not in html
+
+
+@pytest.fixture
+def beside_training():
+    curves = TrainingCurves("mlp on digits", "runs/digits")
+    curves.expect("batch-0", Config())
+    with Server(curves=curves) as served:
+        thread = threading.Thread(target=served.serve_forever, daemon=True)
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+def test_while_a_model_is_trained_nothing_else_is_computed(beside_training):
+    for path in ("/answer", "/graph"):
+        reply, text = ask(beside_training, path, {"op": "rms_norm"})
+        assert reply.status == 409
+        assert "when the training has ended" in json.loads(text)["problem"]
+    reply, text = ask(beside_training, "/training", {})
+    assert [run["name"] for run in json.loads(text)["runs"]] == ["batch-0"]
+    reply, text = ask(beside_training, "/file", {"op": "rms_norm"})
+    saved = json.loads(re.search(r'id="saved">(.*?)</script>', json.loads(text)["html"], re.DOTALL)[1])
+    assert saved["answer"] is None
+    assert saved["training"]["runs"][0]["norm"] == "batch"
+    beside_training.curves.end()
+    assert ask(beside_training, "/answer", {"op": "rms_norm"})[0].status == 200
+
+
+def test_without_a_training_there_are_no_curves(server):
+    assert json.loads(ask(server, "/training", {})[1]) is None
+
+
+@pytest.mark.parametrize("since", ["1", True, 1.5], ids=["text", "bool", "fraction"])
+def test_a_version_that_is_none_is_turned_away(beside_training, since):
+    reply, text = ask(beside_training, "/training", {"since": since})
+    assert reply.status == 422
+    assert "since must be" in json.loads(text)["problem"]
+
+
+def test_the_curves_need_the_token(beside_training):
+    for path in ("/training", "/closed"):
+        assert ask(beside_training, path, {}, X_Token="wrong")[0].status == 403
+
+
+def test_it_waits_until_the_last_page_is_closed(beside_training, monkeypatch):
+    monkeypatch.setattr(served_by, "GRACE", 0.3)
+    waiting = threading.Thread(target=beside_training.wait_until_closed, daemon=True)
+    waiting.start()
+    for page_id in ("a", "b"):
+        ask(beside_training, "/training", {"page": page_id})
+    ask(beside_training, "/closed", {"page": "a"})
+    waiting.join(0.8)
+    assert waiting.is_alive()
+    ask(beside_training, "/closed", {"page": "b"})
+    waiting.join(20)
+    assert not waiting.is_alive()
 
 
 def test_a_taken_port_says_what_to_do(server):
@@ -143,7 +202,7 @@ def test_a_port_that_is_none_raises(port):
 
 
 def test_the_page_asks_nobody_else():
-    assert not re.findall(r"https?://(?!www\.w3\.org/1998/Math/MathML)[^\s\"']+", page())
+    assert not re.findall(r"https?://(?!www\.w3\.org/(?:1998/Math/MathML|2000/svg))[^\s\"']+", page())
     assert not re.search(r"(?:src|href)=\"(?!data:)", page())
 
 

@@ -1,12 +1,12 @@
 """`tinygrad-norm explore`: a page in the browser in which the library computes."""
 
-import webbrowser
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from ..explore import Server
+from .browser import opened
 from .errors import errors_printed
 from .op_names import Load, find_op
 
@@ -40,16 +40,9 @@ def explore(
     address = server.address + start
     with server:
         typer.echo(f"The explorer is at {address}\nCtrl-C ends it.")
-        if not no_browser and not _opened(address):
+        if not no_browser and not opened(address):
             typer.echo("No browser could be started: open the address in one, on this machine.")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             typer.echo("The explorer has ended.")
-
-
-def _opened(address: str) -> bool:
-    try:
-        return webbrowser.open(address)
-    except webbrowser.Error:
-        return False

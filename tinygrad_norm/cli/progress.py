@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from datetime import timedelta
 
 from rich.console import Console, RenderableType
@@ -10,6 +11,7 @@ from rich.table import Column
 
 from ..backends import current_backend
 from ..backends.cpu.loops import version_on_cpu
+from ..explore import TrainingCurves
 from ..training import Run
 from ..training.task import Figures, format_figure
 from .cost_chart import CostChart
@@ -64,10 +66,12 @@ class ChartAndBar(Progress):
         yield from super().get_renderables()
 
 
-def train_with_progress(console: Console, run: Run, watch_every: int | None = None) -> None:
+def train_with_progress(
+    console: Console, run: Run, watch_every: int | None = None, curves: TrainingCurves | None = None
+) -> None:
     """Train; print the figures of each epoch, and show how far it is and how long it will take.
 
-    `watch_every` is that of `watching`.
+    `watch_every` is that of `watching`; `curves` get the figures for the browser.
     """
     steps = len(run.loader)
     done, total = run.progress.epoch * steps + run.progress.step, run.config.epochs * steps
@@ -78,8 +82,10 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
         TextColumn("{task.fields[numbers]}"),
     )
     chart = CostChart(run)
+    unseen = nullcontext((lambda run: None, lambda run: None))
     with (
         watching(run, watch_every) as record,
+        unseen if curves is None else curves.following(run) as (draw_steps, draw_epoch),
         ChartAndBar(chart, *columns, console=console, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("training", total=total, completed=done, numbers="")
@@ -88,6 +94,7 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
         def on_step(run: Run) -> None:
             nonlocal last_print
             record(run)
+            draw_steps(run)
             speed.step()
             epoch = f"epoch {run.progress.epoch + 1}"
             bar.update(task, advance=1, description=epoch)
@@ -107,6 +114,7 @@ def train_with_progress(console: Console, run: Run, watch_every: int | None = No
         def on_epoch(run: Run) -> None:
             nonlocal last_print
             chart.add_epoch(run)
+            draw_epoch(run)
             bar.update(task, numbers=f"{_train_text(run)}  {speed}")
             console.print(_epoch_text(run), soft_wrap=True)
             last_print = time.monotonic()

@@ -27,6 +27,7 @@ from ..training.norm_choices import folder_name
 from ..training.older_settings import RENAMED
 from ..training.recipes import PLACES
 from .errors import ctrl_c_ends_all, exit_with
+from .live_curves import live_curves
 from .out_folder import folder_for
 from .progress import train_with_progress
 from .train_norms import train_norms
@@ -201,6 +202,14 @@ def train(
         int | None,
         typer.Option(help="Watch, and record every so many steps (default: about 100 of the run).", min=1),
     ] = None,
+    explore: Annotated[
+        bool,
+        typer.Option(
+            "--explore",
+            help="Show the curves in the browser while it trains, those of several norms and seeds together; "
+            "then the explorer, until the page is closed or Ctrl-C.",
+        ),
+    ] = False,
 ) -> None:
     """Train a model on DATASET. Print its test accuracy; for text, bits per character and a sample.
 
@@ -216,6 +225,8 @@ def train(
         several = seeds > 1 or len(norm or ()) > 1 or (resume is not None and (resume / "grid.json").exists())
         if several and group.size > 1:
             raise ValueError("mpiexec trains one norm with one seed at a time: start it once for each")
+        if explore and group.size > 1:
+            raise ValueError("--explore shows the training of one process: leave it out under mpiexec")
         if resume is not None and (resume / "grid.json").exists():
             check_no_settings(context, resume)
             grid = NormGrid.load(resume, threads)
@@ -262,15 +273,15 @@ def train(
     except (ValueError, RuntimeError) as error:
         exit_with(str(error))
     if grid is not None:
-        _train_grid(console, grid, every)
+        _train_grid(console, grid, every, explore)
         return
     describe(console, run)
     if every is None and (run.out / "stats.csv").exists():
         console.print("stats.csv and stats.png are not continued without --watch")
     started = time.perf_counter()
-    with exit_on_ctrl_c(console, run):
+    with live_curves(console, run, explore) as curves, exit_on_ctrl_c(console, run):
         try:
-            train_with_progress(console, run, every if run.ranks.first else None)
+            train_with_progress(console, run, every if run.ranks.first else None, curves)
             report(console, run, time.perf_counter() - started)
         except OSError as error:
             message = f"cannot write the results to {run.out}: {error.strerror}"
@@ -279,13 +290,14 @@ def train(
             exit_with(str(error))
 
 
-def _train_grid(console: Console, grid: NormGrid, watch_every: int | None) -> None:
-    try:
-        finished = train_norms(console, grid, watch_every)
-    except OSError as error:
-        message = f"cannot write the results to {grid.out}: {error.strerror}"
-        exit_with(message if error.strerror else str(error))
-    except (ValueError, RuntimeError) as error:
-        exit_with(str(error))
-    if not finished:
-        raise typer.Exit(130)
+def _train_grid(console: Console, grid: NormGrid, watch_every: int | None, explore: bool) -> None:
+    with live_curves(console, grid, explore) as curves:
+        try:
+            finished = train_norms(console, grid, watch_every, curves)
+        except OSError as error:
+            message = f"cannot write the results to {grid.out}: {error.strerror}"
+            exit_with(message if error.strerror else str(error))
+        except (ValueError, RuntimeError) as error:
+            exit_with(str(error))
+        if not finished:
+            raise typer.Exit(130)

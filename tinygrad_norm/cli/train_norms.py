@@ -5,16 +5,22 @@ import math
 from rich.console import Console
 from rich.table import Table
 
+from ..explore import TrainingCurves
 from ..training import Interrupted, NormGrid, Run
 from ..training.norm_grid import Spread, Summary
 from ..training.task import format_figure
 from .progress import backend_line, train_with_progress
 
 
-def train_norms(console: Console, grid: NormGrid, watch_every: int | None = None) -> bool:
+def train_norms(
+    console: Console,
+    grid: NormGrid,
+    watch_every: int | None = None,
+    curves: TrainingCurves | None = None,
+) -> bool:
     """Train what is not finished in `grid`; print the table. After Ctrl-C, say how to continue.
 
-    `watch_every` is that of `watching`. Returns False after Ctrl-C.
+    `watch_every` is that of `watching`; `curves` get the figures for the browser. Returns False after Ctrl-C.
     """
     number = len(grid.configs)
     console.print(backend_line(grid.threads))
@@ -31,7 +37,7 @@ def train_norms(console: Console, grid: NormGrid, watch_every: int | None = None
 
     def train(run: Run) -> None:
         console.print(f"{run.out.name}: {run.task.describe()}", markup=False, soft_wrap=True)
-        train_with_progress(console, run, watch_every)
+        train_with_progress(console, run, watch_every, curves)
 
     try:
         grid.train(train)

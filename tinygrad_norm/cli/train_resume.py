@@ -15,7 +15,7 @@ from ..training.run_record import saved_config
 def check_no_settings(context: typer.Context, folder: Path) -> None:
     """Raise ValueError if an option was given that a grid in `folder` cannot take when it continues."""
     check_free(folder)
-    for name in sorted(_given(context) - {"resume", "threads", "backend", "watch", "watch_every"}):
+    for name in sorted(_given(context) - {"resume", "threads", "backend", "watch", "watch_every", "explore"}):
         what = "the dataset" if name == "dataset" else f"--{name.replace('_', '-')}"
         raise ValueError(
             f"{folder} holds several runs and continues with their settings: leave out {what}. To add norms "

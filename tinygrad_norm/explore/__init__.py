@@ -5,9 +5,10 @@
     server.serve_forever()
 
 `question.py` reads what the page asks, `answer.py` computes it with `learn`, `webpage.py` puts the files of
-the page into one, `server.py` serves it.
+the page into one, `server.py` serves it. `livecurves.py` has the curves of a training for the same page.
 """
 
+from .livecurves import TrainingCurves
 from .server import Server
 
-__all__ = ["Server"]
+__all__ = ["Server", "TrainingCurves"]

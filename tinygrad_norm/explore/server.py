@@ -1,7 +1,10 @@
-"""The server of the explorer: one page and three questions, on this machine, for whoever has the token.
+"""The server of the explorer: one page and a few questions, on this machine, for whoever has the token.
 
 It reads no file that a request names. A request must come to 127.0.0.1 under that name or as localhost, so
 that no other site can reach it through a name of its own; must carry the token; and must be small.
+
+Beside a training it has the curves, and nothing else is computed until the training has ended: a trace
+watches the calls of the whole process, and random numbers come from one generator.
 """
 
 from __future__ import annotations
@@ -11,20 +14,27 @@ import errno
 import json
 import secrets
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from .answer import answer, graph, list_of_norms
+from .livecurves import TrainingCurves
 from .webpage import page, policy
 
 LONGEST = 65536
 """Bytes in the body of a request."""
 
+GRACE = 3.0
+"""Seconds after which a page that was closed does not come back: one that is loaded again does."""
+
 _NO_TOKEN = (
     "This page needs the token: open the whole address that `tinygrad-norm explore` printed, with ?token=…"
 )
+_TRAINING = "A model is trained in this process: the explorer computes when the training has ended."
 
 
 class Server(ThreadingHTTPServer):
@@ -32,6 +42,7 @@ class Server(ThreadingHTTPServer):
 
     Args:
         port: 0 for a free one.
+        curves: of the training that runs in this process.
 
     Raises:
         ValueError: if port is not in 0 … 65535.
@@ -41,7 +52,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = False
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, curves: TrainingCurves | None = None) -> None:
         if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
             raise ValueError(f"port must be an integer in 0 … 65535, got {port!r}")
         try:
@@ -49,12 +60,61 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             raise OSError(error.errno, _why(error, port)) from None
         self.token = secrets.token_urlsafe(16)
+        self.curves = curves
         self.computing = threading.Lock()  # a trace watches the calls of the whole process
+        self._pages: set[str] = set()
+        self._last_closed: float | None = None
 
     @property
     def address(self) -> str:
         """The URL of the page, with the token."""
         return f"http://127.0.0.1:{self.server_port}/?token={self.token}"
+
+    @property
+    def replies(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
+        """What answers a question, by the path that it is sent to."""
+        return {
+            "/norms": lambda _: list_of_norms(),
+            "/answer": answer,
+            "/graph": graph,
+            "/file": self._saved,
+            "/training": self._training,
+            "/closed": self._closed,
+        }
+
+    @property
+    def is_training(self) -> bool:
+        """Whether a model is trained in this process."""
+        return self.curves is not None and self.curves.is_training
+
+    def wait_until_closed(self) -> None:
+        """Return when every page that was opened is closed; if none ever was, wait for one."""
+        while self._pages or self._last_closed is None or time.monotonic() - self._last_closed < GRACE:
+            time.sleep(0.2)
+
+    def compute(self, reply: Callable[[dict[str, Any]], Any], question: dict[str, Any]) -> Any:
+        """Answer a question that makes the library compute: one at a time, and no warning is printed."""
+        with self.computing, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return reply(question)
+
+    def _training(self, question: dict[str, Any]) -> dict[str, Any] | None:
+        if isinstance(page := question.get("page"), str) and len(page) < 40 and len(self._pages) < 1000:
+            self._pages.add(page)
+        since = question.get("since", 0)
+        if isinstance(since, bool) or not isinstance(since, int):
+            raise ValueError(f"since must be the version of an earlier answer, got {since!r}")
+        return None if self.curves is None else self.curves.since(since)
+
+    def _closed(self, question: dict[str, Any]) -> None:
+        self._pages.discard(str(question.get("page")))
+        self._last_closed = time.monotonic()
+
+    def _saved(self, question: dict[str, Any]) -> dict[str, str]:
+        """Return the page with everything inside that it shows of one question, and the curves."""
+        curves = None if self.curves is None else self.curves.since()
+        drawn, found = (None, None) if self.is_training else (graph(question), answer(question))
+        return {"html": page({"norms": list_of_norms(), "answer": found, "graph": drawn, "training": curves})}
 
 
 def _why(error: OSError, port: int) -> str:
@@ -90,18 +150,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._has_token(self.headers.get("X-Token", "")):
             self._send_problem(403, _NO_TOKEN)
             return
-        known = {"/norms": lambda _: list_of_norms(), "/answer": answer, "/graph": graph, "/file": _saved}
-        reply = known.get(self.path)
+        reply = self.server.replies.get(self.path)
         if reply is None:
-            self._send_problem(404, f"the questions are {', '.join(known)}")
+            self._send_problem(404, f"the questions are {', '.join(self.server.replies)}")
             return
         question = self._question()
         if question is None:
             return
+        computes = self.path in ("/answer", "/graph", "/file") and not self.server.is_training
+        if self.path in ("/answer", "/graph") and not computes:
+            self._send_problem(409, _TRAINING)
+            return
         try:
-            with self.server.computing, warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                data = reply(question)
+            data = self.server.compute(reply, question) if computes else reply(question)
         except (ValueError, TypeError, IndexError, RuntimeError) as error:
             self._send_problem(422, str(error))
         except Exception as error:  # the page says what happened; the server goes on
@@ -165,8 +226,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: the terminal has the address."""
-
-
-def _saved(question: dict[str, Any]) -> dict[str, str]:
-    """Return the page with everything that it shows of one question inside."""
-    return {"html": page({"norms": list_of_norms(), "answer": answer(question), "graph": graph(question)})}

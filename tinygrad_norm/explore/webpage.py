@@ -13,7 +13,10 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
-MODULES = ("state", "library", "formula", "cells", "stepping", "pathtable", "cube", "zooming", "main")
+MODULES = (
+    *("state", "library", "formula", "cells", "stepping", "pathtable"),
+    *("cube", "zooming", "chart", "training", "main"),
+)
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)
 

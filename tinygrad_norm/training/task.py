@@ -61,6 +61,11 @@ class Sums:
         others = {name: self.others.get(name, 0.0) + other.others.get(name, 0.0) for name in sorted(names)}
         return Sums(self.loss + other.loss, self.correct + other.correct, self.seen + other.seen, others)
 
+    def __sub__(self, other: Sums) -> Sums:
+        """Return the sums over the batches that `other` does not have yet; both were read."""
+        others = {name: value - other.others.get(name, 0.0) for name, value in self.others.items()}
+        return Sums(self.loss - other.loss, self.correct - other.correct, self.seen - other.seen, others)
+
     def read(self) -> Sums:
         """Return the sums as Python numbers, and others as NumPy's."""
         others = {name: to_numpy(value) for name, value in self.others.items()}

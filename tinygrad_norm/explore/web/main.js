@@ -8,12 +8,19 @@ import { movesOf, showStep } from "./stepping.js";
 import { showPaths } from "./pathtable.js";
 import { showCube, shadeCube } from "./cube.js";
 import { zoomable } from "./zooming.js";
+import { trainingView } from "./training.js";
 
 const at = (id) => document.getElementById(id);
 const zoom = zoomable(at("graph"));
+const firstHash = location.hash;
 let state = { ...readState(location.hash), ...(location.hash ? {} : savedState) };
 let answer = null;
 let latest = 0;
+const training = trainingView(at, {
+  isLog: () => state.log === 1,
+  keepLog: (isLog) => { state.log = Number(isLog); keep(); },
+  ended: openExplorer,
+});
 
 function tell(text, isProblem = false) {
   at("message").textContent = text;
@@ -32,6 +39,7 @@ async function compute() {
   try {
     const found = await ask("answer", questionOf(state));
     if (own !== latest) return;
+    if (!found) { hideExplorer(true); tell("A saved page with the curves of a training."); return; }
     answer = found;
   } catch (error) {
     if (own === latest) { tell(error.message, true); document.body.dataset.ready = "problem"; }
@@ -201,9 +209,26 @@ function fresh(changes) {
   compute();
 }
 
+function hideExplorer(isHidden) {
+  for (const id of ["explorer", "choices", "options"]) at(id).hidden = isHidden;
+}
+
+// After the training that ran beside the page: begin with its normalization.
+function openExplorer() {
+  hideExplorer(false);
+  const trained = `${training.norm().split(":")[0]}_norm`;
+  const isKnown = [...at("op").options].some((option) => option.value === trained);
+  if (isKnown && !/\bop=/.test(firstHash)) state.op = trained;
+  return compute();
+}
+
 async function start() {
   let norms;
-  try { norms = await ask("norms", {}); } catch (error) { tell(error.message, true); return; }
+  let isTraining;
+  try {
+    norms = await ask("norms", {});
+    isTraining = await training.start();
+  } catch (error) { tell(error.message, true); return; }
   const families = [...new Set(norms.map((norm) => norm.family))];
   at("op").replaceChildren(...families.map((family) => {
     const group = document.createElement("optgroup");
@@ -234,7 +259,7 @@ async function start() {
     event.preventDefault();
   });
   window.addEventListener("hashchange", () => { state = readState(location.hash); compute(); });
-  await compute();
+  if (isTraining) { hideExplorer(true); document.body.dataset.ready = "training"; } else await openExplorer();
 }
 
 start();

@@ -1,6 +1,6 @@
 // The state of the page, and the same in the URL behind #: a link shows what its sender saw.
 
-const DEFAULTS = { op: "batch_norm", shape: "", seed: 0, x: null, options: {}, entry: 0, step: 0, gradient: "", mistake: -1 };
+const DEFAULTS = { op: "batch_norm", shape: "", seed: 0, x: null, options: {}, entry: 0, step: 0, gradient: "", mistake: -1, log: 0 };
 
 export function readState(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
@@ -8,7 +8,7 @@ export function readState(hash) {
   for (const [key, text] of given) {
     if (key === "x") state.x = text.split(",").map(Number).filter(Number.isFinite);
     else if (key.startsWith("option.")) state.options[key.slice(7)] = text;
-    else if (["seed", "entry", "step", "mistake"].includes(key)) state[key] = Math.trunc(Number(text)) || 0;
+    else if (["seed", "entry", "step", "mistake", "log"].includes(key)) state[key] = Math.trunc(Number(text)) || 0;
     else if (["op", "shape", "gradient"].includes(key)) state[key] = text;
   }
   return state;
