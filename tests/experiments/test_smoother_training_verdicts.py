@@ -7,13 +7,18 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import experiments, nn
-from tinygrad_norm.experiments.statistical import small_vgg, smoothness
+from tinygrad_norm.experiments.statistical import noisy_batchnorm, small_vgg, smoothness
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 RANGE, CHANGE, BETA = smoothness.MEASURES
 SMOOTH = {
     "BatchNorm": {"loss": 0.01, RANGE: [0.1, 0.1], CHANGE: [1.0, 1.0], BETA: [5.0, 5.0]},
     "no normalization": {"loss": 0.1, RANGE: [1.0, 1.0], CHANGE: [3.0, 3.0], BETA: [9.0, 9.0]},
+}
+NOISE = {
+    noisy_batchnorm.NORM: {"loss": 0.1, "drift": 0.01},
+    noisy_batchnorm.NOISY: {"loss": 0.12, "drift": 0.4},
+    noisy_batchnorm.PLAIN: {"loss": 0.5, "drift": 0.1},
 }
 
 
@@ -25,6 +30,11 @@ SMOOTH = {
         ("smoother-loss", SMOOTH, {("BatchNorm", RANGE, 1): [2.0, 2.0]}, UNKNOWN),
         ("smoother-loss", SMOOTH, {("no normalization", "loss"): 2.3}, UNKNOWN),
         ("smoother-loss", SMOOTH, {("no normalization", "loss"): np.inf}, UNKNOWN),
+        ("noisy-batchnorm", NOISE, {}, HOLDS),
+        ("noisy-batchnorm", NOISE, {(noisy_batchnorm.NOISY, "loss"): 0.3}, FAILS),
+        ("noisy-batchnorm", NOISE, {(noisy_batchnorm.NOISY, "drift"): 0.05}, FAILS),
+        ("noisy-batchnorm", NOISE, {(noisy_batchnorm.NOISY, "loss", 1): 0.3}, UNKNOWN),
+        ("noisy-batchnorm", NOISE, {(noisy_batchnorm.PLAIN, "loss"): 0.11}, UNKNOWN),
     ],
 )
 def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
@@ -75,3 +85,28 @@ def test_the_small_vgg_has_a_norm_before_each_relu():
 def test_spread_of_a_training_that_diverged():
     assert experiments.spread([0.1, np.inf, 0.2]) == "inf"
     assert experiments.spread([0.0, 0.0]) == "0"
+
+
+def test_noisy_batchnorm_shifts_and_scales_each_channel_anew():
+    """One shift and scale of each channel for each step in training; BatchNorm itself in evaluation."""
+    tn.manual_seed(0)
+    norm, x = noisy_batchnorm.NoisyBatchNorm2d(3), tn.randn(64, 3, 8, 8)
+    plain = nn.BatchNorm2d(3)
+    first, second = (norm(x).detach().numpy() for _ in range(2))
+    normalized = plain(x).detach().numpy()
+    for y in (first, second):
+        shifts, scales = zip(
+            *(np.polyfit(normalized[:, c].ravel(), y[:, c].ravel(), 1)[::-1] for c in range(3)), strict=True
+        )
+        assert 0.01 < np.abs(shifts).max() < 0.5
+        assert len(set(np.round(shifts, 2))) == 3
+        assert all(0.98 < scale < 1.27 for scale in scales)
+    assert abs(first.mean((0, 2, 3)) - second.mean((0, 2, 3))).min() > 1e-3
+    norm.load_state_dict(plain.state_dict())
+    np.testing.assert_array_equal(norm.eval()(x).numpy(), plain.eval()(x).numpy())
+
+
+def test_drift_is_told_in_deviations():
+    before = [(np.array([0.0, 1.0]), np.array([2.0, 1.0]))]
+    after = [(np.array([1.0, 1.0]), np.array([2.0, np.e]))]
+    np.testing.assert_allclose(noisy_batchnorm.drift(before, after), (0.25, 0.5))

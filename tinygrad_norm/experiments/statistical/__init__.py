@@ -3,3 +3,4 @@
 # isort: off
 from . import warm_up
 from . import smoothness
+from . import noisy_batchnorm
