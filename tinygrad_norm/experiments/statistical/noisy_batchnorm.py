@@ -123,7 +123,8 @@ def judge(results: Results) -> Verdict:
         return cannot_be_told(f"BatchNorm does not help here: the mean loss is {losses}")
     cost = (noisy - norm) / (plain - norm)
     moved = ", ".join(f"{spread(drifts[name], 2)}" for name in (NORM, NOISY, PLAIN))
-    reason = f"the mean loss is {losses}; the means drift by {moved} deviations a step"
+    reason = f"noise costs {spread(cost, percent=True)} of what BatchNorm gains: the mean loss is {losses}"
+    reason += f"; the means drift by {moved} deviations a step"
     trains, drifts_more = cost < COST, drifts[NOISY] > np.maximum(drifts[NORM], drifts[PLAIN])
     if trains.all() and drifts_more.all():
         return holds(reason)
@@ -162,8 +163,8 @@ def draw(results: Results, figure: Any) -> None:
         left.fill_between(steps, curves.min(0), curves.max(0), color=f"C{k}", alpha=0.2)
         drifts = results.values(name, "drift")
         right.plot(np.full(len(drifts), k), drifts, f"C{k}o", ms=5, mfc="none")
-    left.set(yscale="log", xlabel="step of training", ylabel="training loss, nats", title="it trains")
-    right.set(yscale="log", ylabel="drift of the means, deviations a step", title="the drift, each seed")
+    left.set(yscale="log", xlabel="step of training", ylabel="training loss, nats", title="training")
+    right.set(yscale="log", ylabel="drift of the means, deviations a step", title="drift, each seed")
     right.set_xticks(range(3), ["BN", "noisy", "none"])
     right.set_xlim(-0.5, 2.5)
     for axes in (left, right):
