@@ -43,10 +43,12 @@ def reads_or_writes_text(call):
     return name in ("run", "Popen", "check_output") and bool({"text", "universal_newlines"} & given.keys())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
-def test_text_has_an_encoding(path):
-    calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
-    assert [call.lineno for call in calls if reads_or_writes_text(call)] == []
+def test_text_has_an_encoding():
+    found = []
+    for path in FILES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        found += [f"{path}:{call.lineno}" for call in calls if reads_or_writes_text(call)]
+    assert not found, f"say encoding= in {', '.join(found)}"
 
 
 @pytest.mark.parametrize("environment", [ASCII, {"PYTHONIOENCODING": "cp1252"}], ids=["C", "cp1252"])

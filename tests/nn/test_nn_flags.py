@@ -100,10 +100,10 @@ def make(cls, **options):
 
 
 @pytest.mark.parametrize(("cls", "name"), list(cases(bool, "bool")))
-@pytest.mark.parametrize("value", ["False", 1, None])
-def test_flags_are_bools(cls, name, value):
-    with pytest.raises(TypeError, match=rf"{name} must be True or False, got {value!r}"):
-        make(cls, **{name: value})
+def test_flags_are_bools(cls, name):
+    for value in ("False", 1, None):
+        with pytest.raises(TypeError, match=rf"{name} must be True or False, got {value!r}"):
+            make(cls, **{name: value})
 
 
 @pytest.mark.parametrize(("cls", "name"), list(cases(bool, "bool")))
@@ -114,10 +114,10 @@ def test_bools_of_numpy_are_bools(cls, name):
 
 
 @pytest.mark.parametrize(("cls", "name"), list(cases(float, "float", "float | None")))
-@pytest.mark.parametrize("value", ["0.5", 1j, [0.5]])
-def test_numbers_are_real(cls, name, value):
-    with pytest.raises(TypeError, match="must be a number, got"):
-        make(cls, **{name: value})
+def test_numbers_are_real(cls, name):
+    for value in ("0.5", 1j, [0.5]):
+        with pytest.raises(TypeError, match="must be a number, got"):
+            make(cls, **{name: value})
 
 
 @pytest.mark.parametrize("make", [optim.SGD, optim.Adam, optim.AdamW])
