@@ -19,6 +19,7 @@ TINY = {
     "smoother-loss": {"steps": 3, "looks": 2},
     "noisy-batchnorm": {"steps": 2},
     "small-batches": {"images": 64, "train": 32},
+    "rms-norm-against-layer-norm": {"steps": 2, "layers": 1, "features": 4, "turns": 2},
 }
 """Sizes for a run of seconds; without an entry, an experiment is small enough, or its test is slow."""
 EXPERIMENTS = [pytest.param(one, id=one.name) for one in experiments.EXPERIMENTS.values()]

@@ -15,6 +15,11 @@ WARM = {
     warm_up.PRE: {"loss": 2.4, "of frequencies": 3.3},
     warm_up.PRE_WARM: {"loss": 2.39, "of frequencies": 3.3},
 }
+RMS = {
+    "LayerNorm": {"loss": 2.4},
+    "RMSNorm": {"loss": 2.41, "saved": 0.1},
+    "no norm": {"loss": 2.6},
+}
 """For each experiment, figures with which it holds; {(setting, figure[, seed]): value} changes them."""
 
 
@@ -27,6 +32,11 @@ WARM = {
         ("warm-up-for-post-ln", WARM, {(warm_up.POST, "loss", 1): 2.6}, UNKNOWN),
         ("warm-up-for-post-ln", WARM, {(warm_up.PRE, "loss", 1): 2.7}, UNKNOWN),
         ("warm-up-for-post-ln", WARM, {(warm_up.PRE_WARM, "loss", 1): 3.25}, UNKNOWN),
+        ("rms-norm-against-layer-norm", RMS, {}, HOLDS),
+        ("rms-norm-against-layer-norm", RMS, {("RMSNorm", "loss"): 2.5}, FAILS),
+        ("rms-norm-against-layer-norm", RMS, {("RMSNorm", "saved"): 0.05}, FAILS),
+        ("rms-norm-against-layer-norm", RMS, {("RMSNorm", "saved", 1): 0.03}, UNKNOWN),
+        ("rms-norm-against-layer-norm", RMS, {("no norm", "loss"): 2.4}, UNKNOWN),
     ],
 )
 def test_each_verdict_is_reached(name, figures, changes, state):

@@ -5,3 +5,4 @@ from . import warm_up
 from . import smoothness
 from . import noisy_batchnorm
 from . import small_batches
+from . import rms_norm

@@ -7,10 +7,10 @@ Adam's first steps are of size lr in any case. Without a warm-up these steps pus
 ignores its input and predicts how frequent each character is, and it does not come back. Pre-LN's gradients
 are smaller by √L.
 
-A GPT of 12 layers reads text, character by character, for 200 steps; with a warm-up the learning rate rises
+A GPT of 6 layers reads text, character by character, for 300 steps; with a warm-up the learning rate rises
 over the first quarter of them, and it always falls to 0 at the end. The rate is tuned for each of the four.
 The paper translates with 6 layers for reading and 6 for writing, trains 100 times longer, and tries two
-rates.
+rates. With 12 layers of ours, most post-LN networks learned nothing in 200 steps, with a warm-up or without.
 """
 
 from typing import Any
@@ -21,13 +21,15 @@ from ... import optim
 from ...backends.random import manual_seed
 from ..experiment import Row, Tuning, register
 from ..experiment_results import Results
-from ..plot_parts import legend_below, plain_ticks, seed_lines
+from ..plot_parts import legend_below, seed_lines
 from ..verdicts import Verdict, cannot_be_told, does_not_hold, holds, interval, spread
 from .small_gpt import SmallGPT, batches_of, default_text, train, unseen_loss
 
 MATTERS = 0.05
 """A difference of the loss, in nats per character, that is called a need: some 2 % of it."""
 LEARNED = 0.1
+FIRST_SEED = 50
+"""Other seeds than those with which the number of layers was chosen."""
 POST, POST_WARM = "post-LN, no warm-up", "post-LN, warm-up"
 PRE, PRE_WARM = "pre-LN, no warm-up", "pre-LN, warm-up"
 
@@ -36,6 +38,7 @@ def measure(
     seed: int, placement: str, warm_up: float, lr: float, steps: int, layers: int, features: int
 ) -> dict[str, Any]:
     """Return the loss on unseen text, that of frequencies alone, and the training losses, thinned."""
+    seed += FIRST_SEED
     manual_seed(seed)
     text, context = default_text(), 32
     model = SmallGPT(len(text.alphabet), context, features, layers, placement)
@@ -117,7 +120,8 @@ def draw(results: Results, figure: Any) -> None:
     right.lines[-1].set_label("frequencies of the characters")
     left.set(xscale="log", xlabel="highest learning rate", ylabel="loss on unseen text (nats per character)")
     right.set(xlabel="steps taken (%), at the best rate", ylabel="training loss (nats per character)")
-    plain_ticks(left.xaxis)
+    left.set_xticks(rates, [f"{rate:g}" for rate in rates], fontsize=8)
+    left.set_xticks([], minor=True)
     legend_below(figure)
 
 
@@ -139,7 +143,7 @@ register(
         PRE: {"placement": "pre", "warm_up": 0.0},
         PRE_WARM: {"placement": "pre", "warm_up": 0.25},
     },
-    sizes={"steps": 200, "layers": 12, "features": 32},
-    tuning=Tuning((0.0005, 0.001, 0.002, 0.004, 0.01, 0.03), "loss"),
+    sizes={"steps": 300, "layers": 6, "features": 32},
+    tuning=Tuning((0.001, 0.002, 0.004, 0.008, 0.016, 0.032), "loss"),
     seeds=5,
 )
