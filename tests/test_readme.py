@@ -86,7 +86,10 @@ def test_tables_without_markers_are_refused():
 
 @mentioned(r"\]\(([^)#:]+)\)")
 def test_links_lead_somewhere(page, name):
-    assert ((ROOT / page).parent / name).exists()
+    if name.startswith("systems/"):  # pages that the build of the site makes
+        assert name.split("/")[1].removesuffix(".md") in {"index", "others", *REGISTRY}
+    else:
+        assert ((ROOT / page).parent / name).exists()
 
 
 @mentioned(r"`([\w.]+(?:/[\w.]+)*/(?:[\w.]+\.(?:py|cu|cuh|svg|md))?)`")

@@ -73,6 +73,7 @@ class Experiment:
     tuning: Tuning | None = None
     seeds: int = FEWEST_SEEDS
     kind: str = "exact"
+    systems: tuple[str, ...] = ()
 
     @property
     def rule(self) -> str:
@@ -117,6 +118,7 @@ def register(
     sizes: Mapping[str, Any] | None = None,
     tuning: Tuning | None = None,
     seeds: int = FEWEST_SEEDS,
+    systems: tuple[str, ...] = (),
 ) -> Experiment:
     """Register an experiment, so that `tinygrad-norm experiment` and `tn.experiments` know it.
 
@@ -135,6 +137,7 @@ def register(
         sizes: arguments of `measure` that all settings share.
         tuning: an argument that is tuned for each setting, such as the learning rate.
         seeds: how many seeds are run, from 0.
+        systems: names of registered ops that it measures; their pages in the docs show the verdict.
 
     Raises:
         ValueError: if the name is taken, the rule has no words, or the seeds are too few or used for tuning.
@@ -164,6 +167,7 @@ def register(
         tuning=tuning,
         seeds=seeds,
         kind=kind,
+        systems=systems,
     )
     return experiment
 

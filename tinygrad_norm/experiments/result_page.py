@@ -30,7 +30,7 @@ def markdown(found: Report, beside: str | Path = ".", pictures: bool = True) -> 
         lines += ["", f"Claims that {KINDS[kind]}:", ""] if kind in KINDS else [""]
         lines += ["| claim | verdict | reason |", "| --- | --- | --- |"]
         for one in outcomes:
-            link = f"[{one.experiment.title}](#{_anchor(one)})"
+            link = f"[{one.experiment.title}](#{anchor(one.experiment.title)})"
             lines.append(f"| {link} | {one.verdict.state} | {_cell(one.verdict.reason)} |")
     for one in found.outcomes:
         lines += ["", *_section(one, Path(beside), pictures)]
@@ -87,7 +87,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _anchor(one: Outcome) -> str:
-    """Return the anchor that GitHub and MyST make of the heading."""
-    kept = (c for c in one.experiment.title.lower() if c.isalnum() or c in " -_")
+def anchor(title: str) -> str:
+    """Return the anchor that GitHub and MyST make of a heading."""
+    kept = (c for c in title.lower() if c.isalnum() or c in " -_")
     return "".join(kept).replace(" ", "-")

@@ -130,4 +130,5 @@ register(
         "linear, no BatchNorm": {"layer": "linear", "norm": False},
     },
     sizes={"steps": 100},
+    systems=("batch_norm",),
 )

@@ -147,4 +147,5 @@ register(
         "no norm, lr 0.03": {"qk_norm": None, "lr": 0.03},
     },
     sizes={"steps": 150},
+    systems=("qk_norm_attention",),
 )

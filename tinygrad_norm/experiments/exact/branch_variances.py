@@ -161,4 +161,5 @@ register(
     known="follows from the formula",
     settings=_settings((0.2, 0.5, 1.0)),
     sizes={"width": 64, "size": 64},
+    systems=("scaled_weight_standardization",),
 )

@@ -149,4 +149,5 @@ register(
     settings={POST: {"placement": "post"}, PRE: {"placement": "pre"}},
     sizes={"depths": (2, 4, 8, 16, 24), "features": 128},
     seeds=5,
+    systems=("layer_norm", "transformer_encoder_layer"),
 )

@@ -136,4 +136,5 @@ register(
         "not normalized": {"way": "SGD", "lr": 0.3, "normalized": False},
     },
     sizes={"steps": 300},
+    systems=("weight_norm",),
 )

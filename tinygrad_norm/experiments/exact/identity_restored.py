@@ -135,4 +135,5 @@ register(
     known="follows from the formula",
     settings={layer: {"layer": layer} for layer in (*BATCH_NORMS, "LayerNorm")},
     sizes={"steps": 60},
+    systems=("batch_norm",),
 )

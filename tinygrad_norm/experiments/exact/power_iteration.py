@@ -177,4 +177,5 @@ register(
     },
     sizes={"steps": 300, "every": 10},
     tuning=Tuning((1e-3, 3e-3, 1e-2), "loss"),
+    systems=("spectral_norm",),
 )

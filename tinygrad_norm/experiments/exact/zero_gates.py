@@ -132,4 +132,5 @@ register(
         for depth in (2, 8)
     },
     sizes={"steps": 60},
+    systems=("adaptive_layer_norm",),
 )

@@ -1,0 +1,94 @@
+"""The pages that list systems: one of the families, one for each family, one of what is not one op."""
+
+import inspect
+import operator
+from html import escape
+
+import tinygrad_norm as tn
+from tinygrad_norm.learn.systems import OTHERS, families
+from tinygrad_norm.registry import Op
+
+from . import markdown
+from .page import FAMILIES, derivation_of, systems, title
+from .pictures import pool_svg
+
+_BLOCKS = "Layers that normalizations are used with"
+_OTHERS = "Around them: data, statistics, networks, gradients"
+
+
+def family_page(family: str) -> str:
+    """Return the name of the page of a family."""
+    return f"family-{family}"
+
+
+def family_title(family: str) -> str:
+    """Return the heading of a family."""
+    return _BLOCKS if family == "block" else families()[family]
+
+
+def index() -> str:
+    """Return the page of all families."""
+    ops = systems().values()
+    parts = [
+        "# Systems",
+        "Each page has the formula, what shares a statistic, when to use the system and what catches people "
+        "out, the derivation of the gradient, code, graph, speed, and what experiments found. Which one to "
+        "choose: [which normalization when](../which.md).",
+    ]
+    for family in FAMILIES:
+        own = [op for op in ops if op.family == family]
+        parts.append(f"## [{family_title(family)}]({family_page(family)}.md)")
+        parts.append(_cards(own) if family != "block" else _names(own))
+    parts += [f"## [{_OTHERS}](others.md)", ", ".join(map(markdown.escaped, OTHERS))]
+    targets = "\n".join([*map(family_page, FAMILIES), "others"])
+    return "\n\n".join(parts) + f"\n\n```{{toctree}}\n:hidden:\n\n{targets}\n```\n"
+
+
+def _names(ops: list[Op]) -> str:
+    return ", ".join(f"[{markdown.escaped(title(op))}]({op.name}.md)" for op in ops)
+
+
+def _cards(ops: list[Op]) -> str:
+    """Return small pictures with names, each a link."""
+    cards = (
+        f'<a class="card-of-system" href="{op.name}.html">{pool_svg(op)}<span>{escape(title(op))}</span></a>'
+        for op in ops
+    )
+    return markdown.html(f'<div class="systems">{"".join(cards)}</div>')
+
+
+def family(name: str) -> str:
+    """Return the page of a family."""
+    own = [op for op in systems().values() if op.family == name]
+    rows = [
+        [f"[{markdown.escaped(title(op))}]({op.name}.md)", markdown.text(derivation_of(op).summary)]
+        for op in own
+    ]
+    targets = "\n".join(op.name for op in own)
+    return "\n\n".join(
+        [
+            f"# {family_title(name)}",
+            markdown.table(["system", "what it does"], rows),
+            f"```{{toctree}}\n:hidden:\n\n{targets}\n```\n",
+        ]
+    )
+
+
+def others() -> str:
+    """Return the page of the systems that are not one op, from their docstrings."""
+    parts = [f"# {_OTHERS}"]
+    for system, names in OTHERS.items():
+        parts.append(f"## {markdown.escaped(system)}")
+        for name in names.split():
+            thing = operator.attrgetter(name)(tn)
+            parts += [f"**`{name}`**", *_docstring(inspect.getdoc(thing) or "")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _docstring(docstring: str) -> list[str]:
+    """Return the paragraphs of a docstring; those with indented lines stand as they are."""
+    blocks = [block for block in docstring.split("\n\n") if block.strip()]
+    return [
+        markdown.code(block) if "\n    " in f"\n{block}" else markdown.text(" ".join(block.split()))
+        for block in blocks
+    ]
