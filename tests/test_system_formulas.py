@@ -1,6 +1,8 @@
 """Formulas of the docstrings as LaTeX: exact for examples, and nothing lost or moved in any of them."""
 
+import inspect
 import json
+import operator
 import re
 import shutil
 import subprocess
@@ -11,6 +13,9 @@ from pathlib import Path
 import pytest
 from system_pages.formula import NotAFormula, Segment, parts, segments
 from system_pages.page import derivation_of, systems
+
+import tinygrad_norm as tn
+from tinygrad_norm.learn.systems import OTHERS
 
 # The letters of LaTeX's names, to compare with those of the docstrings.
 GREEK = {
@@ -38,6 +43,13 @@ def lines():
         derivation = derivation_of(op)
         contributions = [cell for row in derivation.paths for cell in row[1:]]
         found |= dict.fromkeys([*derivation.formula, *derivation.gradients, *contributions])
+    for names in OTHERS.values():
+        for name in names.split():
+            docstring = inspect.getdoc(operator.attrgetter(name)(tn)) or ""
+            for block in re.findall(
+                r"^(?:Formula|Backward):\n((?:    .*\n)+)", docstring + "\n", re.MULTILINE
+            ):
+                found |= dict.fromkeys(block.splitlines())
     return [part.replace("...", "…") for line in found for part in re.split(r"\s{2,}", line.strip()) if part]
 
 

@@ -143,7 +143,7 @@ def test_pictures_are_drawn():
     text = page(REGISTRY["rms_norm"], DOCS)
     assert 'class="pool-picture"' in text
     assert "The orange block" in text
-    assert "{image} rms_norm.svg" in text or "was built without Graphviz" in text
+    assert "{image} graph-rms_norm.svg" in text or "was built without Graphviz" in text
 
 
 def test_only_what_has_changed_is_written(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ def gradient_words(op: Op) -> str:
         return f"Nothing to prove: {markdown.text(found.because)}. See [proofs](../proof.md)."
     return (
         f"**{found.digits} digits** agree between the closed form, the composed form and finite differences "
-        f"computed with many digits. It is not proved: {markdown.text(found.because)}. "
+        f"computed with many digits. It is not proved, because of {markdown.text(found.because)}. "
         "See [proofs](../proof.md)."
     )
 

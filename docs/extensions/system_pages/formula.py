@@ -38,7 +38,7 @@ _TOKEN = re.compile(
     | d?[{_LETTER}][{_HAT}{_BAR}]? (?![A-Za-z{_HAT}{_BAR}])\d?
     | (?:[A-Za-z][{_HAT}{_BAR}]?)+ \d?
     | [{"".join(_GREEK)}]
-    | _\{{[^{{}}]+\}} | _\([^()]+\) | _[A-Za-z0-9]+ | [₀-₉]+ | [⁰¹²³⁴-⁹⁺⁻ᵀⁿᵖᵇ]+
+    | _\{{[^{{}}]+\}} | _\([^()]+\) | _[A-Za-z0-9]+ | _[{"".join(_GREEK)}] | [₀-₉]+ | [⁰¹²³⁴-⁹⁺⁻ᵀⁿᵖᵇ]+
     | := | ½ | [^\w\s]""",
     re.VERBOSE,
 )
@@ -268,8 +268,7 @@ class _Reader:
             fenced = _fenced(text, inner)
             whole = self._with_scripts(fenced)
             if whole == fenced and text == "(":
-                is_fraction = re.fullmatch(r"\\frac\{[^{}]*\}\{[^{}]*\}", inner)
-                return (inner, inner) if is_fraction else (whole, inner)
+                return (inner, inner) if _is_fraction(inner) else (whole, inner)
             return whole, ""
         if re.match(r"\d", text):
             return self._with_scripts(text.replace("e-", r"\mathrm{e}{-}")), ""
@@ -421,6 +420,8 @@ def _symbol(text: str) -> str:
 def _index(text: str) -> str:
     """Return the LaTeX of a subscript: letters that count, or a word."""
     text = text.strip("{}()")
+    if text in _GREEK:
+        return rf"\{_GREEK[text]} "
     if _UPRIGHT.fullmatch(text):
         return rf"\mathrm{{{text}}}"
     if not re.fullmatch(r"[A-Za-z0-9 +\-,]+", text):
@@ -435,6 +436,17 @@ def _fenced(opening: str, inner: str) -> str:
     if re.search(r"\\frac|\\sqrt|\\sum", inner):
         return rf"\left{left} {inner} \right{right}"
     return f"{left} {inner} {right}" if left.startswith("\\") else f"{left}{inner}{right}"
+
+
+def _is_fraction(latex: str) -> bool:
+    """Return whether LaTeX is one fraction and nothing else, which needs no parentheses in a product."""
+    depth = groups = 0
+    for c in latex.removeprefix(r"\frac"):
+        depth += (c == "{") - (c == "}")
+        groups += c == "}" and depth == 0
+        if depth == 0 and c != "}":
+            return False
+    return latex.startswith(r"\frac") and groups == 2
 
 
 def _text(words: str) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import re
 from html import escape
 
 import tinygrad_norm as tn
@@ -13,6 +14,7 @@ from .page import FAMILIES, derivation_of, systems, title
 from .pictures import pool_svg
 
 _BLOCKS = "Layers that normalizations are used with"
+_DERIVED_IN = re.compile(r"Derived path by path in (\S+\.py)\.")
 _OTHERS = "Around them: data, statistics, networks, gradients"
 
 
@@ -86,9 +88,16 @@ def others() -> str:
 
 
 def _docstring(docstring: str) -> list[str]:
-    """Return the paragraphs of a docstring; those with indented lines stand as they are."""
-    blocks = [block for block in docstring.split("\n\n") if block.strip()]
-    return [
-        markdown.code(block) if "\n    " in f"\n{block}" else markdown.text(" ".join(block.split()))
-        for block in blocks
-    ]
+    """Return the paragraphs of a docstring, formulas as formulas, without arguments and exceptions."""
+    found = []
+    for block in filter(str.strip, docstring.split("\n\n")):
+        head, _, lines = block.partition("\n")
+        if head in ("Formula:", "Backward:"):
+            found.append(markdown.formulas(lines.splitlines()))
+        elif derived := _DERIVED_IN.fullmatch(" ".join(block.split())):
+            file = derived[1]
+            found.append(f"Derived path by path in [{file.rpartition('/')[2]}](../../{file}).")
+        elif head not in ("Args:", "Returns:", "Raises:", "Yields:"):
+            is_code = "\n    " in f"\n{block}"
+            found.append(markdown.code(block) if is_code else markdown.text(" ".join(block.split())))
+    return found

@@ -25,7 +25,7 @@ def escaped(plain: str) -> str:
 
 def inline(plain: str, display: bool = True) -> str:
     """Return a formula of a docstring as Markdown, its parts set apart; what is not understood as code."""
-    return " &emsp; ".join(_part(part, display) for part in re.split(r"\s{2,}", plain.strip()))
+    return "&emsp; ".join(_part(part, display) for part in re.split(r"\s{2,}", plain.strip()))
 
 
 def _part(part: str, display: bool) -> str:

@@ -97,7 +97,8 @@ def public_names(op: Op) -> list[str]:
     ]
     spelled = op.name.replace("_", "")
     of_op = [name for name in layers if name.lower().startswith(f"nn.{spelled}")]
-    return functions[:1] + (of_op or layers)
+    hooks = [f"nn.utils.parametrizations.{op.name}"] if hasattr(tn.nn.utils.parametrizations, op.name) else []
+    return functions[:1] + hooks + (of_op or layers)
 
 
 def _pool(op: Op) -> str:
@@ -122,7 +123,7 @@ def _gradient(op: Op, derivation: Derivation) -> str:
             "The gradient of the input is the sum over the paths on which it reaches the result:",
             markdown.table(["path", "because", "contribution"], rows),
         ]
-    if derivation.gradients:
+    if any(line.startswith("dx = ") for line in derivation.gradients) or op.kind == "normalization":
         parts.append(markdown.formulas(derivation.gradients))
     return "\n\n".join([*parts, gradient_words(op)])
 

@@ -40,7 +40,7 @@ def _graph_svg(name: str) -> str | None:
 
 def graph_name(op: Op) -> str:
     """Return the name of the file of the graphs."""
-    return f"{op.name}.svg"
+    return f"graph-{op.name}.svg"
 
 
 def graph_part(op: Op) -> str:
@@ -49,9 +49,10 @@ def graph_part(op: Op) -> str:
     if graph_svg(op) is None:
         return f"{command} draws it; this site was built without Graphviz."
     title = f"Graph of {op.title or op.name}"
-    picture = f"```{{image}} {graph_name(op)}\n:alt: {title}\n:class: graph dark-light\n```"
+    options = f":alt: {title}\n:class: graph dark-light\n:target: ../_images/{graph_name(op)}"
+    picture = f"```{{image}} {graph_name(op)}\n{options}\n```"
     words = (
-        "Each box is a function with its formula and its derivative, each arrow carries a value forward and "
-        f"a gradient back; the numbers are few and small. {command} makes this picture."
+        "Each box is a function with its formula and derivative; each arrow carries a value forward and a "
+        f"gradient back. The numbers are few and small. {command} makes this picture: click to see it whole."
     )
     return f"{words}\n\n````{{container}} graph-box\n{picture}\n````"
