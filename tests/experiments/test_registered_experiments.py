@@ -20,6 +20,9 @@ TINY = {
     "noisy-batchnorm": {"steps": 2},
     "small-batches": {"images": 64, "train": 32},
     "rms-norm-against-layer-norm": {"steps": 2, "layers": 1, "features": 4, "turns": 2},
+    "batch-norm-lstm-gamma": {"steps": 2, "length": 3, "features": 4},
+    "batch-statistics-of-text": {"steps": 2, "layers": 1, "features": 4},
+    "ngpt-steps": {"steps": 4, "layers": 1, "features": 4},
 }
 """Sizes for a run of seconds; without an entry, an experiment is small enough, or its test is slow."""
 EXPERIMENTS = [pytest.param(one, id=one.name) for one in experiments.EXPERIMENTS.values()]

@@ -6,3 +6,6 @@ from . import smoothness
 from . import noisy_batchnorm
 from . import small_batches
 from . import rms_norm
+from . import batch_norm_lstm
+from . import batch_statistics
+from . import ngpt_steps
