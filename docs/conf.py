@@ -19,13 +19,17 @@ extensions = [
     "executed_cells",
     "experiment_plots",
     "katex_files",
+    "plain_types",
     "source_pages",
     "system_pages",
 ]
 exclude_patterns = ["_build", "extensions"]
 nitpicky = True
+maximum_signature_line_length = 90
+add_module_names = False
+toc_object_entries_show_parents = "hide"
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "html_image"]
 myst_heading_anchors = 4
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
@@ -36,6 +40,9 @@ html_theme = "pydata_sphinx_theme"
 html_title = project
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
+html_sidebars = {page: [] for page in ("index", "start", "which", "experiments/README")}
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -22,7 +22,11 @@ def page_of(docs: Path, target: str) -> str | None:
 
 
 def adapted(text: str) -> str:
-    """Return Markdown of the repository's root with links that are right two folders below it."""
+    """Return Markdown of the repository's root with links that are right two folders below it.
+
+    Paragraphs in HTML around images are left out, for MyST to find the images.
+    """
+    text = re.sub(r"</?p\b[^>]*>\n", "", text)
     return re.sub(r"(\]\(|src=\")(?!https?:|#|mailto:)", r"\1../../", text)
 
 

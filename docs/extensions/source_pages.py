@@ -6,7 +6,9 @@
 A page shows a file whole; line 12 is its anchor L-12. Only files that are linked have a page.
 """
 
+import importlib
 import inspect
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 from copied_pages import page_of
 from docutils import nodes
 from pygments.lexers import find_lexer_class_for_filename
-from sphinx.addnodes import download_reference, pending_xref
+from sphinx.addnodes import desc_signature, download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
@@ -67,6 +69,28 @@ class SourceLinks(SphinxTransform):
                 link["reftarget"] = copy
 
 
+def source_role(
+    _name: str, _raw: str, text: str, _line: int, inliner: Any, *_: Any
+) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+    """Make of the path of a file in the repository a link to its page."""
+    env = inliner.document.settings.env
+    uri = address(env, Path(env.srcdir).parent / text)
+    return [nodes.reference("", "", nodes.literal(text, text), refuri=uri, internal=True)], []
+
+
+def link_signatures(app: Sphinx, document: nodes.document) -> None:
+    """Add to each signature of the reference a link to the line where its source begins."""
+    for signature in document.findall(desc_signature):
+        thing = operator.attrgetter(signature["fullname"])(importlib.import_module(signature["module"]))
+        try:
+            file, line = lines_of(thing.fget if isinstance(thing, property) else thing)
+            uri = address(app.env, file, line)
+        except (TypeError, OSError, ValueError):  # a constant, or of another package
+            continue
+        link = nodes.reference("", "source", refuri=uri, internal=True, classes=["source-link"])
+        signature.insert(0, link)
+
+
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield the pages of the linked files."""
     root = Path(app.srcdir).parent
@@ -94,6 +118,8 @@ def merge(_app: Sphinx, env: BuildEnvironment, names: list[str], other: BuildEnv
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the extension."""
     app.add_transform(SourceLinks)
+    app.add_role("source", source_role)
+    app.connect("doctree-read", link_signatures)
     app.connect("html-collect-pages", source_pages)
     app.connect("env-purge-doc", forget)
     app.connect("env-merge-info", merge)

@@ -10,6 +10,7 @@ import numpy
 from .scaler import Scaler
 
 PARTS = ("train", "validation", "test")
+"""The names of the parts of a dataset."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -17,7 +17,10 @@ from ..ops.arguments import as_number
 from .scaler import Scaler, ascending, by_blocks, real_images
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""The means of red, green and blue over ImageNet, for pixels from 0 to 1."""
+
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""The standard deviations of red, green and blue over ImageNet, for pixels from 0 to 1."""
 
 
 class ImageScaler(Scaler):

@@ -4,6 +4,7 @@
 
 from types import SimpleNamespace
 
+# Modules and containers.
 from ..module import Module, Parameter
 from .containers import Flatten, ModuleDict, ModuleList, Sequential, Unflatten
 from .parameter_containers import ParameterDict, ParameterList
@@ -51,6 +52,8 @@ from .activation.softmax import Softmax, Softmax2d, LogSoftmax, Softmin
 
 # Normalizations.
 from ..normalization.layers import *
+
+# Normalizations whose scale and shift are computed from another input.
 from .adaptive import AdaGroupNorm, AdaLayerNorm, AdaLayerNormZero
 from .conditional import FiLM, SPADE
 

@@ -22,6 +22,8 @@ from .recipes import DATASETS, OWN, PLACES, find_recipe
 from .scale_choices import check_scale_init
 
 OPTIMIZERS = tuple(CHOICES)
+"""The optimizers that `tinygrad-norm train` takes, by name."""
+
 SCHEDULES = ("cosine", "linear", "step", "constant")
 WITHOUT_NORM = {
     "ngpt": ("keeps every vector at length 1", "transformer"),

@@ -226,6 +226,7 @@ NORMS: dict[str, Choice] = {
     "dyt": Choice("dynamic_tanh", _dyt),
     "none": Choice("", lambda shape: nn.Identity()),
 }
+"""The normalizations that `tinygrad-norm train` takes, by name."""
 
 
 def check_positions(shape: tuple[int, ...], needs: str) -> None:

@@ -8,6 +8,8 @@ from ..data.sources import is_path
 from ..suggestions import unknown
 
 DATASETS = (*data.SOURCES, "text")
+"""The datasets that `tinygrad-norm train` takes, by name."""
+
 OWN = "own"
 """The name, in a config, of a dataset or a model that a script passes to `Run`."""
 
