@@ -7,7 +7,12 @@ import pytest
 
 import tinygrad_norm as tn
 from tinygrad_norm import experiments, nn
-from tinygrad_norm.experiments.statistical import noisy_batchnorm, small_vgg, smoothness
+from tinygrad_norm.experiments.statistical import (
+    noisy_batchnorm,
+    rates_and_initialization,
+    small_vgg,
+    smoothness,
+)
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 RANGE, CHANGE, BETA = smoothness.MEASURES
@@ -20,6 +25,11 @@ NOISE = {
     noisy_batchnorm.NOISY: {"loss": 0.12, "drift": 0.4},
     noisy_batchnorm.PLAIN: {"loss": 0.5, "drift": 0.1},
 }
+GRID = {"rates": [0.1, 1.0, 10.0], "scales": [0.5, 1, 2]}
+ONE = [[0.1, 0.1, 0.1], [0.95, 0.3, 0.1], [0.1, 0.1, 0.1]]
+MANY = [[0.5, 0.95, 0.1], [0.95, 0.95, 0.1], [0.9, 0.95, 0.1]]
+CARE = {"BatchNorm": {"accuracies": MANY, **GRID}, "no normalization": {"accuracies": ONE, **GRID}}
+LOW = [[0.95, 0.1, 0.1], [0.95, 0.1, 0.1], [0.95, 0.1, 0.1]]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,11 @@ NOISE = {
         ("noisy-batchnorm", NOISE, {(noisy_batchnorm.NOISY, "drift"): 0.05}, FAILS),
         ("noisy-batchnorm", NOISE, {(noisy_batchnorm.NOISY, "loss", 1): 0.3}, UNKNOWN),
         ("noisy-batchnorm", NOISE, {(noisy_batchnorm.PLAIN, "loss"): 0.11}, UNKNOWN),
+        ("rates-and-initialization", CARE, {}, HOLDS),
+        ("rates-and-initialization", CARE, {("BatchNorm", "accuracies"): LOW}, FAILS),
+        ("rates-and-initialization", CARE, {("no normalization", "accuracies"): LOW}, FAILS),
+        ("rates-and-initialization", CARE, {("BatchNorm", "accuracies", 2): LOW}, UNKNOWN),
+        ("rates-and-initialization", CARE, {("BatchNorm", "accuracies"): np.zeros((3, 3))}, UNKNOWN),
     ],
 )
 def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
@@ -110,3 +125,20 @@ def test_drift_is_told_in_deviations():
     before = [(np.array([0.0, 1.0]), np.array([2.0, 1.0]))]
     after = [(np.array([1.0, 1.0]), np.array([2.0, np.e]))]
     np.testing.assert_allclose(noisy_batchnorm.drift(before, after), (0.25, 0.5))
+
+
+def test_what_trains_is_read_from_the_grid():
+    results = experiments.Results({name: {0: CARE[name]} for name in CARE})
+    for name, rate, scales in (("BatchNorm", 1, 3), ("no normalization", 0.1, 1)):
+        assert rates_and_initialization.highest_rate(results, name) == [rate]
+        assert rates_and_initialization.most_scales(results, name) == [scales]
+
+
+def test_the_scale_multiplies_the_output_without_norms_only():
+    x = tn.randn(32, 1, 8, 8)
+    for normalized, power in ((False, 7), (True, 1)):
+        found = []
+        for scale in (1.0, 2.0):
+            tn.manual_seed(0)
+            found.append(rates_and_initialization.make_mlp(normalized, scale)(x).detach().numpy())
+        np.testing.assert_allclose(found[1], found[0] * 2**power, rtol=1e-3, atol=1e-4)

@@ -4,6 +4,7 @@
 from . import warm_up
 from . import smoothness
 from . import noisy_batchnorm
+from . import rates_and_initialization
 from . import small_batches
 from . import rms_norm
 from . import batch_norm_lstm
