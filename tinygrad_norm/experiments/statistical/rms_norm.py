@@ -141,12 +141,13 @@ def tabulate(results: Results) -> list[Row]:
 
 def draw(results: Results, figure: Any) -> None:
     """Draw the training losses, and the part of the time that is saved."""
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    (left, right), top = figure.subplots(1, 2, width_ratios=(3, 2)), 4.2
     for k, name in enumerate(results.settings):
         curves = results.values(name, "curve")
         percent = (np.arange(curves.shape[1]) + 0.5) / curves.shape[1] * 100
-        seed_lines(left, percent, curves, f"{name}, ours", f"C{k}")
-    left.set(xlabel="steps taken (%)", ylabel="training loss (nats per character)", ylim=(2.2, 4.2))
+        beyond = " (beyond the axis)" * bool(curves.min() > top)
+        seed_lines(left, percent, curves, f"{name}, ours{beyond}", f"C{k}")
+    left.set(xlabel="steps taken (%)", ylabel="training loss (nats per character)", ylim=(2.2, top))
     left.grid(alpha=0.3)
     kinds = ["saved", *(f"saved, {rows} rows" for rows in ROWS)]
     for k, kind in enumerate(kinds):
