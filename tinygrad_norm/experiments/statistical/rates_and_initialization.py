@@ -122,8 +122,8 @@ def tabulate(results: Results) -> list[Row]:
         rows.append(
             Row(f"{name}: highest lr that trains from He's scale", spread(highest_rate(results, name)))
         )
-        of = f"of {_number_of_scales(results)} scales, that train at one lr"
-        rows.append(Row(f"{name}: {of}", spread(most_scales(results, name))))
+        what = f"{name}: scales that train at one lr, of {_number_of_scales(results)}"
+        rows.append(Row(what, spread(most_scales(results, name))))
         rows.append(Row(f"{name}: pairs that train", spread(pairs, percent=True)))
         rows.append(Row(f"{name}: best test accuracy", spread(accuracies.max((1, 2)), percent=True)))
     return rows
@@ -137,7 +137,7 @@ def draw(results: Results, figure: Any) -> None:
         mean = results.values(name, "accuracies").mean(0)
         image = cell.imshow(100 * mean, origin="lower", vmin=0, vmax=100, cmap="viridis", aspect="auto")
         cell.set(xlabel="learning rate", title=name)
-        cell.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], fontsize=8)
+        cell.set_xticks(range(len(rates)), [f"{rate:g}" for rate in rates], rotation=45)
         cell.set_yticks(range(len(scales)), [f"{scale:g}" for scale in scales])
         for (y, x), value in np.ndenumerate(mean):
             color = "black" if value > 0.6 else "white"
