@@ -2,14 +2,21 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 from tinygrad_norm import experiments
-from tinygrad_norm.experiments.statistical import small_batches
+from tinygrad_norm.experiments.statistical import small_batches, sorted_batches
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 BATCH, GROUP = small_batches.BATCH, small_batches.GROUP
 SMALL = {BATCH: {"errors": [0.05, 0.06, 0.12]}, GROUP: {"errors": [0.05, 0.05, 0.06]}}
+SORTED = {
+    sorted_batches.MIXED: {"error": 0.04},
+    sorted_batches.SORTED: {"error": 0.64},
+    sorted_batches.RENORM: {"error": 0.1},
+    sorted_batches.CONTROL: {"error": 0.05},
+}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,12 @@ SMALL = {BATCH: {"errors": [0.05, 0.06, 0.12]}, GROUP: {"errors": [0.05, 0.05, 0
         ("small-batches", SMALL, {(BATCH, "errors"): [0.2, 0.2, 0.3]}, UNKNOWN),
         ("small-batches", SMALL, {(BATCH, "errors", 0): [0.05, 0.05, 0.04]}, UNKNOWN),
         ("small-batches", SMALL, {(BATCH, "errors", 1): [0.05, 0.05, float("nan")]}, UNKNOWN),
+        ("sorted-batches", SORTED, {}, HOLDS),
+        ("sorted-batches", SORTED, {(sorted_batches.RENORM, "error"): 0.5}, FAILS),
+        ("sorted-batches", SORTED, {(sorted_batches.SORTED, "error"): 0.07}, FAILS),
+        ("sorted-batches", SORTED, {(sorted_batches.CONTROL, "error"): 0.5}, UNKNOWN),
+        ("sorted-batches", SORTED, {(sorted_batches.RENORM, "error", 0): 0.6}, UNKNOWN),
+        ("sorted-batches", SORTED, {(sorted_batches.SORTED, "error", 0): 0.1}, UNKNOWN),
     ],
 )
 def test_other_figures_change_the_verdict(name, figures, changes, state):
@@ -29,7 +42,8 @@ def test_other_figures_change_the_verdict(name, figures, changes, state):
     for seed in range(3):  # seeds differ a little
         for of in found.values():
             for figure, value in of[seed].items():
-                of[seed][figure] = [one + 1e-3 * seed * (k + 1) for k, one in enumerate(value)]
+                more = 1e-3 * seed * (1 + np.arange(np.size(value)).reshape(np.shape(value)))
+                of[seed][figure] = np.asarray(value) + more
     for (setting, figure, *seed), value in changes.items():
         for of_seed in [found[setting][seed[0]]] if seed else found[setting].values():
             of_seed[figure] = value

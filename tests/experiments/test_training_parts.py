@@ -36,7 +36,7 @@ def make_split(samples=7):
 
 
 def test_an_epoch_has_each_sample_once_but_for_an_incomplete_batch():
-    batches = list(itertools.islice(shuffled(np.random.default_rng(0), make_split(), 3), 4))
+    batches = [batch for (batch,) in itertools.islice(shuffled(np.random.default_rng(0), make_split(), 3), 4)]
     for epoch in (batches[:2], batches[2:]):
         labels = np.concatenate([labels for _, labels in epoch])
         assert len(set(labels)) == 6
@@ -44,7 +44,7 @@ def test_an_epoch_has_each_sample_once_but_for_an_incomplete_batch():
 
 
 def test_noise_is_new_in_each_step():
-    one, two = itertools.islice(shuffled(np.random.default_rng(0), make_split(3), 3, 0.5), 2)
+    (one,), (two,) = itertools.islice(shuffled(np.random.default_rng(0), make_split(3), 3, 0.5), 2)
     drawn = [images - labels[:, None, None, None] for images, labels in (one, two)]
     assert all(0.4 < noise.std() < 0.6 for noise in drawn)
     assert abs(drawn[0] - drawn[1]).min() > 0
@@ -66,6 +66,19 @@ def test_a_training_lowers_the_loss_and_the_error():
     assert losses[-1] < losses[0] / 2
     assert after < before
     assert not model.training
+
+
+def test_the_batches_of_a_step_are_averaged():
+    split = make_split(8)
+    found = []
+    for parts in (1, 2):
+        manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+        images, labels = np.split(split.images, parts), np.split(split.labels, parts)
+        losses = fit(model, itertools.repeat(list(zip(images, labels, strict=True))), 3, 1e-3)
+        found.append((losses, model[1].weight.numpy()))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
 
 
 def test_a_training_that_diverges_ends():

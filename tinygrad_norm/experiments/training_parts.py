@@ -14,6 +14,8 @@ from ..nn import functional as F
 from ..ops import tensor
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Step = list[Batch]
+"""The batches of one step: each passes the network on its own, and their gradients are averaged."""
 
 
 def few_digits(seed: int, train: int, noise: float = 0.0) -> tuple[Split, Split, Split]:
@@ -35,8 +37,8 @@ def _normal(rng: np.random.Generator, shape: tuple[int, ...], noise: float) -> N
     return np.float32(noise) * rng.standard_normal(shape, dtype=np.float32)
 
 
-def shuffled(rng: np.random.Generator, split: Split, size: int, noise: float = 0.0) -> Iterator[Batch]:
-    """Yield batches without end, each epoch in a new order, with new noise; an incomplete one is left out.
+def shuffled(rng: np.random.Generator, split: Split, size: int, noise: float = 0.0) -> Iterator[Step]:
+    """Yield steps of one batch without end; each epoch has a new order and new noise, and no smaller batch.
 
     Raises:
         ValueError: if there are fewer samples than a batch has.
@@ -47,7 +49,7 @@ def shuffled(rng: np.random.Generator, split: Split, size: int, noise: float = 0
         order = rng.permutation(len(split))
         for chosen in order[: len(split) - len(split) % size].reshape(-1, size):
             images = split.images[chosen]
-            yield images + _normal(rng, images.shape, noise) if noise else images, split.labels[chosen]
+            yield [(images + _normal(rng, images.shape, noise) if noise else images, split.labels[chosen])]
 
 
 def convolutions(norm: Callable[[int], Module], layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
@@ -61,7 +63,7 @@ def convolutions(norm: Callable[[int], Module], layers: tuple[tuple[int, int], .
     return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10))
 
 
-def fit(model: Module, batches: Iterator[Batch], steps: int, lr: float) -> NDArray[np.float64]:
+def fit(model: Module, drawn: Iterator[Step], steps: int, lr: float) -> NDArray[np.float64]:
     """Train by SGD with momentum 0.9; lr falls to 0 as half a cosine. Return the losses.
 
     It stops at a loss that is not finite; those after it are NaN.
@@ -71,13 +73,15 @@ def fit(model: Module, batches: Iterator[Batch], steps: int, lr: float) -> NDArr
     model.train()
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-        images, labels = next(batches)
+        batches = next(drawn)
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(tensor(images)), tensor(labels))
-        losses[step] = loss.item()
+        losses[step] = 0.0
+        for images, labels in batches:
+            loss = F.cross_entropy(model(tensor(images)), tensor(labels)) / len(batches)
+            loss.backward()
+            losses[step] += loss.item()
         if not math.isfinite(losses[step]):
             break
-        loss.backward()
         optimizer.step()
     return losses
 
