@@ -1,11 +1,13 @@
 """Configuration of the documentation site: `python -m sphinx -W --keep-going docs docs/_build/html`."""
 
+import os
 import sys
 import tomllib
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "extensions"), str(DOCS.parent)]
+os.environ.setdefault("TINYGRAD_NORM_LOOPS", "0")  # pages compute the same digits with and without Numba
 
 _about = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 project, version = _about["name"], _about["version"]

@@ -66,7 +66,7 @@ def test_there_are_eight_chapters_in_the_order_of_the_index():
     assert [page.name[0] for page in CHAPTERS] == list("12345678")
     (listed,) = re.findall(r"^```\{toctree\}\n:hidden:\n\n(.*?)^```$", index, re.MULTILINE | re.DOTALL)
     assert listed.split() == [page.stem for page in CHAPTERS]
-    assert [name for name in re.findall(r"\]\((\d-\S+)\.md\)", index)] == listed.split()
+    assert re.findall(r"\]\((\d-\S+)\.md\)", index) == listed.split()
 
 
 @of_each(CHAPTERS)
@@ -122,7 +122,7 @@ def test_the_cells_run(page, monkeypatch):
         pytest.skip("Graphviz is not installed")
     import matplotlib.pyplot
 
-    for name in ("PYTHONPATH", "COLUMNS", "TERM", "NO_COLOR", "FORCE_COLOR"):  # a page may set them; they get their values back
+    for name in ("PYTHONPATH", "COLUMNS", "TERM", "NO_COLOR", "FORCE_COLOR"):  # a page sets them
         monkeypatch.setenv(name, os.environ.get(name, ""))
     names = {"__name__": "__main__"}
     with contextlib.chdir(page.parent), contextlib.redirect_stdout(io.StringIO()):
