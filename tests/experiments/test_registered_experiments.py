@@ -19,6 +19,7 @@ TINY = {
     "smoother-loss": {"steps": 3, "looks": 2},
     "noisy-batchnorm": {"steps": 2},
     "rates-and-initialization": {"rates": (0.1, 1.0), "scales": (1, 2), "steps": 2},
+    "ghost-batches": {"epochs": 1, "train": 256},
     "sorted-batches": {"steps": 2, "train": 100},
     "small-batches": {"images": 64, "train": 32},
     "rms-norm-against-layer-norm": {"steps": 2, "layers": 1, "features": 4, "turns": 2},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import experiments
-from tinygrad_norm.experiments.statistical import small_batches, sorted_batches
+from tinygrad_norm.experiments.statistical import ghost_batches, small_batches, sorted_batches
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 BATCH, GROUP = small_batches.BATCH, small_batches.GROUP
@@ -16,6 +16,11 @@ SORTED = {
     sorted_batches.SORTED: {"error": 0.64},
     sorted_batches.RENORM: {"error": 0.1},
     sorted_batches.CONTROL: {"error": 0.05},
+}
+GHOSTS = {
+    ghost_batches.SMALL: {"test error": 0.08, "training error": 0.0},
+    ghost_batches.LARGE: {"test error": 0.12, "training error": 0.0},
+    ghost_batches.GHOSTS: {"test error": 0.09, "training error": 0.0},
 }
 
 
@@ -35,6 +40,11 @@ SORTED = {
         ("sorted-batches", SORTED, {(sorted_batches.CONTROL, "error"): 0.5}, UNKNOWN),
         ("sorted-batches", SORTED, {(sorted_batches.RENORM, "error", 0): 0.6}, UNKNOWN),
         ("sorted-batches", SORTED, {(sorted_batches.SORTED, "error", 0): 0.1}, UNKNOWN),
+        ("ghost-batches", GHOSTS, {}, HOLDS),
+        ("ghost-batches", GHOSTS, {(ghost_batches.GHOSTS, "test error"): 0.15}, FAILS),
+        ("ghost-batches", GHOSTS, {(ghost_batches.SMALL, "test error"): 0.12}, UNKNOWN),
+        ("ghost-batches", GHOSTS, {(ghost_batches.GHOSTS, "test error", 2): 0.14}, UNKNOWN),
+        ("ghost-batches", GHOSTS, {(ghost_batches.LARGE, "training error", 2): 0.03}, UNKNOWN),
     ],
 )
 def test_other_figures_change_the_verdict(name, figures, changes, state):

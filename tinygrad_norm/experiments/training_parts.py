@@ -29,8 +29,13 @@ def few_digits(seed: int, train: int, noise: float = 0.0) -> tuple[Split, Split,
     parts = [((one.images - mean) / std, one.labels) for one in digits.parts.values()]
     (images, labels), validation, (others, their_labels) = parts
     test = np.concatenate([images[train:], others]), np.concatenate([labels[train:], their_labels])
-    noisy = [Split(one + _normal(rng, one.shape, noise), found) for one, found in (validation, test)]
-    return Split(images[:train], labels[:train]), noisy[0], noisy[1]
+    judged = [with_noise(Split(*one), noise, rng) for one in (validation, test)]
+    return Split(images[:train], labels[:train]), judged[0], judged[1]
+
+
+def with_noise(split: Split, noise: float, rng: np.random.Generator) -> Split:
+    """Return the split with normal noise on its images."""
+    return Split(split.images + _normal(rng, split.images.shape, noise), split.targets)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], noise: float) -> NDArray[np.float32]:

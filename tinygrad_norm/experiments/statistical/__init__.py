@@ -7,6 +7,7 @@ from . import noisy_batchnorm
 from . import rates_and_initialization
 from . import small_batches
 from . import sorted_batches
+from . import ghost_batches
 from . import rms_norm
 from . import batch_norm_lstm
 from . import batch_statistics
