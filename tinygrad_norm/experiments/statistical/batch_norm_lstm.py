@@ -133,8 +133,16 @@ def judge(results: Results) -> Verdict:
     if not results.mean(SMALL, "accuracy") >= LEARNED:
         return cannot_be_told(f"{reason}: nothing was learned")
     (low_more, high_more), (low_gain, high_gain) = interval(more), interval(gain)
-    if high_more < np.log10(FACTOR) or high_gain < MATTERS:
-        return does_not_hold(reason)
+    wrong = [
+        words
+        for words, high, least in (
+            ("the gradient does not vanish with γ = 1", high_more, np.log10(FACTOR)),
+            ("the network with γ = 1 learns as well", high_gain, MATTERS),
+        )
+        if high < least
+    ]
+    if wrong:
+        return does_not_hold(f"{' and '.join(wrong)}: {reason}")
     if low_more >= np.log10(FACTOR) and low_gain >= MATTERS:
         return holds(reason)
     return cannot_be_told(f"{reason}; the seeds differ too much")
@@ -174,12 +182,12 @@ register(
     judge,
     tabulate,
     draw,
-    title="BN-LSTM: γ has to start at 0.1, not at 1",
+    title="BN-LSTM: γ of 0.1 or 1 at the start",
     claim="With γ = 1 gradients vanish through time and the BN-LSTM does not learn; with 0.1 it does.",
     source="Cooijmans et al. 2016, arXiv:1603.09025, section 4 and figure 1",
     paper="with γ = 1 gradients vanish; with 0.1, 99.0 % of sequential MNIST, LSTM 98.9 %",
     known="from memory",
     settings={SMALL: {"gamma": 0.1}, LARGE: {"gamma": 1.0}, PLAIN: {"gamma": None}},
     sizes={"steps": 250, "length": 36, "features": 32},
-    tuning=Tuning((0.001, 0.003, 0.01, 0.03), "loss"),
+    tuning=Tuning((0.003, 0.01, 0.03, 0.1), "loss"),
 )
