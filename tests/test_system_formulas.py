@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from system_pages.formula import NotAFormula, Segment, parts, segments
+from system_pages.formula import Segment, parts, segments
 from system_pages.page import derivation_of, systems
+from system_pages.symbols import NotAFormula
 
 import tinygrad_norm as tn
 from tinygrad_norm.learn.systems import OTHERS

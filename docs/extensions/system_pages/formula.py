@@ -14,9 +14,26 @@ import re
 import unicodedata
 from typing import Literal, NamedTuple
 
-
-class NotAFormula(ValueError):
-    """A text that is not understood as a formula."""
+from .symbols import (
+    ALONE,
+    APPLIED,
+    BAR,
+    GREEK,
+    HAT,
+    LETTER,
+    NAMES,
+    OPERATORS,
+    PAIRS,
+    SYMBOLS,
+    NotAFormula,
+    derived,
+    fenced,
+    index,
+    is_fraction,
+    joins,
+    starts_operand,
+    symbol,
+)
 
 
 class Segment(NamedTuple):
@@ -26,48 +43,22 @@ class Segment(NamedTuple):
     text: str
 
 
-_LETTERS = "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩ"
-_GREEK = {c: unicodedata.name(c).split()[-1].lower().replace("lamda", "lambda") for c in _LETTERS}
-_GREEK |= {c: _GREEK[c].capitalize() for c in _LETTERS if c.isupper()} | {"φ": "varphi"}
-_LETTER = "A-Za-z" + "".join(_GREEK)
-_HAT, _BAR = "\u0302", "\u0304"
 _TOKEN = re.compile(
     rf"""\s+
     | \d+(?:\.\d+)?(?:e-?\d+)?
     | [A-Za-z]+(?:[-'][A-Za-z]+)*(?:\.[a-z]\w*)+ | [A-Za-z]{{2,}}(?:-[A-Za-z]{{2,}})+ | [A-Za-z]{{2,}}'s\b
-    | d?[{_LETTER}][{_HAT}{_BAR}]? (?![A-Za-z{_HAT}{_BAR}])\d?
-    | (?:[A-Za-z][{_HAT}{_BAR}]?)+ \d?
-    | [{"".join(_GREEK)}]
-    | _\{{[^{{}}]+\}} | _\([^()]+\) | _[A-Za-z0-9]+ | _[{"".join(_GREEK)}] | [₀-₉]+ | [⁰¹²³⁴-⁹⁺⁻ᵀⁿᵖᵇ]+
+    | d?[{LETTER}][{HAT}{BAR}]? (?![A-Za-z{HAT}{BAR}])\d?
+    | (?:[A-Za-z][{HAT}{BAR}]?)+ \d?
+    | [{"".join(GREEK)}]
+    | _\{{[^{{}}]+\}} | _\([^()]+\) | _[A-Za-z0-9]+ | _[{"".join(GREEK)}] | [₀-₉]+ | [⁰¹²³⁴-⁹⁺⁻ᵀⁿᵖᵇ]+
     | := | ½ | [^\w\s]""",
     re.VERBOSE,
 )
+_MARKS = ",;:.!?–"
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵖᵇ", "0123456789+-npb")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_OPERATORS = {
-    "·": r"\cdot", "×": r"\times", "∘": r"\circ", "⊗": r"\otimes", "@": r"\,", "+": "+", "-": "-", "−": "-",
-    "±": r"\pm", "=": "=", ":=": r"\mathrel{:=}", "←": r"\leftarrow", "→": r"\to", "<": "<", ">": ">",
-    "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "≈": r"\approx", "∈": r"\in", "/": "/",
-}  # fmt: skip
-_SYMBOLS = {"∞": r"\infty", "…": r"\ldots", "½": r"\tfrac12"}
-_MARKS = ",;:.!?–"
-_PAIRS = {"(": ")", "[": "]", "⟨": "⟩", "‖": "‖", "|": "|"}
-_FENCES = {
-    "(": "(", ")": ")", "[": "[", "]": "]", "⟨": r"\langle", "⟩": r"\rangle",
-    "‖": (r"\lVert", r"\rVert"), "|": (r"\lvert", r"\rvert"),
-}  # fmt: skip
-_FUNCTIONS = ("exp", "ln", "log", "max", "min", "tanh", "sin", "cos", "det")
-_ALONE = (*_FUNCTIONS, "tr")  # which may do without parentheses
-_APPLIED = (*_ALONE, "mean", "erf", "sign", "sym", "clip", "softmax", "silu", "log1p", "expm1")
-_INDEXED = (*_APPLIED, "weight", "bias", "index", "std", "conv")
-_NAMES = re.compile(
-    "eps|momentum|prior|scale|shift|mask|kept|weight|bias|size|rmax|dmax|query|key|value|rnorm|ones|alpha|beta"
-    "|logdet|index"
-)
-_DERIVED = ("weight", "bias", "scale", "shift", "logdet", "mask", "query", "key")
 _AFTER_A_LETTER = ("over", "of", "and", "is", "to", "with", "for", "in", "from", "as", "at", "by", "or")
 _RELATION = re.compile(r"=|←|≤|≥|<|>|≠|∈")
-_UPRIGHT = re.compile(r"[A-Z]{2,}|[a-z]{5,}|rows|enc|dec|max|min|ih|hh|hr|qk")
 _SHAPED = re.compile(r"((?:\w+[\u0302]?(?:, )?){1,3}) (\([A-Z0-9…*][^()=a-z]*\)|\(…[^()=a-z]*\))(.*)")
 
 
@@ -149,16 +140,16 @@ class _Reader:
         if re.search(r"[.\-']", text) and len(text) > 1 and text[0].isalpha():
             return not text.startswith("x.")
         if text in ("a", "A") and following.spaced and re.match(r"[A-Za-z]{2}", following.text):
-            return following.text not in _AFTER_A_LETTER and not _derivative(following.text)
+            return following.text not in _AFTER_A_LETTER and not derived(following.text)
         if len(text) < 2 or not text.isalpha() or not text.isascii():
             return False
         glued = following.text and not following.spaced and following.text[0] in "_([^/·|'‖ᵀ@∘*"
-        if glued or _derivative(text):
+        if glued or derived(text):
             return False
-        if _NAMES.fullmatch(text):
+        if NAMES.fullmatch(text):
             between_words = self._at + ahead > 0 and self._is_word(ahead - 1)
             return between_words or (following.spaced and following.text[:1].isalnum())
-        return not (text in _ALONE and _starts_operand(following.text))
+        return not (text in ALONE and starts_operand(following.text))
 
     # Sequences of items.
 
@@ -172,8 +163,8 @@ class _Reader:
             if self._is_word() or token.text in _MARKS:
                 items.append(Segment("prose", self._take()))
                 product = len(items)
-            elif token.text in _OPERATORS:
-                items.append(Segment("formula", _OPERATORS[self._take()]))
+            elif token.text in OPERATORS:
+                items.append(Segment("formula", OPERATORS[self._take()]))
                 if token.text not in "·@∘":
                     product = len(items)
             elif token.text == "(" and end is None and self._has_prose():
@@ -195,7 +186,7 @@ class _Reader:
 
     def _continues(self, before: list[Segment], token: _Token) -> bool:
         """Return whether a factor follows another one behind a space: "y (N, K)"."""
-        if not before or not token.spaced or before[-1].text in _OPERATORS.values():
+        if not before or not token.spaced or before[-1].text in OPERATORS.values():
             return False
         return not re.search(r"\\(?:\w+|operatorname\{tr\}) ?(?:_\{[^}]*\})?$", before[-1].text)
 
@@ -263,17 +254,17 @@ class _Reader:
             return self._sum_of_parentheses()
         if text == "Σ":
             return self._with_scripts(r"\Sigma"), ""
-        if text in _PAIRS:
-            inner = self._inner(_PAIRS[text])
-            fenced = _fenced(text, inner)
-            whole = self._with_scripts(fenced)
-            if whole == fenced and text == "(":
-                return (inner, inner) if _is_fraction(inner) else (whole, inner)
+        if text in PAIRS:
+            inner = self._inner(PAIRS[text])
+            alone = fenced(text, inner)
+            whole = self._with_scripts(alone)
+            if whole == alone and text == "(":
+                return (inner, inner) if is_fraction(inner) else (whole, inner)
             return whole, ""
         if re.match(r"\d", text):
             return self._with_scripts(text.replace("e-", r"\mathrm{e}{-}")), ""
-        if text in _SYMBOLS:
-            return self._with_scripts(_SYMBOLS[text]), ""
+        if text in SYMBOLS:
+            return self._with_scripts(SYMBOLS[text]), ""
         if text[0].isalpha():
             return self._named(text), ""
         raise NotAFormula(f"{text!r} is not part of a formula")
@@ -282,23 +273,23 @@ class _Reader:
         base = text.rstrip("0123456789")
         digits = text[len(base) :]
         lower = self._peek()
-        if _joins(base, lower.text):
+        if joins(base, lower.text):
             while re.match(r"_[A-Za-z]", self._peek().text):
                 base += rf"\{self._take()}"
             found = rf"\mathrm{{{base}}}"
         else:
-            found = _symbol(base)
-            if base in _GREEK and re.fullmatch(r"[a-z]", lower.text) and not lower.spaced:
+            found = symbol(base)
+            if base in GREEK and re.fullmatch(r"[a-z]", lower.text) and not lower.spaced:
                 digits = self._take()
         known = self._scripts(digits)
         found += known
         following = self._peek()
         if following.text in ("(", "[") and not following.spaced:
             opening = self._take()
-            found = self._with_scripts(f"{found}{_fenced(opening, self._inner(_PAIRS[opening]))}")
-        elif base in _APPLIED and following.text in ("|", "‖"):
+            found = self._with_scripts(f"{found}{fenced(opening, self._inner(PAIRS[opening]))}")
+        elif base in APPLIED and following.text in ("|", "‖"):
             opening = self._take()
-            found = f"{found}{_fenced(opening, self._inner(_PAIRS[opening]))}"
+            found = f"{found}{fenced(opening, self._inner(PAIRS[opening]))}"
         return found
 
     def _is_sum(self) -> bool:
@@ -309,19 +300,19 @@ class _Reader:
         following = (
             2 if lower.text.startswith("_") or (not lower.spaced and self._is_index(lower, after)) else 1
         )
-        return _starts_operand(self._peek(following).text) or self._is_word(following)
+        return starts_operand(self._peek(following).text) or self._is_word(following)
 
     @staticmethod
     def _is_index(lower: _Token, after: _Token) -> bool:
-        return lower.text.isalpha() and after.spaced and _starts_operand(after.text)
+        return lower.text.isalpha() and after.spaced and starts_operand(after.text)
 
     def _sum(self) -> str:
         self._take()
         lower = self._peek()
         if lower.text.startswith("_"):
-            return rf"\sum_{{{_index(self._take()[1:])}}}"
+            return rf"\sum_{{{index(self._take()[1:])}}}"
         if not lower.spaced and self._is_index(lower, self._peek(1)):
-            return rf"\sum_{{{_index(self._take())}}}"
+            return rf"\sum_{{{index(self._take())}}}"
         return r"\sum"
 
     def _sum_of_parentheses(self) -> tuple[str, str]:
@@ -330,7 +321,7 @@ class _Reader:
         inner = self._inner(")")
         raised = self._scripts()
         if raised:
-            found = rf"\sum {_fenced('(', inner)}{raised}"
+            found = rf"\sum {fenced('(', inner)}{raised}"
             return found, ""
         return rf"\left( \sum {inner} \right)", rf"\sum {inner}"
 
@@ -344,7 +335,7 @@ class _Reader:
             if token.spaced:
                 break
             if token.text.startswith("_"):
-                lower.append(_index(self._take()[1:].strip("{}()")))
+                lower.append(index(self._take()[1:].strip("{}()")))
             elif re.match(r"[₀-₉]", token.text):
                 lower.append(self._take().translate(_LOWERED))
             elif re.match(r"[⁰¹²³⁴-⁹⁺⁻ᵀⁿᵖᵇ]", token.text):
@@ -367,86 +358,6 @@ class _Reader:
         whole, inner = self._factor()
         self._flat = flat
         return sign + (inner or whole).replace(r"\tfrac12", "1/2")
-
-
-def _starts_operand(text: str) -> bool:
-    """Return whether something to add up, or to take a function of, begins with this token."""
-    if not text:
-        return False
-    is_word = len(text) > 1 and text.isascii() and text.isalpha()
-    if is_word:
-        return _derivative(text) != "" or _NAMES.fullmatch(text) or text in _APPLIED
-    return text[0].isalnum() or text[0] in "(√|‖∂"
-
-
-def _joins(base: str, lower: str) -> bool:
-    """Return whether base and subscript are one name, as in mean_range; not weight_fck, which is indexed."""
-    if len(base) < 2 or not base.isalpha() or not re.fullmatch(r"_[A-Za-z]{2,}", lower):
-        return False
-    return len(lower) > 4 or not (_derivative(base) or base in _INDEXED)
-
-
-def _derivative(text: str) -> str:
-    """Return of what `text` is the derivative: x of dx, weight of dweight; else nothing."""
-    rest = text[1:].rstrip("0123456789")
-    if not text.startswith("d") or not rest or text in ("do", "dB"):
-        return "o" if text == "do" else ""
-    letters = rest.replace(_HAT, "").replace(_BAR, "")
-    return rest if len(letters) == 1 or rest in _DERIVED else ""
-
-
-def _symbol(text: str) -> str:
-    """Return the LaTeX of a name without its subscripts."""
-    if text.startswith("d" + _BAR):
-        return rf"\overline{{\mathrm{{d}}{_symbol(text[2:])}}}"
-    if rest := _derivative(text):
-        return rf"\mathrm{{d}}{_symbol(rest)}"
-    for mark, command in ((_HAT, "hat"), (_BAR, "bar")):
-        if text.endswith(mark) and len(text) == 2:
-            return rf"\{command}{{{_symbol(text[0])}}}"
-    if text in _GREEK:
-        return rf"\{_GREEK[text]} "
-    if text in ("alpha", "beta"):
-        return rf"\{text} "
-    if text in _FUNCTIONS:
-        return rf"\{text} "
-    if text in _APPLIED:
-        return rf"\operatorname{{{text}}}"
-    if not re.fullmatch(r"[A-Za-z.]+", text):
-        raise NotAFormula(f"{text!r} is not a name")
-    return text if len(text) == 1 else rf"\mathrm{{{text}}}"
-
-
-def _index(text: str) -> str:
-    """Return the LaTeX of a subscript: letters that count, or a word."""
-    text = text.strip("{}()")
-    if text in _GREEK:
-        return rf"\{_GREEK[text]} "
-    if _UPRIGHT.fullmatch(text):
-        return rf"\mathrm{{{text}}}"
-    if not re.fullmatch(r"[A-Za-z0-9 +\-,]+", text):
-        raise NotAFormula(f"{text!r} is not a subscript")
-    return text
-
-
-def _fenced(opening: str, inner: str) -> str:
-    left, right = _FENCES[opening], _FENCES[_PAIRS[opening]]
-    if isinstance(left, tuple):
-        left, right = left[0], _FENCES[opening][1]
-    if re.search(r"\\frac|\\sqrt|\\sum", inner):
-        return rf"\left{left} {inner} \right{right}"
-    return f"{left} {inner} {right}" if left.startswith("\\") else f"{left}{inner}{right}"
-
-
-def _is_fraction(latex: str) -> bool:
-    """Return whether LaTeX is one fraction and nothing else, which needs no parentheses in a product."""
-    depth = groups = 0
-    for c in latex.removeprefix(r"\frac"):
-        depth += (c == "{") - (c == "}")
-        groups += c == "}" and depth == 0
-        if depth == 0 and c != "}":
-            return False
-    return latex.startswith(r"\frac") and groups == 2
 
 
 def _text(words: str) -> str:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from .formula import NotAFormula, Segment, is_equation, segments
+from .formula import Segment, is_equation, segments
+from .symbols import NotAFormula
 
 _CODE = re.compile(r"(`[^`]+`)")
 _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
@@ -37,7 +38,8 @@ def _part(part: str, display: bool) -> str:
     words = ""
     for segment in found:
         is_glued = segment.text[0] in ",;:.)!?" or words.endswith("(") or not words
-        words += ("" if is_glued else " ") + _segment(segment, style)
+        gap = "&nbsp;" if segment.kind == "code" else " "
+        words += ("" if is_glued else gap) + _segment(segment, style)
     return words
 
 

@@ -125,6 +125,8 @@ def _gradient(op: Op, derivation: Derivation) -> str:
         ]
     if any(line.startswith("dx = ") for line in derivation.gradients) or op.kind == "normalization":
         parts.append(markdown.formulas(derivation.gradients))
+    if sum(line.startswith("dx = ") for line in derivation.gradients) > 1:
+        parts.append("The derivation below says when each line for dx holds.")
     return "\n\n".join([*parts, gradient_words(op)])
 
 
