@@ -19,6 +19,8 @@ TINY = {
     "smoother-loss": {"steps": 3, "looks": 2},
     "noisy-batchnorm": {"steps": 2},
     "rates-and-initialization": {"rates": (0.1, 1.0), "scales": (1, 2), "steps": 2},
+    "deviation-norms": {"steps": 2, "train": 64},
+    "own-statistics": {"images": 64, "train": 64},
     "ghost-batches": {"epochs": 1, "train": 256},
     "sorted-batches": {"steps": 2, "train": 100},
     "small-batches": {"images": 64, "train": 32},

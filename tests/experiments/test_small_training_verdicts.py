@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import experiments
-from tinygrad_norm.experiments.statistical import ghost_batches, small_batches, sorted_batches
+from tinygrad_norm.experiments.statistical import (
+    deviation_norms,
+    ghost_batches,
+    small_batches,
+    sorted_batches,
+)
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
 BATCH, GROUP = small_batches.BATCH, small_batches.GROUP
@@ -22,6 +27,10 @@ GHOSTS = {
     ghost_batches.LARGE: {"test error": 0.12, "training error": 0.0},
     ghost_batches.GHOSTS: {"test error": 0.09, "training error": 0.0},
 }
+L1, MAX, NONE = deviation_norms.L1, deviation_norms.MAX, deviation_norms.NONE
+DEVIATIONS = {deviation_norms.L2: {"error": 0.04}, **{name: {"error": 0.042} for name in (L1, MAX)}}
+DEVIATIONS[NONE] = {"error": 0.08}
+WEIGHED = {f"batch {size}": {"gain": 0.005, "harm": 0.5} for size in (4, 16)}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +54,17 @@ GHOSTS = {
         ("ghost-batches", GHOSTS, {(ghost_batches.SMALL, "test error"): 0.12}, UNKNOWN),
         ("ghost-batches", GHOSTS, {(ghost_batches.GHOSTS, "test error", 2): 0.14}, UNKNOWN),
         ("ghost-batches", GHOSTS, {(ghost_batches.LARGE, "training error", 2): 0.03}, UNKNOWN),
+        ("deviation-norms", DEVIATIONS, {}, HOLDS),
+        ("deviation-norms", DEVIATIONS, {(MAX, "error"): 0.03}, HOLDS),
+        ("deviation-norms", DEVIATIONS, {(MAX, "error"): 0.06}, FAILS),
+        ("deviation-norms", DEVIATIONS, {(L1, "error"): 0.06}, FAILS),
+        ("deviation-norms", DEVIATIONS, {(L1, "error", 1): 0.06}, UNKNOWN),
+        ("deviation-norms", DEVIATIONS, {(NONE, "error"): 0.045}, UNKNOWN),
+        ("own-statistics", WEIGHED, {}, HOLDS),
+        ("own-statistics", WEIGHED, {("batch 16", "gain"): 0.0}, FAILS),
+        ("own-statistics", WEIGHED, {("batch 4", "gain"): -0.01}, FAILS),
+        ("own-statistics", WEIGHED, {("batch 4", "gain", 0): -0.01}, UNKNOWN),
+        ("own-statistics", WEIGHED, {("batch 4", "harm", 0): 0.05}, UNKNOWN),
     ],
 )
 def test_other_figures_change_the_verdict(name, figures, changes, state):

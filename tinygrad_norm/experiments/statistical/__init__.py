@@ -8,6 +8,8 @@ from . import rates_and_initialization
 from . import small_batches
 from . import sorted_batches
 from . import ghost_batches
+from . import deviation_norms
+from . import own_statistics
 from . import rms_norm
 from . import batch_norm_lstm
 from . import batch_statistics
