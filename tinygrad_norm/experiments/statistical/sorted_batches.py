@@ -6,7 +6,9 @@
 r and d are limited (to 3 and 5), the limits are relaxed during training, and the gradient takes them for
 constants. As if ten workers had sorted data, a step averages the gradients of ten batches of 16 images, one
 for each class; with "mixed", the same images are shuffled among the ten. So the order of the images does no
-harm by itself: with GroupNorm both give the same gradient. What remains are the statistics.
+harm by itself: with GroupNorm both give the same gradient. What remains are the statistics, and the gradient:
+Batch Renorm's is r times BatchNorm's, which is free of what the samples of a batch have in common. In batches
+of one class, that is just what tells it from the others.
 
 Sorted by pairs, five batches of 32 images have two classes each, other pairs in each step. In the paper, on
 ImageNet, batches of 32 had 2 images of each of 16 classes: less sorted than either.
