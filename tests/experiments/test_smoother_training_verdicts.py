@@ -8,6 +8,7 @@ import pytest
 import tinygrad_norm as tn
 from tinygrad_norm import experiments, nn
 from tinygrad_norm.experiments.statistical import (
+    input_scaling,
     noisy_batchnorm,
     rates_and_initialization,
     small_vgg,
@@ -29,6 +30,12 @@ GRID = {"rates": [0.1, 1.0, 10.0], "scales": [0.5, 1, 2]}
 ONE = [[0.1, 0.1, 0.1], [0.95, 0.3, 0.1], [0.1, 0.1, 0.1]]
 MANY = [[0.5, 0.95, 0.1], [0.95, 0.95, 0.1], [0.9, 0.95, 0.1]]
 CARE = {"BatchNorm": {"accuracies": MANY, **GRID}, "no normalization": {"accuracies": ONE, **GRID}}
+INPUTS = {
+    input_scaling.RAW: {"κ": 1e8, "steps": np.inf, "limit": 1000},
+    input_scaling.STANDARD: {"κ": 1.5, "steps": 3},
+    input_scaling.NORM: {"κ": 1.5, "steps": 3},
+    input_scaling.CONTROL: {"κ": 1.5, "steps": 3},
+}
 LOW = [[0.95, 0.1, 0.1], [0.95, 0.1, 0.1], [0.95, 0.1, 0.1]]
 
 
@@ -50,6 +57,12 @@ LOW = [[0.95, 0.1, 0.1], [0.95, 0.1, 0.1], [0.95, 0.1, 0.1]]
         ("rates-and-initialization", CARE, {("no normalization", "accuracies"): LOW}, FAILS),
         ("rates-and-initialization", CARE, {("BatchNorm", "accuracies", 2): LOW}, UNKNOWN),
         ("rates-and-initialization", CARE, {("BatchNorm", "accuracies"): np.zeros((3, 3))}, UNKNOWN),
+        ("input-scaling", INPUTS, {}, HOLDS),
+        ("input-scaling", INPUTS, {(input_scaling.NORM, "steps"): np.inf}, FAILS),
+        ("input-scaling", INPUTS, {(input_scaling.STANDARD, "steps"): 200}, FAILS),
+        ("input-scaling", INPUTS, {(input_scaling.STANDARD, "κ"): 1e7}, FAILS),
+        ("input-scaling", INPUTS, {(input_scaling.STANDARD, "steps", 0): 200}, UNKNOWN),
+        ("input-scaling", INPUTS, {(input_scaling.CONTROL, "steps"): 200}, UNKNOWN),
     ],
 )
 def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
@@ -142,3 +155,27 @@ def test_the_scale_multiplies_the_output_without_norms_only():
             tn.manual_seed(0)
             found.append(rates_and_initialization.make_mlp(normalized, scale)(x).detach().numpy())
         np.testing.assert_allclose(found[1], found[0] * 2**power, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "how", [input_scaling.SCALED, input_scaling.STANDARD], ids=["scaled", "standardized"]
+)
+def test_gradient_descent_takes_the_steps_of_the_formula(how):
+    found = input_scaling.measure(3, how, 0.9, 2000, large=10.0, mean=0.5)
+    assert found["steps"] == found["formula"]
+    assert 1 < found["steps"] < 1000
+
+
+def test_a_share_above_the_limit_diverges():
+    found = input_scaling.measure(3, input_scaling.RAW, 1.02, 2000)
+    assert found["formula"] == found["steps"] == np.inf
+    assert found["score"] > 1e6
+
+
+def test_the_condition_number_is_that_of_the_features():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(4000, 2)) * (1, 1000)
+    eigenvalues, _ = input_scaling.eigen(X)
+    np.testing.assert_allclose(eigenvalues, (2, 2, 2e6), rtol=0.1)
+    eigenvalues, _ = input_scaling.eigen(input_scaling.prepared(X + 5, input_scaling.STANDARD))
+    np.testing.assert_allclose(eigenvalues, 2, rtol=0.1)

@@ -5,6 +5,7 @@ from . import warm_up
 from . import smoothness
 from . import noisy_batchnorm
 from . import rates_and_initialization
+from . import input_scaling
 from . import small_batches
 from . import sorted_batches
 from . import ghost_batches
