@@ -86,17 +86,18 @@ def _points(differences: Any) -> str:
 
 
 def tabulate(results: Results) -> list[Row]:
-    """Return the errors by batch size, and the difference with 2 images."""
+    """Return the errors by batch size, the training losses, and the differences between the norms."""
     rows = []
     for name in results.settings:
         sizes, errors = results.values(name, "batches")[0], results.values(name, "errors")
         for size, of_size in zip(sizes, errors.T, strict=True):
             rows.append(Row(f"{name}, {size:.0f} images: test error", spread(of_size, percent=True)))
+        losses = spread(results.values(name, "training")[:, -1])
+        rows.append(Row(f"{name}, {sizes[-1]:.0f} images: training loss at the end", losses))
     batch, group = results.values(BATCH, "errors"), results.values(GROUP, "errors")
-    rows.append(
-        Row("32 images: BatchNorm - GroupNorm, points", _points(batch[:, 0] - group[:, 0]), "about 0")
-    )
-    rows.append(Row("2 images: BatchNorm - GroupNorm, points", _points(batch[:, -1] - group[:, -1]), "10.6"))
+    for size, at, paper in ((32, 0, "about 0"), (2, -1, "10.6")):
+        difference = _points(batch[:, at] - group[:, at])
+        rows.append(Row(f"{size} images: BatchNorm - GroupNorm, points", difference, paper))
     return rows
 
 
