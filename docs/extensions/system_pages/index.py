@@ -83,7 +83,7 @@ def others() -> str:
         parts.append(f"## {markdown.escaped(system)}")
         for name in names.split():
             thing = operator.attrgetter(name)(tn)
-            parts += [f"**`{name}`**", *_docstring(inspect.getdoc(thing) or "")]
+            parts += [f"**{markdown.name(name)}**", *_docstring(inspect.getdoc(thing) or "")]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,7 +1,10 @@
 """Small pieces of Markdown: text that shows as it is, formulas, code, tables."""
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
+
+from reference_names import Reference
 
 from .formula import Segment, is_equation, segments
 from .symbols import NotAFormula
@@ -11,12 +14,25 @@ _ARXIV = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 
 def text(plain: str) -> str:
-    """Return prose as Markdown: `code` stays code, all else shows as it is, arXiv ids become links."""
+    """Return prose as Markdown: `code` stays code or leads to the reference, arXiv ids become links."""
     pieces = [
-        piece if k % 2 else _ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", escaped(piece))
+        name(piece.strip("`"))
+        if k % 2
+        else _ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", escaped(piece))
         for k, piece in enumerate(_CODE.split(plain))
     ]
     return "".join(pieces)
+
+
+def name(code: str) -> str:
+    """Return a name as code; if it is public, it leads to its place in the reference."""
+    target = _reference().resolve(code)
+    return f"{{py:obj}}`{code} <{target}>`" if target else f"`{code}`"
+
+
+@functools.cache
+def _reference() -> Reference:
+    return Reference.read()
 
 
 def escaped(plain: str) -> str:

@@ -73,7 +73,7 @@ def page(op: Op, docs: Path) -> str:
 def _facts(op: Op) -> str:
     facts = {
         "Paper": markdown.text(op.paper),
-        "In the package": ", ".join(f"`{name}`" for name in public_names(op)),
+        "In the package": ", ".join(map(markdown.name, public_names(op))),
         "In PyTorch": f"`{op.torch}`, with the same arguments"
         if isinstance(op.torch, str) and op.torch
         else "",
@@ -105,14 +105,16 @@ def _pool(op: Op) -> str:
     if op.kind != "normalization":
         return ""
     words = f"{op.pool[0].upper()}{op.pool[1:]}." if op.pool else ""
-    legend = (
-        "The orange block is one entry of the result; what it is computed from is blue."
-        if "own" in pool_svg(op)
-        else "One entry of the result is computed from the blue blocks."
-    )
-    return "\n\n".join(
-        [markdown.text(words), markdown.html(f'<figure class="pool">{pool_svg(op)}</figure>'), legend]
-    )
+    svg = pool_svg(op)
+    picture = markdown.html(f'<figure class="pool">{svg}</figure>')
+    return "\n\n".join([markdown.text(words), picture, _legend(svg)])
+
+
+def _legend(svg: str) -> str:
+    if 'class="own"' not in svg:
+        return "One entry of the result is computed from the blue blocks."
+    others = "what else it is computed from is blue" if 'class="in"' in svg else "nothing else enters it"
+    return f"The orange block is one entry of the result, and of the input; {others}."
 
 
 def _gradient(op: Op, derivation: Derivation) -> str:

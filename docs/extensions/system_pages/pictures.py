@@ -6,6 +6,7 @@ import re
 from tinygrad_norm.backends import use_loops
 from tinygrad_norm.learn.draw_op import draw_op
 from tinygrad_norm.learn.poolpicture import pool_picture
+from tinygrad_norm.learn.sharing import pools_of, small_input
 from tinygrad_norm.registry import REGISTRY, Op
 
 
@@ -16,8 +17,13 @@ def pool_svg(op: Op) -> str:
 
 @functools.cache
 def _pool_svg(name: str) -> str:
+    op = REGISTRY[name]
     with use_loops("off"):
-        return pool_picture(REGISTRY[name]).replace("\n", " ")
+        svg = pool_picture(op)
+        if 'class="in"' not in svg:  # the nearest entry may come first in time, and depend on itself alone
+            given = small_input(op)
+            svg = pool_picture(op, given, int(pools_of(op, given).sum(axis=1).argmax()))
+    return svg.replace("\n", " ")
 
 
 def graph_svg(op: Op) -> str | None:

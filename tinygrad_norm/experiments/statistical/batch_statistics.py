@@ -242,4 +242,5 @@ register(
     sizes={"steps": 100, "layers": 3, "features": 32},
     tuning=Tuning((0.003, 0.01, 0.03, 0.1), "loss"),
     seeds=4,
+    systems=("power_norm", "batch_norm"),
 )

@@ -120,4 +120,5 @@ register(
     sizes={"epochs": 40, "noise": 0.5, "train": 512},
     tuning=Tuning((0.05, 0.2, 0.8, 3.2), "validation loss"),
     seeds=8,
+    systems=("ghost_batch_norm",),
 )

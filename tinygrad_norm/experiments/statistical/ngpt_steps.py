@@ -176,4 +176,5 @@ register(
     sizes={"steps": 240, "layers": 4, "features": 32},
     tuning=Tuning((0.006, 0.012, 0.025, 0.05, 0.1), "loss"),
     seeds=5,
+    systems=("ngpt_block",),
 )

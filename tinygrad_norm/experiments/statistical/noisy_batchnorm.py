@@ -188,4 +188,5 @@ register(
     sizes={"steps": 300},
     tuning=Tuning((0.03, 0.1, 0.3, 1.0), "loss"),
     seeds=5,
+    systems=("noisy_batch_norm", "batch_norm"),
 )

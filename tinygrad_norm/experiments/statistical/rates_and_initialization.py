@@ -160,4 +160,5 @@ register(
     known="from memory",
     settings={NORM: {"normalized": True}, PLAIN: {"normalized": False}},
     sizes={"rates": RATES, "scales": SCALES, "steps": 150},
+    systems=("batch_norm",),
 )

@@ -176,4 +176,5 @@ register(
     sizes={"steps": 200, "layers": 12, "features": 32, "turns": 50},
     tuning=Tuning((0.0003, 0.001, 0.003, 0.01, 0.03), "loss"),
     seeds=5,
+    systems=("rms_norm", "layer_norm"),
 )

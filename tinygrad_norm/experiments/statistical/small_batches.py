@@ -138,4 +138,5 @@ register(
     sizes={"batches": (32, 16, 8, 4, 2), "images": 5000, "noise": 0.5, "train": 1000},
     tuning=Tuning((0.03, 0.08, 0.2, 0.5), "validation"),
     seeds=5,
+    systems=("batch_norm", "group_norm"),
 )

@@ -192,4 +192,5 @@ register(
     sizes={"steps": 300, "looks": 20},
     tuning=Tuning((0.03, 0.1, 0.3, 1.0), "loss"),
     seeds=5,
+    systems=("batch_norm",),
 )

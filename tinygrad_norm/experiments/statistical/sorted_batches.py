@@ -184,4 +184,5 @@ register(
     sizes={"steps": 150, "noise": 0.5, "train": 1000},
     tuning=Tuning((0.05, 0.15, 0.4, 1.0), "validation"),
     seeds=5,
+    systems=("batch_renorm", "batch_norm"),
 )

@@ -151,4 +151,5 @@ register(
     sizes={"steps": 300, "layers": 6, "features": 32},
     tuning=Tuning((0.001, 0.002, 0.004, 0.008, 0.016, 0.032), "loss"),
     seeds=5,
+    systems=("transformer_encoder_layer", "layer_norm"),
 )
