@@ -125,4 +125,5 @@ register(
     sizes={"steps": 250, "noise": 0.5, "train": 800},
     tuning=Tuning((0.05, 0.15, 0.5, 1.5), "validation"),
     seeds=8,
+    systems=("lp_batch_norm",),
 )

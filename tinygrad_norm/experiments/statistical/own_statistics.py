@@ -121,4 +121,5 @@ register(
     sizes={"images": 10_000, "noise": 0.5, "train": 800},
     tuning=Tuning((0.05, 0.1, 0.2, 0.4), "validation"),
     seeds=8,
+    systems=("weighed_batch_norm",),
 )
