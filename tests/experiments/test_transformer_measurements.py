@@ -10,6 +10,7 @@ from tinygrad_norm import nn, optim
 from tinygrad_norm.experiments.statistical import (
     batch_norm_lstm,
     batch_statistics,
+    fluctuations,
     ngpt_steps,
     rms_norm,
     small_gpt,
@@ -90,7 +91,7 @@ def test_step_by_step_it_is_the_same_network(gamma):
 
 def test_fluctuations_are_distances_from_the_running_statistics():
     model = nn.Sequential(nn.BatchNorm1d(3))
-    watched = batch_statistics.Fluctuations(model)
+    watched = fluctuations.Fluctuations(model)
     x = np.random.default_rng(0).normal(size=(50, 3))
     x = (x - x.mean(0)) / x.std(0)
     for mean, scale in ((0.0, 1.0), (0.5, 1.2)):
