@@ -18,6 +18,7 @@ TINY = {
     "warm-up-for-post-ln": {"steps": 2, "layers": 1, "features": 4},
     "smoother-loss": {"steps": 3, "looks": 2},
     "noisy-batchnorm": {"steps": 2},
+    "spectral-norm-gan": {"steps": 2},
     "input-scaling": {"steps": 3},
     "rates-and-initialization": {"rates": (0.1, 1.0), "scales": (1, 2), "steps": 2},
     "deviation-norms": {"steps": 2, "train": 64},

@@ -6,6 +6,7 @@ from . import smoothness
 from . import noisy_batchnorm
 from . import rates_and_initialization
 from . import input_scaling
+from . import spectral_gan
 from . import small_batches
 from . import sorted_batches
 from . import ghost_batches
