@@ -57,6 +57,8 @@ def judge(results: Results) -> Verdict:
         f"the test error is {_percent(small)} with batches of 32, {_percent(large)} with 256, and "
         f"{_percent(ghosts)} with 256 in ghosts of 32"
     )
+    for name in results.settings[3:]:
+        reason += f", {_percent(results.values(name, 'test error'))} in {name.partition(', ')[2]}"
     if not learned <= LEARNED:
         return cannot_be_told(f"a network errs in {learned:.1%} of the training data")
     if not interval(large - small)[0] > 0:
