@@ -45,6 +45,7 @@ html_css_files = ["site.css"]
 html_favicon = "_static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_sidebars = {page: [] for page in ("index", "start", "which", "experiments/README")}
+html_scaled_image_link = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
-from sphinxcontrib.katex import katex_version
+from sphinxcontrib import katex
 
 
 def fetched(folder: Path) -> Path:
@@ -19,7 +19,7 @@ def fetched(folder: Path) -> Path:
     Raises:
         ExtensionError: if Node.js or npm is missing, or cannot fetch them; says what to do.
     """
-    found = folder / katex_version / "node_modules" / "katex" / "dist"
+    found = folder / katex.katex_version / "node_modules" / "katex" / "dist"
     if (found / "katex.min.css").exists():
         return found
     for program in ("node", "npm"):
@@ -31,7 +31,7 @@ def fetched(folder: Path) -> Path:
     prefix = found.parents[2]
     prefix.mkdir(parents=True, exist_ok=True)
     command = ["npm", "install", "--no-package-lock", "--no-save", "--no-audit", "--no-fund", "--prefix"]
-    package = f"katex@{katex_version}"
+    package = f"katex@{katex.katex_version}"
     run = subprocess.run([*command, str(prefix), package], capture_output=True, text=True, check=False)
     if run.returncode or not (found / "katex.min.css").exists():
         raise ExtensionError(
@@ -44,7 +44,7 @@ def fetched(folder: Path) -> Path:
 def copy_files(app: Sphinx) -> None:
     """Make the style sheet and the fonts static files of the site."""
     found = fetched(Path(app.srcdir, "_build", "katex"))
-    static = Path(app.srcdir, "_build", "katex", "static")
+    static = Path(app.doctreedir, "katex")
     shutil.rmtree(static, ignore_errors=True)
     (static / "fonts").mkdir(parents=True)
     shutil.copy(found / "katex.min.css", static)
@@ -54,7 +54,14 @@ def copy_files(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the extension; its style sheet takes the place of the one from elsewhere."""
+    """Register the extension; its style sheet takes the place of the one from elsewhere.
+
+    A formula with a mistake ends the build. Of the two ways to reach the program that renders, only the
+    one by the network waits until it listens.
+    """
+    katex.KATEX_DEFAULT_OPTIONS["throwOnError"] = True
+    katex.KaTeXServer.start_server_process = katex.KaTeXServer.start_network_socket
+    katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60
     app.config.katex_css_path = "katex.min.css"
     app.connect("builder-inited", copy_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

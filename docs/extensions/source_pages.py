@@ -80,7 +80,7 @@ def source_role(
 
 def link_signatures(app: Sphinx, document: nodes.document) -> None:
     """Add to each signature of the reference a link to the line where its source begins."""
-    for signature in document.findall(desc_signature):
+    for signature in document.findall(lambda node: isinstance(node, desc_signature) and node.get("module")):
         thing = operator.attrgetter(signature["fullname"])(importlib.import_module(signature["module"]))
         try:
             file, line = lines_of(thing.fget if isinstance(thing, property) else thing)

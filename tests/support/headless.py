@@ -104,6 +104,15 @@ class Page:
             self.send(f"{domain}.enable")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.resize(width, height)
+        self.send("Page.navigate", url=url)
+
+    def send(self, method, **params):
+        """Send a command for this page."""
+        return self._browser.send(method, self._session, **params)
+
+    def resize(self, width, height=1000):
+        """Give the window another size, in pixels."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -111,11 +120,6 @@ class Page:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self.send("Page.navigate", url=url)
-
-    def send(self, method, **params):
-        """Send a command for this page."""
-        return self._browser.send(method, self._session, **params)
 
     def evaluate(self, script):
         """Return the value of a JavaScript expression; of a promise, what it becomes."""
