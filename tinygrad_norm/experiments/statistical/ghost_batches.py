@@ -120,7 +120,7 @@ register(
         "batch 256, ghosts of 8": {"batch": 256, "ghost": 8},
     },
     sizes={"epochs": 40, "noise": 0.5, "train": 512},
-    tuning=Tuning((0.05, 0.2, 0.8, 3.2), "validation loss"),
+    tuning=Tuning((0.0125, 0.05, 0.2, 0.8, 3.2, 12.8), "validation loss"),
     seeds=8,
     systems=("ghost_batch_norm",),
 )

@@ -97,10 +97,10 @@ def draw(results: Results, figure: Any) -> None:
     for k, name in enumerate(results.settings):
         errors = 100 * results.values(name, "errors")[:, :-1]
         change = errors - errors[:, :1]
-        axes.plot(ALPHAS[:-1], change.mean(0), f"C{k}o-", ms=4, label=name)
+        axes.plot(ALPHAS[:-1], change.mean(0), f"C{k}o-", ms=4, label=f"{name}: mean and range")
         axes.fill_between(ALPHAS[:-1], change.min(0), change.max(0), color=f"C{k}", alpha=0.15)
     axes.axhline(0, color="black", lw=0.8)
-    axes.set(xlabel="α, share of the sample itself", ylabel="change of the test error (points): mean, range")
+    axes.set(xlabel="α, share of the sample itself", ylabel="change of the test error (points)")
     axes.grid(alpha=0.3)
     legend_below(figure)
 
