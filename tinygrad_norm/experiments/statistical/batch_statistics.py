@@ -196,8 +196,8 @@ register(
     claim="In a transformer the statistics of a batch of text fluctuate much more than those of images in a "
     "convolutional network; PowerNorm is better there than BatchNorm.",
     source="Shen et al. 2020, arXiv:2003.07845, section 3 and figure 2",
-    paper="orders of magnitude larger fluctuations; PowerNorm better than LayerNorm by 5.6 and 3.0 points of "
-    "perplexity (PTB, WikiText-103), and than BatchNorm by more",
+    paper="orders of magnitude larger fluctuations; PowerNorm better than BatchNorm, and than LayerNorm by "
+    "5.6 and 3.0 points of perplexity (PTB, WikiText-103)",
     known="its abstract",
     settings={
         IMAGES: {"norm": None},
