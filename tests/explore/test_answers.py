@@ -6,9 +6,11 @@ import math
 import numpy
 import pytest
 
+from tinygrad_norm.autograd.grad_mode import no_grad
+from tinygrad_norm.autograd.tensor import Tensor
 from tinygrad_norm.explore.answer import answer, graph, list_of_norms
 from tinygrad_norm.explore.question import MOST, read
-from tinygrad_norm.learn.explanation import explain
+from tinygrad_norm.learn.explanation import explain_given
 from tinygrad_norm.registry import REGISTRY
 
 NORMS = sorted(op.name for op in REGISTRY.values() if op.kind == "normalization")
@@ -26,7 +28,7 @@ def test_every_normalization_can_be_picked():
 def test_the_numbers_are_those_of_the_library(name):
     found = json.loads(json.dumps(answer({"op": name, "seed": 3}), allow_nan=False))
     op, given = read({"op": name, "seed": 3})
-    expected = explain(op, given.inputs[0].array, seed=3, **given.options)
+    expected = explain_given(op, given)
     assert found["correct"]
     assert expected.correct
     for shown, value in zip(found["values"], expected.values, strict=True):
@@ -74,11 +76,75 @@ def test_options_and_edited_numbers_are_used():
     found = answer(
         {"op": "group_norm", "shape": [1, 4, 2, 2], "x": x.tolist(), "options": {"num_groups": "1"}}
     )
-    y = next(value for value in (*found["outputs"], *found["values"]) if value["name"] in ("y", "x̂"))
+    (y,) = found["results"]
     expected = (x - x.mean()) / numpy.sqrt(x.var() + 1e-5)
     numpy.testing.assert_allclose(y["array"]["values"], expected, rtol=1e-12)
     assert found["pools"][0] == list(range(16))
     assert found["options"]["num_groups"] == "1"
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_the_results_are_those_of_the_op(name):
+    op, given = read({"op": name})
+    with no_grad():
+        results = op.call([x if x is None else Tensor(x.array.copy()) for x in given.inputs], given.options)
+    results = results if isinstance(results, tuple) else (results,)
+    found = answer({"op": name})
+    differentiable = [y for y in results if y.is_floating_point()]
+    for shown, y in zip(found["results"], differentiable, strict=True):
+        numpy.testing.assert_allclose(array(shown["array"]), y.numpy(), rtol=1e-9, atol=1e-12)
+    assert len(found["inputs"]) == sum(x is not None for x in given.inputs)
+
+
+def test_edited_weights_and_dy_are_used():
+    found = answer({"op": "batch_norm", "inputs": {"weight": [2.0, 0.0, 1.0, 1.0], "bias": [5.0] * 4}})
+    usual = answer({"op": "batch_norm", "inputs": {"weight": [1.0] * 4, "bias": [0.0] * 4}})
+    y, plain = array(found["results"][0]["array"]), array(usual["results"][0]["array"])
+    numpy.testing.assert_allclose(y[:, 0], 2 * plain[:, 0] + 5, rtol=1e-12)
+    numpy.testing.assert_allclose(y[:, 1], 5, rtol=1e-12)
+    dx = array(answer({"op": "batch_norm", "dy": [1.0] * 48})["gradients"][0]["total"])
+    numpy.testing.assert_allclose(dx, 0, atol=1e-12)
+
+
+def test_labels_stay_whole_numbers():
+    found = answer({"op": "conditional_batch_norm", "inputs": {"labels": [1, 1]}})
+    labels = found["inputs"][1]
+    assert labels["whole"]
+    assert labels["array"]["values"] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        pytest.param("batch_norm", ["N", "C", "H·W"], id="batch_norm"),
+        pytest.param("instance_norm", ["N", "C", "H·W"], id="instance_norm"),
+        pytest.param("rms_norm", ["N", "T", "D"], id="rms_norm"),
+        pytest.param("sequence_batch_norm", ["T", "N", "C"], id="sequence"),
+        pytest.param("pcen", ["N", "F", "T"], id="pcen"),
+        pytest.param("graph_norm", ["N", "D", ""], id="graph"),
+        pytest.param("weight_norm", ["out", "in", "k"], id="weight"),
+        pytest.param("cosine_linear", ["N", "T", "D"], id="inputs_beside_weights"),
+        pytest.param("power_norm", ["N", "H", "W·C"], id="channels_last"),
+    ],
+)
+def test_the_axes_are_those_of_the_derivation(name, axes):
+    assert answer({"op": name})["axes"] == axes
+
+
+def test_channels_take_any_number_of_positions():
+    for shape in ([2, 3, 2, 2], [2, 3, 4], [1, 2, 2, 2, 2]):
+        assert answer({"op": "instance_norm", "shape": shape})["shape"] == shape
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "power_norm"])
+def test_no_mistake_is_there_twice(name):
+    mistakes = answer({"op": name})["mistakes"]
+    for k, one in enumerate(mistakes):
+        for other in mistakes[:k]:
+            assert one["name"] != other["name"] or one["input"] != other["input"]
+            same = one["input"] == other["input"]
+            scale = abs(array(one["gradient"])).max()
+            assert not (same and abs(array(one["gradient"]) - array(other["gradient"])).max() < 1e-6 * scale)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +166,22 @@ def test_options_and_edited_numbers_are_used():
         pytest.param({"op": "batch_norm", "x": [math.nan] * 48}, "between -1000000", id="nan"),
         pytest.param({"op": "batch_norm", "x": [10**400] * 48}, "between -1000000", id="x_huge"),
         pytest.param({"op": "batch_norm", "dy": [1.0]}, "dy must have a number for each", id="dy_size"),
+        pytest.param({"op": "batch_norm", "inputs": []}, "object of lists", id="inputs_list"),
+        pytest.param({"op": "batch_norm", "inputs": {"w": [1.0] * 4}}, "weight, bias", id="input_name"),
+        pytest.param({"op": "batch_norm", "inputs": {"input": [1.0] * 48}}, "weight, bias", id="input_x"),
+        pytest.param(
+            {"op": "batch_norm", "inputs": {"weight": [1.0]}}, "must have 4 numbers", id="input_size"
+        ),
+        pytest.param({"op": "batch_norm", "inputs": {"weight": 1.0}}, "list of 1 to", id="input_number"),
+        pytest.param(
+            {"op": "conditional_batch_norm", "inputs": {"labels": [0.5, 1]}}, "whole numbers", id="label_half"
+        ),
+        pytest.param(
+            {"op": "conditional_batch_norm", "inputs": {"labels": [9, 1]}},
+            "cannot take these",
+            id="label_large",
+        ),
+        pytest.param({"op": "gdn", "inputs": {"beta": [-1e5] * 4}}, "not finite|cannot", id="not_finite"),
         pytest.param({"op": "batch_norm", "options": {"epsilon": "1"}}, "epsilon", id="option"),
         pytest.param({"op": "batch_norm", "options": {"eps": 1}}, "object of texts", id="option_number"),
         pytest.param({"op": "batch_norm", "options": {"eps": "1" * 99}}, "40 characters", id="option_long"),

@@ -8,9 +8,9 @@ from typing import Any
 import numpy
 
 from ..learn.draw_op import draw_op
-from ..learn.explained import InputGradient
-from ..learn.explanation import explain
-from ..learn.given import Given
+from ..learn.explained import ExplainedOp, InputGradient
+from ..learn.explanation import explain_given
+from ..learn.given import Given, names_of_arguments
 from ..learn.poolpicture import axes_of, blocks_picture, title
 from ..learn.sharing import first_of, pools_of
 from ..learn.steps import Flow, Step, Value, modules_of
@@ -36,7 +36,7 @@ def answer(question: Any) -> dict[str, Any]:
     """
     op, given = read(question)
     x = first_of(given)
-    found = explain(op, x.array, given.dy, seed=given.seed, **given.options)
+    found = explain_given(op, given)
     pools = pools_of(op, given)
     derivation = sys.modules[modules_of(op)[0]].__doc__ or ""
     return {
@@ -50,8 +50,9 @@ def answer(question: Any) -> dict[str, Any]:
         "formulas": [line.strip() for line in formula_lines(derivation)],
         "derivatives": [line.strip() for line in gradient_lines(derivation)],
         "axes": list(axes_of(op, len(x.shape))),
+        "inputs": _inputs(op, given, found),
+        "results": _results(found),
         "values": [_value(value) for value in found.values],
-        "outputs": [_value(value) for value in found.outputs],
         "dys": [_value(value) for value in found.dys],
         "steps": [_step(step) for step in found.steps],
         "gradients": [_gradient(gradient) for gradient in found.gradients],
@@ -90,10 +91,25 @@ def graph(question: Any) -> dict[str, str]:
 
 def _drawn(op: Op, given: Given) -> str:
     forms = ("closed",) if op.composed is None else ("composed", "closed")
-    drawing = draw_op(
-        op, forms=forms, x=first_of(given).array, dy=given.dy, seed=given.seed, options=given.options
-    )
-    return drawing.svg()
+    return draw_op(op, forms=forms, given=given).svg()
+
+
+def _inputs(op: Op, given: Given, found: ExplainedOp) -> list[dict[str, Any]]:
+    """Return the inputs: the argument's name beside the derivation's, and whether its numbers are whole."""
+    named = zip(names_of_arguments(op, len(given.inputs)), given.inputs, strict=True)
+    present = [(argument, x) for argument, x in named if x is not None]
+    values = [value for value in found.values if not value.expression]
+    return [
+        _value(value) | {"argument": argument, "whole": value.array.dtype.kind not in "fc"}
+        for (argument, _), value in zip(present, values, strict=True)
+    ]
+
+
+def _results(found: ExplainedOp) -> list[dict[str, Any]]:
+    """Return the results, y or y₁, y₂, …: one that a step names is among the values."""
+    named = {value.name: value for value in (*found.values, *found.outputs)}
+    results = [value for name, value in named.items() if name.rstrip("₀₁₂₃₄₅₆₇₈₉") == "y"]
+    return [_value(value) for value in sorted(results, key=lambda value: value.name)]
 
 
 def _text(value: Any) -> str:

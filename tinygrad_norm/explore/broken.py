@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
@@ -18,7 +19,10 @@ _MOST = 60
 
 @dataclass(frozen=True)
 class Broken:
-    """A mistake in words, both formulas, and the gradient of one input with it; `wrong` has its entries."""
+    """A mistake in words, both formulas, and the gradient of one input with it; `wrong` has its entries.
+
+    No two of an input have the same name.
+    """
 
     name: str
     line: str
@@ -34,13 +38,22 @@ def broken(found: ExplainedOp) -> list[Broken]:
 
     The doctor's catalogue has formulas for normalizations over a pool; of other ops, the paths are broken.
     """
-    made = [mistake for gradient in found.gradients for mistake in _of_paths(gradient)]
-    known = {mistake.gradient.tobytes() for mistake in made}
-    for mistake in _of_catalogue(found):
-        if mistake.gradient.tobytes() not in known and len(made) < _MOST:
-            known.add(mistake.gradient.tobytes())
+    made: list[Broken] = []
+    names: set[tuple[str, str]] = set()
+    paths = (mistake for gradient in found.gradients for mistake in _of_paths(gradient))
+    for mistake in itertools.chain(paths, _of_catalogue(found)):
+        if mistake.wrong.any() and len(made) < _MOST and not any(_same(mistake, one) for one in made):
+            if (mistake.input, mistake.name) in names:
+                mistake = replace(mistake, name=f"{mistake.name}: {mistake.wrong_formula}")
+            names.add((mistake.input, mistake.name))
             made.append(mistake)
-    return [mistake for mistake in made if mistake.wrong.any()]
+    return made
+
+
+def _same(a: Broken, b: Broken) -> bool:
+    """Return whether two mistakes have the same gradient, but for rounding."""
+    scale = float(numpy.abs(a.gradient).max(initial=0.0)) or 1.0
+    return a.input == b.input and bool((numpy.abs(a.gradient - b.gradient) < _SEEN * scale).all())
 
 
 def _of_paths(gradient: InputGradient) -> Iterator[Broken]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy
 
+from ..autograd.grad_mode import no_grad
+from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..learn.given import Given, choose, names_of_arguments
 from ..learn.sharing import small_input
@@ -18,7 +21,7 @@ from ..suggestions import did_you_mean, unknown
 MOST = 64
 """Numbers in x: every one of them is a cell that can be edited, and a row of a Jacobian."""
 
-_KEYS = ("op", "shape", "x", "dy", "seed", "options")
+_KEYS = ("op", "shape", "x", "dy", "inputs", "seed", "options")
 
 
 def norms() -> list[Op]:
@@ -32,7 +35,8 @@ def read(question: Any) -> tuple[Op, Given]:
 
     Args:
         question: a mapping with "op", and if wanted "shape", "x" and "dy" (lists of numbers), "seed", and
-            "options", whose values are texts as in Python: {"num_groups": "2"}.
+            "inputs", lists of numbers by argument: {"weight": [1.0, 2.0]}, and "options", whose values are
+            texts as in Python: {"num_groups": "2"}.
 
     Raises:
         ValueError: if something in it is of the wrong type, unknown, too large or not finite.
@@ -58,7 +62,49 @@ def read(question: Any) -> tuple[Op, Given]:
     chosen = choose(
         op, x.reshape(first.shape), _numbers(question.get("dy"), "dy"), seed=seed, options=options
     )
-    return op, chosen
+    return op, _with_inputs(op, chosen, question.get("inputs", {}))
+
+
+def _with_inputs(op: Op, given: Given, wanted: Any) -> Given:
+    """Return `given` with other numbers in the inputs after x; integers stay integers."""
+    names = names_of_arguments(op, len(given.inputs))
+    known = [name for name, x in zip(names, given.inputs, strict=True) if x is not None][1:]
+    if not isinstance(wanted, Mapping):
+        raise ValueError(f"inputs must be an object of lists, such as {{'weight': [1, 2]}}, got {wanted!r}")
+    for name in wanted:
+        if name not in known:
+            raise ValueError(unknown(f"input of {op.name} beside x", str(name), known))
+    inputs = [
+        x if x is None or wanted.get(name) is None else _changed(x, _numbers(wanted[name], name), name)
+        for name, x in zip(names, given.inputs, strict=True)
+    ]
+    changed = replace(given, inputs=inputs)
+    if wanted:
+        _check_call(op, changed)
+    return changed
+
+
+def _changed(x: Tensor, values: numpy.ndarray | None, name: str) -> Tensor:
+    assert values is not None
+    if values.size != x.numel():
+        raise ValueError(f"{name} must have {x.numel()} numbers, got {values.size}")
+    array = to_numpy(x.array)
+    if array.dtype.kind not in "fc" and (values != values.astype(array.dtype)).any():
+        raise ValueError(f"{name} must be whole numbers")
+    return Tensor(values.astype(array.dtype).reshape(x.shape), requires_grad=x.requires_grad)
+
+
+def _check_call(op: Op, given: Given) -> None:
+    """Raise ValueError if the op cannot take the numbers."""
+    copies = [x if x is None else Tensor(x.array.copy()) for x in given.inputs]
+    try:
+        with no_grad(), numpy.errstate(all="ignore"):
+            result = op.call(copies, given.options)
+    except Exception as error:
+        raise ValueError(f"{op.name} cannot take these numbers: {error}") from error
+    for y in result if isinstance(result, tuple) else (result,):
+        if not numpy.isfinite(to_numpy(y.array)).all():
+            raise ValueError(f"the result of {op.name} is not finite for these numbers")
 
 
 def _op(name: Any) -> Op:

@@ -14,8 +14,8 @@ from importlib.resources import files
 from typing import Any
 
 MODULES = (
-    *("state", "library", "formula", "cells", "stepping", "pathtable"),
-    *("cube", "zooming", "chart", "training", "main"),
+    *("state", "library", "formula", "cells", "stepping", "pathtable", "cube"),
+    *("numbers", "options", "zooming", "chart", "training", "main"),
 )
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export ", re.MULTILINE)

@@ -44,18 +44,19 @@ def draw_op(
     seed: int = 0,
     options: dict[str, Any] | None = None,
     max_nodes: int = MAX_NODES,
+    given: Given | None = None,
 ) -> Drawing:
     """Draw `op` in each of `forms` ("composed", "closed"); with gradients if `backward`.
 
-    The inputs are those of `case`, else `x`, else random ones of `shape`, else the small ones of `explain`;
-    `options` are those of the op that differ from these inputs' usual ones.
+    The inputs are `given`, else those of `case`, else `x`, else random ones of `shape`, else the small ones
+    of `explain`; `options` are those of the op that differ from these inputs' usual ones.
     A form of many functions is folded by the functions that it calls.
 
     Raises:
         ValueError: if the composed form is requested but the op is a primitive, which has none; or the op
             cannot take `x`, or `dy` is of another size than y.
     """
-    given = choose(op, x, dy, shape=shape, seed=seed, options=options, case=case)
+    given = given or choose(op, x, dy, shape=shape, seed=seed, options=options, case=case)
     panels = []
     for form in forms:
         function = {"composed": op.composed, "closed": op.function}[form]

@@ -96,7 +96,15 @@ def explain(
     op = _find(op) if isinstance(op, str) else op
     if not isinstance(op, Op):
         raise TypeError(f"explain takes the name of a registered op, such as 'layer_norm', got {op!r}")
-    given = choose(op, x, dy, shape=shape, seed=seed, options=options)
+    return explain_given(op, choose(op, x, dy, shape=shape, seed=seed, options=options))
+
+
+def explain_given(op: Op, given: Given) -> Explanation:
+    """Compute `op` step by step on inputs that were chosen before.
+
+    Raises:
+        ValueError: as `explain`.
+    """
     trace, results = traced_call(op, given, op.composed)
     xs = [x for x in given.inputs if x is not None and x.requires_grad]
     ys = [y for y in results if y.requires_grad]

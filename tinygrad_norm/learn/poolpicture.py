@@ -8,14 +8,18 @@ here: the pool is what `pools.py` finds in a registered case.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from html import escape
 
 import numpy
 
+from ..normalization.core.summary import formula_lines
 from ..registry import Op
-from .given import Given
+from .given import Given, names_of_arguments
 from .sharing import first_of, pools_of, small_input
+from .steps import modules_of
 
 _RIGHT, _UP, _BACK = (26.0, 0.0), (0.0, -26.0), (15.0, -12.0)
 _FILLS = {
@@ -27,6 +31,7 @@ _FILLS = {
 
 _AXES = {1: ("", "C", ""), 2: ("N", "C", ""), 3: ("N", "C", "L"), 4: ("N", "C", "H·W")}
 _OF_FEATURES = {1: ("", "D", ""), 2: ("N", "D", ""), 3: ("N", "T", "D")}
+_OF_LAST_CHANNELS = {1: ("", "C", ""), 2: ("N", "C", ""), 3: ("N", "T", "C"), 4: ("N", "H", "W·C")}
 _OF_WEIGHTS = {2: ("out", "in", ""), 3: ("out", "in", "k"), 4: ("out", "in", "kH·kW")}
 
 
@@ -61,11 +66,24 @@ def title(op: Op) -> str:
 
 def axes_of(op: Op, axes: int) -> tuple[str, str, str]:
     """Return what the axes of the picture are called: into the depth, to the right, up."""
-    if op.family == "weight":
+    if op.family == "weight" and names_of_arguments(op, 1)[0] in ("weight", "v"):
         return _OF_WEIGHTS.get(axes, ("", "", ""))
-    if "last ax" in op.pool or "feature" in op.pool:
+    *before, last = _axes_in_derivation(op)
+    if "..." not in (*before, last) and 1 < len(before) < axes and axes > 2:
+        names = [*before, *before[-1:] * (axes - len(before) - 1), last]
+        return names[0], names[1], "·".join(names[2:])
+    if before == ["..."] and last == "C":
+        return _OF_LAST_CHANNELS.get(axes, ("", "", ""))
+    if last[:1] == "D" or "last ax" in op.pool or "feature" in op.pool:
         return _OF_FEATURES.get(axes) or _AXES.get(axes, ("", "", ""))
     return _AXES.get(axes, ("", "", ""))
+
+
+def _axes_in_derivation(op: Op) -> list[str]:
+    """Return the axes of x that the first formula of the derivation names, x (N, T, D); else [""]."""
+    lines = formula_lines(sys.modules[modules_of(op)[0]].__doc__ or "")
+    found = re.match(r"\s*[A-Za-z](?:, [a-z])* \(([^()]*)\)", lines[0]) if lines else None
+    return found[1].split(", ") if found else [""]
 
 
 def blocks_picture(

@@ -22,7 +22,7 @@ from .given import Given, choose
 _JUMP = 10.0
 _DRAWS = 6
 _ROUNDING = 1e-12
-SHAPES = ((2, 4, 2, 3), (2, 4, 2, 2), (2, 3, 4), (4, 6))
+SHAPES = ((2, 4, 2, 3), (2, 4, 2, 2), (2, 3, 2, 2), (2, 3, 4), (4, 6))
 """The shapes of a small x, first choice first: (N, C, H, W), (N, C, L), (N, C)."""
 
 

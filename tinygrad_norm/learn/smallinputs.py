@@ -1,5 +1,6 @@
 """Small inputs for an op: one of its cases, made over to the shape of the x that is given."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,18 +37,25 @@ def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -
     Raises:
         ValueError: if no case can; it says why the first could not.
     """
-    problem, alone = "", None
+    problem = ""
+    alone: Inputs | None = None
+    updating: Inputs | None = None
     training = options.get("training", True)
     cases = [case for case in op.cases if case.options.get("training", training) is training]
-    for case in sorted(cases or op.cases, key=_simplicity):
-        for shape in _shapes(x, case):
+    cases = sorted(cases or op.cases, key=_simplicity)
+    for is_loose, case in itertools.product((False, True), cases):
+        for shape in _shapes(x, case, op, is_loose):
             try:
                 case_like = _resized(case, shape)
                 inputs, chosen = draw(case_like, seed=seed), case_like.options | options
                 inputs[0] = Tensor(x.astype(numpy.float64).reshape(shape), requires_grad=True)
+                before = [None if one is None else to_numpy(one.array).copy() for one in inputs]
                 with no_grad():
                     result = op.call(inputs, chosen)
                 ys = result if isinstance(result, tuple) else (result,)
+                if x.ndim > 1 and _differ(before, inputs):  # running statistics: never the same result
+                    updating = updating or (inputs, chosen)
+                    continue
                 if all(numpy.isfinite(to_numpy(y.array)).all() for y in ys):
                     if op.kind != "normalization" or x.ndim > 1 or _are_coupled(op, inputs, chosen, ys[0]):
                         return inputs, chosen
@@ -56,13 +64,19 @@ def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -
                 problem = problem or f"the result is not finite for x of shape {_times(shape)}"
             except Exception as error:
                 problem = problem or f"{type(error).__name__}: {error}"
-    if alone is not None:
-        return alone
+    if chosen_last := alone or updating:
+        return chosen_last
     if not any(_differentiable(case.inputs[0]) for case in op.cases):
         raise ValueError(f"{op.name} has no gradient for its first input: leave out x and its shape")
     known = ", ".join(dict.fromkeys(_times(s) for s in map(_first_shape, op.cases) if s is not None))
     problem = problem or f"its first input has {known} in the registered cases"
     raise ValueError(f"{op.name} cannot take an x of shape {_times(x.shape)}: {problem}")
+
+
+def _differ(before: Sequence[numpy.ndarray | None], inputs: Sequence[Tensor | None]) -> bool:
+    """Return whether a call changed its inputs."""
+    pairs = zip(before, inputs, strict=True)
+    return any(a is not None and x is not None and (a != to_numpy(x.array)).any() for a, x in pairs)
 
 
 def _are_coupled(op: Op, inputs: list[Tensor | None], options: dict[str, Any], y: Tensor) -> bool:
@@ -83,12 +97,19 @@ def _simplicity(case: Case) -> tuple[int, int]:
     return sum(spec is not None for spec in case.inputs), len(_first_shape(case) or ())
 
 
-def _shapes(x: numpy.ndarray, case: Case) -> Iterator[tuple[int, ...]]:
-    """Return the shapes that `x` may take in a case: its own, or a vector's as a row or a column."""
+def _shapes(x: numpy.ndarray, case: Case, op: Op, is_loose: bool) -> Iterator[tuple[int, ...]]:
+    """Return the shapes that `x` may take in a case: its own, or a vector's as a row or a column.
+
+    With `is_loose`, those of another number of axes: a normalization of channels, (N, C, L), takes
+    (N, C, H, W) and (N, C, D, H, W) too.
+    """
     like = _first_shape(case)
     if like is None or not _differentiable(case.inputs[0]):
         return
-    if x.ndim == len(like):
+    if is_loose:
+        if x.ndim != len(like) and {x.ndim, len(like)} <= {3, 4, 5} and "channel" in op.pool:
+            yield x.shape
+    elif x.ndim == len(like):
         yield x.shape
     elif x.ndim == 1 and like:
         yield (*(1,) * (len(like) - 1), x.size)
@@ -96,11 +117,15 @@ def _shapes(x: numpy.ndarray, case: Case) -> Iterator[tuple[int, ...]]:
 
 
 def _resized(case: Case, shape: tuple[int, ...]) -> Case:
+    """Return a case whose x has `shape`; with another number of axes, the first two are N and C."""
     like = _first_shape(case) or ()
-    sizes = dict(zip(like, shape, strict=True))
+    axes = min(len(shape), 2) if len(shape) != len(like) else len(like)
+    sizes = dict(zip(like[:axes], shape[:axes], strict=True))
 
     def fit(old: Sequence[int]) -> tuple[int, ...]:
-        if len(old) == len(like):
+        if len(old) > 1 and tuple(old) == like[-len(old) :]:
+            return shape[-len(old) :]
+        if len(old) == len(like) == len(shape):
             return tuple(new if n == n_like else n for n, n_like, new in zip(old, like, shape, strict=True))
         return tuple(sizes.get(n, n) for n in old)
 

@@ -3,7 +3,7 @@
 const MATHML = "http://www.w3.org/1998/Math/MathML";
 const RAISED = { "⁰": "0", "¹": "1", "²": "2", "³": "3", "⁴": "4", "⁻": "−", "ᵀ": "T", "ⁿ": "n", "ᵖ": "p", "ᵇ": "b" };
 const LOWERED = { "₀": "0", "₁": "1", "₂": "2", "₃": "3", "₄": "4", "₅": "5", "₆": "6", "₇": "7", "₈": "8", "₉": "9" };
-const TOKEN_PATTERN = /\s+|\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-zΑ-ω∂_][A-Za-zΑ-ω_]*\u0302?'?|[₀-₉]+|[⁰¹²³⁴⁻ᵀⁿᵖᵇ]+|\*\*|:=|<=|>=|[\s\S]/gu;
+const TOKEN_PATTERN = /\s+|\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-zΑ-ω∂](?:[A-Za-zΑ-ω]|_(?=[a-z]{5}))*\u0302?'?|[₀-₉]+|[⁰¹²³⁴⁻ᵀⁿᵖᵇ]+|\*\*|:=|<=|>=|[\s\S]/gu;
 
 function element(name, ...children) {
   const made = document.createElementNS(MATHML, name);
@@ -26,27 +26,60 @@ function space(width) {
   return made;
 }
 
+function word(token) {
+  if (token !== "a") return hat(token);
+  const article = element("mi", token);  // in the prose of a formula
+  article.setAttribute("mathvariant", "normal");
+  return article;
+}
+
+function group(tokens) {
+  const inner = row(tokens, ")");
+  tokens.shift();
+  return element("mrow", element("mo", "("), ...inner, element("mo", ")"));
+}
+
+// What stands after ^ or _: a group, or one name or number with its sign.
+function script(tokens) {
+  const end = { "(": ")", "{": "}" }[tokens[0]];
+  if (end) {
+    tokens.shift();
+    const inner = row(tokens, end);
+    tokens.shift();
+    return element("mrow", ...inner);
+  }
+  const sign = tokens[0] === "-" ? [element("mo", "−")] : [];
+  if (sign.length) tokens.shift();
+  const token = tokens.shift() ?? "";
+  return element("mrow", ...sign, /^\d/.test(token) ? element("mn", token) : element("mi", token));
+}
+
+function isProse(found, next) {
+  const last = found.at(-1);
+  return last && next && /^[A-Za-zΑ-ω∂\d]/u.test(next) && (last.localName !== "mo" || "‖|:;".includes(last.textContent));
+}
+
 function row(tokens, end) {
   const found = [];
   while (tokens.length && tokens[0] !== end) {
     const token = tokens.shift();
     if (/^\s+$/.test(token)) {
-      const isProse = found.length && tokens.length && /^[A-Za-z]/.test(tokens[0]) && found.at(-1).localName !== "mo";
-      if (token.length > 1 || isProse) found.push(space(token.length > 1 ? "1.2em" : "0.3em"));
+      if (token.length > 1 || isProse(found, tokens[0])) found.push(space(token.length > 1 ? "1.2em" : "0.3em"));
     } else if (/^\d/.test(token)) found.push(element("mn", token));
     else if (token[0] in RAISED && found.length) {
       found.push(element("msup", found.pop(), element("mn", [...token].map((c) => RAISED[c]).join(""))));
     } else if (token[0] in LOWERED && found.length) {
       found.push(element("msub", found.pop(), element("mn", [...token].map((c) => LOWERED[c]).join(""))));
-    } else if (token === "√") {
+    } else if (token === "^" && found.length && tokens.length) found.push(element("msup", found.pop(), script(tokens)));
+    else if (token === "_" && found.length && tokens.length) found.push(element("msub", found.pop(), script(tokens)));
+    else if (token === "√") {
       if (tokens[0] === "(") { tokens.shift(); found.push(element("msqrt", ...row(tokens, ")"))); tokens.shift(); }
       else if (tokens.length) found.push(element("msqrt", ...row([tokens.shift()], null)));
-    } else if (token === "(") {
-      const inner = row(tokens, ")");
-      tokens.shift();
-      found.push(element("mrow", element("mo", "("), ...inner, element("mo", ")")));
-    } else if (/^[A-Za-zΑ-ω∂_]/u.test(token)) found.push(hat(token));
-    else found.push(element("mo", { "-": "−", "**": "^" }[token] || token));
+    } else if (token === "(") found.push(group(tokens));
+    else if (/^[A-Za-zΑ-ω∂]/u.test(token)) found.push(word(token));
+    else if (token === "-" && /^[a-z]{2}/.test(tokens[0] ?? "") && /[a-z]{2}$/.test(found.at(-1)?.textContent ?? "")) {
+      found.push(element("mtext", "-"));
+    } else found.push(element("mo", { "-": "−", "**": "^" }[token] || token));
   }
   return found;
 }

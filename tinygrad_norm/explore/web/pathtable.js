@@ -1,25 +1,29 @@
 // The gradient of an input: its paths, their sum, finite differences; and what a mistake changes.
 
-import { named, tensorView } from "./cells.js";
+import { axisNames, named, tensorView } from "./cells.js";
+import { mathml } from "./formula.js";
 
-export function showPaths(place, verdict, gradient, mistake, picked) {
+export function showPaths(place, verdict, gradient, mistake, picked, axes) {
   place.replaceChildren();
   verdict.className = "";
   verdict.textContent = "";
   if (!gradient) { verdict.textContent = "There is no gradient."; return; }
   const wrong = new Set(mistake ? mistake.wrong : []);
-  const mark = (index) => [...(index === picked ? ["own"] : []), ...(wrong.has(index) ? ["wrong"] : [])];
+  const own = (index) => (index === picked ? ["own"] : []);
+  const mark = (index) => [...own(index), ...(wrong.has(index) ? ["wrong"] : [])];
   const rows = document.createElement("div");
   rows.className = "rows";
-  const add = (name, formula, array, classes) =>
-    rows.append(named(name, formula, tensorView(array, { name, classes })));
-  const own = (index) => (index === picked ? ["own"] : []);
-  for (const path of gradient.paths) add(path.name, path.formula, path.gradient, own);
-  add(`sum of the paths = ${gradient.name}`, "", gradient.total, own);
-  add("finite differences", "", gradient.finite_difference, own);
+  const names = axisNames(axes, gradient.total.shape);
+  const add = (name, formula, array, classes = own) => {
+    const made = named(name, formula ? mathml(formula) : "", tensorView(array, { name, classes, axes: names }));
+    rows.append(made);
+    return made;
+  };
   if (mistake) {
-    const formula = `${mistake.line}: ${mistake.wrong_formula} in place of ${mistake.right_formula || "the path"}`;
-    rows.prepend(named(`broken: ${mistake.name}`, formula, tensorView(mistake.gradient, { name: "broken", classes: mark })));
+    const block = add("broken", "", mistake.gradient, mark);
+    block.classList.add("broken");
+    block.querySelector(".name").append(` \u2002 ${mistake.line}: `, mathml(mistake.wrong_formula), " in place of ",
+      mistake.right_formula ? mathml(mistake.right_formula) : "the path");
     verdict.className = "bad";
     verdict.textContent = `✗ ${mistake.wrong.length} of ${gradient.total.values.length} entries of ${gradient.name} are wrong: ${mistake.name}.`;
   } else if (gradient.at_kink) {
@@ -30,5 +34,8 @@ export function showPaths(place, verdict, gradient, mistake, picked) {
       ? "✓ Sum of the paths, tape, closed form and finite differences agree."
       : "✗ They do not agree.";
   }
+  for (const path of gradient.paths) add(path.name, path.formula, path.gradient);
+  add(`sum of the paths = ${gradient.name}`, "", gradient.total);
+  add("finite differences", "", gradient.finite_difference);
   place.append(rows);
 }

@@ -1,6 +1,6 @@
 // Step by step: forward through the calls, then backward in the other direction.
 
-import { named, tensorView } from "./cells.js";
+import { axisNames, named, tensorView } from "./cells.js";
 import { formulaLine } from "./formula.js";
 
 export function movesOf(answer) {
@@ -8,7 +8,7 @@ export function movesOf(answer) {
   return [...forward, ...[...answer.steps].reverse().map((step) => ({ step, backward: true }))];
 }
 
-export function verdictOf(correct) {
+function verdictOf(correct) {
   const mark = document.createElement("span");
   mark.className = correct === null ? "" : correct ? "good" : "bad";
   mark.textContent = correct === null ? "– at a kink" : correct ? "✓ finite differences agree" : "✗ finite differences disagree";
@@ -23,19 +23,20 @@ export function showStep(place, answer, position) {
   const head = document.createElement("div");
   head.className = "step-head";
   const title = document.createElement("strong");
-  title.textContent = backward ? `Backward: from d${step.name}` : "Forward";
+  title.textContent = backward ? `Backward: from d${step.name}` : `Forward: ${step.name}`;
   head.append(title, formulaLine(backward ? step.derivative || `d${step.name} of ${step.expression}` : `${step.name} = ${step.expression}`));
   if (!backward && step.formula) head.append(formulaLine(step.formula));
   place.append(head);
   const rows = document.createElement("div");
   rows.className = "rows";
+  const view = (name, text, array) => named(name, text, tensorView(array, { name, axes: axisNames(answer.axes, array.shape) }));
   if (backward) {
-    rows.append(named(`d${step.name}`, "comes in", tensorView(step.incoming, { name: `d${step.name}` })));
+    rows.append(view(`d${step.name}`, "comes in", step.incoming));
     for (const flow of step.flows) {
-      const block = named(`d${flow.name}`, "goes out, through this step", tensorView(flow.outgoing, { name: `d${flow.name}` }));
+      const block = view(`d${flow.name}`, "goes out, through this step", flow.outgoing);
       block.append(verdictOf(flow.correct));
       rows.append(block);
     }
-  } else rows.append(named(step.name, "", tensorView(step.array, { name: step.name })));
+  } else rows.append(view(step.name, "", step.array));
   place.append(rows);
 }
