@@ -182,7 +182,7 @@ register(
         RENORM_MIXED: {"norm": "renorm", "classes": 0},
     },
     sizes={"steps": 150, "noise": 0.5, "train": 1000},
-    tuning=Tuning((0.05, 0.15, 0.4, 1.0), "validation"),
+    tuning=Tuning((0.015, 0.05, 0.15, 0.4, 1.0, 2.5), "validation"),
     seeds=5,
     systems=("batch_renorm", "batch_norm"),
 )
