@@ -35,12 +35,6 @@ def test_a_pool_has_the_entries_of_its_axes(name):
     numpy.testing.assert_array_equal(pools, same)
 
 
-def test_running_statistics_are_left_out_where_they_would_be_updated():
-    given = small_input(REGISTRY["instance_norm"], shape=(2, 4, 2, 2))
-    assert given.options["use_input_stats"]
-    assert (pools_of(REGISTRY["instance_norm"], given).sum(1) == 4).all()  # not 1, as in evaluation
-
-
 def test_groups_and_windows_are_found_too():
     group = REGISTRY["group_norm"]
     pools = pools_of(group, choose(group, shape=(1, 4, 2), options={"num_groups": 2}))
