@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tinygrad_norm.cli import app, browser, train
 from tinygrad_norm.explore import Server
+from tinygrad_norm.files import locked
 
 
 @pytest.fixture
@@ -70,6 +71,40 @@ def test_after_a_loss_that_is_not_finite_the_curves_stay(tmp_path, waiting):
     (state,) = waiting
     assert state["state"] == "stopped"
     assert state["runs"][0]["state"] == "diverged"
+
+
+def test_a_second_training_in_the_folder_ends_at_once(tmp_path, waiting):
+    (tmp_path / "run").mkdir()
+    with locked(tmp_path / "run"):
+        result = invoke("digits", "--epochs", 1, "-o", tmp_path / "run", "--explore")
+    assert result.exit_code == 2
+    assert "is in use" in result.output
+    assert waiting == []
+
+
+def test_an_error_of_the_training_ends_it_at_once(tmp_path, waiting, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train, "train_with_progress", fail)
+    result = invoke("digits", "-o", tmp_path, "--explore")
+    assert result.exit_code == 2
+    assert "No space left on device" in result.output
+    assert waiting == []
+
+
+def test_two_trainings_at_once_have_an_address_each(tmp_path, waiting, monkeypatch):
+    outputs = []
+
+    def other(self):
+        if not outputs:
+            outputs.append("")
+            outputs.append(invoke("digits", "--epochs", 1, "-o", tmp_path / "b", "--explore").output)
+
+    monkeypatch.setattr(Server, "wait_until_closed", other)
+    outputs.append(invoke("digits", "--epochs", 1, "-o", tmp_path / "a", "--explore").output)
+    addresses = {re.search(r"curves at (\S+)", output)[1] for output in outputs[1:]}
+    assert len(addresses) == 2
 
 
 def test_ctrl_c_ends_the_server_too(tmp_path, waiting, monkeypatch):

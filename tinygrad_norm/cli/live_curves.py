@@ -17,8 +17,8 @@ from .errors import errors_printed
 def live_curves(console: Console, trained: Run | NormGrid, wanted: bool) -> Iterator[TrainingCurves | None]:
     """Serve the curves of what the body trains, and keep them until the page is closed or Ctrl-C.
 
-    Yields None if they are not wanted. A body that ends in Ctrl-C ends the server too; after an error, which
-    was printed, the curves stay.
+    Yields None if they are not wanted. A body that ends in Ctrl-C or an error ends the server too; after a
+    loss that is not finite, which was printed, the curves stay.
     """
     if not wanted:
         yield None
@@ -39,7 +39,8 @@ def live_curves(console: Console, trained: Run | NormGrid, wanted: bool) -> Iter
             except SystemExit as error:  # the message was printed
                 problem = error
             curves.end("finished" if problem is None else "stopped")
-            _wait(console, server)
+            if problem is None or curves.diverged:
+                _wait(console, server)
         finally:
             server.shutdown()
             thread.join()

@@ -74,6 +74,11 @@ class TrainingCurves:
         """Whether the process still trains: then nothing else may be computed in it."""
         return self.state == "training"
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss of a run became infinite or NaN."""
+        return any(curve.state == "diverged" for curve in self._runs.values())
+
     def expect(self, name: str, config: Config, rows: Iterable[Mapping[str, float]] = (), **now: Any) -> None:
         """Add a run that comes later, or that was trained before: with its `rows`, `state` and `words`."""
         with self._changing(Curve(str(config.norm), config.seed, config.epochs or 0, **now), name) as curve:
