@@ -184,4 +184,5 @@ register(
     settings={name: {"kind": name} for name in (SPECTRAL, PLAIN, CLIPPED, PENALTY)},
     sizes={"steps": 1200},
     seeds=4,
+    systems=("spectral_norm",),
 )
