@@ -157,3 +157,11 @@ def test_only_what_has_changed_is_written(tmp_path, monkeypatch):
     assert (tmp_path / "systems/a.md").stat().st_mtime_ns == before
     assert (tmp_path / "systems/b.md").read_text(encoding="utf-8") == "new"
     assert not (tmp_path / "systems/old.md").exists()
+
+
+def test_the_experiments_that_pages_link_are_on_their_page(files):
+    page = (DOCS / "experiments/README.md").read_text(encoding="utf-8")
+    texts = [*files.values(), (DOCS / "which.md").read_text(encoding="utf-8")]
+    linked = {name for text in texts for name in re.findall(r"experiments/README\.md#([^)]+)\)", text)}
+    assert len(linked) > 10
+    assert all(f"(#{name})" in page for name in linked)
