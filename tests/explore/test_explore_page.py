@@ -388,12 +388,13 @@ def test_the_graph_can_be_zoomed_and_dragged(explorer, monkeypatch):
 
 def test_without_graphviz_the_page_says_what_to_install(explorer, monkeypatch):
     def missing(op, given):
-        raise RuntimeError("Graphviz's program dot is not installed")
+        raise RuntimeError("Graphviz's program dot is not installed, only DOT. Install it with `apt`")
 
     monkeypatch.setattr(answers, "_drawn", missing)
     page = explorer("op=rms_norm&shape=1x1x3")
     page.evaluate("document.getElementById('draw').click()")
-    page.wait("/dot is not installed/.test(document.getElementById('graph').textContent)")
+    page.wait("/here. Install it with `apt`\\./.test(document.getElementById('graph').textContent)")
+    assert page.errors == []
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -85,8 +85,10 @@ def graph(question: Any) -> dict[str, str]:
     op, given = read(question)
     try:
         return {"svg": _drawn(op, given), "problem": ""}
-    except RuntimeError as error:  # Graphviz is missing
-        return {"svg": "", "problem": str(error)}
+    except RuntimeError as error:
+        missing, _, install = str(error).partition(". ")
+        words = f"The picture needs Graphviz, which is not installed here. {install}."
+        return {"svg": "", "problem": words if "not installed" in missing else str(error)}
 
 
 def _drawn(op: Op, given: Given) -> str:

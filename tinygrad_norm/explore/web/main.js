@@ -177,7 +177,7 @@ function fresh(changes) {
 }
 
 function hideExplorer(isHidden) {
-  for (const id of ["explorer", "choices", "options"]) at(id).hidden = isHidden;
+  for (const id of ["about", "explorer", "choices", "options"]) at(id).hidden = isHidden;
 }
 
 // After the training that ran beside the page: begin with its normalization.

@@ -24,8 +24,9 @@ export function showStep(place, answer, position) {
   head.className = "step-head";
   const title = document.createElement("strong");
   title.textContent = backward ? `Backward: from d${step.name}` : `Forward: ${step.name}`;
-  head.append(title, formulaLine(backward ? step.derivative || `d${step.name} of ${step.expression}` : `${step.name} = ${step.expression}`));
-  if (!backward && step.formula) head.append(formulaLine(step.formula));
+  const call = `${step.name} = ${step.expression}`;
+  head.append(title, formulaLine(backward ? step.derivative || `d${step.name} of ${step.expression}` : call));
+  if (!backward && step.formula && step.formula !== call) head.append(formulaLine(step.formula));
   place.append(head);
   const rows = document.createElement("div");
   rows.className = "rows";
