@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tinygrad_norm import experiments
-from tinygrad_norm.experiments.exact import branch_variances, gradient_by_depth, growing_vectors
+from tinygrad_norm.experiments.exact import branch_variances, gradient_by_depth, growing_vectors, loss_weights
 from tinygrad_norm.normalization.weight import weightnorm
 
 HOLDS, FAILS, UNKNOWN = "holds", "does not hold at this scale", "cannot be told"
@@ -37,7 +37,10 @@ ZERO = {
     "adaLN-Zero, 2 blocks": {"forward": 0.0, "backward": 0.0, "curve": [0.0, 0.1]},
     "random start, 2 blocks": {"forward": 0.3, "backward": 0.3, "curve": [0.3, 0.3]},
 }
-LOSSES = {"GradNorm": {"slope": -1.1}, "equal weights": {"slope": 0.0}}
+LOSSES = {
+    "GradNorm": {"slope": -1.1, "weights": loss_weights.SCALES**-1.1},
+    "equal weights": {"slope": 0.0},
+}
 VARIANCES = {
     "α = 0.2": {"variances": [1.04, 1.08], "expected": [1.04, 1.08]},
     branch_variances.PLAIN: {"variances": [0.3, 0.3], "expected": [2.0, 3.0]},

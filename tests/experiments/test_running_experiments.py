@@ -299,6 +299,16 @@ def test_code_that_works_on_figures_is_not_part_of_the_fingerprint(tmp_path):
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_without_a_file_no_figures_are_taken_over(tmp_path):
+    for factor in (1, 2):
+        names = {}
+        exec(f"def measure(seed):\n    return {{'loss': {factor} * seed, 'curve': [0.0]}}", names)
+        settings = {"a": {}, "b": {}}
+        toy = make(tuned=False, sizes={}, settings=settings, measure=names["measure"])
+        (outcome,) = experiments.run(toy, tmp_path)
+        assert outcome.results.values("a", "loss").tolist() == [0, factor, 2 * factor]
+
+
 def test_the_interval_of_a_mean_is_that_of_students_t():
     low, high = experiments.interval([1.0, 2.0, 3.0])
     assert (low + high) / 2 == pytest.approx(2)

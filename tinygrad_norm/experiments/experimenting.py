@@ -137,7 +137,7 @@ class Runner:
         wanted = setting, seed, plain(arguments), self.code
         if self.record.job(*wanted):
             return None
-        if self.old and (done := self.old.job(*wanted)):
+        if self.old and self.code and (done := self.old.job(*wanted)):
             self._keep(done)
             return None
         return Job(self.experiment.name, setting, seed, arguments, self.experiment.measure)

@@ -16,7 +16,8 @@ WITHOUT_FIGURES = ("judge", "tabulate", "draw")
 def fingerprint(measure: Callable[..., Any]) -> str:
     """Return a hash of the file of `measure`, without comments, docstrings and what works on its figures.
 
-    Files that it imports have no part in it. Without a file, as in an interactive session, it is "".
+    Files that it imports have no part in it. Without a file, as in an interactive session, it is "", and no
+    figures are taken over.
     """
     try:
         path = inspect.getsourcefile(measure)

@@ -16,7 +16,8 @@ KINDS = {
 }
 INTRODUCTION = """Each claim is measured with at least three seeds, by `tinygrad-norm experiment run NAME`,
 and judged by a rule that was written before. "Paper" are the figures of the paper; "ours" are measured here,
-on small networks and data. Where they differ, the paper may still be right at its own scale.
+on small networks and data; "±" is the standard deviation over the seeds. Where they differ, the paper may
+still be right at its own scale.
 `tinygrad-norm experiment report` writes this page from the figures beside it."""
 
 
@@ -49,7 +50,8 @@ def tuned_words(outcome: Outcome) -> str:
         f"{value:g} for {setting}{' (an end of the range)' if results.at_an_end(setting) else ''}"
         for setting, value in results.chosen.items()
     ]
-    return f"Tuned for each setting: {tuning['parameter']} among {tried}. Best: {'; '.join(best)}."
+    parameter = tuning["parameter"]
+    return f"Tuned for each setting, with other seeds: {parameter} among {tried}. Best: {'; '.join(best)}."
 
 
 def _section(one: Outcome, beside: Path, pictures: bool) -> list[str]:

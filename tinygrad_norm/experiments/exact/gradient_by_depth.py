@@ -145,7 +145,7 @@ register(
     "and falls as 1/√L in pre-LN.",
     source="Xiong et al. 2020, arXiv:2002.04745, theorem 1",
     paper="slope 0 for post-LN, -1/2 for pre-LN",
-    known="its abstract",
+    known="from memory",
     settings={POST: {"placement": "post"}, PRE: {"placement": "pre"}},
     sizes={"depths": (2, 4, 8, 16, 24), "features": 128},
     seeds=5,

@@ -93,7 +93,12 @@ def judge(results: Results) -> Verdict:
     """
     slopes = results.values("GradNorm", "slope")
     inside = (slopes >= STEEPEST) & (slopes <= FLATTEST)
-    reason = f"w goes as scale to the power of {spread(slopes)}"
+    quieter, louder = (
+        np.mean([slope(SCALES[part], one[part]) for one in results.values("GradNorm", "weights")])
+        for part in (slice(None, 5), slice(5, None))
+    )
+    halves = f"{quieter:.2g} for the five quieter tasks, {louder:.2g} for the five louder ones"
+    reason = f"w goes as scale to the power of {spread(slopes)}: {halves}"
     if inside.all():
         return holds(reason)
     return cannot_be_told(reason) if inside.any() else does_not_hold(reason)

@@ -133,9 +133,11 @@ def tabulate(results: Results) -> list[Row]:
         rows.append(Row(f"{name}: median 1 - σ̂/σ", spread(results.values(name, "median"), percent=True)))
         if name == MEMOIZED:
             rows.append(Row(f"{name}: σ₂/σ₁ at the end", spread(results.values(name, "σ₂/σ₁"))))
-            rows.append(Row(f"{name}: steps at rest", spread(results.values(name, "at rest"))))
+            at_rest = spread(results.values(name, "at rest"))
+            rows.append(Row(f"{name}: steps to within 1 % if W rests at the end", at_rest))
         loss = spread(results.values(name, "loss"))
-        rows.append(Row(f"{name}: training loss, lr {results.chosen[name] / _slower(name):g}", loss))
+        slower = f"/{_slower(name):g}" if _slower(name) > 1 else ""
+        rows.append(Row(f"{name}: training loss, lr {results.chosen[name]:g}{slower}", loss))
     return rows
 
 

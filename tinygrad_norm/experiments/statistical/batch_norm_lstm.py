@@ -155,6 +155,10 @@ def tabulate(results: Results) -> list[Row]:
     for name, paper in ((SMALL, "keeps its size"), (LARGE, "vanishes"), (PLAIN, "–")):
         left = results.values(name, "left")
         rows.append(Row(f"{name}: {what}", f"{left.min():.1g} to {left.max():.1g}", paper))
+        gradients = results.values(name, "gradients")
+        least = gradients.min(1) / gradients[:, -1]
+        smallest = f"{least.min():.1g} to {least.max():.1g}"
+        rows.append(Row(f"{name}: gradient left where it is least", smallest))
     for name, paper in ((SMALL, "99.0 % (MNIST)"), (LARGE, "does not train"), (PLAIN, "98.9 % (MNIST)")):
         accuracy = spread(results.values(name, "accuracy"), percent=True)
         rows.append(Row(f"{name}: accuracy on unseen digits", accuracy, paper))

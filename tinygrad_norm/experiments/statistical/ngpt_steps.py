@@ -174,7 +174,7 @@ register(
     known="its abstract",
     settings={name: {"on_sphere": name != GPT, "part": part} for name, part in PARTS.items()},
     sizes={"steps": 240, "layers": 4, "features": 32},
-    tuning=Tuning((0.006, 0.012, 0.025, 0.05, 0.1), "loss"),
+    tuning=Tuning((0.006, 0.012, 0.025, 0.05, 0.1, 0.2), "loss"),
     seeds=5,
     systems=("ngpt_block",),
 )

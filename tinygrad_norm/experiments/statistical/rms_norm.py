@@ -113,7 +113,7 @@ def judge(results: Results) -> Verdict:
     less = results.values("RMSNorm", "saved")
     control = results.mean("no norm", "loss") - results.mean("LayerNorm", "loss")
     change = f"the loss by {spread(more, 2)} nats and the time of a step by {spread(-less, 2, percent=True)}"
-    reason = f"RMSNorm changes {change}"
+    reason = f"RMSNorm changes {change}, where the paper saves {100 * SAVED:.0f} % or more"
     if not control >= MATTERS:
         return cannot_be_told(f"{reason}; but without a norm the loss is {control:.2g} higher only")
     (low_more, high_more), (low_less, high_less) = interval(more), interval(less)

@@ -5,7 +5,8 @@
 
 The relative error of a variance of n independent values is about √(2/n). With few images, training sees noise
 that evaluation, with running statistics, does not. As in the paper, all trainings see the same number of
-images, and the learning rate is proportional to the batch; that for 32 images is tuned for each norm.
+images, and the learning rate is proportional to the batch; that for 32 images is tuned for each norm, for
+the best mean over all sizes of batches.
 
 A network of four convolutions (64, 16, 16 and 4 positions) learns 1000 digits. In each step they get new
 noise, so that no network learns them by heart: with overfitting, the noise of BatchNorm would be of use.

@@ -141,7 +141,7 @@ register(
     "does as well as with it.",
     source="Xiong et al. 2020, arXiv:2002.04745, sections 3.2 and 4",
     paper="post-LN 8.45 BLEU without warm-up, about 34 with it; pre-LN without it comparable (IWSLT14 de-en)",
-    known="its abstract",
+    known="from memory",
     settings={
         POST: {"placement": "post", "warm_up": 0.0},
         POST_WARM: {"placement": "post", "warm_up": 0.25},
