@@ -1,4 +1,4 @@
-"""The course in docs/learn.md: its commands and its Python run in order, and print what the page shows.
+"""The walk in docs/learn.md: its commands and its Python run in order, and print what the page shows.
 
 A block that starts with `# FILE.py` writes that file, or replaces the functions of the same name in it.
 """
