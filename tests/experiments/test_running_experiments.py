@@ -101,6 +101,12 @@ def test_the_files_say_what_was_run_and_hold_no_number_that_json_has_not(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.json", "toy.png"]
 
 
+def test_the_plot_says_the_verdict(tmp_path):
+    figures = []
+    experiments.run(make(tuned=False, draw=lambda results, figure: figures.append(figure)), tmp_path)
+    assert figures[0].get_suptitle() == "A toy\nverdict: holds"
+
+
 def test_a_planted_figure_changes_the_verdict(tmp_path):
     (outcome,) = experiments.run(make(tuned=False), tmp_path)
     assert outcome.verdict.state == "holds"

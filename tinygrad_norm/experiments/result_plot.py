@@ -1,4 +1,4 @@
-"""The plot of an experiment, with what was measured and by which version under it."""
+"""The plot of an experiment, with its verdict above, and what was measured by which version below."""
 
 import textwrap
 from pathlib import Path
@@ -22,7 +22,7 @@ def save_plot(path: Path, experiment: Experiment, results: Results, record: Reco
     parts: Any = figure.subfigures(2, 1, height_ratios=(13, 1))
     drawn, below = parts
     experiment.draw(results, drawn)
-    drawn.suptitle(experiment.title)
+    drawn.suptitle(f"{experiment.title}\nverdict: {experiment.verdict(results).state}", fontsize=11)
     made = f"tinygrad_norm {record.version}{_commit(record)}"
     caption = f"ours, {len(record.seeds)} seeds, {made}. {experiment.source}"
     text = "\n".join(textwrap.wrap(caption, 115))
