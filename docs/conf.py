@@ -46,6 +46,7 @@ html_favicon = "_static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_sidebars = {page: [] for page in ("index", "start", "which", "experiments/README")}
 html_scaled_image_link = False
+html_domain_indices = False
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
