@@ -305,6 +305,16 @@ def test_code_that_works_on_figures_is_not_part_of_the_fingerprint(tmp_path):
     assert prints[0] == prints[1] != prints[2]
 
 
+def test_a_function_that_draws_batches_is_part_of_the_fingerprint(tmp_path):
+    prints = []
+    for k in range(2):
+        text, path, names = f"{CODE}def draw_batch():\n    return {k}\n", tmp_path / f"code{k}.py", {}
+        path.write_text(text, encoding="utf-8")
+        exec(compile(text, str(path), "exec"), names)
+        prints.append(fingerprint(names["measure"]))
+    assert prints[0] != prints[1]
+
+
 def test_without_a_file_no_figures_are_taken_over(tmp_path):
     for factor in (1, 2):
         names = {}

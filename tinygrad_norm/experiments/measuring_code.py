@@ -33,4 +33,4 @@ def fingerprint(measure: Callable[..., Any]) -> str:
 
 
 def _works_on_figures(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef) and node.name.startswith(WITHOUT_FIGURES)
+    return isinstance(node, ast.FunctionDef) and node.name in WITHOUT_FIGURES
