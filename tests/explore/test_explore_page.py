@@ -413,18 +413,28 @@ def test_it_fits_and_asks_nobody_else(server, explorer, width, dark):
     assert page.errors == []
 
 
-def test_the_button_saves_a_file(explorer):
-    page = explorer("op=rms_norm&shape=1x1x3&step=2")
+def test_the_button_saves_a_file(explorer, browser, tmp_path):
+    page = explorer("op=batch_norm&shape=1x2x1x2&step=2&input.weight=3,4&dy=1,0,0,0&option.eps=0.5")
     page.evaluate(
         "{ window.kept = null; URL.createObjectURL = (blob) => { window.kept = blob; return '#'; };"
         " HTMLAnchorElement.prototype.click = function () { window.file = this.download; };"
         " document.getElementById('save').click(); }"
     )
-    page.wait("window.file === 'rms_norm.html'")
+    page.wait("window.file === 'batch_norm.html'")
     html = page.evaluate("window.kept.text()")
     saved = json.loads(html.partition('id="saved">')[2].partition("</script>")[0])
     assert saved["state"]["step"] == 2
-    assert saved["answer"]["shape"] == [1, 1, 3]
+    assert saved["answer"]["shape"] == [1, 2, 1, 2]
+    path = tmp_path / "batch_norm.html"
+    path.write_text(html, encoding="utf-8")
+    again = browser.open(path.as_uri())
+    again.wait(READY)
+    assert cells(again, "#inputs", "w") == [3, 4]
+    assert cells(again, "#tensors", "dy") == [1, 0, 0, 0]
+    assert again.evaluate("document.querySelector('[data-option=eps]').value") == "0.5"
+    assert first_gradient(again) == first_gradient(page)
+    assert again.evaluate("document.querySelectorAll('#explorer input.cell, [data-random]').length") == 0
+    assert again.errors == []
 
 
 def test_the_saved_file_works_without_a_server(browser, tmp_path):
