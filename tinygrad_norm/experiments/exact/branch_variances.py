@@ -99,8 +99,9 @@ def judge(results: Results) -> Verdict:
         _miss(PLAIN, results),
     )
     if not control > CONTROL:
-        return cannot_be_told(f"with plain convolutions the variances are within {control:.0%} as well")
-    reason = f"the prediction is missed by up to {worst:.1%}, by {control:.1%} with plain convolutions"
+        return cannot_be_told(f"with plain convolutions they are within {100 * control:.0f} % as well")
+    missed = f"{100 * worst:.1f} %, by {100 * control:.1f} % with plain convolutions"
+    reason = f"the prediction is missed by up to {missed}"
     return holds(reason) if worst <= ALLOWED else does_not_hold(reason)
 
 

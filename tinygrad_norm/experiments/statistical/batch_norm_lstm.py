@@ -193,6 +193,6 @@ register(
     known="from memory",
     settings={SMALL: {"gamma": 0.1}, LARGE: {"gamma": 1.0}, PLAIN: {"gamma": None}},
     sizes={"steps": 250, "length": 36, "features": 32},
-    tuning=Tuning((0.003, 0.01, 0.03, 0.1), "loss"),
+    tuning=Tuning((0.003, 0.01, 0.03, 0.1, 0.3), "loss"),
     systems=("batch_norm_lstm",),
 )

@@ -60,7 +60,7 @@ def judge(results: Results) -> Verdict:
     for name in results.settings[3:]:
         reason += f", {_percent(results.values(name, 'test error'))} in {name.partition(', ')[2]}"
     if not learned <= LEARNED:
-        return cannot_be_told(f"a network errs in {learned:.1%} of the training data")
+        return cannot_be_told(f"a network errs in {100 * learned:.1f} % of the training data")
     if not interval(large - small)[0] > 0:
         return cannot_be_told(f"{reason}: no gap to close")
     low, high = interval(large - ghosts)

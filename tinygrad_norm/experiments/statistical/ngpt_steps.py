@@ -102,7 +102,7 @@ def judge(results: Results) -> Verdict:
     needs = f"nGPT needs {np.mean(factors):.1f} times fewer steps"
     if max(factors) <= 1:
         needs = "nGPT needs more steps than GPT"
-    reason = f"{needs}; with a fourth of GPT's steps its loss differs from that of GPT by {difference} nats"
+    reason = f"{needs}; with a fourth of GPT's steps its loss is higher by {difference} nats"
     if not results.values(GPT, "loss").max() < results.mean(GPT, "of frequencies") - LEARNED:
         return cannot_be_told(f"{reason}; GPT did not learn")
     if results.at_an_end(GPT):
