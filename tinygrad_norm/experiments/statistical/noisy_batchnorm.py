@@ -13,7 +13,7 @@ Here, a VGG of six convolutions learns the digits by plain SGD. The mean trainin
 how well it trains. Drift is measured in front of each ReLU, with the same 256 images before and after a step:
 by how many standard deviations the mean of a channel moves, and how far the logarithm of the deviation, in
 the mean over channels. The noise is drawn for each channel, not for each pixel of it; the paper's networks
-have 16 layers.
+have 16 layers. The test accuracy is without noise, with running statistics of noisy inputs, which it lowers.
 """
 
 import copy
