@@ -283,6 +283,15 @@ def test_what_is_registered_has_a_rule_enough_seeds_and_a_name_of_its_own():
     assert "new" not in experiments.EXPERIMENTS
 
 
+def test_a_cell_of_a_notebook_may_register_again(monkeypatch):
+    monkeypatch.setattr(experiments.experiment, "EXPERIMENTS", {})
+    monkeypatch.setattr(measure, "__module__", "__main__")
+    facts = {"title": "", "claim": "", "source": "", "paper": "", "known": "from memory", "settings": {}}
+    for seeds in (3, 4):
+        experiments.register("mine", measure, judge, tabulate, draw, **facts, seeds=seeds)
+    assert experiments.find("mine").seeds == 4
+
+
 CODE = '''"""A."""
 X = 1
 def measure(seed):

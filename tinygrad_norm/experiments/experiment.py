@@ -122,6 +122,8 @@ def register(
 ) -> Experiment:
     """Register an experiment, so that `tinygrad-norm experiment` and `tn.experiments` know it.
 
+    One of your own script or notebook may be registered again: it replaces what it was.
+
     Args:
         name: words joined by hyphens.
         measure: a function of a module, not a lambda: it may run in another process.
@@ -142,7 +144,7 @@ def register(
     Raises:
         ValueError: if the name is taken, the rule has no words, or the seeds are too few or used for tuning.
     """
-    if name in EXPERIMENTS:
+    if name in EXPERIMENTS and EXPERIMENTS[name].measure.__module__ != "__main__":
         raise ValueError(f"there is an experiment {name!r} already: choose another name")
     if not inspect.getdoc(judge):
         raise ValueError(f"experiment {name!r}: write the rule of the verdict as the docstring of judge")
