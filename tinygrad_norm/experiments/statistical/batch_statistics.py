@@ -206,7 +206,7 @@ register(
         LAYER: {"norm": "layer"},
     },
     sizes={"steps": 100, "layers": 3, "features": 32},
-    tuning=Tuning((0.003, 0.01, 0.03, 0.1), "loss"),
+    tuning=Tuning((0.003, 0.01, 0.03, 0.1, 0.3), "loss"),
     seeds=4,
     systems=("power_norm", "batch_norm"),
 )
