@@ -145,7 +145,7 @@ def test_the_map_of_tests_mirrors_the_package():
     tests = PACKAGE.parent / "tests"
     folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
     own = sorted(str(folder) for folder in folders if not (PACKAGE / folder).is_dir())
-    assert own == ["libraries", "reliability"]
+    assert own == ["libraries", "reliability", "site"]
 
 
 # -- the shape of a normalization
