@@ -21,6 +21,7 @@ extensions = [
     "executed_cells",
     "experiment_plots",
     "katex_files",
+    "kernel_settings",
     "plain_types",
     "source_pages",
     "system_pages",
