@@ -89,7 +89,7 @@ def test_several_norms_have_a_colour_each(served, browser, tmp_path, width, dark
     assert page.evaluate(DOTS) == 1
     assert page.evaluate("document.activeElement.dataset.key") == "batch"
     page.evaluate("document.getElementById('log').click()")
-    assert "log=1" in page.evaluate("location.hash")
+    page.wait("location.hash.includes('log=1')")
     assert page.errors == []
 
 

@@ -16,6 +16,9 @@ let { state, problem: linkProblem } = readState(firstHash);
 if (!firstHash) state = { ...state, ...savedState };
 let answer = null;
 let latest = 0;
+let keptAt = -1000;
+let keeping = 0;
+const SELDOM_KEPT = 80;  // milliseconds
 
 const zoom = zoomable(at("graph"));
 const numbers = numbersView(at, { isFixed: isSaved, change: changeNumbers, pick, tell: (text) => tell(text, true) });
@@ -30,7 +33,12 @@ function tell(text, isProblem = false) {
   at("message").className = isProblem ? "problem" : "";
 }
 
+// The state into the address: not too often, or browsers refuse while an arrow key is held down.
 function keep() {
+  clearTimeout(keeping);
+  const early = keptAt + SELDOM_KEPT - performance.now();
+  if (early > 0) { keeping = setTimeout(keep, early); return; }
+  keptAt = performance.now();
   history.replaceState(null, "", writeState(state));
 }
 
