@@ -179,6 +179,6 @@ register(
         "five steps, from random vectors": {"iterations": 5, "kept": False},
     },
     sizes={"steps": 300, "every": 10},
-    tuning=Tuning((1e-3, 3e-3, 1e-2, 3e-2), "loss"),
+    tuning=Tuning((1e-3, 3e-3, 1e-2), "loss"),
     systems=("spectral_norm",),
 )
