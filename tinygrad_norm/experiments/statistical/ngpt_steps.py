@@ -135,8 +135,6 @@ def tabulate(results: Results) -> list[Row]:
         rows.append(Row(f"{name}: loss on unseen text (nats)", spread(results.values(name, "loss"))))
     factor = spread(speed_ups(results), 2)
     rows.append(Row("steps of GPT over those of nGPT for its loss (1 to 4 are seen)", factor, "4 to 20"))
-    for name in (GPT, WHOLE):
-        rows.append(Row(f"{name}: CPU time of a step (ms)", spread(results.values(name, "ms of a step"), 2)))
     return rows
 
 
