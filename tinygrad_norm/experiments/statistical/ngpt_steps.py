@@ -129,7 +129,7 @@ def speed_ups(results: Results) -> list[float]:
 
 
 def tabulate(results: Results) -> list[Row]:
-    """Return the losses, the factor and the time of a step."""
+    """Return the losses and the factor."""
     rows = []
     for name in results.settings:
         rows.append(Row(f"{name}: loss on unseen text (nats)", spread(results.values(name, "loss"))))
