@@ -1,9 +1,8 @@
 """The rules of the exact experiments: figures as expected, a wrong one, and a control that shows nothing."""
 
-import copy
-
 import numpy as np
 import pytest
+from changed_figures import verdict
 
 from tinygrad_norm import experiments
 from tinygrad_norm.experiments.exact import branch_variances, gradient_by_depth, growing_vectors, loss_weights
@@ -86,13 +85,7 @@ DEPTH = {gradient_by_depth.POST: {"slope": 0.02}, gradient_by_depth.PRE: {"slope
     ],
 )
 def test_a_wrong_figure_changes_the_verdict(name, figures, changes, state):
-    found = {setting: {seed: copy.deepcopy(figures[setting]) for seed in range(3)} for setting in figures}
-    for (setting, figure, *seed), value in changes.items():
-        for of_seed in [found[setting][seed[0]]] if seed else found[setting].values():
-            of_seed[figure] = value
-    verdict = experiments.find(name).verdict(experiments.Results(found))
-    assert verdict.state == state, verdict
-    assert verdict.reason
+    assert verdict(name, figures, changes).state == state
 
 
 def test_a_wrong_backward_changes_the_verdict_of_a_run(tmp_path, monkeypatch):

@@ -1,8 +1,7 @@
 """The rules of the experiments with transformers and text: each verdict is reached."""
 
-import copy
-
 import pytest
+from changed_figures import verdict
 
 from tinygrad_norm import experiments
 from tinygrad_norm.experiments.statistical import batch_norm_lstm, batch_statistics, ngpt_steps, warm_up
@@ -76,24 +75,17 @@ def test_each_verdict_is_reached(name, figures, changes, state):
 
 
 def verdict_of(name, figures, changes, chosen=0.01):
-    found = {setting: {seed: copy.deepcopy(figures[setting]) for seed in range(3)} for setting in figures}
-    for (setting, figure, *seed), value in changes.items():
-        for of_seed in [found[setting][seed[0]]] if seed else found[setting].values():
-            of_seed[figure] = value
-    results = experiments.Results(found, dict.fromkeys(found, RATES), dict.fromkeys(found, chosen))
-    verdict = experiments.find(name).verdict(results)
-    assert verdict.reason
-    return verdict
+    return verdict(name, figures, changes, tried=RATES, chosen=chosen)
 
 
 def test_a_smaller_learning_rate_could_have_done_without_a_warm_up():
-    verdict = verdict_of("warm-up-for-post-ln", WARM, {}, chosen=0.001)
-    assert (verdict.state, verdict.reason[-41:]) == (UNKNOWN, "still smaller learning rate was not tried")
+    found = verdict_of("warm-up-for-post-ln", WARM, {}, chosen=0.001)
+    assert (found.state, found.reason[-41:]) == (UNKNOWN, "still smaller learning rate was not tried")
 
 
 def test_a_baseline_that_is_not_tuned_decides_nothing():
-    verdict = verdict_of("ngpt-steps", NGPT, {}, chosen=0.1)
-    assert (verdict.state, "an end of the range" in verdict.reason) == (UNKNOWN, True)
+    found = verdict_of("ngpt-steps", NGPT, {}, chosen=0.1)
+    assert (found.state, "an end of the range" in found.reason) == (UNKNOWN, True)
 
 
 @pytest.mark.parametrize(
