@@ -84,7 +84,8 @@ def judge(results: Results) -> Verdict:
     if not learned > 0:
         return cannot_be_told("training did not move the blocks away from the identity")
     reason = (
-        f"y - x and dx - dy are at most {away:.1g}; with a random start y misses x by {control:.2g} or more"
+        f"y - x and dx - dy are {f'at most {away:.1g}' if away else '0'}; "
+        f"with a random start y misses x by {control:.2g} or more"
     )
     return holds(reason) if away == 0 else does_not_hold(reason)
 
