@@ -54,14 +54,16 @@ def test_without_dot_the_text_is_saved(example, tmp_path, without_dot):
     assert drawing.save(tmp_path / "z.dot").read_text() == drawing.dot
 
 
-def test_without_dot_the_library_in_pygraphviz_draws(example, tmp_path, monkeypatch):
+def test_without_dot_the_library_in_pygraphviz_draws(example, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.delitem(sys.modules, "pygraphviz", raising=False)
     (tmp_path / "pygraphviz.py").write_text(
+        "import os\n"
         "class AGraph:\n"
         "    def __init__(self, string):\n"
         "        self.string = string\n"
         "    def draw(self, format, prog):\n"
+        "        os.write(2, b'a font is unknown')\n"
         "        if format == 'pdf':\n"
         "            raise ValueError('no such format')\n"
         "        return f'{prog} {format} {self.string}'.encode()\n"
@@ -70,8 +72,9 @@ def test_without_dot_the_library_in_pygraphviz_draws(example, tmp_path, monkeypa
     drawing = tn.draw(example[-1])
     path = drawing.save(tmp_path / "y.svg")
     assert path.read_text() == f"dot svg {drawing.dot}"
-    with pytest.warns(UserWarning, match="pygraphviz failed: ValueError: no such format"):
+    with pytest.warns(UserWarning, match="pygraphviz failed: ValueError: no such format; a font is unknown"):
         assert drawing.save(tmp_path / "y.pdf") == tmp_path / "y.dot"
+    assert capfd.readouterr().err == ""
     monkeypatch.delitem(sys.modules, "pygraphviz")
 
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import graphviz
@@ -13,6 +18,8 @@ _INSTALL = (
     "`pip install 'tinygrad_norm[graph]'`, `apt install graphviz`, `brew install graphviz` or "
     "`conda install graphviz`"
 )
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def render(picture: graphviz.Digraph, kind: str) -> bytes:
@@ -39,8 +46,26 @@ def render(picture: graphviz.Digraph, kind: str) -> bytes:
 def _render_in_process(text: str, kind: str) -> bytes:
     import pygraphviz
 
-    try:
-        made: Any = pygraphviz.AGraph(string=text).draw(format=kind, prog="dot")
-    except Exception as error:
-        raise RuntimeError(f"pygraphviz failed: {type(error).__name__}: {error}") from None
+    with _stderr_kept() as said:
+        try:
+            made: Any = pygraphviz.AGraph(string=text).draw(format=kind, prog="dot")
+        except Exception as error:
+            said.seek(0)
+            stderr = said.read().decode(errors="replace").strip()
+            raise RuntimeError(
+                f"pygraphviz failed: {type(error).__name__}: {error}{f'; {stderr}' if stderr else ''}"
+            ) from None
     return bytes(made)
+
+
+@contextmanager
+def _stderr_kept() -> Iterator[IO[bytes]]:
+    """Send what is written to stderr into a file: Graphviz's libraries print warnings there, past Python."""
+    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as said:
+        before = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
