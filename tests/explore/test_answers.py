@@ -77,7 +77,8 @@ def test_options_and_edited_numbers_are_used():
         {"op": "group_norm", "shape": [1, 4, 2, 2], "x": x.tolist(), "options": {"num_groups": "1"}}
     )
     (y,) = found["results"]
-    expected = (x - x.mean()) / numpy.sqrt(x.var() + 1e-5)
+    w, b = (numpy.repeat(array(value["array"]), 4) for value in found["inputs"][1:])
+    expected = w * (x - x.mean()) / numpy.sqrt(x.var() + 1e-5) + b
     numpy.testing.assert_allclose(y["array"]["values"], expected, rtol=1e-12)
     assert found["pools"][0] == list(range(16))
     assert found["options"]["num_groups"] == "1"
@@ -134,6 +135,47 @@ def test_the_axes_are_those_of_the_derivation(name, axes):
 def test_channels_take_any_number_of_positions():
     for shape in ([2, 3, 2, 2], [2, 3, 4], [1, 2, 2, 2, 2]):
         assert answer({"op": "instance_norm", "shape": shape})["shape"] == shape
+
+
+CHANNELS = [
+    pytest.param("batch_norm", [2, 3], id="batch_2d"),
+    pytest.param("batch_norm", [4, 3], id="batch_2d_tall"),
+    pytest.param("batch_norm", [2, 3, 2, 1, 2], id="batch_5d"),
+    pytest.param("instance_norm", [2, 3, 4], id="instance_3d"),
+    pytest.param("instance_norm", [2, 3, 2, 2], id="instance_4d"),
+    pytest.param("group_norm", [2, 4], id="group_2d"),
+    pytest.param("group_norm", [2, 4, 2, 3], id="group_4d"),
+    pytest.param("ghost_batch_norm", [4, 3], id="ghost_2d"),
+    pytest.param("range_batch_norm", [2, 3, 4], id="range_3d"),
+    pytest.param("lp_batch_norm", [2, 3, 2, 2], id="lp_4d"),
+]
+
+
+@pytest.mark.parametrize(("name", "shape"), CHANNELS)
+def test_weights_come_along_in_every_shape(name, shape):
+    found = answer({"op": name, "shape": shape})
+    x, w, b = (value["array"] for value in found["inputs"])
+    assert [x["shape"], w["shape"], b["shape"]] == [shape, [shape[1]], [shape[1]]]
+    assert w["values"] != b["values"]
+    assert len(found["gradients"]) == 3
+    assert found["correct"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sizes"),
+    [
+        pytest.param("layer_norm", [2, 4], [[4], [4]], id="layer_2d"),
+        pytest.param("layer_norm", [2, 3, 4], [[4], [4]], id="layer_3d"),
+        pytest.param("layer_norm", [2, 4, 2, 3], [[4, 2, 3], [4, 2, 3]], id="layer_4d"),
+        pytest.param("rms_norm", [2, 3, 4], [[4]], id="rms_3d"),
+        pytest.param("memory_efficient_layer_norm", [2, 3, 4], [[3, 4], [3, 4]], id="efficient_3d"),
+        pytest.param("dynamic_tanh", [2, 3, 4], [[1], [4], [4]], id="tanh_3d"),
+    ],
+)
+def test_weights_over_the_last_axes_come_along(name, shape, sizes):
+    found = answer({"op": name, "shape": shape})
+    assert [value["array"]["shape"] for value in found["inputs"]] == [shape, *sizes]
+    assert len(found["gradients"]) == 1 + len(sizes)
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "layer_norm", "power_norm"])

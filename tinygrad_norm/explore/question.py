@@ -15,6 +15,7 @@ from ..autograd.tensor import Tensor
 from ..backends import to_numpy
 from ..learn.given import Given, choose, names_of_arguments
 from ..learn.sharing import small_input
+from ..learn.smallinputs import with_weights
 from ..registry import REGISTRY, Op
 from ..suggestions import did_you_mean, unknown
 
@@ -31,7 +32,7 @@ def norms() -> list[Op]:
 
 
 def read(question: Any) -> tuple[Op, Given]:
-    """Return the normalization that is asked about, and its inputs.
+    """Return the normalization that is asked about, and its inputs: with the weights that it can take.
 
     Args:
         question: a mapping with "op", and if wanted "shape", "x" and "dy" (lists of numbers), "seed", and
@@ -62,6 +63,7 @@ def read(question: Any) -> tuple[Op, Given]:
     chosen = choose(
         op, x.reshape(first.shape), _numbers(question.get("dy"), "dy"), seed=seed, options=options
     )
+    chosen = replace(chosen, inputs=with_weights(op, (chosen.inputs, chosen.options), seed))
     return op, _with_inputs(op, chosen, question.get("inputs", {}))
 
 

@@ -73,6 +73,41 @@ def case_for(op: Op, x: numpy.ndarray, options: dict[str, Any], seed: int = 0) -
     raise ValueError(f"{op.name} cannot take an x of shape {_times(x.shape)}: {problem}")
 
 
+def with_weights(op: Op, inputs: Inputs, seed: int = 0) -> list[Tensor | None]:
+    """Return the inputs and those that were left out and have a gradient, weights and biases, if they fit."""
+    found, options = inputs
+    found = [*found, *[None] * (max(len(case.inputs) for case in op.cases) - len(found))]
+    shape = next(x.shape for x in found if x is not None)
+    for k, present in enumerate(found):
+        for spec in _fitting(op, k, shape) if present is None else ():
+            drawn = draw(Case((*[None] * k, spec)), seed=101 * seed + k)[k]  # not the numbers of others
+            more = [*found[:k], drawn, *found[k + 1 :]]
+            try:
+                with no_grad():
+                    result = op.call([x if x is None else Tensor(x.array.copy()) for x in more], options)
+            except Exception:  # another shape, or an input that excludes one that is there
+                continue
+            ys = result if isinstance(result, tuple) else (result,)
+            if all(numpy.isfinite(to_numpy(y.array)).all() for y in ys):
+                found = more
+                break
+    return found
+
+
+def _fitting(op: Op, k: int, shape: tuple[int, ...]) -> Iterator[Input]:
+    """Return what input `k` of the cases may be for an x of `shape`, with its channels or its last axes."""
+    cases = [case for case in op.cases if k < len(case.inputs) and _differentiable(case.inputs[k])]
+    for case in cases:
+        yield _as_input(_resized(case, shape).inputs[k])
+    for case, axes in itertools.product(cases, range(1, len(shape))):
+        yield replace(_as_input(case.inputs[k]), shape=shape[-axes:])
+
+
+def _as_input(spec: Input | tuple[int, ...] | None) -> Input:
+    assert spec is not None
+    return spec if isinstance(spec, Input) else Input(spec)
+
+
 def _differ(before: Sequence[numpy.ndarray | None], inputs: Sequence[Tensor | None]) -> bool:
     """Return whether a call changed its inputs."""
     pairs = zip(before, inputs, strict=True)
