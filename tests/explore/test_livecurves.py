@@ -9,6 +9,7 @@ import pytest
 from tinygrad_norm.explore import TrainingCurves
 from tinygrad_norm.explore.livecurves import POINTS
 from tinygrad_norm.training import Config, Diverged, Interrupted, NormGrid, Run
+from tinygrad_norm.training.run_record import read_metrics
 
 
 def train(folder, curves=None, resume=False, stop_at=None, **settings):
@@ -56,6 +57,7 @@ def test_the_points_add_up_to_the_figures_of_the_epochs(tmp_path, dataset):
         assert numpy.dot(losses, sizes) / sizes.sum() == pytest.approx(row[f"train_{cost}"], rel=1e-9)
         for name in run.task.figure_names:
             assert curve["validation"][k] | {name: row[f"validation_{name}"]} == curve["validation"][k]
+            assert curve["trained"][k] | {name: row[f"train_{name}"]} == curve["trained"][k]
     assert list(found["labels"]) == list(run.task.figure_names)
 
 
@@ -101,6 +103,18 @@ def test_a_loss_that_is_not_finite_ends_the_curve_with_words(tmp_path):
     assert curve["state"] == "diverged"
     assert "try a smaller --lr" in curve["words"]
     assert all(math.isfinite(value or 0.0) for row in curve["training"] for value in row.values())
+
+
+def test_a_finished_run_says_which_epoch_its_results_are_of(tmp_path):
+    curves = TrainingCurves("", "")
+    run = train(tmp_path / "run", curves, epochs=40, lr=0.05, early_stop=1)
+    (curve,) = curves.since()["runs"]
+    assert curve["kept"] == run.kept_epoch < run.progress.epoch
+    again = TrainingCurves("", "")
+    again.expect("run", run.config, read_metrics(run.out / "metrics.csv"), state="finished")
+    assert again.since()["runs"][0]["kept"] == run.kept_epoch
+    again.expect("run", run.config, read_metrics(run.out / "metrics.csv"), state="waiting")
+    assert again.since()["runs"][0]["kept"] == 0
 
 
 def test_a_grid_is_one_picture(tmp_path):

@@ -1,6 +1,7 @@
 """The curves of a training in a browser: they grow, say the figures of the run, and stay afterwards."""
 
 import json
+import re
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from headless import PROGRAM
 from tinygrad_norm.explore import Server, TrainingCurves
 from tinygrad_norm.explore import server as served_by
 from tinygrad_norm.training import Config, NormGrid, Run
+from tinygrad_norm.training.task import format_figure
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs Chromium")
 
@@ -36,17 +38,46 @@ def train(curves, run, on_epoch=lambda run: None):
         run.train(step, lambda run: (epoch(run), on_epoch(run)))
 
 
+def figures_of_results(run, part):
+    return [format_figure(name, value) for name, value in run.figures()[part].items()]
+
+
+def test_before_the_first_epoch_has_ended_the_table_says_last_batches(served, browser, tmp_path):
+    page = browser.open(served.address)
+    page.wait(f"{STATE} === 'training'")
+
+    def look(run):
+        if (run.progress.epoch, run.progress.step) == (0, 5):
+            page.wait(f"/last batches/.test({TABLE}[0]?.[3])")
+            loss, validation, accuracy, _ = page.evaluate(TABLE)[0][3:]
+            assert re.fullmatch(r"\d\.\d{4} \(last batches\)", loss)
+            assert re.fullmatch(r"\d+\.\d\d% \(last batches\)", accuracy)
+            assert validation == "–"
+
+    run = Run(Config(epochs=1), tmp_path / "run")
+    with served.curves.following(run) as (step, epoch):
+        run.train(lambda run: (step(run), look(run)), epoch)
+    page.wait(f"{TABLE}[0]?.[1] === 'finished'")
+    assert "last batches" not in "".join(page.evaluate(TABLE)[0])
+    assert page.errors == []
+
+
 def test_the_curves_grow_while_it_trains_and_the_explorer_follows(served, browser, tmp_path):
     page = browser.open(served.address)
     page.wait(f"{STATE} === 'training'")
     seen = []
 
+    def row(run):
+        names, history = run.task.figure_names, run.progress.history[-1]
+        parts = [(name, history[f"{part}_{name}"]) for name in names for part in ("train", "validation")]
+        return [format_figure(name, value) for name, value in parts]
+
     def look(run):
         epoch = run.progress.epoch
         page.wait(f"{DOTS} === {epoch}")
-        _, state, _, _, validation, *_ = page.evaluate(TABLE)[0]
+        _, state, _, *figures = page.evaluate(TABLE)[0]
         assert state == "training"
-        assert float(validation) == pytest.approx(run.progress.history[-1]["validation_loss"], rel=1e-3)
+        assert figures == row(run)
         seen.append(page.evaluate("document.querySelector('#charts path').getAttribute('d').length"))
         assert page.evaluate("document.getElementById('explorer').hidden")
 
@@ -57,6 +88,8 @@ def test_the_curves_grow_while_it_trains_and_the_explorer_follows(served, browse
     served.curves.end()
     page.wait(f"{STATE} === 'yes'")
     assert page.evaluate("document.getElementById('op').value") == "layer_norm"
+    assert page.evaluate(TABLE)[0][3:] == row(run)
+    assert figures_of_results(run, "train") == page.evaluate(TABLE)[0][3::2]
     assert "It has ended" in page.evaluate("document.getElementById('training-words').textContent")
     for k, name in enumerate(("loss", "accuracy")):
         page.evaluate(f"document.querySelectorAll('.chart')[{k}].focus()")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy
 
 from ..training import Config, Diverged, Interrupted, Run
+from ..training.early_stopping import EarlyStopping
 from ..training.task import Sums
 
 POINTS = 400
@@ -33,6 +34,8 @@ class Curve:
     """The figures of one run so far: rows with "epoch", where it was measured, and the figures by name.
 
     `state` is "waiting", "training", "finished", "diverged" or "stopped"; `words` say why it ended early.
+    `training` has figures over a few batches; `trained` those of whole epochs, as in metrics.csv; `kept` is
+    the epoch whose figures results.json has, 0 before the run is finished.
     """
 
     norm: str
@@ -42,15 +45,22 @@ class Curve:
     words: str = ""
     done: float = 0.0
     training: list[dict[str, float]] = field(default_factory=list)
+    trained: list[dict[str, float]] = field(default_factory=list)
     validation: list[dict[str, float]] = field(default_factory=list)
+    kept: int = 0
     version: int = 0
 
     def history(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Add epochs that were trained before, rows as in metrics.csv."""
         for row in rows:
             self.training.append(_part(row, "train") | {"epoch": row["epoch"] - 0.5})
-            self.validation.append(_part(row, "validation") | {"epoch": row["epoch"]})
+            self.epoch(row)
             self.done = row["epoch"]
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Add the figures of an epoch that is finished, a row as in metrics.csv."""
+        self.trained.append(_part(row, "train") | {"epoch": row["epoch"]})
+        self.validation.append(_part(row, "validation") | {"epoch": row["epoch"]})
 
 
 class TrainingCurves:
@@ -79,10 +89,13 @@ class TrainingCurves:
         """Whether the loss of a run became infinite or NaN."""
         return any(curve.state == "diverged" for curve in self._runs.values())
 
-    def expect(self, name: str, config: Config, rows: Iterable[Mapping[str, float]] = (), **now: Any) -> None:
+    def expect(self, name: str, config: Config, rows: Sequence[Mapping[str, float]] = (), **now: Any) -> None:
         """Add a run that comes later, or that was trained before: with its `rows`, `state` and `words`."""
         with self._changing(Curve(str(config.norm), config.seed, config.epochs or 0, **now), name) as curve:
             curve.history(rows)
+            if curve.state == "finished" and rows:
+                cost = next(column for column in rows[0] if column.startswith("validation_"))
+                curve.kept = EarlyStopping(config.early_stop, cost).best_epoch(rows) + 1
 
     @contextmanager
     def following(self, run: Run) -> Iterator[tuple[Step, Step]]:
@@ -111,9 +124,8 @@ class TrainingCurves:
             read, first = (Sums(), 0) if step == steps else (sums, step)
 
         def on_epoch(run: Run) -> None:
-            row = run.progress.history[-1]
             with self._changing(curve):
-                curve.validation.append(_part(row, "validation") | {"epoch": row["epoch"]})
+                curve.epoch(run.progress.history[-1])
 
         try:
             yield on_step, on_epoch
@@ -124,7 +136,7 @@ class TrainingCurves:
                 curve.words = "stopped by Ctrl-C" if by_hand else str(error)
             raise
         with self._changing(curve):
-            curve.state = "finished"
+            curve.state, curve.kept = "finished", run.kept_epoch
 
     def end(self, state: str = "finished") -> None:
         """Say that nothing more is trained: it is finished, or it was "stopped"."""
@@ -143,7 +155,7 @@ class TrainingCurves:
                 "labels": dict(self.labels),
                 "runs": [
                     {**vars(curve), "name": name}
-                    | {"training": list(curve.training), "validation": list(curve.validation)}
+                    | {part: list(getattr(curve, part)) for part in ("training", "trained", "validation")}
                     for name, curve in self._runs.items()
                     if curve.version > version
                 ],

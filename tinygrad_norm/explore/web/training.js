@@ -7,6 +7,13 @@ const OFTEN = 700;
 const SELDOM = 3000;
 const COLOURS = 8;
 
+// A figure as the terminal prints it.
+function asPrinted(name, value) {
+  if (value === null || value === undefined) return "–";
+  if (name === "accuracy") return `${(100 * value).toFixed(2)}%`;
+  return Math.abs(value) < 1e4 ? value.toFixed(4) : value.toPrecision(4);
+}
+
 export function trainingView(at, { isLog, keepLog, ended }) {
   let known = { version: 0, runs: [] };
   let isOver = false;
@@ -87,7 +94,8 @@ export function trainingView(at, { isLog, keepLog, ended }) {
       button.title = "Show or hide";
       button.addEventListener("click", () => { if (off.has(key)) off.delete(key); else off.add(key); show(); });
       return button;
-    }), isSingle() ? "" : "thin: training, with dots: validation; a line for each seed");
+    }), isSingle() ? "training: the batches since the last point; validation, with dots: after each epoch"
+      : "thin: training, the batches since the last point; with dots: validation; a line for each seed");
     if (focused) [...at("training-keys").children].find((one) => one.dataset.key === focused)?.focus();
     at("log").setAttribute("aria-pressed", isLog());
   }
@@ -143,6 +151,7 @@ export function trainingView(at, { isLog, keepLog, ended }) {
   function showTable(all) {
     const names = Object.keys(known.labels);
     const table = document.createElement("table");
+    table.createCaption().textContent = "Figures of the last complete epoch, as in metrics.csv; of a finished run, as in results.json.";
     const head = table.createTHead().insertRow();
     for (const text of ["run", "state", "epoch", ...names.flatMap((name) => [`training ${name}`, `validation ${name}`])]) {
       const cell = document.createElement("th");
@@ -153,8 +162,12 @@ export function trainingView(at, { isLog, keepLog, ended }) {
     for (const run of all) {
       const row = body.insertRow();
       row.dataset.run = run.name;
-      const latest = names.flatMap((name) => [run.training.at(-1)?.[name], run.validation.at(-1)?.[name]]);
-      for (const text of [run.name, run.state, figure(run.done), ...latest.map(figure)]) row.insertCell().textContent = text;
+      const [trained, validation] = [run.trained, run.validation].map((rows) => rows.find(({ epoch }) => epoch === run.kept) ?? rows.at(-1));
+      const latest = names.flatMap((name) => [
+        trained || !run.training.length ? asPrinted(name, trained?.[name]) : `${asPrinted(name, run.training.at(-1)[name])} (last batches)`,
+        asPrinted(name, validation?.[name]),
+      ]);
+      for (const text of [run.name, run.state, figure(run.done), ...latest]) row.insertCell().textContent = text;
     }
     at("training-table").replaceChildren(table);
   }
