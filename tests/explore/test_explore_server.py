@@ -190,6 +190,19 @@ def test_it_waits_until_the_last_page_is_closed(beside_training, monkeypatch):
     assert not waiting.is_alive()
 
 
+def test_a_page_that_is_lost_with_its_browser_counts_as_closed(beside_training, monkeypatch):
+    monkeypatch.setattr(served_by, "GRACE", 0.1)
+    monkeypatch.setattr(served_by, "LOST", 1.0)
+    waiting = threading.Thread(target=beside_training.wait_until_closed, daemon=True)
+    waiting.start()
+    for _ in range(5):  # one that goes on asking is open, for longer than LOST
+        ask(beside_training, "/training", {"page": "a"})
+        waiting.join(0.3)
+    assert waiting.is_alive()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
 def test_a_taken_port_says_what_to_do(server):
     with pytest.raises(OSError, match=f"port {server.server_port} is taken .* choose another"):
         Server(server.server_port)

@@ -31,6 +31,9 @@ LONGEST = 65536
 GRACE = 3.0
 """Seconds after which a page that was closed does not come back: one that is loaded again does."""
 
+LOST = 180.0
+"""Seconds after which a page that asks nothing is lost: in a hidden tab, it asks once a minute."""
+
 _NO_TOKEN = (
     "This page needs the token: open the whole address that `tinygrad-norm explore` printed, with ?token=…"
 )
@@ -62,7 +65,7 @@ class Server(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(16)
         self.curves = curves
         self.computing = threading.Lock()  # a trace watches the calls of the whole process
-        self._pages: set[str] = set()
+        self._pages: dict[str, float] = {}  # when each page asked last
         self._last_closed: float | None = None
 
     @property
@@ -88,9 +91,17 @@ class Server(ThreadingHTTPServer):
         return self.curves is not None and self.curves.is_training
 
     def wait_until_closed(self) -> None:
-        """Return when every page that was opened is closed; if none ever was, wait for one."""
-        while self._pages or self._last_closed is None or time.monotonic() - self._last_closed < GRACE:
+        """Return when every page that was opened is closed, or lost; if none ever was, wait for one."""
+        while self._open_pages() or self._last_closed is None or time.monotonic() - self._last_closed < GRACE:
             time.sleep(0.2)
+
+    def _open_pages(self) -> bool:
+        """Return whether a page is open; one that was lost with its browser counts as closed."""
+        now = time.monotonic()
+        for page_id, asked in list(self._pages.items()):
+            if now - asked > LOST:
+                self._closed({"page": page_id})
+        return bool(self._pages)
 
     def compute(self, reply: Callable[[dict[str, Any]], Any], question: dict[str, Any]) -> Any:
         """Answer a question that makes the library compute: one at a time, and no warning is printed."""
@@ -99,15 +110,16 @@ class Server(ThreadingHTTPServer):
             return reply(question)
 
     def _training(self, question: dict[str, Any]) -> dict[str, Any] | None:
-        if isinstance(page := question.get("page"), str) and len(page) < 40 and len(self._pages) < 1000:
-            self._pages.add(page)
+        page = question.get("page")
+        if isinstance(page, str) and len(page) < 40 and (page in self._pages or len(self._pages) < 1000):
+            self._pages[page] = time.monotonic()
         since = question.get("since", 0)
         if isinstance(since, bool) or not isinstance(since, int):
             raise ValueError(f"since must be the version of an earlier answer, got {since!r}")
         return None if self.curves is None else self.curves.since(since)
 
     def _closed(self, question: dict[str, Any]) -> None:
-        self._pages.discard(str(question.get("page")))
+        self._pages.pop(str(question.get("page")), None)
         self._last_closed = time.monotonic()
 
     def _saved(self, question: dict[str, Any]) -> dict[str, str]:
