@@ -133,6 +133,36 @@ def test_the_numbers_of_every_normalization_on_the_page(explorer, name):
     page.send("Page.close")
 
 
+IN_FORMULAS = "[...document.querySelectorAll('#formulas {}')].map((one) => one.textContent)"
+
+
+def test_sums_shapes_and_derivatives_in_formulas_are_set_as_such(explorer):
+    page = explorer("op=layer_norm&shape=2x4")
+    assert page.evaluate(IN_FORMULAS.format("msub")) == ["∑rows", "∑rows"]
+    assert page.evaluate(IN_FORMULAS.format(".shape")) == ["(..., D)"]
+    upright = page.evaluate(IN_FORMULAS.format("mi"))
+    assert {"d", "L", "x", "y"} <= set(upright)
+    assert not {name for name in upright if len(name) == 2 and name[0] == "d"}
+
+
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        pytest.param("weight_norm", ["(K, ...)", "(K, 1, ...)"], id="weight"),
+        pytest.param("crms_norm", ["(..., D - 1)", "(..., D - 1)"], id="difference"),
+        pytest.param("scale_norm", ["(..., D)", "(1,)"], id="number"),
+    ],
+)
+def test_only_a_shape_is_set_as_a_shape(explorer, op, shapes):
+    page = explorer(f"op={op}")
+    assert page.evaluate(IN_FORMULAS.format(".shape")) == shapes
+    assert page.evaluate(LEFT_IN_FORMULAS) == []
+
+
+def test_a_sum_below_a_root_is_below_the_root(explorer):
+    assert "∑x2" in explorer("op=scale_norm").evaluate(IN_FORMULAS.format("msqrt"))
+
+
 def test_steps_go_forward_and_backward_by_keyboard(explorer):
     page = explorer("op=rms_norm")
     steps = answer({"op": "rms_norm"})["steps"]
