@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy
 import pytest
@@ -95,6 +96,29 @@ def test_the_results_are_those_of_the_op(name):
     for shown, y in zip(found["results"], differentiable, strict=True):
         numpy.testing.assert_allclose(array(shown["array"]), y.numpy(), rtol=1e-9, atol=1e-12)
     assert len(found["inputs"]) == sum(x is not None for x in given.inputs)
+
+
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        pytest.param("layer_norm", "x̂·w + b", id="layer"),
+        pytest.param("batch_norm", "x̂·w + b", id="batch_reshaped"),
+        pytest.param("weight_norm", "v·(g/n)", id="weight_quotient"),
+        pytest.param("positional_norm", "centered/σ", id="positional"),
+        pytest.param("logit_norm", "x/(0.04·(length + 1e-07))", id="product_below"),
+        pytest.param("evo_norm_b0", "reshape(x̂·w + b)", id="call"),
+    ],
+)
+def test_y_is_told_without_temporary_results(name, expression):
+    assert answer({"op": name})["results"][0]["expression"] == expression
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_no_temporary_result_is_unexplained(name):
+    for result in answer({"op": name})["results"]:
+        names = re.findall("t[₀-₉]+", result["expression"])
+        assert not names or f"{names[-1]}: see the steps" in result["expression"]
+        assert len(result["expression"]) < 90
 
 
 def test_edited_weights_and_dy_are_used():

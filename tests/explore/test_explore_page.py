@@ -423,7 +423,8 @@ def test_without_graphviz_the_page_says_what_to_install(explorer, monkeypatch):
     monkeypatch.setattr(answers, "_drawn", missing)
     page = explorer("op=rms_norm&shape=1x1x3")
     page.evaluate("document.getElementById('draw').click()")
-    page.wait("/here. Install it with `apt`\\./.test(document.getElementById('graph').textContent)")
+    page.wait("/here. Install it with apt\\./.test(document.getElementById('graph').textContent)")
+    assert page.evaluate("document.querySelector('#graph code').textContent") == "apt"
     assert page.errors == []
 
 
@@ -476,6 +477,11 @@ def test_the_saved_file_works_without_a_server(browser, tmp_path):
     page = browser.open(path.as_uri())
     page.wait(READY)
     check_numbers(page, "layer_norm")
+    header = page.evaluate("document.querySelector('header').textContent")
+    assert "A saved page" in header
+    assert "`" not in header
+    assert "change a number" not in header
+    assert page.evaluate("document.querySelector('#about code').textContent") == "tinygrad-norm explore"
     assert page.evaluate("document.getElementById('op').disabled")
     assert page.evaluate("document.getElementById('position').value") == "3"
     assert all(url.startswith(("file:", "data:")) for url in page.requests)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy
@@ -18,6 +20,10 @@ from ..normalization.core.summary import formula_lines, gradient_lines
 from ..registry import Op
 from .broken import broken
 from .question import norms, read
+
+_TEMPORARY = re.compile(r"\bt[₀₁₂₃₄₅₆₇₈₉]+")
+_LONGEST = 40
+"""Letters of an expression in which temporary results are replaced by what they are."""
 
 
 def list_of_norms() -> list[dict[str, str]]:
@@ -111,7 +117,31 @@ def _results(found: ExplainedOp) -> list[dict[str, Any]]:
     """Return the results, y or y₁, y₂, …: one that a step names is among the values."""
     named = {value.name: value for value in (*found.values, *found.outputs)}
     results = [value for name, value in named.items() if name.rstrip("₀₁₂₃₄₅₆₇₈₉") == "y"]
-    return [_value(value) for value in sorted(results, key=lambda value: value.name)]
+    steps = {step.name: step.expression for step in found.steps}
+    return [
+        _value(value) | {"expression": _spelled_out(value.expression, steps)}
+        for value in sorted(results, key=lambda value: value.name)
+    ]
+
+
+def _spelled_out(expression: str, steps: Mapping[str, str]) -> str:
+    """Return x̂·w + b of t₃ + b, with t₃ = x̂·w; if that is too long, say where the temporary results are."""
+
+    def meaning(name: re.Match[str]) -> str:
+        inner = re.sub(r"^reshape\(([^(),]+)\)$", r"\1", steps[name[0]])
+        before, after = name.string[: name.start()], name.string[name.end() :]
+        is_alone = re.search(r"(^|\(|, )$", before) and re.match(r"$|\)|,", after)
+        is_atom = re.fullmatch(r"\w+\u0302?|\w+\([^()]*\)", inner)
+        is_product = re.fullmatch(r"[^\s/*@(),]+", inner) and before[-1:] != "/" and after[:3] != " **"
+        return inner if is_alone or is_atom or is_product else f"({inner})"
+
+    spelled = expression
+    while _TEMPORARY.search(spelled) and len(spelled) <= _LONGEST:
+        spelled = _TEMPORARY.sub(meaning, spelled)
+    if len(spelled) <= _LONGEST:
+        return spelled
+    names = ", ".join(dict.fromkeys(_TEMPORARY.findall(expression)))
+    return f"{expression}   ({names}: see the steps)"
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 MODULES = (
-    *("state", "library", "formula", "cells", "stepping", "pathtable", "cube"),
+    *("state", "library", "prose", "formula", "cells", "stepping", "pathtable", "cube"),
     *("numbers", "options", "zooming", "chart", "training", "main"),
 )
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)

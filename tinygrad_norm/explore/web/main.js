@@ -2,6 +2,7 @@
 
 import { freshState, isShape, questionOf, readState, writeState } from "./state.js";
 import { ask, isSaved, savedState } from "./library.js";
+import { prose } from "./prose.js";
 import { formulaLine } from "./formula.js";
 import { movesOf, showStep } from "./stepping.js";
 import { showPaths } from "./pathtable.js";
@@ -29,7 +30,7 @@ const training = trainingView(at, {
 });
 
 function tell(text, isProblem = false) {
-  at("message").textContent = text;
+  at("message").replaceChildren(...prose(text));
   at("message").className = isProblem ? "problem" : "";
 }
 
@@ -62,7 +63,7 @@ async function compute() {
     return;
   }
   at("explorer").hidden = false;
-  tell(isSaved ? "A saved page: to change the numbers, run `tinygrad-norm explore`." : linkProblem, !isSaved && linkProblem !== "");
+  tell(isSaved ? "" : linkProblem, !isSaved && linkProblem !== "");
   linkProblem = "";
   zoom.tell("");
   show();
@@ -230,6 +231,12 @@ function listen() {
   });
 }
 
+// What a saved page says at its top: what it is, and the command with which the numbers can be changed.
+function tellSaved() {
+  at("about").replaceChildren(...prose("A saved page: follow the normalization forward and backward, step by step. The library"
+    + " computed every number here. To change one, run `tinygrad-norm explore`."));
+}
+
 async function start() {
   let norms;
   let isTraining;
@@ -246,6 +253,7 @@ async function start() {
   }));
   for (const id of ["op", "shape", "random", "save"]) at(id).disabled = isSaved;
   listen();
+  if (isSaved) tellSaved();
   if (isTraining) { hideExplorer(true); document.body.dataset.ready = "training"; } else await openExplorer();
 }
 

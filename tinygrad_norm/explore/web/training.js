@@ -1,6 +1,7 @@
 // The curves of the training that runs beside the page: asked for while it trains, kept when it has ended.
 
 import { ask, isSaved, leave, PAGE } from "./library.js";
+import { prose } from "./prose.js";
 import { chart, figure } from "./chart.js";
 
 const OFTEN = 700;
@@ -36,7 +37,7 @@ export function trainingView(at, { isLog, keepLog, ended }) {
       await look();
       if (known.state !== "training" && !isOver) { isOver = true; ended(); }
     } catch (error) {
-      at("training-words").textContent = `The training's process has ended: the curves stay as they are here. (${error.message})`;
+      at("training-words").replaceChildren(...prose(`The training's process has ended: the curves stay as they are here. (${error.message})`));
       return;
     }
     setTimeout(again, isOver ? SELDOM : OFTEN);

@@ -1,5 +1,7 @@
 // A picture that can be zoomed by buttons, keys and wheel, and dragged.
 
+import { prose } from "./prose.js";
+
 const STEP = 1.3;
 
 export function zoomable(place) {
@@ -54,6 +56,6 @@ export function zoomable(place) {
       image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
       place.replaceChildren(image);
     },
-    tell(text) { image = null; width = 0; place.replaceChildren(text); },
+    tell(text) { image = null; width = 0; place.replaceChildren(...prose(text)); },
   };
 }
