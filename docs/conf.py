@@ -14,9 +14,11 @@ project, version = _about["name"], _about["version"]
 release = version
 
 extensions = [
+    "needed_programs",
     "myst_nb",
     "sphinxcontrib.katex",
     "api_pages",
+    "breakable_names",
     "copied_pages",
     "executed_cells",
     "experiment_plots",

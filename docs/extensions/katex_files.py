@@ -17,17 +17,11 @@ def fetched(folder: Path) -> Path:
     """Return the folder with katex.min.css and its fonts; npm fetches them into `folder` if they are missing.
 
     Raises:
-        ExtensionError: if Node.js or npm is missing, or cannot fetch them; says what to do.
+        ExtensionError: if npm cannot fetch them; says what to do.
     """
     found = folder / katex.katex_version / "node_modules" / "katex" / "dist"
     if (found / "katex.min.css").exists():
         return found
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            raise ExtensionError(
-                f"the formulas need {program}, which is not installed: install Node.js 18 or newer with npm "
-                "(`apt install nodejs npm`, `brew install node`)"
-            )
     prefix = found.parents[2]
     prefix.mkdir(parents=True, exist_ok=True)
     command = ["npm", "install", "--no-package-lock", "--no-save", "--no-audit", "--no-fund", "--prefix"]

@@ -1,6 +1,7 @@
 """The built site: links lead somewhere; in a browser every page works, narrow and wide, light and dark."""
 
 import html.parser
+import re
 import urllib.parse
 from pathlib import Path
 
@@ -36,6 +37,24 @@ FORMULAS = """(() => {
     const seen = all.filter(one => size(one).height > 4 && size(one).width > 4);
     const fonts = [...document.fonts].filter(one => one.family.includes("KaTeX") && one.status === "loaded");
     return [all.length, seen.length, fonts.length, document.querySelectorAll(".katex-error").length];
+})()"""
+CUT_OFF = """(() => {
+    const wrong = [];
+    for (const formula of document.querySelectorAll("article .katex-html")) {
+        const shapes = [...formula.querySelectorAll("span, svg")]
+            .filter(one => one.tagName === "svg" || (!one.children.length && one.textContent.trim()))
+            .map(one => one.getBoundingClientRect()).filter(one => one.width && one.height);
+        const [left, top, bottom] = [
+            Math.min(...shapes.map(one => one.left)), Math.min(...shapes.map(one => one.top)),
+            Math.max(...shapes.map(one => one.bottom))];
+        for (let box = formula; box.tagName !== "ARTICLE"; box = box.parentElement) {
+            const [style, edge] = [getComputedStyle(box), box.getBoundingClientRect()];
+            const outside = (style.overflowX !== "visible" && left < edge.left - 1)
+                || (style.overflowY === "hidden" && (top < edge.top - 1 || bottom > edge.bottom + 1));
+            if (outside) wrong.push(`${box.className}: ${formula.textContent.slice(0, 40)}`);
+        }
+    }
+    return wrong.slice(0, 3);
 })()"""
 CONTRAST = """(() => {
     const light = color => {
@@ -127,6 +146,11 @@ def test_every_group_of_pages_is_there(pages):
     assert pages["experiments/README.html"].count("<img") >= 9
 
 
+def test_long_names_may_break_before_a_capital(pages):
+    for name in ("systems/index", "systems/filter_response_norm", "systems/group_norm"):
+        assert re.search("Filter<wbr/?>Response<wbr/?>Norm", pages[f"{name}.html"]), name
+
+
 @needs_browser
 def test_every_page_works_in_a_browser_and_fits_into_its_window(site, pages):
     formulas = 0
@@ -139,9 +163,10 @@ def test_every_page_works_in_a_browser_and_fits_into_its_window(site, pages):
             assert not page.errors, (name, page.errors)
             elsewhere = [url for url in page.requests if not url.startswith((address, "data:", "blob:"))]
             assert not elsewhere, (name, elsewhere)
-            for width in (400, 1280):
+            for width in (360, 400, 1280):
                 page.resize(width)
                 assert not page.evaluate(TOO_WIDE), (name, width, page.evaluate(TOO_WIDE))
+                assert not page.evaluate(CUT_OFF), (name, width, page.evaluate(CUT_OFF))
             there, visible, fonts, wrong = page.evaluate(FORMULAS)
             assert visible == there, name
             assert wrong == 0, name

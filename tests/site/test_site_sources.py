@@ -9,6 +9,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.append(str(DOCS / "extensions"))
 
+import needed_programs  # noqa: E402
 from docstrings import as_rst, prose  # noqa: E402
 from public_names import constant_docstring, sections  # noqa: E402
 
@@ -33,6 +34,17 @@ def test_every_page_is_in_a_table_of_contents():
 def test_scripts_and_styles_are_the_sites_own():
     for path in (DOCS / "conf.py", *DOCS.glob("_static/*"), *DOCS.glob("extensions/**/*.[cj]s*")):
         assert not re.search(r"https?://(?!www\.w3\.org)", path.read_text(encoding="utf-8")), path
+
+
+@pytest.mark.parametrize("program", ["node", "npm", "g++"])
+def test_without_a_program_the_build_ends_with_one_line(monkeypatch, tmp_path, program):
+    for other in {"node", "npm", "g++"} - {program}:
+        (tmp_path / other).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match=rf"^the site needs {re.escape(program)}, .* install \S.*$"):
+        needed_programs.setup(None)
+    (tmp_path / program).touch(mode=0o755)
+    assert needed_programs.setup(None)["parallel_read_safe"]
 
 
 def test_names_come_with_the_comment_above_them():

@@ -16,6 +16,10 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "docs" / "extensions"))
+
+import needed_programs  # noqa: E402
+
 BUILT = os.environ.get("TINYGRAD_NORM_SITE")
 PACKAGES = ("sphinx", "pydata_sphinx_theme", "myst_nb", "sphinxcontrib.katex", "ipykernel", "matplotlib")
 
@@ -24,7 +28,7 @@ def missing():
     """What the build needs and this machine lacks, as text; "" if nothing."""
     if BUILT:
         return ""
-    found = [name for name in ("node", "npm") if shutil.which(name) is None]
+    found = needed_programs.missing()
     for name in PACKAGES:
         with contextlib.suppress(ModuleNotFoundError):
             if importlib.util.find_spec(name):

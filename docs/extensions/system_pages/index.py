@@ -5,6 +5,8 @@ import operator
 import re
 from html import escape
 
+from breakable_names import pieces
+
 import tinygrad_norm as tn
 from tinygrad_norm.learn.systems import OTHERS, families
 from tinygrad_norm.registry import Op
@@ -52,10 +54,12 @@ def _names(ops: list[Op]) -> str:
 
 def _cards(ops: list[Op]) -> str:
     """Return small pictures with names, each a link."""
-    cards = (
-        f'<a class="card-of-system" href="{op.name}.html">{pool_svg(op)}<span>{escape(title(op))}</span></a>'
-        for op in ops
-    )
+    cards = []
+    for op in ops:
+        words = "<wbr>".join(map(escape, pieces(title(op))))
+        cards.append(
+            f'<a class="card-of-system" href="{op.name}.html">{pool_svg(op)}<span>{words}</span></a>'
+        )
     return markdown.html(f'<div class="systems">{"".join(cards)}</div>')
 
 

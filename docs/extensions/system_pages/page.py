@@ -120,10 +120,13 @@ def _legend(svg: str) -> str:
 def _gradient(op: Op, derivation: Derivation) -> str:
     parts = []
     if derivation.paths:
+        head = ["path", "because", "contribution"]
         rows = [[markdown.text(path), *map(_cell, rest)] for path, *rest in derivation.paths]
+        if not any(because for _, because, _ in rows):
+            head, rows = [head[0], head[2]], [[path, contribution] for path, _, contribution in rows]
         parts += [
             "The gradient of the input is the sum over the paths on which it reaches the result:",
-            markdown.table(["path", "because", "contribution"], rows),
+            markdown.table(head, rows),
         ]
     if any(line.startswith("dx = ") for line in derivation.gradients) or op.kind == "normalization":
         parts.append(markdown.formulas(derivation.gradients))
@@ -140,6 +143,7 @@ def _speed(op: Op, docs: Path) -> str:
     table = speed_table(op, docs)
     words = (
         "Forward and backward on a CPU, one thread; the time divided by PyTorch's: below 1, ours is faster. "
+        "Inputs are the sizes of the arguments in their order, – for one not given, then the options. "
         "Machine and method are in [performance](../performance.md)."
     )
     return f"{words}\n\n{table}" if table else ""

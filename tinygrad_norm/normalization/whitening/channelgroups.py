@@ -1,6 +1,6 @@
 """Whitening over the batch: what its forms share, which differ in how they find W = Σ^(-½).
 
-    x (N, C, ...)   groups of d channels, n = N·positions values of each
+    x (N, C, ...)   groups of d channels, each with n values: all samples and positions
     m = mean(x)   c = x - m   Σ = c·cᵀ/n + eps·I (d, d)   W = Σ^(-½), symmetric   ẑ = W·c   y = w·ẑ + b
 
 w, b and m are (C,). In evaluation m and W are constants, gathered in training: running_mean, and running_wm,

@@ -1,6 +1,6 @@
 """Decorrelated batch normalization: over the batch, the channels of a group get mean 0 and the covariance I.
 
-    x (N, C, ...)   groups of d channels, n = N·positions values of each
+    x (N, C, ...)   groups of d channels, each with n values: all samples and positions
     m = mean(x)   c = x - m   Σ = c·cᵀ/n + eps·I = U·Λ·Uᵀ   W = Σ^(-½) = U·Λ^(-½)·Uᵀ   y = w·W·c + b
 
 Of all matrices that whiten (every rotation of W does), W = Σ^(-½) changes x the least: it is "ZCA". What is

@@ -1,8 +1,8 @@
 """Iterative normalization: decorrelated batch normalization whose inverse root is a few matrix products.
 
-    x (N, C, ...)   groups of d channels, n = N·positions values of each
+    x (N, C, ...)   groups of d channels, each with n values: all samples and positions
     m = mean(x)   c = x - m   Σ = c·cᵀ/n + eps·I   t = tr Σ   Σ_N = Σ/t
-    P_0 = I   P_k = 1.5·P_(k-1) - 0.5·P_(k-1)³·Σ_N   W = P_T/√t   y = w·W·c + b
+    P_0 = I   for k = 1 … T: P_k = 1.5·P_(k-1) - 0.5·P_(k-1)³·Σ_N   W = P_T/√t   y = w·W·c + b
 
 The eigenvalues of Σ_N are at most 1, so P_k tends to Σ_N^(-½), the directions of large variance first: with a
 small T those of small variance are only in part whitened. T = 5 is not meant to reach the end, and more than
