@@ -5,7 +5,7 @@ import operator
 import re
 from html import escape
 
-from breakable_names import pieces
+from name_pieces import pieces
 
 import tinygrad_norm as tn
 from tinygrad_norm.learn.systems import OTHERS, families
