@@ -75,7 +75,7 @@ def test_without_dot_the_library_in_pygraphviz_draws(example, tmp_path, monkeypa
     with pytest.warns(UserWarning, match="pygraphviz failed: ValueError: no such format; a font is unknown"):
         assert drawing.save(tmp_path / "y.pdf") == tmp_path / "y.dot"
     assert capfd.readouterr().err == ""
-    monkeypatch.delitem(sys.modules, "pygraphviz")
+    del sys.modules["pygraphviz"]  # monkeypatch would put it back
 
 
 def test_where_dot_fails_the_text_is_saved(example, tmp_path, monkeypatch):
