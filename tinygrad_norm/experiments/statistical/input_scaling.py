@@ -10,7 +10,7 @@ Here, eight independent features have the mean 2·σ; four have σ = 1 and four 
 noisy sum by gradient descent on all samples, in float64, until what is left of the loss above its minimum is
 1 % of the start. Compared: raw, only divided by σ, standardized, and BatchNorm in front of the linear layer.
 In the control, all features have σ = 1 and mean 0 from the start. The learning rate is tuned as a share of
-2/λ_max. The formula also foretells the steps from the eigenvalues, even those of a run that was ended.
+2/λ_max. The formula also predicts the number of steps from the eigenvalues, even for a run that was stopped.
 """
 
 from typing import Any
@@ -67,7 +67,7 @@ def least_squares(X: Floats, y: Floats) -> tuple[Floats, float]:
 
 
 def steps_by_formula(X: Floats, y: Floats, lr: float) -> float:
-    """Return how many steps from w = 0, b = 0 the eigenvalues foretell; ∞ if they lead nowhere."""
+    """Return the steps from w = 0, b = 0 that the eigenvalues predict; ∞ if the goal is never reached."""
     eigenvalues, vectors = eigen(X)
     parts = eigenvalues * (vectors.T @ least_squares(X, y)[0][:, 0]) ** 2
     factors = abs(1 - lr * eigenvalues)

@@ -7,7 +7,7 @@ w - η·g, for η from 0.05 to 0.4, three things are measured, as in the paper:
     change of the gradient  max ‖∇L(w - η·g) - g‖
     effective β             max ‖∇L(w - η·g) - g‖/(η·‖g‖)
 
-The smaller they are, the farther a step may go, and the better the gradient foretells what it does. The
+The smaller they are, the longer a step may be, and the better the gradient predicts its effect. The
 paper proves, for one layer, ‖∇L̂‖² ≤ (γ²/σ²)·(‖∇L‖² - what lies along 1 and x̂): BatchNorm takes away the parts
 of the gradient that shift and scale the features, and divides by σ. The other side of it: the loss does not
 depend on the length of w, so β grows as 1/‖w‖² where weights are short.
